@@ -1,0 +1,25 @@
+"""The registry of architectures. A new one is one module and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from core.architectures.base import Architecture
+from core.errors import UserError, suggestion
+
+# Loaded on first use: `lexical` and `boosted` must work without importing torch.
+ARCHITECTURES: dict[str, str] = {
+    "text": "core.architectures.text:TextArchitecture",
+    "multimodal": "core.architectures.multimodal:MultimodalArchitecture",
+    "lexical": "core.architectures.lexical:LexicalArchitecture",
+    "boosted": "core.architectures.boosted:BoostedArchitecture",
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture of that name. Raises UserError with the nearest name for an unknown one."""
+    if name not in ARCHITECTURES:
+        raise UserError(f"unknown architecture '{name}'", cure=suggestion(name, ARCHITECTURES))
+    module, _, attribute = ARCHITECTURES[name].partition(":")
+    return cast(Architecture, getattr(import_module(module), attribute)())

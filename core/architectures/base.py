@@ -1,0 +1,148 @@
+"""The protocol behind which every way to predict a price stands.
+
+Sweep, cross-validation, stacking and serving know architectures only by this page. To add one: write a module that fulfils
+`Architecture`, add one line to the registry in `core/architectures/__init__.py` and a file to `search_spaces/`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.catalog import Catalog
+from core.errors import OutOfTime, UserError, suggestion
+from core.machine import Machine
+
+Prices = NDArray[np.float64]
+Report = Callable[[int, Mapping[str, float]], None]
+
+
+class Config(BaseModel):
+    """One architecture's every setting: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def without_effect(self) -> set[str]:
+        """Names of settings that change nothing given the others (`mixup_alpha` while MixUp is off)."""
+        return set()
+
+    def canonical(self) -> dict[str, Any]:
+        """The settings that matter, JSON-ready: two configs that train the same model give the same dictionary."""
+        return self.model_dump(mode="json", exclude=self.without_effect())
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def make_config(kind: type[ConfigT], settings: Mapping[str, Any]) -> ConfigT:
+    """`kind(**settings)`; an unknown key or a bad value is a UserError that names it and the nearest known name."""
+    for key in settings:
+        if key not in kind.model_fields:
+            raise UserError(f"unknown setting '{key}'", cure=suggestion(key, kind.model_fields))
+    try:
+        return kind.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "the config"
+        given = f" (given: {first['input']!r})" if first["loc"] else ""
+        raise UserError(f"bad value for {name}: {first['msg']}{given}", cure=f"choose another value for {name}") from None
+
+
+def ignore_report(epoch: int, metrics: Mapping[str, float]) -> None:
+    """The report of a training that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and how one training runs; never what is learnt.
+
+    seed: of every random choice. device: `cpu`, `cuda`, `cuda:1`, `mps`. threads: processor threads it may use. cache: folder
+    of content-keyed caches that all trainings share. folder: this training's own folder, for checkpoints. report: called
+    after each epoch (from 1) with metrics, at least `smape` of the validation rows. deadline: `time.time()` value at which to
+    stop in order with the best model so far, or None.
+    """
+
+    seed: int
+    cache: Path
+    folder: Path
+    device: str = "cpu"
+    threads: int = 1
+    report: Report = field(default=ignore_report)
+    deadline: float | None = None
+
+    @property
+    def out_of_time(self) -> bool:
+        return self.deadline is not None and time.time() >= self.deadline
+
+    def check_time(self, doing: str) -> None:
+        """Raises OutOfTime, which says what was being done, once the deadline has passed."""
+        if self.out_of_time:
+            raise OutOfTime(f"out of time while {doing}")
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What an architecture makes of the user's settings on this machine, before anything is trained.
+
+    settings: the user's with every `auto` replaced. space: the stem of the search space's file (`text`, `text-tiny`).
+    notes: which choice was made and why, one sentence each, printed first and written into every member.
+    """
+
+    settings: dict[str, Any]
+    space: str
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A trained model: predicts, and can be written to a folder and read back from it."""
+
+    best_epoch: int
+    """The epoch (from 1) whose weights these are; 1 where training has no epochs."""
+
+    def predict(self, catalog: Catalog) -> Prices:
+        """(n,) prices in currency units, finite, > 0; row i depends on row i of `catalog` alone."""
+
+    def predict_quantiles(self, catalog: Catalog) -> Prices | None:
+        """(n, q) prices at increasing quantiles where the model knows more than a point, else None."""
+
+    def save(self, folder: Path) -> None:
+        """Writes everything `load` needs, without pickle: safetensors, JSON, NumPy arrays, LightGBM text."""
+
+
+class Architecture(Protocol):
+    """A way to predict prices. Stateless: all state is in configs, contexts and models."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Config: ClassVar[type[Config]]
+    stops_on_valid: ClassVar[bool]
+    """True where `train` looks at `valid` to decide anything: such a model may not predict those rows for a member."""
+
+    def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
+        """Settles what depends on the machine. Raises UserError at once for an encoder that is named but cannot be had."""
+
+    def identity(self, config: Any) -> dict[str, str]:
+        """Content hashes of what the config only names (encoder folders), part of a member's id."""
+
+    def refit_config(self, config: Any, best_epoch: int) -> Any:
+        """The config that trains without validation rows what the search found to be best after `best_epoch` epochs."""
+
+    def estimate_seconds(self, catalog: Catalog, config: Any, machine: Machine) -> float:
+        """A rough guess of one training's seconds on all of `catalog`, for plans made before anything was measured."""
+
+    def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> Model:
+        """Learns from `train` (with prices). `valid`, where given, is reported on, and stops the training if `stops_on_valid`.
+
+        Raises OutOfTime if the deadline passes before there is a model, and UserError for what the user can mend.
+        """
+
+    def load(self, folder: Path) -> Model:
+        """Reads back what `Model.save` wrote; predicts the same prices."""

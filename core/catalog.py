@@ -1,0 +1,104 @@
+"""A catalog: products in rows. Every part of the house takes and slices this one type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.files import atomic_path, digest
+
+ID, TEXT, LINK, PRICE = "sample_id", "catalog_content", "image_link", "price"
+Strings = NDArray[np.object_]
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """Rows of products, read-only.
+
+    ids, texts, links: (n,) arrays of str; a link is "" where there is none. prices: (n,) float64 in currency units, all
+    finite and > 0, or None for rows to be predicted. groups: (n,) int64, rows of the same product share a number, or None
+    where nobody has looked. images: the folder that holds the pictures.
+    """
+
+    ids: Strings
+    texts: Strings
+    links: Strings
+    prices: NDArray[np.float64] | None = None
+    groups: NDArray[np.int64] | None = None
+    images: Path | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.ids), len(self.texts), len(self.links)}
+        lengths |= {len(column) for column in (self.prices, self.groups) if column is not None}
+        if len(lengths) != 1:
+            raise ValueError(f"columns of a catalog differ in length: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def known_prices(self) -> NDArray[np.float64]:
+        """The prices of rows that must have them. Raises ValueError for rows without."""
+        if self.prices is None:
+            raise ValueError("these catalog rows have no prices")
+        return self.prices
+
+    @property
+    def product_groups(self) -> NDArray[np.int64]:
+        """Group numbers; each row is its own group where nobody has looked."""
+        return np.arange(len(self), dtype=np.int64) if self.groups is None else self.groups
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Catalog:
+        """The rows at these positions (or where the mask is true), in that order."""
+        return Catalog(
+            self.ids[rows],
+            self.texts[rows],
+            self.links[rows],
+            None if self.prices is None else self.prices[rows],
+            None if self.groups is None else self.groups[rows],
+            self.images,
+        )
+
+    def with_groups(self, groups: NDArray[np.int64]) -> Catalog:
+        return replace(self, groups=groups)
+
+    def without_prices(self) -> Catalog:
+        return replace(self, prices=None)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of ids, texts, links and prices in file order: names every artefact made from these rows."""
+        prices = b"" if self.prices is None else np.ascontiguousarray(self.prices, dtype="<f8").tobytes()
+        return digest(*("\x1f".join(map(str, column)) for column in (self.ids, self.texts, self.links)), prices)
+
+    @cached_property
+    def picture_names(self) -> Strings:
+        """The picture file's name for each row (the link's basename), (n,), "" where there is no link."""
+        return np.array([PurePosixPath(urlsplit(link).path).name for link in self.links], dtype=object)
+
+    def save(self, path: Path) -> None:
+        """Writes the rows as Parquet (groups and the pictures' folder are kept elsewhere)."""
+        columns = {ID: self.ids, TEXT: self.texts, LINK: self.links}
+        if self.prices is not None:
+            columns[PRICE] = self.prices
+        with atomic_path(path) as temporary:
+            pd.DataFrame(columns).to_parquet(temporary, index=False)
+
+
+def load_catalog(path: Path, images: Path | None = None) -> Catalog:
+    """Reads back what `Catalog.save` wrote."""
+    frame = pd.read_parquet(path)
+    return from_frame(frame, images)
+
+
+def from_frame(frame: pd.DataFrame, images: Path | None = None) -> Catalog:
+    """A catalog of checked columns; `price` may be absent."""
+    texts = [np.array(frame[name].tolist(), dtype=object) for name in (ID, TEXT, LINK)]
+    prices = frame[PRICE].to_numpy(dtype=np.float64) if PRICE in frame else None
+    return Catalog(texts[0], texts[1], texts[2], prices, images=images)

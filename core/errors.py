@@ -1,0 +1,35 @@
+"""Errors that are the user's to mend: they say what happened, to which input, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A failure with a cure. Commands print it without a traceback and exit with code 2."""
+
+    def __init__(self, what: str, *, cure: str = "") -> None:
+        super().__init__(f"{what}\n  what to do: {cure}" if cure else what)
+        self.what = what
+        self.cure = cure
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling between worker processes.
+        return (_rebuild, (type(self), self.what, self.cure))
+
+
+class OutOfTime(Exception):
+    """A training met its deadline before it had anything worth keeping."""
+
+
+def _rebuild(kind: type[UserError], what: str, cure: str) -> UserError:
+    return kind(what, cure=cure)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` with the nearest of `known`, then the whole list, for any unknown name."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    listing = f"known: {', '.join(names)}"
+    return f"did you mean '{near[0]}'? {listing}" if near else listing

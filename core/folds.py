@@ -1,0 +1,56 @@
+"""Folds: which rows are predicted by a model that has not seen them. Made once per workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.files import atomic_path, digest
+
+HOLDOUT = 0
+"""The fold on which trials are judged."""
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """assignment: (n,) fold number 0..k-1 of each training row. groups: (n,) product number of each row.
+
+    mode: how rows were kept together, for people (`groups` or `random`).
+    """
+
+    assignment: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    mode: str
+
+    @property
+    def k(self) -> int:
+        return int(self.assignment.max()) + 1
+
+    @cached_property
+    def hash(self) -> str:
+        """Names the partition: every member carries it."""
+        return digest(self.assignment.astype("<i8").tobytes())
+
+    def split(self, fold: int) -> tuple[Rows, Rows]:
+        """Positions of the rows (others, in this fold), each ascending."""
+        inside = self.assignment == fold
+        return np.flatnonzero(~inside), np.flatnonzero(inside)
+
+    def save(self, path: Path) -> None:
+        frame = pd.DataFrame({"fold": self.assignment, "group": self.groups})
+        frame.attrs["mode"] = self.mode
+        with atomic_path(path) as temporary:
+            frame.to_parquet(temporary, index=False)
+
+
+def load_folds(path: Path) -> Folds:
+    """Reads back what `Folds.save` wrote."""
+    frame = pd.read_parquet(path)
+    return Folds(frame["fold"].to_numpy(np.int64), frame["group"].to_numpy(np.int64), str(frame.attrs["mode"]))

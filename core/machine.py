@@ -1,0 +1,33 @@
+"""What this machine has. Measured once, told to whoever decides by it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """cores: usable processor cores. memory: bytes. device: `cuda`, `mps` or `cpu`. gpus: how many."""
+
+    cores: int
+    memory: int
+    device: str
+    gpus: int
+
+    @property
+    def has_gpu(self) -> bool:
+        return self.gpus > 0
+
+
+def detect() -> Machine:
+    """This machine. Imports torch, because only torch can tell whether it can use the GPU that is there."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if torch.cuda.is_available():
+        return Machine(cores, memory, "cuda", torch.cuda.device_count())
+    if torch.backends.mps.is_available():
+        return Machine(cores, memory, "mps", 1)
+    return Machine(cores, memory, "cpu", 0)

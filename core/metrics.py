@@ -1,0 +1,85 @@
+"""How far predicted prices are from true ones. The one place where a score is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def smape_terms(true: ArrayLike, predicted: ArrayLike) -> Floats:
+    """Each row's share of the SMAPE in percent, (n,) in 0..200: `200 |p-y| / (|p|+|y|)`; 0 where both are 0.
+
+    Raises ValueError for shapes that differ and for values that are not finite.
+    """
+    y, p = _checked(true, predicted)
+    size = np.abs(y) + np.abs(p)
+    return np.divide(200.0 * np.abs(p - y), size, out=np.zeros_like(size), where=size > 0)
+
+
+def smape(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Symmetric mean absolute percentage error in percent, 0 (exact) to 200 (worst): the challenge's measure."""
+    return float(smape_terms(true, predicted).mean())
+
+
+def mae(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean absolute error in currency units."""
+    y, p = _checked(true, predicted)
+    return float(np.abs(p - y).mean())
+
+
+def rmse(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Root mean squared error in currency units."""
+    y, p = _checked(true, predicted)
+    return float(np.sqrt(np.square(p - y).mean()))
+
+
+def r2(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Share of the price variance explained: 1 is exact, 0 is the mean price; 0 where all true prices are equal."""
+    y, p = _checked(true, predicted)
+    variance = float(np.square(y - y.mean()).sum())
+    return 1.0 - float(np.square(p - y).sum()) / variance if variance > 0 else 0.0
+
+
+def all_metrics(true: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
+    """The four figures shown for every trial, member and stack."""
+    return {
+        "smape": smape(true, predicted),
+        "mae": mae(true, predicted),
+        "rmse": rmse(true, predicted),
+        "r2": r2(true, predicted),
+    }
+
+
+def constant_floor(prices: ArrayLike) -> tuple[float, float]:
+    """The best single price for all rows and its SMAPE: (price, smape). What a model must beat.
+
+    The optimum is one of the given prices' neighbourhood; the SMAPE of a constant is evaluated at 512 quantiles.
+    """
+    y = np.asarray(prices, dtype=np.float64)
+    candidates = np.unique(np.quantile(y, np.linspace(0.0, 1.0, 512)))
+    scores = [smape(y, np.full_like(y, price)) for price in candidates]
+    best = int(np.argmin(scores))
+    return float(candidates[best]), float(scores[best])
+
+
+def group_standard_error(terms: ArrayLike, groups: ArrayLike | None = None) -> float:
+    """Standard error of the mean of `terms` (n,), with rows of one group counted as one cluster.
+
+    Cluster-robust form: sqrt(sum over groups of (sum of centred terms)^2) / n, with the g/(g-1) correction.
+    """
+    t = np.asarray(terms, dtype=np.float64)
+    labels = np.arange(len(t)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    sums = np.bincount(labels, weights=t - t.mean())
+    count = len(sums)
+    return float(np.sqrt(np.square(sums).sum() * count / (count - 1)) / len(t)) if count > 1 else float("inf")
+
+
+def _checked(true: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
+    y, p = np.asarray(true, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    if y.shape != p.shape or y.ndim != 1 or len(y) == 0:
+        raise ValueError(f"true {y.shape} and predicted {p.shape} must be equally long, non-empty vectors")
+    if not (np.isfinite(y).all() and np.isfinite(p).all()):
+        raise ValueError("true and predicted prices must be finite")
+    return y, p

@@ -1,0 +1,133 @@
+"""The workspace: one folder that remembers its catalog, folds, trials, members and results.
+
+    workspace.json              where the catalog came from, fingerprints, fold settings; written last when it is made
+    catalog/{train,test,folds}.parquet
+    cache/                      tokens, pixels, features: content-keyed, shared by all trials
+    trials/<id>/trial.json      finished trials
+    members/                    the prediction store
+    optuna.db  mlflow.db  mlartifacts/  ray/
+    stack.json  submission.csv  report.html
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from core.catalog import Catalog, load_catalog
+from core.errors import UserError
+from core.files import digest, read_json, write_json
+from core.folds import Folds, load_folds
+from core.predictions import PredictionStore
+
+DEFAULT = "runs"
+ENVIRONMENT = "PRICESTACK_WORKSPACE"
+FORMAT = 1
+_NEEDED_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a workspace remembers of the catalog it was made for (`workspace.json`)."""
+
+    train: str
+    test: str
+    images: str | None
+    catalog: str
+    folds: str
+    k: int
+    fold_groups: str
+    fold_mode: str
+    overlap: dict[str, float]
+    format: int = FORMAT
+
+
+def default_folder() -> Path:
+    """`PRICESTACK_WORKSPACE`, or `runs` in the current folder."""
+    return Path(os.environ.get(ENVIRONMENT, DEFAULT))
+
+
+def catalog_fingerprint(train: Catalog, test: Catalog) -> str:
+    """One name for the rows to learn from and the rows to price."""
+    return digest(train.fingerprint, test.fingerprint)
+
+
+class Workspace:
+    """Paths and contents of one workspace folder. Opening reads nothing; contents are read when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, *names: str) -> Path:
+        return self.folder.joinpath(*names)
+
+    @property
+    def exists(self) -> bool:
+        return self.path("workspace.json").exists()
+
+    @cached_property
+    def facts(self) -> Facts:
+        """Raises UserError where no catalog has been put into this workspace yet."""
+        if not self.exists:
+            raise UserError(
+                f"{self.folder} is not a workspace: it has no workspace.json",
+                cure="run `python -m experiments.sweep` first, or name another folder with --workspace",
+            )
+        record: dict[str, Any] = read_json(self.path("workspace.json"))
+        if record.get("format") != FORMAT:
+            raise UserError(
+                f"{self.folder} was written by another version of Pricestack (format {record.get('format')}, not {FORMAT})",
+                cure="use a new folder with --workspace",
+            )
+        return Facts(**record)
+
+    @cached_property
+    def folds(self) -> Folds:
+        return load_folds(self.path("catalog", "folds.parquet"))
+
+    @cached_property
+    def train(self) -> Catalog:
+        """Training rows, with their groups."""
+        images = Path(self.facts.images) if self.facts.images else None
+        return load_catalog(self.path("catalog", "train.parquet"), images).with_groups(self.folds.groups)
+
+    @cached_property
+    def test(self) -> Catalog:
+        images = Path(self.facts.images) if self.facts.images else None
+        return load_catalog(self.path("catalog", "test.parquet"), images)
+
+    @property
+    def store(self) -> PredictionStore:
+        return PredictionStore(self.path("members"))
+
+    def check_writable(self) -> None:
+        """Raises UserError for a folder that cannot be made or written, and for a nearly full disk."""
+        probe = self.path(".write-probe")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"x")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"the workspace {self.folder} cannot be written: {error.strerror}",
+                cure="make the folder writable, or name another one with --workspace",
+            ) from None
+        usage = os.statvfs(self.folder)
+        free = usage.f_bavail * usage.f_frsize
+        if free < _NEEDED_BYTES:
+            raise UserError(
+                f"only {free / 2**20:.0f} MiB are free on the disk of {self.folder}; a run needs {_NEEDED_BYTES // 2**20} MiB at least",
+                cure="free some space, or name a folder on another disk with --workspace",
+            )
+
+    def create(self, train: Catalog, test: Catalog, folds: Folds, facts: Facts) -> None:
+        """Writes the catalog and its folds; `workspace.json` last, so that half a workspace is none."""
+        train.save(self.path("catalog", "train.parquet"))
+        test.save(self.path("catalog", "test.parquet"))
+        folds.save(self.path("catalog", "folds.parquet"))
+        write_json(self.path("workspace.json"), asdict(facts))
+        for stale in ("facts", "folds", "train", "test"):
+            self.__dict__.pop(stale, None)
