@@ -1,0 +1,92 @@
+"""Search spaces: which values each setting may take. Ranges only; what a setting means stands in the architecture's config."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.architectures.base import Config, make_config
+from core.errors import UserError, suggestion
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Space:
+    """values: the choices of each searched setting, in the file's order. best: the point to try first, as trial 0."""
+
+    source: str
+    values: dict[str, tuple[Any, ...]]
+    best: dict[str, Any]
+
+    @property
+    def points(self) -> int:
+        return math.prod(len(choices) for choices in self.values.values())
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every point once, the last setting changing fastest."""
+        for choice in itertools.product(*self.values.values()):
+            yield dict(zip(self.values, choice, strict=True))
+
+    def without(self, fixed: Mapping[str, Any]) -> Space:
+        """The space that is left when the user has fixed some settings."""
+        return Space(
+            self.source,
+            {name: choices for name, choices in self.values.items() if name not in fixed},
+            {name: value for name, value in self.best.items() if name not in fixed},
+        )
+
+
+def load_space(name: str | Path, kind: type[Config]) -> Space:
+    """The space of that name (`text`), or of a YAML file. Keys and values are checked against the config's fields.
+
+    Raises UserError for a missing or unreadable file, an unknown key (with the nearest name), a value that the config refuses,
+    and a `best` that lies outside the ranges.
+    """
+    path = name if isinstance(name, Path) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
+        raise UserError(f"no search space {path}", cure=suggestion(path.stem, known))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is not readable as YAML: {error}", cure="compare it with search_spaces/text.yaml"
+        ) from None
+    return _checked(str(path), content, kind)
+
+
+def _checked(source: str, content: Any, kind: type[Config]) -> Space:
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("values"), dict)
+        or set(content) - {"values", "best"}
+    ):
+        raise UserError(
+            f"{source} must have the keys `values` (setting: list of choices) and, if wanted, `best`",
+            cure="compare it with search_spaces/text.yaml",
+        )
+    values, best = content["values"], content.get("best") or {}
+    for key, choices in values.items():
+        if key not in kind.model_fields:
+            raise UserError(f"{source}: unknown setting '{key}'", cure=suggestion(str(key), kind.model_fields))
+        if not isinstance(choices, list) or not choices:
+            raise UserError(f"{source}: `{key}` must list at least one choice", cure=f"write `{key}: [value, value]`")
+        for choice in choices:
+            make_config(kind, {key: choice})
+    for key, value in best.items():
+        if value not in values.get(key, []):
+            raise UserError(
+                f"{source}: best {key}={value!r} is not among its choices", cure=f"add it to `values: {key}`"
+            )
+    if best and set(best) != set(values):
+        raise UserError(
+            f"{source}: best lacks {sorted(set(values) - set(best))}", cure="give one value for every setting"
+        )
+    return Space(source, {key: tuple(choices) for key, choices in values.items()}, best)

@@ -1,0 +1,83 @@
+"""What every command shares: where it prints, and how it ends when something goes wrong.
+
+Exit codes: 0 done, 1 a fault of Pricestack's (with a traceback), 2 something the user can mend, 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+from rich.console import Console
+
+from core.errors import UserError
+
+_PIPED_WIDTH = 160
+_INTERRUPTED = 130
+_MENDABLE = {
+    errno.ENOSPC: ("the disk is full", "free some space, or name a folder on another disk"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or name a folder on another disk"),
+    errno.EACCES: ("permission denied", "change the permissions, or name another file or folder"),
+    errno.EPERM: ("operation not permitted", "change the permissions, or name another file or folder"),
+    errno.EROFS: ("the file system is read-only", "name a folder on another disk"),
+}
+
+
+def _console(*, stderr: bool) -> Console:
+    """A console that prints text as it is: a path with brackets is no markup, and what is piped keeps its columns."""
+    stream = sys.stderr if stderr else sys.stdout
+    piped = not stream.isatty() and "COLUMNS" not in os.environ
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=_PIPED_WIDTH if piped else None)
+
+
+console = _console(stderr=False)
+"""For results."""
+
+warnings = _console(stderr=True)
+"""For errors and warnings."""
+
+
+def say(text: str, *, style: str | None = None) -> None:
+    """Prints a line of results, never wrapped: paths and commands can be copied from it."""
+    console.print(text, style=style, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Prints a line to the standard error, never wrapped."""
+    warnings.print(text, style="yellow", soft_wrap=True)
+
+
+def run(app: typer.Typer) -> None:
+    """Runs a command line; what the user can mend ends in a message with its cure and exit code 2, without a traceback."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        mendable = as_user_error(error)
+        if mendable is None:
+            raise
+        _fail(str(mendable))
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # typer's answer to Ctrl-C
+            warn("interrupted")
+        raise
+    except KeyboardInterrupt:
+        warn("interrupted")
+        sys.exit(_INTERRUPTED)
+
+
+def as_user_error(error: OSError) -> UserError | None:
+    """The UserError for a full disk or a missing permission, with the path where the system named one; None for other errors."""
+    if error.errno not in _MENDABLE:
+        return None
+    what, cure = _MENDABLE[error.errno]
+    path = error.filename2 or error.filename
+    return UserError(f"{path}: {what}" if path is not None else f"cannot write: {what}", cure=cure)
+
+
+def _fail(text: str) -> None:
+    warnings.print(f"error: {text}", style="red", soft_wrap=True)
+    sys.exit(2)

@@ -1,0 +1,290 @@
+"""Where jobs run: Ray. The only module that knows Ray.
+
+Ray Tune drives reused worker processes; a `JobSource` says what runs next and hears what happened. Schedulers stop hopeless
+trials, per architecture: epochs of different architectures are not comparable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow is the diary; no CSV and JSON beside it
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a failed job reports its error and no SMAPE
+
+import ray
+from ray import tune
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
+from ray.tune.search import Searcher
+
+from core.errors import OutOfTime, UserError, suggestion
+from experiments.jobs import Job, JobSource, Outcome
+
+Report = Callable[[int, Mapping[str, float]], None]
+Work = Callable[[Job, Report], Outcome]
+
+GRACE_EPOCHS = 2
+"""No trial is stopped before its second epoch: the first is mostly warm-up."""
+
+PRUNERS: dict[str, Callable[[int], TrialScheduler]] = {
+    "asha": lambda epochs: AsyncHyperBandScheduler(
+        metric="smape", mode="min", max_t=max(epochs, GRACE_EPOCHS) + 1, grace_period=GRACE_EPOCHS, reduction_factor=3
+    ),
+    "hyperband": lambda epochs: HyperBandScheduler(metric="smape", mode="min", max_t=max(epochs, GRACE_EPOCHS) + 1),
+    "median": lambda epochs: MedianStoppingRule(
+        metric="smape", mode="min", grace_period=GRACE_EPOCHS, min_samples_required=3
+    ),
+    "none": lambda epochs: FIFOScheduler(),
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job gets, and how many run at once. address: of a running Ray cluster, or None for one of our own."""
+
+    concurrent: int
+    cpus: float
+    gpus: float
+    address: str | None = None
+
+
+def check_pruner(name: str) -> None:
+    """Raises UserError for an unknown pruner."""
+    if name not in PRUNERS:
+        raise UserError(f"unknown pruner '{name}'", cure=suggestion(name, PRUNERS))
+
+
+@contextlib.contextmanager
+def session(resources: Resources) -> Iterator[None]:
+    """Ray, started quietly and stopped whatever happens."""
+    start: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if resources.address:
+        start["address"] = resources.address
+    else:
+        # The dashboard's processes cost half a gigabyte; the object store carries results of a few kilobytes.
+        start |= {"include_dashboard": False, "object_store_memory": 128 * 2**20, "address": "local"}
+        start["num_cpus"] = max(1, round(resources.concurrent * resources.cpus))
+    try:
+        ray.init(**start)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"Ray did not start: {error}", cure="check --address, or leave it out to use this machine alone"
+        ) from None
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the sweep, in its own words
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run(
+    source: JobSource, work: Work, folder: Path, resources: Resources, pruner: str, seconds: float | None = None
+) -> bool:
+    """Has workers do `work` on the jobs of `source` until it is done or `seconds` are over; Ray's own files go to `folder`.
+
+    True if it was not interrupted by Ctrl-C.
+    """
+    bridge = _Bridge(source, resources.concurrent)
+    trainable = tune.with_resources(partial(_train, work=work), {"cpu": resources.cpus, "gpu": resources.gpus})
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=_Proposals(bridge),
+            scheduler=_PerArchitecture(pruner),
+            num_samples=-1,
+            time_budget_s=seconds,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="jobs", storage_path=str(folder.resolve()), verbose=0, callbacks=[_Messages(bridge)]
+        ),
+    )
+    with _interrupt_flag() as interrupted:
+        tuner.fit()
+    for job in bridge.live.values():
+        source.interrupted(job)
+    return not interrupted()
+
+
+@contextlib.contextmanager
+def _interrupt_flag() -> Iterator[Callable[[], bool]]:
+    """Ray Tune ends in order on SIGINT but does not tell: this logging filter hears its announcement."""
+    heard: list[bool] = []
+
+    class Ear(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            if "Stop signal received" in record.getMessage():
+                heard.append(True)
+            return False
+
+    logger, ear = logging.getLogger("ray.tune.tune"), Ear()
+    level = logger.level
+    logger.addFilter(ear)
+    logger.setLevel(logging.WARNING)
+    try:
+        yield lambda: bool(heard)
+    finally:
+        logger.removeFilter(ear)
+        logger.setLevel(level)
+
+
+def _train(config: dict[str, Any], work: Work) -> None:
+    """Runs in a worker. Each epoch is a report; the last report carries the outcome, or the error's text.
+
+    An exception is reported and not raised: raising would cost the worker its life, and the next trial its warm start.
+    """
+
+    def report(epoch: int, metrics: Mapping[str, float]) -> None:
+        tune.report({"epoch": epoch, **metrics})
+
+    try:
+        outcome = work(Job(**config["job"]), report)
+    except Exception as error:  # noqa: BLE001
+        expected = isinstance(error, (UserError, OutOfTime))
+        tune.report({"error": str(error) if expected else traceback.format_exc()})
+    else:
+        tune.report({"epoch": outcome.best_epoch, **outcome.metrics, "outcome": json.dumps(asdict(outcome))})
+
+
+@dataclass
+class _Bridge:
+    """Between Ray's trial ids and our jobs. `live`: started and not ended."""
+
+    source: JobSource
+    limit: int
+    live: dict[str, Job] = field(default_factory=dict)
+
+    def epoch(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        if "smape" in result and "outcome" not in result:
+            self.source.epoch(self.live[trial_id], int(result["epoch"]), _metrics(result))
+
+    def end(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """A job ended: with an outcome it has finished, without one its scheduler stopped it."""
+        job = self.live.pop(trial_id, None)
+        if job is None:
+            return
+        if "outcome" in result:
+            self.source.finished(job, Outcome(**json.loads(result["outcome"])))
+        elif "error" in result:
+            self.source.failed(job, str(result["error"]))
+        elif "smape" in result:
+            self.source.pruned(job, int(result["epoch"]), float(result["smape"]))
+        else:
+            self.source.failed(job, "stopped before it had a result: the time was over")
+
+    def fail(self, trial_id: str, error: str) -> None:
+        job = self.live.pop(trial_id, None)
+        if job is not None:
+            self.source.failed(job, error)
+
+
+class _Proposals(Searcher):
+    """Asks the source for jobs when there is room; Ray's own concurrency limiter would hide its `None`."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__(metric="smape", mode="min")
+        self.bridge = bridge
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        bridge = self.bridge
+        if bridge.source.done:
+            return Searcher.FINISHED
+        if len(bridge.live) >= bridge.limit:
+            return None
+        job = bridge.source.next()
+        if job is None:
+            return Searcher.FINISHED if bridge.source.done and not bridge.live else None
+        bridge.live[trial_id] = job
+        return {"job": vars(job)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if not error:
+            self.bridge.end(trial_id, result or {})
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: Optuna's storage is the memory, and a sweep goes on from there."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""
+
+
+class _Messages(tune.Callback):
+    """Forwards what only callbacks hear: every epoch, and the death of a worker."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        self.bridge = bridge
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        if trial.trial_id in self.bridge.live:
+            self.bridge.epoch(trial.trial_id, result)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.bridge.fail(trial.trial_id, "its worker process died (killed, or out of memory)")
+
+
+class _PerArchitecture(TrialScheduler):
+    """One pruner for the trials of each architecture; members' fits are never stopped."""
+
+    def __init__(self, pruner: str) -> None:
+        super().__init__()
+        self._pruner = pruner
+        self._schedulers: dict[str, TrialScheduler] = {}
+        self._metric, self._mode = "smape", "min"
+
+    def _of(self, trial: Any) -> TrialScheduler:
+        job = trial.config["job"]
+        prunable = job["kind"] == "trial" and job["epochs"] > 1
+        key = job["architecture"] if prunable else ""
+        if key not in self._schedulers:
+            self._schedulers[key] = PRUNERS[self._pruner](job["epochs"]) if prunable else FIFOScheduler()
+        return self._schedulers[key]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_error(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if "outcome" in result or "error" in result:  # it has ended by itself: there is nothing left to stop
+            return TrialScheduler.CONTINUE
+        return self._of(trial).on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self._of(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        for scheduler in self._schedulers.values():
+            chosen = scheduler.choose_trial_to_run(tune_controller)
+            if chosen is not None:
+                return chosen
+        return None
+
+    def debug_string(self) -> str:
+        return f"{self._pruner} per architecture"
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    names = ("smape", "mae", "rmse", "r2", "loss", "seconds")
+    return {name: float(result[name]) for name in names if name in result}

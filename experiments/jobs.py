@@ -1,0 +1,77 @@
+"""What is trained next and what came of it: the words in which sweep, cluster, diary and live view speak to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training. kind `trial`: a config tried on the holdout fold; `fit`: one fold of a member.
+
+    name: the id of the config's member key, which names the folder of what is made. number: the trial's number in its study.
+    settings: every setting of the config. searched: those that the study chose, for people. epochs: at most.
+    deadline: `time.time()` value at which to stop in order, or None.
+    """
+
+    kind: Literal["trial", "fit"]
+    architecture: str
+    name: str
+    settings: dict[str, Any]
+    fold: int
+    seed: int
+    threads: int
+    device: str
+    number: int = -1
+    searched: dict[str, Any] | None = None
+    epochs: int = 1
+    deadline: float | None = None
+
+    @property
+    def label(self) -> str:
+        """`text #3` or `text-1a2b fold 2`."""
+        return f"{self.architecture} #{self.number}" if self.kind == "trial" else f"{self.name[:-8]} fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """metrics: all four on the held-out rows. best_epoch: from 1. seconds: of training and predicting.
+
+    cut: True where the deadline ended the training: a result to use, but not what this config can do.
+    """
+
+    metrics: dict[str, float]
+    best_epoch: int
+    seconds: float
+    cut: bool = False
+
+
+class Listener(Protocol):
+    """Is told, in the driver's thread, of everything that happens to jobs and of every member that is complete."""
+
+    def started(self, job: Job) -> None: ...
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
+    def finished(self, job: Job, outcome: Outcome) -> None: ...
+    def pruned(self, job: Job, epoch: int, smape: float) -> None: ...
+    def failed(self, job: Job, error: str) -> None: ...
+    def interrupted(self, job: Job) -> None: ...
+    def member(self, name: str, record: Mapping[str, Any]) -> None: ...
+
+
+class JobSource(Protocol):
+    """Where a cluster gets its jobs from and whom it tells of them."""
+
+    def next(self) -> Job | None:
+        """The next job, or None if there is nothing to start now."""
+
+    @property
+    def done(self) -> bool:
+        """True once no job will ever follow."""
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
+    def finished(self, job: Job, outcome: Outcome) -> None: ...
+    def pruned(self, job: Job, epoch: int, smape: float) -> None: ...
+    def failed(self, job: Job, error: str) -> None: ...
+    def interrupted(self, job: Job) -> None: ...

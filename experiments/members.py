@@ -1,0 +1,99 @@
+"""Members: the best configs, trained once per fold, so that every training row has a price from a model that never saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from core.architectures.base import Architecture, Prices, make_config
+from core.metrics import all_metrics, group_standard_error, smape, smape_terms
+from core.predictions import Fit, Member, MemberKey, geometric_mean
+from core.workspace import Workspace
+from experiments.search import Finished
+
+
+@dataclass(frozen=True)
+class MemberPlan:
+    """A config to be trained on all folds. missing: the folds that have no fit yet."""
+
+    key: MemberKey
+    settings: dict[str, Any]
+    missing: tuple[int, ...]
+    origin: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.key.id
+
+    @property
+    def architecture(self) -> str:
+        return self.key.architecture
+
+
+class Members:
+    """Plans and assembles the members of one workspace."""
+
+    def __init__(self, workspace: Workspace, seed: int, notes: Mapping[str, tuple[str, ...]]) -> None:
+        self.workspace, self.seed, self.notes = workspace, seed, notes
+        self._plans: dict[str, MemberPlan] = {}
+
+    def key(self, kind: Architecture, settings: Mapping[str, Any]) -> MemberKey:
+        """Names what a config would learn here: equal configs after defaults have equal keys."""
+        config = make_config(kind.Config, settings)
+        facts = self.workspace.facts
+        return MemberKey(kind.name, config.canonical(), kind.identity(config), facts.catalog, facts.folds, self.seed)
+
+    def plan(self, kind: Architecture, settings: Mapping[str, Any], found: Finished) -> MemberPlan:
+        """The member that follows from a finished trial. Its epochs come from the search, never from the fold it predicts."""
+        config = kind.refit_config(make_config(kind.Config, settings), found.best_epoch)
+        refit = config.model_dump(mode="json")
+        key = self.key(kind, refit)
+        missing = [fold for fold in range(self.workspace.folds.k) if not self.workspace.store.has_fit(key.id, fold)]
+        origin = {"trial": found.number, "trial_smape": found.smape, "best_epoch": found.best_epoch}
+        plan = MemberPlan(key, refit, tuple(missing), origin)
+        self._plans[key.id] = plan
+        return plan
+
+    def assemble(self, name: str) -> dict[str, Any] | None:
+        """Writes the member if its last fit is there, and returns its record; None while folds are missing."""
+        store, folds, plan = self.workspace.store, self.workspace.folds, self._plans[name]
+        if not all(store.has_fit(name, fold) for fold in range(folds.k)):
+            return None
+        fits = [store.read_fit(name, fold) for fold in range(folds.k)]
+        oof = np.full(len(folds.assignment), np.nan)
+        for fit in fits:
+            oof[folds.split(fit.fold)[1]] = fit.valid
+        record = self._record(plan, fits, oof)
+        self._keep_quantiles(name, fits)
+        store.write_member(Member(name, oof, geometric_mean([fit.test for fit in fits]), record))
+        return record
+
+    def _record(self, plan: MemberPlan, fits: list[Fit], oof: Prices) -> dict[str, Any]:
+        train, folds = self.workspace.train, self.workspace.folds
+        in_fold = [folds.split(fit.fold)[1] for fit in fits]
+        return {
+            **asdict(plan.key),
+            "id": plan.name,
+            "settings": plan.settings,
+            "origin": plan.origin,
+            "notes": list(self.notes.get(plan.architecture, ())),
+            "metrics": all_metrics(train.known_prices, oof),
+            "standard_error": group_standard_error(smape_terms(train.known_prices, oof), train.product_groups),
+            "fold_smape": [smape(train.known_prices[rows], oof[rows]) for rows in in_fold],
+            "seconds": round(sum(fit.seconds for fit in fits), 2),
+        }
+
+    def _keep_quantiles(self, name: str, fits: list[Fit]) -> None:
+        store, folds = self.workspace.store, self.workspace.folds
+        valid = [fit.valid_quantiles for fit in fits if fit.valid_quantiles is not None]
+        test = [fit.test_quantiles for fit in fits if fit.test_quantiles is not None]
+        if len(valid) != len(fits) or len(test) != len(fits):
+            return
+        oof = np.full((len(folds.assignment), valid[0].shape[1]), np.nan)
+        for fit, quantiles in zip(fits, valid, strict=True):
+            oof[folds.split(fit.fold)[1]] = quantiles
+        store.write_quantiles(name, "oof", oof)
+        store.write_quantiles(name, "test", geometric_mean(test))

@@ -1,0 +1,102 @@
+"""What is worth starting in the time that is left. Pure functions of what was measured, so that a plan can be tested.
+
+With a time budget, trials may use the first 45% of it and members get the rest: cross-validating a config takes k trainings
+where trying it took one, and only members reach the submission. Nothing is started that would not be finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+SEARCH_SHARE = 0.45
+CAUTION = 1.25
+"""Measured seconds vary: a job is started if this multiple of its expected duration still fits."""
+CLOSING_SECONDS = 4.0
+"""Kept free at the end for writing members and shutting the workers down."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """start, end: `time.time()` values; end is None without a time limit. concurrent: jobs at once."""
+
+    start: float
+    end: float | None
+    concurrent: int
+
+    def left(self, now: float) -> float:
+        """Seconds in which jobs may run."""
+        return float("inf") if self.end is None else max(0.0, self.end - CLOSING_SECONDS - now)
+
+    def search_left(self, now: float) -> float:
+        """Seconds in which further trials may run."""
+        if self.end is None:
+            return float("inf")
+        return max(0.0, self.start + SEARCH_SHARE * (self.end - self.start) - now)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the last job must have come to its end."""
+        return None if self.end is None else self.end - CLOSING_SECONDS / 2
+
+    def trial_deadline(self, seconds: float, now: float) -> float | None:
+        """When a trial must stop: with the search's share, so that one slow trial cannot eat the members' time."""
+        if self.end is None or self.deadline is None:
+            return None
+        return min(self.deadline, max(now + self.search_left(now), now + CAUTION * seconds))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One architecture's search. seconds: of one training, measured or estimated. spent: on its trials so far."""
+
+    name: str
+    seconds: float
+    spent: float
+    finished: int
+    running: int
+    wanted: int | None
+    open: bool
+
+    @property
+    def first(self) -> bool:
+        return self.finished + self.running == 0
+
+    @property
+    def wants_more(self) -> bool:
+        return self.open and (self.wanted is None or self.finished + self.running < self.wanted)
+
+
+def next_search(progress: Sequence[Progress], budget: Budget, now: float) -> str | None:
+    """The architecture that gets the next trial, or None if none should.
+
+    Each has its trial 0 first, the cheapest before the others; then the one on which least time was spent.
+    """
+    firsts = [each for each in progress if each.wants_more and each.first and fits(each.seconds, budget.left(now))]
+    if firsts:
+        return min(firsts, key=lambda each: each.seconds).name
+    others = [
+        each for each in progress if each.wants_more and not each.first and fits(each.seconds, budget.search_left(now))
+    ]
+    return min(others, key=lambda each: each.spent).name if others else None
+
+
+def fits(seconds: float, left: float) -> bool:
+    """True if a job of so many expected seconds ends in the time left."""
+    return CAUTION * seconds <= left
+
+
+def affordable_members(costs: Mapping[str, Sequence[float]], budget: Budget, now: float) -> dict[str, int]:
+    """How many members of each architecture fit into the time left.
+
+    costs: per architecture, each candidate's seconds on one worker, best candidate first. Every architecture gets its best
+    before any gets its second, the cheaper first: different architectures err differently, which is what a stack lives on.
+    """
+    granted = dict.fromkeys(costs, 0)
+    left = budget.left(now) * budget.concurrent
+    for rank in range(max((len(each) for each in costs.values()), default=0)):
+        for name in sorted((name for name in costs if len(costs[name]) > rank), key=lambda name: costs[name][rank]):
+            if granted[name] == rank and fits(costs[name][rank], left):
+                granted[name] += 1
+                left -= costs[name][rank]
+    return granted

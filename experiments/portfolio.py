@@ -1,0 +1,245 @@
+"""The sweep's head: turns studies, members and the time that is left into a stream of jobs, and remembers what came back.
+
+It knows neither Ray nor MLflow: the cluster asks it for jobs and tells it of results, and it passes the news on to listeners.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from core.architectures.base import Architecture
+from experiments.jobs import Job, Listener, Outcome
+from experiments.members import MemberPlan, Members
+from experiments.plan import Budget, Progress, affordable_members, fits, next_search
+from experiments.search import INTERRUPTED, Proposal, Study
+
+FAILURES_IN_A_ROW = 3
+"""After so many, an architecture's search ends: the next trial would most likely fail as well."""
+
+
+@dataclass
+class Entry:
+    """One architecture in the sweep. make_config: the full settings of a trial from the searched ones.
+
+    spent: seconds of its trials so far; fit_seconds: of each finished training, newest last.
+    """
+
+    kind: Architecture
+    study: Study
+    make_settings: Callable[[Mapping[str, Any]], dict[str, Any]]
+    estimate: float
+    trials: int | None
+    members: int
+    epochs: int
+    open: bool = True
+    running: int = 0
+    failures: int = 0
+    spent: float = 0.0
+    fit_seconds: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        return self.kind.name
+
+    @property
+    def seconds(self) -> float:
+        """Of one training: measured where there is a measurement."""
+        return median(self.fit_seconds) if self.fit_seconds else self.estimate
+
+    def progress(self) -> Progress:
+        is_open = self.open and not self.study.exhausted
+        return Progress(self.name, self.seconds, self.spent, self.study.distinct, self.running, self.trials, is_open)
+
+
+@dataclass(frozen=True)
+class JobDefaults:
+    """What all jobs of a sweep share."""
+
+    seed: int
+    threads: int
+    device: str
+
+
+class Portfolio:
+    """A `JobSource` over several architectures that share one budget."""
+
+    def __init__(
+        self, entries: list[Entry], members: Members, budget: Budget, defaults: JobDefaults, listeners: list[Listener]
+    ) -> None:
+        self.entries = {entry.name: entry for entry in entries}
+        self.members, self.budget, self.defaults, self.listeners = members, budget, defaults, listeners
+        self._promoted: set[str] = set()
+        self._fits: list[Job] = []
+        self._since: dict[tuple[str, int], float] = {}  # jobs that run
+        self.skipped: list[str] = []
+
+    def next(self) -> Job | None:
+        now = time.time()
+        job = self._next_trial(now) or self._next_fit(now)
+        if job is not None:
+            self._since[job.name, job.fold] = now
+            for listener in self.listeners:
+                listener.started(job)
+        return job
+
+    @property
+    def done(self) -> bool:
+        if self._since or self._fits:
+            return False
+        now = time.time()
+        searching = next_search([entry.progress() for entry in self.entries.values()], self.budget, now) is not None
+        return not searching and len(self._promoted) == len(self.entries)
+
+    def _next_trial(self, now: float) -> Job | None:
+        while True:
+            name = next_search([entry.progress() for entry in self.entries.values()], self.budget, now)
+            if name is None:
+                return None
+            entry = self.entries[name]
+            proposal = entry.study.ask()
+            if proposal is not None:
+                entry.running += 1
+                return self._trial(entry, proposal)
+            entry.open = False
+
+    def _trial(self, entry: Entry, proposal: Proposal) -> Job:
+        return Job(
+            "trial",
+            entry.name,
+            proposal.name,
+            entry.make_settings(proposal.searched),
+            fold=0,
+            seed=self.defaults.seed,
+            threads=self.defaults.threads,
+            device=self.defaults.device,
+            number=proposal.number,
+            searched=proposal.searched,
+            epochs=entry.epochs,
+            deadline=self.budget.trial_deadline(entry.seconds, time.time()),
+        )
+
+    def _next_fit(self, now: float) -> Job | None:
+        self._promote(now)
+        while self._fits:
+            job = self._fits.pop(0)
+            if fits(self.entries[job.architecture].seconds, self.budget.left(now)):
+                return job
+            self._skip(job, "there was no time left for it")
+        return None
+
+    def _promote(self, now: float) -> None:
+        """Once no architecture is searched any more, the best configs of all are queued as members, best of each first."""
+        searching = [
+            entry
+            for entry in self.entries.values()
+            if entry.running or next_search([entry.progress()], self.budget, now) is not None
+        ]
+        waiting = [entry for entry in self.entries.values() if entry.name not in self._promoted]
+        if not waiting or (self.budget.end is not None and searching):
+            return
+        ready = [entry for entry in waiting if entry not in searching]
+        plans = {entry.name: self._candidates(entry) for entry in ready}
+        costs = {name: [self.entries[name].seconds * len(plan.missing) for plan in plans[name]] for name in plans}
+        granted = affordable_members(costs, self.budget, now)
+        for name, candidates in plans.items():
+            self._promoted.add(name)
+            for plan in candidates[granted[name] :]:
+                self.skipped.append(f"{plan.name}: {len(plan.missing)} trainings did not fit into the time left")
+        for rank in range(max((len(each) for each in plans.values()), default=0)):
+            for name in plans:
+                if rank < granted[name]:
+                    self._queue(plans[name][rank])
+
+    def _candidates(self, entry: Entry) -> list[MemberPlan]:
+        best = entry.study.ranking()[: entry.members]
+        return [self.members.plan(entry.kind, entry.make_settings(each.searched), each) for each in best]
+
+    def _queue(self, plan: MemberPlan) -> None:
+        for fold in plan.missing:
+            self._fits.append(
+                Job(
+                    "fit",
+                    plan.architecture,
+                    plan.name,
+                    plan.settings,
+                    fold=fold,
+                    seed=self.defaults.seed,
+                    threads=self.defaults.threads,
+                    device=self.defaults.device,
+                    deadline=self.budget.deadline,
+                )
+            )
+        self._assemble(plan.name)
+
+    def _assemble(self, name: str) -> None:
+        record = self.members.assemble(name)
+        if record is not None:
+            for listener in self.listeners:
+                listener.member(name, record)
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
+        if job.kind == "trial":
+            self.entries[job.architecture].study.report(job.name, epoch, metrics["smape"])
+        for listener in self.listeners:
+            listener.epoch(job, epoch, metrics)
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        entry = self._ended(job)
+        entry.failures = 0
+        entry.fit_seconds.append(outcome.seconds)
+        if job.kind == "trial":
+            entry.study.complete(job.name, outcome)
+        else:
+            self._assemble(job.name)
+        for listener in self.listeners:
+            listener.finished(job, outcome)
+
+    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+        entry = self._ended(job)
+        entry.failures = 0
+        entry.study.prune(job.name, smape)
+        for listener in self.listeners:
+            listener.pruned(job, epoch, smape)
+
+    def failed(self, job: Job, error: str) -> None:
+        entry = self._ended(job)
+        entry.failures += 1
+        entry.errors[error] += 1
+        if entry.failures >= FAILURES_IN_A_ROW:
+            entry.open = False
+        if job.kind == "trial":
+            entry.study.fail(job.name, error)
+        else:
+            self._drop(job, error)
+        for listener in self.listeners:
+            listener.failed(job, error)
+
+    def interrupted(self, job: Job) -> None:
+        """Ctrl-C or the end of the time: what ran is not lost but will be proposed first by the next sweep."""
+        entry = self._ended(job)
+        if job.kind == "trial":
+            entry.study.interrupt(job.name)
+        for listener in self.listeners:
+            listener.failed(job, INTERRUPTED)
+
+    def _ended(self, job: Job) -> Entry:
+        entry = self.entries[job.architecture]
+        seconds = time.time() - self._since.pop((job.name, job.fold))
+        if job.kind == "trial":
+            entry.running -= 1
+            entry.spent += seconds
+        return entry
+
+    def _skip(self, job: Job, why: str) -> None:
+        self.skipped.append(f"{job.name}: {why}")
+        self._fits = [other for other in self._fits if other.name != job.name]
+
+    def _drop(self, job: Job, error: str) -> None:
+        """A member that lost a fold can not be completed: its other folds are not worth training now."""
+        self._skip(job, f"fold {job.fold} failed: {error.splitlines()[-1]}")

@@ -1,0 +1,260 @@
+"""Which config of one architecture is tried next: Optuna proposes and remembers, repeats are answered and never trained.
+
+The only module that knows Optuna. One study holds the trials of one architecture on one catalog, one set of folds, one seed,
+one space and one set of settings that the user fixed: only such trials are comparable.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from core.errors import UserError, suggestion
+from core.files import digest_json
+from experiments.jobs import Outcome
+from search_spaces import Space
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+REPEATS = 20
+"""So many repeated proposals in a row are answered; then an untried point is drawn, because the sampler has converged."""
+
+SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
+    "tpe": lambda space, seed: TPESampler(seed=seed, n_startup_trials=8, multivariate=True, constant_liar=True),
+    "random": lambda space, seed: RandomSampler(seed=seed),
+    "grid": lambda space, seed: GridSampler({name: list(values) for name, values in space.values.items()}, seed=seed),
+    "gp": lambda space, seed: GPSampler(seed=seed, n_startup_trials=8),
+}
+
+INTERRUPTED = "the sweep was interrupted"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A config to train: the trial's number, the searched settings, and the name that equal configs share."""
+
+    number: int
+    searched: dict[str, Any]
+    name: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial with a result that may be promoted to a member."""
+
+    number: int
+    searched: dict[str, Any]
+    name: str
+    smape: float
+    best_epoch: int
+
+
+def check_sampler(name: str) -> None:
+    """Raises UserError for an unknown sampler."""
+    if name not in SAMPLERS:
+        raise UserError(f"unknown sampler '{name}'", cure=suggestion(name, SAMPLERS))
+
+
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """Optuna's storage behind a SQLAlchemy URL. SQLite waits for its lock instead of failing, and readers do not block it."""
+    try:
+        if not url.startswith("sqlite"):
+            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+        with storage.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        return storage
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
+        raise UserError(
+            f"the study's storage {url} cannot be opened: {str(error).splitlines()[0]}",
+            cure="check --storage; the default is an SQLite file in the workspace",
+        ) from None
+
+
+class Study:
+    """The trials of one search. Used from one thread.
+
+    identify: gives the name of the config with these searched settings. known: the outcome of a finished trial of that name
+    in any earlier study, or None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        storage: optuna.storages.BaseStorage,
+        *,
+        identify: Callable[[Mapping[str, Any]], str],
+        known: Callable[[str], Outcome | None],
+        sampler: str = "tpe",
+        seed: int = 0,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.space, self._identify, self._known = space, identify, known
+        self._distributions: dict[str, BaseDistribution] = {
+            key: CategoricalDistribution(choices) for key, choices in space.values.items()
+        }
+        self._study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            direction="minimize",
+            load_if_exists=True,
+            sampler=SAMPLERS[sampler](space, seed),
+            pruner=optuna.pruners.NopPruner(),  # Ray's scheduler decides; Optuna is told
+        )
+        for key, value in (attributes or {}).items():
+            self._study.set_user_attr(key, value)
+        self._random = random.Random(seed)
+        self._running: dict[str, list[optuna.Trial]] = {}
+        self._results: dict[str, FrozenTrial] = {
+            trial.user_attrs["config"]: trial for trial in self._trials(*FINISHED) if "config" in trial.user_attrs
+        }
+        self._restart_stale()
+        if space.best and not self._study.trials:
+            self._study.enqueue_trial(space.best, user_attrs={"origin": "documented best"})
+
+    @property
+    def name(self) -> str:
+        return self._study.study_name
+
+    @property
+    def distinct(self) -> int:
+        """How many different configs have a result."""
+        return len(self._results)
+
+    @property
+    def exhausted(self) -> bool:
+        """True once every point of the space has a result or is running."""
+        return len(self._results.keys() | self._running.keys()) >= self.space.points
+
+    def ask(self) -> Proposal | None:
+        """The next config to train, or None if there is none left. Known ones are answered on the way."""
+        repeats = 0
+        while not self.exhausted:
+            if repeats >= REPEATS:
+                self._study.enqueue_trial(self._untried(), user_attrs={"origin": "untried point"})
+            trial = self._study.ask(self._distributions)
+            name = self._identify(trial.params)
+            trial.set_user_attr("config", name)
+            if name in self._running:
+                self._running[name].append(trial)
+            elif not self._answer(trial, name):
+                self._running[name] = [trial]
+                return Proposal(trial.number, dict(trial.params), name)
+            repeats += 1
+        return None
+
+    def report(self, name: str, epoch: int, smape: float) -> None:
+        """An intermediate value of a running trial, shown by the dashboard as the learning curve."""
+        self._running[name][0].report(smape, epoch)
+
+    def note(self, name: str, key: str, value: Any) -> None:
+        """Attaches a fact to a running trial, for people who look at the dashboard."""
+        self._running[name][0].set_user_attr(key, value)
+
+    def complete(self, name: str, outcome: Outcome) -> None:
+        """The trial of that config has finished: it, and every repeat that waited for it, is COMPLETE."""
+        attributes: dict[str, Any] = {
+            **outcome.metrics,
+            "best_epoch": outcome.best_epoch,
+            "seconds": round(outcome.seconds, 2),
+        }
+        if outcome.cut:
+            attributes["cut"] = "the deadline ended this training"
+        self._end(name, TrialState.COMPLETE, outcome.metrics["smape"], attributes)
+
+    def prune(self, name: str, smape: float) -> None:
+        """The scheduler stopped it: PRUNED, with the last value it reached."""
+        self._end(name, TrialState.PRUNED, None, {"smape": smape})
+
+    def fail(self, name: str, error: str) -> None:
+        """It crashed: FAIL, with the error's text; the config may be tried again."""
+        self._end(name, TrialState.FAIL, None, {"error": error})
+
+    def interrupt(self, name: str) -> None:
+        """The sweep ends while it runs: FAIL now, and the first to be proposed when the sweep goes on."""
+        params = self._running[name][0].params
+        self.fail(name, INTERRUPTED)
+        self._study.enqueue_trial(params, user_attrs={"origin": "interrupted before"})
+
+    def ranking(self) -> list[Finished]:
+        """Completed trials of different configs, best SMAPE first; equal ones in the order of their numbers."""
+        found = []
+        for name, trial in self._results.items():
+            if trial.state == TrialState.COMPLETE and trial.value is not None:
+                epoch = int(trial.user_attrs["best_epoch"])
+                found.append(Finished(trial.number, dict(trial.params), name, trial.value, epoch))
+        return sorted(found, key=lambda each: (each.smape, each.number))
+
+    def counts(self) -> dict[str, int]:
+        """How many trials of the study are in each state, repeats included."""
+        return {state.name: len(self._trials(state)) for state in TrialState if self._trials(state)}
+
+    def _answer(self, trial: optuna.Trial, name: str) -> bool:
+        """Tells the sampler what is known of this config; False if nothing is."""
+        if name in self._results and "cut" not in self._results[name].user_attrs:
+            first = self._results[name]
+            trial.set_user_attr("answered_from", first.number)
+            for key in ("best_epoch", "seconds"):
+                if key in first.user_attrs:
+                    trial.set_user_attr(key, first.user_attrs[key])
+            for epoch, value in first.intermediate_values.items():
+                trial.report(value, epoch)
+            self._study.tell(trial, first.value if first.state == TrialState.COMPLETE else None, state=first.state)
+            return True
+        outcome = self._known(name)
+        if outcome is None:
+            return False
+        trial.set_user_attr("answered_from", "an earlier study")
+        self._running[name] = [trial]
+        self.complete(name, outcome)
+        return True
+
+    def _end(self, name: str, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> None:
+        first, *repeats = self._running.pop(name)
+        for trial in (first, *repeats):
+            for key, attribute in attributes.items():
+                trial.set_user_attr(key, attribute)
+            if trial is not first:
+                trial.set_user_attr("answered_from", first.number)
+            told = self._study.tell(trial, value, state=state)
+            if state in FINISHED and trial is first:
+                self._results[name] = told
+
+    def _untried(self) -> dict[str, Any]:
+        """A random point of the space without a result. The space is walked: it is small wherever repeats are common."""
+        taken = self._results.keys() | self._running.keys()
+        return self._random.choice([point for point in self.space.grid() if self._identify(point) not in taken])
+
+    def _restart_stale(self) -> None:
+        """Trials left RUNNING by a driver that died are FAIL; their configs are proposed first."""
+        for trial in self._trials(TrialState.RUNNING):
+            optuna.Trial(self._study, trial._trial_id).set_user_attr("error", INTERRUPTED)
+            self._study.tell(trial.number, state=TrialState.FAIL)
+            if set(trial.params) == set(self._distributions):
+                self._study.enqueue_trial(trial.params, user_attrs={"origin": f"retry of #{trial.number}"})
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states)
+
+
+def study_name(
+    architecture: str, identity: Mapping[str, Any], storage: optuna.storages.BaseStorage, fresh: bool
+) -> str:
+    """`text-1a2b3c4d` from all that makes trials comparable; `fresh` adds a run number that no study has yet."""
+    base = f"{architecture}-{digest_json(identity)[:8]}"
+    runs = [name for name in optuna.get_all_study_names(storage) if name == base or name.startswith(f"{base}-run")]
+    if fresh and runs:
+        return f"{base}-run{len(runs) + 1}"
+    return max(runs, key=lambda name: int(name.rpartition("-run")[2]) if "-run" in name else 1, default=base)
