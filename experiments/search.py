@@ -9,13 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import UserError, suggestion
@@ -31,7 +32,7 @@ REPEATS = 20
 SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
     "tpe": lambda space, seed: TPESampler(seed=seed, n_startup_trials=8, multivariate=True, constant_liar=True),
     "random": lambda space, seed: RandomSampler(seed=seed),
-    "grid": lambda space, seed: GridSampler({name: list(values) for name, values in space.values.items()}, seed=seed),
+    "grid": lambda space, seed: RandomSampler(seed=seed),  # never draws: every point is queued, in order
     "gp": lambda space, seed: GPSampler(seed=seed, n_startup_trials=8),
 }
 
@@ -115,7 +116,7 @@ class Study:
         )
         for key, value in (attributes or {}).items():
             self._study.set_user_attr(key, value)
-        self._random = random.Random(seed)
+        self._random, self._exhaustive = random.Random(seed), sampler == "grid"
         self._running: dict[str, list[optuna.Trial]] = {}
         self._results: dict[str, FrozenTrial] = {
             trial.user_attrs["config"]: trial for trial in self._trials(*FINISHED) if "config" in trial.user_attrs
@@ -142,7 +143,7 @@ class Study:
         """The next config to train, or None if there is none left. Known ones are answered on the way."""
         repeats = 0
         while not self.exhausted:
-            if repeats >= REPEATS:
+            if (self._exhaustive or repeats >= REPEATS) and not self._trials(TrialState.WAITING):
                 self._study.enqueue_trial(self._untried(), user_attrs={"origin": "untried point"})
             trial = self._study.ask(self._distributions)
             name = self._identify(trial.params)
@@ -233,9 +234,15 @@ class Study:
                 self._results[name] = told
 
     def _untried(self) -> dict[str, Any]:
-        """A random point of the space without a result. The space is walked: it is small wherever repeats are common."""
+        """A point of the space without a result: the first one in an exhaustive search, else a random one."""
         taken = self._results.keys() | self._running.keys()
-        return self._random.choice([point for point in self.space.grid() if self._identify(point) not in taken])
+        names = [name for name in self._points if name not in taken]
+        return self._points[names[0] if self._exhaustive else self._random.choice(names)]
+
+    @cached_property
+    def _points(self) -> dict[str, dict[str, Any]]:
+        """Every point by its name. Only walked where the space is small enough to run out of points."""
+        return {self._identify(point): point for point in self.space.grid()}
 
     def _restart_stale(self) -> None:
         """Trials left RUNNING by a driver that died are FAIL; their configs are proposed first."""

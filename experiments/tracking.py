@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from core.workspace import Workspace
 from experiments.jobs import Job, Outcome
+
+DiaryError = MlflowException
+"""What is raised when the diary cannot be written."""
 
 PARAMETER_LENGTH = 500
 
@@ -100,8 +104,9 @@ class Diary:
         self._client.set_terminated(run, status)
 
 
-def end_stale_runs(workspace: Workspace) -> int:
-    """Marks runs that a dead driver left RUNNING as KILLED; returns how many."""
+def prepare_diary(workspace: Workspace) -> int:
+    """Makes the database where there is none, and marks runs that a dead driver left RUNNING as KILLED: returns how many."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     client = MlflowClient(tracking_uri(workspace))
     experiment = client.get_experiment_by_name(f"pricestack-{workspace.facts.catalog[:8]}")
     if experiment is None:

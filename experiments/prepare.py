@@ -1,0 +1,103 @@
+"""From CSV files to a workspace with folds: read once, checked once, remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from core.catalog import Catalog
+from core.catalog_reading import read_catalogs
+from core.console import progress
+from core.demo import make_demo
+from core.errors import UserError
+from core.fold_making import make_folds
+from core.images import check_pictures
+from core.workspace import Facts, Workspace, catalog_fingerprint
+from experiments.options import FoldGroups, Options
+
+DEMO_ROWS = 2000
+DEFAULT_FOLDS = 5
+
+Say = Callable[[str], None]
+
+
+def open_workspace(options: Options, say: Say) -> Workspace:
+    """The workspace for these options: the one that is there, or a new one made from the named (or the demo) catalog.
+
+    Raises UserError for a catalog that cannot be read, a folder that cannot be written, and a workspace that holds
+    another catalog or other folds than asked for.
+    """
+    workspace = Workspace(options.workspace)
+    workspace.check_writable()
+    if workspace.exists:
+        _check_same(workspace, options, say)
+        return workspace
+    train, test, images = options.train, options.test, options.images
+    if train is None or test is None:
+        say(f"no catalog named and none in {workspace.folder}: making the demo catalog ({DEMO_ROWS:,} products)")
+        with progress("demo catalog") as advance:
+            demo = make_demo(workspace.path("demo-catalog"), DEMO_ROWS, options.seed, advance)
+        train, test, images = demo.train, demo.test, demo.images
+    _create(workspace, options, train, test, images, say)
+    return workspace
+
+
+def _create(
+    workspace: Workspace, options: Options, train_path: Path, test_path: Path, images: Path | None, say: Say
+) -> None:
+    train, test = _read(train_path, test_path, images, options.drop_bad, say)
+    mode: FoldGroups = options.fold_groups or "auto"
+    folds, report = make_folds(train, test, k=options.folds or DEFAULT_FOLDS, seed=options.seed, fold_groups=mode)
+    say(report.sentence)
+    facts = Facts(
+        str(train_path.resolve()),
+        str(test_path.resolve()),
+        None if images is None else str(images.resolve()),
+        catalog_fingerprint(train, test),
+        folds.hash,
+        folds.k,
+        mode,
+        folds.mode,
+        {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap},
+    )
+    workspace.create(train, test, folds, facts)
+
+
+def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say) -> tuple[Catalog, Catalog]:
+    """Both catalogs with their pictures looked at; raises UserError for what is wrong with either."""
+    read = read_catalogs(train, test, images, drop_bad=drop_bad)
+    for note in read.notes:
+        say(note)
+    if images is None:
+        return read.train, read.test
+    catalogs = []
+    for role, catalog in (("train", read.train), ("test", read.test)):
+        with progress(f"{role} pictures") as advance:
+            report = check_pictures(catalog, role, drop_bad=drop_bad, progress=advance)
+        say(f"{role}: {report.note}")
+        catalogs.append(report.without_bad(catalog))
+    return catalogs[0], catalogs[1]
+
+
+def _check_same(workspace: Workspace, options: Options, say: Say) -> None:
+    facts = workspace.facts
+    cure = "use another folder with --workspace"
+    if options.folds is not None and options.folds != facts.k:
+        raise UserError(f"{workspace.folder} has {facts.k} folds, not {options.folds}: folds are made once", cure=cure)
+    if options.fold_groups is not None and options.fold_groups != facts.fold_groups:
+        raise UserError(
+            f"{workspace.folder} was made with --fold-groups {facts.fold_groups}, not {options.fold_groups}", cure=cure
+        )
+    if options.train is None or options.test is None:
+        say(f"catalog of {workspace.folder}: {facts.train}")
+        return
+    train, test = _read(options.train, options.test, options.images, options.drop_bad, lambda _: None)
+    if catalog_fingerprint(train, test) != facts.catalog:
+        raise UserError(
+            f"{workspace.folder} holds another catalog: it was made from {facts.train} and {facts.test}, "
+            f"not from {options.train} and {options.test} (or these files have changed since)",
+            cure=f"{cure}; one workspace holds one catalog, so that its members can be mixed",
+        )
+    images = None if options.images is None else str(options.images.resolve())
+    if images is not None and images != facts.images:
+        raise UserError(f"{workspace.folder} was made with pictures from {facts.images}, not {images}", cure=cure)

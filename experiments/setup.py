@@ -1,0 +1,80 @@
+"""From options and a workspace to the entries of a sweep: settings resolved, spaces loaded, studies opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.architectures.base import Architecture, Resolution, make_config
+from core.errors import UserError
+from core.machine import Machine
+from core.workspace import Workspace
+from experiments.cluster import Resources
+from experiments.options import Options, user_settings
+from search_spaces import Space, load_space
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One architecture, ready to be searched. estimate: rough seconds of one training, before anything was measured."""
+
+    kind: Architecture
+    resolution: Resolution
+    space: Space
+    trials: int | None
+    epochs: int
+    estimate: float
+
+    @property
+    def name(self) -> str:
+        return self.kind.name
+
+    def settings(self, searched: Mapping[str, Any]) -> dict[str, Any]:
+        """Every setting of the config with these searched values, JSON-ready."""
+        config = make_config(self.kind.Config, {**self.resolution.settings, **searched})
+        return config.model_dump(mode="json")
+
+
+def candidates(kinds: list[Architecture], options: Options, workspace: Workspace, machine: Machine) -> list[Candidate]:
+    """Raises UserError for an encoder that cannot be had, an unknown setting and a space that does not fit."""
+    fixed = user_settings(options, kinds)
+    found = []
+    for kind in kinds:
+        make_config(kind.Config, fixed[kind.name])
+        resolution = kind.resolve(fixed[kind.name], machine, options.minutes)
+        space = load_space(options.space or resolution.space, kind.Config).without(fixed[kind.name])
+        found.append(_candidate(kind, resolution, space, options, workspace, machine))
+    return found
+
+
+def _candidate(
+    kind: Architecture, resolution: Resolution, space: Space, options: Options, workspace: Workspace, machine: Machine
+) -> Candidate:
+    config = make_config(kind.Config, {**resolution.settings, **space.best})
+    wanted = options.wanted_trials
+    if options.grid:
+        wanted = space.points if wanted is None else wanted
+    trials = None if wanted is None else min(wanted, space.points)
+    epochs = int(getattr(config, "epochs", 1))
+    return Candidate(kind, resolution, space, trials, epochs, kind.estimate_seconds(workspace.train, config, machine))
+
+
+def resources(options: Options, machine: Machine) -> Resources:
+    """How many jobs run at once and what each gets.
+
+    With GPUs, one job each. Without, one job per core up to four: small models gain more from running side by side than
+    from sharing cores, and beyond four their memory counts.
+    """
+    concurrent = options.max_concurrent
+    if concurrent is None:
+        share = options.gpus_per_trial or 1.0
+        concurrent = max(1, int(machine.gpus / share)) if machine.has_gpu else min(machine.cores, 4)
+    cpus = options.cpus_per_trial or max(1.0, machine.cores // concurrent)
+    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else (1.0 if machine.has_gpu else 0.0)
+    if gpus > machine.gpus and options.address is None:
+        raise UserError(
+            f"--gpus-per-trial {gpus:g}, but this machine has {machine.gpus} usable GPUs",
+            cure="leave the flag out, or join a cluster with --address",
+        )
+    return Resources(concurrent, cpus, gpus, options.address)

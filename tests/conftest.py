@@ -1,0 +1,68 @@
+"""Toy catalogs and workspaces that several test folders share: real rows through the real reader, small enough for seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.catalog import ID, LINK, PRICE, TEXT
+from core.catalog_reading import read_catalogs
+from core.fold_making import make_folds
+from core.workspace import Facts, Workspace, catalog_fingerprint
+
+KINDS = {"tea": 4.0, "coffee": 9.0, "saffron": 40.0, "olive oil": 14.0}
+BRANDS = {"Acme": 0.8, "Bonita": 1.0, "Corvus": 1.6}
+
+
+def toy_frame(rows: int, seed: int, first: int = 0) -> pd.DataFrame:
+    """Products whose price follows kind, brand and pack count, with 10% noise."""
+    rng = np.random.default_rng(seed)
+    kinds, brands = rng.choice(list(KINDS), rows), rng.choice(list(BRANDS), rows)
+    packs = rng.integers(1, 13, rows)
+    prices = [KINDS[kind] * BRANDS[brand] * pack**0.8 for kind, brand, pack in zip(kinds, brands, packs, strict=True)]
+    texts = [
+        f"Item Name: {brand} {kind} number {row + first}, Pack of {pack}\nBullet Point 1: fine {kind}\n"
+        f"Value: {pack}\nUnit: Count\n"
+        for row, (kind, brand, pack) in enumerate(zip(kinds, brands, packs, strict=True))
+    ]
+    return pd.DataFrame(
+        {
+            ID: [str(row + first) for row in range(rows)],
+            TEXT: texts,
+            LINK: "",
+            PRICE: np.round(np.array(prices) * np.exp(rng.normal(0.0, 0.1, rows)), 2),
+        }
+    )
+
+
+@pytest.fixture
+def toy_files(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
+    """Writes train.csv and test.csv and returns their paths."""
+
+    def write(rows: int = 120, test_rows: int = 30, seed: int = 0) -> tuple[Path, Path]:
+        train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+        toy_frame(rows, seed).to_csv(train, index=False)
+        toy_frame(test_rows, seed + 1, first=100_000).drop(columns=PRICE).to_csv(test, index=False)
+        return train, test
+
+    return write
+
+
+@pytest.fixture
+def toy_workspace(tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]) -> Workspace:
+    """A workspace of 120 training rows in 3 folds, without trials or members."""
+    paths = toy_files()
+    read = read_catalogs(*paths, None)
+    folds, report = make_folds(read.train, read.test, k=3, seed=0, fold_groups="off")
+    workspace = Workspace(tmp_path / "runs")
+    overlap = {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap}
+    facts = Facts(
+        str(paths[0]), str(paths[1]), None, catalog_fingerprint(read.train, read.test), folds.hash, folds.k, "off",
+        folds.mode, overlap,
+    )  # fmt: skip
+    workspace.create(read.train, read.test, folds, facts)
+    return workspace

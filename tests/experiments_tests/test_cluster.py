@@ -1,0 +1,141 @@
+"""The bridge to Ray, with real workers: results, pruning, errors, a killed worker, and the end of the time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import UserError
+from experiments.cluster import PRUNERS, Report, Resources, check_pruner, run, session
+from experiments.jobs import Job, Outcome
+
+RESOURCES = Resources(concurrent=2, cpus=1.0, gpus=0.0)
+EPOCHS = 9
+
+
+class Source:
+    """Jobs from a list; remembers what it was told."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.waiting, self.live, self.most = list(jobs), 0, 0
+        self.ends: dict[int, tuple[Any, ...]] = {}
+        self.epochs: dict[int, list[int]] = {}
+
+    def next(self) -> Job | None:
+        if not self.waiting:
+            return None
+        self.live += 1
+        self.most = max(self.most, self.live)
+        return self.waiting.pop(0)
+
+    @property
+    def done(self) -> bool:
+        return not self.waiting and not self.live
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
+        self.epochs.setdefault(job.number, []).append(epoch)
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        self._end(job, "finished", outcome)
+
+    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+        self._end(job, "pruned", epoch, smape)
+
+    def failed(self, job: Job, error: str) -> None:
+        self._end(job, "failed", error)
+
+    def interrupted(self, job: Job) -> None:
+        self._end(job, "interrupted")
+
+    def _end(self, job: Job, *what: Any) -> None:
+        self.live -= 1
+        self.ends[job.number] = what
+
+
+def job(number: int, kind: str = "trial", **settings: Any) -> Job:
+    return Job(kind, "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=EPOCHS)  # type: ignore[arg-type]
+
+
+def work(job: Job, report: Report, pids: Path) -> Outcome:
+    (pids / str(os.getpid())).touch()
+    level = job.settings.get("level", 50.0)
+    if job.settings.get("broken"):
+        raise UserError("no such encoder", cure="name another")
+    if job.settings.get("bug"):
+        raise ZeroDivisionError("a bug")
+    if job.settings.get("killed"):
+        os._exit(9)
+    time.sleep(job.settings.get("sleep", 0.0))
+    for epoch in range(1, EPOCHS + 1):
+        report(epoch, {"smape": level - epoch, "mae": 1.0, "rmse": 1.0, "r2": 0.0})
+    return Outcome({"smape": level - EPOCHS, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, EPOCHS, 0.1)
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Any:
+    with session(RESOURCES):
+        yield
+
+
+def execute(source: Source, folder: Path, pruner: str, seconds: float | None = None) -> bool:
+    pids = folder / "pids"
+    pids.mkdir()
+    return run(source, partial(work, pids=pids), folder / "ray", RESOURCES, pruner, seconds)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_jobs_run_side_by_side_in_reused_workers_and_each_ends_as_it_deserves(tmp_path: Path) -> None:
+    jobs = [job(number, level=50.0 + number) for number in range(6)]
+    jobs += [job(6, broken=True), job(7, bug=True)]
+    source = Source(jobs)
+    assert execute(source, tmp_path, "none")
+    for number in range(6):
+        assert source.ends[number] == ("finished", Outcome(source.ends[number][1].metrics, EPOCHS, 0.1))
+        assert source.epochs[number] == list(range(1, EPOCHS + 1))
+        assert source.ends[number][1].metrics["smape"] == 50.0 + number - EPOCHS
+    assert source.ends[6][0] == "failed" and "no such encoder" in source.ends[6][1]
+    assert source.ends[7][0] == "failed" and "ZeroDivisionError: a bug" in source.ends[7][1]
+    assert source.most == 2
+    assert len(list((tmp_path / "pids").iterdir())) <= 2
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_asha_stops_hopeless_trials_and_never_a_members_fit(tmp_path: Path) -> None:
+    jobs = [job(number, level=50.0 + 10 * number) for number in range(5)]
+    jobs += [job(number, kind="fit", level=190.0) for number in range(5, 7)]
+    source = Source(jobs)
+    assert execute(source, tmp_path, "asha")
+    ends = {number: end[0] for number, end in source.ends.items()}
+    assert ends[0] == "finished"
+    assert ends[5] == ends[6] == "finished"
+    pruned = [end for end in source.ends.values() if end[0] == "pruned"]
+    assert pruned and all(epoch >= 2 for _, epoch, _ in pruned)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_killed_worker_costs_its_job_alone(tmp_path: Path) -> None:
+    source = Source([job(0, killed=True), job(1), job(2)])
+    assert execute(source, tmp_path, "none")
+    assert source.ends[0][0] == "failed" and "worker process died" in source.ends[0][1]
+    assert source.ends[1][0] == source.ends[2][0] == "finished"
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_when_the_time_is_over_what_runs_is_told_so(tmp_path: Path) -> None:
+    source = Source([job(0, sleep=60.0)])
+    assert execute(source, tmp_path, "none", seconds=3.0)
+    assert source.ends[0][0] in ("interrupted", "failed")
+    assert source.done
+
+
+def test_an_unknown_pruner_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="did you mean 'median'"):
+        check_pruner("medain")
+    for name in PRUNERS:
+        check_pruner(name)

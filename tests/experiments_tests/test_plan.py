@@ -1,0 +1,74 @@
+"""The plan: who gets the next trial, and which members the time that is left can pay for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.plan import CLOSING_SECONDS, Budget, Progress, affordable_members, next_search
+
+FREE = Budget(start=0.0, end=None, concurrent=1)
+
+
+def progress(name: str, **changes: object) -> Progress:
+    values: dict[str, object] = {
+        "seconds": 10.0, "spent": 0.0, "finished": 0, "running": 0, "wanted": 3, "open": True,
+    }  # fmt: skip
+    return Progress(name, **{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_every_architecture_has_its_first_trial_before_any_has_its_second_and_the_cheap_ones_go_first() -> None:
+    states = [progress("slow", seconds=50.0), progress("quick", seconds=1.0), progress("begun", finished=1)]
+    assert next_search(states, FREE, now=0.0) == "quick"
+    assert next_search([states[0], states[2]], FREE, now=0.0) == "slow"
+
+
+def test_later_trials_go_to_the_architecture_on_which_least_time_was_spent() -> None:
+    states = [progress("a", finished=1, spent=30.0), progress("b", finished=2, spent=20.0)]
+    assert next_search(states, FREE, now=0.0) == "b"
+
+
+@pytest.mark.parametrize("closed", [{"open": False}, {"finished": 3}, {"finished": 1, "running": 2}])
+def test_a_search_that_has_what_it_wanted_gets_nothing(closed: dict[str, object]) -> None:
+    assert next_search([progress("a", **closed)], FREE, now=0.0) is None
+
+
+def test_with_a_limit_further_trials_stop_at_their_share_but_first_trials_do_not() -> None:
+    budget = Budget(start=0.0, end=100.0, concurrent=1)
+    begun, untried = progress("begun", finished=1, wanted=None), progress("untried", wanted=None)
+    assert next_search([begun], budget, now=20.0) == "begun"
+    assert next_search([begun], budget, now=40.0) is None
+    assert next_search([begun, untried], budget, now=40.0) == "untried"
+    assert next_search([untried], budget, now=95.0) is None
+
+
+def test_a_slow_trial_must_leave_the_members_their_time() -> None:
+    budget = Budget(start=0.0, end=100.0, concurrent=1)
+    assert budget.trial_deadline(10.0, now=0.0) == pytest.approx(45.0)
+    late = budget.trial_deadline(10.0, now=60.0)
+    assert late is not None and 60.0 < late < 80.0
+    assert FREE.trial_deadline(10.0, now=0.0) is None
+
+
+def test_every_architecture_gets_its_best_member_before_any_gets_a_second() -> None:
+    budget = Budget(start=0.0, end=100.0 + CLOSING_SECONDS, concurrent=1)
+    costs = {"dear": [50.0, 50.0], "cheap": [10.0, 10.0]}
+    assert affordable_members(costs, budget, now=0.0) == {"dear": 1, "cheap": 2}
+    assert affordable_members(costs, budget, now=60.0) == {"dear": 0, "cheap": 2}
+    assert affordable_members(costs, FREE, now=0.0) == {"dear": 2, "cheap": 2}
+
+
+@given(
+    costs=st.dictionaries(st.sampled_from("abcd"), st.lists(st.floats(0.1, 100.0), max_size=4), max_size=4),
+    left=st.floats(0.0, 500.0),
+    concurrent=st.integers(1, 4),
+)
+def test_what_is_granted_fits_and_skips_no_better_candidate(
+    costs: dict[str, list[float]], left: float, concurrent: int
+) -> None:
+    budget = Budget(start=0.0, end=left + CLOSING_SECONDS, concurrent=concurrent)
+    granted = affordable_members(costs, budget, now=0.0)
+    assert granted.keys() == costs.keys()
+    assert sum(sum(costs[name][: granted[name]]) for name in costs) <= left * concurrent + 1e-6
+    assert all(0 <= granted[name] <= len(costs[name]) for name in costs)

@@ -1,0 +1,172 @@
+"""Studies: nothing is trained twice, every trial ends in the state that it deserves, and a dead driver's trials come back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from core.errors import UserError
+from experiments.jobs import Outcome
+from experiments.search import SAMPLERS, Study, check_sampler, open_storage, study_name
+from search_spaces import Space
+
+SPACE = Space("toy", {"depth": (1, 2, 3), "rate": (0.1, 0.2, 0.4)}, {"depth": 2, "rate": 0.2})
+
+
+def identify(searched: Mapping[str, Any]) -> str:
+    return json.dumps(dict(sorted(searched.items())))
+
+
+def outcome(smape: float, *, cut: bool = False) -> Outcome:
+    return Outcome({"smape": smape, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, best_epoch=3, seconds=1.5, cut=cut)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/optuna.db"
+
+
+def study(url: str, sampler: str = "tpe", known: Mapping[str, Outcome] | None = None, seed: int = 0) -> Study:
+    answers = known or {}
+    return Study("toy", SPACE, open_storage(url), identify=identify, known=answers.get, sampler=sampler, seed=seed)
+
+
+def frozen(url: str) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="toy", storage=url).trials
+
+
+def test_the_documented_best_is_trial_0(url: str) -> None:
+    proposal = study(url).ask()
+    assert proposal is not None
+    assert (proposal.number, proposal.searched) == (0, {"depth": 2, "rate": 0.2})
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_every_sampler_walks_the_whole_space_and_trains_no_point_twice(url: str, sampler: str) -> None:
+    search, seen = study(url, sampler), []
+    while (proposal := search.ask()) is not None:
+        seen.append(proposal.name)
+        search.complete(proposal.name, outcome(40.0 + proposal.searched["depth"]))
+    assert len(seen) == len(set(seen)) == SPACE.points
+    assert search.exhausted
+    assert {trial.state for trial in frozen(url)} == {TrialState.COMPLETE}
+
+
+def test_a_repeat_is_answered_with_the_first_ones_value_and_curve(url: str) -> None:
+    search = study(url)
+    first = search.ask()
+    assert first is not None
+    search.report(first.name, 1, 50.0)
+    search.complete(first.name, outcome(45.0))
+    search._study.enqueue_trial(first.searched)
+    assert search.ask() is not None
+    repeat = frozen(url)[1]
+    assert (repeat.state, repeat.value, repeat.user_attrs["answered_from"]) == (TrialState.COMPLETE, 45.0, 0)
+    assert repeat.intermediate_values == {1: 50.0}
+
+
+def test_a_repeat_of_a_running_trial_waits_for_it_and_shares_its_end(url: str) -> None:
+    search = study(url)
+    first = search.ask()
+    assert first is not None
+    search._study.enqueue_trial(first.searched)
+    second = search.ask()
+    assert second is not None and second.name != first.name
+    search.prune(first.name, 60.0)
+    assert [trial.state for trial in frozen(url)] == [TrialState.PRUNED, TrialState.PRUNED, TrialState.RUNNING]
+
+
+def test_a_config_known_from_an_earlier_study_is_not_trained(url: str) -> None:
+    best = identify(SPACE.best)
+    search = study(url, known={best: outcome(33.0)})
+    proposal = search.ask()
+    assert proposal is not None and proposal.name != best
+    assert [each.smape for each in search.ranking()] == [33.0]
+
+
+def test_states_and_texts_are_told_as_they_are(url: str) -> None:
+    search = study(url)
+    for end in (
+        lambda name: search.complete(name, outcome(41.0)),
+        lambda name: search.prune(name, 70.0),
+        lambda name: search.fail(name, "out of memory"),
+    ):
+        proposal = search.ask()
+        assert proposal is not None
+        end(proposal.name)
+    trials = frozen(url)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert trials[2].user_attrs["error"] == "out of memory"
+    assert trials[0].user_attrs["r2"] == 0.5
+    assert search.distinct == 2
+
+
+def test_what_a_dead_driver_left_running_fails_and_is_proposed_first(url: str) -> None:
+    dead = study(url)
+    lost = dead.ask()
+    assert lost is not None
+    again = study(url).ask()
+    assert again is not None and again.searched == lost.searched and again.number == 1
+    assert [trial.state for trial in frozen(url)] == [TrialState.FAIL, TrialState.RUNNING]
+
+
+def test_an_interrupted_trial_is_proposed_first_by_the_next_sweep(url: str) -> None:
+    search = study(url)
+    first = search.ask()
+    assert first is not None
+    search.interrupt(first.name)
+    again = study(url).ask()
+    assert again is not None and again.searched == first.searched
+
+
+def test_a_cut_training_counts_but_may_be_repeated(url: str) -> None:
+    search = study(url)
+    first = search.ask()
+    assert first is not None
+    search.complete(first.name, outcome(44.0, cut=True))
+    assert search.ranking()[0].smape == 44.0
+    search._study.enqueue_trial(first.searched)
+    again = search.ask()
+    assert again is not None and again.name == first.name
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_one_seed_proposes_the_same_points(tmp_path: Path, sampler: str) -> None:
+    def points(part: str) -> list[dict[str, Any]]:
+        search, found = study(f"sqlite:///{tmp_path}/{part}.db", sampler, seed=7), []
+        for _ in range(5):
+            proposal = search.ask()
+            assert proposal is not None
+            found.append(proposal.searched)
+            search.complete(proposal.name, outcome(40.0 + proposal.searched["rate"]))
+        return found
+
+    assert points("a") == points("b")
+
+
+def test_study_names_tell_fresh_runs_apart_and_find_the_last_one(url: str) -> None:
+    storage = open_storage(url)
+    first = study_name("text", {"seed": 0}, storage, fresh=True)
+    optuna.create_study(study_name=first, storage=storage)
+    second = study_name("text", {"seed": 0}, storage, fresh=True)
+    optuna.create_study(study_name=second, storage=storage)
+    assert second == f"{first}-run2"
+    assert study_name("text", {"seed": 0}, storage, fresh=False) == second
+    assert study_name("text", {"seed": 1}, storage, fresh=False) not in (first, second)
+
+
+def test_unknown_samplers_and_storages_are_the_users_to_mend(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'tpe'"):
+        check_sampler("tpee")
+    with pytest.raises(UserError, match="cannot be opened"):
+        open_storage("nonsense://nowhere")
+    broken = tmp_path / "optuna.db"
+    broken.write_text("this is not a database, " * 100)
+    with pytest.raises(UserError, match=r"optuna\.db cannot be opened"):
+        open_storage(f"sqlite:///{broken}")
