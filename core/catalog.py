@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -80,15 +81,23 @@ class Catalog:
     @cached_property
     def picture_names(self) -> Strings:
         """The picture file's name for each row (the link's basename), (n,), "" where there is no link."""
-        return np.array([PurePosixPath(urlsplit(link).path).name for link in self.links], dtype=object)
+        return np.array([_file_name(link) for link in self.links], dtype=object)
 
     def save(self, path: Path) -> None:
         """Writes the rows as Parquet (groups and the pictures' folder are kept elsewhere)."""
-        columns = {ID: self.ids, TEXT: self.texts, LINK: self.links}
+        columns: dict[str, Any] = {ID: self.ids, TEXT: self.texts, LINK: self.links}
         if self.prices is not None:
             columns[PRICE] = self.prices
         with atomic_path(path) as temporary:
             pd.DataFrame(columns).to_parquet(temporary, index=False)
+
+
+def _file_name(link: str) -> str:
+    try:
+        path = urlsplit(link).path
+    except ValueError:  # `http://[x/1.jpg` is no address, but it still ends in a file's name
+        path = link
+    return PurePosixPath(path).name
 
 
 def load_catalog(path: Path, images: Path | None = None) -> Catalog:

@@ -1,0 +1,93 @@
+"""From a user's CSV files to checked catalogs. The one door through which rows enter."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from core.catalog import ID, LINK, PRICE, TEXT, Catalog
+from core.catalog_checks import bad_rows, complaint, counts, offences, parsed_prices
+from core.catalog_table import Table, read_table
+from core.errors import UserError
+
+Role = Literal["train", "test"]
+MAX_TEXT = 100_000
+MIN_TRAIN_ROWS = 20
+"""Four rows for each of five folds: with fewer, a fold's score says nothing and its price quantiles are empty."""
+_REQUIRED: dict[str, tuple[str, ...]] = {"train": (ID, TEXT, PRICE), "test": (ID, TEXT)}
+
+
+@dataclass(frozen=True)
+class ReadResult:
+    """Both catalogs, and what a person should know of how they were read."""
+
+    train: Catalog
+    test: Catalog
+    notes: list[str]
+
+
+def read_catalogs(train: Path, test: Path, images: Path | None, *, drop_bad: bool = False) -> ReadResult:
+    """Reads and checks both files; `images` is the pictures' folder (the pictures themselves are looked at elsewhere).
+
+    Raises UserError that names file, row, column, value and cure for everything wrong with a file at once.
+    `drop_bad` leaves bad training rows out, with a note; a test row is never dropped.
+    """
+    if images is not None and not images.is_dir():
+        kind = "is a file, not a folder" if images.exists() else "does not exist"
+        raise UserError(
+            f"the pictures' folder {images} {kind}", cure="name the folder that holds the pictures with --images"
+        )
+    tables = read_table(train, _REQUIRED["train"]), read_table(test, _REQUIRED["test"])
+    known, train_notes = _checked(tables[0], "train", images, drop_bad, set(tables[1].columns[ID]))
+    asked, test_notes = _checked(tables[1], "test", images, False, ())
+    return ReadResult(known, asked, train_notes + test_notes)
+
+
+def read_catalog(
+    path: Path, role: Role, *, images: Path | None = None, drop_bad: bool = False, taken: Collection[str] = ()
+) -> tuple[Catalog, list[str]]:
+    """One file and its notes. `taken`: ids that a training file may not use. Raises UserError as `read_catalogs` does."""
+    return _checked(read_table(path, _REQUIRED[role]), role, images, drop_bad and role == "train", taken)
+
+
+def _checked(
+    table: Table, role: Role, images: Path | None, drop_bad: bool, taken: Collection[str]
+) -> tuple[Catalog, list[str]]:
+    found = offences(table, role, taken)
+    if found and not drop_bad:
+        raise complaint(table, found, role)
+    dropped = bad_rows(found)
+    notes = [f"{table.path}: {len(dropped)} bad rows dropped ({counts(found)})"] if found else []
+    kept = np.delete(np.arange(len(table)), dropped)
+    if role == "train" and len(kept) < MIN_TRAIN_ROWS:
+        raise UserError(
+            f"{table.path}: {len(kept)} usable training rows; at least {MIN_TRAIN_ROWS} are needed, "
+            "so that each of five folds has four to be judged on",
+            cure="give more rows with known prices",
+        )
+    notes += _cut(table)
+    if role == "test" and PRICE in table.columns:
+        notes.append(f"{table.path}: column {PRICE} of the test file is not used")
+    return _catalog(table, role, images).take(kept), notes
+
+
+def _cut(table: Table) -> list[str]:
+    """Shortens texts over the limit in place; one note per file names the first ten."""
+    texts = table.columns[TEXT]
+    long = [row for row, text in enumerate(texts) if len(text) > MAX_TEXT]
+    shown = ", ".join(f"{table.place(row)}: {len(texts[row]):,}" for row in long[:10])
+    for row in long:
+        texts[row] = texts[row][:MAX_TEXT]
+    return [f"{table.path}: {len(long)} texts cut at {MAX_TEXT:,} characters: {shown}"] if long else []
+
+
+def _catalog(table: Table, role: Role, images: Path | None) -> Catalog:
+    ids, texts, links = (
+        np.array(table.columns.get(name, [""] * len(table)), dtype=object) for name in (ID, TEXT, LINK)
+    )
+    prices = parsed_prices(table.columns[PRICE]) if role == "train" else None
+    return Catalog(ids, texts, links, prices, images=images)

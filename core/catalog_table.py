@@ -1,0 +1,150 @@
+"""From the bytes of a CSV file to a table of strings, exactly as they stand in the file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.catalog import ID, LINK, PRICE, TEXT
+from core.errors import UserError, suggestion
+
+COLUMNS = (ID, TEXT, LINK, PRICE)
+MAX_FIELD = 10_000_000
+"""Characters of one field. Longer ones come from a quote that is never closed, and would eat the memory."""
+_QUOTES = 'close the quote; inside a quoted field, write each quote twice ("")'
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """columns: name -> one string per data row. lines: the line of the file (1-based) where each data row begins."""
+
+    path: Path
+    columns: dict[str, list[str]]
+    lines: list[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def place(self, row: int) -> str:
+        """Where a person finds the row at this 0-based position."""
+        return f"row {row + 1} (line {self.lines[row]})"
+
+
+def read_table(path: Path, required: tuple[str, ...]) -> Table:
+    """The columns of a catalog that are in `path`; others are left out. Raises UserError for anything that is no CSV.
+
+    Only separators, quotes and field counts are looked at here, never what the fields say. Names ending in `.gz` are
+    unpacked. A byte order mark is skipped.
+    """
+    data = _bytes(path)
+    previous = csv.field_size_limit(MAX_FIELD)  # the limit belongs to the whole process: give it back
+    try:
+        return _parsed(path, _decoded(path, data), required)
+    except csv.Error as error:
+        raise UserError(f"{path}: {error}", cure=_QUOTES) from None
+    finally:
+        csv.field_size_limit(previous)
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file", cure="check the path")
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder, not a CSV file", cure=f"name the file in it, for example {path / 'train.csv'}"
+        )
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise UserError(f"{path} is not a whole gzip file", cure="copy the file again, or unpack it first") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", cure="check the file's permissions") from None
+    if not data.strip():
+        raise UserError(f"{path} is empty", cure=f"it needs a header line ({','.join(COLUMNS)}) and rows below it")
+    return data
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[1:64:2].count(0) > 16 or data[0:64:2].count(0) > 16:
+        raise UserError(f"{path} is UTF-16, not UTF-8", cure=_conversion(path, "UTF-16"))
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        begun = data[: error.start].decode("utf-8-sig", errors="replace")
+        line = begun.count("\n") + 1
+        fields = list(csv.reader(io.StringIO(begun, newline="")))
+        header, last = fields[0], fields[-1]
+        column = header[len(last) - 1] if len(fields) > 1 and len(last) <= len(header) else "the header"
+        raise UserError(
+            f"{path} is not UTF-8: row {len(fields) - 1} (line {line}), column {column}, has the byte "
+            f"0x{data[error.start]:02x} after {begun[-20:]!r}",
+            cure=_conversion(path, "LATIN1"),
+        ) from None
+
+
+def _conversion(path: Path, encoding: str) -> str:
+    return f"convert it: iconv -f {encoding} -t UTF-8 {path} > {path.stem}-utf8.csv (if that is the encoding it was saved in)"
+
+
+def _parsed(path: Path, text: str, required: tuple[str, ...]) -> Table:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    begins = 1
+    try:
+        header = next(reader)
+        _check_header(path, header, required)
+        begins = reader.line_num + 1
+        for fields in reader:
+            if fields:  # a blank line is no row
+                rows.append(fields)
+                lines.append(begins)
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, row {len(rows) + 1} (line {begins}): {error}; a quote is opened or closed in the wrong place",
+            cure=_QUOTES,
+        ) from None
+    _check_widths(path, rows, lines, len(header))
+    if not rows:
+        raise UserError(f"{path} has a header but no rows", cure="add one line per product below the header")
+    by_position = list(zip(*rows, strict=True))
+    return Table(path, {name: list(by_position[header.index(name)]) for name in COLUMNS if name in header}, lines)
+
+
+def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> None:
+    missing = [name for name in required if name not in header]
+    if missing and len(header) == 1:
+        for separator, spoken in _SEPARATORS.items():
+            if separator in header[0]:
+                raise UserError(
+                    f"{path}, line 1: the fields are separated by {spoken}, not commas",
+                    cure=f"save it with commas: python -c \"import pandas as p; p.read_csv('{path}', sep={separator!r}, "
+                    "dtype=str, keep_default_na=False).to_csv('converted.csv', index=False)\"",
+                )
+    if missing:
+        raise UserError(
+            "\n  ".join(f"{path}, line 1: no column `{name}`; {suggestion(name, header)}" for name in missing),
+            cure=f"name the columns in the first line {', '.join(f'`{name}`' for name in required)}",
+        )
+    twice = sorted({name for name in header if name in COLUMNS and header.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}, line 1: column `{twice[0]}` stands there twice", cure="keep one of them")
+
+
+def _check_widths(path: Path, rows: list[list[str]], lines: list[int], width: int) -> None:
+    ragged = [row for row, fields in enumerate(rows) if len(fields) != width]
+    if ragged:
+        shown = [
+            f"row {row + 1} (line {lines[row]}): {len(rows[row])} fields, starting {rows[row][0][:40]!r}"
+            for row in ragged[:10]
+        ]
+        raise UserError(
+            f"{path}: {len(ragged)} rows do not have the header's {width} fields:\n    " + "\n    ".join(shown),
+            cure="put fields that contain commas or line breaks in quotes; a missing field still needs its comma",
+        )

@@ -1,0 +1,154 @@
+"""Folds that imitate the test file: as much of a validation fold is seen elsewhere as of the test file is seen in train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.catalog import Catalog
+from core.errors import UserError
+from core.folds import Folds
+from core.similarity import FLOOR, Links, find_links, nearest, product_groups
+
+FoldGroups = Literal["auto", "on", "off"]
+SAME_PRODUCT = 0.9
+"""Similarity from which two rows count as one product in the overlap rates."""
+_THRESHOLDS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+_TOLERANCE = 0.005
+"""A stricter grouping must imitate the test file better by this much (mean difference of similarity) to be taken."""
+_PRICE_BINS = 10
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """Why the folds are as they are. Overlaps are shares 0..1 of rows that have a same-product row on the other side.
+
+    test_overlap: test rows, in train. random_overlap, fold_overlap: rows of a fold, in the other folds, for random folds
+    and for those that were made. threshold: similarity from which rows stayed together, None for random folds.
+    """
+
+    mode: str
+    test_overlap: float
+    random_overlap: float
+    fold_overlap: float
+    threshold: float | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    threshold: float | None
+    groups: Integers
+    assignment: Integers
+    similarity: NDArray[np.float64]
+
+
+def make_folds(
+    train: Catalog, test: Catalog, *, k: int = 5, seed: int = 0, fold_groups: FoldGroups = "auto"
+) -> tuple[Folds, FoldReport]:
+    """k folds of the training rows, balanced over price quantiles and sizes, and the reason for their kind.
+
+    `off`: random folds. `on`: products stay whole. `auto`: random, or groups of the strictness, whose profile of
+    nearest-neighbour similarities (row of a fold to the other folds) is closest to the test file's (row to train). Test
+    prices are never looked at. Raises UserError for k < 2 and for fewer rows or products than folds.
+    """
+    _check_count(k, len(train), "training rows")
+    links = find_links([*train.texts, *test.texts], [*train.picture_names, *test.picture_names])
+    inside = links.among(np.arange(len(train)))
+    products = product_groups(inside, 1.0)
+    if fold_groups != "off":
+        _check_count(k, int(products.max()) + 1, "products (rows of equal text or picture count as one)")
+    side = np.repeat([0, 1], [len(train), len(test)])
+    target = nearest(links, side)[len(train) :]
+    random = _candidate(inside, train, None, products, k, seed)
+    tried = [random] if fold_groups != "on" else []
+    if fold_groups != "off":
+        tried += _grouped(inside, train, k, seed)
+    distances = np.array([_distance(candidate.similarity, target) for candidate in tried])
+    chosen = tried[int(np.argmax(distances <= distances.min() + _TOLERANCE))]  # the mildest of the good ones
+    mode = "random" if chosen.threshold is None else "groups"
+    test_overlap, random_overlap, fold_overlap = (
+        float((profile >= SAME_PRODUCT).mean()) for profile in (target, random.similarity, chosen.similarity)
+    )
+    sentence = _sentence(chosen.threshold, fold_groups, (test_overlap, random_overlap, fold_overlap))
+    report = FoldReport(mode, test_overlap, random_overlap, fold_overlap, chosen.threshold, sentence)
+    return Folds(chosen.assignment, chosen.groups, mode), report
+
+
+def assign(groups: Integers, prices: NDArray[np.float64], k: int, seed: int) -> Integers:
+    """(n,) fold 0..k-1 of each row: groups whole, folds alike in size and in price quantiles. Same seed, same folds.
+
+    Greedy: the largest groups first, each to the fold where it makes sum over price bins of count^2 grow least.
+    """
+    generator = np.random.default_rng(seed)
+    ranks = np.empty(len(prices), dtype=np.int64)
+    ranks[np.argsort(prices, kind="stable")] = np.arange(len(prices))
+    bins = ranks * min(_PRICE_BINS, len(prices)) // len(prices)
+    counts = np.zeros((int(groups.max()) + 1, _PRICE_BINS + 1))
+    np.add.at(counts, (groups, bins), 1.0)
+    counts[:, -1] = counts.sum(axis=1)
+    weighted = counts / np.maximum(counts.sum(axis=0), 1.0)
+    weighted[:, -1] *= _PRICE_BINS  # the size of a fold weighs as much as all its price bins together
+    order = generator.permutation(len(counts))
+    order = order[np.argsort(-counts[order, -1], kind="stable")]
+    ties = generator.random((len(counts), k)) * 1e-9
+    load = np.zeros((k, _PRICE_BINS + 1))
+    folds = np.empty(len(counts), dtype=np.int64)
+    for group in order:
+        fold = int(np.argmin(load @ weighted[group] + ties[group]))
+        folds[group] = fold
+        load[fold] += counts[group]
+    return folds[groups]
+
+
+def _grouped(links: Links, train: Catalog, k: int, seed: int) -> list[_Candidate]:
+    """One candidate per distinct grouping, mildest first; groupings too coarse for k even folds are left out."""
+    candidates: list[_Candidate] = []
+    for threshold in _THRESHOLDS:
+        groups = product_groups(links, threshold)
+        if candidates and (groups.max() + 1 < k or np.bincount(groups).max() * k > len(train)):
+            break
+        if not candidates or groups.max() != candidates[-1].groups.max():
+            candidates.append(_candidate(links, train, threshold, groups, k, seed))
+    return candidates
+
+
+def _candidate(
+    links: Links, train: Catalog, threshold: float | None, groups: Integers, k: int, seed: int
+) -> _Candidate:
+    together = np.arange(len(train), dtype=np.int64) if threshold is None else groups
+    assignment = assign(together, train.known_prices, k, seed)
+    return _Candidate(threshold, groups, assignment, nearest(links, assignment))
+
+
+def _distance(profile: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """Mean absolute difference of the two distributions' quantiles (Wasserstein-1), similarities below FLOOR as FLOOR."""
+    levels = (np.arange(200) + 0.5) / 200
+    quantiles = [np.quantile(np.maximum(values, FLOOR), levels) for values in (profile, target)]
+    return float(np.abs(quantiles[0] - quantiles[1]).mean())
+
+
+def _sentence(threshold: float | None, asked: FoldGroups, overlaps: tuple[float, float, float]) -> str:
+    test, random, made = (f"{100 * share:.1f}%" for share in overlaps)
+    facts = (
+        f"{test} of the test rows have a same-product row in train, {random} of a random fold's rows in the other folds"
+    )
+    if threshold is None:
+        reason = "as asked" if asked == "off" else "as no grouping imitates the test file better"
+        return f"{facts}: random folds, {reason}."
+    kept = "equal text or picture" if threshold == 1.0 else f"a text similarity of {threshold:.2f} or more"
+    return f"{facts}: rows with {kept} stay in one fold, which leaves {made}."
+
+
+def _check_count(k: int, available: int, what: str) -> None:
+    if k < 2:
+        raise UserError(f"--folds {k}: at least 2 folds are needed", cure="leave --folds out (5), or give 2 or more")
+    if k > available:
+        raise UserError(
+            f"{k} folds, but only {available} {what}",
+            cure=f"use --folds {max(2, available)} or fewer, or give more rows",
+        )

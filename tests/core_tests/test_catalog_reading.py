@@ -1,0 +1,230 @@
+"""Every bad input of a user as a real file: what is said, and that nothing is silently changed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from pathlib import Path
+
+import pytest
+
+from core.catalog_reading import MAX_TEXT, MIN_TRAIN_ROWS, ReadResult, read_catalog, read_catalogs
+from core.errors import UserError
+
+HEADER = ["sample_id", "catalog_content", "image_link", "price"]
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def good_rows(count: int = 30) -> list[list[str]]:
+    return [
+        [f"{row:03}", f'Item {row}, "large"\nValue: {row}', f"http://x/{row}.jpg", f"{row + 0.5}"]
+        for row in range(count)
+    ]
+
+
+def write(path: Path, rows: list[list[str]], header: list[str] = HEADER, encoding: str = "utf-8") -> Path:
+    with path.open("w", newline="", encoding=encoding) as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture
+def test_file(tmp_path: Path) -> Path:
+    return write(tmp_path / "test.csv", [["t1", "a", ""], ["t2", "b", ""]], HEADER[:3])
+
+
+def read(train: Path, test: Path, drop_bad: bool = False) -> ReadResult:
+    return read_catalogs(train, test, None, drop_bad=drop_bad)
+
+
+def refused(train: Path, test: Path, *said: str) -> str:
+    with pytest.raises(UserError) as caught:
+        read(train, test)
+    message = str(caught.value)
+    for words in said:
+        assert words in message
+    assert caught.value.cure
+    return message
+
+
+def test_a_good_file_is_read_as_it_stands(tmp_path: Path, test_file: Path) -> None:
+    rows = good_rows()
+    rows[1][0], rows[1][1] = "NA", "NA"
+    result = read(write(tmp_path / "train.csv", rows), test_file)
+    assert result.train.ids[:3].tolist() == ["000", "NA", "002"]
+    assert result.train.texts[:2].tolist() == [rows[0][1], "NA"]
+    assert result.train.known_prices[:2].tolist() == [0.5, 1.5]
+    assert result.test.prices is None
+    assert result.notes == []
+
+
+@pytest.mark.parametrize(
+    ("price", "kind"),
+    [
+        ("cheap", "not a number"),
+        ("1,299.00", "not a number"),
+        ("-3", "negative"),
+        ("0", "zero"),
+        ("NaN", "no price"),
+        ("", "no price"),
+        ("inf", "infinite"),
+        ("10000001", "over 1e7"),
+    ],
+)
+def test_bad_prices(tmp_path: Path, test_file: Path, price: str, kind: str) -> None:
+    rows = good_rows()
+    rows[2][3] = price
+    train = write(tmp_path / "train.csv", rows)
+    refused(train, test_file, "train.csv", "row 3 (line 6), column price", kind, repr(price), "--drop-bad")
+    result = read(train, test_file, drop_bad=True)
+    assert len(result.train) == 29
+    assert "002" not in result.train.ids
+    assert f"1 {kind}" in result.notes[0]
+
+
+def test_all_kinds_are_told_at_once_and_the_first_ten_are_shown(tmp_path: Path, test_file: Path) -> None:
+    rows = good_rows(40)
+    for row in range(12):
+        rows[row][3] = "0"
+    rows[20][1] = "  "
+    rows[21][0] = "020"
+    rows[22][0] = "t1"
+    message = refused(
+        write(tmp_path / "train.csv", rows), test_file, "15 bad rows", "12 zero", "1 empty text", "... and 5 more"
+    )
+    assert message.count("column price") == 10
+    assert "1 id used before" in message
+    assert "1 id also in the test file" in message
+    result = read(tmp_path / "train.csv", test_file, drop_bad=True)
+    assert len(result.train) == 25
+
+
+def test_a_test_row_is_never_dropped(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.csv", good_rows())
+    test = write(tmp_path / "test.csv", [["t1", "", ""], ["t2", "☃" * 10, ""]], HEADER[:3])
+    assert len(read(train, test, drop_bad=True).test) == 2
+    write(test, [["t1", "a", ""], ["t1", "b", ""]], HEADER[:3])
+    with pytest.raises(UserError, match=r"test.csv.*\n.*row 2 \(line 3\), column sample_id: id used before: 't1'"):
+        read(train, test, drop_bad=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("Price", "price"), ("catalog_contents", "catalog_content"), ("sampleid", "sample_id")]
+)
+def test_a_column_with_another_name_is_suggested(tmp_path: Path, test_file: Path, wrong: str, right: str) -> None:
+    header = [wrong if name == right else name for name in HEADER]
+    refused(
+        write(tmp_path / "train.csv", good_rows(), header),
+        test_file,
+        f"no column `{right}`",
+        f"did you mean '{wrong}'?",
+    )
+
+
+def test_no_price_column(tmp_path: Path, test_file: Path) -> None:
+    train = write(tmp_path / "train.csv", [row[:3] for row in good_rows()], HEADER[:3])
+    refused(train, test_file, "train.csv, line 1: no column `price`")
+
+
+def test_missing_folder_empty_and_header_only(tmp_path: Path, test_file: Path) -> None:
+    refused(tmp_path / "none.csv", test_file, "none.csv: there is no such file")
+    refused(tmp_path, test_file, "is a folder")
+    (tmp_path / "empty.csv").touch()
+    refused(tmp_path / "empty.csv", test_file, "empty.csv is empty")
+    refused(write(tmp_path / "header.csv", []), test_file, "has a header but no rows")
+
+
+def test_too_few_training_rows(tmp_path: Path, test_file: Path) -> None:
+    refused(write(tmp_path / "train.csv", good_rows(3)), test_file, "3 usable training rows", str(MIN_TRAIN_ROWS))
+
+
+def test_long_text_is_cut_with_a_note(tmp_path: Path, test_file: Path) -> None:
+    rows = good_rows()
+    rows[4][1] = "x" * 200_000
+    result = read(write(tmp_path / "train.csv", rows), test_file)
+    assert result.train.texts[4] == "x" * MAX_TEXT
+    assert "train.csv" in result.notes[0]
+    assert "row 5 (line 10): 200,000" in result.notes[0]
+
+
+def test_nul_bytes(tmp_path: Path, test_file: Path) -> None:
+    rows = good_rows()
+    rows[0][1] = "a\0b"
+    refused(write(tmp_path / "train.csv", rows), test_file, "row 1 (line 2), column catalog_content: NUL byte", "tr -d")
+
+
+def test_latin1_names_the_row_and_the_byte(tmp_path: Path, test_file: Path) -> None:
+    rows = good_rows()
+    rows[1][1] = "Crème"
+    train = write(tmp_path / "train.csv", rows, encoding="latin-1")
+    refused(train, test_file, "not UTF-8", "row 2 (line 4), column catalog_content", "0xe8", "iconv -f LATIN1 -t UTF-8")
+
+
+def test_latin1_after_a_long_text_is_still_located(tmp_path: Path, test_file: Path) -> None:
+    rows = good_rows()
+    rows[0][1], rows[1][1] = "x" * 200_000, "Crème"
+    refused(
+        write(tmp_path / "train.csv", rows, encoding="latin-1"), test_file, "row 2 (line 3), column catalog_content"
+    )
+
+
+def test_utf8_with_a_mark_and_utf16(tmp_path: Path, test_file: Path) -> None:
+    assert read(write(tmp_path / "train.csv", good_rows(), encoding="utf-8-sig"), test_file).train.ids[0] == "000"
+    for encoding in ("utf-16", "utf-16-le"):
+        refused(write(tmp_path / "train.csv", good_rows(), encoding=encoding), test_file, "UTF-16", "iconv -f UTF-16")
+
+
+@pytest.mark.parametrize(("separator", "spoken"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_separators(tmp_path: Path, test_file: Path, separator: str, spoken: str) -> None:
+    train = tmp_path / "train.csv"
+    train.write_text("\n".join(separator.join(fields) for fields in [HEADER, ["1", "a", "", "3"]]))
+    refused(train, test_file, f"separated by {spoken}", "to_csv")
+
+
+def test_ragged_rows(tmp_path: Path, test_file: Path) -> None:
+    rows = good_rows()
+    rows[1].append("more")
+    rows[3].pop()
+    train = write(tmp_path / "train.csv", rows)
+    refused(
+        train,
+        test_file,
+        "2 rows do not have the header's 4 fields",
+        "row 2 (line 4): 5 fields",
+        "row 4 (line 8): 3 fields",
+    )
+
+
+def test_a_quote_that_is_never_closed(tmp_path: Path, test_file: Path) -> None:
+    train = write(tmp_path / "train.csv", good_rows())
+    train.write_text(train.read_text() + '999,"open,,3\n')
+    refused(train, test_file, "row 31 (line 62)", "quote")
+
+
+def test_gzip_and_the_pictures_folder(tmp_path: Path, test_file: Path) -> None:
+    train = write(tmp_path / "train.csv", good_rows())
+    packed = tmp_path / "train.csv.gz"
+    packed.write_bytes(gzip.compress(train.read_bytes()))
+    assert read(packed, test_file).train.fingerprint == read(train, test_file).train.fingerprint
+    packed.write_bytes(packed.read_bytes()[:50])
+    refused(packed, test_file, "not a whole gzip file")
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        read_catalogs(train, test_file, tmp_path / "nowhere")
+    assert read_catalogs(train, test_file, tmp_path).train.images == tmp_path
+
+
+def test_a_missing_link_column_means_no_links(tmp_path: Path) -> None:
+    rows = [[row[0], row[1], row[3]] for row in good_rows()]
+    catalog, notes = read_catalog(
+        write(tmp_path / "train.csv", rows, ["sample_id", "catalog_content", "price"]), "train"
+    )
+    assert set(catalog.links) == {""}
+    assert notes == []
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real catalogs of ../shared/data are not there")
+@pytest.mark.parametrize(("name", "rows"), [("ikea", (2929, 765)), ("whisky", (1798, 449)), ("grocery", (200, 100))])
+def test_real_catalogs(name: str, rows: tuple[int, int]) -> None:
+    result = read(DATA / name / "train.csv", DATA / name / "test.csv")
+    assert (len(result.train), len(result.test)) == rows
+    assert result.notes == []
