@@ -159,7 +159,8 @@ def _train(config: dict[str, Any], work: Work) -> None:
         outcome = work(Job(**config["job"]), report)
     except Exception as error:  # noqa: BLE001
         expected = isinstance(error, (UserError, OutOfTime))
-        tune.report({"error": str(error) if expected else traceback.format_exc()})
+        text = str(error) if expected else f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        tune.report({"error": text})
     else:
         tune.report({"epoch": outcome.best_epoch, **outcome.metrics, "outcome": json.dumps(asdict(outcome))})
 
@@ -171,6 +172,10 @@ class _Bridge:
     source: JobSource
     limit: int
     live: dict[str, Job] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray pickles its searchers so that it could restore them, but a sweep goes on from Optuna's storage."""
+        return {}
 
     def epoch(self, trial_id: str, result: Mapping[str, Any]) -> None:
         if "smape" in result and "outcome" not in result:

@@ -48,6 +48,11 @@ class Outcome:
     cut: bool = False
 
 
+def headline(error: str) -> str:
+    """The first line of an error's text, which says what happened; below it stand the cure or the traceback."""
+    return error.strip().partition("\n")[0]
+
+
 class Listener(Protocol):
     """Is told, in the driver's thread, of everything that happens to jobs and of every member that is complete."""
 

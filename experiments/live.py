@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from experiments.jobs import Job, Outcome
+from experiments.jobs import Job, Outcome, headline
 from experiments.plan import Budget
 
 
@@ -82,7 +82,7 @@ class View:
 
     def failed(self, job: Job, error: str) -> None:
         self._end(job).failed += 1
-        self._say(f"{job.label} failed: {error.strip().splitlines()[-1]}", "red")
+        self._say(f"{job.label} failed: {headline(error)}", "red")
 
     def member(self, name: str, record: Mapping[str, Any]) -> None:
         self.tallies[record["architecture"]].members += 1

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from core.architectures.base import Architecture
-from experiments.jobs import Job, Listener, Outcome
+from experiments.jobs import Job, Listener, Outcome, headline
 from experiments.members import MemberPlan, Members
 from experiments.plan import Budget, Progress, affordable_members, fits, next_search
 from experiments.search import INTERRUPTED, Proposal, Study
@@ -195,10 +195,10 @@ class Portfolio:
         entry.fit_seconds.append(outcome.seconds)
         if job.kind == "trial":
             entry.study.complete(job.name, outcome)
-        else:
-            self._assemble(job.name)
         for listener in self.listeners:
             listener.finished(job, outcome)
+        if job.kind == "fit":
+            self._assemble(job.name)
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:
         entry = self._ended(job)
@@ -242,4 +242,4 @@ class Portfolio:
 
     def _drop(self, job: Job, error: str) -> None:
         """A member that lost a fold can not be completed: its other folds are not worth training now."""
-        self._skip(job, f"fold {job.fold} failed: {error.splitlines()[-1]}")
+        self._skip(job, f"fold {job.fold} failed: {headline(error)}")

@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from core.workspace import Workspace
-from experiments.jobs import Job, Outcome
+from experiments.jobs import Job, Outcome, headline
 
 DiaryError = MlflowException
 """What is raised when the diary cannot be written."""
@@ -100,7 +100,7 @@ class Diary:
         self._client.set_tag(run, "state", state)
         if error:
             self._client.log_text(run, error, "error.txt")
-            self._client.set_tag(run, "error", error.strip().splitlines()[-1][:PARAMETER_LENGTH])
+            self._client.set_tag(run, "error", headline(error)[:PARAMETER_LENGTH])
         self._client.set_terminated(run, status)
 
 

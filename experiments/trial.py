@@ -36,7 +36,7 @@ def read_trial(workspace: Workspace, name: str) -> Outcome | None:
     return Outcome(record["metrics"], record["best_epoch"], record["seconds"])
 
 
-def run_job(job: Job, folder: Path, report: Report) -> Outcome:
+def run_job(job: Job, report: Report, folder: Path) -> Outcome:
     """Trains `job` on the workspace in `folder`; what it leaves there is complete or absent.
 
     A model that never looked at its validation rows is as honest on them as a member's fold model: an architecture

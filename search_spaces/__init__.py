@@ -59,7 +59,7 @@ def load_space(name: str | Path, kind: type[Config]) -> Space:
         raise UserError(
             f"{path} is not readable as YAML: {error}", cure="compare it with search_spaces/text.yaml"
         ) from None
-    return _checked(str(path), content, kind)
+    return _checked(str(name) if isinstance(name, Path) else f"search_spaces/{path.name}", content, kind)
 
 
 def _checked(source: str, content: Any, kind: type[Config]) -> Space:

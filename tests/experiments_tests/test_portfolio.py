@@ -94,7 +94,7 @@ def work_off(source: Portfolio, folder: Path) -> list[Job]:
         if job is None:
             break
         done.append(job)
-        source.finished(job, run_job(job, folder, partial(source.epoch, job)))
+        source.finished(job, run_job(job, partial(source.epoch, job), folder))
     return done
 
 
@@ -141,7 +141,7 @@ def test_a_member_that_lost_a_fold_is_left_out_and_said_so(toy_workspace: Worksp
     source, _ = portfolio(toy_workspace, "lexical", trials=1)
     trial = source.next()
     assert trial is not None
-    source.finished(trial, run_job(trial, toy_workspace.folder, partial(source.epoch, trial)))
+    source.finished(trial, run_job(trial, partial(source.epoch, trial), toy_workspace.folder))
     fit = source.next()
     assert fit is not None and fit.kind == "fit"
     source.failed(fit, "no space left on device")
@@ -153,7 +153,7 @@ def test_members_are_not_started_when_they_would_not_be_finished(toy_workspace: 
     source, _ = portfolio(toy_workspace, "lexical", trials=1, end=time.time() + 1000.0)
     trial = source.next()
     assert trial is not None
-    outcome = run_job(trial, toy_workspace.folder, partial(source.epoch, trial))
+    outcome = run_job(trial, partial(source.epoch, trial), toy_workspace.folder)
     source.finished(trial, Outcome(outcome.metrics, outcome.best_epoch, seconds=5000.0))
     assert source.next() is None
     assert source.done
@@ -176,6 +176,6 @@ def test_a_trial_cut_by_its_deadline_is_used_but_not_remembered_as_finished(
 
     monkeypatch.setattr(kind, "train", slow)
     late = Job(**{**vars(trial), "deadline": time.time() - 1.0})
-    outcome = run_job(late, toy_workspace.folder, partial(source.epoch, trial))
+    outcome = run_job(late, partial(source.epoch, trial), toy_workspace.folder)
     assert outcome.cut
     assert read_trial(toy_workspace, trial.name) is None

@@ -29,7 +29,7 @@ def test_trials_and_members_are_runs_with_params_curves_states_and_artifacts(toy
             diary.epoch(job(number), epoch, {**METRICS, "smape": 50.0 - epoch})
     diary.finished(job(0), Outcome(METRICS, 2, 1.5))
     diary.pruned(job(1), 2, 48.0)
-    diary.failed(job(2), "Traceback ...\nMemoryError: too large")
+    diary.failed(job(2), "MemoryError: too large\nTraceback ...")
 
     client = MlflowClient(tracking_uri(toy_workspace))
     done, stopped, crashed = (client.get_run(links[number]) for number in range(3))
