@@ -1,0 +1,182 @@
+"""The commands a user types, as processes of their own: from CSV files to a submission, interrupted, repeated, misused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+
+from core.demo import make_demo
+from core.workspace import Workspace
+from experiments.tracking import tracking_uri
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.e2e
+
+
+def command(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def run(module: str, *arguments: object, code: int = 0, **environment: str) -> str:
+    """Standard output and error of the command, which must end with this exit code."""
+    done = subprocess.run(
+        command(module, *arguments), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+    )  # fmt: skip
+    text = done.stdout + done.stderr
+    assert done.returncode == code, text
+    return text
+
+
+def trials(workspace: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = f"sqlite:///{workspace}/optuna.db"
+    return [
+        trial
+        for name in optuna.get_all_study_names(storage)
+        for trial in optuna.load_study(study_name=name, storage=storage).trials
+        if trial.state != TrialState.WAITING
+    ]
+
+
+def assert_valid_submission(path: Path, test: Path) -> None:
+    submission = pd.read_csv(path, dtype={"sample_id": str})
+    assert list(submission.columns) == ["sample_id", "price"]
+    assert list(submission["sample_id"]) == list(pd.read_csv(test, dtype={"sample_id": str})["sample_id"])
+    assert (submission["price"] > 0).all() and submission["price"].notna().all()
+
+
+def test_from_csv_to_submission_and_a_second_run_trains_nothing(
+    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
+) -> None:
+    train, test = toy_files(150, 40)
+    workspace = tmp_path / "runs"
+    sweep = ["lexical", "boosted", "--train", train, "--test", test, "--workspace", workspace]
+    sweep += ["--trials", 2, "--members", 1, "--folds", 3]
+    plan = run("experiments.sweep", *sweep, "--dry-run")
+    assert "dry run: nothing was trained" in plan and "150 training rows" in plan and not trials_exist(workspace)
+
+    first = run("experiments.sweep", *sweep)
+    assert first.count("complete  SMAPE") == 2
+    assert {trial.state for trial in trials(workspace)} == {TrialState.COMPLETE}
+    stacked = run("ensemble.stack", "--workspace", workspace)
+    assert "nested" in stacked and "floor" in stacked
+    assert_valid_submission(workspace / "submission.csv", test)
+    submission = (workspace / "submission.csv").read_bytes()
+
+    second = run("experiments.sweep", *sweep)
+    assert "started" not in second and len(trials(workspace)) == 4
+    run("ensemble.stack", "--workspace", workspace)
+    assert (workspace / "submission.csv").read_bytes() == submission
+
+    runs = MlflowClient(tracking_uri(Workspace(workspace))).search_runs(["1"])
+    assert sorted(each.data.tags["kind"] for each in runs) == ["member"] * 2 + ["trial"] * 4
+    assert all(each.info.status == "FINISHED" for each in runs)
+    assert (workspace / "report.html").stat().st_size < 5_000_000
+
+    train.write_text(train.read_text().replace("Acme", "Zenith"))
+    assert "holds another catalog" in run("experiments.sweep", *sweep, code=2)
+
+
+def trials_exist(workspace: Path) -> bool:
+    return (workspace / "optuna.db").exists()
+
+
+def test_both_neural_architectures_on_the_demo(tmp_path: Path) -> None:
+    demo = make_demo(tmp_path / "demo", rows=260, seed=1)
+    workspace = tmp_path / "runs"
+    text = run(
+        "experiments.sweep", "multimodal", "text", "--train", demo.train, "--test", demo.test, "--images", demo.images,
+        "--workspace", workspace, "--trials", 1, "--members", 1, "--folds", 2, "--set", "epochs=2",
+        "--text-encoder", "tiny",
+    )  # fmt: skip
+    assert "pictures" in text and "epoch 2/2" in text
+    run("ensemble.stack", "--workspace", workspace)
+    assert_valid_submission(workspace / "submission.csv", demo.test)
+
+
+def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
+    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
+) -> None:
+    train, test = toy_files(150, 40)
+    workspace = tmp_path / "runs"
+    sweep = ["boosted", "--train", train, "--test", test, "--workspace", workspace, "--trials", 3, "--members", 1]
+    sweep += ["--folds", 2, "--max-concurrent", 1]
+    process = subprocess.Popen(
+        command("experiments.sweep", *sweep), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if "boosted #1 started" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    seen += process.stdout.read()
+    assert process.wait(timeout=120) == 130, seen
+    assert "run the same command to go on" in seen
+    states = [trial.state for trial in trials(workspace)]
+    assert TrialState.RUNNING not in states and TrialState.COMPLETE in states
+
+    finished = run("experiments.sweep", *sweep)
+    assert "member boosted" in finished
+    ended = trials(workspace)
+    assert sum(trial.state == TrialState.COMPLETE for trial in ended) == 3
+    assert TrialState.RUNNING not in [trial.state for trial in ended]
+
+
+def test_a_time_budget_is_kept_members_included(tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]) -> None:
+    train, test = toy_files(150, 40)
+    start = time.monotonic()
+    sweep = ["lexical", "--train", train, "--test", test, "--workspace", tmp_path / "runs", "--folds", 2]
+    text = run("experiments.sweep", *sweep, "--minutes", 1)
+    assert time.monotonic() - start < 66.0
+    assert "complete  SMAPE" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["multimodel"], "did you mean 'multimodal'"),
+        (["text", "--sampler", "tpee"], "did you mean 'tpe'"),
+        (["text", "--pruner", "ahsa"], "did you mean 'asha'"),
+        (["text", "--minutes", "0"], "leaves no time"),
+        (["text", "--set", "droput=0.3"], "did you mean 'dropout'"),
+        (["text", "--set", "dropout=lots"], "bad value for dropout"),
+        (["text", "--text-encoder", "neobret"], "neobert"),
+        (["text", "--text-encoder", "neobert"], "neobert"),
+        (["text", "--space", "missing.yaml"], "no search space"),
+        (["text", "--folds", "4000"], "folds"),
+        (["text", "--train", "missing.csv", "--test", "missing.csv"], "missing.csv"),
+        (["text", "--gpus-per-trial", "64"], "GPUs"),
+    ],
+)
+def test_misuse_is_answered_with_a_cure_and_exit_code_2(
+    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]], arguments: list[str], message: str
+) -> None:
+    train, test = toy_files(60, 10)
+    given = [] if "--train" in arguments else ["--train", train, "--test", test]
+    text = run("experiments.sweep", *arguments, *given, "--workspace", tmp_path / "runs", code=2)
+    assert message in text and "what to do:" in text
+    assert "Traceback" not in text
+
+
+def test_a_workspace_that_cannot_be_written_is_refused(toy_files: Callable[..., tuple[Path, Path]]) -> None:
+    train, test = toy_files(60, 10)
+    for folder in ("/proc/pricestack", train / "below-a-file"):
+        text = run("experiments.sweep", "text", "--train", train, "--test", test, "--workspace", folder, code=2)
+        assert "cannot be written" in text and "--workspace" in text
+
+
+def test_the_stack_without_a_sweep_says_what_to_run_first(tmp_path: Path) -> None:
+    assert "experiments.sweep" in run("ensemble.stack", "--workspace", tmp_path / "nothing", code=2)
