@@ -1,6 +1,6 @@
 """What every command shares: where it prints, and how it ends when something goes wrong.
 
-Exit codes: 0 done, 1 a fault of Pricestack's (with a traceback), 2 something the user can mend, 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 a fault of Pricestack's (with a traceback), 2 something the user can mend, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
 from core.errors import UserError
 
@@ -49,8 +52,16 @@ def warn(text: str) -> None:
     warnings.print(text, style="yellow", soft_wrap=True)
 
 
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, nothing elsewhere: call the function it gives with (done, of how many)."""
+    with Progress(console=warnings, transient=True, disable=not warnings.is_terminal) as bars:
+        bar = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
 def run(app: typer.Typer) -> None:
-    """Runs a command line; what the user can mend ends in a message with its cure and exit code 2, without a traceback."""
+    """Runs a command line; what the user can mend ends in a message with its cure and code 2, without a traceback."""
     try:
         app()
     except UserError as error:
@@ -70,7 +81,7 @@ def run(app: typer.Typer) -> None:
 
 
 def as_user_error(error: OSError) -> UserError | None:
-    """The UserError for a full disk or a missing permission, with the path where the system named one; None for other errors."""
+    """The UserError for a full disk or a missing permission, naming the path if the system did; None for other errors."""
     if error.errno not in _MENDABLE:
         return None
     what, cure = _MENDABLE[error.errno]

@@ -53,7 +53,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class Member:
-    """A complete member. oof: (n_train,), NaN where no fold covered the row. test: (n_test,). `record` is member.json."""
+    """A complete member. oof: (n_train,), NaN where no fold covered the row. test: (n_test,).
+
+    record: member.json, with at least `catalog`, `folds` (hashes, as in its key) and `seconds` (of all its trainings).
+    """
 
     id: str
     oof: Prices

@@ -1,17 +1,20 @@
 """The workspace: one folder that remembers its catalog, folds, trials, members and results.
 
-    workspace.json              where the catalog came from, fingerprints, fold settings; written last when it is made
-    catalog/{train,test,folds}.parquet
-    cache/                      tokens, pixels, features: content-keyed, shared by all trials
-    trials/<id>/trial.json      finished trials
-    members/                    the prediction store
-    optuna.db  mlflow.db  mlartifacts/  ray/
-    stack.json  submission.csv  report.html
+workspace.json              where the catalog came from, fingerprints, fold settings; written last when it is made
+catalog/{train,test,folds}.parquet
+cache/                      tokens, pixels, features: content-keyed, shared by all trials
+trials/<id>/trial.json      finished trials
+members/                    the prediction store
+optuna.db  mlflow.db  mlartifacts/  ray/
+stack.json  submission.csv  report.html
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,9 +122,23 @@ class Workspace:
         free = usage.f_bavail * usage.f_frsize
         if free < _NEEDED_BYTES:
             raise UserError(
-                f"only {free / 2**20:.0f} MiB are free on the disk of {self.folder}; a run needs {_NEEDED_BYTES // 2**20} MiB at least",
+                f"only {free / 2**20:.0f} MiB are free on the disk of {self.folder}; "
+                f"a run needs {_NEEDED_BYTES // 2**20} MiB at least",
                 cure="free some space, or name a folder on another disk with --workspace",
             )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One writer at a time: a second sweep in the same workspace is refused. The lock dies with its process."""
+        with self.path(".lock").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another sweep is running in {self.folder}",
+                    cure="wait for it or stop it with Ctrl-C, or use another folder with --workspace",
+                ) from None
+            yield
 
     def create(self, train: Catalog, test: Catalog, folds: Folds, facts: Facts) -> None:
         """Writes the catalog and its folds; `workspace.json` last, so that half a workspace is none."""

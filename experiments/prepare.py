@@ -36,7 +36,7 @@ def open_workspace(options: Options, say: Say) -> Workspace:
     if train is None or test is None:
         say(f"no catalog named and none in {workspace.folder}: making the demo catalog ({DEMO_ROWS:,} products)")
         with progress("demo catalog") as advance:
-            demo = make_demo(workspace.path("demo-catalog"), DEMO_ROWS, options.seed, advance)
+            demo = make_demo(workspace.path(f"demo-catalog-{options.seed}"), DEMO_ROWS, options.seed, advance)
         train, test, images = demo.train, demo.test, demo.images
     _create(workspace, options, train, test, images, say)
     return workspace

@@ -106,7 +106,8 @@ class Diary:
 
 def prepare_diary(workspace: Workspace) -> int:
     """Makes the database where there is none, and marks runs that a dead driver left RUNNING as KILLED: returns how many."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     client = MlflowClient(tracking_uri(workspace))
     experiment = client.get_experiment_by_name(f"pricestack-{workspace.facts.catalog[:8]}")
     if experiment is None:

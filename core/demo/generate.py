@@ -1,0 +1,141 @@
+"""Writes the demo catalog: the shop's rows as CSV files in the native format, and its pictures."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from core.catalog import ID, LINK, PRICE, TEXT
+from core.demo.pictures import draw, file_name
+from core.demo.products import Shop
+from core.errors import UserError
+from core.files import read_json, write_json
+
+FEWEST, MOST = 2_000, 200_000
+_FEWEST_FOR_TESTS = 200
+_VERSION = 1
+"""Raised when the same settings make other rows or pictures."""
+
+_MARKER = "demo.json"
+_TEST_SHARE = 5  # one row in five
+_NO_LINK, _NO_FILE = 0.05, 0.04
+_HOST = "https://images.example.com/I/"
+
+
+@dataclass(frozen=True)
+class DemoPaths:
+    """Files of a demo catalog. test_prices: `sample_id,price` of the test rows, for measuring only."""
+
+    train: Path
+    test: Path
+    images: Path
+    test_prices: Path
+
+
+def demo_paths(folder: Path) -> DemoPaths:
+    return DemoPaths(folder / "train.csv", folder / "test.csv", folder / "images", folder / "test_prices.csv")
+
+
+def make_demo(
+    folder: Path,
+    rows: int = FEWEST,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    pictures: int | None = None,
+) -> DemoPaths:
+    """Makes (or finds already made with the same settings) a demo catalog of `rows` products, a fifth of them for the test.
+
+    rows: 2,000 to 200,000 (tests may go down to 200). pictures: draw at most so many; None draws all. progress: called with
+    (rows done, rows). The same settings give the same bytes on the same versions of Python and Pillow. The folder appears
+    complete or not at all, also when two processes make it at once.
+
+    Raises UserError for a number of rows outside the range, and for a folder that holds something else or cannot be written.
+    """
+    if not _FEWEST_FOR_TESTS <= rows <= MOST:
+        raise UserError(f"a demo catalog cannot have {rows:,} rows", cure=f"choose --rows from {FEWEST:,} to {MOST:,}")
+    settings = {"version": _VERSION, "rows": rows, "seed": seed, "pictures": pictures}
+    try:
+        if not _is_made(folder, settings):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+                workshop = Path(temporary, "demo")
+                _write(demo_paths(workshop), rows, seed, progress, pictures)
+                write_json(workshop / _MARKER, settings)
+                _put_in_place(workshop, folder, settings)
+    except OSError as error:
+        raise UserError(
+            f"the demo catalog cannot be written to {folder}: {error.strerror}",
+            cure="free some space or make the folder writable, or choose another one",
+        ) from None
+    return demo_paths(folder)
+
+
+def _is_made(folder: Path, settings: dict[str, Any]) -> bool:
+    """False for a folder that is not there or empty. Raises UserError for one that holds anything but this catalog."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    cure = "choose another folder, or delete this one if nothing in it is needed"
+    if not (folder / _MARKER).is_file():
+        raise UserError(f"{folder} is there already and is not a demo catalog", cure=cure)
+    made = read_json(folder / _MARKER)
+    if made != settings:
+        told = ", ".join(f"{name} {made.get(name)}" for name in settings if made.get(name) != settings[name])
+        raise UserError(f"{folder} holds a demo catalog with other settings ({told})", cure=cure)
+    paths = demo_paths(folder)
+    absent = [path.name for path in (paths.train, paths.test, paths.images, paths.test_prices) if not path.exists()]
+    if absent:
+        raise UserError(f"the demo catalog in {folder} has lost {', '.join(absent)}", cure=cure)
+    return True
+
+
+def _put_in_place(workshop: Path, folder: Path, settings: dict[str, Any]) -> None:
+    try:
+        workshop.replace(folder)
+    except OSError:
+        if not _is_made(folder, settings):  # else another process was faster with the same catalog
+            raise
+
+
+def _write(
+    paths: DemoPaths, rows: int, seed: int, progress: Callable[[int, int], None] | None, pictures: int | None
+) -> None:
+    shop, random = Shop(rows, seed), Random(f"pricestack demo rows {seed}")
+    ids = random.sample(range(1, 10 * rows), rows)
+    test_rows = set(random.sample(range(rows), rows // _TEST_SHARE))
+    paths.images.mkdir(parents=True)
+    drawn = 0
+    with ExitStack() as files:
+        train, test, prices = (_table(files, path) for path in (paths.train, paths.test, paths.test_prices))
+        train([ID, TEXT, LINK, PRICE])
+        test([ID, TEXT, LINK])
+        prices([ID, PRICE])
+        for row, number in enumerate(ids):
+            product, text, price = shop.next_row()
+            name = file_name(product, seed)
+            link = "" if random.random() < _NO_LINK else _HOST + name
+            if row in test_rows:
+                test([number, text, link])
+                prices([number, price])
+            else:
+                train([number, text, link, price])
+            path = paths.images / name
+            if (pictures is None or drawn < pictures) and _has_file(product.picture, seed) and not path.exists():
+                draw(product, path, seed)
+                drawn += 1
+            if progress is not None:
+                progress(row + 1, rows)
+
+
+def _has_file(picture: int, seed: int) -> bool:
+    return Random(f"{seed} photographed {picture}").random() >= _NO_FILE
+
+
+def _table(files: ExitStack, path: Path) -> Callable[[list[Any]], Any]:
+    file = files.enter_context(path.open("w", encoding="utf-8", newline=""))
+    return csv.writer(file, lineterminator="\n").writerow

@@ -1,0 +1,262 @@
+"""Pictures on the disk: which row has one, whether it can be read, and how it becomes a square of pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from core.catalog import LINK, Catalog
+from core.errors import UserError
+
+Progress = Callable[[int, int], None]
+"""Called with (done, of how many)."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is opened. Pillow knows more, some of which start other programs; shops serve these."""
+
+PIXEL_LIMIT = 80_000_000
+"""Pictures with more pixels are refused by their header: decoding one takes over 240 MB, and 30,000 x 30,000 takes 2.7 GB."""
+
+PAD = 255
+"""Padding and the ground behind transparent pictures are white, as product photographs are. (No picture at all is black.)"""
+
+_SHOWN = 10
+_BATCH = 256
+_ENDINGS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+_TAIL = 64
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+"""Everything Pillow's decoders raise for bytes they cannot make sense of (SyntaxError is its word for a broken PNG)."""
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class UnreadablePictureError(Exception):
+    """A picture file that cannot be used; says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A regular file in the pictures' folder. key: name, bytes and time of change, which together stand for its content."""
+
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class BadPicture:
+    """row: position in the catalog, from 0. what: what is wrong with the file."""
+
+    row: int
+    path: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class PictureReport:
+    """rows: of the catalog. linked: rows with a link. found: rows whose picture is there and usable.
+
+    bad: rows whose picture is there and cannot be used. note: one sentence for people.
+    """
+
+    rows: int
+    linked: int
+    found: int
+    bad: tuple[BadPicture, ...]
+
+    @property
+    def note(self) -> str:
+        absent = self.linked - self.found - len(self.bad)
+        parts = [f"{self.rows - self.linked} without a link", f"{absent} without a file"]
+        if self.bad:
+            parts.append(f"{len(self.bad)} with a bad file, treated as missing")
+        return f"{self.found} of {self.rows} rows have a picture ({', '.join(parts)})"
+
+    def without_bad(self, catalog: Catalog) -> Catalog:
+        """The same rows, where those with a bad picture have no link."""
+        if not self.bad:
+            return catalog
+        links = catalog.links.copy()
+        links[[bad.row for bad in self.bad]] = ""
+        return replace(catalog, links=links)
+
+
+def list_pictures(folder: Path | None) -> dict[str, PictureFile]:
+    """Files of the folder by name; none where there is no folder. Raises UserError for a folder that cannot be read.
+
+    A link's basename is looked up in this listing and never joined to a path, so no link (`..`, a NUL byte) leads outside.
+    """
+    if folder is None:
+        return {}
+    found = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    facts = entry.stat()
+                    key = f"{entry.name}|{facts.st_size}|{facts.st_mtime_ns}"
+                    found[entry.name] = PictureFile(Path(entry.path), key)
+    except OSError as error:
+        raise UserError(
+            f"the folder of pictures {folder} cannot be read: {error.strerror}",
+            cure="name the folder that holds the pictures with --images, or leave --images out to learn without pictures",
+        ) from None
+    return found
+
+
+def check_pictures(
+    catalog: Catalog, role: str = "train", *, drop_bad: bool = False, progress: Progress | None = None
+) -> PictureReport:
+    """Looks at every picture of the catalog without decoding it; `role` (train, test) names the catalog in messages.
+
+    Read are the header (format, size) and the last bytes, and of a PNG the checksums; only a file that these leave in doubt
+    is decoded. 75,000 pictures take seconds, and decoding happens once, when `core.pixels` needs it.
+
+    Raises UserError naming the first ten bad pictures and their number, unless `drop_bad`: then they are in the report, and
+    `PictureReport.without_bad` gives the catalog in which they are missing. A link without a file is missing, not bad.
+    """
+    files = list_pictures(catalog.images)
+    names = catalog.picture_names
+    wanted = sorted({name for name in names if name in files})
+    faults = dict(zip(wanted, in_threads(fault, [files[name].path for name in wanted], progress=progress), strict=True))
+    bad = tuple(BadPicture(row, files[name].path, what) for row, name in enumerate(names) if (what := faults.get(name)))
+    if bad and not drop_bad:
+        raise bad_pictures_error(
+            catalog, bad, role, "or run again with --drop-bad, which treats bad pictures as missing"
+        )
+    found = sum(name in files for name in names) - len(bad)
+    return PictureReport(len(catalog), sum(link != "" for link in catalog.links), found, bad)
+
+
+def bad_pictures_error(catalog: Catalog, bad: Sequence[BadPicture], role: str, otherwise: str = "") -> UserError:
+    """The first ten of `bad` by catalog, row, column and file, their number, and what to do."""
+    lines = [
+        f"  {role} row {one.row + 1} (sample_id {catalog.ids[one.row]}), column {LINK}: {one.path}: {one.what}"
+        for one in bad[:_SHOWN]
+    ]
+    if len(bad) > _SHOWN:
+        lines.append(f"  and {len(bad) - _SHOWN} more")
+    rows = "1 row has a picture" if len(bad) == 1 else f"{len(bad)} rows have pictures"
+    cure = "mend the files or delete them (a missing picture is fine)"
+    return UserError(
+        "\n".join([f"{rows} that cannot be used:", *lines]), cure=f"{cure}, {otherwise}" if otherwise else cure
+    )
+
+
+def fault(path: Path) -> str:
+    """What is wrong with this picture file, decoding it only where its header and ending leave a doubt; "" for a good one."""
+    try:
+        with _opened(path) as image:
+            doubtful = not _looks_whole(image, path)
+        if doubtful:
+            decode(path, 8)
+    except UnreadablePictureError as error:
+        return str(error)
+    except _UNREADABLE as error:
+        return _reason(error)
+    return ""
+
+
+def decode(path: Path, size: int) -> NDArray[np.uint8]:
+    """The picture as (size, size, 3) RGB: turned upright, fitted into the square without distortion, centred on white.
+
+    Raises UnreadablePictureError. JPEGs are decoded at the smallest scale that still has twice the wanted resolution.
+    """
+    try:
+        with _opened(path) as image:
+            image.draft("RGB", (2 * size, 2 * size))
+            upright = ImageOps.exif_transpose(image)
+            return _square(_opaque(upright), size)
+    except _UNREADABLE as error:
+        raise UnreadablePictureError(_reason(error)) from None
+
+
+def in_threads(
+    work: Callable[[In], Out], items: Sequence[In], *, threads: int | None = None, progress: Progress | None = None
+) -> Iterator[Out]:
+    """`work` of each item, in order. Pillow decodes outside Python's lock, so threads keep all cores busy.
+
+    Batches bound the memory that finished results wait in.
+    """
+    done, source = 0, iter(items)
+    with ThreadPoolExecutor(threads or available_cores()) as pool:
+        while batch := list(islice(source, _BATCH)):
+            yield from pool.map(work, batch)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(items))
+
+
+def available_cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _opened(path: Path) -> Image.Image:
+    if path.stat().st_size == 0:
+        raise UnreadablePictureError("the file is empty")
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UnreadablePictureError(f"not a picture (known formats: {', '.join(FORMATS)})") from None
+    width, height = image.size
+    if width * height > PIXEL_LIMIT:
+        image.close()
+        raise UnreadablePictureError(f"{width:,} x {height:,} pixels are more than the limit of {PIXEL_LIMIT:,}")
+    return image
+
+
+def _looks_whole(image: Image.Image, path: Path) -> bool:
+    """True for a file that ends as its format should and, a PNG, whose checksums hold. Says nothing of other formats: False."""
+    ending = _ENDINGS.get(image.format or "")
+    if ending is None or ending not in _last_bytes(path):
+        return False
+    if image.format == "PNG":
+        try:
+            image.verify()
+        except _UNREADABLE:
+            return False
+    return True
+
+
+def _last_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        return file.read()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"more pixels than the limit of {PIXEL_LIMIT:,}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read: {error.strerror}"
+    return f"damaged or truncated ({error})"
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow would clip 16-bit greys to white
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layered = image.convert("RGBA")
+    ground = Image.new("RGBA", layered.size, (PAD, PAD, PAD, 255))
+    return Image.alpha_composite(ground, layered).convert("RGB")
+
+
+def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    scale = size / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    fitted = image.resize((width, height), Image.Resampling.BICUBIC)
+    square = np.full((size, size, 3), PAD, dtype=np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = np.asarray(fitted)
+    return square
