@@ -1,0 +1,113 @@
+"""What a stack came to, and the files that say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.catalog import ID, PRICE
+from core.files import atomic_path, write_json
+from core.metrics import all_metrics, constant_floor, group_standard_error, smape_terms
+from core.predictions import CORE_VERSION
+from ensemble.candidates import describe
+from ensemble.matrix import Matrix
+from ensemble.validation import Validation, compare
+
+FORMAT = 1
+_LIBRARIES = ("lightgbm", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a stack's files go. oof: the nested prices of the training rows, for whoever draws a report."""
+
+    submission: Path
+    record: Path
+    timings: Path
+    oof: Path
+
+
+@dataclass(frozen=True, eq=False)
+class StackResult:
+    """record: what `stack.json` holds. test: (t,) the submitted prices. seconds: of reading, choosing and writing."""
+
+    record: dict[str, Any]
+    matrix: Matrix
+    validation: Validation
+    test: NDArray[np.float64]
+    paths: Paths
+    seconds: dict[str, float]
+
+    @property
+    def nested_smape(self) -> float:
+        """The SMAPE to expect on rows that nobody has seen."""
+        return float(self.record["nested"]["smape"])
+
+    @property
+    def standard_error(self) -> float:
+        return float(self.record["nested"]["standard_error"])
+
+
+def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, Any]:
+    """Everything about a stack that the same inputs make the same: no times, no paths, sorted when written."""
+    floor_price, floor_smape = constant_floor(matrix.prices)
+    nested, in_sample = _scores(matrix, validation.nested), _scores(matrix, validation.in_sample)
+    fingerprints = matrix.fingerprints
+    weights = validation.final.weights
+    return {
+        "format": FORMAT,
+        "catalog": matrix.catalog,
+        "folds": matrix.folds_hash,
+        "rows": {"train": len(matrix.ids), "test": len(matrix.test_ids)},
+        "seed": seed,
+        "floor": {"price": floor_price, "smape": floor_smape},
+        "members": [
+            {
+                "name": name,
+                "oof": _scores(matrix, matrix.oof[:, place]),
+                "weight": float(weights[place]),
+                "fingerprint": fingerprints[name],
+            }
+            for place, name in enumerate(matrix.names)
+        ],
+        "candidates": [
+            {**vars(each), "metrics": all_metrics(matrix.prices, validation.candidates[each.name])}
+            for each in compare(matrix.prices, validation.candidates, matrix.groups)
+        ],
+        "choice": {
+            "name": validation.choice,
+            "by_block": list(validation.fold_choices),
+            "rule": "the simplest candidate within one standard error (paired differences of rows) of the best",
+        },
+        "combination": describe(validation.final, matrix.names),
+        "nested": nested,
+        "in_sample": in_sample,
+        "optimism": nested["smape"] - in_sample["smape"],
+        "notes": list(matrix.notes),
+        "versions": {"core": CORE_VERSION, **{name: version(name) for name in _LIBRARIES}},
+    }
+
+
+def write_files(result: StackResult) -> None:
+    """Writes everything but the submission, each file whole or not at all."""
+    write_json(result.paths.record, result.record)
+    timings = {"seconds": _rounded(result.seconds), "members": _rounded(result.matrix.seconds)}
+    write_json(result.paths.timings, timings)
+    columns = {ID: result.matrix.ids, PRICE: result.matrix.prices, "stack": result.validation.nested}
+    with atomic_path(result.paths.oof) as temporary:
+        pd.DataFrame(columns).to_parquet(temporary, index=False)
+
+
+def _scores(matrix: Matrix, predicted: NDArray[np.float64]) -> dict[str, float]:
+    error = group_standard_error(smape_terms(matrix.prices, predicted), matrix.groups)
+    return {**all_metrics(matrix.prices, predicted), "standard_error": error}
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}

@@ -1,0 +1,187 @@
+"""`python -m ensemble.stack`: out-of-fold predictions in, submission out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from core.console import console, progress, run, say, warn
+from core.errors import UserError
+from core.workspace import Workspace, default_folder
+
+if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once
+    from ensemble.matrix import Matrix
+    from ensemble.result import Paths, StackResult
+    from ensemble.validation import Tell
+
+SUBMISSION = "submission.csv"
+_FOLDS = 5
+_HELP = """
+Combines members' predictions into one submission with the lowest SMAPE on rows nobody has seen, and says how low.
+
+Examples:
+
+  python -m ensemble.stack
+
+  python -m ensemble.stack --workspace runs --out submission.csv
+
+  python -m ensemble.stack --oof oof.parquet --test test.parquet --out sub.csv --groups brand
+
+Without --oof and --test it takes every complete member of the workspace. The two tables (CSV or Parquet) have a column
+sample_id and one column of prices per member; the out-of-fold table has the true price in the column price.
+"""
+
+app = typer.Typer(add_completion=False)
+
+
+def stack_workspace(
+    workspace: Workspace, *, out: Path | None = None, seed: int = 0, tell: Tell | None = None
+) -> StackResult:
+    """Stacks every complete member of a workspace and writes its submission, `stack.json`, `timings.json` and
+    `stack_oof.parquet`. out: where the submission goes, if not into the workspace. tell: called with (fits done, of how many).
+
+    Raises UserError for a folder that is no workspace, has no complete member or holds members of other data.
+    """
+    from ensemble.matrix import from_workspace
+    from ensemble.result import Paths
+
+    start = time.perf_counter()
+    matrix = from_workspace(workspace)
+    workspace.check_writable()
+    paths = Paths(
+        out or workspace.path(SUBMISSION),
+        workspace.path("stack.json"),
+        workspace.path("timings.json"),
+        workspace.path("stack_oof.parquet"),
+    )
+    return _stack(matrix, paths, seed, start, tell)
+
+
+def stack_files(
+    oof: Path,
+    test: Path,
+    *,
+    out: Path,
+    folds: int = _FOLDS,
+    groups: str | None = None,
+    seed: int = 0,
+    tell: Tell | None = None,
+) -> StackResult:
+    """Stacks predictions made anywhere; the other files go beside `out` under its name (`sub.stack.json`, ...).
+
+    Raises UserError for tables that are not as they must be.
+    """
+    from ensemble.result import Paths
+    from ensemble.tables import from_files
+
+    start = time.perf_counter()
+    if out.resolve() in (oof.resolve(), test.resolve()):
+        raise UserError(f"--out {out} is one of the inputs", cure="name another file with --out")
+    matrix = from_files(oof, test, folds=folds, groups=groups, seed=seed)
+    others = (out.with_name(f"{out.stem}.{name}") for name in ("stack.json", "timings.json", "stack_oof.parquet"))
+    return _stack(matrix, Paths(out, *others), seed, start, tell)
+
+
+def _stack(matrix: Matrix, paths: Paths, seed: int, start: float, tell: Tell | None) -> StackResult:
+    from ensemble.result import StackResult, make_record, write_files
+    from ensemble.submission import check_place, write_submission
+    from ensemble.validation import tell_nobody, validate
+
+    check_place(paths.submission)
+    read = time.perf_counter()
+    validation = validate(matrix, seed, tell or tell_nobody)
+    test = validation.final.predict(matrix.test)
+    record = make_record(matrix, validation, seed)
+    chosen = time.perf_counter()
+    write_submission(paths.submission, matrix.test_ids, test)
+    seconds = {"reading": read - start, "choosing": chosen - read, "total": time.perf_counter() - start}
+    result = StackResult(record, matrix, validation, test, paths, seconds)
+    write_files(result)
+    return result
+
+
+def show(result: StackResult) -> None:
+    """Prints the table of members and candidates, the honest figure and the paths."""
+    record, seconds = result.record, result.matrix.seconds
+    table = Table(title="out-of-fold scores", title_justify="left")
+    for heading in ("member", "SMAPE", "± s.e.", "MAE", "RMSE", "R²", "weight", "seconds"):
+        table.add_column(heading, justify="left" if heading == "member" else "right", no_wrap=heading != "member")
+    for member in sorted(record["members"], key=lambda each: each["oof"]["smape"]):
+        name = member["name"]
+        spent = f"{seconds[name]:.1f}" if name in seconds else "–"
+        table.add_row(name, *_figures(member["oof"]), f"{member['weight']:.3f}", spent)
+    table.add_section()
+    for each in record["candidates"]:
+        scores = {**each["metrics"], "standard_error": each["standard_error"]}
+        chosen = "chosen" if each["name"] == record["choice"]["name"] else ""
+        table.add_row(f"stack: {each['name']}", *_figures(scores), chosen, "")
+    table.add_section()
+    floor = record["floor"]
+    table.add_row(f"constant floor ({floor['price']:.2f})", f"{floor['smape']:.2f}", *[""] * 6)
+    table.add_row("stack, nested", *_figures(record["nested"]), "", f"{result.seconds['total']:.1f}", style="bold")
+    console.print(table)
+    say(
+        f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f} with the {record['choice']['name']} "
+        f"(on the rows it was fitted to: {record['in_sample']['smape']:.2f}, optimism {record['optimism']:.2f})"
+    )
+    for what, path in vars(result.paths).items():
+        say(f"{what + ':':<12}{path}")
+
+
+def _figures(scores: dict[str, float]) -> list[str]:
+    return [
+        f"{scores['smape']:.2f}",
+        f"{scores['standard_error']:.2f}",
+        f"{scores['mae']:,.2f}",
+        f"{scores['rmse']:,.2f}",
+        f"{scores['r2']:.3f}",
+    ]
+
+
+@app.command(help=_HELP)
+def main(
+    workspace: Annotated[
+        Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
+    ] = None,
+    oof: Annotated[Path | None, typer.Option(help="Out-of-fold predictions made anywhere, with --test.")] = None,
+    test: Annotated[Path | None, typer.Option(help="The same members' test predictions, with --oof.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The submission to write.", show_default="submission.csv in the workspace")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Folds to make for --oof; a workspace has its own.", show_default=str(_FOLDS))
+    ] = None,
+    groups: Annotated[
+        str | None, typer.Option(help="Column of --oof: rows with the same value are one product and stay in one fold.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of folds and boosters.", min=0)] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the submission's path.")] = False,
+) -> None:
+    if (oof is None) != (test is None):
+        raise UserError(
+            "--oof and --test belong together", cure="give both, or neither to stack the workspace's members"
+        )
+    if oof is not None and workspace is not None:
+        raise UserError("--workspace and --oof exclude each other", cure="give either a workspace or two tables")
+    if oof is None and (folds is not None or groups is not None):
+        raise UserError("--folds and --groups are for --oof", cure="leave them out: a workspace has its own folds")
+    with progress("combining") as tell:
+        if oof is not None and test is not None:
+            k, place = _FOLDS if folds is None else folds, out or Path(SUBMISSION)
+            result = stack_files(oof, test, out=place, folds=k, groups=groups, seed=seed, tell=tell)
+        else:
+            result = stack_workspace(Workspace(workspace or default_folder()), out=out, seed=seed, tell=tell)
+    for note in result.matrix.notes:
+        warn(f"note: {note}")
+    if quiet:
+        say(str(result.paths.submission))
+    else:
+        show(result)
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import core.workspace
+from core.errors import UserError
+from core.workspace import Workspace, catalog_fingerprint, default_folder
+
+
+def test_another_process_reads_what_was_created(toy_workspace: Workspace) -> None:
+    again = Workspace(toy_workspace.folder)
+    assert again.exists
+    assert again.facts == toy_workspace.facts
+    assert again.train.fingerprint == toy_workspace.train.fingerprint
+    assert again.test.ids.tolist() == toy_workspace.test.ids.tolist()
+    assert again.test.prices is None
+    assert np.array_equal(again.train.product_groups, again.folds.groups)
+    assert again.folds.hash == again.facts.folds
+    assert catalog_fingerprint(again.train, again.test) == again.facts.catalog
+    assert again.store.folder == toy_workspace.folder / "members"
+
+
+def test_folder_without_the_marker_is_no_workspace(toy_workspace: Workspace) -> None:
+    toy_workspace.path("workspace.json").unlink()
+    again = Workspace(toy_workspace.folder)
+    assert not again.exists
+    with pytest.raises(UserError, match="is not a workspace") as caught:
+        _ = again.facts
+    assert "--workspace" in caught.value.cure
+
+
+def test_interrupted_creation_leaves_no_workspace(toy_workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "half" / "catalog" / "folds.parquet").mkdir(parents=True)  # a place where the folds cannot be written
+    half = Workspace(tmp_path / "half")
+    with pytest.raises(OSError, match="directory"):
+        half.create(toy_workspace.train, toy_workspace.test, toy_workspace.folds, toy_workspace.facts)
+    assert half.path("catalog", "train.parquet").exists()
+    assert not half.exists
+
+
+def test_workspace_of_another_format_is_refused(toy_workspace: Workspace) -> None:
+    path = toy_workspace.path("workspace.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(UserError, match="format 99"):
+        _ = Workspace(toy_workspace.folder).facts
+
+
+def test_default_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PRICESTACK_WORKSPACE", raising=False)
+    assert default_folder() == Path("runs")
+    monkeypatch.setenv("PRICESTACK_WORKSPACE", "/data/prices")
+    assert default_folder() == Path("/data/prices")
+
+
+def test_writable_folder_is_made_and_left_clean(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "new" / "runs")
+    workspace.check_writable()
+    assert list(workspace.folder.iterdir()) == []
+
+
+def test_unwritable_folder_is_named_with_a_cure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"file/runs cannot be written") as caught:
+        Workspace(tmp_path / "file" / "runs").check_writable()
+    assert "--workspace" in caught.value.cure
+
+
+def test_nearly_full_disk_is_named_with_a_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core.workspace, "_NEEDED_BYTES", shutil.disk_usage(tmp_path).total * 2)
+    with pytest.raises(UserError, match="MiB are free on the disk of"):
+        Workspace(tmp_path).check_writable()
+
+
+def test_second_writer_is_refused_until_the_first_is_done(toy_workspace: Workspace) -> None:
+    second = Workspace(toy_workspace.folder).lock()
+    with toy_workspace.lock(), pytest.raises(UserError, match="another sweep is running"), second:
+        pytest.fail("two writers at once")
+    with Workspace(toy_workspace.folder).lock():
+        assert toy_workspace.exists

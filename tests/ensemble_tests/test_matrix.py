@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import UserError
+from core.predictions import Member
+from core.workspace import Workspace
+from ensemble.matrix import EXTERNAL, from_workspace
+from tests.ensemble_tests.toys import add_member
+
+
+def test_complete_members_become_columns_in_the_order_of_their_ids(toy_workspace: Workspace) -> None:
+    second, first = add_member(toy_workspace, "text-b", 1), add_member(toy_workspace, "lexical-a", 2)
+    toy_workspace.store.fold_folder("text-unfinished", 0).mkdir(parents=True)
+    found = from_workspace(toy_workspace)
+    assert found.names == ("lexical-a", "text-b")
+    assert np.array_equal(found.oof, np.column_stack([first.oof, second.oof]))
+    assert np.array_equal(found.test, np.column_stack([first.test, second.test]))
+    assert np.array_equal(found.folds, toy_workspace.folds.assignment)
+    assert found.ids.tolist() == toy_workspace.train.ids.tolist()
+    assert found.seconds == {"lexical-a": 1.5, "text-b": 1.5}
+    assert found.notes == ()
+    assert len(set(found.fingerprints.values())) == 2
+
+
+def test_no_member_and_no_workspace_are_answered_with_what_to_run(toy_workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no complete member") as caught:
+        from_workspace(toy_workspace)
+    assert "experiments.sweep" in caught.value.cure
+    with pytest.raises(UserError, match="not a workspace"):
+        from_workspace(Workspace(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("what", ["catalog", "folds"])
+def test_member_of_other_data_is_refused_naming_both(toy_workspace: Workspace, what: str) -> None:
+    add_member(toy_workspace, "text-a")
+    add_member(toy_workspace, "text-b", **{what: "0123abcd"})
+    with pytest.raises(UserError, match=f"member text-b was made for {what} 0123abcd") as caught:
+        from_workspace(toy_workspace)
+    assert getattr(toy_workspace.facts, what) in caught.value.what
+
+
+def test_member_made_outside_is_mixed_in_with_a_warning(toy_workspace: Workspace) -> None:
+    add_member(toy_workspace, "outside", folds=EXTERNAL)
+    found = from_workspace(toy_workspace)
+    assert found.names == ("outside",)
+    assert "outside was made outside" in found.notes[0]
+
+
+def test_member_with_holes_is_left_out_with_a_note(toy_workspace: Workspace) -> None:
+    add_member(toy_workspace, "text-a")
+    member = add_member(toy_workspace, "text-b")
+    member.oof[[4, 7]] = np.nan
+    toy_workspace.store.write_member(member)
+    found = from_workspace(toy_workspace)
+    assert found.names == ("text-a",)
+    assert found.notes == (
+        "member text-b is left out: 2 of 120 training rows have no out-of-fold price (the first: row 5, sample_id 4)",
+    )
+
+
+@pytest.mark.parametrize("bad", [0.0, -3.0, np.inf])
+def test_impossible_prices_name_member_and_rows(toy_workspace: Workspace, bad: float) -> None:
+    member = add_member(toy_workspace, "text-a")
+    member.test[[2, 5, 6, 8]] = bad
+    toy_workspace.store.write_member(member)
+    with pytest.raises(UserError, match=r"member text-a has test prices .*row 3 \(sample_id 100002\).* and 1 more"):
+        from_workspace(toy_workspace)
+
+
+def test_wrong_length_is_refused(toy_workspace: Workspace) -> None:
+    member = add_member(toy_workspace, "text-a")
+    toy_workspace.store.write_member(Member(member.id, member.oof[:-1], member.test, member.record))
+    with pytest.raises(UserError, match="119 out-of-fold prices for 120 training rows"):
+        from_workspace(toy_workspace)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import UserError
+from ensemble.submission import verify_submission, write_submission
+
+IDS = np.array(["007", "b,c", 'quo"te', "d"], dtype=object)
+PRICES = np.array([1.0, 0.1 + 0.2, 1e-5, 12345678.901])
+
+
+def test_ids_stay_strings_in_order_and_prices_read_back_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "submission.csv"
+    write_submission(path, IDS, PRICES)
+    back = pd.read_csv(path, dtype={"sample_id": str}, float_precision="round_trip")
+    assert list(back.columns) == ["sample_id", "price"]
+    assert back["sample_id"].tolist() == IDS.tolist()
+    assert np.array_equal(back["price"], PRICES)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1), min_size=1, unique=True))
+def test_any_printable_id_survives(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
+    path = tmp_path_factory.mktemp("any") / "submission.csv"
+    write_submission(path, np.array(ids, dtype=object), np.ones(len(ids)))
+    verify_submission(path, np.array(ids, dtype=object))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0, -1.0])
+def test_a_bad_price_leaves_the_last_good_one(tmp_path: Path, bad: float) -> None:
+    path = tmp_path / "submission.csv"
+    write_submission(path, IDS, PRICES)
+    good = path.read_bytes()
+    with pytest.raises(UserError, match=r"row 3 .*not finite and greater than 0"):
+        write_submission(path, IDS, np.array([1.0, 2.0, bad, 4.0]))
+    assert path.read_bytes() == good
+    assert [each.name for each in tmp_path.iterdir()] == ["submission.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "header"),
+        ("id,price\n1,2\n2,3\n", "header"),
+        ("sample_id,price\n1,2\n", "1 rows for 2"),
+        ("sample_id,price\n1,2\n2,3\n3,4\n", "3 rows for 2"),
+        ("sample_id,price\n2,3\n1,2\n", "row 1"),
+        ("sample_id,price\n1,2\n1,3\n", "row 2"),
+        ("sample_id,price\n1,2\n2,nan\n", "row 2"),
+        ("sample_id,price\n1,2\n2,cheap\n", "'cheap'"),
+        ("sample_id,price\n1,2\n2,3,4\n", "row 2"),
+    ],
+)
+def test_verifier_names_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "submission.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=says):
+        verify_submission(path, np.array(["1", "2"], dtype=object))

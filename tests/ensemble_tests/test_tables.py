@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import UserError
+from ensemble.tables import from_files, group_folds
+from tests.ensemble_tests.toys import Frames, frames, save
+
+
+def test_csv_and_parquet_give_the_same_matrix(tmp_path: Path) -> None:
+    left, right = frames()
+    csv = from_files(*save(tmp_path, left, right))
+    left.to_parquet(tmp_path / "oof.parquet")
+    right[["b", "sample_id", "a"]].to_parquet(tmp_path / "test.parquet")
+    parquet = from_files(tmp_path / "oof.parquet", tmp_path / "test.parquet")
+    assert csv.names == parquet.names == ("a", "b")
+    assert csv.ids[0] == "0000"
+    assert np.array_equal(csv.oof, parquet.oof)
+    assert np.array_equal(csv.test, parquet.test)
+    assert csv.fingerprints == parquet.fingerprints
+    assert (csv.catalog, csv.folds_hash) == (parquet.catalog, parquet.folds_hash)
+
+
+def test_integer_ids_of_parquet_are_the_strings_of_csv(tmp_path: Path) -> None:
+    left, right = frames()
+    left["sample_id"], right["sample_id"] = range(40), range(100, 110)
+    left.to_parquet(tmp_path / "oof.parquet")
+    _, test = save(tmp_path, left, right)
+    assert from_files(tmp_path / "oof.parquet", test).ids[7] == "7"
+
+
+def test_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
+    left, right = frames()
+    oof, test = save(tmp_path, left, right)
+    left.to_csv(oof, index=False, encoding="utf-8-sig")
+    assert len(from_files(oof, test).ids) == 40
+
+
+def test_groups_stay_in_one_fold_and_are_no_member(tmp_path: Path) -> None:
+    left, right = frames()
+    left["brand"] = [f"brand {row % 9}" for row in range(40)]
+    found = from_files(*save(tmp_path, left, right), groups="brand", folds=3)
+    assert found.names == ("a", "b")
+    assert all(len(set(found.folds[found.groups == group])) == 1 for group in range(9))
+
+
+def test_member_with_holes_is_left_out_and_named(tmp_path: Path) -> None:
+    left, right = frames()
+    left.loc[[3, 9], "a"] = np.nan
+    found = from_files(*save(tmp_path, left, right))
+    assert found.names == ("b",)
+    assert "member a is left out: 2 of 40 training rows" in found.notes[0]
+    assert "row 4, sample_id 0003" in found.notes[0]
+
+
+def test_price_of_the_test_table_is_said_to_be_unused(tmp_path: Path) -> None:
+    left, right = frames()
+    right["price"] = 1.0
+    found = from_files(*save(tmp_path, left, right))
+    assert found.names == ("a", "b")
+    assert "is not used" in found.notes[0]
+
+
+def broken(change: Callable[[Frames], object]) -> Callable[[Frames], Frames]:
+    def apply(tables: Frames) -> Frames:
+        changed = change(tables)
+        return changed if isinstance(changed, tuple) else tables
+
+    return apply
+
+
+CASES: dict[str, tuple[Callable[[Frames], Frames], str]] = {
+    "no id column": (broken(lambda t: (t[0].rename(columns={"sample_id": "sampleid"}), t[1])), "no column 'sample_id'"),
+    "no price": (
+        broken(lambda t: (t[0].rename(columns={"price": "Price"}), t[1])),
+        "no column 'price' with the true prices",
+    ),
+    "no members": (broken(lambda t: (t[0][["sample_id", "price"]], t[1])), "no column with predictions"),
+    "member not in test": (broken(lambda t: (t[0], t[1].drop(columns="b"))), "test.csv has no column 'b'"),
+    "member not in oof": (broken(lambda t: (t[0].drop(columns="a"), t[1])), "oof.csv has no column 'a'"),
+    "doubled id": (broken(lambda t: t[0].loc.__setitem__((5, "sample_id"), "0004")), "more than one row: 0004"),
+    "doubled test id": (broken(lambda t: t[1].loc.__setitem__((5, "sample_id"), "0044")), "more than one row: 0044"),
+    "empty id": (broken(lambda t: t[0].loc.__setitem__((5, "sample_id"), "")), "row 6 has no sample_id"),
+    "shared ids": (broken(lambda t: t[1].loc.__setitem__((5, "sample_id"), "0004")), "1 sample_id are in both"),
+    "infinite": (broken(lambda t: t[0].loc.__setitem__((2, "a"), np.inf)), r"member a .*row 3 \(sample_id 0002\): inf"),
+    "zero": (broken(lambda t: t[1].loc.__setitem__((2, "b"), 0.0)), r"member b has test .*row 3 \(sample_id 0042\): 0"),
+    "negative": (broken(lambda t: t[0].loc.__setitem__((2, "a"), -2.0)), r"row 3 .*: -2"),
+    "word": (
+        broken(lambda t: (t[0].astype({"a": object}).replace({"a": {t[0]["a"][1]: "dear"}}), t[1])),
+        "row 2: 'dear'",
+    ),
+    "bad price": (broken(lambda t: t[0].loc.__setitem__((2, "price"), -1.0)), r"column 'price': row 3"),
+    "missing price": (broken(lambda t: t[0].loc.__setitem__((2, "price"), np.nan)), r"column 'price': row 3"),
+    "no rows": (broken(lambda t: (t[0], t[1][:0])), "no rows"),
+    "all holes": (
+        broken(lambda t: t[0].loc.__setitem__((2, ["a", "b"]), np.nan)),
+        "no member has a price for every row",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_tables_are_named_with_a_cure(tmp_path: Path, case: str) -> None:
+    change, says = CASES[case]
+    with pytest.raises(UserError, match=says) as caught:
+        from_files(*save(tmp_path, *change(frames())))
+    assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"sample_id;price;a\n1;2;3\n", "not separated by commas"),
+        (b"sample_id,price,a,a\n1,2,3,4\n", "two columns named 'a'"),
+        (b"sample_id,price,a\n1,2,caf\xe9\n", "cannot be read"),
+        (b"sample_id,price,a\n1,2,3,4,5,6\n1,2\n1,2,3,4,5,6,7\n", "cannot be read"),
+    ],
+)
+def test_bad_files_are_named_with_a_cure(tmp_path: Path, content: bytes, says: str) -> None:
+    oof, test = save(tmp_path, *frames())
+    oof.write_bytes(content)
+    with pytest.raises(UserError, match=says) as caught:
+        from_files(oof, test)
+    assert str(oof) in caught.value.what
+
+
+def test_missing_file_and_broken_parquet(tmp_path: Path) -> None:
+    oof, test = save(tmp_path, *frames())
+    with pytest.raises(UserError, match=r"nowhere\.csv is not a file"):
+        from_files(tmp_path / "nowhere.csv", test)
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(UserError, match=r"x.parquet cannot be read"):
+        from_files(oof, tmp_path / "x.parquet")
+
+
+def test_unknown_group_column_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    left, right = frames()
+    left["brand"] = "x"
+    with pytest.raises(UserError, match="did you mean 'brand'"):
+        from_files(*save(tmp_path, left, right), groups="brnd")
+
+
+def test_too_few_rows(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="9 training rows are too few"):
+        from_files(*save(tmp_path, *frames(rows=9)))
+
+
+def test_group_folds_are_balanced_seeded_and_whole() -> None:
+    labels = np.random.default_rng(0).integers(0, 50, 400)
+    folds = group_folds(labels, 5, seed=1)
+    assert np.array_equal(folds, group_folds(labels, 5, seed=1))
+    assert not np.array_equal(folds, group_folds(labels, 5, seed=2))
+    assert np.ptp(np.bincount(folds)) <= 20
+    assert all(len(set(folds[labels == label])) == 1 for label in set(labels))
+
+
+@pytest.mark.parametrize("k", [0, 1, 6])
+def test_impossible_numbers_of_folds(k: int) -> None:
+    with pytest.raises(UserError, match=f"{k} folds cannot be made of 5 groups"):
+        group_folds(np.arange(5), k, seed=0)
