@@ -1,0 +1,96 @@
+"""Reads every field of every row: texts in, one table out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from core.fields.parts import Parts, split_parts
+from core.fields.quantities import read_quantities, read_sides, read_value
+from core.fields.rules import COUNTS, RULES
+
+_QUANTITIES = (
+    *("pack", "unit_g", "unit_ml", "unit_count", "total_g", "total_ml", "total_count"),
+    *("value", "value_g", "value_ml", "value_count"),
+)
+_SIDES = ("side_1", "side_2", "side_3")
+_DERIVED = ("area", "volume", "longest", "amount")
+
+WORDS: tuple[str, ...] = ("name", "brand", "kind", "head", "unit")
+"""Text fields, "" where there is none. head: what the item is, from the name without brand, sizes and asides."""
+
+NUMBERS: tuple[str, ...] = (
+    *(count.field for count in COUNTS),
+    *(rule.field for rule in RULES),
+    *_QUANTITIES,
+    *_SIDES,
+    *_DERIVED,
+)
+"""Number fields, NaN where the text does not say. Lengths in cm, masses in g, volumes in ml."""
+
+_KIND_WORDS = 6
+_ARTICLES = frozenset({"the", "a", "an", "la", "le", "les", "el", "los", "das", "der", "die", "il"})
+_JOINTS = frozenset({"&", "and", "+", "und", "et", "y", "of", "de"})
+_CAPITALS = re.compile(r"(?:[^\W\d_a-zà-öø-ÿ](?:[^\W_a-zà-öø-ÿ]|['’&./-])+(?:(?: [/&+-])? |$|(?=[,:]))(?:[/&] )?)+")
+_ASIDE = re.compile(r"\([^)]*\)|[,;:|].*| [-–—]+ .*")
+_NOT_HEAD = re.compile(r"[\d#][^\s]*|\W+")
+
+
+def read_fields(texts: Iterable[str]) -> pd.DataFrame:
+    """All fields of n catalog texts: a frame of n rows with the columns WORDS (str) and NUMBERS (float64), for any text."""
+    rows = [_read_row(split_parts(text)) for text in texts]
+    frame = pd.DataFrame(
+        {name: np.array([row.get(name, "") for row in rows], dtype=object) for name in WORDS}
+        | {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in NUMBERS}
+    )
+    return _with_derived(frame)
+
+
+def _read_row(parts: Parts) -> dict[str, str | float]:
+    row: dict[str, str | float] = {count.field: count.read(parts) for count in COUNTS}
+    row |= {rule.field: value for rule in RULES if (value := rule.read(parts)) is not None}
+    row |= read_quantities(parts.low_name)
+    row |= read_sides(parts.low_name)
+    row |= read_value(parts.value, parts.unit)
+    brand = brand_of(parts.name)
+    kind = parts.bullets[0] if parts.bullets and len(parts.bullets[0].split()) <= _KIND_WORDS else ""
+    row |= {"name": parts.name.lower(), "brand": brand, "kind": kind.lower(), "head": head_of(parts.name, brand)}
+    row["unit"] = parts.unit.strip().lower().rstrip(".")
+    return row
+
+
+def brand_of(name: str) -> str:
+    """A guess at the brand, in lower case: the capitals that a name starts with, else its first word."""
+    if (match := _CAPITALS.match(name)) and len(match[0].strip(" /&+-")) > 1 and match[0].strip() != name.strip():
+        return match[0].strip(" /&+-,:").lower()
+    words = name.lower().split(maxsplit=3)[:3]
+    joined = len(words) == 3 and words[1] in _JOINTS
+    wanted = 3 if joined else 2 if words and words[0] in _ARTICLES else 1
+    return " ".join(words[:wanted]).strip(",.:;")
+
+
+def head_of(name: str, brand: str) -> str:
+    """What the item is, in lower case: the name up to its first comma or aside, without the brand and without numbers."""
+    head = _ASIDE.sub(" ", name.lower())
+    return " ".join(_NOT_HEAD.sub(" ", head.removeprefix(brand)).split())
+
+
+def _with_derived(frame: pd.DataFrame) -> pd.DataFrame:
+    """Adds what follows from other fields: outer area (cm2) and volume (cm3), longest side, one amount in base units."""
+    sides = frame[list(_SIDES)].to_numpy()
+    labelled = frame[["width", "depth", "height"]].to_numpy()
+    known = np.where(
+        np.isnan(labelled).sum(axis=1, keepdims=True) <= np.isnan(sides).sum(axis=1, keepdims=True), labelled, sides
+    )
+    present = (~np.isnan(known)).sum(axis=1)
+    product = np.nanprod(known, axis=1)
+    ordered = np.sort(np.where(np.isnan(known), -np.inf, known), axis=1)[:, ::-1]
+    frame["area"] = np.where(present >= 2, ordered[:, 0] * ordered[:, 1], np.nan)
+    frame["volume"] = np.where(present == 3, product, np.nan)
+    frame["longest"] = np.where(present >= 1, ordered[:, 0], np.nan)
+    amounts = frame[["value_g", "value_ml", "value_count", "total_g", "total_ml", "total_count", "pack"]]
+    frame["amount"] = amounts.bfill(axis=1).iloc[:, 0]
+    return frame

@@ -1,0 +1,108 @@
+"""The table of rules: which number is read from which part of a catalog text. A new field is one line here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.fields.parts import Parts
+from core.fields.units import LENGTH, NUMBER, number_of, unit_of, unit_pattern
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A field read by pattern: the first number from `low` to `high` that group 1 matches, in the first part that has one.
+
+    Group 2, where the pattern has one, is a unit of length; the field is then in centimetres. Parts that hold none of the
+    words in `needs` are not searched: looking for a word is twenty times faster than trying a pattern at each number.
+    """
+
+    field: str
+    parts: tuple[str, ...]
+    needs: tuple[str, ...]
+    pattern: re.Pattern[str]
+    low: float
+    high: float
+
+    def read(self, parts: Parts) -> float | None:
+        for part in self.parts:
+            text: str = getattr(parts, part)
+            if self.needs and not any(word in text for word in self.needs):
+                continue
+            for match in self.pattern.finditer(text):
+                value = number_of(match[1])
+                if self.pattern.groups > 1 and (unit := unit_of(match[2])) is not None:
+                    value *= unit.factor
+                if self.low <= value <= self.high:
+                    return value
+        return None
+
+
+def _rule(field: str, parts: tuple[str, ...], needs: str, pattern: str, low: float = 0.0, high: float = 1e9) -> Rule:
+    return Rule(field, parts, tuple(needs.split()), re.compile(pattern), low, high)
+
+
+def _side(field: str, words: str) -> Rule:
+    """A labelled outer dimension, `width 95 cm`, in centimetres."""
+    pattern = rf"\b(?:{words.replace(' ', '|')})\b[\s:]*({NUMBER})\s*-?\s*({unit_pattern(LENGTH)})"
+    return _rule(field, NAME_FIRST, words, pattern, 0.01, 1e5)
+
+
+NAME, TEXT, NAME_FIRST = ("low_name",), ("low_text",), ("low_name", "low_text")
+_CURRENCY = r"(?:[$£€¥₹]|usd|eur|gbp)"
+
+RULES: tuple[Rule, ...] = (
+    _side("width", "width wide breite largeur ancho"),
+    _side("depth", "depth deep length long tiefe profondeur"),
+    _side("height", "height high tall höhe hauteur alto"),
+    _side("diameter", "diameter dia ø durchmesser"),
+    # field, parts, words one of which must be there, pattern (group 1 is the number), from, to
+    _rule("percent", NAME_FIRST, "%", rf"(?<![\d.,])({NUMBER})\s?%", 0, 100),
+    _rule("age", NAME_FIRST, "year yr yo", rf"\b({NUMBER})[\s‐–-]?(?:years?|yrs?|yo)\b", 1, 200),
+    _rule("year", NAME_FIRST, "18 19 20", r"(?<![\d#/.,-])((?:1[89]|20)\d\d)(?![\d%/]|[.,]\d)", 1800, 2099),
+    _rule("points", TEXT, "point rating rated score", rf"(?:points?|rating|rated|score):? ?({NUMBER})\b(?!:)", 1, 100),
+    _rule("stars", TEXT, "out star /5", rf"({NUMBER})(?:/5\b| out of 5| ?-?stars?\b)", 0, 5),
+    _rule("money", TEXT, "$ £ € ¥ ₹ usd eur gbp", rf"{_CURRENCY}\s?({NUMBER})", 0.01, 1e7),
+    _rule(
+        "edition",
+        TEXT,
+        "bottles copies pieces pairs numbered",
+        rf"({NUMBER}) (?:bottles|copies|pieces|pairs|numbered)\b",
+        1,
+    ),
+    _rule("set_of", NAME_FIRST, "set", rf"\bset\s*(?:of|/)\s*({NUMBER})", 1, 10_000),
+    _rule("karat", NAME, "k carat ct", rf"({NUMBER}) ?-?(?:k|kt|karat|carat|ct)\b ?(?:gold|diamond)", 1, 1000),
+    _rule("watts", NAME, "w", rf"({NUMBER}) ?-?(?:w|watts?)\b", 0.1, 1e6),
+    _rule("gigabytes", NAME, "gb", rf"({NUMBER}) ?-?gb\b", 0.1, 1e6),
+    _rule("terabytes", NAME, "tb", rf"({NUMBER}) ?-?tb\b", 0.1, 1e4),
+    _rule("first_number", NAME, "", rf"(?<![\w.,])({NUMBER})"),
+    _rule("second_number", NAME, "", rf"{NUMBER}\D+({NUMBER})"),
+)
+
+
+@dataclass(frozen=True)
+class Count:
+    """A field that is always there: a size of the text."""
+
+    field: str
+    read: Callable[[Parts], float]
+
+
+def _words(text: str) -> float:
+    return float(text.count(" ") + 1) if text else 0.0
+
+
+COUNTS: tuple[Count, ...] = (
+    Count("text_chars", lambda parts: float(len(parts.text))),
+    Count("text_digits", lambda parts: float(sum(map(parts.text.count, "0123456789")))),
+    Count("text_lines", lambda parts: float(parts.text.count("\n"))),
+    Count("name_chars", lambda parts: float(len(parts.name))),
+    Count("name_words", lambda parts: _words(parts.name)),
+    Count("name_digits", lambda parts: float(sum(map(str.isdigit, parts.name)))),
+    Count("name_capitals", lambda parts: float(sum(map(str.isupper, parts.name)))),
+    Count("name_commas", lambda parts: float(parts.name.count(","))),
+    Count("bullets", lambda parts: float(len(parts.bullets))),
+    Count("bullet_chars", lambda parts: float(sum(map(len, parts.bullets)))),
+    Count("description_words", lambda parts: _words(parts.description)),
+)

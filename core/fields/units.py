@@ -1,0 +1,76 @@
+"""Units of measure as catalogs spell them, and numbers as catalogs write them. To teach a spelling, add it to the table."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MASS, VOLUME, COUNT, LENGTH = "mass", "volume", "count", "length"
+"""Dimensions. Their base units are gram, millilitre, piece and centimetre."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit: which dimension it measures and how many base units it has."""
+
+    name: str
+    dimension: str
+    factor: float
+
+
+# unit -> dimension, base units in one, spellings (lower case; a trailing full stop is understood)
+_TABLE: tuple[tuple[Unit, str], ...] = (
+    (Unit("mg", MASS, 0.001), "mg milligram milligrams"),
+    (Unit("g", MASS, 1.0), "g gr gm gms gram grams gramme grammes gramm grammi gramo gramos grs"),
+    (Unit("kg", MASS, 1000.0), "kg kgs kilo kilos kilogram kilograms kilogramm kilogramme"),
+    (Unit("oz", MASS, 28.349523), "oz ozs ounce ounces onza onzas once onces unze unzen"),
+    (Unit("lb", MASS, 453.59237), "lb lbs pound pounds libra libras"),
+    (Unit("ml", VOLUME, 1.0), "ml mls millilitre millilitres milliliter milliliters mililitro mililitros"),
+    (Unit("cl", VOLUME, 10.0), "cl centilitre centiliter centilitres centiliters"),
+    (Unit("dl", VOLUME, 100.0), "dl decilitre deciliter"),
+    (Unit("l", VOLUME, 1000.0), "l lt ltr ltrs litre litres liter liters litro litros"),
+    (Unit("fl oz", VOLUME, 29.573530), "fl_oz fl._oz fluid_ounce fluid_ounces fl_ounce fl_ounces floz fz fl_ozs"),
+    (Unit("pint", VOLUME, 473.176473), "pint pints pt"),
+    (Unit("quart", VOLUME, 946.352946), "quart quarts qt qts"),
+    (Unit("gallon", VOLUME, 3785.411784), "gallon gallons gal"),
+    (
+        Unit("count", COUNT, 1.0),
+        "count counts ct cts pc pcs piece pieces pièce pièces pieza piezas pezzo pezzi stück stuck stk st unit units"
+        " unità unita unidad unidades ea each capsule capsules tablet tablets softgels caps bag bags tea_bags teabags pods"
+        " k-cups sachet sachets stick sticks bar bars bottle bottles can cans stems rolls sheets servings",
+    ),
+    (Unit("pair", COUNT, 2.0), "pair pairs"),
+    (Unit("dozen", COUNT, 12.0), "dozen dz doz"),
+    (Unit("mm", LENGTH, 0.1), "mm millimetre millimeter"),
+    (Unit("cm", LENGTH, 1.0), "cm centimetre centimetres centimeter centimeters"),
+    (Unit("m", LENGTH, 100.0), "m metre metres meter meters"),
+    (Unit("inch", LENGTH, 2.54), 'inch inches in " ″'),
+    (Unit("foot", LENGTH, 30.48), "ft foot feet"),
+    (Unit("yard", LENGTH, 91.44), "yard yards yd"),
+)
+UNITS: dict[str, Unit] = {word.replace("_", " "): unit for unit, words in _TABLE for word in words.split()}
+
+NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,3}(?:\.\d{1,9})?|\d{1,9}(?:[.,]\d{1,9})?|\.\d{1,9})"
+"""A number: `1,200.5`, `12`, `0,75`, `.5`."""
+
+
+def _alternatives(dimensions: set[str]) -> str:
+    words = sorted((word for word, unit in UNITS.items() if unit.dimension in dimensions), key=len, reverse=True)
+    return "|".join(re.escape(word).replace(r"\ ", r"\.?\s*") for word in words)
+
+
+def unit_pattern(*dimensions: str) -> str:
+    """A pattern for any spelling of a unit of these dimensions, not followed by a letter."""
+    return rf"(?:{_alternatives(set(dimensions))})(?![^\W\d_])"
+
+
+def unit_of(spelling: str) -> Unit | None:
+    """The unit that a spelling (in lower case) stands for, or None. `fl. oz`, `fl oz.` and `floz` are one."""
+    return UNITS.get(re.sub(r"\s+", " ", spelling.replace(".", " ")).strip())
+
+
+def number_of(written: str) -> float:
+    """The value of what NUMBER matched: a comma before exactly three digits groups thousands, any other is a decimal."""
+    if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", written) and not written.startswith("0"):
+        return float(written.replace(",", ""))
+    return float(written.replace(",", "."))

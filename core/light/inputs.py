@@ -1,0 +1,139 @@
+"""Catalog rows as one sparse matrix: TF-IDF of words and characters beside scaled number fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from core.catalog import Catalog
+from core.fields import NUMBERS
+from core.files import read_json, write_json
+from core.light.store import fields_of, load_arrays, save_arrays
+
+Floats = NDArray[np.float64]
+_TEXT = "text"
+_CLIP = 4.0
+_RARE_FIELD = 0.01
+
+
+@dataclass(frozen=True)
+class Block:
+    """One TF-IDF: which part of the row it reads (a field, or the whole `text`) and what its terms are."""
+
+    name: str
+    part: str
+    analyzer: str
+    ngrams: tuple[int, int]
+    min_rows: int
+
+    def vectorizer(self, max_terms: int, terms: Sequence[str] | None = None) -> TfidfVectorizer:
+        return TfidfVectorizer(
+            analyzer=self.analyzer,
+            ngram_range=self.ngrams,
+            min_df=self.min_rows if terms is None else 1,
+            max_features=max_terms if terms is None else None,
+            vocabulary=None if terms is None else {term: place for place, term in enumerate(terms)},
+            token_pattern=r"(?u)\b\w+\b" if self.analyzer == "word" else None,
+            sublinear_tf=True,
+            dtype=np.float32,
+        )
+
+
+BLOCKS = (
+    Block("name words", "name", "word", (1, 2), 1),
+    Block("name letters", "name", "char_wb", (2, 5), 2),
+    Block("kind words", "kind", "word", (1, 2), 1),
+    Block("text words", _TEXT, "word", (1, 1), 2),
+)
+
+
+@dataclass(frozen=True)
+class NumberScale:
+    """Number fields as inputs of linear models: signed log1p, standardised and clipped, each beside a flag `not there`."""
+
+    fields: list[str]
+    means: Floats
+    spreads: Floats
+
+    def apply(self, fields: pd.DataFrame) -> Floats:
+        """(n, 2 * number of fields); a missing number is 0 with its flag 1."""
+        scaled = (_signed_log(fields[self.fields].to_numpy(np.float64)) - self.means) / self.spreads
+        missing = np.isnan(scaled)
+        return np.hstack([np.clip(np.where(missing, 0.0, scaled), -_CLIP, _CLIP), missing.astype(np.float64)])
+
+
+def learn_scale(fields: pd.DataFrame) -> NumberScale:
+    """The scale of the fields that stand in at least 1% of the rows (and in two)."""
+    values = fields[list(NUMBERS)].to_numpy(np.float64)
+    there = (~np.isnan(values)).sum(axis=0)
+    names = [name for name, count in zip(NUMBERS, there, strict=True) if count >= max(2, _RARE_FIELD * len(values))]
+    logs = _signed_log(fields[names].to_numpy(np.float64))
+    spreads = np.nanstd(logs, axis=0)
+    return NumberScale(names, np.nanmean(logs, axis=0), np.where(spreads > 1e-6, spreads, 1.0))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was learnt of the training rows' vocabulary; turns any catalog into a matrix with the same columns."""
+
+    blocks: list[tuple[Block, TfidfVectorizer]]
+    scale: NumberScale
+    number_weight: float
+
+    def matrix(self, catalog: Catalog) -> sp.csr_matrix:
+        """(n, d) float32; words that were never seen are left out."""
+        fields = fields_of(catalog)
+        columns = [vectorizer.transform(_column(block, catalog, fields)) for block, vectorizer in self.blocks]
+        numbers = sp.csr_matrix(self.scale.apply(fields) * self.number_weight)
+        return sp.hstack([*columns, numbers]).tocsr().astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        terms = {block.name: vectorizer.get_feature_names_out().tolist() for block, vectorizer in self.blocks}
+        record = {"terms": terms, "number_fields": self.scale.fields, "number_weight": self.number_weight}
+        write_json(folder / "inputs.json", record)
+        arrays: dict[str, NDArray[Any]] = {block.name: vectorizer.idf_ for block, vectorizer in self.blocks}
+        save_arrays(folder / "inputs.npz", arrays | {"means": self.scale.means, "spreads": self.scale.spreads})
+
+
+def load_inputs(folder: Path) -> Inputs:
+    """Reads back what `Inputs.save` wrote."""
+    record, arrays = read_json(folder / "inputs.json"), load_arrays(folder / "inputs.npz")
+    blocks = []
+    for block in BLOCKS:
+        if block.name in record["terms"]:
+            vectorizer = block.vectorizer(0, record["terms"][block.name])
+            vectorizer.idf_ = arrays[block.name]
+            blocks.append((block, vectorizer))
+    scale = NumberScale(record["number_fields"], arrays["means"], arrays["spreads"])
+    return Inputs(blocks, scale, float(record["number_weight"]))
+
+
+def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float) -> Inputs:
+    """Learns vocabulary and scales of these rows; prices are not looked at. max_terms: per block, the most frequent."""
+    fields = fields_of(catalog)
+    fitted = []
+    for block in BLOCKS:
+        vectorizer = block.vectorizer(max_terms)
+        try:
+            vectorizer.fit(_column(block, catalog, fields))
+        except ValueError:
+            # scikit-learn refuses an empty vocabulary: no term of this part stands in enough rows, so it says nothing.
+            continue
+        fitted.append((block, vectorizer))
+    return Inputs(fitted, learn_scale(fields), number_weight)
+
+
+def _column(block: Block, catalog: Catalog, fields: pd.DataFrame) -> list[str]:
+    return list(catalog.texts) if block.part == _TEXT else fields[block.part].tolist()
+
+
+def _signed_log(values: Floats) -> Floats:
+    return np.sign(values) * np.log1p(np.abs(values))

@@ -1,0 +1,42 @@
+"""Small catalogs whose prices follow from their text, for the two light architectures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from core.architectures.base import Context
+from core.catalog import Catalog
+
+STRANGE = ["", " ", "🍫🍫", "\x00", "Item Name:", "1" * 5000, "zzz unseen zzz", "Item Name: 9999999 oz (Pack of 9999)"]
+
+
+def catalog_of(texts: list[str], prices: np.ndarray | None, groups: np.ndarray | None = None) -> Catalog:
+    ids = np.array([f"p{place}" for place in range(len(texts))], dtype=object)
+    return Catalog(ids, np.array(texts, dtype=object), np.full(len(texts), "", dtype=object), prices, groups)
+
+
+def products(count: int, seed: int = 0) -> Catalog:
+    """Brand and size decide the price up to a tenth; each product stands twice, under two kinds, as one group."""
+    rng = np.random.default_rng(seed)
+    brands, kinds = ["ACME", "BOREAL", "CITRA", "DELTA", "EVERA"], ["Snacks", "Pantry"]
+    texts, prices = [], []
+    for _ in range(count // 2):
+        brand, size = int(rng.integers(len(brands))), int(rng.integers(1, 40))
+        price = 2.0 * (brand + 1) * size**0.8 * np.exp(rng.normal(0, 0.1))
+        for kind in kinds:
+            texts.append(
+                f"Item Name: {brands[brand]} Roasted nuts, {size} oz\nBullet Point 1: {kind}\nValue: {size}\nUnit: oz"
+            )
+            prices.append(price)
+    return catalog_of(texts, np.array(prices), np.repeat(np.arange(count // 2), 2))
+
+
+def strangers() -> Catalog:
+    """Texts that no training row prepares for."""
+    return catalog_of(STRANGE, None)
+
+
+def context(folder: Path, **settings: object) -> Context:
+    return Context(seed=3, cache=folder / "cache", folder=folder / "run", **settings)  # type: ignore[arg-type]

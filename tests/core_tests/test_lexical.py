@@ -1,0 +1,151 @@
+"""`lexical`: learns, is saved whole, keeps its promises on strange rows; its net's gradient is the loss's."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.architectures.base import make_config
+from core.architectures.lexical import LexicalArchitecture, LexicalConfig
+from core.errors import OutOfTime, UserError
+from core.light import mlp
+from core.light.inner import inner_folds
+from core.light.inputs import learn_inputs, load_inputs
+from core.light.store import cached_folder
+from core.metrics import constant_floor, smape
+from tests.core_tests.light_toys import catalog_of, context, products, strangers
+
+LEXICAL = LexicalArchitecture()
+SMALL = {"hidden": 16, "nets": 1}
+
+
+@pytest.mark.parametrize("model", ["ridge", "mlp", "blend"])
+def test_beats_the_constant_by_far_and_reads_back_the_same(model: str, tmp_path: Path) -> None:
+    train, test = products(240), products(60, seed=1)
+    reports: list[dict[str, float]] = []
+    told = context(tmp_path, report=lambda epoch, metrics: reports.append({"epoch": epoch, **metrics}))
+    trained = LEXICAL.train(train, test, make_config(LexicalConfig, {"model": model, **SMALL}), told)
+    predicted = trained.predict(test)
+    assert smape(test.known_prices, predicted) < 0.5 * constant_floor(test.known_prices)[1]
+    assert reports[0]["epoch"] == 1 and reports[0]["smape"] == pytest.approx(smape(test.known_prices, predicted))
+    trained.save(tmp_path / "model")
+    loaded = LEXICAL.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(test), predicted)
+    assert not list((tmp_path / "model").glob("*.pkl"))
+    strange = loaded.predict(strangers())
+    assert np.isfinite(strange).all() and (strange > 0).all()
+
+
+def test_valid_rows_change_nothing(tmp_path: Path) -> None:
+    train, test = products(80), products(40, seed=1)
+    config = make_config(LexicalConfig, SMALL)
+    alone = LEXICAL.train(train, None, config, context(tmp_path / "a")).predict(test)
+    watched = LEXICAL.train(train, test, config, context(tmp_path / "b")).predict(test)
+    np.testing.assert_array_equal(alone, watched)
+
+
+def test_a_row_is_priced_by_itself(tmp_path: Path) -> None:
+    test = products(40, seed=1)
+    trained = LEXICAL.train(products(80), None, make_config(LexicalConfig, SMALL), context(tmp_path))
+    np.testing.assert_allclose(trained.predict(test.take(np.array([7]))), trained.predict(test)[[7]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("texts", [["🍫"] * 4, ["same text"] * 4, ["", "a", "b c", "Item Name: d 2 oz"]])
+def test_hardly_any_text(texts: list[str], tmp_path: Path) -> None:
+    train = catalog_of(texts, np.full(4, 5.0))
+    predicted = LEXICAL.train(train, None, LexicalConfig(), context(tmp_path)).predict(strangers())
+    np.testing.assert_allclose(predicted, 5.0, rtol=0.2)
+
+
+def test_the_deadline_ends_a_training(tmp_path: Path) -> None:
+    with pytest.raises(OutOfTime, match="reading the text"):
+        LEXICAL.train(products(40), None, LexicalConfig(), context(tmp_path, deadline=time.time() - 1))
+
+
+def test_one_row_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 training rows"):
+        LEXICAL.train(products(40).take(np.array([0])), None, LexicalConfig(), context(tmp_path))
+
+
+def test_settings_without_effect_are_left_out() -> None:
+    ridge = [make_config(LexicalConfig, {"model": "ridge", "hidden": hidden}) for hidden in (32, 64)]
+    assert ridge[0].canonical() == ridge[1].canonical()
+    blend = [make_config(LexicalConfig, {"hidden": hidden}) for hidden in (32, 64)]
+    assert blend[0].canonical() != blend[1].canonical()
+
+
+@pytest.mark.parametrize("smape_weight", [0.0, 0.4, 1.0])
+def test_the_nets_slope_is_the_losses(smape_weight: float) -> None:
+    difference, step = np.linspace(-4, 4, 41, dtype=np.float32) + np.float32(0.013), 1e-3
+
+    def loss(d: np.ndarray) -> np.ndarray:
+        huber = np.where(np.abs(d) <= 0.5, d * d / 2, 0.5 * (np.abs(d) - 0.25))
+        return (1 - smape_weight) * huber + smape_weight * 2 * np.tanh(np.abs(d) / 2)
+
+    exact = difference.astype(np.float64)
+    numeric = (loss(exact + step) - loss(exact - step)) / (2 * step)
+    np.testing.assert_allclose(mlp.loss_slope(difference, smape_weight), numeric, atol=1e-3)
+
+
+def test_backpropagation_agrees_with_differences() -> None:
+    import scipy.sparse as sp
+
+    rng = np.random.default_rng(0)
+    inputs = sp.csr_matrix(rng.random((12, 6), dtype=np.float32))
+    target = rng.normal(size=12).astype(np.float32)
+    recipe = mlp.Recipe((5, 4), 1, 12, 0.01, 0.0, 0.0, 0.0)
+    net = mlp.train_net(inputs, target.astype(np.float64), recipe, seed=1)
+    slopes = mlp._slopes(net, inputs, target, recipe, rng)
+
+    def loss() -> float:
+        d = net.predict(inputs) - target
+        return float(np.where(np.abs(d) <= 0.5, d * d / 2, 0.5 * (np.abs(d) - 0.25)).mean())
+
+    for parameter, slope in zip(net.weights + net.biases, slopes, strict=True):
+        place = np.unravel_index(int(np.abs(slope).argmax()), slope.shape)
+        before, step = parameter[place], np.float32(1e-2)
+        parameter[place] = before + step
+        up = loss()
+        parameter[place] = before - step
+        down = loss()
+        parameter[place] = before
+        assert slope[place] == pytest.approx((up - down) / (2 * step), rel=0.05, abs=1e-4)
+
+
+def test_inputs_read_back_give_the_same_matrix(tmp_path: Path) -> None:
+    train, test = products(60), products(20, seed=1)
+    inputs = learn_inputs(train, 1000, 0.1)
+    inputs.save(tmp_path)
+    difference = inputs.matrix(test) - load_inputs(tmp_path).matrix(test)
+    assert abs(difference).sum() == 0
+
+
+def test_inner_folds_keep_groups_whole_and_even() -> None:
+    groups = np.random.default_rng(0).integers(0, 40, 200)
+    folds = inner_folds(groups, 5, seed=1)
+    assert all(len(set(folds[groups == group])) == 1 for group in np.unique(groups))
+    assert np.bincount(folds).max() - np.bincount(folds).min() <= 10
+    np.testing.assert_array_equal(folds, inner_folds(groups, 5, seed=1))
+    assert set(inner_folds(np.zeros(6, dtype=np.int64), 3, seed=0)) == {0, 1, 2}
+
+
+def test_a_cached_folder_is_written_once_and_whole(tmp_path: Path) -> None:
+    calls: list[Path] = []
+
+    def write(folder: Path) -> None:
+        calls.append(folder)
+        (folder / "x").write_text("1")
+
+    first, second = (cached_folder(tmp_path, "key", write) for _ in range(2))
+    assert first == second and (first / "x").read_text() == "1" and len(calls) == 1
+
+    def fail(folder: Path) -> None:
+        (folder / "x").write_text("half")
+        raise OutOfTime("stop")
+
+    with pytest.raises(OutOfTime):
+        cached_folder(tmp_path, "other", fail)
+    assert [path.name for path in (tmp_path / "features").iterdir()] == ["key"]
