@@ -29,6 +29,9 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 REPEATS = 20
 """So many repeated proposals in a row are answered; then an untried point is drawn, because the sampler has converged."""
 
+WALKED = 5_000
+"""Spaces with more points are not looked through for the last untried ones."""
+
 SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
     "tpe": lambda space, seed: TPESampler(seed=seed, n_startup_trials=8, multivariate=True, constant_liar=True),
     "random": lambda space, seed: RandomSampler(seed=seed),
@@ -136,8 +139,14 @@ class Study:
 
     @property
     def exhausted(self) -> bool:
-        """True once every point of the space has a result or is running."""
-        return len(self._results.keys() | self._running.keys()) >= self.space.points
+        """True once every different config of the space has a result or is running.
+
+        Points that differ only in settings without effect are one config, so the space is walked and not multiplied out,
+        unless it is so large that nobody will see its end.
+        """
+        if self.space.points > WALKED:
+            return False
+        return self._points.keys() <= self._results.keys() | self._running.keys()
 
     def ask(self) -> Proposal | None:
         """The next config to train, or None if there is none left. Known ones are answered on the way."""
@@ -241,7 +250,7 @@ class Study:
 
     @cached_property
     def _points(self) -> dict[str, dict[str, Any]]:
-        """Every point by its name. Only walked where the space is small enough to run out of points."""
+        """Every different config of the space by its name."""
         return {self._identify(point): point for point in self.space.grid()}
 
     def _restart_stale(self) -> None:

@@ -26,12 +26,12 @@ DOCUMENTED = {
     ),
     "multimodal": (
         {
-            "learning_rate": (5e-6, 1e-5, 2e-5), "batch_size": (32, 64), "dropout": (0.3, 0.4, 0.5),
+            "learning_rate": (5e-6, 1e-5, 2e-5), "batch_size": (32, 64), "max_length": (512,), "dropout": (0.3, 0.4, 0.5),
             "weight_decay": (0.03, 0.05, 0.1), "regressor_width": (256, 512, 1024), "regressor_depth": (1, 2, 3),
             "mixup_alpha": (0.2, 0.3, 0.5), "random_erase": (0.1, 0.2, 0.3),
         },
         {
-            "learning_rate": 1e-5, "batch_size": 64, "dropout": 0.4, "weight_decay": 0.05, "regressor_width": 512,
+            "learning_rate": 1e-5, "batch_size": 64, "max_length": 512, "dropout": 0.4, "weight_decay": 0.05, "regressor_width": 512,
             "regressor_depth": 2, "mixup_alpha": 0.3, "random_erase": 0.2,
         },
     ),

@@ -58,6 +58,20 @@ def test_every_sampler_walks_the_whole_space_and_trains_no_point_twice(url: str,
     assert {trial.state for trial in frozen(url)} == {TrialState.COMPLETE}
 
 
+def test_points_that_differ_only_in_settings_without_effect_are_one_config(url: str) -> None:
+    """As `mixup_alpha` is while MixUp is off: the search ends when every different config has a result."""
+
+    def by_depth(searched: Mapping[str, Any]) -> str:
+        return f"depth {searched['depth']}"
+
+    search = Study("toy", SPACE, open_storage(url), identify=by_depth, known={}.get)
+    seen = []
+    while (proposal := search.ask()) is not None:
+        seen.append(proposal.name)
+        search.complete(proposal.name, outcome(40.0))
+    assert sorted(seen) == ["depth 1", "depth 2", "depth 3"]
+
+
 def test_a_repeat_is_answered_with_the_first_ones_value_and_curve(url: str) -> None:
     search = study(url)
     first = search.ask()
