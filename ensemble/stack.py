@@ -12,6 +12,7 @@ from rich.table import Table
 from core.console import console, progress, run, say, warn
 from core.errors import UserError
 from core.workspace import Workspace, default_folder
+from reports.build import build_report
 
 if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once
     from ensemble.matrix import Matrix
@@ -169,18 +170,24 @@ def main(
         raise UserError("--workspace and --oof exclude each other", cure="give either a workspace or two tables")
     if oof is None and (folds is not None or groups is not None):
         raise UserError("--folds and --groups are for --oof", cure="leave them out: a workspace has its own folds")
+    home = None
     with progress("combining") as tell:
         if oof is not None and test is not None:
             k, place = _FOLDS if folds is None else folds, out or Path(SUBMISSION)
             result = stack_files(oof, test, out=place, folds=k, groups=groups, seed=seed, tell=tell)
         else:
-            result = stack_workspace(Workspace(workspace or default_folder()), out=out, seed=seed, tell=tell)
+            home = Workspace(workspace or default_folder())
+            result = stack_workspace(home, out=out, seed=seed, tell=tell)
     for note in result.matrix.notes:
         warn(f"note: {note}")
+    page = None if home is None else build_report(home)
     if quiet:
         say(str(result.paths.submission))
-    else:
-        show(result)
+        return
+    show(result)
+    if home is not None:
+        say(f"report:     {page}")
+        say(f"workspace:  {home.folder}")
 
 
 if __name__ == "__main__":

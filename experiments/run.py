@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import sqlalchemy.exc
 from optuna.storages import BaseStorage
-from rich.table import Table
 
 from core.console import console, say
 from core.errors import UserError
@@ -19,7 +17,7 @@ from core.workspace import Workspace
 from experiments import STARTED
 from experiments.cluster import Resources, check_pruner, run, session
 from experiments.jobs import Job
-from experiments.live import View, metrics_text
+from experiments.live import View
 from experiments.members import Members
 from experiments.options import Options, architectures_of
 from experiments.plan import Budget
@@ -27,8 +25,10 @@ from experiments.portfolio import Entry, JobDefaults, Portfolio
 from experiments.prepare import open_workspace
 from experiments.search import Study, check_sampler, open_storage, study_name
 from experiments.setup import Candidate, candidates, resources
-from experiments.tracking import Diary, DiaryError, prepare_diary, tracking_uri
+from experiments.summary import show_next_steps, show_outcome, show_plan
+from experiments.tracking import Diary, DiaryError, prepare_diary
 from experiments.trial import read_trial, run_job
+from reports.build import build_report
 
 
 def sweep(options: Options) -> bool:
@@ -41,7 +41,7 @@ def sweep(options: Options) -> bool:
     workspace = open_workspace(options, say)
     found = candidates(kinds, options, workspace, machine)
     budget = Budget(STARTED, None if options.minutes is None else STARTED + 60 * options.minutes, share.concurrent)
-    _show_plan(workspace, found, options, share, budget)
+    show_plan(workspace, found, options, share)
     if options.dry_run:
         say("dry run: nothing was trained")
         return True
@@ -77,7 +77,15 @@ def _run(
             f"the study or the diary could not be written: {str(error).splitlines()[0]}",
             cure="see that the disk of the workspace has room and can be written, then run the same command again",
         ) from error
-    return _sum_up(workspace, portfolio, finished)
+    show_outcome(workspace, portfolio)
+    if finished:
+        page = build_report(workspace) if workspace.store.complete() else None
+        show_next_steps(workspace, portfolio, page, time.time() - STARTED)
+    else:
+        say(
+            f"interrupted after {time.time() - STARTED:.0f} s; finished trials and folds are kept: run the same command to go on"
+        )
+    return finished
 
 
 def _seconds(budget: Budget) -> float | None:
@@ -124,83 +132,3 @@ def _entry(
 def _defaults(options: Options, share: Resources, machine: Machine) -> JobDefaults:
     device = machine.device if share.gpus or machine.device == "mps" else "cpu"
     return JobDefaults(options.seed, max(1, int(share.cpus)), device)
-
-
-def _show_plan(
-    workspace: Workspace, found: list[Candidate], options: Options, share: Resources, budget: Budget
-) -> None:
-    facts, train = workspace.facts, workspace.train
-    prices = train.known_prices
-    say(
-        f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {prices.min():g} to "
-        f"{prices.max():g}; {facts.k} folds ({facts.fold_mode}); {'pictures' if facts.images else 'no pictures'}"
-    )
-    say(
-        f"same product in train: {facts.overlap['test']:.0%} of test rows, {facts.overlap['random']:.0%} of a random "
-        f"fold's rows, {facts.overlap['folds']:.0%} of these folds' rows"
-    )
-    for each in found:
-        for note in each.resolution.notes:
-            say(f"{each.name}: {note}")
-    table = Table(box=None, pad_edge=False)
-    for column in ("architecture", "space", "points", "trials", "members", "estimate"):
-        table.add_column(column, justify="left" if column in ("architecture", "space") else "right")
-    total = 0.0
-    for each in found:
-        trials = each.trials if each.trials is not None else 1
-        seconds = each.estimate * (trials + options.members * facts.k) / share.concurrent
-        total += seconds
-        wanted = str(each.trials) if each.trials is not None else "as time allows"
-        table.add_row(
-            each.name, each.space.source, f"{each.space.points:,}", wanted, str(options.members), _time(seconds)
-        )
-    console.print(table)
-    limit = f"; --minutes {options.minutes:g} is the limit" if budget.end is not None else ""
-    say(f"{share.concurrent} at once, {share.cpus:g} cores and {share.gpus:g} GPUs each; about {_time(total)}{limit}")
-
-
-def _time(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
-
-
-def _sum_up(workspace: Workspace, portfolio: Portfolio, finished: bool) -> bool:
-    for line in portfolio.skipped:
-        say(f"left out: {line}", style="yellow")
-    table = Table(box=None, pad_edge=False)
-    for column in ("architecture", "trials", "best config", "SMAPE, holdout"):
-        table.add_column(column, justify="left" if column in ("architecture", "best config") else "right")
-    for entry in portfolio.entries.values():
-        counts = " ".join(f"{state.lower()} {count}" for state, count in entry.study.counts().items())
-        best = entry.study.ranking()[:1]
-        config = " ".join(f"{key}={value}" for each in best for key, value in each.searched.items())
-        table.add_row(entry.name, counts or "none", config, "".join(f"{each.smape:.2f}" for each in best))
-    console.print(table)
-    for name in workspace.store.complete():
-        record = workspace.store.read(name).record
-        say(f"member {name}  {metrics_text(record['metrics'])}")
-    errors: dict[str, Any] = {entry.name: entry.errors for entry in portfolio.entries.values() if entry.errors}
-    for name, texts in errors.items():
-        for text, count in texts.most_common(3):
-            say(f"{name}: {count}x {text.strip()}", style="red")
-    elapsed = time.time() - STARTED
-    at = f"--workspace {workspace.folder}"
-    if not finished:
-        say(f"interrupted after {elapsed:.0f} s; finished trials and folds are kept: run the same command to go on")
-        return False
-    if not workspace.store.complete():
-        raise UserError(
-            f"no member came out of this sweep ({elapsed:.0f} s)",
-            cure="mend the errors above, or give more time with --minutes"
-            if errors
-            else "give more time with --minutes",
-        )
-    say(f"{elapsed:.0f} s. Next: python -m ensemble.stack {at}")
-    say(f"look: optuna-dashboard sqlite:///{workspace.path('optuna.db')}")
-    say(f"      mlflow ui --backend-store-uri {tracking_uri(workspace)}")
-    return True

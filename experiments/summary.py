@@ -1,0 +1,101 @@
+"""What a sweep prints before it starts and after it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from core.console import console, say
+from core.errors import UserError
+from core.workspace import Workspace
+from experiments.cluster import Resources
+from experiments.live import describe, metrics_text
+from experiments.options import Options
+from experiments.portfolio import Entry, Portfolio
+from experiments.setup import Candidate
+from experiments.tracking import tracking_uri
+
+
+def show_plan(workspace: Workspace, found: Sequence[Candidate], options: Options, share: Resources) -> None:
+    """The catalog's facts, each architecture's encoders, space and plan, and an estimate of the time."""
+    facts, train = workspace.facts, workspace.train
+    prices = train.known_prices
+    say(
+        f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {prices.min():g} to "
+        f"{prices.max():g}; {facts.k} folds ({facts.fold_mode}); {'pictures' if facts.images else 'no pictures'}"
+    )
+    say(
+        f"same product in train: {facts.overlap['test']:.0%} of test rows, {facts.overlap['random']:.0%} of a random "
+        f"fold's rows, {facts.overlap['folds']:.0%} of these folds' rows"
+    )
+    for each in found:
+        for note in each.resolution.notes:
+            say(f"{each.name}: {note}")
+    table = _table("architecture", "space", "points", "trials", "members", "estimate", left=2)
+    total = 0.0
+    for each in found:
+        trials = each.trials if each.trials is not None else 1
+        seconds = each.estimate * (trials + options.members * facts.k) / share.concurrent
+        total += seconds
+        wanted = str(each.trials) if each.trials is not None else "as time allows"
+        space = each.space
+        table.add_row(each.name, space.source, f"{space.points:,}", wanted, str(options.members), duration(seconds))
+    console.print(table)
+    limit = f"; --minutes {options.minutes:g} is the limit" if options.minutes is not None else ""
+    say(
+        f"{share.concurrent} at once, {share.cpus:g} cores and {share.gpus:g} GPUs each; about {duration(total)}{limit}"
+    )
+
+
+def show_outcome(workspace: Workspace, portfolio: Portfolio) -> None:
+    """Trials by state with the best config, every member of the workspace, what was left out, and errors grouped."""
+    for line in portfolio.skipped:
+        say(f"left out: {line}", style="yellow")
+    table = _table("architecture", "trials", "SMAPE, holdout", "best config", left=2)
+    for entry in portfolio.entries.values():
+        counts = " ".join(f"{state.lower()} {count}" for state, count in entry.study.counts().items())
+        best = entry.study.ranking()[:1]
+        config = "".join(describe(each.searched) for each in best)
+        table.add_row(entry.name, counts or "none", "".join(f"{each.smape:.2f}" for each in best), config)
+    console.print(table)
+    for name in workspace.store.complete():
+        say(f"member {name}  {metrics_text(workspace.store.read(name).record['metrics'])}")
+    for entry in portfolio.entries.values():
+        _show_errors(entry)
+
+
+def _show_errors(entry: Entry) -> None:
+    for text, count in entry.errors.most_common(3):
+        say(f"{entry.name}: {count}x {text.strip()}", style="red")
+
+
+def show_next_steps(workspace: Workspace, portfolio: Portfolio, page: Path | None, seconds: float) -> None:
+    """The commands that follow. Raises UserError for a sweep without a member."""
+    if page is None:
+        failed = any(entry.errors for entry in portfolio.entries.values())
+        more = "give more time with --minutes"
+        raise UserError(
+            f"no member came out of this sweep ({seconds:.0f} s)",
+            cure=f"mend the errors above, or {more}" if failed else more,
+        )
+    say(f"report:    {page}")
+    say(f"dashboard: optuna-dashboard sqlite:///{workspace.path('optuna.db')}")
+    say(f"diary:     mlflow ui --backend-store-uri {tracking_uri(workspace)}")
+    say(f"{seconds:.0f} s. Next: python -m ensemble.stack --workspace {workspace.folder}", style="bold")
+
+
+def duration(seconds: float) -> str:
+    """`95 s`, `12 min`, `3.5 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _table(*columns: str, left: int) -> Table:
+    """A plain table whose first `left` columns are words and whose others are numbers."""
+    table = Table(box=None, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < left or column == "best config" else "right")
+    return table

@@ -1,0 +1,157 @@
+"""Figures of what was trained: trials, members and the stack. Pure functions from records to plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.architectures import ARCHITECTURES
+from core.catalog import Catalog
+from core.folds import Folds
+from core.metrics import all_metrics, group_standard_error, smape, smape_terms
+from core.predictions import Member
+from reports.material import Floats, Record
+
+_LABEL = 4
+
+
+def sweep_figures(trials: Sequence[Record]) -> dict[str, Any] | None:
+    """Every finished trial with the best SMAPE of its architecture so far, and each architecture's best; None without trials."""
+    if not trials:
+        return None
+    best: dict[str, float] = {}
+    shown = []
+    for number, trial in enumerate(trials, start=1):
+        name, score = trial["architecture"], trial["metrics"]["smape"]
+        best[name] = min(score, best.get(name, math.inf))
+        shown.append(
+            {
+                "order": number,
+                "architecture": name,
+                "metrics": trial["metrics"],
+                "best_so_far": best[name],
+                "best_epoch": trial["best_epoch"],
+                "seconds": round(trial["seconds"], 2),
+                "settings": trial["settings"],
+            }
+        )
+    groups = {name: [trial for trial in shown if trial["architecture"] == name] for name in known_first(best)}
+    return {
+        "trials": shown,
+        "architectures": [_architecture(name, group) for name, group in groups.items()],
+        "seconds": round(sum(trial["seconds"] for trial in shown), 2),
+    }
+
+
+def _architecture(name: str, trials: Sequence[Record]) -> dict[str, Any]:
+    winner = min(trials, key=lambda trial: (trial["metrics"]["smape"], trial["order"]))
+    varied = varied_settings([trial["settings"] for trial in trials])
+    return {
+        "name": name,
+        "trials": len(trials),
+        "seconds": round(sum(trial["seconds"] for trial in trials), 2),
+        "best": winner,
+        "varied": {key: winner["settings"].get(key) for key in varied},
+    }
+
+
+def varied_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names, sorted, of settings that are not the same in all of them."""
+    names = sorted({name for each in settings for name in each})
+    return [name for name in names if any(each.get(name) != settings[0].get(name) for each in settings)]
+
+
+def known_first(names: Mapping[str, Any]) -> list[str]:
+    """Architectures in the order of the registry, then any other name by alphabet."""
+    order = list(ARCHITECTURES)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def member_figures(
+    members: Sequence[Member], train: Catalog, folds: Folds, stack: Record | None
+) -> list[dict[str, Any]]:
+    """Each member's scores on the rows that it has a price for: complete ones first, then by SMAPE."""
+    labels = short_labels([member.id for member in members])
+    weights = {each["name"]: each["weight"] for each in stack["members"]} if stack else {}
+    found = [
+        {
+            "id": member.id,
+            "label": labels[member.id],
+            "architecture": member.record.get("architecture", "imported"),
+            **scores(train.known_prices, member.oof, folds.groups),
+            "fold_smape": _by_fold(train.known_prices, member.oof, folds),
+            "seconds": member.record.get("seconds"),
+            "weight": weights.get(member.id),
+            "settings": member.record.get("settings", {}),
+            "origin": member.record.get("origin", {}),
+            "notes": list(member.record.get("notes", ())),
+        }
+        for member in members
+    ]
+    return sorted(found, key=lambda each: (each["rows"] < len(train), each["smape"], each["id"]))
+
+
+def scores(prices: Floats, predicted: Floats, groups: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """The four metrics and the SMAPE's standard error over the rows with a price. standard_error is None for one group."""
+    known = np.isfinite(predicted)
+    error = group_standard_error(smape_terms(prices[known], predicted[known]), groups[known])
+    return {
+        **all_metrics(prices[known], predicted[known]),
+        "standard_error": error if math.isfinite(error) else None,
+        "rows": int(known.sum()),
+    }
+
+
+def _by_fold(prices: Floats, predicted: Floats, folds: Folds) -> list[float | None]:
+    known = np.isfinite(predicted)
+    inside = [known & (folds.assignment == fold) for fold in range(folds.k)]
+    return [smape(prices[rows], predicted[rows]) if rows.any() else None for rows in inside]
+
+
+def short_labels(ids: Sequence[str]) -> dict[str, str]:
+    """`boosted-4408` for `boosted-4408777ea096`: as many characters of the hash, four at least, as tell all members apart."""
+    longest = max((len(name) for name in ids), default=0)
+    for length in range(_LABEL, max(longest, _LABEL) + 1):
+        labels = {name: name[: name.rfind("-") + 1 + length] for name in ids}
+        if len(set(labels.values())) == len(ids):
+            return labels
+    raise ValueError(f"member ids are not different from each other: {sorted(ids)}")
+
+
+def error_correlation(members: Sequence[Member], order: Sequence[str], prices: Floats) -> list[list[float | None]]:
+    """(m, m) correlation of `ln predicted - ln true` in that order of members, over rows that all have a price for.
+
+    None where it is undefined: fewer than three such rows, or errors that are all equal.
+    """
+    by_id = {member.id: member.oof for member in members}
+    errors = np.log(np.stack([by_id[name] for name in order])) - np.log(prices)
+    errors = errors[:, np.isfinite(errors).all(axis=0)]
+    count = len(order)
+    if errors.shape[1] < 3:
+        return [[None] * count for _ in range(count)]
+    centred = errors - errors.mean(axis=1, keepdims=True)
+    spread = np.sqrt(np.square(centred).sum(axis=1))
+    # An error that is the same on every row has a spread of rounding size only, and correlates with nothing.
+    usable = spread > 1e-9 * math.sqrt(errors.shape[1])
+    products = centred @ centred.T / np.where(usable[:, None] & usable, np.outer(spread, spread), np.nan)
+    return [[None if math.isnan(value) else float(np.clip(value, -1, 1)) for value in row] for row in products]
+
+
+def stack_figures(stack: Record | None, members: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What the stack came to, and which complete members it has not seen; None where there is no stack."""
+    if stack is None:
+        return None
+    inside = {each["name"] for each in stack["members"]}
+    return {
+        "choice": stack["choice"],
+        "nested": stack["nested"],
+        "in_sample": stack["in_sample"],
+        "optimism": stack["optimism"],
+        "candidates": stack["candidates"],
+        "members": len(inside),
+        "missing": sorted(member["id"] for member in members if member["id"] not in inside),
+        "notes": stack["notes"],
+    }

@@ -1,0 +1,108 @@
+"""The report in a few sentences: how good, against what, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.architectures import ARCHITECTURES
+
+_MORE_TRIALS = 2  # times as many as there are
+_FEWEST_TRIALS = 8
+
+
+def verdict(content: Mapping[str, Any], workspace: str) -> dict[str, Any]:
+    """sentence, next step with its command, and the notes of a report's other content."""
+    return {
+        "sentence": sentence(content),
+        "next": next_step(content, workspace),
+        "choices": _choices(content["members"]),
+    }
+
+
+def sentence(content: Mapping[str, Any]) -> str:
+    """One sentence on the best honest SMAPE against the constant floor and the best single member."""
+    floor, honest, members = content["floor"], content["honest"], content["members"]
+    against = f"the best constant price ({floor['price']:,.2f}) has {floor['smape']:.2f}"
+    if honest is None:
+        return f"No member is complete yet, so there is no honest figure; {against}."
+    gain = floor["smape"] - honest["smape"]
+    beats = f"{gain:.2f} points better than" if gain > 0 else f"{-gain:.2f} points worse than"
+    figure = f"SMAPE {figure_text(honest)} on rows it has not seen, {beats} the best constant price"
+    if honest["kind"] == "member":
+        chosen = f", the best of {len(members)} on the same rows" if len(members) > 1 else ""
+        return f"The member {honest['name']} has {figure} ({floor['smape']:.2f}){chosen}."
+    if not members:
+        return f"The stack ({honest['name']}) has {figure} ({floor['smape']:.2f})."
+    best = members[0]
+    lead = best["smape"] - honest["smape"]
+    beside = "as good as" if abs(lead) < 0.005 else f"{abs(lead):.2f} {'better' if lead > 0 else 'worse'} than"
+    return (
+        f"The stack ({honest['name']}) has {figure} ({floor['smape']:.2f}) and {beside} the best single member, "
+        f"{best['label']} ({figure_text(best)})."
+    )
+
+
+def figure_text(scores: Mapping[str, Any]) -> str:
+    """`25.31 ± 0.62`, or the figure alone where its standard error is not known."""
+    error = scores["standard_error"]
+    return f"{scores['smape']:.2f}" if error is None else f"{scores['smape']:.2f} ± {error:.2f}"
+
+
+def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
+    """why, and the exact command."""
+    members, stack, sweep = content["members"], content["stack"], content["sweep"]
+    at = f"--workspace {shlex.quote(workspace)}"
+    if not members:
+        tried = f"{len(sweep['trials'])} trials have finished, but no" if sweep else "No"
+        return _step(f"{tried} config is cross-validated yet.", f"python -m experiments.sweep {at}")
+    if stack is None:
+        return _step(
+            "Combine the members and write the submission; the nested figure is the honest one.",
+            f"python -m ensemble.stack {at}",
+        )
+    if stack["missing"]:
+        return _step(
+            f"{_count(len(stack['missing']), 'member')} came after the stack: stack again.",
+            f"python -m ensemble.stack {at}",
+        )
+    untried = _untried(content)
+    if untried:
+        return _step(
+            f"No {' and no '.join(untried)} member yet: a stack gains most from members that err differently.",
+            f"python -m experiments.sweep {' '.join(untried)} {at}",
+        )
+    best = members[0]["architecture"]
+    trials = sum(trial["architecture"] == best for trial in sweep["trials"]) if sweep else 0
+    command = f"python -m experiments.sweep {best} {at} --trials {max(_FEWEST_TRIALS, _MORE_TRIALS * trials)}"
+    return _step(
+        f"Every architecture that this catalog allows is in the stack; search on where the best member is ({best}).",
+        command,
+    )
+
+
+def _untried(content: Mapping[str, Any]) -> list[str]:
+    """Architectures without a member. `multimodal` needs pictures; `text` is contained in it."""
+    present = {member["architecture"] for member in content["members"]}
+    wanted = [name for name in ARCHITECTURES if name not in present]
+    return [name for name in wanted if name != "multimodal" or content["data"]["pictures"]]
+
+
+def _choices(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was decided for the user and why, and the architectures that it holds for."""
+    found: dict[str, list[str]] = {}
+    for member in members:
+        for note in member["notes"]:
+            architectures = found.setdefault(note, [])
+            if member["architecture"] not in architectures:
+                architectures.append(member["architecture"])
+    return [{"architectures": architectures, "note": note} for note, architectures in found.items()]
+
+
+def _step(why: str, command: str) -> dict[str, str]:
+    return {"why": why, "command": command}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,217 @@
+"""The page as a whole: every state of a workspace, hostile texts, no network, the same bytes, the command."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import UserError
+from core.workspace import Workspace
+from ensemble.stack import stack_workspace
+from reports.build import build_report
+from tests.reports_tests.toys import add_member, add_plausible_members, add_trials, with_texts
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = [
+    "<script>alert('owned')</script>",
+    '"><img src=x onerror=alert(1)>',
+    "🍵" * 25_000,
+    "\u0645\u0631\u062d\u0628\u0627 \u202e reversed",
+    "{{ 7 * 7 }} {% raw %} $x^2$ &amp; </p></details></main>",
+    "nul \x00 escape \x1b",
+    "",
+    "see http://example.com/x.js",
+]
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page, and whether every tag that opens is closed in order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == [], f"tags left open: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another tag"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def full(toy_workspace: Workspace) -> Workspace:
+    """Trials, members and a real stack of them."""
+    add_trials(toy_workspace, [("boosted", 40.0), ("lexical", 35.0), ("boosted", 30.0), ("text", 150.0)])
+    add_plausible_members(toy_workspace, 3)
+    stack_workspace(toy_workspace)
+    return toy_workspace
+
+
+def figures(workspace: Workspace) -> dict:
+    return json.loads(workspace.path("report.json").read_text(encoding="utf-8"))
+
+
+def test_a_stack_is_reported_with_its_nested_figure(full: Workspace) -> None:
+    page = Page(build_report(full))
+    record, found = json.loads(full.path("stack.json").read_text()), figures(full)
+    assert found["honest"]["kind"] == "stack"
+    assert found["honest"]["smape"] == record["nested"]["smape"]
+    assert f"SMAPE {record['nested']['smape']:.2f} ± {record['nested']['standard_error']:.2f}" in page.text
+    assert {member["id"]: member["weight"] for member in found["members"]} == {
+        member["name"]: member["weight"] for member in record["members"]
+    }
+    assert page.tags.count("svg") == 7
+    assert "the stack, nested" in page.text and "boosted-0001" in page.text
+
+
+def test_before_the_stack_the_next_step_is_the_stack(toy_workspace: Workspace) -> None:
+    [member] = add_plausible_members(toy_workspace, 1)
+    page = Page(build_report(toy_workspace))
+    found = figures(toy_workspace)
+    assert found["honest"]["kind"] == "member" and found["stack"] is None and found["sweep"] is None
+    assert found["rows"]["judged"].startswith("the best member, lexical-")
+    assert f"python -m ensemble.stack --workspace {toy_workspace.folder}" in page.text
+    assert "No trial has finished" in page.text and member.id in page.text
+    assert "text encoder tiny: no network" in page.text
+
+
+def test_an_empty_workspace_has_a_page_too(toy_workspace: Workspace) -> None:
+    page = Page(build_report(toy_workspace))
+    assert "No figure yet" in page.text
+    assert figures(toy_workspace)["verdict"]["next"]["command"].startswith("python -m experiments.sweep --workspace")
+    assert page.tags.count("svg") == 2
+
+
+def test_members_that_came_later_ask_for_another_stack(full: Workspace) -> None:
+    add_member(full, "late-1", full.train.known_prices * 1.1)
+    build_report(full)
+    found = figures(full)
+    assert found["stack"]["missing"] == ["late-1"]
+    assert found["verdict"]["next"]["command"].startswith("python -m ensemble.stack")
+
+
+def test_members_of_another_catalog_are_named_and_not_shown(toy_workspace: Workspace) -> None:
+    add_member(toy_workspace, "strange-1", np.ones(120), catalog="another")
+    add_member(toy_workspace, "empty-1", np.full(120, np.nan))
+    page = Page(build_report(toy_workspace))
+    assert figures(toy_workspace)["members"] == []
+    assert "strange-1 is not shown: it was made for another catalog" in page.text
+    assert "empty-1 is not shown: it has no out-of-fold price" in page.text
+
+
+def test_a_stack_whose_rows_are_gone_falls_to_the_best_member_and_says_so(full: Workspace) -> None:
+    full.path("stack_oof.parquet").unlink()
+    page = Page(build_report(full))
+    assert "stack_oof.parquet is missing" in page.text
+    assert figures(full)["rows"]["judged"].startswith("the best member")
+
+
+def test_hostile_texts_are_text(toy_workspace: Workspace) -> None:
+    workspace = with_texts(toy_workspace, HOSTILE)
+    prices = workspace.train.known_prices.copy()
+    prices[: len(HOSTILE)] *= 100
+    hostile = {"<b>key": "</dd><script>", "rate": "$\\frac{1}{2}$"}
+    for name in ("<script>x-1", "$m$-2"):
+        add_member(
+            workspace,
+            name,
+            prices,
+            architecture="<i>a",
+            settings=hostile,
+            notes=["<script>note</script>"],
+        )
+    path = build_report(workspace)
+    page, html = Page(path), path.read_text(encoding="utf-8")
+    assert "script" not in page.tags and "img" not in page.tags and "i" not in page.tags
+    assert all(not name.startswith("on") for _, name, _ in page.attributes)
+    for text in HOSTILE[:2] + HOSTILE[3:5]:
+        assert text in page.text
+    assert "nul ␀ escape ␛" in page.text and "\x00" not in html
+    assert "The first 10,000 of 25,000 characters" in page.text
+    assert path.stat().st_size < 2_000_000
+
+
+def test_nothing_is_loaded_from_anywhere(full: Workspace) -> None:
+    path = build_report(full)
+    page, html = Page(path), path.read_text(encoding="utf-8")
+    assert {"script", "link", "img", "iframe", "object", "embed", "base"} & set(page.tags) == set()
+    targets = [value for _, name, value in page.attributes if name.endswith("href") or name in ("src", "srcset")]
+    assert targets and all(value.startswith("#") for value in targets)
+    assert all(value.startswith("#") for value in re.findall(r"url\(([^)]*)\)", html))
+    assert "@import" not in html and "://" not in html
+    assert any("default-src 'none'" in value for _, _, value in page.attributes)
+
+
+def test_the_page_is_accessible_in_its_outline(full: Workspace) -> None:
+    page = Page(build_report(full))
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    links = {value[1:] for tag, name, value in page.attributes if tag == "a" and name == "href"}
+    assert links <= set(ids) and {"verdict", "sweep", "members", "stack", "errors", "data"} <= links
+    labels = [value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"]
+    assert len(labels) == page.tags.count("svg") and all(len(label) > 20 for label in labels)
+    assert page.tags.count("h1") == 1 and ("html", "lang", "en") in page.attributes
+
+
+def test_no_stand_in_colour_is_left_in_a_picture(full: Workspace) -> None:
+    html = build_report(full).read_text(encoding="utf-8")
+    assert "#0102" not in html and "#0103" not in html and "var(--series-" in html
+
+
+def test_the_same_workspace_gives_the_same_bytes(full: Workspace) -> None:
+    page, record = build_report(full), full.path("report.json")
+    before = page.read_bytes(), record.read_bytes()
+    build_report(Workspace(full.folder))
+    assert (page.read_bytes(), record.read_bytes()) == before
+
+
+def test_a_damaged_trial_is_named(toy_workspace: Workspace) -> None:
+    add_trials(toy_workspace, [("text", 40.0)])
+    [path] = toy_workspace.path("trials").glob("*/trial.json")
+    path.write_text('{"architecture": ', encoding="utf-8")
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        build_report(toy_workspace)
+
+
+@pytest.mark.e2e
+def test_the_command_writes_the_page_and_says_where(toy_workspace: Workspace) -> None:
+    add_plausible_members(toy_workspace, 2)
+    ran = _command("--workspace", str(toy_workspace.folder))
+    assert (ran.returncode, ran.stdout) == (0, f"report: {toy_workspace.path('report.html')}\n")
+    assert toy_workspace.path("report.html").exists()
+
+
+@pytest.mark.e2e
+def test_the_command_says_what_is_no_workspace_and_shows_examples(tmp_path: Path) -> None:
+    ran = _command("--workspace", str(tmp_path))
+    assert ran.returncode == 2 and "is not a workspace" in ran.stderr and "Traceback" not in ran.stderr
+    assert "python -m reports.build --workspace runs/demo" in _command("--help").stdout
+
+
+def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reports.build", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

@@ -1,0 +1,74 @@
+"""Workspaces with trials and members as the sweep leaves them: plausible predictions, the real files in the real places."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from core.catalog import Catalog
+from core.files import write_json
+from core.metrics import all_metrics
+from core.predictions import Member
+from core.workspace import Workspace, catalog_fingerprint
+
+ARCHITECTURES = ("lexical", "boosted", "text", "multimodal")
+
+
+def add_member(workspace: Workspace, name: str, oof: np.ndarray[Any, Any], **record: Any) -> Member:
+    """Writes a complete member of that name, with the rows' out-of-fold prices, as the store holds it."""
+    facts = workspace.facts
+    whole = {"catalog": facts.catalog, "folds": facts.folds, "seconds": 12.5, **record}
+    member = Member(name, oof, np.full(len(workspace.test), 9.0), whole)
+    workspace.store.write_member(member)
+    return member
+
+
+def add_plausible_members(workspace: Workspace, count: int, seed: int = 0) -> list[Member]:
+    """Members that share half of their log errors, each a little worse than the one before."""
+    rng = np.random.default_rng(seed)
+    prices = workspace.train.known_prices
+    shared = rng.normal(0, 0.2, len(prices))
+    made = []
+    for number in range(count):
+        architecture = ARCHITECTURES[number % len(ARCHITECTURES)]
+        oof = prices * np.exp(shared + rng.normal(0, 0.2 + 0.05 * number, len(prices)))
+        record = {
+            "architecture": architecture,
+            "settings": {"learning_rate": 2e-5, "dropout": 0.4, "max_length": 625},
+            "notes": ["text encoder tiny: no network, so the documented encoders cannot be had"],
+        }
+        made.append(add_member(workspace, f"{architecture}-{number:04x}{'0' * 8}", oof, **record))
+    return made
+
+
+def add_trials(workspace: Workspace, results: Sequence[tuple[str, float]]) -> None:
+    """Finished trials (architecture, SMAPE), one after the other, as `experiments.trial` records them."""
+    for number, (architecture, smape) in enumerate(results):
+        path = workspace.path("trials", f"{architecture}-{number:012x}", "trial.json")
+        metrics = {**all_metrics([10.0, 20.0], [11.0, 19.0]), "smape": smape}
+        settings = {"learning_rate": [1e-5, 2e-5, 5e-5][number % 3], "dropout": 0.4, "epochs": 20}
+        write_json(
+            path,
+            {
+                "architecture": architecture,
+                "settings": settings,
+                "seed": 0,
+                "metrics": metrics,
+                "best_epoch": 1 + number,
+                "seconds": 10.0 + number,
+                "cut": False,
+            },
+        )
+        os.utime(path, ns=(10**18 + number * 10**9,) * 2)
+
+
+def with_texts(workspace: Workspace, texts: Sequence[str]) -> Workspace:
+    """The same workspace with these texts in its first rows, as if they had been in the CSV."""
+    train: Catalog = replace(workspace.train, texts=np.array([*texts, *workspace.train.texts[len(texts) :]], object))
+    facts = replace(workspace.facts, catalog=catalog_fingerprint(train, workspace.test))
+    workspace.create(train, workspace.test, workspace.folds, facts)
+    return workspace
