@@ -1,0 +1,225 @@
+"""What `text` and `multimodal` share: common settings, choice of encoders, training, and the saved form of a model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+from tokenizers import Tokenizer
+from torch import nn
+
+from core import checkpoint, losses
+from core.architectures.base import Config, Context, Prices, Resolution
+from core.backbones import tiny
+from core.backbones.auto import choose
+from core.backbones.loading import available, build_encoder, identity, load_encoder, locate, parameters
+from core.backbones.presets import AUTO, TINY, TINY_VISION, Part
+from core.catalog import Catalog
+from core.errors import UserError
+from core.files import write_text
+from core.heads import PoolingName, PriceHead
+from core.machine import Machine, detect
+from core.tokens import clean
+from core.trainer import Examples, TrainerConfig, fit, predict, seeded, torch_threads
+
+_SAVED = "model"
+_FORMAT = 1
+
+# Coarse speeds for plans made before anything was measured. The tiny ones were measured on one core.
+_FLOPS_PER_CORE, _FLOPS_PER_GPU = 3e10, 5e13
+_TINY_SECONDS_PER_TOKEN, _TINY_SECONDS_PER_PICTURE = 1.3e-5, 5.0e-4
+_CHARACTERS_PER_TOKEN = 4
+_PATCHES = 50
+
+Encoders = dict[Part, nn.Module]
+
+
+class NeuralConfig(TrainerConfig):
+    """Settings that `text` and `multimodal` have in common."""
+
+    text_encoder: str = Field(AUTO, description="short name, hub name or folder of the text encoder")
+    freeze_text: bool = Field(False, description="keep the text encoder's weights as they are")
+    max_length: int = Field(625, ge=8, le=100_000, description="tokens read of each text, if the encoder reads so many")
+    pooling: PoolingName = Field("cls", description="how the text encoder's states become one")
+    dropout: float = Field(0.4, ge=0, lt=1, description="in the regression head")
+    regressor_width: int = Field(256, ge=1, le=65_536, description="neurons per hidden layer of the head")
+    regressor_depth: int = Field(1, ge=1, le=16, description="hidden layers of the head")
+
+    def encoders(self) -> dict[Part, str]:
+        """The encoder's name for each part of the architecture."""
+        return {"text": self.text_encoder}
+
+    def frozen(self) -> set[Part]:
+        """The parts whose encoders keep their weights."""
+        return {"text"} if self.freeze_text else set()
+
+
+class Network(nn.Module):
+    """Encoders, and a head that ends in `z` (B,). Frozen encoders take no gradient and no dropout."""
+
+    def __init__(self, encoders: Encoders, config: NeuralConfig, width: int) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({str(part): encoder for part, encoder in encoders.items()})
+        self.frozen = config.frozen()
+        for part in self.frozen:
+            self.encoders[part].requires_grad_(False)
+        self.head = PriceHead(width, config.regressor_width, config.regressor_depth, config.dropout)
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode)
+        for part in self.frozen:
+            self.encoders[part].eval()
+        return self
+
+
+class NeuralModel:
+    """A trained network with what it needs to read a catalog (`core.architectures.base.Model`)."""
+
+    def __init__(
+        self, architecture: NeuralArchitecture, network: Network, tokenizer: Tokenizer, config: NeuralConfig
+    ) -> None:
+        self.architecture, self.network, self.tokenizer, self.config = architecture, network, tokenizer, config
+        self.best_epoch = 1
+        self.device = "cpu"
+        self.threads: int | None = None
+        self.cache: Path | None = None
+
+    def predict(self, catalog: Catalog) -> Prices:
+        examples = self.architecture.examples(self, catalog.without_prices())
+        with torch_threads(self.threads):
+            return predict(self.network, examples, self.config, self.device)
+
+    def predict_quantiles(self, catalog: Catalog) -> Prices | None:
+        return None
+
+    def save(self, folder: Path) -> None:
+        write_text(folder / "tokenizer.json", self.tokenizer.to_str())
+        record = {
+            "format": _FORMAT,
+            "architecture": self.architecture.name,
+            "config": self.config.model_dump(mode="json"),
+            "best_epoch": self.best_epoch,
+            "encoders": {part: encoder.spec for part, encoder in self.network.encoders.items()},
+        }
+        checkpoint.write(folder, _SAVED, self.network, record)
+
+
+class NeuralArchitecture(ABC):
+    """The part of the `Architecture` protocol that does not depend on what the network looks like."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Config: ClassVar[type[Config]]
+    stops_on_valid: ClassVar[bool] = True
+
+    @abstractmethod
+    def network(self, encoders: Encoders, config: Any) -> Network:
+        """The whole network around these encoders."""
+
+    @abstractmethod
+    def examples(self, model: NeuralModel, catalog: Catalog) -> Examples:
+        """The catalog's rows as this model's network takes them."""
+
+    def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
+        settled, notes = dict(settings), []
+        defaults: Any = self.Config()
+        for part in defaults.encoders():
+            key = f"{part}_encoder"
+            name, why = str(settled.get(key, AUTO)), "named"
+            if name == AUTO:
+                name, why = choose(part, machine, available(), minutes)
+                why = f"auto: {why}"
+            elif name != _tiny(part):
+                locate(name, part)
+            settled[key] = name
+            notes.append(f"{part} encoder: {name} ({why})")
+        small = settled["text_encoder"] == TINY
+        return Resolution(settled, f"{self.name}-tiny" if small else self.name, tuple(notes))
+
+    def identity(self, config: Any) -> dict[str, str]:
+        own = {TINY: tiny.TEXT_IDENTITY, TINY_VISION: tiny.VISION_IDENTITY}
+        return {
+            part: own[name] if name == _tiny(part) else identity(name, part)
+            for part, name in self._settled(config).encoders().items()
+        }
+
+    def refit_config(self, config: Any, best_epoch: int) -> Any:
+        return config.model_copy(update={"stop_epoch": best_epoch})
+
+    def estimate_seconds(self, catalog: Catalog, config: Any, machine: Machine) -> float:
+        speed = _FLOPS_PER_GPU if machine.has_gpu else _FLOPS_PER_CORE * machine.cores
+        characters = np.array([len(text) for text in catalog.texts])
+        tokens = float(np.minimum(characters / _CHARACTERS_PER_TOKEN + 2, config.max_length).sum())
+        seconds = 0.0
+        for part, name in self._settled(config).encoders().items():
+            units = tokens if part == "text" else float(len(catalog))
+            if name == _tiny(part):
+                seconds += units * (_TINY_SECONDS_PER_TOKEN if part == "text" else _TINY_SECONDS_PER_PICTURE)
+            else:
+                passes = (
+                    2 if part in config.frozen() else 6
+                )  # FLOPs per weight and token: forward, and twice that backward
+                seconds += passes * parameters(name, part) * units * (1 if part == "text" else _PATCHES) / speed
+        return seconds * (config.stop_epoch or config.epochs)
+
+    def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> NeuralModel:
+        config = self._settled(config)
+        with seeded(context):
+            encoders, tokenizer = self._encoders(config, train)
+            network = self.network(encoders, config)
+            network.head.start_at(float(losses.targets(train.known_prices).mean()))
+            model = NeuralModel(self, network, tokenizer, config)
+            model.device, model.threads, model.cache = context.device, context.threads, context.cache
+            judged = None if valid is None else self.examples(model, valid)
+            model.best_epoch = fit(network, self.examples(model, train), judged, config, context)
+        return model
+
+    def load(self, folder: Path) -> NeuralModel:
+        weights, record = checkpoint.read(folder, _SAVED)
+        if record["format"] != _FORMAT or record["architecture"] != self.name:
+            raise UserError(
+                f"{folder} holds a model of architecture '{record['architecture']}' in format {record['format']}, "
+                f"not of '{self.name}' in format {_FORMAT}",
+                cure="load it with the architecture and version of Pricestack that saved it",
+            )
+        config: Any = self.Config.model_validate(record["config"])
+        encoders: Encoders = {part: build_encoder(spec) for part, spec in record["encoders"].items()}
+        network = self.network(encoders, config)
+        network.load_state_dict(weights)
+        model = NeuralModel(self, network, Tokenizer.from_file(str(folder / "tokenizer.json")), config)
+        model.best_epoch = int(record["best_epoch"])
+        return model
+
+    def _settled(self, config: Any) -> Any:
+        """The config with every `auto` replaced, for callers that did not ask `resolve` first."""
+        if AUTO not in config.encoders().values():
+            return config
+        asked = {f"{part}_encoder": name for part, name in config.encoders().items()}
+        return config.model_copy(update=self.resolve(asked, detect(), None).settings)
+
+    def _encoders(self, config: Any, train: Catalog) -> tuple[Encoders, Tokenizer]:
+        encoders: Encoders = {}
+        tokenizer: Tokenizer | None = None
+        for part, name in config.encoders().items():
+            if name == TINY_VISION and part == "vision":
+                encoders[part] = tiny.TinyVision()
+            elif name == TINY and part == "text":
+                tokenizer = tiny.train_tokenizer([clean(text) for text in train.texts])
+                encoders[part] = tiny.text_encoder(tokenizer.get_vocab_size())
+            else:
+                encoders[part], own = load_encoder(name, part)
+                tokenizer = own or tokenizer
+        if tokenizer is None:
+            raise UserError(
+                f"the text encoder '{config.text_encoder}' has no tokenizer beside its weights",
+                cure="put the tokenizer.json it was trained with into its folder",
+            )
+        return encoders, tokenizer
+
+
+def _tiny(part: Part) -> str:
+    return TINY if part == "text" else TINY_VISION

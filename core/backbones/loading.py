@@ -1,0 +1,163 @@
+"""Encoders by short name, hub name or local folder. Weights are safetensors; code from the hub is never run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported by a module-level __getattr__
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoTokenizer
+
+from core.backbones import hub
+from core.backbones.neobert import NeoBERT, NeoBERTConfig, config_from, load_published
+from core.backbones.presets import PRESETS, Part, known
+from core.backbones.tiny import TinyVision
+from core.errors import UserError, suggestion
+from core.files import digest, read_json
+
+_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_WEIGHTS = "model*.safetensors"
+_NETWORK_SECONDS = 5.0
+
+
+def load_encoder(name: str, part: Part) -> tuple[nn.Module, Tokenizer | None]:
+    """(encoder, tokenizer) by short name, hub name or folder; vision encoders and bare folders have no tokenizer.
+
+    A text encoder maps (input_ids, attention_mask) to (B, L, width) and has `width`, `max_positions`, `pad` and `spec`; a
+    vision encoder maps pixels (B, 3, size, size) to (B, T, width) and has `width`, `size`, `mean`, `std` and `spec`.
+    Raises UserError for an unknown name, for one that is neither here nor to be had, and for files that do not fit.
+    """
+    folder = locate(name, part)
+    try:
+        if part == "vision":
+            return hub.load_vision(folder), None
+        tokenizer, limit = _load_tokenizer(folder)
+        if read_json(folder / "config.json").get("model_type") == "neobert":
+            return _load_neobert(folder), tokenizer
+        return hub.load_text(folder, limit), tokenizer
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(
+            f"the {part} encoder in {folder} cannot be loaded: {str(error).splitlines()[0]}",
+            cure="check that config.json and the safetensors belong together and are whole, or name another encoder",
+        ) from error
+
+
+def build_encoder(spec: dict[str, Any]) -> nn.Module:
+    """An encoder as its `spec` describes it, with random weights: a saved model fills them from its own file."""
+    kinds: dict[str, Callable[[], nn.Module]] = {
+        "neobert": lambda: NeoBERT(NeoBERTConfig(**spec["config"])),
+        "tiny-vision": TinyVision,
+        "hub-text": lambda: hub.build_text(spec),
+        "hub-vision": lambda: hub.build_vision(spec),
+    }
+    return kinds[spec["kind"]]()
+
+
+def locate(name: str, part: Part) -> Path:
+    """The folder with the encoder's files: a local one, the hub's cache, or fetched into that cache now.
+
+    Raises UserError at once (within seconds) where it cannot be had.
+    """
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return _checked(local)
+    if name in PRESETS and PRESETS[name].part != part:
+        raise UserError(f"'{name}' is a {PRESETS[name].part} encoder", cure=suggestion(name, known(part)))
+    if name not in PRESETS and (name.count("/") != 1 or local.is_absolute()):
+        raise UserError(f"unknown {part} encoder '{name}' (and no such folder)", cure=suggestion(name, known(part)))
+    repository = PRESETS[name].hub if name in PRESETS else name
+    cached = _cached(repository)
+    return cached if cached is not None else _fetch(name, repository)
+
+
+def available() -> frozenset[str]:
+    """Presets whose weights are on this machine."""
+    return frozenset(name for name, preset in PRESETS.items() if _cached(preset.hub) is not None)
+
+
+def identity(name: str, part: Part) -> str:
+    """Hash of the content of the encoder's config, weights and tokenizer."""
+    files = sorted(path for path in locate(name, part).iterdir() if path.suffix in (".json", ".safetensors", ".txt"))
+    return digest(*(part for path in files for part in (path.name, _file_digest(path, *_stamp(path)))))
+
+
+def parameters(name: str, part: Part) -> float:
+    """About how many weights the encoder has: a preset's known number, else from its files' size in fp32."""
+    if name in PRESETS:
+        return PRESETS[name].parameters * 1e6
+    return sum(path.stat().st_size for path in locate(name, part).glob(_WEIGHTS)) / 4
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    """Size and time of change are part of the key, so that a changed file is read again."""
+    return digest(path.read_bytes())
+
+
+def _complete(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob(_WEIGHTS))
+
+
+def _cached(repository: str) -> Path | None:
+    try:
+        folder = Path(snapshot_download(repository, local_files_only=True))
+    except (OSError, ValueError):
+        return None
+    return folder if _complete(folder) else None
+
+
+def _fetch(name: str, repository: str) -> Path:
+    try:
+        # One question with a short timeout first: downloading retries for minutes where there is no network.
+        HfApi().model_info(repository, timeout=_NETWORK_SECONDS)
+        return _checked(Path(snapshot_download(repository, allow_patterns=_FILES)))
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        raise UserError(
+            f"the encoder '{name}' is not on this machine and cannot be fetched: {str(error).splitlines()[0]}",
+            cure=f"where there is a network, run `hf download {repository}` (or copy such a folder here and name the "
+            "folder); or use --text-encoder tiny / --vision-encoder tiny-vision, which need nothing",
+        ) from None
+
+
+def _checked(folder: Path) -> Path:
+    if not _complete(folder):
+        raise UserError(
+            f"{folder} is no encoder: it needs config.json and weights as model*.safetensors",
+            cure="save it with `model.save_pretrained(folder)` of transformers, which writes both",
+        )
+    return folder
+
+
+def _load_neobert(folder: Path) -> NeoBERT:
+    weights = {
+        name: tensor.float() for path in sorted(folder.glob(_WEIGHTS)) for name, tensor in load_file(path).items()
+    }
+    return load_published(config_from(read_json(folder / "config.json")), weights, str(folder))
+
+
+def _load_tokenizer(folder: Path) -> tuple[Tokenizer | None, int | None]:
+    """(tokenizer, most tokens it is meant for); None for a folder without one."""
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    elif any((folder / name).is_file() for name in ("vocab.txt", "spm.model", "sentencepiece.bpe.model", "merges.txt")):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        ).backend_tokenizer
+    else:
+        return None, None
+    settings = folder / "tokenizer_config.json"
+    limit = read_json(settings).get("model_max_length") if settings.is_file() else None
+    # transformers writes 1e30 for "no limit".
+    return tokenizer, int(limit) if isinstance(limit, (int, float)) and limit < 1e9 else None

@@ -1,0 +1,42 @@
+"""Which number format a training computes in."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+Settled = Literal["fp32", "bf16", "fp16"]
+
+# Below this size the casts cost more than the matrix products gain on a processor.
+_LARGE = 10_000_000
+
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose(asked: PrecisionName, device: str, parameters: int, *, fast_bf16: bool) -> Settled:
+    """The format asked for, or for `auto`: on CUDA bf16 where it is fast and fp16 elsewhere; on a processor bf16 where it
+    has instructions for it and the network is large; fp32 otherwise."""
+    if asked != "auto":
+        return asked
+    kind = device.partition(":")[0]
+    if kind == "cuda":
+        return "bf16" if fast_bf16 else "fp16"
+    return "bf16" if kind == "cpu" and fast_bf16 and parameters >= _LARGE else "fp32"
+
+
+def has_fast_bf16(device: str) -> bool:
+    """Whether this device multiplies bf16 matrices in hardware."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if device == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def autocast(precision: Settled, device: str) -> AbstractContextManager[object]:
+    """The context in which a forward pass runs in this format."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.partition(":")[0], dtype=_TYPES[precision])

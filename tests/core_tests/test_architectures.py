@@ -1,0 +1,101 @@
+"""The contract, run over every architecture of the registry, and what the neural ones add to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from core.architectures import ARCHITECTURES, architecture
+from core.architectures.base import Context, make_config
+from core.architectures.multimodal import MultimodalConfig
+from core.catalog import Catalog
+from core.errors import UserError
+from tests.core_tests.architecture_contract import LAPTOP, SMALL, ArchitectureContract, toy_catalog
+
+
+def test_settings_are_given_for_every_architecture() -> None:
+    assert set(SMALL) == set(ARCHITECTURES)
+
+
+class TestText(ArchitectureContract):
+    name = "text"
+
+
+class TestMultimodal(ArchitectureContract):
+    name = "multimodal"
+
+
+class TestLexical(ArchitectureContract):
+    name = "lexical"
+
+
+class TestBoosted(ArchitectureContract):
+    name = "boosted"
+
+
+def test_every_architecture_has_its_contract() -> None:
+    assert {kind.name for kind in ArchitectureContract.__subclasses__()} == set(ARCHITECTURES)
+
+
+def test_an_unknown_architecture_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'multimodal'"):
+        architecture("multimodel")
+
+
+def test_settings_without_effect_are_not_canonical() -> None:
+    off = MultimodalConfig(mixup_alpha=0.2, augment=False, random_erase=0.1, smape_weight=0.1)
+    assert off.canonical() == MultimodalConfig(augment=False).canonical()
+    assert MultimodalConfig(use_mixup=True, mixup_alpha=0.2).canonical() != MultimodalConfig(use_mixup=True).canonical()
+
+
+@pytest.mark.parametrize("name", ["text", "multimodal"])
+def test_resolve_says_which_encoder_it_took_and_why(name: str) -> None:
+    resolution = architecture(name).resolve({"text_encoder": "tiny"}, LAPTOP, None)
+    assert resolution.space == f"{name}-tiny"
+    assert resolution.notes[0] == "text encoder: tiny (named)"
+
+
+def prices_of(catalog: Catalog, folder: Path, **settings: object) -> np.ndarray:
+    made = architecture("multimodal")
+    config = make_config(made.Config, {**SMALL["multimodal"], **settings})
+    return made.train(catalog, None, config, Context(0, folder / "cache", folder / "run")).predict(catalog)
+
+
+def test_a_frozen_clip_tower_keeps_its_weights_and_survives_saving(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**shape, image_size=32, patch_size=16, projection_dim=12))
+    tower.save_pretrained(tmp_path / "clip")
+    catalog, made = toy_catalog(tmp_path / "images"), architecture("multimodal")
+    settings = {**SMALL["multimodal"], "vision_encoder": str(tmp_path / "clip")}
+    config = make_config(made.Config, settings)
+    model = made.train(catalog, None, config, Context(0, tmp_path / "cache", tmp_path / "run"))
+    after = model.network.encoders["vision"].model.state_dict()  # type: ignore[attr-defined]
+    for name, tensor in tower.state_dict().items():
+        torch.testing.assert_close(after[name], tensor)
+    model.save(tmp_path / "saved")
+    np.testing.assert_allclose(made.load(tmp_path / "saved").predict(catalog), model.predict(catalog), rtol=1e-6)
+    assert set(made.identity(config)) == {"text", "vision"}
+    assert model.predict(catalog.take(np.array([], dtype=np.intp))).shape == (0,)
+
+
+@pytest.mark.parametrize("settings", [{"image_tokens": "pooled"}, {"use_mixup": True}, {"augment": False}])
+def test_ways_to_use_pictures_change_the_prices(settings: dict[str, object], tmp_path: Path) -> None:
+    catalog = toy_catalog(tmp_path / "images")
+    changed = prices_of(catalog, tmp_path, **settings)
+    assert np.isfinite(changed).all()
+    assert not np.allclose(changed, prices_of(catalog, tmp_path), rtol=1e-6)
+
+
+def test_an_encoder_without_tokenizer_is_refused(tmp_path: Path) -> None:
+    fixture = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "neobert"
+    if not fixture.is_dir():
+        pytest.skip("../shared/fixtures/neobert is absent")
+    made = architecture("text")
+    config = make_config(made.Config, {**SMALL["text"], "text_encoder": str(fixture)})
+    with pytest.raises(UserError, match="no tokenizer"):
+        made.train(toy_catalog(tmp_path / "images"), None, config, Context(0, tmp_path / "cache", tmp_path / "run"))
