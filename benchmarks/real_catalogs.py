@@ -67,7 +67,9 @@ def measure(folder: Path, workspace: Path, minutes: float, architectures: list[s
     peer = smape(true, ridge(pd.read_csv(train), asked))
     both = float(np.hypot(error, nested["standard_error"]))
     print(f"  test SMAPE {terms.mean():.2f} +- {error:.2f}; tuned ridge {peer:.2f} (ratio {terms.mean() / peer:.3f})")
-    print(f"  nested - test: {nested['smape'] - terms.mean():+.2f} = {(nested['smape'] - terms.mean()) / both:+.1f} s.e.")
+    print(
+        f"  nested - test: {nested['smape'] - terms.mean():+.2f} = {(nested['smape'] - terms.mean()) / both:+.1f} s.e."
+    )
     store = workspace / "members"
     for member in sorted(store.glob("*/member.json")):
         own = smape(true, pd.read_parquet(member.parent / "test.parquet")["price"])

@@ -1,7 +1,7 @@
 """The prediction store: one folder per member, complete or not there.
 
-    members/<id>/fold-<k>/{model files, oof.parquet, test.parquet, fit.json}    one training each; fit.json is written last
-    members/<id>/{oof.parquet, test.parquet, member.json}                       member.json is written last
+members/<id>/fold-<k>/{model files, oof.parquet, test.parquet, fit.json}    one training each; fit.json is written last
+members/<id>/{oof.parquet, test.parquet, member.json}                       member.json is written last
 """
 
 from __future__ import annotations

@@ -46,6 +46,10 @@ def sweep(options: Options) -> bool:
         say("dry run: nothing was trained")
         return True
     with workspace.lock():
+        for each in found:
+            catalogs = {"train": workspace.train, "test": workspace.test}
+            for note in each.prepare(catalogs, workspace.path("cache"), options.drop_bad):
+                say(f"{each.name}: {note}")
         return _run(workspace, found, options, machine, share, budget)
 
 

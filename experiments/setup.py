@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from core.architectures.base import Architecture, Resolution, make_config
+from core.catalog import Catalog
 from core.errors import UserError
 from core.machine import Machine
 from core.workspace import Workspace
@@ -29,6 +31,11 @@ class Candidate:
     @property
     def name(self) -> str:
         return self.kind.name
+
+    def prepare(self, catalogs: Mapping[str, Catalog], cache: Path, drop_bad: bool) -> tuple[str, ...]:
+        """Fills the cache with what all trials share."""
+        config = make_config(self.kind.Config, self.settings(self.space.best))
+        return self.kind.prepare(catalogs, config, cache, drop_bad=drop_bad)
 
     def settings(self, searched: Mapping[str, Any]) -> dict[str, Any]:
         """Every setting of the config with these searched values, JSON-ready."""

@@ -31,7 +31,8 @@ DOCUMENTED = {
             "mixup_alpha": (0.2, 0.3, 0.5), "random_erase": (0.1, 0.2, 0.3),
         },
         {
-            "learning_rate": 1e-5, "batch_size": 64, "max_length": 512, "dropout": 0.4, "weight_decay": 0.05, "regressor_width": 512,
+            "learning_rate": 1e-5, "batch_size": 64, "max_length": 512, "dropout": 0.4, "weight_decay": 0.05,
+            "regressor_width": 512,
             "regressor_depth": 2, "mixup_alpha": 0.3, "random_erase": 0.2,
         },
     ),

@@ -52,7 +52,9 @@ def make_config(kind: type[ConfigT], settings: Mapping[str, Any]) -> ConfigT:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "the config"
         given = f" (given: {first['input']!r})" if first["loc"] else ""
-        raise UserError(f"bad value for {name}: {first['msg']}{given}", cure=f"choose another value for {name}") from None
+        raise UserError(
+            f"bad value for {name}: {first['msg']}{given}", cure=f"choose another value for {name}"
+        ) from None
 
 
 def ignore_report(epoch: int, metrics: Mapping[str, float]) -> None:
@@ -137,6 +139,13 @@ class Architecture(Protocol):
 
     def estimate_seconds(self, catalog: Catalog, config: Any, machine: Machine) -> float:
         """A rough guess of one training's seconds on all of `catalog`, for plans made before anything was measured."""
+
+    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Path, *, drop_bad: bool) -> tuple[str, ...]:
+        """Puts into the cache, once and before several processes ask for it, what no training changes (decoded pictures).
+
+        catalogs: all rows by role (`train`, `test`). drop_bad: what is damaged counts as missing, and is told in the notes
+        that come back, instead of raising UserError.
+        """
 
     def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> Model:
         """Learns from `train` (with prices). `valid`, where given, is reported on, and stops the training if `stops_on_valid`.

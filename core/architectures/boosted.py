@@ -132,6 +132,11 @@ class BoostedArchitecture:
         trees = config.max_rounds * (_ROUND_FOLDS + config.bags) * config.num_leaves / 15
         return 1.0 + len(catalog) * (1e-3 + 0.5e-6 * trees)
 
+    def prepare(
+        self, catalogs: Mapping[str, Catalog], config: BoostedConfig, cache: Path, *, drop_bad: bool
+    ) -> tuple[str, ...]:
+        return ()  # every feature is learnt from the training rows of a fold
+
     def train(self, train: Catalog, valid: Catalog | None, config: BoostedConfig, context: Context) -> BoostedModel:
         with threadpool_limits(context.threads):
             folds = inner_folds(train.product_groups, config.inner_folds, context.seed)

@@ -140,6 +140,11 @@ class LexicalArchitecture:
         columns = min(8 * len(catalog), 3 * config.max_terms)
         return 1.0 + len(catalog) * 1e-3 + steps * columns * config.hidden * 5e-9
 
+    def prepare(
+        self, catalogs: Mapping[str, Catalog], config: LexicalConfig, cache: Path, *, drop_bad: bool
+    ) -> tuple[str, ...]:
+        return ()  # every feature is learnt from the training rows of a fold
+
     def train(self, train: Catalog, valid: Catalog | None, config: LexicalConfig, context: Context) -> LexicalModel:
         with threadpool_limits(context.threads):
             if len(train) < 2:

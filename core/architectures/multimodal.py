@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +18,13 @@ from core.architectures import base
 from core.architectures.neural import Encoders, Network, NeuralArchitecture, NeuralConfig, NeuralModel
 from core.architectures.text import TextExamples, text_examples
 from core.augment import Triple, augment, mixup, normalise
+from core.backbones.loading import load_encoder
 from core.backbones.presets import AUTO, TINY_VISION, Part
+from core.backbones.tiny import TinyVision
 from core.catalog import Catalog, Strings
+from core.console import progress
 from core.heads import CrossAttention, Pooling, heads_for
-from core.pixels import Pixels, load_pixels
+from core.pixels import Pixels, load_pixels, prepare_pixels
 from core.tokens import Rows
 from core.trainer import Batch, Examples
 
@@ -125,6 +129,13 @@ class MultimodalArchitecture(NeuralArchitecture):
     name: ClassVar[str] = "multimodal"
     summary: ClassVar[str] = "text and vision encoders joined by cross-attention, with a regression head"
     Config: ClassVar[type[base.Config]] = MultimodalConfig
+
+    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Path, *, drop_bad: bool) -> tuple[str, ...]:
+        name = config.vision_encoder
+        size = TinyVision.size if name == TINY_VISION else int(getattr(load_encoder(name, "vision")[0], "size"))  # noqa: B009
+        with progress("decoding pictures") as advance:
+            bad = prepare_pixels(catalogs, cache, size, drop_bad=drop_bad, progress=advance)
+        return (f"{bad} pictures could not be decoded and count as missing",) if bad else ()
 
     def network(self, encoders: Encoders, config: MultimodalConfig) -> MultimodalNetwork:
         return MultimodalNetwork(encoders, config)

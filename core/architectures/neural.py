@@ -166,6 +166,9 @@ class NeuralArchitecture(ABC):
                 seconds += passes * parameters(name, part) * units * (1 if part == "text" else _PATCHES) / speed
         return seconds * (config.stop_epoch or config.epochs)
 
+    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Path, *, drop_bad: bool) -> tuple[str, ...]:
+        return ()  # tokens are cached by the worker that first needs them
+
     def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> NeuralModel:
         config = self._settled(config)
         with seeded(context):
