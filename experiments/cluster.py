@@ -28,7 +28,6 @@ from ray import tune
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
-    HyperBandScheduler,
     MedianStoppingRule,
     TrialScheduler,
 )
@@ -42,12 +41,27 @@ Work = Callable[[Job, Report], Outcome]
 
 GRACE_EPOCHS = 2
 """No trial is stopped before its second epoch: the first is mostly warm-up."""
+REDUCTION = 3
+"""Of the trials that reach a rung, the best third goes on."""
+
+
+def _asynchronous(epochs: int, brackets: int) -> TrialScheduler:
+    # Above the longest trial, or the scheduler would end it at its last epoch and call that a stop.
+    longest = max(epochs, GRACE_EPOCHS) * REDUCTION + 1
+    return AsyncHyperBandScheduler(
+        metric="smape",
+        mode="min",
+        max_t=longest,
+        grace_period=GRACE_EPOCHS,
+        reduction_factor=REDUCTION,
+        brackets=brackets,
+    )
+
 
 PRUNERS: dict[str, Callable[[int], TrialScheduler]] = {
-    "asha": lambda epochs: AsyncHyperBandScheduler(
-        metric="smape", mode="min", max_t=max(epochs, GRACE_EPOCHS) + 1, grace_period=GRACE_EPOCHS, reduction_factor=3
-    ),
-    "hyperband": lambda epochs: HyperBandScheduler(metric="smape", mode="min", max_t=max(epochs, GRACE_EPOCHS) + 1),
+    "asha": lambda epochs: _asynchronous(epochs, brackets=1),
+    # Ray's own HyperBandScheduler pauses trials, which costs a checkpoint each; brackets do the same without waiting.
+    "hyperband": lambda epochs: _asynchronous(epochs, brackets=3),
     "median": lambda epochs: MedianStoppingRule(
         metric="smape", mode="min", grace_period=GRACE_EPOCHS, min_samples_required=3
     ),
@@ -259,7 +273,7 @@ class _PerArchitecture(TrialScheduler):
         prunable = job["kind"] == "trial" and job["epochs"] > 1
         key = job["architecture"] if prunable else ""
         if key not in self._schedulers:
-            self._schedulers[key] = PRUNERS[self._pruner](job["epochs"]) if prunable else FIFOScheduler()
+            self._schedulers[key] = PRUNERS[self._pruner](job["longest"]) if prunable else FIFOScheduler()
         return self._schedulers[key]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:

@@ -12,7 +12,8 @@ class Job:
     """One training. kind `trial`: a config tried on the holdout fold; `fit`: one fold of a member.
 
     name: the id of the config's member key, which names the folder of what is made. number: the trial's number in its study.
-    settings: every setting of the config. searched: those that the study chose, for people. epochs: at most.
+    settings: every setting of the config. searched: those that the study chose, for people. epochs: at most;
+    longest: of any config in the search.
     deadline: `time.time()` value at which to stop in order, or None.
     """
 
@@ -27,6 +28,7 @@ class Job:
     number: int = -1
     searched: dict[str, Any] | None = None
     epochs: int = 1
+    longest: int = 1
     deadline: float | None = None
 
     @property

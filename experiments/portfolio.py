@@ -26,6 +26,7 @@ FAILURES_IN_A_ROW = 3
 class Entry:
     """One architecture in the sweep. make_config: the full settings of a trial from the searched ones.
 
+    longest: epochs of any config in the search.
     spent: seconds of its trials so far; fit_seconds: of each finished training, newest last.
     """
 
@@ -35,7 +36,7 @@ class Entry:
     estimate: float
     trials: int | None
     members: int
-    epochs: int
+    longest: int
     open: bool = True
     running: int = 0
     failures: int = 0
@@ -109,18 +110,21 @@ class Portfolio:
             entry.open = False
 
     def _trial(self, entry: Entry, proposal: Proposal) -> Job:
+        settings = entry.make_settings(proposal.searched)
         return Job(
             "trial",
             entry.name,
             proposal.name,
-            entry.make_settings(proposal.searched),
+            settings,
             fold=0,
             seed=self.defaults.seed,
             threads=self.defaults.threads,
             device=self.defaults.device,
             number=proposal.number,
             searched=proposal.searched,
-            epochs=entry.epochs,
+            # What never looks at its validation rows reports once, however many epochs it makes inside.
+            epochs=int(settings.get("epochs", 1)) if entry.kind.stops_on_valid else 1,
+            longest=entry.longest,
             deadline=self.budget.trial_deadline(entry.seconds, time.time()),
         )
 

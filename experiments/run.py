@@ -129,7 +129,7 @@ def _entry(
         candidate.estimate,
         candidate.trials,
         options.members,
-        candidate.epochs,
+        candidate.longest,
     )
 
 

@@ -19,13 +19,16 @@ from search_spaces import Space, load_space
 
 @dataclass(frozen=True)
 class Candidate:
-    """One architecture, ready to be searched. estimate: rough seconds of one training, before anything was measured."""
+    """One architecture, ready to be searched.
+
+    longest: epochs of any config in the space. estimate: rough seconds of one training, before anything was measured.
+    """
 
     kind: Architecture
     resolution: Resolution
     space: Space
     trials: int | None
-    epochs: int
+    longest: int
     estimate: float
 
     @property
@@ -63,8 +66,8 @@ def _candidate(
     if options.grid:
         wanted = space.points if wanted is None else wanted
     trials = None if wanted is None else min(wanted, space.points)
-    epochs = int(getattr(config, "epochs", 1))
-    return Candidate(kind, resolution, space, trials, epochs, kind.estimate_seconds(workspace.train, config, machine))
+    longest = max(space.values.get("epochs", (getattr(config, "epochs", 1),)))
+    return Candidate(kind, resolution, space, trials, longest, kind.estimate_seconds(workspace.train, config, machine))
 
 
 def resources(options: Options, machine: Machine) -> Resources:

@@ -59,7 +59,7 @@ class Source:
 
 
 def job(number: int, kind: str = "trial", **settings: Any) -> Job:
-    return Job(kind, "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=EPOCHS)  # type: ignore[arg-type]
+    return Job(kind, "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=EPOCHS, longest=EPOCHS)  # type: ignore[arg-type]
 
 
 def work(job: Job, report: Report, pids: Path) -> Outcome:
