@@ -30,7 +30,7 @@ report: $(DONE)  ## draws the demo workspace's report.html again
 	$(BIN)/python -m reports.build --workspace $(DEMO)
 
 test: $(DONE)  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(DONE)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

@@ -105,6 +105,9 @@ class PredictionStore:
         _write_prices(folder / "test.parquet", member.test)
         write_json(folder / "member.json", member.record)
 
+    def has_member(self, member: str) -> bool:
+        return (self.folder / member / "member.json").exists()
+
     def complete(self) -> list[str]:
         """Ids of complete members, sorted."""
         return sorted(marker.parent.name for marker in self.folder.glob("*/member.json"))

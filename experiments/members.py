@@ -39,7 +39,6 @@ class Members:
     def __init__(self, workspace: Workspace, seed: int, notes: Mapping[str, tuple[str, ...]]) -> None:
         self.workspace, self.seed, self.notes = workspace, seed, notes
         self._plans: dict[str, MemberPlan] = {}
-        self._assembled: set[str] = set()
 
     def key(self, kind: Architecture, settings: Mapping[str, Any]) -> MemberKey:
         """Names what a config would learn here: equal configs after defaults have equal keys."""
@@ -59,9 +58,9 @@ class Members:
         return plan
 
     def assemble(self, name: str) -> dict[str, Any] | None:
-        """Writes the member if its last fit is there, and returns its record, once; None while folds are missing."""
+        """Writes the member if its last fit is there and returns its record; None while folds are missing, or if it was there."""
         store, folds, plan = self.workspace.store, self.workspace.folds, self._plans[name]
-        if name in self._assembled or not all(store.has_fit(name, fold) for fold in range(folds.k)):
+        if store.has_member(name) or not all(store.has_fit(name, fold) for fold in range(folds.k)):
             return None
         fits = [store.read_fit(name, fold) for fold in range(folds.k)]
         oof = np.full(len(folds.assignment), np.nan)
@@ -69,7 +68,6 @@ class Members:
             oof[folds.split(fit.fold)[1]] = fit.valid
         record = self._record(plan, fits, oof)
         self._keep_quantiles(name, fits)
-        self._assembled.add(name)
         store.write_member(Member(name, oof, geometric_mean([fit.test for fit in fits]), record))
         return record
 

@@ -103,7 +103,7 @@ class Portfolio:
             if name is None:
                 return None
             entry = self.entries[name]
-            proposal = entry.study.ask()
+            proposal = entry.study.ask(entry.trials)
             if proposal is not None:
                 entry.running += 1
                 return self._trial(entry, proposal)

@@ -148,10 +148,13 @@ class Study:
             return False
         return self._points.keys() <= self._results.keys() | self._running.keys()
 
-    def ask(self) -> Proposal | None:
-        """The next config to train, or None if there is none left. Known ones are answered on the way."""
+    def ask(self, wanted: int | None = None) -> Proposal | None:
+        """The next config to train, or None if there is none left or `wanted` different ones have a result or run.
+
+        Configs whose result is known are answered on the way.
+        """
         repeats = 0
-        while not self.exhausted:
+        while not self.exhausted and (wanted is None or len(self._results.keys() | self._running.keys()) < wanted):
             if (self._exhaustive or repeats >= REPEATS) and not self._trials(TrialState.WAITING):
                 self._study.enqueue_trial(self._untried(), user_attrs={"origin": "untried point"})
             trial = self._study.ask(self._distributions)

@@ -131,7 +131,7 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     finished = run("experiments.sweep", *sweep)
     assert "member boosted" in finished
     ended = trials(workspace)
-    assert sum(trial.state == TrialState.COMPLETE for trial in ended) == 3
+    assert len({trial.user_attrs["config"] for trial in ended if trial.state == TrialState.COMPLETE}) == 3
     assert TrialState.RUNNING not in [trial.state for trial in ended]
 
 

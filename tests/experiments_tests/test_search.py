@@ -139,6 +139,13 @@ def test_an_interrupted_trial_is_proposed_first_by_the_next_sweep(url: str) -> N
     assert again is not None and again.searched == first.searched
 
 
+def test_answers_count_towards_the_trials_that_are_wanted(url: str) -> None:
+    names = [identify(point) for point in SPACE.grid()]
+    search = study(url, known={name: outcome(40.0) for name in names})
+    assert search.ask(wanted=4) is None
+    assert search.distinct == 4
+
+
 def test_a_cut_training_counts_but_may_be_repeated(url: str) -> None:
     search = study(url)
     first = search.ask()
