@@ -15,8 +15,10 @@ from core.errors import UserError, suggestion
 
 FoldGroups = Literal["auto", "on", "off"]
 ALL = "all"
-DEFAULT_TRIALS = 8
+DEFAULT_TRIALS, DEFAULT_MEMBERS = 8, 2
 """Per architecture, where no time budget decides."""
+MOST_MEMBERS = 6
+"""Per architecture where time decides: what a seventh config of one kind adds to a stack is noise."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Options:
     images: Path | None = None
     trials: int | None = None
     minutes: float | None = None
-    members: int = 2
+    members: int | None = None
     folds: int | None = None
     fold_groups: FoldGroups | None = None
     grid: bool = False
@@ -76,6 +78,13 @@ class Options:
             if name not in ARCHITECTURES:
                 raise UserError(f"unknown architecture '{name}'", cure=suggestion(name, [*ARCHITECTURES, ALL]))
         return tuple(dict.fromkeys(given))
+
+    @property
+    def wanted_members(self) -> int:
+        """Configs to cross-validate per architecture, if the time allows."""
+        if self.members is not None:
+            return self.members
+        return DEFAULT_MEMBERS if self.minutes is None else MOST_MEMBERS
 
     @property
     def wanted_trials(self) -> int | None:

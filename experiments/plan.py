@@ -6,14 +6,15 @@ where trying it took one, and only members reach the submission. Nothing is star
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 SEARCH_SHARE = 0.45
 CAUTION = 1.25
 """Measured seconds vary: a job is started if this multiple of its expected duration still fits."""
-CLOSING_SECONDS = 4.0
-"""Kept free at the end for writing members and shutting the workers down."""
+CLOSING_SECONDS = 8.0
+"""Kept free at the end for writing members, shutting the workers down and drawing the report."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +87,26 @@ def fits(seconds: float, left: float) -> bool:
     return CAUTION * seconds <= left
 
 
-def affordable_members(costs: Mapping[str, Sequence[float]], budget: Budget, now: float) -> dict[str, int]:
-    """How many members of each architecture fit into the time left.
+@dataclass(frozen=True)
+class NextMember:
+    """The next config of an architecture to be cross-validated: its rank there (0 is best), trainings and seconds of each."""
 
-    costs: per architecture, each candidate's seconds on one worker, best candidate first. Every architecture gets its best
-    before any gets its second, the cheaper first: different architectures err differently, which is what a stack lives on.
+    name: str
+    rank: int
+    trainings: int
+    seconds: float
+
+    def wall_seconds(self, concurrent: int) -> float:
+        """How long it takes when so many trainings run at once."""
+        return ceil(self.trainings / concurrent) * self.seconds
+
+
+def next_member(waiting: Sequence[NextMember], budget: Budget, now: float) -> str | None:
+    """The architecture that gets the next member, or None if none fits into the time left.
+
+    Every architecture has its best before any has its second, the cheaper first: different architectures err differently,
+    which is what a stack lives on.
     """
-    granted = dict.fromkeys(costs, 0)
-    left = budget.left(now) * budget.concurrent
-    for rank in range(max((len(each) for each in costs.values()), default=0)):
-        for name in sorted((name for name in costs if len(costs[name]) > rank), key=lambda name: costs[name][rank]):
-            if granted[name] == rank and fits(costs[name][rank], left):
-                granted[name] += 1
-                left -= costs[name][rank]
-    return granted
+    left = budget.left(now)
+    fitting = [each for each in waiting if fits(each.wall_seconds(budget.concurrent), left)]
+    return min(fitting, key=lambda each: (each.rank, each.wall_seconds(budget.concurrent))).name if fitting else None

@@ -15,7 +15,7 @@ from typing import Any
 from core.architectures.base import Architecture
 from experiments.jobs import Job, Listener, Outcome, headline
 from experiments.members import MemberPlan, Members
-from experiments.plan import Budget, Progress, affordable_members, fits, next_search
+from experiments.plan import Budget, NextMember, Progress, fits, next_member, next_search
 from experiments.search import INTERRUPTED, Proposal, Study
 
 FAILURES_IN_A_ROW = 3
@@ -27,7 +27,8 @@ class Entry:
     """One architecture in the sweep. make_config: the full settings of a trial from the searched ones.
 
     longest: epochs of any config in the search.
-    spent: seconds of its trials so far; fit_seconds: of each finished training, newest last.
+    spent: seconds of its trials so far; fit_seconds: of each finished training, newest last. promoted: how many
+    of its configs were queued as members.
     """
 
     kind: Architecture
@@ -39,6 +40,7 @@ class Entry:
     longest: int
     open: bool = True
     running: int = 0
+    promoted: int = 0
     failures: int = 0
     spent: float = 0.0
     fit_seconds: list[float] = field(default_factory=list)
@@ -75,7 +77,6 @@ class Portfolio:
     ) -> None:
         self.entries = {entry.name: entry for entry in entries}
         self.members, self.budget, self.defaults, self.listeners = members, budget, defaults, listeners
-        self._promoted: set[str] = set()
         self._fits: list[Job] = []
         self._since: dict[tuple[str, int], float] = {}  # jobs that run
         self.skipped: list[str] = []
@@ -95,7 +96,7 @@ class Portfolio:
             return False
         now = time.time()
         searching = next_search([entry.progress() for entry in self.entries.values()], self.budget, now) is not None
-        return not searching and len(self._promoted) == len(self.entries)
+        return not searching and self._due(now) is None
 
     def _next_trial(self, now: float) -> Job | None:
         while True:
@@ -129,40 +130,50 @@ class Portfolio:
         )
 
     def _next_fit(self, now: float) -> Job | None:
-        self._promote(now)
-        while self._fits:
+        while True:
+            if not self._fits:
+                due = self._due(now)
+                if due is None:
+                    return None
+                self.entries[due.architecture].promoted += 1
+                self._queue(due)
+                continue
             job = self._fits.pop(0)
             if fits(self.entries[job.architecture].seconds, self.budget.left(now)):
                 return job
             self._skip(job, "there was no time left for it")
-        return None
 
-    def _promote(self, now: float) -> None:
-        """Once no architecture is searched any more, the best configs of all are queued as members, best of each first."""
-        searching = [
+    def _due(self, now: float) -> MemberPlan | None:
+        """The member to be trained next, or None if none is, now or in the time left."""
+        waiting = {entry.name: plan for entry in self._searched(now) if (plan := self._candidate(entry)) is not None}
+        costs = [
+            NextMember(name, self.entries[name].promoted, len(plan.missing), self.entries[name].seconds)
+            for name, plan in waiting.items()
+        ]
+        name = next_member(costs, self.budget, now)
+        return None if name is None else waiting[name]
+
+    def _searched(self, now: float) -> list[Entry]:
+        """The architectures whose search is over. With a time limit members wait for all: the searches pay for what they use."""
+        over = [
             entry
             for entry in self.entries.values()
-            if entry.running or next_search([entry.progress()], self.budget, now) is not None
+            if not entry.running and next_search([entry.progress()], self.budget, now) is None
         ]
-        waiting = [entry for entry in self.entries.values() if entry.name not in self._promoted]
-        if not waiting or (self.budget.end is not None and searching):
-            return
-        ready = [entry for entry in waiting if entry not in searching]
-        plans = {entry.name: self._candidates(entry) for entry in ready}
-        costs = {name: [self.entries[name].seconds * len(plan.missing) for plan in plans[name]] for name in plans}
-        granted = affordable_members(costs, self.budget, now)
-        for name, candidates in plans.items():
-            self._promoted.add(name)
-            for plan in candidates[granted[name] :]:
-                self.skipped.append(f"{plan.name}: {len(plan.missing)} trainings did not fit into the time left")
-        for rank in range(max((len(each) for each in plans.values()), default=0)):
-            for name in plans:
-                if rank < granted[name]:
-                    self._queue(plans[name][rank])
+        return over if self.budget.end is None or len(over) == len(self.entries) else []
 
-    def _candidates(self, entry: Entry) -> list[MemberPlan]:
-        best = entry.study.ranking()[: entry.members]
-        return [self.members.plan(entry.kind, entry.make_settings(each.searched), each) for each in best]
+    def _candidate(self, entry: Entry) -> MemberPlan | None:
+        """The best config of the architecture that is no member yet."""
+        if entry.promoted >= entry.members:
+            return None
+        for best in entry.study.ranking()[entry.promoted : entry.promoted + 1]:
+            return self.members.plan(entry.kind, entry.make_settings(best.searched), best)
+        return None
+
+    def left_out(self) -> list[str]:
+        """What a person should know of members that did not come to be."""
+        bare = [entry for entry in self.entries.values() if entry.study.ranking() and not entry.promoted]
+        return self.skipped + [f"{entry.name}: no time was left to cross-validate its best config" for entry in bare]
 
     def _queue(self, plan: MemberPlan) -> None:
         for fold in plan.missing:

@@ -128,7 +128,7 @@ def _entry(
         candidate.settings,
         candidate.estimate,
         candidate.trials,
-        options.members,
+        options.wanted_members,
         candidate.longest,
     )
 

@@ -37,11 +37,13 @@ def show_plan(workspace: Workspace, found: Sequence[Candidate], options: Options
     total = 0.0
     for each in found:
         trials = each.trials if each.trials is not None else 1
-        seconds = each.estimate * (trials + options.members * facts.k) / share.concurrent
+        seconds = each.estimate * (trials + options.wanted_members * facts.k) / share.concurrent
         total += seconds
         wanted = str(each.trials) if each.trials is not None else "as time allows"
         space = each.space
-        table.add_row(each.name, space.source, f"{space.points:,}", wanted, str(options.members), duration(seconds))
+        table.add_row(
+            each.name, space.source, f"{space.points:,}", wanted, str(options.wanted_members), duration(seconds)
+        )
     console.print(table)
     limit = f"; --minutes {options.minutes:g} is the limit" if options.minutes is not None else ""
     say(
@@ -51,7 +53,7 @@ def show_plan(workspace: Workspace, found: Sequence[Candidate], options: Options
 
 def show_outcome(workspace: Workspace, portfolio: Portfolio) -> None:
     """Trials by state with the best config, every member of the workspace, what was left out, and errors grouped."""
-    for line in portfolio.skipped:
+    for line in portfolio.left_out():
         say(f"left out: {line}", style="yellow")
     table = _table("architecture", "trials", "SMAPE, holdout", "best config", left=2)
     for entry in portfolio.entries.values():

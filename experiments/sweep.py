@@ -43,7 +43,10 @@ def main(
         int | None, typer.Option(min=1, help="different configs per architecture, in all runs (8)")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="time for everything, members included")] = None,
-    members: Annotated[int, typer.Option(min=1, help="best configs per architecture to cross-validate")] = 2,
+    members: Annotated[
+        int | None,
+        typer.Option(min=1, help="best configs per architecture to cross-validate (2; with --minutes up to 6)"),
+    ] = None,
     folds: Annotated[int | None, typer.Option(min=2, help="k (5); made once per workspace")] = None,
     fold_groups: Annotated[
         FoldGroups | None, typer.Option(help="keep rows of one product in one fold (auto: as the test file does)")

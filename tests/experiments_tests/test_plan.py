@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.plan import CLOSING_SECONDS, Budget, Progress, affordable_members, next_search
+from experiments.plan import CLOSING_SECONDS, Budget, NextMember, Progress, fits, next_member, next_search
 
 FREE = Budget(start=0.0, end=None, concurrent=1)
 
@@ -51,24 +51,40 @@ def test_a_slow_trial_must_leave_the_members_their_time() -> None:
     assert FREE.trial_deadline(10.0, now=0.0) is None
 
 
-def test_every_architecture_gets_its_best_member_before_any_gets_a_second() -> None:
-    budget = Budget(start=0.0, end=100.0 + CLOSING_SECONDS, concurrent=1)
-    costs = {"dear": [50.0, 50.0], "cheap": [10.0, 10.0]}
-    assert affordable_members(costs, budget, now=0.0) == {"dear": 1, "cheap": 2}
-    assert affordable_members(costs, budget, now=60.0) == {"dear": 0, "cheap": 2}
-    assert affordable_members(costs, FREE, now=0.0) == {"dear": 2, "cheap": 2}
+def member(name: str, rank: int = 0, trainings: int = 5, seconds: float = 10.0) -> NextMember:
+    return NextMember(name, rank, trainings, seconds)
+
+
+def test_every_architecture_gets_its_best_member_before_any_gets_a_second_and_the_cheap_ones_first() -> None:
+    waiting = [member("cheap", rank=1, seconds=1.0), member("dear", seconds=50.0), member("middle", seconds=20.0)]
+    assert next_member(waiting, FREE, now=0.0) == "middle"
+    assert next_member(waiting[:2], FREE, now=0.0) == "dear"
+    assert next_member(waiting[:1], FREE, now=0.0) == "cheap"
+    assert next_member([], FREE, now=0.0) is None
+
+
+def test_a_member_that_does_not_fit_gives_way_to_one_that_does() -> None:
+    budget = Budget(start=0.0, end=100.0 + CLOSING_SECONDS, concurrent=2)
+    dear, cheap = member("dear", seconds=40.0), member("cheap", rank=1, seconds=10.0)
+    assert dear.wall_seconds(2) == 120.0
+    assert next_member([dear, cheap], budget, now=0.0) == "cheap"
+    assert next_member([dear, cheap], budget, now=70.0) is None
 
 
 @given(
-    costs=st.dictionaries(st.sampled_from("abcd"), st.lists(st.floats(0.1, 100.0), max_size=4), max_size=4),
+    waiting=st.lists(
+        st.builds(NextMember, st.sampled_from("abcd"), st.integers(0, 5), st.integers(1, 5), st.floats(0.1, 100.0)),
+        max_size=6,
+    ),
     left=st.floats(0.0, 500.0),
     concurrent=st.integers(1, 4),
 )
-def test_what_is_granted_fits_and_skips_no_better_candidate(
-    costs: dict[str, list[float]], left: float, concurrent: int
+def test_what_is_chosen_fits_and_nothing_that_fits_ranks_better(
+    waiting: list[NextMember], left: float, concurrent: int
 ) -> None:
     budget = Budget(start=0.0, end=left + CLOSING_SECONDS, concurrent=concurrent)
-    granted = affordable_members(costs, budget, now=0.0)
-    assert granted.keys() == costs.keys()
-    assert sum(sum(costs[name][: granted[name]]) for name in costs) <= left * concurrent + 1e-6
-    assert all(0 <= granted[name] <= len(costs[name]) for name in costs)
+    fitting = [each for each in waiting if fits(each.wall_seconds(concurrent), budget.left(0.0))]
+    chosen = next_member(waiting, budget, now=0.0)
+    assert (chosen is None) == (not fitting)
+    if chosen is not None:
+        assert chosen in {each.name for each in fitting if each.rank == min(other.rank for other in fitting)}

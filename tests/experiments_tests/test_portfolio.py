@@ -146,7 +146,7 @@ def test_a_member_that_lost_a_fold_is_left_out_and_said_so(toy_workspace: Worksp
     assert fit is not None and fit.kind == "fit"
     source.failed(fit, "no space left on device")
     assert source.done and toy_workspace.store.complete() == []
-    assert source.skipped == [f"{fit.name}: fold {fit.fold} failed: no space left on device"]
+    assert source.left_out() == [f"{fit.name}: fold {fit.fold} failed: no space left on device"]
 
 
 def test_members_are_not_started_when_they_would_not_be_finished(toy_workspace: Workspace) -> None:
@@ -157,7 +157,7 @@ def test_members_are_not_started_when_they_would_not_be_finished(toy_workspace: 
     source.finished(trial, Outcome(outcome.metrics, outcome.best_epoch, seconds=5000.0))
     assert source.next() is None
     assert source.done
-    assert "did not fit into the time left" in source.skipped[0]
+    assert source.left_out() == ["lexical: no time was left to cross-validate its best config"]
 
 
 def test_a_trial_cut_by_its_deadline_is_used_but_not_remembered_as_finished(
