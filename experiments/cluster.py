@@ -33,6 +33,7 @@ from ray.tune.schedulers import (
 )
 from ray.tune.search import Searcher
 
+from core.console import as_user_error
 from core.errors import OutOfTime, UserError, suggestion
 from experiments.jobs import Job, JobSource, Outcome
 
@@ -132,7 +133,11 @@ def run(
         ),
     )
     with _interrupt_flag() as interrupted:
-        tuner.fit()
+        try:
+            tuner.fit()
+        except ray.tune.error.TuneError as error:
+            # Ray wraps what a source raises in its own error, which holds the traceback as text only.
+            raise error.__context__ or error from None
     for job in bridge.live.values():
         source.interrupted(job)
     return not interrupted()
@@ -172,11 +177,17 @@ def _train(config: dict[str, Any], work: Work) -> None:
     try:
         outcome = work(Job(**config["job"]), report)
     except Exception as error:  # noqa: BLE001
-        expected = isinstance(error, (UserError, OutOfTime))
-        text = str(error) if expected else f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-        tune.report({"error": text})
+        tune.report({"error": _text(error)})
     else:
         tune.report({"epoch": outcome.best_epoch, **outcome.metrics, "outcome": json.dumps(asdict(outcome))})
+
+
+def _text(error: Exception) -> str:
+    """What happened and what to do; a traceback is for bugs only."""
+    mendable = as_user_error(error) if isinstance(error, OSError) else None
+    if mendable is not None or isinstance(error, (UserError, OutOfTime)):
+        return str(mendable or error)
+    return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
 @dataclass

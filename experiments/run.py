@@ -23,7 +23,7 @@ from experiments.options import Options, architectures_of
 from experiments.plan import Budget
 from experiments.portfolio import Entry, JobDefaults, Portfolio
 from experiments.prepare import open_workspace
-from experiments.search import Study, check_sampler, open_storage, study_name
+from experiments.search import Study, StudyError, check_sampler, open_storage, study_name
 from experiments.setup import Candidate, candidates, resources
 from experiments.summary import show_next_steps, show_outcome, show_plan
 from experiments.tracking import Diary, DiaryError, prepare_diary
@@ -76,9 +76,9 @@ def _run(
                 work = partial(run_job, folder=workspace.folder.resolve())
                 with view:
                     finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
-    except (sqlalchemy.exc.OperationalError, DiaryError) as error:
+    except (sqlalchemy.exc.OperationalError, StudyError, DiaryError) as error:
         raise UserError(
-            f"the study or the diary could not be written: {str(error).splitlines()[0]}",
+            f"the study or the diary could not be written: {_root_cause(error)}",
             cure="see that the disk of the workspace has room and can be written, then run the same command again",
         ) from error
     show_outcome(workspace, portfolio)
@@ -90,6 +90,13 @@ def _run(
             f"interrupted after {time.time() - STARTED:.0f} s; finished trials and folds are kept: run the same command to go on"
         )
     return finished
+
+
+def _root_cause(error: BaseException) -> str:
+    """The first line of the error that began the chain: `database or disk is full`, not what was made of it."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return str(error).partition("\n")[0]
 
 
 def _seconds(budget: Budget) -> float | None:

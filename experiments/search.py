@@ -40,6 +40,8 @@ SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
 }
 
 INTERRUPTED = "the sweep was interrupted"
+StudyError = optuna.exceptions.StorageInternalError
+"""What is raised when a trial cannot be written."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -69,6 +70,8 @@ def work(job: Job, report: Report, pids: Path) -> Outcome:
         raise UserError("no such encoder", cure="name another")
     if job.settings.get("bug"):
         raise ZeroDivisionError("a bug")
+    if job.settings.get("full"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/oof.parquet")
     if job.settings.get("killed"):
         os._exit(9)
     time.sleep(job.settings.get("sleep", 0.0))
@@ -92,7 +95,7 @@ def execute(source: Source, folder: Path, pruner: str, seconds: float | None = N
 @pytest.mark.usefixtures("ray_session")
 def test_jobs_run_side_by_side_in_reused_workers_and_each_ends_as_it_deserves(tmp_path: Path) -> None:
     jobs = [job(number, level=50.0 + number) for number in range(6)]
-    jobs += [job(6, broken=True), job(7, bug=True)]
+    jobs += [job(6, broken=True), job(7, bug=True), job(8, full=True)]
     source = Source(jobs)
     assert execute(source, tmp_path, "none")
     for number in range(6):
@@ -101,6 +104,7 @@ def test_jobs_run_side_by_side_in_reused_workers_and_each_ends_as_it_deserves(tm
         assert source.ends[number][1].metrics["smape"] == 50.0 + number - EPOCHS
     assert source.ends[6][0] == "failed" and "no such encoder" in source.ends[6][1]
     assert source.ends[7][0] == "failed" and "ZeroDivisionError: a bug" in source.ends[7][1]
+    assert source.ends[8][1].startswith("/data/oof.parquet: the disk is full") and "Traceback" not in source.ends[8][1]
     assert source.most == 2
     assert len(list((tmp_path / "pids").iterdir())) <= 2
 
