@@ -6,6 +6,8 @@ members/<id>/{oof.parquet, test.parquet, member.json}                       memb
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.files import atomic_path, digest_json, read_json, write_json
+from core.folds import HOLDOUT
 
 CORE_VERSION = "1"
 """Raised when a change in `core` makes the same config learn something else: older members stay what they are."""
@@ -111,6 +114,12 @@ class PredictionStore:
     def complete(self) -> list[str]:
         """Ids of complete members, sorted."""
         return sorted(marker.parent.name for marker in self.folder.glob("*/member.json"))
+
+    def discard_lone_fits(self, keep: Collection[str]) -> None:
+        """Removes single fold models of configs that became no member and are not among `keep`, the likeliest to become one."""
+        for folder in self.folder.glob("*"):
+            if folder.name not in keep and len(list(folder.iterdir())) == 1 and self.has_fit(folder.name, HOLDOUT):
+                shutil.rmtree(folder)
 
     def read(self, member: str) -> Member:
         folder = self.folder / member

@@ -110,7 +110,8 @@ def fit(network: nn.Module, train: Examples, valid: Examples | None, config: Tra
 
     With `valid`: the epoch with the lowest SMAPE there; training stops after `patience` epochs without a better one.
     Without: the last epoch, `stop_epoch` or `epochs`. At the deadline the best so far stays.
-    Raises OutOfTime where there is none, and UserError after ten steps in a row without a finite loss.
+    Raises OutOfTime where there is none, and where there are no rows to tell which is best;
+    UserError after ten steps in a row without a finite loss.
     """
     network.to(context.device)
     run = _Run(network, train, config, context)
@@ -118,8 +119,9 @@ def fit(network: nn.Module, train: Examples, valid: Examples | None, config: Tra
     for epoch in range(1, (config.stop_epoch or config.epochs) + 1):
         started = time.perf_counter()
         finished = run.epoch()
-        if not finished and epoch == 1:
-            raise OutOfTime("out of time before the first epoch of a training was over")
+        if not finished and (epoch == 1 or valid is None):
+            # Without rows to judge on, half a schedule cannot be told from a whole one: it must not pass for a member's fold.
+            raise OutOfTime(f"out of time in epoch {epoch} of a training")
         if valid is None:
             best = epoch
         elif finished:

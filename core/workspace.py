@@ -71,6 +71,11 @@ class Workspace:
     def exists(self) -> bool:
         return self.path("workspace.json").exists()
 
+    @property
+    def has_work(self) -> bool:
+        """True once something was trained here."""
+        return self.path("trials").exists() or self.path("members").exists()
+
     @cached_property
     def facts(self) -> Facts:
         """Raises UserError where no catalog has been put into this workspace yet."""

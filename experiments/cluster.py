@@ -176,6 +176,8 @@ def _train(config: dict[str, Any], work: Work) -> None:
 
     try:
         outcome = work(Job(**config["job"]), report)
+    except OutOfTime as error:
+        tune.report({"out_of_time": str(error)})
     except Exception as error:  # noqa: BLE001
         tune.report({"error": _text(error)})
     else:
@@ -185,7 +187,7 @@ def _train(config: dict[str, Any], work: Work) -> None:
 def _text(error: Exception) -> str:
     """What happened and what to do; a traceback is for bugs only."""
     mendable = as_user_error(error) if isinstance(error, OSError) else None
-    if mendable is not None or isinstance(error, (UserError, OutOfTime)):
+    if mendable is not None or isinstance(error, UserError):
         return str(mendable or error)
     return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
@@ -213,6 +215,8 @@ class _Bridge:
             return
         if "outcome" in result:
             self.source.finished(job, Outcome(**json.loads(result["outcome"])))
+        elif "out_of_time" in result:
+            self.source.interrupted(job)
         elif "error" in result:
             self.source.failed(job, str(result["error"]))
         elif "smape" in result:
@@ -294,7 +298,7 @@ class _PerArchitecture(TrialScheduler):
         self._of(trial).on_trial_error(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if "outcome" in result or "error" in result:  # it has ended by itself: there is nothing left to stop
+        if "smape" not in result or "outcome" in result:  # it has ended by itself: there is nothing left to stop
             return TrialScheduler.CONTINUE
         return self._of(trial).on_trial_result(tune_controller, trial, result)
 

@@ -170,8 +170,14 @@ class Portfolio:
             return self.members.plan(entry.kind, entry.make_settings(best.searched), best)
         return None
 
+    def likeliest(self, count: int) -> set[str]:
+        """Names of the best `count` configs of each architecture: those that may be members, now or in a later sweep."""
+        return {best.name for entry in self.entries.values() for best in entry.study.ranking()[:count]}
+
     def left_out(self) -> list[str]:
         """What a person should know of members that did not come to be."""
+        if self.budget.end is None:
+            return self.skipped
         bare = [entry for entry in self.entries.values() if entry.study.ranking() and not entry.promoted]
         return self.skipped + [f"{entry.name}: no time was left to cross-validate its best config" for entry in bare]
 
@@ -238,8 +244,11 @@ class Portfolio:
     def interrupted(self, job: Job) -> None:
         """Ctrl-C or the end of the time: what ran is not lost but will be proposed first by the next sweep."""
         entry = self._ended(job)
+        entry.open = False  # there is no time left for another like it
         if job.kind == "trial":
             entry.study.interrupt(job.name)
+        else:
+            self._skip(job, "its time was over")
         for listener in self.listeners:
             listener.failed(job, INTERRUPTED)
 

@@ -21,25 +21,27 @@ DEFAULT_FOLDS = 5
 Say = Callable[[str], None]
 
 
-def open_workspace(options: Options, say: Say) -> Workspace:
-    """The workspace for these options: the one that is there, or a new one made from the named (or the demo) catalog.
+def fill_workspace(workspace: Workspace, options: Options, say: Say) -> None:
+    """Puts the catalog of these options and its folds into the workspace, or checks that they are what it holds.
 
-    Raises UserError for a catalog that cannot be read, a folder that cannot be written, and a workspace that holds
-    another catalog or other folds than asked for.
+    Folds are made once, for the sake of what is trained on them: until there is a trial or a member, other files or folds
+    replace those of, say, a dry run. Raises UserError for a catalog that cannot be read, and for a workspace whose work
+    belongs to another catalog or other folds.
     """
-    workspace = Workspace(options.workspace)
-    workspace.check_writable()
-    if workspace.exists:
+    asked = (options.train, options.folds, options.fold_groups) != (None, None, None)
+    if workspace.exists and (workspace.has_work or not asked):
         _check_same(workspace, options, say)
-        return workspace
+        return
     train, test, images = options.train, options.test, options.images
+    if (train is None or test is None) and workspace.exists:
+        facts = workspace.facts
+        train, test, images = Path(facts.train), Path(facts.test), Path(facts.images) if facts.images else None
     if train is None or test is None:
         say(f"no catalog named and none in {workspace.folder}: making the demo catalog ({DEMO_ROWS:,} products)")
         with progress("demo catalog") as advance:
             demo = make_demo(workspace.path(f"demo-catalog-{options.seed}"), DEMO_ROWS, options.seed, advance)
         train, test, images = demo.train, demo.test, demo.images
     _create(workspace, options, train, test, images, say)
-    return workspace
 
 
 def _create(

@@ -19,13 +19,13 @@ from experiments.cluster import Resources, check_pruner, run, session
 from experiments.jobs import Job
 from experiments.live import View
 from experiments.members import Members
-from experiments.options import Options, architectures_of
+from experiments.options import MOST_MEMBERS, Options, architectures_of
 from experiments.plan import Budget
 from experiments.portfolio import Entry, JobDefaults, Portfolio
-from experiments.prepare import open_workspace
+from experiments.prepare import fill_workspace
 from experiments.search import Study, StudyError, check_sampler, open_storage, study_name
 from experiments.setup import Candidate, candidates, resources
-from experiments.summary import show_next_steps, show_outcome, show_plan
+from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
 from experiments.tracking import Diary, DiaryError, prepare_diary
 from experiments.trial import read_trial, run_job
 from reports.build import build_report
@@ -38,14 +38,16 @@ def sweep(options: Options) -> bool:
     kinds = architectures_of(options)
     machine = detect()
     share = resources(options, machine)
-    workspace = open_workspace(options, say)
-    found = candidates(kinds, options, workspace, machine)
-    budget = Budget(STARTED, None if options.minutes is None else STARTED + 60 * options.minutes, share.concurrent)
-    show_plan(workspace, found, options, share)
-    if options.dry_run:
-        say("dry run: nothing was trained")
-        return True
+    workspace = Workspace(options.workspace)
+    workspace.check_writable()
     with workspace.lock():
+        fill_workspace(workspace, options, say)
+        found = candidates(kinds, options, workspace, machine)
+        budget = Budget(STARTED, None if options.minutes is None else STARTED + 60 * options.minutes, share.concurrent)
+        show_plan(workspace, found, options, share)
+        if options.dry_run:
+            say("dry run: nothing was trained")
+            return True
         for each in found:
             catalogs = {"train": workspace.train, "test": workspace.test}
             for note in each.prepare(catalogs, workspace.path("cache"), options.drop_bad):
@@ -66,7 +68,7 @@ def _run(
         with ThreadPoolExecutor(1) as pool:
             prepared = pool.submit(prepare_diary, workspace)  # a new MLflow database takes seconds, as does Ray
             with session(share):
-                storage = open_storage(options.storage or f"sqlite:///{workspace.path('optuna.db')}")
+                storage = open_storage(storage_url(workspace, options))
                 entries = [_entry(each, options, workspace, members, storage) for each in found]
                 prepared.result()
                 facts = {"seed": options.seed, "catalog": workspace.facts.catalog}
@@ -83,8 +85,9 @@ def _run(
         ) from error
     show_outcome(workspace, portfolio)
     if finished:
+        workspace.store.discard_lone_fits(portfolio.likeliest(MOST_MEMBERS))
         page = build_report(workspace) if workspace.store.complete() else None
-        show_next_steps(workspace, portfolio, page, time.time() - STARTED)
+        show_next_steps(workspace, portfolio, options, page, time.time() - STARTED)
     else:
         say(
             f"interrupted after {time.time() - STARTED:.0f} s; finished trials and folds are kept: run the same command to go on"
@@ -137,6 +140,7 @@ def _entry(
         candidate.trials,
         options.wanted_members,
         candidate.longest,
+        fit_seconds=study.seconds(),
     )
 
 

@@ -7,6 +7,7 @@ one space and one set of settings that the user fixed: only such trials are comp
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,11 @@ def check_sampler(name: str) -> None:
         raise UserError(f"unknown sampler '{name}'", cure=suggestion(name, SAMPLERS))
 
 
+def without_password(url: str) -> str:
+    """A storage URL that may be printed."""
+    return re.sub(r"(?<=://)([^/:@]+):[^@/]*@", r"\1:***@", url)
+
+
 def open_storage(url: str) -> optuna.storages.BaseStorage:
     """Optuna's storage behind a SQLAlchemy URL. SQLite waits for its lock instead of failing, and readers do not block it."""
     try:
@@ -83,7 +89,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         return storage
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
         raise UserError(
-            f"the study's storage {url} cannot be opened: {str(error).splitlines()[0]}",
+            f"the study's storage {without_password(url)} cannot be opened: {str(error).splitlines()[0]}",
             cure="check --storage; the default is an SQLite file in the workspace",
         ) from None
 
@@ -123,6 +129,7 @@ class Study:
             self._study.set_user_attr(key, value)
         self._random, self._exhaustive = random.Random(seed), sampler == "grid"
         self._running: dict[str, list[optuna.Trial]] = {}
+        self._failed: set[str] = set()  # in this run: the next sweep may try them again
         self._results: dict[str, FrozenTrial] = {
             trial.user_attrs["config"]: trial for trial in self._trials(*FINISHED) if "config" in trial.user_attrs
         }
@@ -148,7 +155,7 @@ class Study:
         """
         if self.space.points > WALKED:
             return False
-        return self._points.keys() <= self._results.keys() | self._running.keys()
+        return self._points.keys() <= self._taken
 
     def ask(self, wanted: int | None = None) -> Proposal | None:
         """The next config to train, or None if there is none left or `wanted` different ones have a result or run.
@@ -158,11 +165,17 @@ class Study:
         repeats = 0
         while not self.exhausted and (wanted is None or len(self._results.keys() | self._running.keys()) < wanted):
             if (self._exhaustive or repeats >= REPEATS) and not self._trials(TrialState.WAITING):
-                self._study.enqueue_trial(self._untried(), user_attrs={"origin": "untried point"})
+                untried = self._untried()
+                if untried is None:
+                    return None
+                self._study.enqueue_trial(untried, user_attrs={"origin": "untried point"})
             trial = self._study.ask(self._distributions)
             name = self._identify(trial.params)
             trial.set_user_attr("config", name)
-            if name in self._running:
+            if name in self._failed:
+                trial.set_user_attr("error", "this config has failed before in this sweep")
+                self._study.tell(trial, state=TrialState.FAIL)
+            elif name in self._running:
                 self._running[name].append(trial)
             elif not self._answer(trial, name):
                 self._running[name] = [trial]
@@ -194,13 +207,14 @@ class Study:
         self._end(name, TrialState.PRUNED, None, {"smape": smape})
 
     def fail(self, name: str, error: str) -> None:
-        """It crashed: FAIL, with the error's text; the config may be tried again."""
+        """It crashed: FAIL, with the error's text; the next sweep may try the config again, this one will not."""
         self._end(name, TrialState.FAIL, None, {"error": error})
+        self._failed.add(name)
 
     def interrupt(self, name: str) -> None:
         """The sweep ends while it runs: FAIL now, and the first to be proposed when the sweep goes on."""
         params = self._running[name][0].params
-        self.fail(name, INTERRUPTED)
+        self._end(name, TrialState.FAIL, None, {"error": INTERRUPTED})
         self._study.enqueue_trial(params, user_attrs={"origin": "interrupted before"})
 
     def ranking(self) -> list[Finished]:
@@ -211,6 +225,10 @@ class Study:
                 epoch = int(trial.user_attrs["best_epoch"])
                 found.append(Finished(trial.number, dict(trial.params), name, trial.value, epoch))
         return sorted(found, key=lambda each: (each.smape, each.number))
+
+    def seconds(self) -> list[float]:
+        """What the completed trainings of this study took, for the plan of a sweep that goes on."""
+        return [float(trial.user_attrs["seconds"]) for trial in self._results.values() if "seconds" in trial.user_attrs]
 
     def counts(self) -> dict[str, int]:
         """How many trials of the study are in each state, repeats included."""
@@ -247,11 +265,22 @@ class Study:
             if state in FINISHED and trial is first:
                 self._results[name] = told
 
-    def _untried(self) -> dict[str, Any]:
-        """A point of the space without a result: the first one in an exhaustive search, else a random one."""
-        taken = self._results.keys() | self._running.keys()
-        names = [name for name in self._points if name not in taken]
-        return self._points[names[0] if self._exhaustive else self._random.choice(names)]
+    @property
+    def _taken(self) -> set[str]:
+        return self._results.keys() | self._running.keys() | self._failed
+
+    def _untried(self) -> dict[str, Any] | None:
+        """A point without a result, the first one in an exhaustive search, else a random one; None if none was found."""
+        taken = self._taken
+        if self._exhaustive:
+            points = self.space.grid()
+        elif self.space.points <= WALKED:
+            points = iter(self._random.sample(list(self._points.values()), len(self._points)))
+        else:
+            points = (
+                {name: self._random.choice(values) for name, values in self.space.values.items()} for _ in range(WALKED)
+            )
+        return next((point for point in points if self._identify(point) not in taken), None)
 
     @cached_property
     def _points(self) -> dict[str, dict[str, Any]]:

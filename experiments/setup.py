@@ -76,12 +76,14 @@ def resources(options: Options, machine: Machine) -> Resources:
     With GPUs, one job each. Without, one job per core up to four: small models gain more from running side by side than
     from sharing cores, and beyond four their memory counts.
     """
+    # Ray counts CUDA devices only: on Apple's GPU one job runs at a time and asks for none.
+    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(machine.device == "cuda")
     concurrent = options.max_concurrent
+    if concurrent is None and machine.device == "mps":
+        concurrent = 1
     if concurrent is None:
-        share = options.gpus_per_trial or 1.0
-        concurrent = max(1, int(machine.gpus / share)) if machine.has_gpu else min(machine.cores, 4)
+        concurrent = max(1, int(machine.gpus / gpus)) if gpus else min(machine.cores, 4)
     cpus = options.cpus_per_trial or max(1.0, machine.cores // concurrent)
-    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else (1.0 if machine.has_gpu else 0.0)
     if gpus > machine.gpus and options.address is None:
         raise UserError(
             f"--gpus-per-trial {gpus:g}, but this machine has {machine.gpus} usable GPUs",

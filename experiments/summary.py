@@ -14,6 +14,7 @@ from experiments.cluster import Resources
 from experiments.live import describe, metrics_text
 from experiments.options import Options
 from experiments.portfolio import Entry, Portfolio
+from experiments.search import without_password
 from experiments.setup import Candidate
 from experiments.tracking import tracking_uri
 
@@ -73,7 +74,14 @@ def _show_errors(entry: Entry) -> None:
         say(f"{entry.name}: {count}x {text.strip()}", style="red")
 
 
-def show_next_steps(workspace: Workspace, portfolio: Portfolio, page: Path | None, seconds: float) -> None:
+def storage_url(workspace: Workspace, options: Options) -> str:
+    """Where the studies are: what `optuna-dashboard` takes."""
+    return options.storage or f"sqlite:///{workspace.path('optuna.db')}"
+
+
+def show_next_steps(
+    workspace: Workspace, portfolio: Portfolio, options: Options, page: Path | None, seconds: float
+) -> None:
     """The commands that follow. Raises UserError for a sweep without a member."""
     if page is None:
         failed = any(entry.errors for entry in portfolio.entries.values())
@@ -83,7 +91,7 @@ def show_next_steps(workspace: Workspace, portfolio: Portfolio, page: Path | Non
             cure=f"mend the errors above, or {more}" if failed else more,
         )
     say(f"report:    {page}")
-    say(f"dashboard: optuna-dashboard sqlite:///{workspace.path('optuna.db')}")
+    say(f"dashboard: optuna-dashboard {without_password(storage_url(workspace, options))}")
     say(f"diary:     mlflow ui --backend-store-uri {tracking_uri(workspace)}")
     say(f"{seconds:.0f} s. Next: python -m ensemble.stack --workspace {workspace.folder}", style="bold")
 

@@ -42,25 +42,32 @@ def run_job(job: Job, report: Report, folder: Path) -> Outcome:
     A model that never looked at its validation rows is as honest on them as a member's fold model: an architecture
     with `stops_on_valid = False` has its trial kept as the member's fold, and nothing is trained twice.
     """
-    start = time.monotonic()
     workspace = _open(folder)
+    scratch = workspace.path("trials", job.name, f"{job.kind}-{job.fold}")
+    try:
+        return _run(job, workspace, report, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)  # checkpoints; also of a trial that its scheduler stops
+
+
+def _run(job: Job, workspace: Workspace, report: Report, scratch: Path) -> Outcome:
+    start = time.monotonic()
     kind = architecture(job.architecture)
     rows, held_out = workspace.folds.split(job.fold)
     train, valid = workspace.train.take(rows), workspace.train.take(held_out)
-    scratch = workspace.path("trials", job.name, f"{job.kind}-{job.fold}")
     context = Context(
         job.seed, workspace.path("cache"), scratch, job.device, job.threads, report=report, deadline=job.deadline
     )
     model = kind.train(train, valid if job.kind == "trial" else None, make_config(kind.Config, job.settings), context)
+    cut = kind.stops_on_valid and context.out_of_time  # the others finish or raise
     prices = model.predict(valid.without_prices())
     if job.kind == "fit" or _may_serve_as_fit(kind, job):
         _keep_fit(workspace, job, model, valid, prices, start)
-    seconds = time.monotonic() - start
-    outcome = Outcome(all_metrics(valid.known_prices, prices), model.best_epoch, seconds, context.out_of_time)
-    if job.kind == "trial" and not outcome.cut:
+    metrics = all_metrics(valid.known_prices, prices)
+    outcome = Outcome(metrics, model.best_epoch, time.monotonic() - start, cut)
+    if job.kind == "trial" and not cut:
         record = {"architecture": job.architecture, "settings": job.settings, "seed": job.seed, **vars(outcome)}
         write_json(trial_path(workspace, job.name), record)
-    shutil.rmtree(scratch, ignore_errors=True)
     return outcome
 
 

@@ -91,3 +91,13 @@ def test_quantiles_of_a_member(store: PredictionStore) -> None:
 
 def test_geometric_mean_of_fold_models() -> None:
     assert geometric_mean([np.array([1.0, 3.0]), np.array([4.0, 3.0])]) == pytest.approx(np.array([2.0, 3.0]))
+
+
+def test_lone_fits_go_unless_they_may_be_needed(store: PredictionStore) -> None:
+    prices = np.array([1.0])
+    for name, folds in {"trial": [0], "kept": [0], "begun": [0, 1], "other-fold": [1], "member": [0]}.items():
+        for fold in folds:
+            store.write_fit(name, Fit(fold, prices, prices, 1.0))
+    store.write_member(Member("member", prices, prices, {}))
+    store.discard_lone_fits({"kept"})
+    assert sorted(folder.name for folder in store.folder.iterdir()) == ["begun", "kept", "member", "other-fold"]

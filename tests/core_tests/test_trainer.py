@@ -137,6 +137,13 @@ def test_a_deadline_later_keeps_the_best_so_far(tmp_path: Path, monkeypatch: pyt
     assert reports == [1, 2]
 
 
+def test_half_a_schedule_without_rows_to_judge_on_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("core.architectures.base.time.time", lambda: float(next(clock)))
+    with pytest.raises(OutOfTime, match="epoch 3"):
+        fit(make(), Toy(), None, config(), context(tmp_path, deadline=10.0))
+
+
 def test_a_bad_step_is_left_out(tmp_path: Path) -> None:
     network = make()
     fit(network, Toy(bad=(7,)), Toy(), config(patience=40), context(tmp_path))

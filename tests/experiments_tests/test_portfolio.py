@@ -175,6 +175,7 @@ def test_a_trial_cut_by_its_deadline_is_used_but_not_remembered_as_finished(
         return model
 
     monkeypatch.setattr(kind, "train", slow)
+    monkeypatch.setattr(kind, "stops_on_valid", True)
     late = Job(**{**vars(trial), "deadline": time.time() - 1.0})
     outcome = run_job(late, partial(source.epoch, trial), toy_workspace.folder)
     assert outcome.cut

@@ -130,6 +130,16 @@ def test_what_a_dead_driver_left_running_fails_and_is_proposed_first(url: str) -
     assert [trial.state for trial in frozen(url)] == [TrialState.FAIL, TrialState.RUNNING]
 
 
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_a_config_that_fails_is_not_tried_again_in_this_sweep_and_does_not_end_it(url: str, sampler: str) -> None:
+    search, seen = study(url, sampler), []
+    while (proposal := search.ask()) is not None:
+        seen.append(proposal.name)
+        search.fail(proposal.name, "out of memory")
+    assert len(seen) == len(set(seen)) == SPACE.points
+    assert study(url, sampler).ask() is not None
+
+
 def test_an_interrupted_trial_is_proposed_first_by_the_next_sweep(url: str) -> None:
     search = study(url)
     first = search.ask()
@@ -152,6 +162,7 @@ def test_a_cut_training_counts_but_may_be_repeated(url: str) -> None:
     assert first is not None
     search.complete(first.name, outcome(44.0, cut=True))
     assert search.ranking()[0].smape == 44.0
+    assert search.seconds() == [1.5]
     search._study.enqueue_trial(first.searched)
     again = search.ask()
     assert again is not None and again.name == first.name
