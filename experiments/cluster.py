@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow is the diary; no CSV and JSON beside it
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray start` does, with the token in ~/.ray/auth_token; read at import
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a failed job reports its error and no SMAPE
 
 import ray
@@ -91,6 +93,7 @@ def session(resources: Resources) -> Iterator[None]:
     """Ray, started quietly and stopped whatever happens."""
     start: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if resources.address:
+        _check_reachable(resources.address)
         start["address"] = resources.address
     else:
         # The dashboard's processes cost half a gigabyte; the object store carries results of a few kilobytes.
@@ -100,13 +103,26 @@ def session(resources: Resources) -> Iterator[None]:
         ray.init(**start)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"Ray did not start: {error}", cure="check --address, or leave it out to use this machine alone"
+            f"Ray did not start: {error}",
+            cure="check --address and that ~/.ray/auth_token is the cluster's, or leave --address out",
         ) from None
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the sweep, in its own words
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raises UserError within seconds for a cluster that is not there: Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"no Ray cluster answers at {address}: {error}",
+            cure="start one with `ray start --head --port 6379` and give --address HOST:6379, or leave --address out",
+        ) from None
 
 
 def run(

@@ -159,6 +159,7 @@ def test_a_time_budget_is_kept_members_included(tmp_path: Path, toy_files: Calla
         (["text", "--folds", "4000"], "folds"),
         (["text", "--train", "missing.csv", "--test", "missing.csv"], "missing.csv"),
         (["text", "--gpus-per-trial", "64"], "GPUs"),
+        (["lexical", "--address", "127.0.0.1:1"], "no Ray cluster answers"),
     ],
 )
 def test_misuse_is_answered_with_a_cure_and_exit_code_2(
