@@ -177,7 +177,12 @@ class Portfolio:
     def left_out(self) -> list[str]:
         """What a person should know of members that did not come to be."""
         if self.budget.end is None:
-            return self.skipped
+            return self.skipped + [
+                f"{entry.members - entry.promoted} of {entry.members} {entry.name} members: no other trial ran to its end "
+                "(more --trials, or --pruner none)"
+                for entry in self.entries.values()
+                if 0 < entry.promoted < entry.members and entry.promoted == len(entry.study.ranking())
+            ]
         bare = [entry for entry in self.entries.values() if entry.study.ranking() and not entry.promoted]
         return self.skipped + [f"{entry.name}: no time was left to cross-validate its best config" for entry in bare]
 

@@ -21,8 +21,6 @@ DiaryError = MlflowException
 """What is raised when the diary cannot be written."""
 
 PARAMETER_LENGTH = 500
-_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens MLflow's page on runs and curves; without it, version 3 shows the traces of language models."""
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -46,7 +44,7 @@ class Diary:
         self._experiment = (
             found.experiment_id
             if found is not None
-            else self._client.create_experiment(name, artifact_location=artifacts.as_uri(), tags=_TAGS)
+            else self._client.create_experiment(name, artifact_location=artifacts.as_uri())
         )
 
     def started(self, job: Job) -> None:
