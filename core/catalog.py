@@ -103,11 +103,6 @@ def _file_name(link: str) -> str:
 def load_catalog(path: Path, images: Path | None = None) -> Catalog:
     """Reads back what `Catalog.save` wrote."""
     frame = pd.read_parquet(path)
-    return from_frame(frame, images)
-
-
-def from_frame(frame: pd.DataFrame, images: Path | None = None) -> Catalog:
-    """A catalog of checked columns; `price` may be absent."""
     texts = [np.array(frame[name].tolist(), dtype=object) for name in (ID, TEXT, LINK)]
     prices = frame[PRICE].to_numpy(dtype=np.float64) if PRICE in frame else None
     return Catalog(texts[0], texts[1], texts[2], prices, images=images)

@@ -168,7 +168,6 @@ class _Run:
         self.generator = torch.Generator().manual_seed(context.seed)
         self.steps = config.epochs * -(-len(examples.ids) // config.batch_size)
         self.step = 0
-        self.bad_steps = 0
         self.bad_in_a_row = 0
         self.mean_loss: dict[str, float] = {}
 
@@ -216,7 +215,6 @@ class _Run:
         if np.isfinite(loss):
             self.bad_in_a_row = 0
             return
-        self.bad_steps += 1
         self.bad_in_a_row += 1
         if self.bad_in_a_row >= _PATIENCE_WITH_BAD_STEPS:
             what = f"{self.bad_in_a_row} training steps in a row had a loss or gradient that is not a number"

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from core.architectures.base import Architecture
+from core.folds import HOLDOUT
 from experiments.jobs import Job, Listener, Outcome, headline
 from experiments.members import MemberPlan, Members
 from experiments.plan import Budget, NextMember, Progress, fits, next_member, next_search
@@ -95,12 +96,15 @@ class Portfolio:
         if self._since or self._fits:
             return False
         now = time.time()
-        searching = next_search([entry.progress() for entry in self.entries.values()], self.budget, now) is not None
-        return not searching and self._due(now) is None
+        return self._next_searched(now) is None and self._due(now) is None
+
+    def _next_searched(self, now: float) -> str | None:
+        """The architecture that gets the next trial, or None if no search goes on."""
+        return next_search([entry.progress() for entry in self.entries.values()], self.budget, now)
 
     def _next_trial(self, now: float) -> Job | None:
         while True:
-            name = next_search([entry.progress() for entry in self.entries.values()], self.budget, now)
+            name = self._next_searched(now)
             if name is None:
                 return None
             entry = self.entries[name]
@@ -117,16 +121,14 @@ class Portfolio:
             entry.name,
             proposal.name,
             settings,
-            fold=0,
-            seed=self.defaults.seed,
-            threads=self.defaults.threads,
-            device=self.defaults.device,
+            fold=HOLDOUT,
             number=proposal.number,
             searched=proposal.searched,
             # What never looks at its validation rows reports once, however many epochs it makes inside.
             epochs=int(settings.get("epochs", 1)) if entry.kind.stops_on_valid else 1,
             longest=entry.longest,
             deadline=self.budget.trial_deadline(entry.seconds, time.time()),
+            **vars(self.defaults),
         )
 
     def _next_fit(self, now: float) -> Job | None:
@@ -195,10 +197,8 @@ class Portfolio:
                     plan.name,
                     plan.settings,
                     fold=fold,
-                    seed=self.defaults.seed,
-                    threads=self.defaults.threads,
-                    device=self.defaults.device,
                     deadline=self.budget.deadline,
+                    **vars(self.defaults),
                 )
             )
         self._assemble(plan.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -232,7 +233,8 @@ class Study:
 
     def counts(self) -> dict[str, int]:
         """How many trials of the study are in each state, repeats included."""
-        return {state.name: len(self._trials(state)) for state in TrialState if self._trials(state)}
+        found = Counter(trial.state for trial in self._trials(*TrialState))
+        return {state.name: found[state] for state in TrialState if state in found}
 
     def _answer(self, trial: optuna.Trial, name: str) -> bool:
         """Tells the sampler what is known of this config; False if nothing is."""
