@@ -1,11 +1,10 @@
 """The cache's one class. Entries appear complete or not at all, and leave least recently used first.
 
-cache/<kind>/<key>/         an entry: a folder of files; its time of change is its last use
-cache/<kind>/.<key>.lock    shared while somebody opens the entry, exclusive while it is made or removed
-cache/<kind>/.<key>.tmp     what is being made
-cache/<kind>/.<key>.trash   what is being removed
+cache/<kind>/<key>/        an entry: a folder of files; its time of change is its last use
+cache/<kind>/.<key>.lock   held by the process that makes the entry, so that a second one waits instead of working twice
+cache/<kind>/.<key>.tmp    what is being made; after a crash, removed by whoever makes the entry next
 
-A process that dies lets go of its locks; what it left behind is removed by whoever makes the same entry or prunes next.
+An entry may be removed while somebody reads it: what was opened or memory-mapped stays readable until it is closed.
 """
 
 from __future__ import annotations
@@ -18,17 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
+from uuid import uuid4
 
 from core.cache.sizes import size_text
 from core.console import warn
 
 _T = TypeVar("_T")
+_TRIES = 10
 _RECENT = 3600.0
 """Seconds. An entry that has to go sooner after its use will most likely be made again: worth a warning."""
-
-_held: dict[Path, tuple[Path, IO[str]]] = {}
-"""By kind, the entry over the limit that this process uses, with its shared lock, held until the process ends."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of entries. limit: bytes that all entries together may take once one was made; None for no limit.
+    """A folder of entries. limit: bytes that all entries together may take, the newest apart; None for no limit.
 
-    Safe for threads and processes. An entry that is larger than the limit by itself is not counted while a process that
-    used it lives. What was opened or memory-mapped stays readable after its entry was removed.
+    Safe for threads and processes.
     """
 
     folder: Path
@@ -60,22 +57,20 @@ class Cache:
         """`read(folder)` of the entry, which `make(folder)` has filled if it was not there: once, while others wait for it.
 
         key: a hash of everything that the content depends on. What `make` wrote is on the disk before the entry appears;
-        whatever it raises goes through and leaves nothing. `make` and `read` may use other entries.
+        whatever it raises goes through and leaves nothing.
         """
-        path, made = self.folder / kind / key, False
+        path = self.folder / kind / key
+        tries = _TRIES
         while True:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(path, fcntl.LOCK_SH):
-                if path.is_dir():
-                    found = self._read(path, read)
-                    break
-            with _locked(path, fcntl.LOCK_EX):
-                if not path.is_dir():
-                    _make(path, make)
-                    made = True
-        if made:
-            self._make_room(path)
-        return found
+            if not path.is_dir():
+                self._make(path, make)
+            tries -= 1
+            try:
+                _touch(path)
+                return read(path)
+            except FileNotFoundError:  # another process needed the room between our two looks
+                if not tries:
+                    raise
 
     def paths(self, kind: str) -> list[Path]:
         """Folders of the complete entries of a kind. Other processes may remove any of them at any time."""
@@ -83,46 +78,48 @@ class Cache:
 
     def entries(self) -> list[Entry]:
         """All complete entries, the one that was used longest ago first."""
-        found = []
-        for path in self.folder.glob("*/[!.]*"):
-            try:
-                found.append(Entry(path, path.stat().st_mtime, _size(path)))
-            except FileNotFoundError:
-                continue  # removed by another process while we looked
-        return sorted(found, key=lambda entry: entry.used)
+        return sorted(self._found(), key=lambda entry: entry.used)
 
     def prune(self, keep: Path | None = None) -> list[Entry]:
-        """Removes leftovers of dead processes, then entries until the limit is kept; never `keep`. Returns these entries.
-
-        Entries over the limit go first, the others least recently used first; what a process is opening stays.
-        """
-        for lock in self.folder.glob("*/.*.lock"):
-            _remove_leftovers(lock.with_name(lock.name.removeprefix(".").removesuffix(".lock")))
+        """Removes entries, least recently used first and never `keep`, until the limit is kept. Returns what was removed."""
         if self.limit is None:
             return []
         entries = self.entries()
-        too_large = [entry for entry in entries if entry.size > self.limit]
-        removed = [entry for entry in too_large if entry.path != keep and _remove(entry.path)]
-        rest = [entry for entry in entries if entry.size <= self.limit]
-        total = sum(entry.size for entry in rest)
-        for entry in rest:
+        total, removed = sum(entry.size for entry in entries), []
+        for entry in entries:
             if total <= self.limit:
                 break
-            if entry.path != keep and _remove(entry.path):
+            if entry.path != keep:
+                _remove(entry.path)
                 removed.append(entry)
                 total -= entry.size
         return removed
 
-    def _read(self, path: Path, read: Callable[[Path], _T]) -> _T:
-        now = time.time_ns()  # finer than the kernel's own clock, by which uses of the same moment could not be ordered
-        os.utime(path, ns=(now, now))
-        found = read(path)
-        if self.limit is not None and (size := _size(path)) > self.limit and _hold(path):
-            warn(
-                f"the cache entry {path} takes {size_text(size)}, more than the whole limit of {size_text(self.limit)}; "
-                "it is kept while it is needed; raise the limit with --cache-limit"
-            )
-        return found
+    def _found(self) -> Iterator[Entry]:
+        for path in self.folder.glob("*/[!.]*"):
+            try:
+                size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+                yield Entry(path, path.stat().st_mtime, size)
+            except FileNotFoundError:
+                continue  # removed by another process while we looked
+
+    def _make(self, path: Path, make: Callable[[Path], None]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(_beside(path, "lock")):
+            if path.is_dir():
+                return
+            temporary = _beside(path, "tmp")
+            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed: we hold its lock
+            temporary.mkdir()
+            try:
+                make(temporary)
+                for written in (*temporary.rglob("*"), temporary):
+                    _sync(written)
+                _touch(temporary)
+                temporary.rename(path)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        self._make_room(path)
 
     def _make_room(self, made: Path) -> None:
         for entry in self.prune(keep=made):
@@ -133,101 +130,34 @@ class Cache:
                 )
 
 
-def _make(path: Path, make: Callable[[Path], None]) -> None:
-    """Fills the entry under its temporary name and renames it. The caller holds the exclusive lock."""
-    temporary = _beside(path, "tmp")
-    try:
-        _delete(temporary)
-        temporary.mkdir()
-        make(temporary)
-        for written in (*temporary.rglob("*"), temporary):
-            _sync(written)
-        temporary.rename(path)
-        _sync(path.parent)
-    except BaseException:
-        _delete(temporary)
-        _beside(path, "lock").unlink(missing_ok=True)
-        raise
-
-
-def _remove(path: Path) -> bool:
-    """Takes an entry away in one step, so that nobody sees half of it; False if somebody is using it."""
-    try:
-        with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            trash = _beside(path, "trash")
-            _delete(trash)
-            if path.is_dir():
-                path.rename(trash)
-            _delete(trash)
-            _beside(path, "lock").unlink(missing_ok=True)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Removes what a process that died while it made or removed this entry has left, unless another is at work on it."""
-    if path.is_dir() and not any(_beside(path, ending).exists() for ending in ("tmp", "trash")):
-        return
-    try:
-        with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            for ending in ("tmp", "trash"):
-                _delete(_beside(path, ending))
-            if not path.is_dir():
-                _beside(path, "lock").unlink(missing_ok=True)
-    except BlockingIOError:
-        return
-
-
-def _hold(path: Path) -> bool:
-    """Keeps the entry's shared lock until this process ends or holds another entry of the kind; False if it holds it already."""
-    held, handle = _held.get(path.parent, (None, None))
-    if held == path:
-        return False
-    if handle is not None:
-        handle.close()
-    _held[path.parent] = (path, _lock(path, fcntl.LOCK_SH))
-    return True
-
-
 @contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
-    """Holds the lock beside the entry; with LOCK_NB, raises BlockingIOError where another holds it."""
-    handle = _lock(path, how)
-    try:
-        yield
-    finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)  # closing alone would not do where a forked child has the file open too
-        handle.close()
-
-
-def _lock(path: Path, how: int) -> IO[str]:
-    file = _beside(path, "lock")
-    while True:
-        handle = file.open("a")
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock file exclusively; the kernel lets go of it when the process dies."""
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         try:
-            fcntl.flock(handle, how)
-            if file.stat().st_ino == os.fstat(handle.fileno()).st_ino:
-                return handle
-        except FileNotFoundError:
-            pass  # whoever held the lock removed it together with the entry: take the new one
-        except BaseException:
-            handle.close()
-            raise
-        handle.close()
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)  # closing alone would not do where a forked child has the file open too
+
+
+def _touch(path: Path) -> None:
+    now = time.time_ns()  # finer than the kernel's own clock, by which uses of the same moment could not be ordered
+    os.utime(path, ns=(now, now))
+
+
+def _remove(path: Path) -> None:
+    """Takes an entry away in one step, so that nobody sees half of it."""
+    trash = _beside(path, f"{uuid4().hex}.trash")
+    try:
+        path.rename(trash)
+    except FileNotFoundError:
+        return  # another process was faster
+    shutil.rmtree(trash, ignore_errors=True)
 
 
 def _beside(path: Path, ending: str) -> Path:
     return path.with_name(f".{path.name}.{ending}")
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _delete(folder: Path) -> None:
-    if folder.is_dir():
-        shutil.rmtree(folder)
 
 
 def _sync(path: Path) -> None:
