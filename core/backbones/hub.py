@@ -6,16 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, CLIPVisionModel, CLIPVisionModelWithProjection, SiglipVisionModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+    SiglipVisionModel,
+)
 from transformers.utils import logging
 
 from core.augment import CLIP_MEAN, CLIP_STD, Triple
+from core.backbones.presets import Part
+from core.backbones.weights import tensor_shapes
 from core.errors import UserError
 from core.files import read_json
 
 logging.disable_progress_bar()  # loading takes a second, and the commands have a display of their own
+# Its table of tensors that stay unused (heads, the text half of CLIP) is no news; what is missing is an error of `_load`.
+logging.get_logger("transformers.modeling_utils").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
 
 _UNREAD = 512
 """Positions of a text encoder that does not say how many it has."""
@@ -67,24 +77,45 @@ class HubVision(nn.Module):
         return {"kind": "hub-vision", "config": config, "projected": self.projected, "mean": self.mean, "std": self.std}
 
 
+def is_known(kind: str) -> bool:
+    """Whether `transformers` itself has this model type."""
+    return kind in CONFIG_MAPPING
+
+
+def reads(folder: Path) -> Part:
+    """What the encoder in the folder reads, by its config: models of text and pictures count as vision, for their tower."""
+    config = _read(folder)
+    return (
+        "vision" if any(hasattr(config, name) for name in ("vision_config", "image_size", "num_channels")) else "text"
+    )
+
+
 def load_text(folder: Path, tokenizer_limit: int | None) -> HubText:
     """The text encoder in a folder of config.json and safetensors."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if hasattr(config, "vision_config"):
+    config = _read(folder)
+    if getattr(config, "is_encoder_decoder", False):
         raise UserError(
-            f"the encoder in {folder} ({config.model_type}) reads pictures, and a text encoder is asked for",
-            cure="name it with --vision-encoder, or name a text encoder",
+            f"the model in {folder} ({config.model_type}) is an encoder with a decoder, and an encoder alone is needed",
+            cure="name an encoder; docs/encoders.md lists families",
         )
-    positions = getattr(config, "max_position_embeddings", None) or _UNREAD
-    model = _load(AutoModel, folder)
+    model = _load(AutoModel, folder, config)
+    positions = _positions(model)
     return HubText(model, min(positions, tokenizer_limit or positions))
 
 
 def load_vision(folder: Path) -> HubVision:
     """The vision encoder in a folder; of a CLIP or SigLIP model, its vision tower."""
-    kind = read_json(folder / "config.json").get("model_type", "")
-    mean, std = _statistics(folder, kind)
-    return HubVision(_load(_vision_class(kind, _has_projection(folder)), folder), mean, std)
+    config = _read(folder)
+    kind, tower = config.model_type, getattr(config, "vision_config", config)
+    if kind == "clip":  # the tower's own number may be a default: only the whole model's is that of its weights
+        tower.projection_dim = config.projection_dim
+    model = _load(_vision_class(kind, "visual_projection.weight" in tensor_shapes(folder)), folder, tower)
+    if not all(isinstance(getattr(model.config, name, None), int) for name in ("image_size", "hidden_size")):
+        raise UserError(
+            f"the vision encoder in {folder} ({kind}) does not give states of patches of square pictures",
+            cure="name a CLIP, SigLIP, ViT or DINOv2 encoder",
+        )
+    return HubVision(model, *_statistics(folder, kind))
 
 
 def build_text(spec: dict[str, Any]) -> HubText:
@@ -109,21 +140,27 @@ def _vision_class(kind: str, projected: bool) -> Any:
     return SiglipVisionModel if kind in ("siglip", "siglip_vision_model") else AutoModel
 
 
-def _has_projection(folder: Path) -> bool:
-    for path in folder.glob("model*.safetensors"):
-        with safe_open(path, framework="pt") as weights:
-            if "visual_projection.weight" in weights.keys():  # noqa: SIM118, safe_open is no mapping
-                return True
-    return False
+def _read(folder: Path) -> Any:
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def _load(kind: Any, folder: Path) -> Any:
+def _positions(model: Any) -> int:
+    """How many tokens the model can read: RoBERTa and its kin count positions from behind the padding's number."""
+    positions = getattr(model.config, "max_position_embeddings", None) or _UNREAD
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    unused = getattr(table, "padding_idx", None)
+    return int(positions if unused is None else positions - unused - 1)
+
+
+def _load(kind: Any, folder: Path, config: Any) -> Any:
     """Weights by name; a tensor that the file lacks would be random, and is an error (poolers apart, which are not used)."""
     model, found = kind.from_pretrained(
         folder,
+        config=config,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
+        ignore_mismatched_sizes=True,  # they are named below
         output_loading_info=True,
         dtype=torch.float32,
     )

@@ -16,35 +16,48 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from core.backbones import hub
-from core.backbones.neobert import NeoBERT, NeoBERTConfig, config_from, load_published
-from core.backbones.presets import PRESETS, Part, known
+from core.backbones.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
+from core.backbones.presets import AUTO, PRESETS, TINY, TINY_VISION, Part, known
 from core.backbones.tiny import TinyVision
+from core.backbones.weights import count, tensor_shapes, weight_files
+from core.console import warn
 from core.errors import UserError, suggestion
 from core.files import digest, read_json
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-_WEIGHTS = "model*.safetensors"
 _NETWORK_SECONDS = 5.0
+_NEOBERT = "neobert"
+_MATTER: dict[Part, str] = {"text": "text", "vision": "pictures"}
+_SHOWN = 5
+_CONTENT = (".json", ".safetensors", ".txt", ".model")
 
 
-def load_encoder(name: str, part: Part) -> tuple[nn.Module, Tokenizer | None]:
+def load_encoder(name: str, part: Part | None = None) -> tuple[nn.Module, Tokenizer | None]:
     """(encoder, tokenizer) by short name, hub name or folder; vision encoders and bare folders have no tokenizer.
 
     A text encoder maps (input_ids, attention_mask) to (B, L, width) and has `width`, `max_positions`, `pad` and `spec`; a
-    vision encoder maps pixels (B, 3, size, size) to (B, T, width) and has `width`, `size`, `mean`, `std` and `spec`.
+    vision encoder maps pixels (B, 3, size, size) to (B, T, width) and has `width`, `size`, `mean`, `std` and `spec`. Weights
+    are float32 whatever their precision on the disk. part: what the encoder must read; if not given, what it reads.
     Raises UserError for an unknown name, for one that is neither here nor to be had, and for files that do not fit.
     """
     folder = locate(name, part)
     try:
-        if part == "vision":
+        reads, kind = _reads(folder)
+        if part not in (None, reads):
+            raise UserError(
+                f"the encoder in {folder} ({kind}) reads {_MATTER[reads]}, and a {part} encoder is asked for",
+                cure=f"name it with --{reads}-encoder, or name a {part} encoder",
+            )
+        if reads == "vision":
             return hub.load_vision(folder), None
         tokenizer, limit = _load_tokenizer(folder)
-        if read_json(folder / "config.json").get("model_type") == "neobert":
+        if kind == _NEOBERT:
+            _tell_left_out(folder)
             return _load_neobert(folder), tokenizer
         return hub.load_text(folder, limit), tokenizer
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(
-            f"the {part} encoder in {folder} cannot be loaded: {str(error).splitlines()[0]}",
+            f"the {f'{part} ' if part else ''}encoder in {folder} cannot be loaded: {str(error).splitlines()[0]}",
             cure="check that config.json and the safetensors belong together and are whole, or name another encoder",
         ) from error
 
@@ -60,7 +73,7 @@ def build_encoder(spec: dict[str, Any]) -> nn.Module:
     return kinds[spec["kind"]]()
 
 
-def locate(name: str, part: Part) -> Path:
+def locate(name: str, part: Part | None = None) -> Path:
     """The folder with the encoder's files: a local one, the hub's cache, or fetched into that cache now.
 
     Raises UserError at once (within seconds) where it cannot be had.
@@ -68,10 +81,15 @@ def locate(name: str, part: Part) -> Path:
     local = Path(name).expanduser()
     if local.is_dir():
         return _checked(local)
-    if name in PRESETS and PRESETS[name].part != part:
+    if name in PRESETS and part not in (None, PRESETS[name].part):
         raise UserError(f"'{name}' is a {PRESETS[name].part} encoder", cure=suggestion(name, known(part)))
+    if name in (AUTO, TINY, TINY_VISION) and name in known(part):
+        raise UserError(
+            f"'{name}' has no weights to load", cure="name a folder, a hub name or one of " + ", ".join(sorted(PRESETS))
+        )
     if name not in PRESETS and (name.count("/") != 1 or local.is_absolute()):
-        raise UserError(f"unknown {part} encoder '{name}' (and no such folder)", cure=suggestion(name, known(part)))
+        what = f"{part} encoder" if part else "encoder"
+        raise UserError(f"unknown {what} '{name}' (and no such folder)", cure=suggestion(name, known(part)))
     repository = PRESETS[name].hub if name in PRESETS else name
     cached = _cached(repository)
     return cached if cached is not None else _fetch(name, repository)
@@ -84,15 +102,15 @@ def available() -> frozenset[str]:
 
 def identity(name: str, part: Part) -> str:
     """Hash of the content of the encoder's config, weights and tokenizer."""
-    files = sorted(path for path in locate(name, part).iterdir() if path.suffix in (".json", ".safetensors", ".txt"))
+    files = sorted(path for path in locate(name, part).iterdir() if path.suffix in _CONTENT)
     return digest(*(part for path in files for part in (path.name, _file_digest(path, *_stamp(path)))))
 
 
 def parameters(name: str, part: Part) -> float:
-    """About how many weights the encoder has: a preset's known number, else from its files' size in fp32."""
+    """About how many weights the encoder has: a preset's known number, else what its files hold."""
     if name in PRESETS:
         return PRESETS[name].parameters * 1e6
-    return sum(path.stat().st_size for path in locate(name, part).glob(_WEIGHTS)) / 4
+    return float(count(locate(name, part)))
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -107,15 +125,16 @@ def _file_digest(path: Path, size: int, changed: int) -> str:
 
 
 def _complete(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(folder.glob(_WEIGHTS))
+    files = weight_files(folder)
+    return (folder / "config.json").is_file() and bool(files) and all(path.is_file() for path in files)
 
 
 def _cached(repository: str) -> Path | None:
     try:
         folder = Path(snapshot_download(repository, local_files_only=True))
-    except (OSError, ValueError):
+        return folder if _complete(folder) else None
+    except (OSError, ValueError, UserError):
         return None
-    return folder if _complete(folder) else None
 
 
 def _fetch(name: str, repository: str) -> Path:
@@ -132,18 +151,47 @@ def _fetch(name: str, repository: str) -> Path:
 
 
 def _checked(folder: Path) -> Path:
-    if not _complete(folder):
+    files = weight_files(folder)
+    if not (folder / "config.json").is_file() or not files:
         raise UserError(
             f"{folder} is no encoder: it needs config.json and weights as model*.safetensors",
-            cure="save it with `model.save_pretrained(folder)` of transformers, which writes both",
+            cure="where it came from, load it with transformers and write it with `model.save_pretrained(folder)` and "
+            "`tokenizer.save_pretrained(folder)`",
+        )
+    absent = [path.name for path in files if not path.is_file()]
+    if absent:
+        raise UserError(
+            f"{folder} is not complete: its index lists {', '.join(absent)}, which is not there",
+            cure="copy the folder again, with all its model-*.safetensors",
         )
     return folder
 
 
+def _reads(folder: Path) -> tuple[Part, str]:
+    """What the encoder in the folder reads, and its model type."""
+    record = read_json(folder / "config.json")
+    kind = str(record.get("model_type", ""))
+    if kind == _NEOBERT:
+        return "text", kind
+    if "auto_map" in record and not hub.is_known(kind):
+        raise UserError(
+            f"the encoder in {folder} ('{kind}') needs Python code from its repository, and such code is never run",
+            cure="name an encoder that transformers knows by itself; docs/encoders.md lists families",
+        )
+    return hub.reads(folder), kind
+
+
+@lru_cache(maxsize=64)
+def _tell_left_out(folder: Path) -> None:
+    """Warns, once per folder, of tensors that NeoBERT has no place for. Reads no weights."""
+    extra = unplaced(config_from(read_json(folder / "config.json")), tensor_shapes(folder))
+    if extra:
+        names = f"{', '.join(extra[:_SHOWN])}{' ...' if len(extra) > _SHOWN else ''}"
+        warn(f"the weights in {folder} hold {len(extra)} tensors that NeoBERT has no place for; left out: {names}")
+
+
 def _load_neobert(folder: Path) -> NeoBERT:
-    weights = {
-        name: tensor.float() for path in sorted(folder.glob(_WEIGHTS)) for name, tensor in load_file(path).items()
-    }
+    weights = {name: tensor for path in weight_files(folder) for name, tensor in load_file(path).items()}
     return load_published(config_from(read_json(folder / "config.json")), weights, str(folder))
 
 

@@ -6,7 +6,7 @@ complex numbers do not export to ONNX.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -137,24 +137,33 @@ def _initialise(module: nn.Module) -> None:
 
 
 def load_published(config: NeoBERTConfig, weights: Mapping[str, Tensor], source: str) -> NeoBERT:
-    """A NeoBERT with published weights (name to tensor); a `model.` prefix is taken off, a `decoder` is left out.
+    """A NeoBERT in float32 with published weights (name to tensor, of any precision).
 
-    Raises UserError that names `source` and the tensor that is missing, unexpected or of the wrong shape.
+    A `model.` prefix is taken off; the `decoder` and whatever else the network has no place for (`unplaced`) are left out.
+    Raises UserError that names `source` and the tensor that is missing or of the wrong shape.
     """
     network = NeoBERT(config)
-    named = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
-    given = {name: tensor for name, tensor in named.items() if not name.startswith("decoder.")}
     expected = network.state_dict()
-    for name in sorted(expected.keys() | given.keys()):
+    given = {place: tensor for name, tensor in weights.items() if (place := _place(name)) in expected}
+    for name in sorted(expected):
         if name not in given:
             raise _mismatch(source, f"lack the tensor {name}")
-        if name not in expected:
-            raise _mismatch(source, f"hold a tensor that the config has no place for: {name}")
         if given[name].shape != expected[name].shape:
             shapes = f"{tuple(given[name].shape)}, and config.json asks for {tuple(expected[name].shape)}"
             raise _mismatch(source, f"hold {name} of shape {shapes}")
     network.load_state_dict(given)
     return network
+
+
+def unplaced(config: NeoBERTConfig, names: Iterable[str]) -> list[str]:
+    """Those of the published tensors' names that the network has no place for, sorted; the `decoder` is expected and not told."""
+    with torch.device("meta"):
+        expected = NeoBERT(config).state_dict()
+    return sorted(name for name in names if _place(name) not in expected and not _place(name).startswith("decoder."))
+
+
+def _place(published: str) -> str:
+    return published.removeprefix("model.")
 
 
 def _mismatch(source: str, what: str) -> UserError:

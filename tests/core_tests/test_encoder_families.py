@@ -1,0 +1,285 @@
+"""Every family of encoders that users bring loads from its saved folder through one call, with its tokenizer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentencepiece
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    ConvNextConfig,
+    ConvNextModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    Dinov2Config,
+    Dinov2Model,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    MPNetConfig,
+    MPNetModel,
+    RobertaConfig,
+    RobertaModel,
+    SiglipConfig,
+    SiglipModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    T5Config,
+    T5Model,
+    ViTConfig,
+    ViTModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
+
+from core.backbones import load_encoder
+from core.backbones.loading import build_encoder
+from core.backbones.tiny import train_tokenizer
+from core.errors import UserError
+from core.files import read_json, write_json
+
+WORDS = ["green tea 20 bags", "oak table 2 m", "olive oil 500 ml", "saffron threads 1 g", "ground coffee 250 g"]
+SMALL: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": 90,
+    "max_position_embeddings": 48,
+}
+DEBERTA_V3 = {
+    "relative_attention": True,
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
+TOWER = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 16,
+}
+CLIP_TEXT = {**SMALL, "bos_token_id": 1, "eos_token_id": 2}
+
+
+def word_pieces(folder: Path) -> None:
+    """`vocab.txt` alone, as old BERT repositories have it."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({word for text in WORDS for word in text.split()})]
+    (folder / "vocab.txt").write_text("\n".join(pieces))
+
+
+def byte_pairs(folder: Path) -> None:
+    """A RoBERTa-like `tokenizer.json`: byte-level pairs, <s> and </s>, padding is 1."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    specials = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer.train_from_iterator(
+        WORDS, trainers.BpeTrainer(vocab_size=90, special_tokens=specials, show_progress=False)
+    )
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def sentence_pieces(folder: Path) -> None:
+    """`spm.model` alone, as DeBERTa-v3 has it."""
+    made = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(WORDS), model_writer=made, vocab_size=60, hard_vocab_limit=False, minloglevel=2,
+        pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]", eos_piece="[SEP]", unk_piece="[UNK]",
+    )  # fmt: skip
+    (folder / "spm.model").write_bytes(made.getvalue())
+    write_json(folder / "tokenizer_config.json", {"do_lower_case": False, "vocab_type": "spm"})
+
+
+def own(folder: Path) -> None:
+    """Any `tokenizer.json`."""
+    train_tokenizer(WORDS).save(str(folder / "tokenizer.json"))
+
+
+# name: the model, its tokenizer, tokens read, padding
+FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[Path], None], int, int]] = {
+    "bert": (lambda: BertModel(BertConfig(**SMALL)), word_pieces, 48, 0),
+    "bert with a language head": (lambda: BertForMaskedLM(BertConfig(**SMALL)), own, 48, 0),
+    "modernbert": (
+        lambda: ModernBertForMaskedLM(
+            ModernBertConfig(**SMALL, pad_token_id=0, global_attn_every_n_layers=2, local_attention=8)
+        ),
+        own,
+        48,
+        0,
+    ),
+    "deberta-v3": (lambda: DebertaV2Model(DebertaV2Config(**SMALL, **DEBERTA_V3)), sentence_pieces, 48, 0),
+    "roberta": (lambda: RobertaModel(RobertaConfig(**SMALL, pad_token_id=1)), byte_pairs, 46, 1),
+    "xlm-roberta": (lambda: XLMRobertaModel(XLMRobertaConfig(**SMALL, pad_token_id=1)), byte_pairs, 46, 1),
+    "mpnet": (lambda: MPNetModel(MPNetConfig(**SMALL)), byte_pairs, 46, 1),
+    "distilbert": (
+        lambda: DistilBertModel(
+            DistilBertConfig(dim=16, hidden_dim=32, n_layers=2, n_heads=2, vocab_size=90, max_position_embeddings=48)
+        ),
+        own,
+        48,
+        0,
+    ),
+    "electra": (lambda: ElectraModel(ElectraConfig(embedding_size=16, **SMALL)), own, 48, 0),
+    "albert": (lambda: AlbertModel(AlbertConfig(embedding_size=16, **SMALL)), own, 48, 0),
+}
+
+
+def saved(model: Any, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_encoder_of_each_family(family: str, tmp_path: Path) -> None:
+    make, write_tokenizer, positions, pad = FAMILIES[family]
+    torch.manual_seed(0)
+    model = make().eval()
+    folder = saved(model, tmp_path / "encoder")
+    write_tokenizer(folder)
+
+    encoder, tokenizer = load_encoder(str(folder))
+
+    assert tokenizer is not None
+    assert (encoder.width, encoder.max_positions, encoder.pad) == (16, positions, pad)
+    ids = torch.tensor([tokenizer.encode(text).ids[:7] for text in ("green tea 20 bags oil", "oak table 500 ml 1 g")])
+    assert ids.shape[1] >= 6
+    assert ids.max() < SMALL["vocab_size"]
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    with torch.inference_mode():
+        states = encoder.eval()(ids, mask)
+        assert states.shape == (2, ids.shape[1], 16)
+        reference = model.base_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        torch.testing.assert_close(states, reference, atol=1e-4, rtol=0)
+
+        # Padding on the right, to the last position the encoder has, changes nothing.
+        rest = positions - ids.shape[1]
+        wide = torch.cat([ids, torch.full((2, rest), pad)], dim=1)
+        padded = encoder(wide, torch.cat([mask, torch.zeros(2, rest, dtype=torch.bool)], dim=1))
+        torch.testing.assert_close(padded[:, : ids.shape[1]], states, atol=1e-4, rtol=0)
+
+        # A saved model is built from the spec alone.
+        again = build_encoder(encoder.spec)
+        again.load_state_dict(encoder.state_dict())
+        torch.testing.assert_close(again.eval()(ids, mask), states, atol=1e-6, rtol=0)
+
+
+def test_the_tokenizer_says_how_many_tokens_are_meant(tmp_path: Path) -> None:
+    folder = saved(BertModel(BertConfig(**SMALL)), tmp_path / "encoder")
+    own(folder)
+    for meant, read in ((20, 20), (512, 48), (10**30, 48)):
+        write_json(folder / "tokenizer_config.json", {"model_max_length": meant})
+        assert load_encoder(str(folder))[0].max_positions == read
+
+
+VISION: dict[str, tuple[Callable[[], Any], int, int]] = {
+    "clip, whole": (
+        lambda: CLIPModel(CLIPConfig(text_config=CLIP_TEXT, vision_config=TOWER, projection_dim=12)), 5, 12,
+    ),
+    "clip tower": (lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**TOWER, projection_dim=12)), 5, 12),
+    "siglip, whole": (lambda: SiglipModel(SiglipConfig(text_config=CLIP_TEXT, vision_config=TOWER)), 4, 16),
+    "siglip tower": (lambda: SiglipVisionModel(SiglipVisionConfig(**TOWER)), 4, 16),
+    "vit": (lambda: ViTModel(ViTConfig(**TOWER)), 5, 16),
+    "dinov2": (
+        lambda: Dinov2Model(
+            Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16)
+        ), 5, 16,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", VISION)
+def test_a_vision_encoder_of_each_family(family: str, tmp_path: Path) -> None:
+    make, tokens, width = VISION[family]
+    torch.manual_seed(0)
+    model = make().eval()
+    encoder, tokenizer = load_encoder(str(saved(model, tmp_path / "encoder")))
+    assert tokenizer is None
+    assert (encoder.size, encoder.width) == (32, width)
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        states = encoder.eval()(pixels)
+        again = build_encoder(encoder.spec)
+        again.load_state_dict(encoder.state_dict())
+        torch.testing.assert_close(again.eval()(pixels), states, atol=1e-6, rtol=0)
+    assert states.shape == (2, tokens, width)
+    if family == "clip, whole":  # the first token is what CLIP compares with texts
+        embedding = model.get_image_features(pixel_values=pixels)
+        embedding = getattr(embedding, "pooler_output", embedding)
+        torch.testing.assert_close(states[:, 0], embedding, atol=1e-5, rtol=0)
+
+
+def test_a_part_that_the_encoder_does_not_read_is_refused(tmp_path: Path) -> None:
+    bert = saved(BertModel(BertConfig(**SMALL)), tmp_path / "bert")
+    siglip = saved(SiglipVisionModel(SiglipVisionConfig(**TOWER)), tmp_path / "siglip")
+    with pytest.raises(UserError, match=r"\(bert\) reads text, and a vision encoder is asked for"):
+        load_encoder(str(bert), "vision")
+    with pytest.raises(UserError, match=r"reads pictures, and a text encoder is asked for") as failure:
+        load_encoder(str(siglip), "text")
+    assert "--vision-encoder" in failure.value.cure
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: T5Model(T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, vocab_size=60)),
+            "is an encoder with a decoder",
+        ),
+        (
+            lambda: ConvNextModel(ConvNextConfig(hidden_sizes=[8] * 4, depths=[1] * 4)),
+            "does not give states of patches",
+        ),
+    ],
+)
+def test_models_of_another_kind_are_refused(make: Callable[[], Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        load_encoder(str(saved(make(), tmp_path / "model")))
+
+
+def test_code_from_a_repository_is_never_run(tmp_path: Path) -> None:
+    folder = saved(BertModel(BertConfig(**SMALL)), tmp_path / "encoder")
+    (folder / "model.py").write_text("raise SystemExit('this code must not run')")
+    asks = {"model_type": "homemade", "auto_map": {"AutoConfig": "model.Config", "AutoModel": "model.Model"}}
+    record = read_json(folder / "config.json")
+    write_json(folder / "config.json", record | asks)
+    with pytest.raises(UserError, match="needs Python code from its repository, and such code is never run"):
+        load_encoder(str(folder))
+    # A type that transformers has is built by transformers, whatever code lies beside it.
+    write_json(folder / "config.json", record | {"auto_map": asks["auto_map"]})
+    assert load_encoder(str(folder))[0].width == 16
+
+
+def test_a_shape_that_config_json_does_not_ask_for_is_named(tmp_path: Path) -> None:
+    folder = saved(BertModel(BertConfig(**SMALL)), tmp_path / "encoder")
+    write_json(folder / "config.json", read_json(folder / "config.json") | {"vocab_size": 91})
+    with pytest.raises(UserError, match=r"do not fill the encoder of config.json: .*word_embeddings"):
+        load_encoder(str(folder))
+
+
+def test_half_precision_on_the_disk_is_float32_in_memory(tmp_path: Path) -> None:
+    model = BertModel(BertConfig(**SMALL)).half()
+    encoder, _ = load_encoder(str(saved(model, tmp_path / "encoder")))
+    assert {tensor.dtype for tensor in encoder.parameters()} == {torch.float32}
