@@ -59,7 +59,7 @@ def test_heavy_libraries_have_one_door(library: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "core.catalog_reading", "core.folds", "core.metrics", "core.fields", "core.workspace", "core.demo", "core.fold_making",
+        "core.catalog_reading", "core.folds", "core.metrics", "core.fields", "core.workspace", "core.demo", "core.fold_making", "core.backbones",
         "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
     ],
 )  # fmt: skip

@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from core.augment import CLIP_MEAN, CLIP_STD, Triple
 from core.backbones.presets import Part
+from core.backbones.quick import quickened
 from core.backbones.weights import tensor_shapes
 from core.errors import UserError
 from core.files import read_json
@@ -36,7 +37,7 @@ class HubText(nn.Module):
 
     def __init__(self, model: Any, max_positions: int) -> None:
         super().__init__()
-        self.model = model
+        self.model = quickened(model)
         self.width = int(model.config.hidden_size)
         self.max_positions = max_positions
         self.pad = int(getattr(model.config, "pad_token_id", None) or 0)
@@ -58,7 +59,7 @@ class HubVision(nn.Module):
 
     def __init__(self, model: Any, mean: Triple, std: Triple) -> None:
         super().__init__()
-        self.model = model
+        self.model = quickened(model)
         self.size = int(model.config.image_size)
         self.mean, self.std = mean, std
         self.projected = isinstance(model, CLIPVisionModelWithProjection)

@@ -1,12 +1,13 @@
 """NeoBERT, an encoder of text (Le Breton et al. 2025, arXiv:2502.19587), without remote code.
 
-The state-dict names are those of the published weights, so that they load by name. Rotary positions use real arithmetic:
-complex numbers do not export to ONNX.
+Where rows are padded and it pays, their tokens are packed side by side, and no work is done on padding. The state-dict
+names are those of the published weights, so that they load by name. Rotary positions use real arithmetic: complex numbers
+do not export to ONNX.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -14,9 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.attention import attend, attend_packed, pack, packing_pays
 from core.errors import UserError
 
 _ROPE_THETA = 10_000.0
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class NeoBERT(nn.Module):
         self.width = config.hidden_size
         self.max_positions = config.max_length
         self.pad = config.pad_token_id
+        self.packed: bool | None = None  # None: where it pays
         self.encoder = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
         self.transformer_encoder = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
         self.layer_norm = nn.RMSNorm(config.hidden_size, config.norm_eps)
@@ -72,17 +77,50 @@ class NeoBERT(nn.Module):
         return {"kind": "neobert", "config": asdict(self.config)}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """attention_mask: (B, L), true or 1 where there is a token. States of padding are meaningless."""
+        """attention_mask: (B, L), true or 1 where there is a token; rows are padded on the right. States of padding are 0
+        where rows were packed, else meaningless."""
+        mask = attention_mask.bool()
+        packed = self.packed
+        if packed is None:
+            exporting = torch.compiler.is_compiling()  # a graph has no room for a choice by content
+            packed = not exporting and packing_pays(mask, half=self._computes_in_half(mask.device.type))
+        return self._packed(input_ids, mask) if packed else self._padded(input_ids, mask)
+
+    def _padded(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         length = input_ids.shape[1]
         rotation = self.cosine[:length, None, None], self.sine[:length, None, None]
-        visible = attention_mask[:, None, None, :].bool()
-        x = self.encoder(input_ids)
+
+        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k, v = (each.transpose(1, 2) for each in (q, k, v))
+            return attend(q, k, v, mask[:, None, None, :]).transpose(1, 2)
+
+        return self._layers(self.encoder(input_ids), attention, rotation)
+
+    def _packed(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        packing = pack(mask)
+        rotation = self.cosine[packing.positions][:, None, None], self.sine[packing.positions][:, None, None]
+
+        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend_packed(q, k, v, packing)
+
+        states = self._layers(self.encoder(input_ids.flatten()[packing.index]), attention, rotation)
+        padded = states.new_zeros(mask.numel(), self.width).index_copy(0, packing.index, states)
+        return padded.unflatten(0, mask.shape)
+
+    def _layers(self, x: Tensor, attention: Attention, rotation: tuple[Tensor, Tensor]) -> Tensor:
         for layer in self.transformer_encoder:
-            x = layer(x, visible, rotation)
+            x = layer(x, attention, rotation)
         return self.layer_norm(x)
+
+    def _computes_in_half(self, kind: str) -> bool:
+        if torch.is_autocast_enabled(kind):
+            return torch.get_autocast_dtype(kind) in (torch.bfloat16, torch.float16)
+        return self.encoder.weight.dtype in (torch.bfloat16, torch.float16)
 
 
 class _Layer(nn.Module):
+    """(B, L, width) or packed (T, width) states to the same; `attention` takes (.., heads, d) queries, keys and values."""
+
     def __init__(self, config: NeoBERTConfig) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
@@ -92,18 +130,15 @@ class _Layer(nn.Module):
         self.attention_norm = nn.RMSNorm(config.hidden_size, config.norm_eps)
         self.ffn_norm = nn.RMSNorm(config.hidden_size, config.norm_eps)
 
-    def forward(self, x: Tensor, visible: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        x = x + self.wo(self._attend(self.attention_norm(x), visible, rotation))
+    def forward(self, x: Tensor, attention: Attention, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        x = x + self.wo(self._mixed(self.attention_norm(x), attention, rotation))
         return x + self.ffn(self.ffn_norm(x))
 
-    def _attend(self, x: Tensor, visible: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        batch, length, width = x.shape
+    def _mixed(self, x: Tensor, attention: Attention, rotation: tuple[Tensor, Tensor]) -> Tensor:
         # The published `qkv` holds q, k and v of one head side by side, head after head.
-        qkv = self.qkv(x).view(batch, length, self.heads, 3, width // self.heads)
-        q, k = _rotate(qkv[:, :, :, :2], *rotation).transpose(1, 2).unbind(dim=3)
-        v = qkv[:, :, :, 2].transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-        return mixed.transpose(1, 2).reshape(batch, length, width)
+        qkv = self.qkv(x).unflatten(-1, (self.heads, 3, -1))
+        q, k = _rotate(qkv[..., :2, :], *rotation).unbind(dim=-2)
+        return attention(q, k, qkv[..., 2, :]).flatten(-2)
 
 
 class _SwiGLU(nn.Module):
@@ -125,7 +160,7 @@ def _rotations(head_width: int, length: int) -> tuple[Tensor, Tensor]:
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turns each consecutive pair (2i, 2i+1) of (B, L, heads, 2, head_width) by its position's angle."""
+    """Turns each consecutive pair (2i, 2i+1) of (.., heads, 2, head_width) by its position's angle."""
     even, odd = x[..., 0::2], x[..., 1::2]
     turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)
     return turned.flatten(-2).type_as(x)
