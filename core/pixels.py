@@ -1,24 +1,25 @@
 """Pictures decoded once per resolution, kept as memory-mapped arrays that all trainings share.
 
-pixels/<size>/<key>.npy     (m, size, size, 3) uint8
-pixels/<size>/<key>.json    picture key -> row of the array, or -1 for a bad picture that the user said to drop; written
-                                last, so an array without it is not there
+pixels-<size>/<key>/pixels.npy      (m, size, size, 3) uint8
+pixels-<size>/<key>/pictures.json   the pictures' keys in the array's order, and which are bad pictures that the user said
+                                    to drop
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from core.cache import Cache, size_text
 from core.catalog import Catalog
 from core.errors import UserError
-from core.files import atomic_path, digest, read_json, write_json
+from core.files import digest, read_json, write_json
 from core.images import (
     BadPicture,
     PictureFile,
@@ -33,17 +34,20 @@ from core.images import (
 _VERSION = "1"
 """Raised when `core.images.decode` makes other pixels of the same file."""
 
+_ARRAY, _PICTURES = "pixels.npy", "pictures.json"
+
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
     """Decoded pictures of n catalog rows. index: (n,) int64 row of `array`, -1 where the row has no picture.
 
     array: (m, size, size, 3) uint8, read-only; rows that share a picture share its row here, and other rows' pictures may be
-    in it too.
+    in it too. key: names the array's content, row by row.
     """
 
     index: NDArray[np.int64]
     array: NDArray[np.uint8]
+    key: str
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         """(len(rows), size, size, 3) copies of the pictures of these catalog rows; black where there is none."""
@@ -52,6 +56,24 @@ class Pixels:
         taken = np.zeros((len(chosen), *self.array.shape[1:]), dtype=np.uint8)
         taken[there] = self.array[chosen[there]]
         return taken
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """An array of pictures. pictures: their keys in its order. bad: those whose rows are black and stand for no picture."""
+
+    array: NDArray[np.uint8]
+    pictures: Sequence[str] = ()
+    bad: frozenset[str] = frozenset()
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The row of each picture, -1 for a bad one."""
+        return {key: -1 if key in self.bad else row for row, key in enumerate(self.pictures)}
+
+    @property
+    def key(self) -> str:
+        return digest(_key(self.pictures), str(self.array.shape), *sorted(self.bad))
 
 
 @dataclass(frozen=True)
@@ -65,26 +87,26 @@ class _Decoding:
 
 
 def load_pixels(
-    catalog: Catalog, cache: Path, size: int, *, threads: int | None = None, progress: Progress | None = None
+    catalog: Catalog, cache: Cache, size: int, *, threads: int | None = None, progress: Progress | None = None
 ) -> Pixels:
     """The catalog's pictures at `size` x `size`, from the cache or decoded into it.
 
     Pictures are known by name, bytes and time of change, so any selection of rows finds what another one decoded. What is
     missing makes a new array, which also holds everything that an older one held; `prepare_pixels` on all rows first leaves
-    it at one array. Safe for several processes at once: arrays appear complete or not at all.
+    it at one array.
 
     Raises UserError for pictures that cannot be decoded (the first ten, and their number), for an unreadable folder of
     pictures, and for a cache that cannot be written.
     """
     files = _files_by_row(catalog)
-    array, rows = _ensure({"catalog": catalog}, cache, _Decoding(size, threads, progress))
-    index = np.array([-1 if file is None else rows[file.key] for file in files], dtype=np.int64)
-    return Pixels(index, array)
+    stored = _ensure({"catalog": catalog}, cache, _Decoding(size, threads, progress))
+    index = np.array([-1 if file is None else stored.rows[file.key] for file in files], dtype=np.int64)
+    return Pixels(index, stored.array, stored.key)
 
 
 def prepare_pixels(
     catalogs: Mapping[str, Catalog],
-    cache: Path,
+    cache: Cache,
     size: int,
     *,
     drop_bad: bool = False,
@@ -97,7 +119,7 @@ def prepare_pixels(
     Otherwise raises what `load_pixels` raises; messages name the role. `core.images.check_pictures` finds nearly all bad
     pictures sooner; damage inside a JPEG shows only here.
     """
-    _, rows = _ensure(catalogs, cache, _Decoding(size, threads, progress, drop_bad))
+    rows = _ensure(catalogs, cache, _Decoding(size, threads, progress, drop_bad)).rows
     keys = {file.key for catalog in catalogs.values() for file in _files_by_row(catalog) if file is not None}
     return sum(rows[key] < 0 for key in keys)
 
@@ -113,18 +135,14 @@ def _files_by_row(catalog: Catalog) -> list[PictureFile | None]:
     return [files.get(name) for name in catalog.picture_names]
 
 
-def _ensure(
-    catalogs: Mapping[str, Catalog], cache: Path, decoding: _Decoding
-) -> tuple[NDArray[np.uint8], Mapping[str, int]]:
-    """An array with all pictures of the catalogs, and its index by picture key."""
+def _ensure(catalogs: Mapping[str, Catalog], cache: Cache, decoding: _Decoding) -> _Stored:
+    """An array with all pictures of the catalogs."""
     files = {role: _files_by_row(catalog) for role, catalog in catalogs.items()}
     needed = {file.key: file for column in files.values() for file in column if file is not None}
-    folder = cache / "pixels" / str(decoding.size)
-    array, rows = _largest(folder, needed, decoding.size)
-    if all(key in rows for key in needed):
-        return array, rows
+    if not needed:
+        return _Stored(np.empty((0, decoding.size, decoding.size, 3), dtype=np.uint8))
     try:
-        return _grow(folder, array, rows, needed, decoding)
+        return _stored(cache, needed, decoding)
     except _UnreadableFilesError as error:
         bad = {
             role: [
@@ -138,54 +156,54 @@ def _ensure(
         raise bad_pictures_error(catalogs[first], bad[first], first) from None
 
 
-def _largest(folder: Path, needed: Mapping[str, PictureFile], size: int) -> tuple[NDArray[np.uint8], dict[str, int]]:
-    """The complete array of this folder that has most of the needed pictures, with its index; an empty one where none has any."""
-    best: tuple[int, Path | None, dict[str, int]] = (0, None, {})
-    for marker in sorted(folder.glob("*.json")):
-        rows = read_json(marker)
-        share = sum(key in rows for key in needed)
-        if share > best[0]:
-            best = (share, marker, rows)
-    _, marker_path, rows = best
-    if marker_path is None:
-        return np.empty((0, size, size, 3), dtype=np.uint8), {}
-    return np.load(marker_path.with_suffix(".npy"), mmap_mode="r"), rows
-
-
-def _grow(
-    folder: Path,
-    old: NDArray[np.uint8],
-    old_rows: Mapping[str, int],
-    needed: Mapping[str, PictureFile],
-    decoding: _Decoding,
-) -> tuple[NDArray[np.uint8], dict[str, int]]:
-    """Writes the old array plus what it lacks as a new one, and returns that with its index."""
-    fresh = [needed[key] for key in sorted(needed.keys() - old_rows.keys())]
-    rows = dict(old_rows) | {file.key: len(old) + position for position, file in enumerate(fresh)}
-    path = folder / f"{digest(_VERSION, *sorted(rows))}.npy"
+def _stored(cache: Cache, needed: Mapping[str, PictureFile], decoding: _Decoding) -> _Stored:
+    """The array of the cache that has most of the needed pictures or, where it lacks some, a new one with these behind."""
+    kind = f"pixels-{decoding.size}"
+    old = _largest(cache.paths(kind), needed)
+    have: Sequence[str] = () if old is None else old.pictures
+    fresh = [needed[key] for key in sorted(needed.keys() - set(have))]
+    pictures = [*have, *(file.key for file in fresh)]
     try:
-        bad = _write(path, old, fresh, decoding)
-        rows |= dict.fromkeys(bad, -1)
-        write_json(path.with_suffix(".json"), rows)
+        return cache.get(kind, _key(pictures), partial(_write, old=old, fresh=fresh, decoding=decoding), _read)
     except OSError as error:
-        megabytes = len(rows) * decoding.size**2 * 3 / 2**20
         raise UserError(
-            f"the cache of decoded pictures {folder} cannot be written ({megabytes:,.0f} MiB): {error.strerror}",
+            f"the cache of decoded pictures {cache.folder / kind} cannot be written "
+            f"({size_text(len(pictures) * decoding.size**2 * 3)}): {error.strerror}",
             cure="free some space there, or name a workspace on another disk with --workspace",
         ) from None
-    return np.load(path, mmap_mode="r"), rows
 
 
-def _write(path: Path, old: NDArray[np.uint8], fresh: Sequence[PictureFile], decoding: _Decoding) -> dict[str, str]:
-    """Writes the old rows and the fresh pictures; returns what is wrong with the bad ones, by key, whose rows are black.
+def _largest(folders: Sequence[Path], needed: Mapping[str, PictureFile]) -> _Stored | None:
+    """The array that has most of the needed pictures; None where none has any."""
+    best, most = None, 0
+    for folder in folders:
+        try:
+            stored = _read(folder)
+        except FileNotFoundError:
+            continue  # removed by another process while we looked
+        share = sum(key in needed for key in stored.pictures)
+        if share > most:
+            best, most = stored, share
+    return best
+
+
+def _read(folder: Path) -> _Stored:
+    record = read_json(folder / _PICTURES)
+    return _Stored(np.load(folder / _ARRAY, mmap_mode="r"), record["pictures"], frozenset(record["bad"]))
+
+
+def _write(folder: Path, old: _Stored | None, fresh: Sequence[PictureFile], decoding: _Decoding) -> None:
+    """Writes the old rows and the fresh pictures; bad ones are black rows, or an _UnreadableFilesError.
 
     Streams to the disk: a full disk is then an error with a name, where a memory map would kill the process.
     """
     size, faults = decoding.size, {}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        shape = (len(old) + len(fresh), size, size, 3)
+    rows, have, bad = (0, (), frozenset()) if old is None else (len(old.array), old.pictures, old.bad)
+    with (folder / _ARRAY).open("wb") as file:
+        shape = (rows + len(fresh), size, size, 3)
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        file.write(old.data)
+        if old is not None:
+            file.write(old.array.data)
         work = partial(_decoded, size=size)
         decoded = in_threads(work, fresh, threads=decoding.threads, progress=decoding.progress)
         for picture, pixels in zip(fresh, decoded, strict=True):
@@ -196,7 +214,12 @@ def _write(path: Path, old: NDArray[np.uint8], fresh: Sequence[PictureFile], dec
                 file.write(pixels.data)
         if faults and not decoding.drop_bad:
             raise _UnreadableFilesError(faults)
-    return faults
+    record = {"pictures": [*have, *(picture.key for picture in fresh)], "bad": sorted(bad | faults.keys())}
+    write_json(folder / _PICTURES, record)
+
+
+def _key(pictures: Sequence[str]) -> str:
+    return digest(_VERSION, *pictures)
 
 
 def _decoded(picture: PictureFile, size: int) -> NDArray[np.uint8] | str:

@@ -1,37 +1,45 @@
-"""Catalog text as token ids: cleaned and tokenised once, kept in a content-keyed file, read in batches of similar length."""
+"""Catalog text as token ids: cleaned and tokenised once, memory-mapped from an Arrow file, read in batches of similar length."""
 
 from __future__ import annotations
 
 import html
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from pyarrow import ipc
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from core.files import atomic_path, digest
+from core.cache import Cache
+from core.console import progress
+from core.files import digest
 
 Rows = NDArray[np.intp]
 
-_FORMAT = "tokens-1"
+_FORMAT = "tokens-2"
+"""Raised when `clean` or the file changes."""
+
+_FILE, _SUFFIX = "tokens.arrow", b"suffix"
 _CHUNK = 4_096
 _TAIL_SHARE = 3
 """One part in so many of a cut text is its end."""
 
 # A name must follow the bracket, so that "<5 kg" and "a < b" stay.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
-_SPACE = re.compile(r"\s+")
 
 
 def clean(text: str) -> str:
     """HTML tags and entities removed, whitespace collapsed, NUL bytes dropped; case kept."""
     without_tags = _TAG.sub(" ", html.unescape(_TAG.sub(" ", text)))
-    return _SPACE.sub(" ", without_tags.replace("\0", " ")).strip()
+    return " ".join(without_tags.replace("\0", " ").split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,57 +63,70 @@ class Tokens:
         return np.minimum(np.diff(self.offsets), max_length)
 
     def batch(self, rows: Rows, max_length: int) -> tuple[Tensor, Tensor]:
-        """(B, L) int64 ids and (B, L) bool mask of these texts, cut to `max_length`, padded to the longest of them."""
-        cut = [self._cut(int(row), max_length) for row in rows]
-        ids = np.full((len(cut), max(len(text) for text in cut)), self.pad, dtype=np.int64)
-        mask = np.zeros(ids.shape, dtype=bool)
-        for i, text in enumerate(cut):
-            ids[i, : len(text)] = text
-            mask[i, : len(text)] = True
+        """(B, L) int64 ids and (B, L) bool mask of these texts, cut to `max_length`, padded to the longest of them.
+
+        A text that is too long keeps its beginning and its end: names stand first in catalog texts, quantities last. (Head
+        and tail was also best in Sun et al. 2019, "How to fine-tune BERT for text classification?".)
+        """
+        starts, whole = self.offsets[rows], np.diff(self.offsets)[rows]
+        kept = np.minimum(whole, max_length)
+        head = max_length - max(max_length // _TAIL_SHARE, self.suffix)
+        place = np.arange(kept.max())
+        source = (starts[:, None] + place) + (place >= head) * (whole - kept)[:, None]
+        mask = place < kept[:, None]
+        ids = np.full(mask.shape, self.pad, dtype=np.int64)
+        ids[mask] = self.ids[source[mask]]
         return torch.from_numpy(ids), torch.from_numpy(mask)
 
-    def _cut(self, row: int, max_length: int) -> NDArray[np.int32]:
-        """The beginning and the end of a text that is too long: names stand first in catalog texts, quantities last.
 
-        (Head and tail was also best in Sun et al. 2019, "How to fine-tune BERT for text classification?".)
-        """
-        text = self.ids[self.offsets[row] : self.offsets[row + 1]]
-        if len(text) <= max_length:
-            return text
-        tail = max(max_length // _TAIL_SHARE, self.suffix)
-        return np.concatenate([text[: max_length - tail], text[len(text) - tail :]])
+def tokenise(texts: Sequence[str], tokenizer: Tokenizer, pad: int, cache: Cache | None) -> Tokens:
+    """Tokens of raw catalog texts, whole even if the tokenizer is set to cut or pad them (it stays so set).
 
-
-def tokenise(texts: Sequence[str], tokenizer: Tokenizer, pad: int, cache: Path | None) -> Tokens:
-    """Tokens of raw catalog texts. With a cache folder, computed once per content and tokenizer, by whichever process is first.
-
-    The file holds int32: n, the n lengths, then all ids. It is written under another name and renamed: whole or absent.
+    With a cache, they are computed once per content and tokenizer, and all processes that read them share their memory.
     """
-    suffix = _suffix(tokenizer)
+    whole = _whole(tokenizer)
     if cache is None:
-        return _tokens(_encode(texts, tokenizer), pad, suffix)
-    path = cache / "tokens" / f"{digest(_FORMAT, tokenizer.to_str(), *texts)}.npy"
-    if not path.exists():
-        encoded = _encode(texts, tokenizer)
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.save(file, encoded)
-    return _tokens(np.load(path, mmap_mode="r"), pad, suffix)
+        return _encode(texts, whole, pad)
+    key = digest(_FORMAT, whole.to_str(), *texts)
+    return cache.get("tokens", key, lambda folder: _write(folder, _encode(texts, whole, pad)), partial(_read, pad=pad))
 
 
-def _encode(texts: Sequence[str], tokenizer: Tokenizer) -> NDArray[np.int32]:
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    encoded: list[NDArray[np.int32]] = []
-    for start in range(0, len(texts), _CHUNK):
-        batch = tokenizer.encode_batch([clean(text) for text in texts[start : start + _CHUNK]])
-        encoded += [np.array(text.ids, dtype=np.int32) for text in batch]
-    return np.concatenate([np.array([len(texts), *map(len, encoded)], dtype=np.int32), *encoded])
+def _whole(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer if it neither cuts nor pads, else a copy that does not: whoever set it so may use it at this moment."""
+    if tokenizer.truncation is None and tokenizer.padding is None:
+        return tokenizer
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
 
 
-def _tokens(stored: NDArray[np.int32], pad: int, suffix: int) -> Tokens:
-    n = int(stored[0])
-    offsets = np.concatenate([[0], np.cumsum(stored[1 : n + 1], dtype=np.int64)])
-    return Tokens(stored[n + 1 :], offsets, pad, suffix)
+def _encode(texts: Sequence[str], tokenizer: Tokenizer, pad: int) -> Tokens:
+    ids, lengths = array("i"), [0]
+    with progress("tokenising") as advance:
+        for start in range(0, len(texts), _CHUNK):
+            # Offsets into the text, which `encode_batch` would count as well, are of no use here.
+            for text in tokenizer.encode_batch_fast([clean(text) for text in texts[start : start + _CHUNK]]):
+                ids.fromlist(text.ids)
+                lengths.append(len(text))
+            advance(len(lengths) - 1, len(texts))
+    return Tokens(np.frombuffer(ids, dtype=np.int32), np.cumsum(lengths, dtype=np.int64), pad, _suffix(tokenizer))
+
+
+def _write(folder: Path, tokens: Tokens) -> None:
+    """One column of lists, uncompressed: its two buffers are the arrays of `Tokens` as they are."""
+    column = pa.LargeListArray.from_arrays(pa.array(tokens.offsets), pa.array(tokens.ids))
+    batch = pa.record_batch([column], pa.schema([("ids", column.type)], {_SUFFIX: str(tokens.suffix)}))
+    with (folder / _FILE).open("wb") as file, ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def _read(folder: Path, pad: int) -> Tokens:
+    with pa.memory_map(str(folder / _FILE)) as file:  # what is mapped stays so while an array refers to it
+        batch = ipc.open_file(file).get_batch(0)
+    column = batch.column(0)
+    ids, offsets = (part.to_numpy(zero_copy_only=True) for part in (column.values, column.offsets))
+    return Tokens(ids, offsets, pad, int(batch.schema.metadata[_SUFFIX]))
 
 
 def _suffix(tokenizer: Tokenizer) -> int:

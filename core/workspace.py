@@ -2,7 +2,7 @@
 
 workspace.json              where the catalog came from, fingerprints, fold settings; written last when it is made
 catalog/{train,test,folds}.parquet
-cache/                      tokens, pixels, features: content-keyed, shared by all trials
+cache/                      what is computed once (`core.cache`), shared by all trials
 trials/<id>/trial.json      finished trials
 members/                    the prediction store
 optuna.db  mlflow.db  mlartifacts/  ray/
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from core.cache import Cache
 from core.catalog import Catalog, load_catalog
 from core.errors import UserError
 from core.files import digest, read_json, write_json
@@ -110,6 +112,19 @@ class Workspace:
     @property
     def store(self) -> PredictionStore:
         return PredictionStore(self.path("members"))
+
+    def cache(self, limit: int | None = None) -> Cache:
+        """What is computed once for all trainings here.
+
+        limit: bytes that it may take on the disk; None: half of what would be free there without it, which stays the same
+        while it fills up.
+        """
+        folder = self.path("cache")
+        if limit is None:
+            there = next(place for place in (self.folder, *self.folder.absolute().parents) if place.exists())
+            taken = sum(entry.size for entry in Cache(folder).entries())
+            limit = (shutil.disk_usage(there).free + taken) // 2
+        return Cache(folder, limit)
 
     def check_writable(self) -> None:
         """Raises UserError for a folder that cannot be made or written, and for a nearly full disk."""

@@ -23,7 +23,10 @@ MOST_MEMBERS = 6
 
 @dataclass(frozen=True)
 class Options:
-    """The flags of `python -m experiments.sweep`, checked for what can be checked without reading a file."""
+    """The flags of `python -m experiments.sweep`, checked for what can be checked without reading a file.
+
+    cache_limit: bytes, None as in `Workspace.cache`.
+    """
 
     architectures: tuple[str, ...]
     workspace: Path
@@ -51,6 +54,7 @@ class Options:
     dry_run: bool = False
     fresh: bool = False
     drop_bad: bool = False
+    cache_limit: int | None = None
 
     def __post_init__(self) -> None:
         if (self.train is None) != (self.test is None):

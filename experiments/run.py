@@ -10,6 +10,7 @@ from functools import partial
 import sqlalchemy.exc
 from optuna.storages import BaseStorage
 
+from core.cache import Cache
 from core.console import console, say
 from core.errors import UserError
 from core.machine import Machine, detect
@@ -44,19 +45,21 @@ def sweep(options: Options) -> bool:
         fill_workspace(workspace, options, say)
         found = candidates(kinds, options, workspace, machine)
         budget = Budget(STARTED, None if options.minutes is None else STARTED + 60 * options.minutes, share.concurrent)
-        show_plan(workspace, found, options, share)
+        cache = workspace.cache(options.cache_limit)
+        show_plan(workspace, found, options, share, cache)
         if options.dry_run:
             say("dry run: nothing was trained")
             return True
         for each in found:
             catalogs = {"train": workspace.train, "test": workspace.test}
-            for note in each.prepare(catalogs, workspace.path("cache"), options.drop_bad):
+            for note in each.prepare(catalogs, cache, options.drop_bad):
                 say(f"{each.name}: {note}")
-        return _run(workspace, found, options, machine, share, budget)
+        return _run(workspace, cache, found, options, machine, share, budget)
 
 
 def _run(
     workspace: Workspace,
+    cache: Cache,
     found: list[Candidate],
     options: Options,
     machine: Machine,
@@ -75,7 +78,7 @@ def _run(
                 diary = Diary(workspace, facts, _link({entry.name: entry.study for entry in entries}))
                 view = View(console, budget, {each.name: each.trials for each in found})
                 portfolio = Portfolio(entries, members, budget, _defaults(options, share, machine), [view, diary])
-                work = partial(run_job, folder=workspace.folder.resolve())
+                work = partial(run_job, folder=workspace.folder.resolve(), cache_limit=cache.limit)
                 with view:
                     finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
     except (sqlalchemy.exc.OperationalError, StudyError, DiaryError) as error:

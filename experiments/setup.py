@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from core.architectures.base import Architecture, Resolution, make_config
+from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from core.machine import Machine
@@ -35,7 +35,7 @@ class Candidate:
     def name(self) -> str:
         return self.kind.name
 
-    def prepare(self, catalogs: Mapping[str, Catalog], cache: Path, drop_bad: bool) -> tuple[str, ...]:
+    def prepare(self, catalogs: Mapping[str, Catalog], cache: Cache, drop_bad: bool) -> tuple[str, ...]:
         """Fills the cache with what all trials share."""
         config = make_config(self.kind.Config, self.settings(self.space.best))
         return self.kind.prepare(catalogs, config, cache, drop_bad=drop_bad)

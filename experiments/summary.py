@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from core.cache import Cache, size_text
 from core.console import console, say
 from core.errors import UserError
 from core.workspace import Workspace
@@ -19,8 +20,10 @@ from experiments.setup import Candidate
 from experiments.tracking import tracking_uri
 
 
-def show_plan(workspace: Workspace, found: Sequence[Candidate], options: Options, share: Resources) -> None:
-    """The catalog's facts, each architecture's encoders, space and plan, and an estimate of the time."""
+def show_plan(
+    workspace: Workspace, found: Sequence[Candidate], options: Options, share: Resources, cache: Cache
+) -> None:
+    """The catalog's facts, each architecture's encoders, space and plan, an estimate of the time, and the cache's limit."""
     facts, train = workspace.facts, workspace.train
     prices = train.known_prices
     say(
@@ -50,6 +53,9 @@ def show_plan(workspace: Workspace, found: Sequence[Candidate], options: Options
     say(
         f"{share.concurrent} at once, {share.cpus:g} cores and {share.gpus:g} GPUs each; about {duration(total)}{limit}"
     )
+    assert cache.limit is not None, "a workspace's cache has a limit"
+    default = "half of the free disk; --cache-limit" if options.cache_limit is None else "--cache-limit"
+    say(f"cache: {cache.folder}, at most {size_text(cache.limit)} ({default})")
 
 
 def show_outcome(workspace: Workspace, portfolio: Portfolio) -> None:

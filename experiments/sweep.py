@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from core.cache import parse_size
 from core.console import run
 from core.workspace import default_folder
 from experiments.options import ALL, FoldGroups, Options
@@ -74,12 +75,16 @@ def main(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="facts, space, plan and time; trains nothing")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="a new study; deletes nothing")] = False,
     drop_bad: Annotated[bool, typer.Option("--drop-bad", help="drop bad training rows, with a count")] = False,
+    cache_limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="of everything cached, e.g. 20GB (half of the free disk)")
+    ] = None,
 ) -> None:
     """Find, train and cross-validate price models: trials on the holdout fold, then members of the best configs."""
     options = Options(
         tuple(architectures or [ALL]), workspace or default_folder(), train, test, images, trials, minutes, members,
         folds, fold_groups, grid, sampler, pruner, seed, text_encoder, vision_encoder, tuple(settings or ()), space,
         max_concurrent, cpus_per_trial, gpus_per_trial, storage, address, dry_run, fresh, drop_bad,
+        None if cache_limit is None else parse_size(cache_limit, "--cache-limit"),
     )  # fmt: skip
     from experiments.run import sweep  # Ray, torch and MLflow: seconds that --help should not take
 

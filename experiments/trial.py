@@ -11,6 +11,7 @@ from typing import Any
 
 from core.architectures import architecture
 from core.architectures.base import Architecture, Context, Model, Prices, make_config
+from core.cache import Cache
 from core.catalog import Catalog
 from core.files import read_json, write_json
 from core.folds import HOLDOUT
@@ -36,8 +37,8 @@ def read_trial(workspace: Workspace, name: str) -> Outcome | None:
     return Outcome(record["metrics"], record["best_epoch"], record["seconds"])
 
 
-def run_job(job: Job, report: Report, folder: Path) -> Outcome:
-    """Trains `job` on the workspace in `folder`; what it leaves there is complete or absent.
+def run_job(job: Job, report: Report, folder: Path, cache_limit: int | None = None) -> Outcome:
+    """Trains `job` on the workspace in `folder`; what it leaves there is complete or absent. cache_limit: see `Workspace.cache`.
 
     A model that never looked at its validation rows is as honest on them as a member's fold model: an architecture
     with `stops_on_valid = False` has its trial kept as the member's fold, and nothing is trained twice.
@@ -45,19 +46,17 @@ def run_job(job: Job, report: Report, folder: Path) -> Outcome:
     workspace = _open(folder)
     scratch = workspace.path("trials", job.name, f"{job.kind}-{job.fold}")
     try:
-        return _run(job, workspace, report, scratch)
+        return _run(job, workspace, workspace.cache(cache_limit), report, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # checkpoints; also of a trial that its scheduler stops
 
 
-def _run(job: Job, workspace: Workspace, report: Report, scratch: Path) -> Outcome:
+def _run(job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: Path) -> Outcome:
     start = time.monotonic()
     kind = architecture(job.architecture)
     rows, held_out = workspace.folds.split(job.fold)
     train, valid = workspace.train.take(rows), workspace.train.take(held_out)
-    context = Context(
-        job.seed, workspace.path("cache"), scratch, job.device, job.threads, report=report, deadline=job.deadline
-    )
+    context = Context(job.seed, cache, scratch, job.device, job.threads, report=report, deadline=job.deadline)
     model = kind.train(train, valid if job.kind == "trial" else None, make_config(kind.Config, job.settings), context)
     cut = kind.stops_on_valid and context.out_of_time  # the others finish or raise
     prices = model.predict(valid.without_prices())

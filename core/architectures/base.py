@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import OutOfTime, UserError, suggestion
 from core.machine import Machine
@@ -65,14 +66,14 @@ def ignore_report(epoch: int, metrics: Mapping[str, float]) -> None:
 class Context:
     """Where and how one training runs; never what is learnt.
 
-    seed: of every random choice. device: `cpu`, `cuda`, `cuda:1`, `mps`. threads: processor threads it may use. cache: folder
-    of content-keyed caches that all trainings share. folder: this training's own folder, for checkpoints. report: called
+    seed: of every random choice. device: `cpu`, `cuda`, `cuda:1`, `mps`. threads: processor threads it may use. cache: of
+    content-keyed entries that all trainings share. folder: this training's own folder, for checkpoints. report: called
     after each epoch (from 1) with metrics, at least `smape` of the validation rows. deadline: `time.time()` value at which to
     stop in order with the best model so far, or None.
     """
 
     seed: int
-    cache: Path
+    cache: Cache
     folder: Path
     device: str = "cpu"
     threads: int = 1
@@ -140,7 +141,7 @@ class Architecture(Protocol):
     def estimate_seconds(self, catalog: Catalog, config: Any, machine: Machine) -> float:
         """A rough guess of one training's seconds on all of `catalog`, for plans made before anything was measured."""
 
-    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Path, *, drop_bad: bool) -> tuple[str, ...]:
+    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         """Puts into the cache, once and before several processes ask for it, what no training changes (decoded pictures).
 
         catalogs: all rows by role (`train`, `test`). drop_bad: what is damaged counts as missing, and is told in the notes

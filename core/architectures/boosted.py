@@ -14,13 +14,14 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from core.architectures.base import Config, Context, Prices, Resolution
+from core.cache import Cache
 from core.catalog import Catalog
 from core.files import digest, digest_json, read_json, write_json, write_text
 from core.light.boosting import OBJECTIVES, boost, choose_rounds
 from core.light.inner import inner_folds
 from core.light.knowledge import Knowledge, Settings, learn_knowledge, load_knowledge
 from core.light.range import PriceRange, range_of
-from core.light.store import FEATURES_VERSION, cached_folder, load_arrays, save_arrays
+from core.light.store import FEATURES_VERSION, load_arrays, save_arrays
 from core.machine import Machine
 from core.metrics import all_metrics
 
@@ -133,7 +134,7 @@ class BoostedArchitecture:
         return 1.0 + len(catalog) * (1e-3 + 0.5e-6 * trees)
 
     def prepare(
-        self, catalogs: Mapping[str, Catalog], config: BoostedConfig, cache: Path, *, drop_bad: bool
+        self, catalogs: Mapping[str, Catalog], config: BoostedConfig, cache: Cache, *, drop_bad: bool
     ) -> tuple[str, ...]:
         return ()  # every feature is learnt from the training rows of a fold
 
@@ -182,6 +183,8 @@ def _knowledge(
         knowledge.save(folder)
         save_arrays(folder / "features.npz", {"features": features})
 
+    def read(folder: Path) -> tuple[Knowledge, Floats]:
+        return load_knowledge(folder), load_arrays(folder / "features.npz")["features"]
+
     key = digest(FEATURES_VERSION, train.fingerprint, folds.astype("<i8").tobytes(), digest_json(asdict(settings)))
-    folder = cached_folder(context.cache, f"boosted-{key}", write)
-    return load_knowledge(folder), load_arrays(folder / "features.npz")["features"]
+    return context.cache.get("boosted", key, write, read)

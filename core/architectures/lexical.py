@@ -14,6 +14,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from core.architectures.base import Config, Context, Prices, Resolution
+from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from core.files import digest_json, read_json, write_json
@@ -22,7 +23,7 @@ from core.light.inputs import Inputs, learn_inputs, load_inputs
 from core.light.linear import Linear, choose_alpha, fit_ridge
 from core.light.mlp import Net, Recipe, train_net
 from core.light.range import PriceRange, range_of
-from core.light.store import FEATURES_VERSION, cached_folder, load_arrays, save_arrays, sparse_arrays, sparse_from
+from core.light.store import FEATURES_VERSION, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.machine import Machine
 from core.metrics import all_metrics
 
@@ -141,7 +142,7 @@ class LexicalArchitecture:
         return 1.0 + len(catalog) * 1e-3 + steps * columns * config.hidden * 5e-9
 
     def prepare(
-        self, catalogs: Mapping[str, Catalog], config: LexicalConfig, cache: Path, *, drop_bad: bool
+        self, catalogs: Mapping[str, Catalog], config: LexicalConfig, cache: Cache, *, drop_bad: bool
     ) -> tuple[str, ...]:
         return ()  # every feature is learnt from the training rows of a fold
 
@@ -185,9 +186,11 @@ def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[In
         inputs.save(folder)
         save_arrays(folder / "matrix.npz", sparse_arrays(inputs.matrix(train), "matrix"))
 
+    def read(folder: Path) -> tuple[Inputs, sp.csr_matrix]:
+        return load_inputs(folder), sparse_from(load_arrays(folder / "matrix.npz"), "matrix")
+
     settings = [FEATURES_VERSION, train.fingerprint, config.max_terms, config.number_weight]
-    folder = cached_folder(context.cache, f"lexical-{digest_json(settings)}", write)
-    return load_inputs(folder), sparse_from(load_arrays(folder / "matrix.npz"), "matrix")
+    return context.cache.get("lexical", digest_json(settings), write, read)
 
 
 def _ridge(

@@ -21,6 +21,7 @@ from core.augment import Triple, augment, mixup, normalise
 from core.backbones.loading import load_encoder
 from core.backbones.presets import AUTO, TINY_VISION, Part
 from core.backbones.tiny import TinyVision
+from core.cache import Cache
 from core.catalog import Catalog, Strings
 from core.console import progress
 from core.heads import CrossAttention, Pooling, heads_for
@@ -130,7 +131,7 @@ class MultimodalArchitecture(NeuralArchitecture):
     summary: ClassVar[str] = "text and vision encoders joined by cross-attention, with a regression head"
     Config: ClassVar[type[base.Config]] = MultimodalConfig
 
-    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Path, *, drop_bad: bool) -> tuple[str, ...]:
+    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         name = config.vision_encoder
         size = TinyVision.size if name == TINY_VISION else int(getattr(load_encoder(name, "vision")[0], "size"))  # noqa: B009
         with progress("decoding pictures") as advance:
@@ -147,9 +148,9 @@ class MultimodalArchitecture(NeuralArchitecture):
         return MultimodalExamples(text_examples(model, catalog), pixels, vision.mean, vision.std, config)
 
 
-def _pixels(catalog: Catalog, cache: Path | None, size: int, threads: int | None) -> Pixels:
+def _pixels(catalog: Catalog, cache: Cache | None, size: int, threads: int | None) -> Pixels:
     if cache is not None:
         return load_pixels(catalog, cache, size, threads=threads)
     with TemporaryDirectory() as folder:
-        pixels = load_pixels(catalog, Path(folder), size, threads=threads)
+        pixels = load_pixels(catalog, Cache(Path(folder)), size, threads=threads)
         return replace(pixels, array=np.array(pixels.array))

@@ -18,6 +18,7 @@ from core.backbones import tiny
 from core.backbones.auto import choose
 from core.backbones.loading import available, build_encoder, identity, load_encoder, locate, parameters
 from core.backbones.presets import AUTO, TINY, TINY_VISION, Part
+from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from core.files import write_text
@@ -86,7 +87,7 @@ class NeuralModel:
         self.best_epoch = 1
         self.device = "cpu"
         self.threads: int | None = None
-        self.cache: Path | None = None
+        self.cache: Cache | None = None
 
     def predict(self, catalog: Catalog) -> Prices:
         examples = self.architecture.examples(self, catalog.without_prices())
@@ -166,7 +167,7 @@ class NeuralArchitecture(ABC):
                 seconds += passes * parameters(name, part) * units * (1 if part == "text" else _PATCHES) / speed
         return seconds * (config.stop_epoch or config.epochs)
 
-    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Path, *, drop_bad: bool) -> tuple[str, ...]:
+    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         return ()  # tokens are cached by the worker that first needs them
 
     def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> NeuralModel:

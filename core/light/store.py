@@ -1,10 +1,8 @@
-"""Arrays on disk without pickle, and folders of features that all trainings share."""
+"""Arrays on disk without pickle, and the fields of a catalog, read once."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,28 +27,6 @@ def fields_of(catalog: Catalog) -> pd.DataFrame:
     if catalog not in _fields:
         _fields[catalog] = read_fields(catalog.texts)
     return _fields[catalog]
-
-
-def cached_folder(cache: Path, key: str, write: Callable[[Path], None]) -> Path:
-    """The folder `cache/features/key`, filled by `write` if it is not there yet.
-
-    Safe for several processes: the folder is filled under a temporary name and renamed; who comes second throws his away.
-    """
-    folder = cache / "features" / key
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key}."))
-    try:
-        write(temporary)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from core.architectures import architecture
 from core.architectures.base import Architecture, Context, Model, make_config
+from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import OutOfTime, UserError
 from core.machine import Machine
@@ -83,7 +84,7 @@ class ArchitectureContract:
 
     def train(self, folder: Path, catalog: Catalog, **context: Any) -> Model:
         rows = np.arange(len(catalog))
-        where = Context(context.pop("seed", 7), folder.parent / "cache", folder, **context)
+        where = Context(context.pop("seed", 7), Cache(folder.parent / "cache"), folder, **context)
         return self.made.train(catalog.take(rows[:48]), catalog.take(rows[48:]), self.config, where)
 
     def test_it_is_registered_under_its_name_with_a_summary(self) -> None:
@@ -143,7 +144,7 @@ class ArchitectureContract:
 
     def test_it_refits_without_validation_rows(self, catalog: Catalog, place: Path) -> None:
         config = self.made.refit_config(self.config, 1)
-        model = self.made.train(catalog, None, config, Context(0, place / "cache", place / "refit"))
+        model = self.made.train(catalog, None, config, Context(0, Cache(place / "cache"), place / "refit"))
         assert np.isfinite(model.predict(catalog)).all()
 
     def test_no_time_is_an_orderly_end(self, catalog: Catalog, place: Path) -> None:

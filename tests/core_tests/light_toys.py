@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from core.architectures.base import Context
+from core.cache import Cache
 from core.catalog import Catalog
 
 STRANGE = ["", " ", "🍫🍫", "\x00", "Item Name:", "1" * 5000, "zzz unseen zzz", "Item Name: 9999999 oz (Pack of 9999)"]
@@ -39,4 +40,4 @@ def strangers() -> Catalog:
 
 
 def context(folder: Path, **settings: object) -> Context:
-    return Context(seed=3, cache=folder / "cache", folder=folder / "run", **settings)  # type: ignore[arg-type]
+    return Context(seed=3, cache=Cache(folder / "cache"), folder=folder / "run", **settings)  # type: ignore[arg-type]

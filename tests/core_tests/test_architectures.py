@@ -12,6 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from core.architectures import ARCHITECTURES, architecture
 from core.architectures.base import Context, make_config
 from core.architectures.multimodal import MultimodalConfig
+from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from tests.core_tests.architecture_contract import LAPTOP, SMALL, ArchitectureContract, toy_catalog
@@ -62,7 +63,7 @@ def test_resolve_says_which_encoder_it_took_and_why(name: str) -> None:
 def prices_of(catalog: Catalog, folder: Path, **settings: object) -> np.ndarray:
     made = architecture("multimodal")
     config = make_config(made.Config, {**SMALL["multimodal"], **settings})
-    return made.train(catalog, None, config, Context(0, folder / "cache", folder / "run")).predict(catalog)
+    return made.train(catalog, None, config, Context(0, Cache(folder / "cache"), folder / "run")).predict(catalog)
 
 
 def test_a_frozen_clip_tower_keeps_its_weights_and_survives_saving(tmp_path: Path) -> None:
@@ -73,12 +74,13 @@ def test_a_frozen_clip_tower_keeps_its_weights_and_survives_saving(tmp_path: Pat
     catalog, made = toy_catalog(tmp_path / "images"), architecture("multimodal")
     settings = {**SMALL["multimodal"], "vision_encoder": str(tmp_path / "clip")}
     config = make_config(made.Config, settings)
-    model = made.train(catalog, None, config, Context(0, tmp_path / "cache", tmp_path / "run"))
+    model = made.train(catalog, None, config, Context(0, Cache(tmp_path / "cache"), tmp_path / "run"))
     after = model.network.encoders["vision"].model.state_dict()  # type: ignore[attr-defined]
     for name, tensor in tower.state_dict().items():
         torch.testing.assert_close(after[name], tensor)
     model.save(tmp_path / "saved")
-    np.testing.assert_allclose(made.load(tmp_path / "saved").predict(catalog), model.predict(catalog), rtol=1e-6)
+    # The one reads pixels anew, the other the tower's cached answers in fp16.
+    np.testing.assert_allclose(made.load(tmp_path / "saved").predict(catalog), model.predict(catalog), rtol=2e-3)
     assert set(made.identity(config)) == {"text", "vision"}
     assert model.predict(catalog.take(np.array([], dtype=np.intp))).shape == (0,)
 
@@ -98,4 +100,6 @@ def test_an_encoder_without_tokenizer_is_refused(tmp_path: Path) -> None:
     made = architecture("text")
     config = make_config(made.Config, {**SMALL["text"], "text_encoder": str(fixture)})
     with pytest.raises(UserError, match="no tokenizer"):
-        made.train(toy_catalog(tmp_path / "images"), None, config, Context(0, tmp_path / "cache", tmp_path / "run"))
+        made.train(
+            toy_catalog(tmp_path / "images"), None, config, Context(0, Cache(tmp_path / "cache"), tmp_path / "run")
+        )

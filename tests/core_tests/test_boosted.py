@@ -123,4 +123,4 @@ def test_constant_prices_stay_constant(tmp_path: Path) -> None:
 def test_the_deadline_ends_a_training_and_leaves_no_half_cache(tmp_path: Path) -> None:
     with pytest.raises(OutOfTime):
         BOOSTED.train(products(40), None, BoostedConfig(), context(tmp_path, deadline=time.time() - 1))
-    assert list((tmp_path / "cache" / "features").iterdir()) == []
+    assert [path.suffix for path in (tmp_path / "cache" / "boosted").iterdir()] == [".lock"]

@@ -14,7 +14,6 @@ from core.errors import OutOfTime, UserError
 from core.light import mlp
 from core.light.inner import inner_folds
 from core.light.inputs import learn_inputs, load_inputs
-from core.light.store import cached_folder
 from core.metrics import constant_floor, smape
 from tests.core_tests.light_toys import catalog_of, context, products, strangers
 
@@ -130,22 +129,3 @@ def test_inner_folds_keep_groups_whole_and_even() -> None:
     assert np.bincount(folds).max() - np.bincount(folds).min() <= 10
     np.testing.assert_array_equal(folds, inner_folds(groups, 5, seed=1))
     assert set(inner_folds(np.zeros(6, dtype=np.int64), 3, seed=0)) == {0, 1, 2}
-
-
-def test_a_cached_folder_is_written_once_and_whole(tmp_path: Path) -> None:
-    calls: list[Path] = []
-
-    def write(folder: Path) -> None:
-        calls.append(folder)
-        (folder / "x").write_text("1")
-
-    first, second = (cached_folder(tmp_path, "key", write) for _ in range(2))
-    assert first == second and (first / "x").read_text() == "1" and len(calls) == 1
-
-    def fail(folder: Path) -> None:
-        (folder / "x").write_text("half")
-        raise OutOfTime("stop")
-
-    with pytest.raises(OutOfTime):
-        cached_folder(tmp_path, "other", fail)
-    assert [path.name for path in (tmp_path / "features").iterdir()] == ["key"]

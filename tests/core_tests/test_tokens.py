@@ -9,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from core.backbones.tiny import train_tokenizer
-from core.tokens import clean, micro_batches, tokenise, training_batches
+from core.cache import Cache
+from core.tokens import Tokens, clean, micro_batches, tokenise, training_batches
 
 TEXTS = ["Green tea, 20 bags", "", "Oak table 140x80 cm " * 30, "<b>Tea</b> &amp; cups"]
 
@@ -36,23 +38,74 @@ def test_cleaned_text_has_no_runs_of_whitespace(text: str) -> None:
     assert clean(text) == " ".join(clean(text).split())
 
 
-def test_tokens_are_written_once_and_read_back(tmp_path: Path) -> None:
-    tokenizer = train_tokenizer([clean(text) for text in TEXTS])
-    first = tokenise(TEXTS, tokenizer, 0, tmp_path)
-    (path,) = (tmp_path / "tokens").iterdir()
-    written = path.stat().st_mtime_ns
-    again = tokenise(TEXTS, tokenizer, 0, tmp_path)
-    uncached = tokenise(TEXTS, tokenizer, 0, None)
-    assert path.stat().st_mtime_ns == written
-    for other in (again, uncached):
-        np.testing.assert_array_equal(other.ids, first.ids)
-        np.testing.assert_array_equal(other.offsets, first.offsets)
-    tokenise(TEXTS[:2], tokenizer, 0, tmp_path)
-    assert len(list((tmp_path / "tokens").iterdir())) == 2
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer([clean(text) for text in TEXTS])
 
 
-def test_a_cut_text_still_ends_with_its_special_token() -> None:
-    tokenizer = train_tokenizer([clean(text) for text in TEXTS])
+def assert_same(one: Tokens, other: Tokens) -> None:
+    np.testing.assert_array_equal(one.ids, other.ids)
+    np.testing.assert_array_equal(one.offsets, other.offsets)
+    assert (one.pad, one.suffix) == (other.pad, other.suffix)
+
+
+def test_tokens_are_written_once_and_read_back(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    first = tokenise(TEXTS, tokenizer, 0, cache)
+    (file,) = (tmp_path / "tokens").glob("[!.]*/*")
+    written = file.stat().st_mtime_ns
+    assert_same(tokenise(TEXTS, tokenizer, 0, cache), first)
+    assert_same(tokenise(TEXTS, tokenizer, 0, None), first)
+    assert file.stat().st_mtime_ns == written
+    tokenise(TEXTS[:2], tokenizer, 0, cache)
+    assert len(cache.entries()) == 2
+
+
+def test_tokens_are_what_the_tokenizer_says(tokenizer: Tokenizer) -> None:
+    tokens = tokenise(TEXTS, tokenizer, 0, None)
+    assert len(tokens) == len(TEXTS)
+    for row, text in enumerate(TEXTS):
+        expected = tokenizer.encode(clean(text)).ids
+        assert tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist() == expected
+    assert tokenise([], tokenizer, 0, None).offsets.tolist() == [0]
+
+
+def test_the_array_is_the_file_itself_and_outlives_its_entry(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    texts = [f"{text} {number}" for number in range(20) for text in TEXTS]
+    cache = Cache(tmp_path)
+    read = tokenise(texts, tokenizer, 0, cache)
+    assert not read.ids.flags.owndata and not read.ids.flags.writeable
+    assert any("tokens.arrow" in line for line in Path("/proc/self/maps").read_text().splitlines())
+    Cache(tmp_path, limit=1).prune()
+    assert cache.entries() == []
+    assert_same(read, tokenise(texts, tokenizer, 0, None))
+
+
+def test_a_tokenizer_that_cuts_and_pads_is_asked_for_everything_and_stays_as_it_is(tokenizer: Tokenizer) -> None:
+    cutting = Tokenizer.from_str(tokenizer.to_str())
+    cutting.enable_truncation(8)
+    cutting.enable_padding(length=8)
+    before = cutting.to_str()
+    assert_same(tokenise(TEXTS, cutting, 0, None), tokenise(TEXTS, tokenizer, 0, None))
+    assert cutting.to_str() == before
+
+
+@given(rows=st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=9), max_length=st.integers(3, 300))
+def test_a_batch_is_its_texts_padded_and_cut(tokenizer: Tokenizer, rows: list[int], max_length: int) -> None:
+    tokens = tokenise(TEXTS, tokenizer, 7, None)
+    ids, mask = tokens.batch(np.array(rows), max_length)
+    assert ids.dtype == torch.int64 and mask.dtype == torch.bool
+    assert ids.shape == mask.shape == (len(rows), tokens.lengths(max_length)[rows].max())
+    assert (ids[~mask] == 7).all()
+    for row, found, there in zip(rows, ids, mask, strict=True):
+        whole = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist()
+        tail = max(max_length // 3, tokens.suffix)
+        cut = whole if len(whole) <= max_length else whole[: max_length - tail] + whole[len(whole) - tail :]
+        assert found[there].tolist() == cut
+        assert not there[len(cut) :].any()
+
+
+def test_a_cut_text_still_ends_with_its_special_token(tokenizer: Tokenizer) -> None:
     tokens = tokenise(TEXTS, tokenizer, 0, None)
     ids, mask = tokens.batch(np.array([2, 0]), 9)
     end = tokenizer.token_to_id("[SEP]")
