@@ -68,14 +68,16 @@ class Tokens:
         A text that is too long keeps its beginning and its end: names stand first in catalog texts, quantities last. (Head
         and tail was also best in Sun et al. 2019, "How to fine-tune BERT for text classification?".)
         """
-        starts, whole = self.offsets[rows], np.diff(self.offsets)[rows]
-        kept = np.minimum(whole, max_length)
-        head = max_length - max(max_length // _TAIL_SHARE, self.suffix)
-        place = np.arange(kept.max())
-        source = (starts[:, None] + place) + (place >= head) * (whole - kept)[:, None]
-        mask = place < kept[:, None]
+        starts, ends = self.offsets[rows], self.offsets[rows + 1]
+        kept = np.minimum(ends - starts, max_length)
+        tail = max(max_length // _TAIL_SHARE, self.suffix)
+        mask = np.arange(kept.max()) < kept[:, None]
         ids = np.full(mask.shape, self.pad, dtype=np.int64)
-        ids[mask] = self.ids[source[mask]]
+        # A copy per row: gathering all places at once took twice as long.
+        for line, start, end, length in zip(ids, starts.tolist(), ends.tolist(), kept.tolist(), strict=True):
+            line[:length] = self.ids[start : start + length]
+            if length < end - start:
+                line[length - tail : length] = self.ids[end - tail : end]
         return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
