@@ -1,4 +1,4 @@
-"""Pictures on the disk: which row has one, whether it can be read, and how it becomes a square of pixels."""
+"""Picture files: which row has one, whether it can be read, and how it becomes a square of pixels."""
 
 from __future__ import annotations
 

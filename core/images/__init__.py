@@ -1,0 +1,37 @@
+"""Pictures on the disk: which row has one, whether it can be read, and how it becomes a square of pixels."""
+
+from core.images.files import (
+    FORMATS,
+    PAD,
+    PIXEL_LIMIT,
+    BadPicture,
+    PictureFile,
+    PictureReport,
+    Progress,
+    UnreadablePictureError,
+    available_cores,
+    bad_pictures_error,
+    check_pictures,
+    decode,
+    fault,
+    in_threads,
+    list_pictures,
+)
+
+__all__ = [
+    "FORMATS",
+    "PAD",
+    "PIXEL_LIMIT",
+    "BadPicture",
+    "PictureFile",
+    "PictureReport",
+    "Progress",
+    "UnreadablePictureError",
+    "available_cores",
+    "bad_pictures_error",
+    "check_pictures",
+    "decode",
+    "fault",
+    "in_threads",
+    "list_pictures",
+]

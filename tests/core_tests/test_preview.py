@@ -1,0 +1,99 @@
+"""The contact sheet of augmented pictures, through the command that draws it."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import UserError
+from core.images import preview
+from core.images.preview import Look, contact_sheet, demo_samples, folder_samples
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "core.images", *map(str, words)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(3):
+        Image.new("RGB", (40 + number, 30), (80 * number, 120, 40)).save(images / f"{number}.jpg")
+    (images / "notes.txt").write_text("no picture")
+    return images
+
+
+def test_the_command_draws_the_demos_pictures_and_says_where(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "sheet.png"
+    done = command("--preview", "--pictures", "2", "--views", "3", "--size", "160", "--out", out)
+    assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
+    with Image.open(out) as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.width > 5 * 160
+        assert sheet.height > 2 * 160
+
+
+def test_the_command_draws_a_folder_and_passes_over_what_is_no_picture(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    done = command("--preview", "--images", folder, "--size", "32", "--views", "1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "notes.txt is passed over: not a picture" in done.stderr
+    assert out.is_file()
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
+    for words, said in (
+        (("--seed", "1"), "add --preview"),
+        (("--preview", "--out", tmp_path / "sheet.jpg"), "does not end in .png"),
+        (("--preview", "--images", tmp_path / "absent"), "cannot be read"),
+    ):
+        done = command(*words)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_the_same_seed_draws_the_same_sheet_and_another_one_another() -> None:
+    samples = demo_samples(3, 32, seed=0)
+    first, again, other = (
+        np.asarray(contact_sheet(samples, Look(views=2, random_erase=0.5, mixup_alpha=0.3, seed=seed)))
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_captions_tell_the_mixture_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(preview, "_drawn", lambda columns, prices: said.extend(columns[-1][2]))
+    samples = demo_samples(12, 16, seed=2)
+    contact_sheet(samples, Look(views=0, random_erase=0.0, mixup_alpha=2.0, seed=4))
+    mixed = 0
+    for own, caption in zip(samples, said, strict=True):
+        found = re.fullmatch(r"lambda ([\d.]+) with (\d+)\nmixed price ([\d,.]+)", caption)
+        if found is None:
+            assert caption == f"with itself\nmixed price {own.price:,.2f}"
+            continue
+        share, partner, price = float(found[1]), samples[int(found[2]) - 1], float(found[3].replace(",", ""))
+        logs = share * math.log1p(own.price) + (1 - share) * math.log1p(partner.price)
+        assert math.log1p(price) == pytest.approx(logs, abs=0.005 * abs(math.log(own.price / partner.price)) + 0.01)
+        mixed += 1
+    assert mixed >= 8
+
+
+def test_a_folders_pictures_are_drawn_with_the_seed(folder: Path) -> None:
+    first, again = (folder_samples(folder, 2, 16, seed=5) for _ in range(2))
+    assert [sample.name for sample in first] == [sample.name for sample in again]
+    (folder / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no picture that can be used"):
+        folder_samples(folder / "empty", 2, 16, seed=0)
