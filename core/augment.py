@@ -55,10 +55,11 @@ def augment(
 def mixup(pixels: Tensor, log_prices: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
     """Each row's picture (B, 3, S, S) and log price (B,) mixed with those of another row of the batch (Zhang et al., 2018).
 
-    Prices are mixed in log space, that is, to a weighted geometric mean: SMAPE is a function of the difference of logs, and
-    an arithmetic mean of 3 and 3,000 would be a price of the dear product alone. lambda ~ Beta(alpha, alpha) per row, folded to
-    max(lambda, 1 - lambda): a row keeps its own text, so its own picture and price must be the larger part. As Beta(alpha,
-    alpha) is symmetric, the mixtures that are made are the same as without folding.
+    Prices are mixed in the space of the losses' targets, log1p, that is, to a weighted geometric mean (of price + 1): SMAPE is
+    a function of the difference of logs, and an arithmetic mean of 3 and 3,000 would be a price of the dear product alone.
+    lambda ~ Beta(alpha, alpha) per row, folded to max(lambda, 1 - lambda): a row keeps its own text, so its own picture and
+    price must be the larger part. As Beta(alpha, alpha) is symmetric, the mixtures that are made are the same as without
+    folding.
     """
     rows = len(log_prices)
     shares = _mixing_shares(rows, alpha, generator).to(device=log_prices.device, dtype=log_prices.dtype)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from core import losses, metrics
 
 finite32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+finite = st.floats(allow_nan=False, allow_infinity=False)
 price = st.floats(0.01, 1e7)
 NAMES = get_args(losses.LossName)
 
@@ -26,6 +27,55 @@ def double(*values: float) -> torch.Tensor:
 def test_smape_is_the_textbook_form(z: float, y: float) -> None:
     mine = losses.smape(double(z), double(math.log1p(y))).item()
     assert 100.0 * mine == pytest.approx(metrics.smape([y], losses.prices([z])), abs=1e-6)
+
+
+@given(z=st.floats(-700.0, 700.0), y=price)
+def test_smape_is_the_textbook_form_wherever_that_is_finite(z: float, y: float) -> None:
+    """Also far beyond any price, where `prices` has its ceiling."""
+    predicted = math.expm1(losses.floored(double(z)).item())
+    textbook = 2.0 * abs(predicted - y) / (abs(predicted) + abs(y))
+    assert math.isfinite(textbook)
+    assert losses.smape(double(z), double(math.log1p(y))).item() == pytest.approx(textbook, abs=1e-6)
+
+
+@given(z=st.floats(-20.0, 20.0), y=price)
+def test_smape_in_float32_is_close_to_it(z: float, y: float) -> None:
+    exact = losses.smape(double(z), double(math.log1p(y))).item()
+    assert losses.smape(double(z).float(), double(math.log1p(y)).float()).item() == pytest.approx(exact, abs=5e-5)
+
+
+@given(z=finite, y=price, weight=st.floats(0, 1))
+def test_smape_lies_between_0_and_2_and_smape_huber_between_its_parts(z: float, y: float, weight: float) -> None:
+    at, target = double(z), double(math.log1p(y))
+    smape, huber = losses.smape(at, target).item(), losses.huber(at, target).item()
+    assert 0.0 <= smape <= 2.0
+    both = losses.smape_huber(at, target, weight).item()
+    assert min(smape, huber) * (1 - 1e-9) <= both <= max(smape, huber) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(z=finite, y=st.floats(5e-324, 1e7), weight=st.floats(0, 1))
+def test_value_and_gradient_are_finite_in_float64_and_for_any_price(
+    name: losses.LossName, z: float, y: float, weight: float
+) -> None:
+    output = double(z).requires_grad_()
+    loss = losses.loss_function(name, weight)(output, double(math.log1p(y)))
+    loss.sum().backward()
+    assert output.grad is not None
+    assert torch.isfinite(loss).all()
+    assert torch.isfinite(output.grad).all()
+    # d ln p / dz is at most (1 + p) / p, and no price is below a cent.
+    assert output.grad.abs().item() <= (1 + losses.LOWEST_PRICE) / losses.LOWEST_PRICE
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(zs=st.lists(finite32, min_size=1, max_size=8), y=price)
+def test_a_batch_is_its_rows(name: losses.LossName, zs: list[float], y: float) -> None:
+    outputs, targets = torch.tensor(zs), torch.full((len(zs),), math.log1p(y))
+    together = losses.loss_function(name, 0.5)(outputs, targets)
+    alone = torch.cat([losses.loss_function(name, 0.5)(outputs[row : row + 1], targets[:1]) for row in range(len(zs))])
+    assert together.shape == outputs.shape
+    torch.testing.assert_close(together, alone)
 
 
 @pytest.mark.parametrize("name", NAMES)
