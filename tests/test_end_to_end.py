@@ -65,6 +65,7 @@ def test_from_csv_to_submission_and_a_second_run_trains_nothing(
     sweep += ["--trials", 2, "--members", 1, "--folds", 3]
     plan = run("experiments.sweep", *sweep, "--dry-run")
     assert "dry run: nothing was trained" in plan and "150 training rows" in plan and not trials_exist(workspace)
+    assert f"cache: {workspace}/cache, at most" in plan and "half of the free disk" in plan
 
     first = run("experiments.sweep", *sweep)
     assert first.count("complete  SMAPE") == 2
@@ -73,6 +74,11 @@ def test_from_csv_to_submission_and_a_second_run_trains_nothing(
     assert "nested" in stacked and "floor" in stacked
     assert_valid_submission(workspace / "submission.csv", test)
     submission = (workspace / "submission.csv").read_bytes()
+
+    listed = run("core.cache", "--workspace", workspace)
+    assert "boosted" in listed and "lexical" in listed and "min ago" in listed
+    assert "removed" in run("core.cache", "--workspace", workspace, "--limit", "1KB")
+    assert "is empty" in run("core.cache", "--workspace", workspace)
 
     second = run("experiments.sweep", *sweep)
     assert "started" not in second and len(trials(workspace)) == 4
@@ -151,6 +157,7 @@ def test_a_time_budget_is_kept_members_included(tmp_path: Path, toy_files: Calla
         (["text", "--sampler", "tpee"], "did you mean 'tpe'"),
         (["text", "--pruner", "ahsa"], "did you mean 'asha'"),
         (["text", "--minutes", "0"], "leaves no time"),
+        (["text", "--cache-limit", "20"], "--cache-limit 20 is no size"),
         (["text", "--set", "droput=0.3"], "did you mean 'dropout'"),
         (["text", "--set", "dropout=lots"], "bad value for dropout"),
         (["text", "--text-encoder", "neobret"], "neobert"),

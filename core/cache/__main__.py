@@ -39,8 +39,8 @@ def main(
     """
     cache = Workspace(workspace or default_folder()).cache(None if limit is None else parse_size(limit, "--limit"))
     if limit is not None:
-        removed = cache.prune()
-        say(f"removed {len(removed)} entries, {size_text(sum(entry.size for entry in removed))}")
+        before, removed = len(cache.entries()), cache.prune()
+        say(f"removed {len(removed)} of {before} entries, {size_text(sum(entry.size for entry in removed))}")
     show(cache.entries(), cache.folder)
 
 

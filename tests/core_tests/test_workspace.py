@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import core.workspace
+from core.cache import Cache
 from core.errors import UserError
 from core.workspace import Workspace, catalog_fingerprint, default_folder
 
@@ -82,3 +83,12 @@ def test_second_writer_is_refused_until_the_first_is_done(toy_workspace: Workspa
         pytest.fail("two writers at once")
     with Workspace(toy_workspace.folder).lock():
         assert toy_workspace.exists
+
+
+def test_the_cache_may_take_half_of_what_the_disk_has_without_it(toy_workspace: Workspace, tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    limit = toy_workspace.cache().limit
+    assert limit == pytest.approx(free / 2, rel=0.2)  # other processes write to the disk as well
+    assert toy_workspace.cache(10**9) == Cache(toy_workspace.folder / "cache", 10**9)
+    assert Workspace(tmp_path / "not" / "yet").cache().entries() == []
+    assert not (tmp_path / "not").exists()

@@ -149,6 +149,14 @@ def test_a_member_that_lost_a_fold_is_left_out_and_said_so(toy_workspace: Worksp
     assert source.left_out() == [f"{fit.name}: fold {fit.fold} failed: no space left on device"]
 
 
+def test_every_job_keeps_the_caches_limit(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=1)
+    while (job := source.next()) is not None:
+        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder, cache_limit=1))
+        assert len(toy_workspace.cache().entries()) == 1
+    assert len(toy_workspace.store.complete()) == 1
+
+
 def test_members_are_not_started_when_they_would_not_be_finished(toy_workspace: Workspace) -> None:
     source, _ = portfolio(toy_workspace, "lexical", trials=1, end=time.time() + 1000.0)
     trial = source.next()
