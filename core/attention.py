@@ -58,11 +58,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | 
     """(B, heads, L, d) queries, keys and values to (B, heads, L, d): softmax(q k^T scale) v, scale d^-0.5 by default.
 
     mask: bool, broadcast to (B, heads, L, L), true where a query may look; None where it may look everywhere.
+    Queries that may look nowhere get meaningless, finite states and gradients.
     """
     if plain_pays(q):
         scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-1, -2)
         if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))
+            # Finite: in a window of padding alone a query may look nowhere, and infinities would make its gradients NaN.
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=-1) @ v
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 

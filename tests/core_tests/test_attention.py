@@ -65,6 +65,18 @@ def test_gradients_of_plain_products_are_pytorchs() -> None:
         assert relative(mine.grad, reference.grad) < 0.03
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_queries_that_may_look_nowhere_harm_no_others(dtype: torch.dtype) -> None:
+    """As padding behind a window of ModernBERT's local layers."""
+    mask = mask_of([40, 7])[:, None, None] & torch.ones(40, 40).triu(-3).tril(3).bool()
+    assert not mask.any(dim=-1).all()
+    q, k, v = (each.to(dtype).requires_grad_() for each in three(40, 0))
+    states = attend(q, k, v, mask)
+    assert torch.isfinite(states).all()
+    torch.where(mask.any(dim=-1, keepdim=True), states.float(), 0.0).square().sum().backward()
+    assert all(each.grad is not None and torch.isfinite(each.grad).all() for each in (q, k, v))
+
+
 @settings(deadline=None, max_examples=60)
 @given(lengths=several_lengths)
 def test_a_packing_says_where_every_token_stands(lengths: list[int]) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, DebertaV2Config, DebertaV2Model, PreTrainedModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    ModernBertConfig,
+    ModernBertModel,
+    PreTrainedModel,
+)
 
 from core.backbones.quick import quickened
 from core.dropout import Dropout
@@ -18,22 +28,31 @@ def bert(**settings: float) -> PreTrainedModel:
     return BertModel(BertConfig(**SIZES, **settings, attn_implementation="sdpa")).eval()
 
 
+def modernbert() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = ModernBertConfig(
+        **SIZES, pad_token_id=0, global_attn_every_n_layers=2, local_attention=8, attn_implementation="sdpa"
+    )
+    return ModernBertModel(config).eval()
+
+
 def batch(rows: int = 3, length: int = 20) -> tuple[Tensor, Tensor]:
     mask = torch.arange(length) < torch.tensor([length, 7, 1])[:rows, None]
     ids = torch.randint(1, 50, mask.shape, generator=torch.Generator().manual_seed(0)).masked_fill(~mask, 0)
     return ids, mask.long()
 
 
+@pytest.mark.parametrize("make", [bert, modernbert])
 @pytest.mark.parametrize("half", [False, True])
-def test_states_and_gradients_are_those_of_sdpa(half: bool) -> None:
+def test_states_and_gradients_are_those_of_sdpa(half: bool, make: Callable[[], PreTrainedModel]) -> None:
     ids, mask = batch()
     wanted = torch.randn(SIZES["hidden_size"], generator=torch.Generator().manual_seed(1))
     found = []
-    for model in (bert(), quickened(bert())):
+    for model in (make(), quickened(make())):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             states = model(input_ids=ids, attention_mask=mask).last_hidden_state[mask.bool()].float()
         (states @ wanted).sum().backward()
-        found.append((states.detach(), model.embeddings.word_embeddings.weight.grad))
+        found.append((states.detach(), model.get_input_embeddings().weight.grad))
     (sdpa, sdpa_gradient), (ours, our_gradient) = found
     assert (ours - sdpa).norm() / sdpa.norm() < (0.02 if half else 1e-5)
     assert (our_gradient - sdpa_gradient).norm() / sdpa_gradient.norm() < (0.04 if half else 1e-5)
