@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -15,19 +16,22 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.architectures import base
-from core.architectures.neural import Encoders, Network, NeuralArchitecture, NeuralConfig, NeuralModel
-from core.architectures.text import TextExamples, text_examples
+from core.architectures.neural import Encoders, NeuralArchitecture, NeuralConfig, NeuralModel
+from core.architectures.text import TextExamples, TextReader, text_examples
 from core.augment import Triple, augment, mixup, normalise
 from core.backbones.loading import load_encoder
 from core.backbones.presets import AUTO, TINY_VISION, Part
 from core.backbones.tiny import TinyVision
+from core.batches import Batch, Examples
 from core.cache import Cache
 from core.catalog import Catalog, Strings
 from core.console import progress
-from core.heads import CrossAttention, Pooling, heads_for
+from core.features import Frozen, PictureFeatures, Views, picture_features
+from core.heads import CrossAttention, heads_for
 from core.pixels import Pixels, load_pixels, prepare_pixels
 from core.tokens import Rows
-from core.trainer import Batch, Examples
+
+_PICTURE_TOKENS = 50
 
 
 class MultimodalConfig(NeuralConfig):
@@ -41,8 +45,15 @@ class MultimodalConfig(NeuralConfig):
         "patches", description="what the text asks: all patches or their mean"
     )
     augment: bool = Field(True, description="crop, flip, turn, recolour and erase pictures in training")
+    cached_views: int = Field(
+        4,
+        ge=0,
+        le=64,
+        description="augmented views per picture that a frozen vision encoder reads once, before training; 0: it reads "
+        "pictures augmented anew on every step, as it always does with use_mixup",
+    )
     random_erase: float = Field(0.2, ge=0, le=1, description="probability of an erased rectangle")
-    use_mixup: bool = Field(False, description="mix pictures and prices of two rows in training")
+    use_mixup: bool = Field(False, description="mix pixels and prices of two rows in training")
     mixup_alpha: float = Field(0.3, gt=0, le=10, description="lambda ~ Beta(alpha, alpha)")
     learning_rate: float = Field(1e-5, gt=0, le=1, description="highest, after warm-up")
     epochs: int = Field(12, ge=1, le=10_000, description="passes over the rows on which the schedule is laid out")
@@ -55,12 +66,29 @@ class MultimodalConfig(NeuralConfig):
         return {"text": self.text_encoder, "vision": self.vision_encoder}
 
     def frozen(self) -> set[Part]:
-        # Random weights that never learn would be of no use.
-        keep = self.vision_encoder != TINY_VISION if self.freeze_vision is None else self.freeze_vision
+        keep = self._keeps_by_default if self.freeze_vision is None else self.freeze_vision
         return super().frozen() | ({"vision"} if keep else set())
 
+    @property
+    def _keeps_by_default(self) -> bool:
+        return self.vision_encoder != TINY_VISION  # random weights that never learn would be of no use
+
+    @property
+    def live_pixels(self) -> bool:
+        """Whether training needs pixels: the vision encoder learns, or sees on every step what it never saw before."""
+        return "vision" not in self.frozen() or self.use_mixup or (self.augment and not self.cached_views)
+
+    @property
+    def views(self) -> Views:
+        """The augmented views that training reads from the cache."""
+        return Views(self.cached_views, self.random_erase) if self.augment and not self.live_pixels else Views()
+
     def without_effect(self) -> set[str]:
-        unused = super().without_effect()
+        unused, frozen = super().without_effect(), "vision" in self.frozen()
+        if frozen == self._keeps_by_default:
+            unused |= {"freeze_vision"}
+        if not frozen or not self.augment or self.use_mixup:
+            unused |= {"cached_views"}
         if not self.use_mixup:
             unused |= {"mixup_alpha"}
         return unused if self.augment else unused | {"random_erase"}
@@ -68,10 +96,15 @@ class MultimodalConfig(NeuralConfig):
 
 @dataclass(frozen=True, eq=False)
 class MultimodalExamples:
-    """Catalog rows as token and picture batches (`core.trainer.Examples`)."""
+    """Catalog rows as token and picture batches (`core.batches.Examples`).
+
+    features: of a frozen vision encoder, None to have it read pixels. Rows to be predicted never need pixels where there
+    are features.
+    """
 
     text: TextExamples
     pixels: Pixels
+    features: PictureFeatures | None
     mean: Triple
     std: Triple
     config: MultimodalConfig
@@ -84,39 +117,64 @@ class MultimodalExamples:
     def prices(self) -> NDArray[np.float64] | None:
         return self.text.prices
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        return self.text.lengths
+        """Of the texts; where their states are known, pictures are what fills the memory."""
+        if self.text.states is None:
+            return self.text.lengths
+        return np.full(len(self.ids), _PICTURE_TOKENS, dtype=np.int64)
 
     def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
         text = self.text.batch(rows, generator)
-        targets = text.targets
+        has_picture = torch.from_numpy(self.pixels.index[rows] >= 0)
+        if self.features is not None and (generator is None or not self.config.live_pixels):
+            picture, targets = {"features": self.features.take(rows, generator)}, text.targets
+        else:
+            pixels, targets = self._pixels(rows, text.targets, generator)
+            picture = {"pixels": pixels}
+        return Batch({**text.inputs, **picture, "has_picture": has_picture}, targets)
+
+    def _pixels(
+        self, rows: Rows, targets: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, 3, S, S) pictures and (B,) targets, with training's random changes where a generator asks for them."""
         raw = torch.from_numpy(self.pixels.take(rows))
-        if generator is not None and self.config.augment:
+        if generator is None:
+            return normalise(raw, self.mean, self.std), targets
+        if self.config.augment:
             pixels = augment(raw, self.config.random_erase, generator, self.mean, self.std)
         else:
             pixels = normalise(raw, self.mean, self.std)
-        if generator is not None and self.config.use_mixup and targets is not None:
-            pixels, targets = mixup(pixels, targets, self.config.mixup_alpha, generator)
-        has_picture = torch.from_numpy(self.pixels.index[rows] >= 0)
-        return Batch({**text.inputs, "pixels": pixels, "has_picture": has_picture}, targets)
+        if self.config.use_mixup and targets is not None:
+            return mixup(pixels, targets, self.config.mixup_alpha, generator)
+        return pixels, targets
 
 
-class MultimodalNetwork(Network):
-    """(B, L) ids and mask, (B, 3, S, S) pixels and (B,) has_picture to z (B,)."""
+class MultimodalNetwork(TextReader):
+    """Text (`TextReader.read`) and picture to z (B,).
+
+    has_picture (B,), and either pixels (B, 3, S, S) or features (B, T, seen) that the frozen vision encoder gave before.
+    """
 
     def __init__(self, encoders: Encoders, config: MultimodalConfig) -> None:
-        width, seen = (int(getattr(encoders[part], "width")) for part in ("text", "vision"))  # noqa: B009
-        super().__init__(encoders, config, width)
+        super().__init__(encoders, config)
+        seen = int(getattr(encoders["vision"], "width"))  # noqa: B009
         self.pooled = config.image_tokens == "pooled"
-        self.pooling = Pooling(config.pooling, width)
-        self.projection = nn.Linear(seen, width)
-        self.no_picture = nn.Parameter(torch.zeros(width))
-        self.attention = CrossAttention(width, heads_for(width))
+        self.projection = nn.Linear(seen, self.width)
+        self.no_picture = nn.Parameter(torch.zeros(self.width))
+        self.attention = CrossAttention(self.width, heads_for(self.width))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor, has_picture: Tensor) -> Tensor:
-        query = self.pooling(self.encoders["text"](input_ids, attention_mask), attention_mask)
-        tokens = self.encoders["vision"](pixels)
+    def forward(
+        self,
+        has_picture: Tensor,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        states: Tensor | None = None,
+        pixels: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        query = self.read(input_ids, attention_mask, states)
+        tokens = self.encoders["vision"](pixels) if features is None else features.float()
         if self.pooled:
             tokens = tokens.mean(dim=1, keepdim=True)
         tokens = self.projection(tokens)
@@ -145,7 +203,11 @@ class MultimodalArchitecture(NeuralArchitecture):
         vision: Any = model.network.encoders["vision"]
         config: Any = model.config
         pixels = _pixels(catalog, model.cache, vision.size, model.threads)
-        return MultimodalExamples(text_examples(model, catalog), pixels, vision.mean, vision.std, config)
+        features = None
+        if model.cache is not None and "vision" in config.frozen():
+            frozen = Frozen(vision, model.cache, model.device, model.threads, config.precision)
+            features = picture_features(pixels, frozen, config.views, pooled=config.image_tokens == "pooled")
+        return MultimodalExamples(text_examples(model, catalog), pixels, features, vision.mean, vision.std, config)
 
 
 def _pixels(catalog: Catalog, cache: Cache | None, size: int, threads: int | None) -> Pixels:

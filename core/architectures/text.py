@@ -14,49 +14,75 @@ from torch import Tensor
 from core import losses
 from core.architectures import base
 from core.architectures.neural import Encoders, Network, NeuralArchitecture, NeuralConfig, NeuralModel
+from core.batches import Batch, Examples
 from core.catalog import Catalog, Strings
+from core.features import Frozen, text_states
 from core.heads import Pooling
+from core.passes import Passes
 from core.tokens import Rows, Tokens, tokenise
-from core.trainer import Batch, Examples
 
 
 @dataclass(frozen=True, eq=False)
 class TextExamples:
-    """Catalog rows as token batches (`core.trainer.Examples`)."""
+    """Catalog rows as token batches (`core.batches.Examples`). states: (n, width) of a frozen encoder, None to compute them."""
 
     ids: Strings
     prices: NDArray[np.float64] | None
     tokens: Tokens
     max_length: int
+    states: NDArray[np.float16] | None = None
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
+        if self.states is not None:
+            return np.ones(len(self.ids), dtype=np.int64)
         return self.tokens.lengths(self.max_length)
 
     def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
-        ids, mask = self.tokens.batch(rows, self.max_length)
         known = None if self.prices is None else torch.from_numpy(losses.targets(self.prices[rows])).float()
+        if self.states is not None:
+            return Batch({"states": torch.from_numpy(self.states[rows])}, known)
+        ids, mask = self.tokens.batch(rows, self.max_length)
         return Batch({"input_ids": ids, "attention_mask": mask}, known)
 
 
 def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
-    """The catalog's texts as this model's text encoder reads them."""
+    """The catalog's texts as this model's text encoder reads them; what a frozen one answers comes from the cache."""
     encoder: Any = model.network.encoders["text"]
-    tokens = tokenise(catalog.texts.tolist(), model.tokenizer, encoder.pad, model.cache)
-    return TextExamples(catalog.ids, catalog.prices, tokens, min(model.config.max_length, encoder.max_positions))
+    config, cache = model.config, model.cache
+    tokens = tokenise(catalog.texts.tolist(), model.tokenizer, encoder.pad, cache)
+    max_length = min(config.max_length, encoder.max_positions)
+    states = None
+    if cache is not None and "text" in config.frozen() and config.pooling != "attention":
+        frozen = Frozen(encoder, cache, model.device, model.threads, config.precision)
+        tokens_per_pass = Passes.by_device(model.device, config.tokens_per_pass).tokens
+        states = text_states(tokens, max_length, tokens_per_pass, frozen, config.pooling)
+    return TextExamples(catalog.ids, catalog.prices, tokens, max_length, states)
 
 
-class TextNetwork(Network):
-    """(B, L) ids and mask to z (B,)."""
+class TextReader(Network):
+    """A network that reads texts. width: of the encoder's states and of what the head takes."""
 
     def __init__(self, encoders: Encoders, config: NeuralConfig) -> None:
-        width: Any = encoders["text"].width
+        width = int(getattr(encoders["text"], "width"))  # noqa: B009
         super().__init__(encoders, config, width)
+        self.width = width
         self.pooling = Pooling(config.pooling, width)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        states = self.encoders["text"](input_ids, attention_mask)
-        return self.head(self.pooling(states, attention_mask))
+    def read(self, input_ids: Tensor | None, attention_mask: Tensor | None, states: Tensor | None) -> Tensor:
+        """(B, width) pooled states: computed from (B, L) ids and mask, or those that the frozen encoder gave before."""
+        if states is not None:
+            return states.float()
+        return self.pooling(self.encoders["text"](input_ids, attention_mask), attention_mask)
+
+
+class TextNetwork(TextReader):
+    """(B, L) ids and mask, or (B, width) states of a frozen encoder, to z (B,)."""
+
+    def forward(
+        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, states: Tensor | None = None
+    ) -> Tensor:
+        return self.head(self.read(input_ids, attention_mask, states))
 
 
 class TextArchitecture(NeuralArchitecture):

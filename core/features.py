@@ -1,0 +1,248 @@
+"""What frozen encoders answer, computed once and kept as memory-mapped fp16 arrays that all trainings share.
+
+features/<key>/features.npy   (m + 1, views + 1, T, width): m pictures, and last the black square of a missing one; view 0 is
+                              the picture as it is, the others are augmented
+states/<key>/states.npy       (n, width): one pooled state per text
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from core import augment
+from core.cache import Cache
+from core.console import progress
+from core.files import digest
+from core.heads import Pooling, PoolingName
+from core.images import available_cores
+from core.pixels import Pixels
+from core.precision import PrecisionName, Settled, autocast, choose, has_fast_bf16
+from core.tokens import Rows, Tokens, micro_batches
+
+_VERSION = "1"
+"""Raised when the same encoder and the same input give other features."""
+
+_FEATURES, _STATES = "features.npy", "states.npy"
+_AUGMENTATION = repr(
+    (
+        augment.CROP_SCALE, augment.CROP_RATIO, augment.ROTATION_DEGREES, augment.BRIGHTNESS, augment.CONTRAST,
+        augment.SATURATION, augment.HUE, augment.ERASE_SCALE, augment.ERASE_RATIO,
+    )
+)  # fmt: skip
+_LARGEST = float(np.finfo(np.float16).max)
+_ELSEWHERE = {"_name_or_path", "transformers_version"}  # of a spec: where it came from, not what it computes
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_weights: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+"""Hashing reads every weight, and a training asks for each of its catalogs."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """An encoder whose weights no longer change, and where it computes. threads: processor threads, None for all cores."""
+
+    encoder: nn.Module
+    cache: Cache
+    device: str = "cpu"
+    threads: int | None = None
+    precision: PrecisionName = "auto"
+    _turn: Lock = field(default_factory=Lock)
+
+    @cached_property
+    def settled(self) -> Settled:
+        size = sum(weights.numel() for weights in self.encoder.parameters())
+        return choose(self.precision, self.device, size, fast_bf16=has_fast_bf16(self.device))
+
+    @property
+    def key(self) -> str:
+        """Names what the encoder computes: shape, weights (a tiny one's come from the seed, not from a name), precision."""
+        if self.encoder not in _weights:
+            _weights[self.encoder] = _content(self.encoder)
+        return digest(_weights[self.encoder], self.settled)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The encoder's answer in float32."""
+        # On an accelerator, passes side by side would gain nothing and add up their memory.
+        turn = nullcontext() if self.device == "cpu" else self._turn
+        with turn, torch.inference_mode(), autocast(self.settled, self.device):
+            answer: Tensor = self.encoder(*(tensor.to(self.device) for tensor in inputs))
+            return answer.float()
+
+    def each(self, work: Callable[[In], Out], items: Sequence[In], use: Callable[[In, Out], object], what: str) -> None:
+        """`use(item, work(item))` for every item, in order, with a progress bar; few results wait at any time.
+
+        Items run side by side, each on one processor thread: threads that share one pass wait for each other at every layer,
+        and so the reading and augmenting of one batch overlaps with another's pass by itself.
+        """
+        self.encoder.to(self.device).eval()
+        threads, workers = torch.get_num_threads(), self.threads or available_cores()
+        try:
+            with (
+                progress(what) as advance,
+                ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+            ):
+                results = _in_order(pool, work, items, 2 * workers)
+                for done, (item, result) in enumerate(zip(items, results, strict=True), 1):
+                    use(item, result)
+                    advance(done, len(items))
+        finally:
+            torch.set_num_threads(threads)  # what a worker sets would hold for every thread that is yet to start
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a picture is shown beside as it is: in `count` augmented views, with `erase` the probability of an erased rectangle."""
+
+    count: int = 0
+    erase: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class PictureFeatures:
+    """What a frozen vision encoder answers to the pictures of n catalog rows.
+
+    index: (n,) int64 row of `array`, -1 (the last row, a black square) where the row has no picture. array: (m + 1,
+    views + 1, T, width) float16, read-only.
+    """
+
+    index: NDArray[np.int64]
+    array: NDArray[np.float16]
+
+    def take(self, rows: Rows, generator: torch.Generator | None) -> Tensor:
+        """(B, T, width) float16 of these catalog rows: of the clean pictures, or with a generator of a random augmented view."""
+        views = self.array.shape[1] - 1
+        if generator is None or not views:
+            return torch.from_numpy(self.array[self.index[rows], 0])
+        chosen = torch.randint(1, views + 1, (len(rows),), generator=generator, device=generator.device)
+        return torch.from_numpy(self.array[self.index[rows], chosen.cpu().numpy()])
+
+
+def picture_features(pixels: Pixels, frozen: Frozen, views: Views, *, pooled: bool) -> PictureFeatures:
+    """Features of all pictures of the pixels' array, from the cache or computed into it; pooled: their mean, T = 1.
+
+    Augmented views depend on the picture and the view's number alone, so every trial and every seed reads the same ones.
+    Memory does not grow with the number of pictures.
+    """
+    encoder: Any = frozen.encoder
+    shown = f"{views.count} {views.erase} {_AUGMENTATION}" if views.count else ""
+    key = digest(_VERSION, pixels.key, frozen.key, repr((encoder.mean, encoder.std)), shown, str(pooled))
+    make = partial(_write, pixels=pixels, frozen=frozen, views=views, pooled=pooled)
+    array = frozen.cache.get("features", key, make, lambda folder: np.load(folder / _FEATURES, mmap_mode="r"))
+    return PictureFeatures(pixels.index, array)
+
+
+def text_states(
+    tokens: Tokens, max_length: int, tokens_per_pass: int, frozen: Frozen, pooling: PoolingName
+) -> NDArray[np.float16]:
+    """(n, width) pooled states of the texts, cut to `max_length`, from the cache or computed into it.
+
+    pooling: `cls` or `mean`; `attention` learns and cannot be computed before.
+    """
+    content = digest(tokens.ids.tobytes(), tokens.offsets.tobytes(), str(tokens.suffix))
+    key = digest(_VERSION, content, frozen.key, str(max_length), pooling)
+    pool = Pooling(pooling, 0)
+
+    def answers(rows: Rows) -> NDArray[np.float16]:
+        ids, mask = tokens.batch(rows, max_length)
+        return _half(pool(frozen(ids, mask), mask.to(frozen.device)))
+
+    def make(folder: Path) -> None:
+        encoder: Any = frozen.encoder
+        states = np.zeros((len(tokens), encoder.width), dtype=np.float16)
+        batches = list(micro_batches(np.arange(len(tokens)), tokens.lengths(max_length), tokens_per_pass))
+        frozen.each(answers, batches, states.__setitem__, "texts through the encoder")
+        np.save(folder / _STATES, states)
+
+    return frozen.cache.get("states", key, make, lambda folder: np.load(folder / _STATES, mmap_mode="r"))
+
+
+def _write(folder: Path, pixels: Pixels, frozen: Frozen, views: Views, pooled: bool) -> None:
+    everything = np.arange(len(pixels.array) + 1)
+    size = max(1, _views_per_pass(frozen.device) // (views.count + 1))
+    answers = partial(_answers, pixels=pixels, frozen=frozen, views=views, pooled=pooled)
+    # Streamed to the disk: a full one is then an error with a name, where a memory map would kill the process.
+    with (folder / _FEATURES).open("wb") as file:
+
+        def append(rows: Rows, part: NDArray[np.float16]) -> None:
+            if rows[0] == 0:
+                shape = (len(everything), *part.shape[1:])
+                npy.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+            file.write(part.data)
+
+        frozen.each(answers, np.split(everything, everything[size::size]), append, "pictures through the encoder")
+
+
+def _answers(rows: Rows, pixels: Pixels, frozen: Frozen, views: Views, pooled: bool) -> NDArray[np.float16]:
+    """(B, views + 1, T, width) of these rows of the pixels' array."""
+    tokens = frozen(torch.cat([_shown(_square(pixels, row), views, frozen.encoder) for row in rows]))
+    tokens = tokens.mean(dim=1, keepdim=True) if pooled else tokens
+    return _half(tokens).reshape(len(rows), views.count + 1, *tokens.shape[1:])
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Sequence[In], ahead: int) -> Iterator[Out]:
+    """`work` of each item, in order, of which at most `ahead` are begun before they are asked for."""
+    begun: deque[Future[Out]] = deque()
+    for item in items:
+        begun.append(pool.submit(work, item))
+        if len(begun) > ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+def _views_per_pass(device: str) -> int:
+    """Small on a processor, where activations should stay in its cache."""
+    return 16 if device == "cpu" else 128
+
+
+def _square(pixels: Pixels, row: int) -> NDArray[np.uint8]:
+    """(S, S, 3) copy of a picture; behind the last one, the black square."""
+    if row < len(pixels.array):
+        return np.array(pixels.array[row])
+    return np.zeros(pixels.array.shape[1:], dtype=np.uint8)
+
+
+def _shown(square: NDArray[np.uint8], views: Views, encoder: Any) -> Tensor:
+    """(views + 1, 3, S, S) float32: the picture as it is, then its augmented views."""
+    raw = torch.from_numpy(square)[None]
+    seen = [augment.normalise(raw, encoder.mean, encoder.std)]
+    content = digest(square.tobytes()) if views.count else ""
+    for view in range(1, views.count + 1):
+        generator = torch.Generator().manual_seed(int(digest(content, str(view))[:15], 16))
+        seen.append(augment.augment(raw, views.erase, generator, encoder.mean, encoder.std))
+    return torch.cat(seen)
+
+
+def _half(states: Tensor) -> NDArray[np.float16]:
+    """As float16, in whose range every number is kept: an outlier must not become infinite."""
+    return states.clamp(-_LARGEST, _LARGEST).half().cpu().numpy()
+
+
+def _content(encoder: Any) -> str:
+    """Hash of an encoder's shape and weights."""
+    config = {name: value for name, value in encoder.spec.get("config", {}).items() if name not in _ELSEWHERE}
+    shape = json.dumps({**encoder.spec, "config": config}, sort_keys=True, default=str)
+    state = encoder.state_dict()
+    return digest(shape, *(part for name in sorted(state) for part in (name, _bytes_digest(state[name]))))
+
+
+def _bytes_digest(tensor: Tensor) -> str:
+    return digest(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
