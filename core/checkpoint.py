@@ -1,37 +1,92 @@
-"""Weights beside a readable JSON. The JSON is written last: where it is, the weights are whole."""
+"""Weights beside a readable JSON. The JSON is written last: where it is, the weights are whole.
+
+A training in progress also keeps states, `state-<number>`, the last two of them: a process killed while it writes one leaves
+the one before.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.errors import UserError
 from core.files import atomic_path, read_json, write_json
 
+log = logging.getLogger(__name__)
 
-def write(folder: Path, name: str, network: nn.Module, record: dict[str, Any]) -> None:
-    """Writes `name`.safetensors with the network's weights, then `name`.json with `record`, each atomically."""
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+_KEPT = 2
+_STATE = "state-"
+
+
+def write(folder: Path, name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Writes `name`.safetensors, then `name`.json with `record`, each atomically."""
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     with atomic_path(folder / f"{name}.safetensors") as temporary:
         save_file(state, temporary)
-    write_json(folder / f"{name}.json", record)
+    write_json(folder / f"{name}.json", dict(record))
 
 
 def read(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(weights, record) that `write` wrote. Raises UserError where they are not whole."""
+    """(tensors, record) that `write` wrote. Raises UserError where they are not whole."""
     record, weights = folder / f"{name}.json", folder / f"{name}.safetensors"
     if not (record.exists() and weights.exists()):
         raise UserError(
             f"{folder} holds no saved model: {name}.json or {name}.safetensors is missing",
             cure="name the folder of a trained model, or train it again",
         )
-    return load_file(weights), read_json(record)
+    try:
+        return load_file(weights), read_json(record)
+    except (SafetensorError, ValueError) as error:
+        raise UserError(
+            f"the saved model {weights} is damaged: {error}", cure="train it again, or restore it from a copy"
+        ) from None
 
 
 def remove(folder: Path, name: str) -> None:
     """Removes what `write` wrote, the record first."""
     for suffix in ("json", "safetensors"):
         (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+
+
+def learnt(network: nn.Module) -> dict[str, Tensor]:
+    """The network's tensors by name, without weights that do not learn: those are where they came from."""
+    frozen = {name for name, weights in network.named_parameters() if not weights.requires_grad}
+    return {name: tensor for name, tensor in network.state_dict().items() if name not in frozen}
+
+
+def write_state(folder: Path, number: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Keeps the state of a training after `number` steps, and of the older ones the last."""
+    write(folder, f"{_STATE}{number}", tensors, record)
+    for name in _states(folder)[_KEPT:]:
+        remove(folder, name)
+
+
+def read_state(folder: Path, training: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The newest whole state whose record says that it is of this `training`, or None. A damaged one is said and passed over."""
+    for name in _states(folder):
+        try:
+            tensors, record = read(folder, name)
+        except UserError as error:
+            log.warning("%s", error.what)
+            continue
+        if record.get("training") == training:
+            return tensors, record
+    return None
+
+
+def remove_states(folder: Path) -> None:
+    """Removes every state: the training is over."""
+    for name in _states(folder):
+        remove(folder, name)
+
+
+def _states(folder: Path) -> list[str]:
+    """Names of the states in the folder, the newest first."""
+    numbers = [int(path.stem.removeprefix(_STATE)) for path in folder.glob(f"{_STATE}*.json")]
+    return [f"{_STATE}{number}" for number in sorted(numbers, reverse=True)]

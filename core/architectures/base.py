@@ -69,7 +69,8 @@ class Context:
     seed: of every random choice. device: `cpu`, `cuda`, `cuda:1`, `mps`. threads: processor threads it may use. cache: of
     content-keyed entries that all trainings share. folder: this training's own folder, for checkpoints. report: called
     after each epoch (from 1) with metrics, at least `smape` of the validation rows. deadline: `time.time()` value at which to
-    stop in order with the best model so far, or None.
+    stop in order with the best model so far, or None. checkpoint_seconds: how old the last state may be when a step begins;
+    a training that is killed loses no more than that.
     """
 
     seed: int
@@ -79,6 +80,7 @@ class Context:
     threads: int = 1
     report: Report = field(default=ignore_report)
     deadline: float | None = None
+    checkpoint_seconds: float = 60.0
 
     @property
     def out_of_time(self) -> bool:

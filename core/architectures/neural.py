@@ -18,14 +18,17 @@ from core.backbones import tiny
 from core.backbones.auto import choose
 from core.backbones.loading import available, build_encoder, identity, load_encoder, locate, parameters
 from core.backbones.presets import AUTO, TINY, TINY_VISION, Part
+from core.batches import Examples
 from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from core.files import write_text
 from core.heads import PoolingName, PriceHead
+from core.inference import predict
 from core.machine import Machine, detect
 from core.tokens import clean
-from core.trainer import Examples, TrainerConfig, fit, predict, seeded, torch_threads
+from core.trainer import fit, seeded, torch_threads
+from core.trainer_config import TrainerConfig
 
 _SAVED = "model"
 _FORMAT = 1
@@ -57,6 +60,10 @@ class NeuralConfig(TrainerConfig):
     def frozen(self) -> set[Part]:
         """The parts whose encoders keep their weights."""
         return {"text"} if self.freeze_text else set()
+
+    def memory_key(self) -> str:
+        parts = [f"{name}{' (frozen)' if part in self.frozen() else ''}" for part, name in self.encoders().items()]
+        return f"{' + '.join(parts)}, {self.max_length} tokens"
 
 
 class Network(nn.Module):
@@ -106,7 +113,7 @@ class NeuralModel:
             "best_epoch": self.best_epoch,
             "encoders": {part: encoder.spec for part, encoder in self.network.encoders.items()},
         }
-        checkpoint.write(folder, _SAVED, self.network, record)
+        checkpoint.write(folder, _SAVED, self.network.state_dict(), record)
 
 
 class NeuralArchitecture(ABC):

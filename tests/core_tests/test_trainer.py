@@ -10,58 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from core import losses
-from core.architectures.base import Context
-from core.catalog import Strings
 from core.errors import OutOfTime, UserError
+from core.inference import predict
 from core.precision import choose
-from core.tokens import Rows
-from core.trainer import Batch, TrainerConfig, fit, predict, schedule, seeded
-
-
-class Toy:
-    """Rows whose log price is a linear function of three numbers. bad: rows whose inputs are NaN in training."""
-
-    def __init__(self, n: int = 64, bad: tuple[int, ...] = ()) -> None:
-        random = np.random.default_rng(0)
-        self.x = random.normal(size=(n, 3)).astype(np.float32)
-        self.ids: Strings = np.array([f"row{i}" for i in range(n)], dtype=object)
-        self.prices: NDArray[np.float64] | None = np.expm1(3 + self.x @ np.array([0.5, -0.3, 0.2]))
-        self.lengths = np.full(n, 8, dtype=np.int64)
-        self.bad = bad
-
-    def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
-        x = self.x[rows].copy()
-        if generator is not None:
-            x[np.isin(rows, self.bad)] = np.nan
-        assert self.prices is not None
-        return Batch({"x": torch.from_numpy(x)}, torch.from_numpy(losses.targets(self.prices[rows])).float())
-
-
-class Linear(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x).squeeze(-1)
-
-
-def make(seed: int = 0) -> Linear:
-    torch.manual_seed(seed)
-    return Linear()
-
-
-def config(**settings: object) -> TrainerConfig:
-    given = {"learning_rate": 0.1, "batch_size": 16, "epochs": 40, "loss": "huber", "weight_decay": 0.0, **settings}
-    return TrainerConfig.model_validate(given)
-
-
-def context(tmp_path: Path, **settings: object) -> Context:
-    return Context(0, tmp_path / "cache", tmp_path / "run", **settings)  # type: ignore[arg-type]
+from core.trainer import fit, seeded
+from core.trainer_config import schedule
+from tests.core_tests.trainer_toys import Toy, config, context, make
 
 
 @pytest.mark.parametrize("loss", ["huber", "l1", "smape_huber", "smape"])
@@ -74,7 +30,7 @@ def test_it_learns_a_linear_toy(loss: str, tmp_path: Path) -> None:
     smapes = [metrics["smape"] for _, metrics in reports]
     assert min(smapes) < 3.0
     assert best == 1 + int(np.argmin(smapes))
-    assert set(reports[0][1]) == {"smape", "mae", "rmse", "r2", "loss", "seconds"}
+    assert set(reports[0][1]) == {"smape", "mae", "rmse", "r2", "loss", "skipped_steps", "seconds"}
     assert [epoch for epoch, _ in reports] == list(range(1, 41))
 
 
@@ -166,11 +122,10 @@ def test_predictions_that_are_not_numbers_name_their_rows() -> None:
         predict(network, rows, config(), "cpu")
 
 
-def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
     whole, parts = make(), make()
     fit(whole, Toy(), None, config(epochs=3, learning_rate=0.01), context(tmp_path))
-    monkeypatch.setattr("core.trainer.tokens_per_pass", lambda device: 24)
-    fit(parts, Toy(), None, config(epochs=3, learning_rate=0.01), context(tmp_path))
+    fit(parts, Toy(), None, config(epochs=3, learning_rate=0.01, tokens_per_pass=24), context(tmp_path))
     torch.testing.assert_close(whole.layer.weight, parts.layer.weight, atol=1e-5, rtol=1e-4)
 
 

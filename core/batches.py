@@ -1,0 +1,179 @@
+"""Rows on their way into a network: made into batches, by worker processes where that pays, and never waited for in vain."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from core.catalog import Strings
+from core.files import digest
+from core.tokens import Rows, micro_batches
+
+log = logging.getLogger(__name__)
+
+_LOST = re.compile(r"DataLoader (timed out|worker .* (exited unexpectedly|is killed))")
+_FAILURES = 3
+"""After so many lost workers the training makes its batches itself: slower, but it ends."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs: keyword arguments of the network. targets: (B,) log1p prices, None for rows to be predicted."""
+
+    inputs: Mapping[str, Tensor]
+    targets: Tensor | None
+
+    def to(self, device: str) -> Batch:
+        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        return Batch(inputs, None if self.targets is None else self.targets.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """In memory from which a GPU copies while the processor goes on (called by the loader)."""
+        inputs = {name: tensor.pin_memory() for name, tensor in self.inputs.items()}
+        return Batch(inputs, None if self.targets is None else self.targets.pin_memory())
+
+
+class Examples(Protocol):
+    """Rows as a network takes them. ids: (n,) sample ids. prices: (n,) or None. lengths: (n,) tokens per row."""
+
+    @property
+    def ids(self) -> Strings: ...
+
+    @property
+    def prices(self) -> NDArray[np.float64] | None: ...
+
+    @property
+    def lengths(self) -> NDArray[np.int64]: ...
+
+    def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
+        """These rows, in this order; a generator asks for training's random changes."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How batches are made. workers: processes; 0: by the training itself. prefetch: batches that each makes ahead.
+
+    pinned: in page-locked memory. timeout: seconds to wait for a worker before it counts as lost.
+    """
+
+    workers: int
+    prefetch: int
+    pinned: bool
+    timeout: float
+
+
+def loading_for(device: str, threads: int, workers: int | None, prefetch: int | None, timeout: float) -> Loading:
+    """What suits the device, where the user named nothing: a GPU waits for nobody, a processor has no cores to spare."""
+    cuda = device.startswith("cuda")
+    if workers is None:
+        workers = max(1, min(4, threads)) if cuda else 0
+    return Loading(workers, prefetch or (4 if cuda else 2), cuda, timeout)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One movement of the weights. number: from 0, over all epochs. parts: rows of each pass through the network."""
+
+    number: int
+    parts: tuple[Rows, ...]
+
+    @property
+    def rows(self) -> Rows:
+        return np.concatenate(self.parts)
+
+
+def plan(batches: Sequence[Rows], lengths: NDArray[np.int64], tokens: int, first: int) -> list[Step]:
+    """Steps numbered from `first`, one per batch, in parts of at most `tokens` tokens."""
+    return [
+        Step(first + place, tuple(micro_batches(rows, lengths, tokens))) for place, rows in enumerate(batches)
+    ]  # fmt: skip
+
+
+def generator_at(seed: int, *place: object) -> torch.Generator:
+    """Random numbers that depend on the place in the training alone, not on who asks for them or on what came before."""
+    return torch.Generator().manual_seed(int(digest(repr((seed, *place)))[:15], 16))
+
+
+class Feed:
+    """Gives the batches of each step, in order. Keeps its worker processes from one epoch to the next.
+
+    A worker that dies, or that gives nothing for `timeout` seconds, is replaced and the step made again: batches depend on
+    their place alone. After three, the training makes its batches itself. Both are said in the log.
+    """
+
+    def __init__(self, examples: Examples, loading: Loading, seed: int | None) -> None:
+        """seed: of training's random changes, None for rows as they are."""
+        self._source = _Source(examples, seed)
+        self._loading = loading
+        self._agenda = _Agenda()
+        self._loader: DataLoader[list[Batch]] | None = None
+        self.lost = 0
+
+    def __call__(self, steps: Sequence[Step]) -> Iterator[tuple[Step, list[Batch]]]:
+        place = 0
+        while place < len(steps) and self._loading.workers and self.lost < _FAILURES:
+            self._agenda.steps = steps[place:]
+            try:
+                for batches in self._workers():
+                    yield steps[place], batches
+                    place += 1
+            except RuntimeError as error:
+                if not _LOST.search(str(error)):
+                    raise
+                self._replace(str(error))
+        for step in steps[place:]:
+            yield step, self._source[step]
+
+    def _workers(self) -> DataLoader[list[Batch]]:
+        if self._loader is None:
+            how = self._loading
+            self._loader = DataLoader(
+                self._source,
+                batch_size=None,
+                sampler=self._agenda,
+                num_workers=how.workers,
+                prefetch_factor=how.prefetch,
+                pin_memory=how.pinned,
+                timeout=how.timeout,
+                persistent_workers=True,
+            )
+        return self._loader
+
+    def _replace(self, why: str) -> None:
+        self._loader = None
+        self.lost += 1
+        then = "it is replaced" if self.lost < _FAILURES else "batches are made without workers from now on"
+        log.warning("a worker that makes batches was lost (%s); %s", why.splitlines()[0], then)
+
+
+class _Source(Dataset[list[Batch]]):
+    def __init__(self, examples: Examples, seed: int | None) -> None:
+        self.examples, self.seed = examples, seed
+
+    def __getitem__(self, step: Step) -> list[Batch]:
+        return [
+            self.examples.batch(rows, None if self.seed is None else generator_at(self.seed, "step", step.number, part))
+            for part, rows in enumerate(step.parts)
+        ]
+
+
+class _Agenda(Sampler[Step]):
+    """The steps still to be made: changes from epoch to epoch while the workers stay."""
+
+    def __init__(self) -> None:
+        self.steps: Sequence[Step] = ()
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)

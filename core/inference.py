@@ -1,0 +1,63 @@
+"""Prices from a trained network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from core import losses
+from core.batches import Examples
+from core.catalog import Strings
+from core.errors import UserError
+from core.optimiser import out_of_memory
+from core.passes import Passes
+from core.precision import Settled, autocast, choose, has_fast_bf16
+from core.tokens import micro_batches
+from core.trainer_config import TrainerConfig
+
+
+def predict(network: nn.Module, examples: Examples, config: TrainerConfig, device: str) -> NDArray[np.float64]:
+    """(n,) prices in currency units. Rows run in parts of similar length; no row depends on another.
+
+    Raises UserError that names the rows whose price came out NaN or infinite, and where memory does not hold one row.
+    """
+    network.to(device).eval()
+    z = _outputs(
+        network, examples, settled(network, config, device), device, Passes.by_device(device, config.tokens_per_pass)
+    )
+    if not np.isfinite(z).all():
+        raise not_finite("the predicted prices are not numbers", examples.ids[~np.isfinite(z)])
+    return losses.prices(z)
+
+
+def settled(network: nn.Module, config: TrainerConfig, device: str) -> Settled:
+    """The number format in which this network computes there."""
+    size = sum(weights.numel() for weights in network.parameters())
+    return choose(config.precision, device, size, fast_bf16=has_fast_bf16(device))
+
+
+def not_finite(what: str, ids: Strings) -> UserError:
+    """`what`, with the first five of the sample ids it happened to, and what to try."""
+    return UserError(
+        f"{what}, last for sample_id {', '.join(map(str, ids[:5]))}",
+        cure="lower learning_rate, choose loss=huber or precision=fp32, and look at these rows",
+    )
+
+
+def _outputs(
+    network: nn.Module, examples: Examples, precision: Settled, device: str, passes: Passes
+) -> NDArray[np.float64]:
+    """(n,) outputs of the network, in as many passes as the memory wants."""
+    z = np.zeros(len(examples.ids))
+    try:
+        with torch.inference_mode(), autocast(precision, device):
+            for rows in micro_batches(np.arange(len(z)), examples.lengths, passes.tokens):
+                batch = examples.batch(rows, None).to(device)
+                z[rows] = network(**batch.inputs).double().cpu().numpy()
+        return z
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+    return _outputs(network, examples, precision, device, passes.halved(examples.lengths))

@@ -1,0 +1,229 @@
+"""A training in progress: what moves, what is kept so that it can be killed at any moment, and what is done about bad steps."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core import checkpoint, losses
+from core.architectures.base import Context
+from core.batches import Batch, Examples, Feed, generator_at, loading_for, plan
+from core.files import digest, digest_json
+from core.inference import not_finite, predict, settled
+from core.metrics import all_metrics
+from core.optimiser import Optimiser, out_of_memory
+from core.passes import Passes
+from core.tokens import Rows, training_batches
+from core.trainer_config import TrainerConfig, schedule
+
+log = logging.getLogger(__name__)
+
+_BEST = "best"
+_BAD_STEPS = 10
+"""So many in a row are no accident."""
+_SLOWER = 0.5
+
+
+@dataclass
+class Position:
+    """Where a training stands; with weights, moments and random states, all that its future depends on.
+
+    epoch: in progress, from 1. batch: steps done of it. step: steps done in all. rate: factor on the learning rate.
+    history: what was reported.
+    """
+
+    epoch: int = 1
+    batch: int = 0
+    step: int = 0
+    tokens: int = 0
+    best_epoch: int = 0
+    best_smape: float | None = None
+    losses: list[float] = field(default_factory=list)
+    skipped: int = 0
+    bad_in_a_row: int = 0
+    restored: int = 0
+    rate: float = 1.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Training:
+    """The moving parts of one training."""
+
+    def __init__(
+        self, network: nn.Module, train: Examples, valid: Examples | None, config: TrainerConfig, context: Context
+    ) -> None:
+        self.network, self.train, self.valid, self.config, self.context = network, train, valid, config, context
+        self.precision = settled(network, config, context.device)
+        self.optimiser = Optimiser(
+            network,
+            losses.loss_function(config.loss, config.smape_weight),
+            context.device,
+            self.precision,
+            weight_decay=config.weight_decay,
+            gradient_norm=config.gradient_norm,
+        )
+        workers, prefetch = config.loader_workers, config.loader_prefetch
+        loading = loading_for(context.device, context.threads, workers, prefetch, config.loader_timeout)
+        self.feed = Feed(train, loading, context.seed)
+        self.steps = config.epochs * -(-len(train.ids) // config.batch_size)
+        self.passes = Passes.remembered(context, config.memory_key(), self.precision, config.tokens_per_pass)
+        self.at = Position()
+        self.name = _name(train, valid, config, context)
+        self._kept_at = -math.inf
+        self._started = time.perf_counter()
+        log.info(
+            "training %d rows on %s in %s: %d threads, %d tokens per pass, %d loader workers",
+            len(train.ids), context.device, self.precision, context.threads, self.passes.tokens, loading.workers,
+        )  # fmt: skip
+
+    @property
+    def patience_is_over(self) -> bool:
+        return self.valid is not None and self.at.epoch - 1 - self.at.best_epoch >= self.config.patience
+
+    def epoch(self) -> bool:
+        """The rest of one pass over the rows; false if the deadline cut it short."""
+        self.network.train()
+        self._started = time.perf_counter()
+        while True:
+            order = generator_at(self.context.seed, "epoch", self.at.epoch)
+            batches = training_batches(self.train.lengths, self.config.batch_size, order)[self.at.batch :]
+            if not batches:
+                return True
+            for step, parts in self.feed(plan(batches, self.train.lengths, self.passes.tokens, self.at.step)):
+                if self.context.out_of_time:
+                    return False
+                self.keep()
+                if not self._step(parts, step.rows):
+                    break  # the steps that were planned are no longer those to take
+
+    def _step(self, parts: list[Batch], rows: Rows) -> bool:
+        """One step; false where memory or numbers made the plan invalid."""
+        at = self.at
+        rate = self.config.learning_rate * at.rate * schedule(at.step, self.steps, self.config.warmup)
+        try:
+            loss = self.optimiser.step(parts, len(rows), rate)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            self.optimiser.drop_gradients()
+            self.passes = self.passes.halved(self.train.lengths)
+            log.warning("out of memory in step %d: from now on %d tokens per pass", at.step, self.passes.tokens)
+            return False
+        at.step, at.batch = at.step + 1, at.batch + 1
+        if math.isfinite(loss):
+            at.bad_in_a_row = 0
+            at.losses.append(loss)
+            return True
+        at.skipped, at.bad_in_a_row = at.skipped + 1, at.bad_in_a_row + 1
+        if at.bad_in_a_row < _BAD_STEPS:
+            return True
+        self._go_back(rows)
+        return False
+
+    def _go_back(self, rows: Rows) -> None:
+        at = self.at
+        if at.restored:
+            what = f"{at.bad_in_a_row} training steps in a row had a loss or gradient that is not a number"
+            raise not_finite(f"{what}, at half the learning rate as before", self.train.ids[rows])
+        best, skipped = (at.best_epoch, at.best_smape), at.skipped
+        found = checkpoint.read_state(self.context.folder, self.name)
+        assert found is not None, "a state is kept before the first step"
+        self._take_up(*found)
+        at.best_epoch, at.best_smape = best
+        at.skipped, at.bad_in_a_row, at.restored, at.rate = skipped, 0, at.restored + 1, at.rate * _SLOWER
+        log.warning("%d steps in a row without a finite loss: back to step %d at half the rate", _BAD_STEPS, at.step)
+
+    def judge(self) -> None:
+        """The end of an epoch: measured, reported, and kept if it is the best."""
+        at, seconds = self.at, time.perf_counter() - self._started
+        if self.valid is None:
+            at.best_epoch = at.epoch
+        else:
+            assert self.valid.prices is not None, "rows to be judged on have prices"
+            prices = predict(self.network, self.valid, self.config, self.context.device)
+            metrics = all_metrics(self.valid.prices, prices)
+            if at.best_smape is None or metrics["smape"] < at.best_smape:
+                at.best_epoch, at.best_smape = at.epoch, metrics["smape"]
+                record = {"training": self.name, "epoch": at.epoch, **metrics}
+                checkpoint.write(self.context.folder, _BEST, checkpoint.learnt(self.network), record)
+            loss = {"loss": float(np.mean(at.losses))} if at.losses else {}
+            at.history.append({**metrics, **loss, "skipped_steps": at.skipped, "seconds": seconds})
+            self.context.report(at.epoch, at.history[-1])
+        at.epoch, at.batch, at.losses = at.epoch + 1, 0, []
+        self.keep()
+
+    def keep(self) -> None:
+        """Writes the state if the last one is `checkpoint_seconds` old."""
+        if time.monotonic() - self._kept_at < self.context.checkpoint_seconds:
+            return
+        self.at.tokens = self.passes.tokens
+        tensors: dict[str, Tensor] = {f"network.{name}": one for name, one in checkpoint.learnt(self.network).items()}
+        tensors |= {f"adamw.{name}": one for name, one in self.optimiser.tensors()}
+        tensors |= {f"random.{device}": state for device, state in _random_states(self.context.device).items()}
+        record = {"training": self.name, "scaler": self.optimiser.scaling(), "at": asdict(self.at)}
+        checkpoint.write_state(self.context.folder, self.at.step, tensors, record)
+        self._kept_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Goes on where an earlier process of the same training was stopped, and tells the watcher what that one told."""
+        found = checkpoint.read_state(self.context.folder, self.name)
+        if found is None or not self._has_best(found[1]["at"]):
+            checkpoint.remove_states(self.context.folder)
+            return
+        self._take_up(*found)
+        self.passes = replace(self.passes, tokens=self.at.tokens)
+        log.info("going on in epoch %d at step %d", self.at.epoch, self.at.step)
+        for epoch, metrics in enumerate(self.at.history, start=1):
+            self.context.report(epoch, metrics)
+
+    def _has_best(self, at: Mapping[str, Any]) -> bool:
+        if self.valid is None or not at["best_epoch"]:
+            return True
+        path = self.context.folder / f"{_BEST}.json"
+        return path.exists() and checkpoint.read(self.context.folder, _BEST)[1].get("training") == self.name
+
+    def _take_up(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "adamw": {}, "random": {}}
+        for key, tensor in tensors.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = tensor
+        self.network.load_state_dict(parts["network"], strict=False)  # weights that do not learn are not in it
+        self.optimiser.restore(parts["adamw"], record["scaler"])
+        torch.set_rng_state(parts["random"]["cpu"])
+        if "cuda" in parts["random"]:
+            torch.cuda.set_rng_state(parts["random"]["cuda"], self.context.device)
+        for name, value in record["at"].items():
+            setattr(self.at, name, value)
+
+    def settle(self) -> None:
+        """Leaves the network with the best epoch's weights, and the folder without what only this training needed."""
+        if self.valid is not None:
+            weights, _ = checkpoint.read(self.context.folder, _BEST)
+            self.network.load_state_dict(weights, strict=False)
+        checkpoint.remove_states(self.context.folder)
+        checkpoint.remove(self.context.folder, _BEST)
+        if self.at.skipped:
+            log.warning("%d of %d steps were left out: loss or gradient not a number", self.at.skipped, self.at.step)
+
+
+def _name(train: Examples, valid: Examples | None, config: TrainerConfig, context: Context) -> str:
+    """Names the training a state belongs to: settings, seed and rows."""
+    rows = [
+        digest(*map(str, part.ids), np.asarray(part.prices).tobytes()) for part in (train, valid) if part is not None
+    ]
+    return digest_json([config.canonical(), context.seed, rows])
+
+
+def _random_states(device: str) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.startswith("cuda"):
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
