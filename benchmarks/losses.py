@@ -31,7 +31,7 @@ from core.machine import detect
 RESULTS = Path(__file__).parent / "data" / "losses.jsonl"
 LOSSES, POOLINGS = ("smape", "huber", "l1", "smape_huber"), ("mean", "cls", "attention")
 FIXED = {
-    "learning_rate": 3e-4, "batch_size": 32, "epochs": 4, "max_length": 192, "dropout": 0.1, "weight_decay": 0.01,
+    "learning_rate": 1e-4, "batch_size": 32, "epochs": 4, "max_length": 192, "dropout": 0.1, "weight_decay": 0.01,
     "regressor_width": 256, "regressor_depth": 1,
 }  # fmt: skip
 KEY = ["catalog", "loss", "pooling", "seed"]

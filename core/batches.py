@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
+import signal
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +23,9 @@ from core.tokens import Rows, micro_batches
 
 log = logging.getLogger(__name__)
 
-_LOST = re.compile(r"DataLoader (timed out|worker .* (exited unexpectedly|is killed))")
+_SILENT = "DataLoader timed out"
+_LOOK = 2.0
+"""Seconds between looks at whether the workers still live."""
 _FAILURES = 3
 """After so many lost workers the training makes its batches itself: slower, but it ends."""
 
@@ -123,15 +128,32 @@ class Feed:
         while place < len(steps) and self._loading.workers and self.lost < _FAILURES:
             self._agenda.steps = steps[place:]
             try:
-                for batches in self._workers():
+                for batches in self._made():
                     yield steps[place], batches
                     place += 1
-            except RuntimeError as error:
-                if not _LOST.search(str(error)):
-                    raise
+            except _LostError as error:
                 self._replace(str(error))
         for step in steps[place:]:
             yield step, self._source[step]
+
+    def _made(self) -> Iterator[list[Batch]]:
+        """What the workers make of the agenda. Raises _LostError for a dead worker, and for one silent for too long."""
+        with _own_signals():
+            waiting = iter(self._workers())
+        heard = time.monotonic()
+        while True:
+            try:
+                batches = next(waiting, None)
+            except (RuntimeError, OSError, EOFError) as error:
+                if not _tells_of_a_loss(error):
+                    raise
+                if _SILENT in str(error) and time.monotonic() - heard < self._loading.timeout:
+                    continue
+                raise _LostError(str(error).partition("\n")[0]) from None
+            if batches is None:
+                return
+            yield batches
+            heard = time.monotonic()
 
     def _workers(self) -> DataLoader[list[Batch]]:
         if self._loader is None:
@@ -143,7 +165,7 @@ class Feed:
                 num_workers=how.workers,
                 prefetch_factor=how.prefetch,
                 pin_memory=how.pinned,
-                timeout=how.timeout,
+                timeout=min(how.timeout, _LOOK),
                 persistent_workers=True,
             )
         return self._loader
@@ -152,7 +174,33 @@ class Feed:
         self._loader = None
         self.lost += 1
         then = "it is replaced" if self.lost < _FAILURES else "batches are made without workers from now on"
-        log.warning("a worker that makes batches was lost (%s); %s", why.splitlines()[0], then)
+        log.warning("a worker that makes batches was lost (%s); %s", why, then)
+
+
+class _LostError(Exception):
+    """A worker died or fell silent."""
+
+
+def _tells_of_a_loss(error: Exception) -> bool:
+    """Whether the loader's error is about its worker; one that the rows caused carries that worker's traceback."""
+    said = str(error)
+    if "in DataLoader worker process" in said:
+        return False
+    # A worker that dies while a batch is handed over breaks the connection through which its memory is passed.
+    return isinstance(error, (OSError, EOFError)) or _SILENT in said or "exited unexpectedly" in said
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keeps the process's answer to SIGCHLD: the loader's would raise at a worker's death wherever the training just is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 class _Source(Dataset[list[Batch]]):

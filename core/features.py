@@ -69,7 +69,7 @@ class Frozen:
     @cached_property
     def settled(self) -> Settled:
         size = sum(weights.numel() for weights in self.encoder.parameters())
-        return choose(self.precision, self.device, size, fast_bf16=has_fast_bf16(self.device))
+        return choose(self.precision, self.device, size, fast_bf16=has_fast_bf16(self.device))[0]
 
     @property
     def key(self) -> str:

@@ -35,7 +35,7 @@ def predict(network: nn.Module, examples: Examples, config: TrainerConfig, devic
 def settled(network: nn.Module, config: TrainerConfig, device: str) -> Settled:
     """The number format in which this network computes there."""
     size = sum(weights.numel() for weights in network.parameters())
-    return choose(config.precision, device, size, fast_bf16=has_fast_bf16(device))
+    return choose(config.precision, device, size, fast_bf16=has_fast_bf16(device))[0]
 
 
 def not_finite(what: str, ids: Strings) -> UserError:

@@ -16,15 +16,26 @@ _LARGE = 10_000_000
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose(asked: PrecisionName, device: str, parameters: int, *, fast_bf16: bool) -> Settled:
-    """The format asked for, or for `auto`: on CUDA bf16 where it is fast and fp16 elsewhere; on a processor bf16 where it
-    has instructions for it and the network is large; fp32 otherwise."""
+def choose(asked: PrecisionName, device: str, parameters: float, *, fast_bf16: bool) -> tuple[Settled, str]:
+    """(format, reason): the one asked for, or for `auto`: on CUDA bf16 where it is fast and fp16 elsewhere; on a processor
+    bf16 where it has instructions for it and the network is large; fp32 otherwise."""
     if asked != "auto":
-        return asked
+        return asked, "named"
     kind = device.partition(":")[0]
     if kind == "cuda":
-        return "bf16" if fast_bf16 else "fp16"
-    return "bf16" if kind == "cpu" and fast_bf16 and parameters >= _LARGE else "fp32"
+        return (
+            ("bf16", "auto: the GPU multiplies it in hardware")
+            if fast_bf16
+            else ("fp16", "auto: the GPU has no fast bf16")
+        )
+    if kind != "cpu" or not fast_bf16:
+        return (
+            "fp32",
+            f"auto: the {'processor' if kind == 'cpu' else 'device'} has no instructions for bf16 that are used here",
+        )
+    if parameters < _LARGE:
+        return "fp32", "auto: for so small an encoder the casts cost more than bf16 gains"
+    return "bf16", "auto: the processor multiplies it in hardware"
 
 
 def has_fast_bf16(device: str) -> bool:

@@ -338,5 +338,5 @@ class _PerArchitecture(TrialScheduler):
 
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    names = ("smape", "mae", "rmse", "r2", "loss", "seconds")
+    names = ("smape", "mae", "rmse", "r2", "loss", "skipped_steps", "seconds")
     return {name: float(result[name]) for name in names if name in result}

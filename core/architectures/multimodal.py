@@ -83,6 +83,11 @@ class MultimodalConfig(NeuralConfig):
         """The augmented views that training reads from the cache."""
         return Views(self.cached_views, self.random_erase) if self.augment and not self.live_pixels else Views()
 
+    def frozen_passes(self, part: Part) -> int:
+        if part == "text":
+            return super().frozen_passes(part)
+        return self.epochs if self.live_pixels else 1 + self.views.count
+
     def without_effect(self) -> set[str]:
         unused, frozen = super().without_effect(), "vision" in self.frozen()
         if frozen == self._keeps_by_default:

@@ -26,6 +26,8 @@ from core.files import write_text
 from core.heads import PoolingName, PriceHead
 from core.inference import predict
 from core.machine import Machine, detect
+from core.precision import choose as choose_precision
+from core.precision import has_fast_bf16
 from core.tokens import clean
 from core.trainer import fit, seeded, torch_threads
 from core.trainer_config import TrainerConfig
@@ -60,6 +62,10 @@ class NeuralConfig(TrainerConfig):
     def frozen(self) -> set[Part]:
         """The parts whose encoders keep their weights."""
         return {"text"} if self.freeze_text else set()
+
+    def frozen_passes(self, part: Part) -> int:
+        """How often a frozen encoder reads each row in a whole training: what it answers is cached where that is possible."""
+        return self.epochs if self.pooling == "attention" else 1
 
     def memory_key(self) -> str:
         parts = [f"{name}{' (frozen)' if part in self.frozen() else ''}" for part, name in self.encoders().items()]
@@ -145,6 +151,11 @@ class NeuralArchitecture(ABC):
                 locate(name, part)
             settled[key] = name
             notes.append(f"{part} encoder: {name} ({why})")
+        names = {part: settled[f"{part}_encoder"] for part in defaults.encoders()}
+        size = sum(parameters(name, part) for part, name in names.items() if name != _tiny(part))
+        asked = settled.get("precision", defaults.precision)
+        precision, why = choose_precision(asked, machine.device, size, fast_bf16=has_fast_bf16(machine.device))
+        notes.append(f"precision: {precision} ({why})")
         small = settled["text_encoder"] == TINY
         return Resolution(settled, f"{self.name}-tiny" if small else self.name, tuple(notes))
 
@@ -162,17 +173,17 @@ class NeuralArchitecture(ABC):
         speed = _FLOPS_PER_GPU if machine.has_gpu else _FLOPS_PER_CORE * machine.cores
         characters = np.array([len(text) for text in catalog.texts])
         tokens = float(np.minimum(characters / _CHARACTERS_PER_TOKEN + 2, config.max_length).sum())
+        epochs = config.stop_epoch or config.epochs
         seconds = 0.0
         for part, name in self._settled(config).encoders().items():
             units = tokens if part == "text" else float(len(catalog))
             if name == _tiny(part):
-                seconds += units * (_TINY_SECONDS_PER_TOKEN if part == "text" else _TINY_SECONDS_PER_PICTURE)
-            else:
-                passes = (
-                    2 if part in config.frozen() else 6
-                )  # FLOPs per weight and token: forward, and twice that backward
-                seconds += passes * parameters(name, part) * units * (1 if part == "text" else _PATCHES) / speed
-        return seconds * (config.stop_epoch or config.epochs)
+                seconds += epochs * units * (_TINY_SECONDS_PER_TOKEN if part == "text" else _TINY_SECONDS_PER_PICTURE)
+                continue
+            # FLOPs per weight and token: 2 forward, and twice that backward; what is frozen is read once and cached.
+            passes = 2 * config.frozen_passes(part) if part in config.frozen() else 6 * epochs
+            seconds += passes * parameters(name, part) * units * (1 if part == "text" else _PATCHES) / speed
+        return seconds
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         return ()  # tokens are cached by the worker that first needs them

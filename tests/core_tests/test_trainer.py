@@ -165,4 +165,6 @@ def test_norms_and_biases_are_not_decayed(tmp_path: Path) -> None:
     ],
 )
 def test_precision(asked: str, device: str, size: int, fast: bool, settled: str) -> None:
-    assert choose(asked, device, size, fast_bf16=fast) == settled  # type: ignore[arg-type]
+    found, why = choose(asked, device, size, fast_bf16=fast)  # type: ignore[arg-type]
+    assert found == settled
+    assert why.startswith("auto: ") == (asked == "auto")
