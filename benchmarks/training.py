@@ -138,7 +138,8 @@ def main() -> None:
     limits = {name: peak(kind, device) for name, kind in kinds.items()}
     with TemporaryDirectory() as folder:
         if arguments.catalog is None:
-            catalog, encoder = demo_texts(arguments.rows), neobert_folder(Path(folder))
+            catalog = demo_texts(arguments.rows)
+            encoder = neobert_folder(Path(folder), catalog.texts.tolist())
             peers = regressor(encoder)
         else:
             catalog = read_catalogs(arguments.catalog / "train.csv", arguments.catalog / "test.csv", None).train

@@ -55,15 +55,23 @@ _weights: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 """Hashing reads every weight, and a training asks for each of its catalogs."""
 
 
+def no_hurry(doing: str) -> None:
+    """For whoever computes without a deadline."""
+
+
 @dataclass(frozen=True)
 class Frozen:
-    """An encoder whose weights no longer change, and where it computes. threads: processor threads, None for all cores."""
+    """An encoder whose weights no longer change, and where it computes. threads: processor threads, None for all cores.
+
+    check_time: called between batches, raises where the time for computing is over.
+    """
 
     encoder: nn.Module
     cache: Cache
     device: str = "cpu"
     threads: int | None = None
     precision: PrecisionName = "auto"
+    check_time: Callable[[str], None] = no_hurry
     _turn: Lock = field(default_factory=Lock)
 
     @cached_property
@@ -101,6 +109,7 @@ class Frozen:
             ):
                 results = _in_order(pool, work, items, 2 * workers)
                 for done, (item, result) in enumerate(zip(items, results, strict=True), 1):
+                    self.check_time(f"reading {what}")
                     use(item, result)
                     advance(done, len(items))
         finally:

@@ -210,7 +210,7 @@ class MultimodalArchitecture(NeuralArchitecture):
         pixels = _pixels(catalog, model.cache, vision.size, model.threads)
         features = None
         if model.cache is not None and "vision" in config.frozen():
-            frozen = Frozen(vision, model.cache, model.device, model.threads, config.precision)
+            frozen = Frozen(vision, model.cache, model.device, model.threads, config.precision, model.check_time)
             features = picture_features(pixels, frozen, config.views, pooled=config.image_tokens == "pooled")
         return MultimodalExamples(text_examples(model, catalog), pixels, features, vision.mean, vision.std, config)
 

@@ -22,6 +22,7 @@ from core.batches import Examples
 from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
+from core.features import no_hurry
 from core.files import write_text
 from core.heads import PoolingName, PriceHead
 from core.inference import predict
@@ -101,6 +102,7 @@ class NeuralModel:
         self.device = "cpu"
         self.threads: int | None = None
         self.cache: Cache | None = None
+        self.check_time = no_hurry
 
     def predict(self, catalog: Catalog) -> Prices:
         examples = self.architecture.examples(self, catalog.without_prices())
@@ -196,8 +198,10 @@ class NeuralArchitecture(ABC):
             network.head.start_at(float(losses.targets(train.known_prices).mean()))
             model = NeuralModel(self, network, tokenizer, config)
             model.device, model.threads, model.cache = context.device, context.threads, context.cache
+            model.check_time = context.check_time
             judged = None if valid is None else self.examples(model, valid)
             model.best_epoch = fit(network, self.examples(model, train), judged, config, context)
+            model.check_time = no_hurry
         return model
 
     def load(self, folder: Path) -> NeuralModel:

@@ -54,7 +54,7 @@ def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
     max_length = min(config.max_length, encoder.max_positions)
     states = None
     if cache is not None and "text" in config.frozen() and config.pooling != "attention":
-        frozen = Frozen(encoder, cache, model.device, model.threads, config.precision)
+        frozen = Frozen(encoder, cache, model.device, model.threads, config.precision, model.check_time)
         tokens_per_pass = Passes.by_device(model.device, config.tokens_per_pass).tokens
         states = text_states(tokens, max_length, tokens_per_pass, frozen, config.pooling)
     return TextExamples(catalog.ids, catalog.prices, tokens, max_length, states)

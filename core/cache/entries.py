@@ -81,7 +81,12 @@ class Cache:
         return sorted(self._found(), key=lambda entry: entry.used)
 
     def prune(self, keep: Path | None = None) -> list[Entry]:
-        """Removes entries, least recently used first and never `keep`, until the limit is kept. Returns what was removed."""
+        """Removes leftovers of killed processes, then entries, least recently used first and never `keep`, until the limit is
+        kept. Returns the entries that were removed."""
+        for left in self.folder.glob("*/.*.tmp"):
+            _remove_leftover(left)
+        for left in self.folder.glob("*/.*.trash"):
+            shutil.rmtree(left, ignore_errors=True)
         if self.limit is None:
             return []
         entries = self.entries()
@@ -98,8 +103,7 @@ class Cache:
     def _found(self) -> Iterator[Entry]:
         for path in self.folder.glob("*/[!.]*"):
             try:
-                size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                yield Entry(path, path.stat().st_mtime, size)
+                yield Entry(path, path.stat().st_mtime, _size(path))
             except FileNotFoundError:
                 continue  # removed by another process while we looked
 
@@ -122,6 +126,11 @@ class Cache:
         self._make_room(path)
 
     def _make_room(self, made: Path) -> None:
+        if self.limit is not None and (size := _size(made)) > self.limit:
+            warn(
+                f"cache limit: {made.parent.name}/{made.name} takes {size_text(size)}, more than the whole limit of "
+                f"{size_text(self.limit)}; it is kept until the next one is made; raise the limit with --cache-limit"
+            )
         for entry in self.prune(keep=made):
             if (age := time.time() - entry.used) < _RECENT:
                 warn(
@@ -154,6 +163,21 @@ def _remove(path: Path) -> None:
     except FileNotFoundError:
         return  # another process was faster
     shutil.rmtree(trash, ignore_errors=True)
+
+
+def _remove_leftover(temporary: Path) -> None:
+    """Removes what a killed process was making, unless another is making that entry right now."""
+    with temporary.with_suffix(".lock").open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        shutil.rmtree(temporary, ignore_errors=True)
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _beside(path: Path, ending: str) -> Path:

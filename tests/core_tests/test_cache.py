@@ -239,3 +239,15 @@ def test_a_size_in_words_is_the_size(size: int) -> None:
     assert len(text) <= 8
     if size >= 1_000:
         assert parse_size(text, "x") == pytest.approx(size, rel=0.006)
+
+
+def test_pruning_removes_what_a_killed_maker_left(tmp_path: Path) -> None:
+    assert at_once(partial(die_while_making, tmp_path)) == [-signal.SIGKILL]
+    assert list(tmp_path.glob("toys/.*.tmp"))
+    Cache(tmp_path).prune()
+    assert not list(tmp_path.glob("toys/.*.tmp"))
+
+
+def test_an_entry_over_the_limit_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Cache(tmp_path, limit=10).get("toys", "large", filled(11), lambda path: None)
+    assert "toys/large takes 11 B, more than the whole limit of 10 B" in capsys.readouterr().err

@@ -26,6 +26,7 @@ from core.augment import normalise
 from core.backbones.loading import load_encoder
 from core.backbones.tiny import text_encoder
 from core.cache import Cache
+from core.errors import OutOfTime
 from core.features import Frozen, PictureFeatures, Views, picture_features, text_states
 from core.heads import Pooling
 from core.pixels import Pixels, prepare_pixels
@@ -170,6 +171,15 @@ def test_a_failing_encoder_leaves_no_entry(tower: Path, tmp_path: Path) -> None:
     assert not stored(tmp_path, "features")
     handle.remove()
     assert picture_features(some_pixels(40), frozen, Views(), pooled=False).array.shape[0] == 41
+
+
+def test_a_deadline_ends_the_reading_of_pictures(tower: Path, tmp_path: Path) -> None:
+    late = Context(0, Cache(tmp_path / "cache"), tmp_path, deadline=0.0)
+    with pytest.raises(OutOfTime, match="reading pictures"):
+        picture_features(
+            some_pixels(40), frozen_tower(tower, tmp_path, check_time=late.check_time), Views(), pooled=False
+        )
+    assert not stored(tmp_path, "features")
 
 
 @settings(max_examples=25, deadline=None)
