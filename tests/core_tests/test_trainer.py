@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -168,3 +169,17 @@ def test_precision(asked: str, device: str, size: int, fast: bool, settled: str)
     found, why = choose(asked, device, size, fast_bf16=fast)  # type: ignore[arg-type]
     assert found == settled
     assert why.startswith("auto: ") == (asked == "auto")
+
+
+def test_compiling_without_a_compiler_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"needs a C\+\+ compiler"):
+        fit(make(), Toy(), None, config(epochs=1, compile=True), context(tmp_path))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+    plain, compiled = make(), make()
+    fit(plain, Toy(), Toy(), config(epochs=3), context(tmp_path / "plain"))
+    fit(compiled, Toy(), Toy(), config(epochs=3, compile=True), context(tmp_path / "compiled"))
+    torch.testing.assert_close(plain.layer.weight, compiled.layer.weight, atol=1e-5, rtol=1e-5)
