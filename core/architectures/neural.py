@@ -27,8 +27,8 @@ from core.files import write_text
 from core.heads import PoolingName, PriceHead
 from core.inference import predict
 from core.machine import Machine, detect
+from core.precision import PrecisionName, Settled, has_fast_bf16
 from core.precision import choose as choose_precision
-from core.precision import has_fast_bf16
 from core.tokens import clean
 from core.trainer import fit, seeded, torch_threads
 from core.trainer_config import TrainerConfig
@@ -37,7 +37,8 @@ _SAVED = "model"
 _FORMAT = 1
 
 # Coarse speeds for plans made before anything was measured. The tiny ones were measured on one core.
-_FLOPS_PER_CORE, _FLOPS_PER_GPU = 3e10, 5e13
+_FLOPS_PER_CORE: dict[Settled, float] = {"fp32": 5e10, "bf16": 1.2e11, "fp16": 5e10}
+_FLOPS_PER_GPU = 5e13
 _TINY_SECONDS_PER_TOKEN, _TINY_SECONDS_PER_PICTURE = 1.3e-5, 5.0e-4
 _CHARACTERS_PER_TOKEN = 4
 _PATCHES = 50
@@ -154,9 +155,7 @@ class NeuralArchitecture(ABC):
             settled[key] = name
             notes.append(f"{part} encoder: {name} ({why})")
         names = {part: settled[f"{part}_encoder"] for part in defaults.encoders()}
-        size = sum(parameters(name, part) for part, name in names.items() if name != _tiny(part))
-        asked = settled.get("precision", defaults.precision)
-        precision, why = choose_precision(asked, machine.device, size, fast_bf16=has_fast_bf16(machine.device))
+        precision, why = _precision(settled.get("precision", defaults.precision), names, machine)
         notes.append(f"precision: {precision} ({why})")
         small = settled["text_encoder"] == TINY
         return Resolution(settled, f"{self.name}-tiny" if small else self.name, tuple(notes))
@@ -172,12 +171,14 @@ class NeuralArchitecture(ABC):
         return config.model_copy(update={"stop_epoch": best_epoch})
 
     def estimate_seconds(self, catalog: Catalog, config: Any, machine: Machine) -> float:
-        speed = _FLOPS_PER_GPU if machine.has_gpu else _FLOPS_PER_CORE * machine.cores
+        config = self._settled(config)
+        precision, _ = _precision(config.precision, config.encoders(), machine)
+        speed = _FLOPS_PER_GPU if machine.has_gpu else _FLOPS_PER_CORE[precision] * machine.cores
         characters = np.array([len(text) for text in catalog.texts])
         tokens = float(np.minimum(characters / _CHARACTERS_PER_TOKEN + 2, config.max_length).sum())
         epochs = config.stop_epoch or config.epochs
         seconds = 0.0
-        for part, name in self._settled(config).encoders().items():
+        for part, name in config.encoders().items():
             units = tokens if part == "text" else float(len(catalog))
             if name == _tiny(part):
                 seconds += epochs * units * (_TINY_SECONDS_PER_TOKEN if part == "text" else _TINY_SECONDS_PER_PICTURE)
@@ -245,6 +246,12 @@ class NeuralArchitecture(ABC):
                 cure="put the tokenizer.json it was trained with into its folder",
             )
         return encoders, tokenizer
+
+
+def _precision(asked: PrecisionName, encoders: Mapping[Part, str], machine: Machine) -> tuple[Settled, str]:
+    """(format, reason) in which a network around these encoders computes on that machine."""
+    size = sum(parameters(name, part) for part, name in encoders.items() if name != _tiny(part))
+    return choose_precision(asked, machine.device, size, fast_bf16=has_fast_bf16(machine.device))
 
 
 def _tiny(part: Part) -> str:
