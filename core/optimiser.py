@@ -48,14 +48,10 @@ class Optimiser:
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate
         total = torch.zeros((), device=self.device)
-        for batch in batches:
-            given = batch.to(self.device)
-            assert given.targets is not None, "rows to train on have prices"
-            with autocast(self.precision, self.device):
-                z = self.network(**given.inputs)
-            loss = self.loss(z.float(), given.targets).sum() / rows
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
+        # One context for all passes, so that the weights are cast once per step and not once per pass.
+        with autocast(self.precision, self.device):
+            for batch in batches:
+                total += self._pass(batch, rows)
         for weights in self.learning:
             if weights.grad is not None and weights.grad.is_sparse:
                 weights.grad = weights.grad.to_dense()
@@ -70,6 +66,16 @@ class Optimiser:
         if self.scaler.is_enabled():
             self.scaler.update()
         return mean if finite else math.nan
+
+    def _pass(self, batch: Batch, rows: int) -> Tensor:
+        """Adds the gradient of these rows' share of the mean loss of `rows` rows; returns that share."""
+        given = batch.to(self.device)
+        assert given.targets is not None, "rows to train on have prices"
+        z = self.network(**given.inputs)
+        with torch.autocast(self.device.partition(":")[0], enabled=False):
+            loss = self.loss(z.float(), given.targets).sum() / rows
+            self.scaler.scale(loss).backward()
+        return loss.detach()
 
     def drop_gradients(self) -> None:
         """Gives back what a step that ran out of memory still held."""
