@@ -8,15 +8,13 @@ states/<key>/states.npy       (n, width): one pooled state per text
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,6 +29,7 @@ from core.console import progress
 from core.files import digest
 from core.heads import Pooling, PoolingName
 from core.images import available_cores
+from core.parallel import In, Out, side_by_side
 from core.pixels import Pixels
 from core.precision import PrecisionName, Settled, autocast, choose, has_fast_bf16
 from core.tokens import Rows, Tokens, micro_batches
@@ -48,8 +47,6 @@ _AUGMENTATION = repr(
 _LARGEST = float(np.finfo(np.float16).max)
 _ELSEWHERE = {"_name_or_path", "transformers_version"}  # of a spec: where it came from, not what it computes
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 _weights: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 """Hashing reads every weight, and a training asks for each of its catalogs."""
@@ -95,25 +92,14 @@ class Frozen:
             return answer.float()
 
     def each(self, work: Callable[[In], Out], items: Sequence[In], use: Callable[[In, Out], object], what: str) -> None:
-        """`use(item, work(item))` for every item, in order, with a progress bar; few results wait at any time.
-
-        Items run side by side, each on one processor thread: threads that share one pass wait for each other at every layer,
-        and so the reading and augmenting of one batch overlaps with another's pass by itself.
-        """
+        """`use(item, work(item))` for every item, in order, with a progress bar; few results wait at any time."""
         self.encoder.to(self.device).eval()
-        threads, workers = torch.get_num_threads(), self.threads or available_cores()
-        try:
-            with (
-                progress(what) as advance,
-                ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-            ):
-                results = _in_order(pool, work, items, 2 * workers)
-                for done, (item, result) in enumerate(zip(items, results, strict=True), 1):
-                    self.check_time(f"reading {what}")
-                    use(item, result)
-                    advance(done, len(items))
-        finally:
-            torch.set_num_threads(threads)  # what a worker sets would hold for every thread that is yet to start
+        with progress(what) as advance:
+            results = side_by_side(work, items, self.threads or available_cores())
+            for done, (item, result) in enumerate(results, 1):
+                self.check_time(f"reading {what}")
+                use(item, result)
+                advance(done, len(items))
 
 
 @dataclass(frozen=True)
@@ -204,17 +190,6 @@ def _answers(rows: Rows, pixels: Pixels, frozen: Frozen, views: Views, pooled: b
     tokens = frozen(torch.cat([_shown(_square(pixels, row), views, frozen.encoder) for row in rows]))
     tokens = tokens.mean(dim=1, keepdim=True) if pooled else tokens
     return _half(tokens).reshape(len(rows), views.count + 1, *tokens.shape[1:])
-
-
-def _in_order(pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Sequence[In], ahead: int) -> Iterator[Out]:
-    """`work` of each item, in order, of which at most `ahead` are begun before they are asked for."""
-    begun: deque[Future[Out]] = deque()
-    for item in items:
-        begun.append(pool.submit(work, item))
-        if len(begun) > ahead:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
 
 
 def _views_per_pass(device: str) -> int:

@@ -12,9 +12,10 @@ from core.batches import Examples
 from core.catalog import Strings
 from core.errors import UserError
 from core.optimiser import out_of_memory
+from core.parallel import side_by_side
 from core.passes import Passes
 from core.precision import Settled, autocast, choose, has_fast_bf16
-from core.tokens import micro_batches
+from core.tokens import Rows, micro_batches
 from core.trainer_config import TrainerConfig
 
 
@@ -50,12 +51,18 @@ def _outputs(
     network: nn.Module, examples: Examples, precision: Settled, device: str, passes: Passes
 ) -> NDArray[np.float64]:
     """(n,) outputs of the network, in as many passes as the memory wants."""
-    z = np.zeros(len(examples.ids))
-    try:
+
+    def answers(rows: Rows) -> NDArray[np.float64]:
+        batch = examples.batch(rows, None).to(device)
         with torch.inference_mode(), autocast(precision, device):
-            for rows in micro_batches(np.arange(len(z)), examples.lengths, passes.tokens):
-                batch = examples.batch(rows, None).to(device)
-                z[rows] = network(**batch.inputs).double().cpu().numpy()
+            return network(**batch.inputs).double().cpu().numpy()
+
+    z = np.zeros(len(examples.ids))
+    parts = list(micro_batches(np.arange(len(z)), examples.lengths, passes.tokens))
+    try:
+        # An accelerator gains nothing from passes side by side, which add up their memory.
+        for rows, found in side_by_side(answers, parts, torch.get_num_threads() if device == "cpu" else 1):
+            z[rows] = found
         return z
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
