@@ -229,3 +229,26 @@ def test_what_was_chosen_is_in_the_log(tmp_path: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO):
         fit(make(), Toy(), None, config(epochs=1), context(tmp_path, threads=2))
     assert "training 64 rows on cpu in fp32: 2 threads, 2048 tokens per pass, 0 loader workers" in caplog.text
+
+
+def test_fp16_trains_with_a_scaler_that_is_part_of_the_state(tmp_path: Path) -> None:
+    undisturbed: list[float] = []
+    whole = context(tmp_path / "whole", report=lambda _, metrics: undisturbed.append(metrics["smape"]))
+    fit(make(), Toy(), Toy(), config(epochs=4, precision="fp16"), whole)
+    assert undisturbed[-1] < undisturbed[0]
+
+    curve: dict[int, float] = {}
+
+    def stop_once(epoch: int, metrics: Mapping[str, float]) -> None:
+        curve[epoch] = metrics["smape"]
+        if epoch == 2 and not (tmp_path / "stopped").exists():
+            (tmp_path / "stopped").touch()
+            raise KeyboardInterrupt
+
+    cut = context(tmp_path / "cut", checkpoint_seconds=0.0, report=stop_once)
+    with pytest.raises(KeyboardInterrupt):
+        fit(make(), Toy(), Toy(), config(epochs=4, precision="fp16"), cut)
+    record = json.loads(max((tmp_path / "cut" / "run").glob("state-*.json"), key=os.path.getmtime).read_text())
+    assert record["scaler"]["scale"] > 0
+    fit(make(), Toy(), Toy(), config(epochs=4, precision="fp16"), cut)
+    assert list(curve.values()) == pytest.approx(undisturbed, abs=1e-6)
