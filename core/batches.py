@@ -98,9 +98,7 @@ class Step:
 
 def plan(batches: Sequence[Rows], lengths: NDArray[np.int64], tokens: int, first: int) -> list[Step]:
     """Steps numbered from `first`, one per batch, in parts of at most `tokens` tokens."""
-    return [
-        Step(first + place, tuple(micro_batches(rows, lengths, tokens))) for place, rows in enumerate(batches)
-    ]  # fmt: skip
+    return [Step(first + place, tuple(micro_batches(rows, lengths, tokens))) for place, rows in enumerate(batches)]
 
 
 def generator_at(seed: int, *place: object) -> torch.Generator:
@@ -115,8 +113,8 @@ class Feed:
     their place alone. After three, the training makes its batches itself. Both are said in the log.
     """
 
-    def __init__(self, examples: Examples, loading: Loading, seed: int | None) -> None:
-        """seed: of training's random changes, None for rows as they are."""
+    def __init__(self, examples: Examples, loading: Loading, seed: int) -> None:
+        """seed: of training's random changes."""
         self._source = _Source(examples, seed)
         self._loading = loading
         self._agenda = _Agenda()
@@ -204,12 +202,12 @@ def _own_signals() -> Iterator[None]:
 
 
 class _Source(Dataset[list[Batch]]):
-    def __init__(self, examples: Examples, seed: int | None) -> None:
+    def __init__(self, examples: Examples, seed: int) -> None:
         self.examples, self.seed = examples, seed
 
     def __getitem__(self, step: Step) -> list[Batch]:
         return [
-            self.examples.batch(rows, None if self.seed is None else generator_at(self.seed, "step", step.number, part))
+            self.examples.batch(rows, generator_at(self.seed, "step", step.number, part))
             for part, rows in enumerate(step.parts)
         ]
 

@@ -57,9 +57,8 @@ class Optimiser:
                 weights.grad = weights.grad.to_dense()
         self.scaler.unscale_(self.adamw)
         norm = nn.utils.clip_grad_norm_(self.learning, self.gradient_norm)
-        mean, size = torch.stack(
-            [total, norm.to(total.dtype)]
-        ).tolist()  # the one time that a step waits for the device
+        # The one time that a step waits for the device.
+        mean, size = torch.stack([total, norm.to(total.dtype)]).tolist()
         finite = math.isfinite(mean) and math.isfinite(size)
         if finite:
             self.scaler.step(self.adamw)

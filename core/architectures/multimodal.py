@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.architectures import base
-from core.architectures.neural import Encoders, NeuralArchitecture, NeuralConfig, NeuralModel
+from core.architectures.neural import PATCHES, Encoders, NeuralArchitecture, NeuralConfig, NeuralModel
 from core.architectures.text import TextExamples, TextReader, text_examples
 from core.augment import Triple, augment, mixup, normalise
 from core.backbones.loading import load_encoder
@@ -30,8 +30,6 @@ from core.features import Frozen, PictureFeatures, Views, picture_features
 from core.heads import CrossAttention, heads_for
 from core.pixels import Pixels, load_pixels, prepare_pixels
 from core.tokens import Rows
-
-_PICTURE_TOKENS = 50
 
 
 class MultimodalConfig(NeuralConfig):
@@ -127,7 +125,7 @@ class MultimodalExamples:
         """Of the texts; where their states are known, pictures are what fills the memory."""
         if self.text.states is None:
             return self.text.lengths
-        return np.full(len(self.ids), _PICTURE_TOKENS, dtype=np.int64)
+        return np.full(len(self.ids), PATCHES, dtype=np.int64)
 
     def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
         text = self.text.batch(rows, generator)

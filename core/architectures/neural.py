@@ -41,7 +41,7 @@ _FLOPS_PER_CORE: dict[Settled, float] = {"fp32": 5e10, "bf16": 1.2e11, "fp16": 5
 _FLOPS_PER_GPU = 5e13
 _TINY_SECONDS_PER_TOKEN, _TINY_SECONDS_PER_PICTURE = 1.3e-5, 5.0e-4
 _CHARACTERS_PER_TOKEN = 4
-_PATCHES = 50
+PATCHES = 50
 
 Encoders = dict[Part, nn.Module]
 
@@ -185,7 +185,7 @@ class NeuralArchitecture(ABC):
                 continue
             # FLOPs per weight and token: 2 forward, and twice that backward; what is frozen is read once and cached.
             passes = 2 * config.frozen_passes(part) if part in config.frozen() else 6 * epochs
-            seconds += passes * parameters(name, part) * units * (1 if part == "text" else _PATCHES) / speed
+            seconds += passes * parameters(name, part) * units * (1 if part == "text" else PATCHES) / speed
         return seconds
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
