@@ -242,10 +242,10 @@ class _Bridge:
         else:
             self.source.failed(job, "stopped before it had a result: the time was over")
 
-    def fail(self, trial_id: str, error: str) -> None:
+    def lose(self, trial_id: str, error: str) -> None:
         job = self.live.pop(trial_id, None)
         if job is not None:
-            self.source.failed(job, error)
+            self.source.lost(job, error)
 
 
 class _Proposals(Searcher):
@@ -289,7 +289,7 @@ class _Messages(tune.Callback):
             self.bridge.epoch(trial.trial_id, result)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.bridge.fail(trial.trial_id, "its worker process died (killed, or out of memory)")
+        self.bridge.lose(trial.trial_id, "its worker process died (killed, or out of memory)")
 
 
 class _PerArchitecture(TrialScheduler):

@@ -88,6 +88,9 @@ class View:
         self.tallies[record["architecture"]].members += 1
         self._say(f"member {name} complete  {metrics_text(record['metrics'])} out of fold", "bold green")
 
+    def note(self, text: str) -> None:
+        self._say(text, "yellow")
+
     def render(self) -> RenderableType:
         table = Table(expand=False, box=None, pad_edge=False)
         for column in ("running", "config", "epoch", "SMAPE", "best", "seconds"):

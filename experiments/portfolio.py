@@ -80,11 +80,13 @@ class Portfolio:
         self.members, self.budget, self.defaults, self.listeners = members, budget, defaults, listeners
         self._fits: list[Job] = []
         self._since: dict[tuple[str, int], float] = {}  # jobs that run
+        self._again: list[Job] = []  # lost with their workers, to be run once more
+        self._lost: set[tuple[str, int]] = set()
         self.skipped: list[str] = []
 
     def next(self) -> Job | None:
         now = time.time()
-        job = self._next_trial(now) or self._next_fit(now)
+        job = self._again.pop(0) if self._again else self._next_trial(now) or self._next_fit(now)
         if job is not None:
             self._since[job.name, job.fold] = now
             for listener in self.listeners:
@@ -93,7 +95,7 @@ class Portfolio:
 
     @property
     def done(self) -> bool:
-        if self._since or self._fits:
+        if self._since or self._fits or self._again:
             return False
         now = time.time()
         return self._next_searched(now) is None and self._due(now) is None
@@ -246,6 +248,16 @@ class Portfolio:
         for listener in self.listeners:
             listener.failed(job, error)
 
+    def lost(self, job: Job, error: str) -> None:
+        """Once, it is run again and goes on from its last state; what kills two workers is the job's own fault."""
+        if (job.name, job.fold) in self._lost:
+            self.failed(job, f"{error}, twice")
+            return
+        self._lost.add((job.name, job.fold))
+        self._since.pop((job.name, job.fold))
+        self._again.append(job)
+        self._tell(f"{job.label}: {error}; it is run once more, from its last state where there is one")
+
     def interrupted(self, job: Job) -> None:
         """Ctrl-C or the end of the time: what ran is not lost but will be proposed first by the next sweep."""
         entry = self._ended(job)
@@ -257,9 +269,19 @@ class Portfolio:
         for listener in self.listeners:
             listener.failed(job, INTERRUPTED)
 
+    def settle(self) -> None:
+        """Nothing runs any more: what waited to be run once more is interrupted too."""
+        while self._again:
+            self.interrupted(self._again.pop(0))
+
+    def _tell(self, text: str) -> None:
+        for listener in self.listeners:
+            listener.note(text)
+
     def _ended(self, job: Job) -> Entry:
         entry = self.entries[job.architecture]
-        seconds = time.time() - self._since.pop((job.name, job.fold))
+        now = time.time()
+        seconds = now - self._since.pop((job.name, job.fold), now)
         if job.kind == "trial":
             entry.running -= 1
             entry.spent += seconds

@@ -81,6 +81,7 @@ def _run(
                 work = partial(run_job, folder=workspace.folder.resolve(), cache_limit=cache.limit)
                 with view:
                     finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
+                portfolio.settle()
     except (sqlalchemy.exc.OperationalError, StudyError, DiaryError) as error:
         raise UserError(
             f"the study or the diary could not be written: {_root_cause(error)}",

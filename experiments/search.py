@@ -130,6 +130,7 @@ class Study:
             self._study.set_user_attr(key, value)
         self._random, self._exhaustive = random.Random(seed), sampler == "grid"
         self._running: dict[str, list[optuna.Trial]] = {}
+        self._reported: dict[str, set[int]] = {}  # epochs of what runs
         self._failed: set[str] = set()  # in this run: the next sweep may try them again
         self._results: dict[str, FrozenTrial] = {
             trial.user_attrs["config"]: trial for trial in self._trials(*FINISHED) if "config" in trial.user_attrs
@@ -185,8 +186,14 @@ class Study:
         return None
 
     def report(self, name: str, epoch: int, smape: float) -> None:
-        """An intermediate value of a running trial, shown by the dashboard as the learning curve."""
-        self._running[name][0].report(smape, epoch)
+        """An intermediate value of a running trial, shown by the dashboard as the learning curve.
+
+        A training that goes on from its last state reports its earlier epochs again; they are known.
+        """
+        known = self._reported.setdefault(name, set())
+        if epoch not in known:
+            known.add(epoch)
+            self._running[name][0].report(smape, epoch)
 
     def note(self, name: str, key: str, value: Any) -> None:
         """Attaches a fact to a running trial, for people who look at the dashboard."""
@@ -258,6 +265,7 @@ class Study:
 
     def _end(self, name: str, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> None:
         first, *repeats = self._running.pop(name)
+        self._reported.pop(name, None)
         for trial in (first, *repeats):
             for key, attribute in attributes.items():
                 trial.set_user_attr(key, attribute)

@@ -48,7 +48,7 @@ class Diary:
         )
 
     def started(self, job: Job) -> None:
-        if job.kind == "fit":  # a member is one run, written when it is complete
+        if job.kind == "fit" or (job.name, job.fold) in self._runs:  # a member is one run, written when complete
             return
         tags = {"kind": "trial", "architecture": job.architecture, "config": job.name, "trial": job.number}
         run = self._start(job.label, tags, job.settings)
@@ -80,6 +80,9 @@ class Diary:
         for artifact in ("member.json", "oof.parquet", "test.parquet"):
             self._client.log_artifact(run, str(folder / artifact))
         self._client.set_terminated(run, "FINISHED")
+
+    def note(self, text: str) -> None:
+        """Notes are for who watches; the diary keeps trials and members."""
 
     def _start(self, name: str, tags: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         run = self._client.create_run(self._experiment, run_name=name)

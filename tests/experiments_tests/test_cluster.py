@@ -51,6 +51,9 @@ class Source:
     def failed(self, job: Job, error: str) -> None:
         self._end(job, "failed", error)
 
+    def lost(self, job: Job, error: str) -> None:
+        self._end(job, "lost", error)
+
     def interrupted(self, job: Job) -> None:
         self._end(job, "interrupted")
 
@@ -126,7 +129,7 @@ def test_asha_stops_hopeless_trials_and_never_a_members_fit(tmp_path: Path) -> N
 def test_a_killed_worker_costs_its_job_alone(tmp_path: Path) -> None:
     source = Source([job(0, killed=True), job(1), job(2)])
     assert execute(source, tmp_path, "none")
-    assert source.ends[0][0] == "failed" and "worker process died" in source.ends[0][1]
+    assert source.ends[0][0] == "lost" and "worker process died" in source.ends[0][1]
     assert source.ends[1][0] == source.ends[2][0] == "finished"
 
 

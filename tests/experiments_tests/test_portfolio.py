@@ -53,6 +53,9 @@ class Log:
     def member(self, name: str, record: Mapping[str, Any]) -> None:
         self.lines.append(("member", name))
 
+    def note(self, text: str) -> None:
+        self.lines.append(("note", text))
+
     def count(self, what: str) -> int:
         return sum(line[0] == what for line in self.lines)
 
@@ -135,6 +138,30 @@ def test_failures_in_a_row_end_the_search_and_are_told(toy_workspace: Workspace)
     assert source.done
     assert log.lines.count(("failed", "out of memory")) == FAILURES_IN_A_ROW
     assert toy_workspace.store.complete() == []
+
+
+def test_a_job_whose_worker_died_is_run_once_more_and_not_twice(toy_workspace: Workspace) -> None:
+    source, log = portfolio(toy_workspace, "lexical", trials=1, members=0)
+    job = source.next()
+    assert job is not None
+    source.epoch(job, 1, {"smape": 60.0})
+    source.lost(job, "its worker process died")
+    assert not source.done
+    assert source.next() == job
+    source.epoch(job, 1, {"smape": 60.0})
+    assert "once more" in log.lines[2][1]
+    source.lost(job, "its worker process died")
+    assert log.lines[-1] == ("failed", "its worker process died, twice")
+    assert source.entries["lexical"].study.counts() == {"FAIL": 1}
+
+
+def test_what_waits_to_be_run_once_more_is_not_left_running_at_the_end(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=1, members=0)
+    job = source.next()
+    assert job is not None
+    source.lost(job, "its worker process died")
+    source.settle()
+    assert source.entries["lexical"].study.counts() == {"FAIL": 1, "WAITING": 1}
 
 
 def test_a_member_that_lost_a_fold_is_left_out_and_said_so(toy_workspace: Workspace) -> None:
