@@ -14,7 +14,8 @@ class Job:
     name: the id of the config's member key, which names the folder of what is made. number: the trial's number in its study.
     settings: every setting of the config. searched: those that the study chose, for people. epochs: at most;
     longest: of any config in the search.
-    deadline: `time.time()` value at which to stop in order, or None.
+    deadline: `time.time()` value at which to stop in order, or None. keep_below: a trial with a lower SMAPE keeps its model,
+    because it may become a member's fold; None: any does.
     """
 
     kind: Literal["trial", "fit"]
@@ -30,6 +31,7 @@ class Job:
     epochs: int = 1
     longest: int = 1
     deadline: float | None = None
+    keep_below: float | None = None
 
     @property
     def label(self) -> str:
@@ -41,13 +43,17 @@ class Job:
 class Outcome:
     """metrics: all four on the held-out rows. best_epoch: from 1. seconds: of training and predicting.
 
-    cut: True where the deadline ended the training: a result to use, but not what this config can do.
+    cut: True where the deadline ended the training: a result to use, but not what this config can do. steady: SMAPE without the
+    luck of its best epoch (`experiments.promotion`). standard_error: of the SMAPE, over the products held out;
+    None where they are too few to tell.
     """
 
     metrics: dict[str, float]
     best_epoch: int
     seconds: float
     cut: bool = False
+    steady: float | None = None
+    standard_error: float | None = None
 
 
 def headline(error: str) -> str:

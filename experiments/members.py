@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from core.architectures.base import Architecture, Prices, make_config
+from core.architectures.base import Architecture, Prices
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.predictions import Fit, Member, MemberKey, geometric_mean
 from core.workspace import Workspace
-from experiments.search import Finished
+from experiments.promotion import Finished
+from experiments.trial import member_key, refit_settings
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ class Members:
 
     def key(self, kind: Architecture, settings: Mapping[str, Any]) -> MemberKey:
         """Names what a config would learn here: equal configs after defaults have equal keys."""
-        config = make_config(kind.Config, settings)
-        facts = self.workspace.facts
-        return MemberKey(kind.name, config.canonical(), kind.identity(config), facts.catalog, facts.folds, self.seed)
+        return member_key(self.workspace, kind, settings, self.seed)
 
     def plan(self, kind: Architecture, settings: Mapping[str, Any], found: Finished) -> MemberPlan:
         """The member that follows from a finished trial. Its epochs come from the search, never from the fold it predicts."""
-        config = kind.refit_config(make_config(kind.Config, settings), found.best_epoch)
-        refit = config.model_dump(mode="json")
+        refit = refit_settings(kind, settings, found.best_epoch)
         key = self.key(kind, refit)
         missing = [fold for fold in range(self.workspace.folds.k) if not self.workspace.store.has_fit(key.id, fold)]
-        origin = {"trial": found.number, "trial_smape": found.smape, "best_epoch": found.best_epoch}
+        origin = {
+            "trial": found.number, "trial_smape": found.smape, "steady_smape": found.steady,
+            "standard_error": found.standard_error, "best_epoch": found.best_epoch,
+        }  # fmt: skip
         plan = MemberPlan(key, refit, tuple(missing), origin)
         self._plans[key.id] = plan
         return plan

@@ -5,8 +5,8 @@ It knows neither Ray nor MLflow: the cluster asks it for jobs and tells it of re
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
@@ -14,13 +14,13 @@ from typing import Any
 
 from core.architectures.base import Architecture
 from core.folds import HOLDOUT
+from experiments.failures import Failures
 from experiments.jobs import Job, Listener, Outcome, headline
 from experiments.members import MemberPlan, Members
-from experiments.plan import Budget, NextMember, Progress, fits, next_member, next_search
+from experiments.plan import Budget, NextMember, Progress, affordable, fits, next_member, next_search
+from experiments.promotion import Finished, survivors
 from experiments.search import INTERRUPTED, Proposal, Study
-
-FAILURES_IN_A_ROW = 3
-"""After so many, an architecture's search ends: the next trial would most likely fail as well."""
+from experiments.trial import scratch_folder
 
 
 @dataclass
@@ -42,10 +42,9 @@ class Entry:
     open: bool = True
     running: int = 0
     promoted: int = 0
-    failures: int = 0
+    failures: Failures = field(default_factory=Failures)
     spent: float = 0.0
     fit_seconds: list[float] = field(default_factory=list)
-    errors: Counter[str] = field(default_factory=Counter)
 
     @property
     def name(self) -> str:
@@ -55,6 +54,10 @@ class Entry:
     def seconds(self) -> float:
         """Of one training: measured where there is a measurement."""
         return median(self.fit_seconds) if self.fit_seconds else self.estimate
+
+    def ranking(self) -> list[Finished]:
+        """Its trials that are worth cross-validating, the best first."""
+        return survivors(self.study.ranking())
 
     def progress(self) -> Progress:
         is_open = self.open and not self.study.exhausted
@@ -130,6 +133,7 @@ class Portfolio:
             epochs=int(settings.get("epochs", 1)) if entry.kind.stops_on_valid else 1,
             longest=entry.longest,
             deadline=self.budget.trial_deadline(entry.seconds, time.time()),
+            keep_below=entry.study.threshold(entry.members),
             **vars(self.defaults),
         )
 
@@ -170,22 +174,26 @@ class Portfolio:
         """The best config of the architecture that is no member yet."""
         if entry.promoted >= entry.members:
             return None
-        for best in entry.study.ranking()[entry.promoted : entry.promoted + 1]:
+        for best in entry.ranking()[entry.promoted : entry.promoted + 1]:
             return self.members.plan(entry.kind, entry.make_settings(best.searched), best)
         return None
 
     def likeliest(self, count: int) -> set[str]:
-        """Names of the best `count` configs of each architecture: those that may be members, now or in a later sweep."""
-        return {best.name for entry in self.entries.values() for best in entry.study.ranking()[:count]}
+        """Ids of what may become members, now or in a later sweep: of the best `count` configs of each architecture."""
+        return {
+            self.members.plan(entry.kind, entry.make_settings(best.searched), best).name
+            for entry in self.entries.values()
+            for best in entry.study.ranking()[:count]
+        }
 
     def left_out(self) -> list[str]:
         """What a person should know of members that did not come to be."""
         if self.budget.end is None:
             return self.skipped + [
                 f"{entry.members - entry.promoted} of {entry.members} {entry.name} members: no other trial ran to its end "
-                "(more --trials, or --pruner none)"
+                "and came near the best (more --trials, or --pruner none)"
                 for entry in self.entries.values()
-                if 0 < entry.promoted < entry.members and entry.promoted == len(entry.study.ranking())
+                if 0 < entry.promoted < entry.members and entry.promoted == len(entry.ranking())
             ]
         bare = [entry for entry in self.entries.values() if entry.study.ranking() and not entry.promoted]
         return self.skipped + [f"{entry.name}: no time was left to cross-validate its best config" for entry in bare]
@@ -219,8 +227,10 @@ class Portfolio:
 
     def finished(self, job: Job, outcome: Outcome) -> None:
         entry = self._ended(job)
-        entry.failures = 0
+        entry.failures.end_row(job.searched)
         entry.fit_seconds.append(outcome.seconds)
+        if len(entry.fit_seconds) == 1:
+            self._tell_affordable(entry)
         if job.kind == "trial":
             entry.study.complete(job.name, outcome)
         for listener in self.listeners:
@@ -230,23 +240,24 @@ class Portfolio:
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:
         entry = self._ended(job)
-        entry.failures = 0
+        entry.failures.end_row(job.searched)
+        shutil.rmtree(scratch_folder(self.members.workspace, job), ignore_errors=True)  # it will not go on
         entry.study.prune(job.name, smape)
         for listener in self.listeners:
             listener.pruned(job, epoch, smape)
 
     def failed(self, job: Job, error: str) -> None:
         entry = self._ended(job)
-        entry.failures += 1
-        entry.errors[error] += 1
-        if entry.failures >= FAILURES_IN_A_ROW:
-            entry.open = False
+        entry.failures.add(error, job.searched)
+        entry.open = entry.open and not entry.failures.hopeless
         if job.kind == "trial":
             entry.study.fail(job.name, error)
         else:
             self._drop(job, error)
         for listener in self.listeners:
             listener.failed(job, error)
+        if said := entry.failures.said():
+            self._tell(f"{entry.name}: {said}")
 
     def lost(self, job: Job, error: str) -> None:
         """Once, it is run again and goes on from its last state; what kills two workers is the job's own fault."""
@@ -273,6 +284,13 @@ class Portfolio:
         """Nothing runs any more: what waited to be run once more is interrupted too."""
         while self._again:
             self.interrupted(self._again.pop(0))
+
+    def _tell_affordable(self, entry: Entry) -> None:
+        """What the time is enough for, once one training was measured."""
+        searched = [other.progress() for other in self.entries.values()]
+        afford = affordable(entry.progress(), searched, self.budget, time.time(), self.members.workspace.folds.k)
+        if afford is not None:
+            self._tell(f"{entry.name}: {afford.sentence(entry.seconds, entry.members)}")
 
     def _tell(self, text: str) -> None:
         for listener in self.listeners:

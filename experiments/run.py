@@ -14,6 +14,7 @@ from core.cache import Cache
 from core.console import console, say
 from core.errors import UserError
 from core.machine import Machine, detect
+from core.predictions import CORE_VERSION
 from core.workspace import Workspace
 from experiments import STARTED
 from experiments.cluster import Resources, check_pruner, run, session
@@ -21,7 +22,7 @@ from experiments.jobs import Job
 from experiments.live import View
 from experiments.members import Members
 from experiments.options import MOST_MEMBERS, Options, architectures_of
-from experiments.plan import Budget
+from experiments.plan import Budget, stack_seconds
 from experiments.portfolio import Entry, JobDefaults, Portfolio
 from experiments.prepare import fill_workspace
 from experiments.search import Study, StudyError, check_sampler, open_storage, study_name
@@ -44,7 +45,8 @@ def sweep(options: Options) -> bool:
     with workspace.lock():
         fill_workspace(workspace, options, say)
         found = candidates(kinds, options, workspace, machine)
-        budget = Budget(STARTED, None if options.minutes is None else STARTED + 60 * options.minutes, share.concurrent)
+        end = None if options.minutes is None else STARTED + 60 * options.minutes
+        budget = Budget(STARTED, end, share.concurrent, stack_seconds(len(workspace.train)))
         cache = workspace.cache(options.cache_limit)
         show_plan(workspace, found, options, share, cache)
         if options.dry_run:
@@ -123,6 +125,7 @@ def _entry(
         "catalog": facts.catalog,
         "folds": facts.folds,
         "seed": options.seed,
+        "core": CORE_VERSION,
         "settings": candidate.resolution.settings,
         "space": {name: list(values) for name, values in candidate.space.values.items()},
     }

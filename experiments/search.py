@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.errors import UserError, suggestion
 from core.files import digest_json
 from experiments.jobs import Outcome
+from experiments.promotion import Finished
 from search_spaces import Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -45,6 +47,8 @@ INTERRUPTED = "the sweep was interrupted"
 StudyError = optuna.exceptions.StorageInternalError
 """What is raised when a trial cannot be written."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+CARRIED = {"best_epoch", "seconds", "steady_smape", "standard_error"}
+"""Facts of a trial that a repeat of it takes over."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,6 @@ class Proposal:
     number: int
     searched: dict[str, Any]
     name: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A trial with a result that may be promoted to a member."""
-
-    number: int
-    searched: dict[str, Any]
-    name: str
-    smape: float
-    best_epoch: int
 
 
 def check_sampler(name: str) -> None:
@@ -205,6 +198,8 @@ class Study:
             **outcome.metrics,
             "best_epoch": outcome.best_epoch,
             "seconds": round(outcome.seconds, 2),
+            "steady_smape": outcome.metrics["smape"] if outcome.steady is None else outcome.steady,
+            "standard_error": outcome.standard_error,
         }
         if outcome.cut:
             attributes["cut"] = "the deadline ended this training"
@@ -226,13 +221,20 @@ class Study:
         self._study.enqueue_trial(params, user_attrs={"origin": "interrupted before"})
 
     def ranking(self) -> list[Finished]:
-        """Completed trials of different configs, best SMAPE first; equal ones in the order of their numbers."""
+        """Completed trials of different configs, best steady SMAPE first; equal ones in the order of their numbers."""
         found = []
         for name, trial in self._results.items():
             if trial.state == TrialState.COMPLETE and trial.value is not None:
-                epoch = int(trial.user_attrs["best_epoch"])
-                found.append(Finished(trial.number, dict(trial.params), name, trial.value, epoch))
-        return sorted(found, key=lambda each: (each.smape, each.number))
+                facts = trial.user_attrs
+                steady, error = float(facts["steady_smape"]), facts["standard_error"]
+                epoch = int(facts["best_epoch"])
+                found.append(Finished(trial.number, dict(trial.params), name, trial.value, epoch, steady, error))
+        return sorted(found, key=lambda each: (each.steady, each.number))
+
+    def threshold(self, place: int) -> float | None:
+        """The SMAPE that a trial must beat to be among the best `place`; None while there are fewer."""
+        values = nsmallest(place, (trial.value for trial in self._results.values() if trial.value is not None))
+        return values[-1] if len(values) == place > 0 else None
 
     def seconds(self) -> list[float]:
         """What the completed trainings of this study took, for the plan of a sweep that goes on."""
@@ -248,9 +250,8 @@ class Study:
         if name in self._results and "cut" not in self._results[name].user_attrs:
             first = self._results[name]
             trial.set_user_attr("answered_from", first.number)
-            for key in ("best_epoch", "seconds"):
-                if key in first.user_attrs:
-                    trial.set_user_attr(key, first.user_attrs[key])
+            for key in CARRIED & first.user_attrs.keys():
+                trial.set_user_attr(key, first.user_attrs[key])
             for epoch, value in first.intermediate_values.items():
                 trial.report(value, epoch)
             self._study.tell(trial, first.value if first.state == TrialState.COMPLETE else None, state=first.state)

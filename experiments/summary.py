@@ -15,6 +15,7 @@ from experiments.cluster import Resources
 from experiments.live import describe, metrics_text
 from experiments.options import Options
 from experiments.portfolio import Entry, Portfolio
+from experiments.promotion import Finished
 from experiments.search import without_password
 from experiments.setup import Candidate
 from experiments.tracking import tracking_uri
@@ -67,7 +68,7 @@ def show_outcome(workspace: Workspace, portfolio: Portfolio) -> None:
         counts = " ".join(f"{state.lower()} {count}" for state, count in entry.study.counts().items())
         best = entry.study.ranking()[:1]
         config = "".join(describe(each.searched) for each in best)
-        table.add_row(entry.name, counts or "none", "".join(f"{each.smape:.2f}" for each in best), config)
+        table.add_row(entry.name, counts or "none", "".join(map(_smape, best)), config)
     console.print(table)
     for name in workspace.store.complete():
         say(f"member {name}  {metrics_text(workspace.store.read(name).record['metrics'])}")
@@ -75,8 +76,13 @@ def show_outcome(workspace: Workspace, portfolio: Portfolio) -> None:
         _show_errors(entry)
 
 
+def _smape(trial: Finished) -> str:
+    spread = "" if trial.standard_error is None else f" ± {trial.standard_error:.2f}"
+    return f"{trial.smape:.2f}{spread}"
+
+
 def _show_errors(entry: Entry) -> None:
-    for text, count in entry.errors.most_common(3):
+    for text, count in entry.failures.errors.most_common(3):
         say(f"{entry.name}: {count}x {text.strip()}", style="red")
 
 
@@ -90,7 +96,7 @@ def show_next_steps(
 ) -> None:
     """The commands that follow. Raises UserError for a sweep without a member."""
     if page is None:
-        failed = any(entry.errors for entry in portfolio.entries.values())
+        failed = any(entry.failures.errors for entry in portfolio.entries.values())
         more = "give more time with --minutes"
         raise UserError(
             f"no member came out of this sweep ({seconds:.0f} s)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -13,12 +14,13 @@ from core.architectures import architecture
 from core.architectures.base import Architecture, Context, Model, Prices, make_config
 from core.cache import Cache
 from core.catalog import Catalog
+from core.errors import OutOfTime
 from core.files import read_json, write_json
-from core.folds import HOLDOUT
-from core.metrics import all_metrics
-from core.predictions import Fit
+from core.metrics import all_metrics, group_standard_error, smape_terms
+from core.predictions import Fit, MemberKey
 from core.workspace import Workspace
 from experiments.jobs import Job, Outcome
+from experiments.promotion import steady
 
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -34,59 +36,105 @@ def read_trial(workspace: Workspace, name: str) -> Outcome | None:
     if not path.exists():
         return None
     record: dict[str, Any] = read_json(path)
-    return Outcome(record["metrics"], record["best_epoch"], record["seconds"])
+    return Outcome(
+        record["metrics"], record["best_epoch"], record["seconds"], False, record["steady"], record["standard_error"]
+    )
+
+
+def member_key(workspace: Workspace, kind: Architecture, settings: Mapping[str, Any], seed: int) -> MemberKey:
+    """Names what a config would learn here: equal configs after defaults have equal keys."""
+    config, facts = make_config(kind.Config, settings), workspace.facts
+    return MemberKey(kind.name, config.canonical(), kind.identity(config), facts.catalog, facts.folds, seed)
+
+
+def refit_settings(kind: Architecture, settings: Mapping[str, Any], best_epoch: int) -> dict[str, Any]:
+    """Settings of the member that follows from a trial: its epochs come from the search."""
+    refit: dict[str, Any] = kind.refit_config(make_config(kind.Config, settings), best_epoch).model_dump(mode="json")
+    return refit
+
+
+def scratch_folder(workspace: Workspace, job: Job) -> Path:
+    """Where a training keeps its states until it has ended."""
+    return workspace.path("trials", job.name, f"{job.kind}-{job.fold}")
 
 
 def run_job(job: Job, report: Report, folder: Path, cache_limit: int | None = None) -> Outcome:
     """Trains `job` on the workspace in `folder`; what it leaves there is complete or absent. cache_limit: see `Workspace.cache`.
 
-    A model that never looked at its validation rows is as honest on them as a member's fold model: an architecture
-    with `stops_on_valid = False` has its trial kept as the member's fold, and nothing is trained twice.
+    A training that is stopped from outside, or runs out of time, leaves its states: it goes on from them if it is run again.
     """
     workspace = _open(folder)
-    scratch = workspace.path("trials", job.name, f"{job.kind}-{job.fold}")
+    scratch = scratch_folder(workspace, job)
     try:
-        return _run(job, workspace, workspace.cache(cache_limit), report, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)  # checkpoints; also of a trial that its scheduler stops
+        outcome = _run(job, workspace, workspace.cache(cache_limit), report, scratch)
+    except OutOfTime:
+        raise
+    except Exception:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    shutil.rmtree(scratch, ignore_errors=True)
+    return outcome
 
 
 def _run(job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: Path) -> Outcome:
     start = time.monotonic()
+    curve: list[float] = []
+
+    def heard(epoch: int, metrics: Mapping[str, float]) -> None:
+        curve.append(metrics["smape"])
+        report(epoch, metrics)
+
     kind = architecture(job.architecture)
     rows, held_out = workspace.folds.split(job.fold)
     train, valid = workspace.train.take(rows), workspace.train.take(held_out)
-    context = Context(job.seed, cache, scratch, job.device, job.threads, report=report, deadline=job.deadline)
+    context = Context(job.seed, cache, scratch, job.device, job.threads, report=heard, deadline=job.deadline)
     model = kind.train(train, valid if job.kind == "trial" else None, make_config(kind.Config, job.settings), context)
     cut = kind.stops_on_valid and context.out_of_time  # the others finish or raise
     prices = model.predict(valid.without_prices())
-    if job.kind == "fit" or _may_serve_as_fit(kind, job):
-        _keep_fit(workspace, job, model, valid, prices, start)
     metrics = all_metrics(valid.known_prices, prices)
-    outcome = Outcome(metrics, model.best_epoch, time.monotonic() - start, cut)
+    name = _fit_name(job, kind, workspace, model, metrics["smape"], cut)
+    if name is not None:
+        _keep_fit(workspace, name, job.fold, model, valid, prices, start)
+    luck = steady(curve) - min(curve) if job.kind == "trial" and curve else 0.0
+    error = group_standard_error(smape_terms(valid.known_prices, prices), valid.product_groups)
+    outcome = Outcome(
+        metrics, model.best_epoch, time.monotonic() - start, cut,
+        steady=metrics["smape"] + luck, standard_error=error if math.isfinite(error) else None,
+    )  # fmt: skip
     if job.kind == "trial" and not cut:
         record = {"architecture": job.architecture, "settings": job.settings, "seed": job.seed, **vars(outcome)}
         write_json(trial_path(workspace, job.name), record)
     return outcome
 
 
-def _may_serve_as_fit(kind: Architecture, job: Job) -> bool:
-    return not kind.stops_on_valid and job.fold == HOLDOUT
+def _fit_name(job: Job, kind: Architecture, workspace: Workspace, model: Model, smape: float, cut: bool) -> str | None:
+    """The member whose fold this training is, or None if it is none.
+
+    A good trial is one: the member that would follow from it trains on the same rows for as many epochs as were best, and ends
+    with the very weights that the trial has kept. They are not trained twice.
+    """
+    if job.kind == "fit":
+        return job.name
+    if cut or (job.keep_below is not None and smape >= job.keep_below):
+        return None
+    return member_key(workspace, kind, refit_settings(kind, job.settings, model.best_epoch), job.seed).id
 
 
-def _keep_fit(workspace: Workspace, job: Job, model: Model, valid: Catalog, prices: Prices, start: float) -> None:
+def _keep_fit(
+    workspace: Workspace, name: str, fold: int, model: Model, valid: Catalog, prices: Prices, start: float
+) -> None:
     store = workspace.store
-    model.save(store.fold_folder(job.name, job.fold))
+    model.save(store.fold_folder(name, fold))
     test = model.predict(workspace.test)
     fit = Fit(
-        job.fold,
+        fold,
         prices,
         test,
         time.monotonic() - start,
         model.predict_quantiles(valid.without_prices()),
         model.predict_quantiles(workspace.test),
     )
-    store.write_fit(job.name, fit)
+    store.write_fit(name, fit)
 
 
 @lru_cache(maxsize=1)

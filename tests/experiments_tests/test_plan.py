@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.plan import CLOSING_SECONDS, Budget, NextMember, Progress, fits, next_member, next_search
+from experiments.plan import (
+    CLOSING_SECONDS,
+    Affordable,
+    Budget,
+    NextMember,
+    Progress,
+    affordable,
+    fits,
+    next_member,
+    next_search,
+)
 
 FREE = Budget(start=0.0, end=None, concurrent=1)
 
@@ -88,3 +98,25 @@ def test_what_is_chosen_fits_and_nothing_that_fits_ranks_better(
     assert (chosen is None) == (not fitting)
     if chosen is not None:
         assert chosen in {each.name for each in fitting if each.rank == min(other.rank for other in fitting)}
+
+
+def test_what_is_affordable_is_told_in_trials_and_members() -> None:
+    progress = Progress("text", 10.0, 0.0, 1, 1, None, True)
+    budget = Budget(0.0, 1000.0, 2, stack=50.0)
+    afford = affordable(progress, [progress, progress], budget, 0.0, 5)
+    # 45% of 950 s are for trials; 8 s of the rest close the sweep.
+    assert afford == Affordable(trials=42, members=10, trainings=5)
+    assert "42 more trials and 6 members" in afford.sentence(10.0, 6)
+    assert affordable(progress, [progress], Budget(0.0, None, 2), 0.0, 5) is None
+
+
+def test_a_limit_that_no_member_fits_into_says_so() -> None:
+    slow = Progress("text", 400.0, 0.0, 1, 0, 3, True)
+    afford = affordable(slow, [slow], Budget(0.0, 1000.0, 1), 0.0, 5)
+    assert afford is not None and "for no member of 5 trainings: give more --minutes" in afford.sentence(400.0, 2)
+
+
+def test_the_stack_keeps_its_room_at_the_end() -> None:
+    without, reserved = Budget(0.0, 1000.0, 2), Budget(0.0, 1000.0, 2, stack=50.0)
+    assert without.left(0.0) - reserved.left(0.0) == 50.0
+    assert without.deadline is not None and reserved.deadline == without.deadline - 50.0

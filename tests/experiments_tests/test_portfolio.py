@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -14,15 +15,17 @@ import pytest
 from core.architectures import architecture
 from core.architectures.base import Architecture, Context, Model, make_config
 from core.catalog import Catalog
+from core.folds import HOLDOUT
 from core.machine import Machine
 from core.metrics import smape
 from core.workspace import Workspace
+from experiments.failures import IN_A_ROW
 from experiments.jobs import Job, Outcome
 from experiments.members import Members
 from experiments.plan import Budget
-from experiments.portfolio import FAILURES_IN_A_ROW, Entry, JobDefaults, Portfolio
+from experiments.portfolio import Entry, JobDefaults, Portfolio
 from experiments.search import Study, open_storage
-from experiments.trial import read_trial, run_job
+from experiments.trial import read_trial, run_job, scratch_folder
 from search_spaces import load_space
 
 MACHINE = Machine(cores=1, memory=2**33, device="cpu", gpus=0)
@@ -106,9 +109,8 @@ def test_trials_then_members_each_row_priced_by_a_model_that_never_saw_it(toy_wo
     jobs = work_off(source, toy_workspace.folder)
     kinds = [(job.architecture, job.kind) for job in jobs]
     assert kinds.count(("text", "trial")) == kinds.count(("lexical", "trial")) == 2
-    assert kinds.count(("text", "fit")) == 3
-    # A lexical trial never looks at its validation rows: it already is the member's fold 0.
-    assert kinds.count(("lexical", "fit")) == 2
+    # The best trial already is the member's fold 0.
+    assert kinds.count(("text", "fit")) == kinds.count(("lexical", "fit")) == 2
     assert log.count("member") == 2
     for name in toy_workspace.store.complete():
         member = toy_workspace.store.read(name)
@@ -128,16 +130,104 @@ def test_a_second_sweep_trains_nothing_again(toy_workspace: Workspace) -> None:
     assert log.count("member") == 0
 
 
-def test_failures_in_a_row_end_the_search_and_are_told(toy_workspace: Workspace) -> None:
+@pytest.mark.parametrize("name", ["text", "lexical"])
+def test_a_kept_trial_is_bit_for_bit_the_fold_that_would_have_been_trained(toy_workspace: Workspace, name: str) -> None:
+    source, _ = portfolio(toy_workspace, name, trials=1)
+    trial = source.next()
+    assert trial is not None
+    source.finished(trial, run_job(trial, partial(source.epoch, trial), toy_workspace.folder))
+    fit = source.next()
+    assert fit is not None and fit.fold != HOLDOUT
+    store = toy_workspace.store
+    kept = store.read_fit(fit.name, HOLDOUT)
+    shutil.rmtree(store.fold_folder(fit.name, HOLDOUT))
+    again = Job(**{**vars(fit), "fold": HOLDOUT})
+    run_job(again, partial(source.epoch, again), toy_workspace.folder)
+    trained = store.read_fit(fit.name, HOLDOUT)
+    np.testing.assert_array_equal(kept.valid, trained.valid)
+    np.testing.assert_array_equal(kept.test, trained.test)
+
+
+def test_only_a_trial_among_the_best_keeps_its_model(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "text", trials=2)
+    first = source.next()
+    assert first is not None and first.keep_below is None
+    outcome = run_job(first, partial(source.epoch, first), toy_workspace.folder)
+    source.finished(first, outcome)
+    second = source.next()
+    assert second is not None and second.keep_below == outcome.metrics["smape"]
+    hopeless = Job(**{**vars(second), "keep_below": 1e-9})
+    run_job(hopeless, partial(source.epoch, second), toy_workspace.folder)
+    assert len(list(toy_workspace.store.folder.iterdir())) == 1
+    run_job(second, partial(source.epoch, second), toy_workspace.folder)
+    toy_workspace.store.discard_lone_fits(source.likeliest(1))
+    assert len(list(toy_workspace.store.folder.iterdir())) == 1
+
+
+def test_a_training_that_is_stopped_from_outside_goes_on_from_its_state(toy_workspace: Workspace) -> None:
+    """As on Ctrl-C: Ray ends the worker's thread with SystemExit inside a report."""
+    source, _ = portfolio(toy_workspace, "text", trials=1)
+    job = source.next()
+    assert job is not None
+
+    def stop(epoch: int, metrics: Mapping[str, float]) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run_job(job, stop, toy_workspace.folder)
+    assert list(scratch_folder(toy_workspace, job).glob("state-*.json"))
+    source.interrupted(job)
+    again, _ = portfolio(toy_workspace, "text", trials=1)
+    retried = again.next()
+    assert retried is not None and (retried.name, retried.number) == (job.name, 1)
+    run_job(retried, partial(again.epoch, retried), toy_workspace.folder)
+    assert not scratch_folder(toy_workspace, job).exists()
+
+
+def test_a_stopped_trial_leaves_nothing_to_go_on_from(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "text", trials=1)
+    job = source.next()
+    assert job is not None
+    scratch = scratch_folder(toy_workspace, job)
+    scratch.mkdir(parents=True)
+    source.pruned(job, 2, 90.0)
+    assert not scratch.exists()
+
+
+def test_failures_in_a_row_end_a_search_without_any_result_and_are_told(toy_workspace: Workspace) -> None:
     source, log = portfolio(toy_workspace, "lexical", trials=9)
-    for _ in range(FAILURES_IN_A_ROW):
+    for _ in range(IN_A_ROW):
         job = source.next()
         assert job is not None
         source.failed(job, "out of memory")
     assert source.next() is None
     assert source.done
-    assert log.lines.count(("failed", "out of memory")) == FAILURES_IN_A_ROW
+    assert log.lines.count(("failed", "out of memory")) == IN_A_ROW
+    assert log.lines[-1][0] == "note" and "3 in a row failed alike" in log.lines[-1][1]
     assert toy_workspace.store.complete() == []
+
+
+def test_a_search_with_results_goes_on_after_failures(toy_workspace: Workspace) -> None:
+    source, log = portfolio(toy_workspace, "lexical", trials=9)
+    job = source.next()
+    assert job is not None
+    source.finished(job, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0))
+    for _ in range(IN_A_ROW):
+        job = source.next()
+        assert job is not None
+        source.failed(job, f"out of memory at {job.number}")
+    assert log.count("note") == 1
+    assert source.next() is not None
+
+
+def test_a_limited_sweep_says_after_its_first_training_what_it_can_afford(toy_workspace: Workspace) -> None:
+    source, log = portfolio(toy_workspace, "lexical", trials=50, end=time.time() + 1000.0)
+    job = source.next()
+    assert job is not None
+    source.finished(job, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 10.0))
+    assert [text for what, text in log.lines if what == "note"] == [
+        "lexical: one training takes 10.0 s; there is time for about 44 more trials and 1 members of 3 trainings each"
+    ]
 
 
 def test_a_job_whose_worker_died_is_run_once_more_and_not_twice(toy_workspace: Workspace) -> None:

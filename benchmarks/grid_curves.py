@@ -1,0 +1,87 @@
+"""Trains every point of a 216-point grid on real text and keeps each one's learning curve: what search_efficiency.py replays.
+
+The `tiny` encoder on one holdout fold of one catalog, one seed. About half an hour of one core; it can be stopped at any time: a
+finished training is a line of benchmarks/data/grid_curves.jsonl and is never repeated.
+
+    python benchmarks/grid_curves.py FOLDER_OF_CATALOGS/ikea
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from core.architectures import architecture
+from core.architectures.base import Context, make_config
+from core.cache import Cache
+from core.catalog import Catalog
+from core.catalog_reading import read_catalogs
+from core.console import progress
+from core.fold_making import make_folds
+from core.folds import HOLDOUT
+from search_spaces import Space
+
+RESULTS = Path(__file__).parent / "data" / "grid_curves.jsonl"
+FIXED = {
+    "text_encoder": "tiny", "max_length": 64, "regressor_width": 128, "regressor_depth": 1, "weight_decay": 0.01,
+    "epochs": 10, "patience": 4,
+}  # fmt: skip
+GRID = Space(
+    "grid_curves",
+    {
+        "learning_rate": (3e-4, 1e-3, 2e-3, 3e-3),
+        "batch_size": (16, 32, 64),
+        "dropout": (0.1, 0.2, 0.4),
+        "pooling": ("mean", "attention"),
+        "loss": ("huber", "l1", "smape_huber"),
+    },
+    {},
+)
+
+
+def read_curves() -> list[tuple[dict[str, Any], list[float]]]:
+    """(point, SMAPE after each epoch) of every point that was trained."""
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    return [(record["point"], record["smape"]) for record in map(json.loads, lines)]
+
+
+def train(rows: tuple[Catalog, Catalog], point: dict[str, Any], cache: Cache, threads: int) -> list[float]:
+    curve: list[float] = []
+    kind = architecture("text")
+    config = make_config(kind.Config, {**FIXED, **point})
+    with TemporaryDirectory() as folder:
+        context = Context(
+            0, cache, Path(folder), threads=threads, report=lambda _, metrics: curve.append(metrics["smape"])
+        )
+        kind.train(*rows, config, context)
+    return curve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("catalog", type=Path, help="folder with train.csv and test.csv")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    read = read_catalogs(arguments.catalog / "train.csv", arguments.catalog / "test.csv", None)
+    folds, _ = make_folds(read.train, read.test, k=5, seed=0, fold_groups="auto")
+    learn, held = folds.split(HOLDOUT)
+    rows = read.train.take(learn), read.train.take(held)
+    done = [point for point, _ in read_curves()]
+    with TemporaryDirectory() as cache, progress("grid") as advance:
+        for number, point in enumerate(GRID.grid(), 1):
+            if point not in done:
+                start = time.perf_counter()
+                curve = [round(value, 3) for value in train(rows, point, Cache(Path(cache)), arguments.threads)]
+                record = {"point": point, "smape": curve, "seconds": round(time.perf_counter() - start, 2)}
+                RESULTS.parent.mkdir(exist_ok=True)
+                with RESULTS.open("a") as file:
+                    file.write(json.dumps(record) + "\n")
+            advance(number, GRID.points)
+
+
+if __name__ == "__main__":
+    main()
