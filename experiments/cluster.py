@@ -212,11 +212,15 @@ def _text(error: Exception) -> str:
 
 @dataclass
 class _Bridge:
-    """Between Ray's trial ids and our jobs. `live`: started and not ended."""
+    """Between Ray's trial ids and our jobs. `live`: started and not ended.
+
+    broken: what the source raised while a trial ended, which Ray would only log: it ends the run.
+    """
 
     source: JobSource
     limit: int
     live: dict[str, Job] = field(default_factory=dict)
+    broken: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray pickles its searchers so that it could restore them, but a sweep goes on from Optuna's storage."""
@@ -268,8 +272,13 @@ class _Proposals(Searcher):
         return {"job": vars(job)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if not error:
+        if error:
+            return
+        try:
             self.bridge.end(trial_id, result or {})
+        except Exception as fault:
+            self.bridge.broken = fault
+            raise
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Optuna's storage is the memory, and a sweep goes on from there."""
@@ -283,6 +292,10 @@ class _Messages(tune.Callback):
 
     def __init__(self, bridge: _Bridge) -> None:
         self.bridge = bridge
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        if self.bridge.broken is not None:
+            raise self.bridge.broken
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if trial.trial_id in self.bridge.live:

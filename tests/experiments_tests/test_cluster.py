@@ -141,6 +141,16 @@ def test_when_the_time_is_over_what_runs_is_told_so(tmp_path: Path) -> None:
     assert source.done
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_what_the_source_raises_ends_the_run_and_is_raised(tmp_path: Path) -> None:
+    class Broken(Source):
+        def finished(self, job: Job, outcome: Outcome) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "optuna.db")
+
+    with pytest.raises(OSError, match="optuna.db"):
+        execute(Broken([job(number) for number in range(4)]), tmp_path, "none")
+
+
 def test_an_unknown_pruner_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="did you mean 'median'"):
         check_pruner("medain")
