@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import socket
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -46,6 +47,8 @@ Work = Callable[[Job, Report], Outcome]
 
 GRACE_EPOCHS = 2
 """No trial is stopped before its second epoch: the first is mostly warm-up."""
+WATCH_SECONDS = 5.0
+"""So often the driver looks whether there is still a node to work on."""
 REDUCTION = 3
 """Of the trials that reach a rung, the best third goes on."""
 
@@ -288,14 +291,22 @@ class _Proposals(Searcher):
 
 
 class _Messages(tune.Callback):
-    """Forwards what only callbacks hear: every epoch, and the death of a worker."""
+    """Forwards what only callbacks hear: every epoch, the death of a worker, and that of the last node."""
 
     def __init__(self, bridge: _Bridge) -> None:
         self.bridge = bridge
+        self._looked = time.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         if self.bridge.broken is not None:
             raise self.bridge.broken
+        if time.monotonic() - self._looked > WATCH_SECONDS:
+            self._looked = time.monotonic()
+            if not any(node["Alive"] for node in ray.nodes()):  # Ray itself would wait for ever
+                raise UserError(
+                    "Ray's last node is gone: its raylet process was killed, or died for lack of memory",
+                    cure="run the same command to go on; finished trials and folds are kept",
+                )
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if trial.trial_id in self.bridge.live:

@@ -147,7 +147,7 @@ def test_what_the_source_raises_ends_the_run_and_is_raised(tmp_path: Path) -> No
         def finished(self, job: Job, outcome: Outcome) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "optuna.db")
 
-    with pytest.raises(OSError, match="optuna.db"):
+    with pytest.raises(OSError, match=r"optuna\.db"):
         execute(Broken([job(number) for number in range(4)]), tmp_path, "none")
 
 
