@@ -193,7 +193,7 @@ def test_bad_trials_end_alone_and_say_what_they_share(
     space.write_text(f"values:\n  text_encoder: [tiny, {damaged}]\n  batch_size: [8, 16, 32]\n")
     text = run(
         "experiments.sweep", "text", "--train", train, "--test", test, "--workspace", tmp_path / "runs", "--members", 1,
-        "--folds", 2, "--space", space, "--grid", "--set", "epochs=2", "--max-concurrent", 1,
+        "--folds", 2, "--space", space, "--grid", "--set", "epochs=2", "--max-concurrent", 1, "--pruner", "none",
     )  # fmt: skip
     states = Counter(trial.state for trial in trials(tmp_path / "runs"))
     assert states == {TrialState.COMPLETE: 3, TrialState.FAIL: 3}, text
