@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
-import sqlalchemy.exc
 from optuna.storages import BaseStorage
 
 from core.cache import Cache
@@ -19,14 +19,16 @@ from core.workspace import Workspace
 from experiments import STARTED
 from experiments.cluster import Resources, check_pruner, run, session
 from experiments.jobs import Job
+from experiments.lease import SETTLE, Lease, lease
 from experiments.live import View
 from experiments.members import Members
 from experiments.options import MOST_MEMBERS, Options, architectures_of
 from experiments.plan import Budget, stack_seconds
 from experiments.portfolio import Entry, JobDefaults, Portfolio
 from experiments.prepare import fill_workspace
-from experiments.search import Study, StudyError, check_sampler, open_storage, study_name
+from experiments.search import Study, check_sampler, study_name
 from experiments.setup import Candidate, candidates, resources
+from experiments.storage import StorageError, cause, open_storage
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
 from experiments.tracking import Diary, DiaryError, prepare_diary
 from experiments.trial import read_trial, run_job
@@ -72,9 +74,16 @@ def _run(
     try:
         with ThreadPoolExecutor(1) as pool:
             prepared = pool.submit(prepare_diary, workspace)  # a new MLflow database takes seconds, as does Ray
-            with session(share):
-                storage = open_storage(storage_url(workspace, options))
-                entries = [_entry(each, options, workspace, members, storage) for each in found]
+            storage = open_storage(storage_url(workspace, options))
+            studies = [
+                study_name(each.name, _identity(each, options, workspace), storage, options.fresh) for each in found
+            ]
+            # Nobody else comes to the workspace's own storage: the workspace is locked.
+            with lease(storage, studies, settle=0.0 if options.storage is None else SETTLE) as held, session(share):
+                entries = [
+                    _entry(each, study, options, workspace, members, storage, held)
+                    for each, study in zip(found, studies, strict=True)
+                ]
                 prepared.result()
                 facts = {"seed": options.seed, "catalog": workspace.facts.catalog}
                 diary = Diary(workspace, facts, _link({entry.name: entry.study for entry in entries}))
@@ -84,10 +93,12 @@ def _run(
                 with view:
                     finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
                 portfolio.settle()
-    except (sqlalchemy.exc.OperationalError, StudyError, DiaryError) as error:
+                for entry in entries:
+                    entry.study.close()
+    except (*StorageError, DiaryError) as error:
         raise UserError(
-            f"the study or the diary could not be written: {_root_cause(error)}",
-            cure="see that the disk of the workspace has room and can be written, then run the same command again",
+            f"the study or the diary could not be written: {cause(error)}",
+            cure="see that the disk has room and that the database can be reached, then run the same command again",
         ) from error
     show_outcome(workspace, portfolio)
     if finished:
@@ -101,13 +112,6 @@ def _run(
     return finished
 
 
-def _root_cause(error: BaseException) -> str:
-    """The first line of the error that began the chain: `database or disk is full`, not what was made of it."""
-    while (earlier := error.__cause__ or error.__context__) is not None:
-        error = earlier
-    return str(error).partition("\n")[0]
-
-
 def _seconds(budget: Budget) -> float | None:
     return None if budget.deadline is None else max(1.0, budget.deadline - time.time())
 
@@ -117,20 +121,29 @@ def _link(studies: Mapping[str, Study]) -> Callable[[Job, str], None]:
     return lambda job, run_id: studies[job.architecture].note(job.name, "mlflow_run", run_id)
 
 
-def _entry(
-    candidate: Candidate, options: Options, workspace: Workspace, members: Members, storage: BaseStorage
-) -> Entry:
-    facts = workspace.facts
-    identity = {
-        "catalog": facts.catalog,
-        "folds": facts.folds,
+def _identity(candidate: Candidate, options: Options, workspace: Workspace) -> dict[str, Any]:
+    """All that makes trials comparable: it names the study."""
+    return {
+        "catalog": workspace.facts.catalog,
+        "folds": workspace.facts.folds,
         "seed": options.seed,
         "core": CORE_VERSION,
         "settings": candidate.resolution.settings,
         "space": {name: list(values) for name, values in candidate.space.values.items()},
     }
+
+
+def _entry(
+    candidate: Candidate,
+    name: str,
+    options: Options,
+    workspace: Workspace,
+    members: Members,
+    storage: BaseStorage,
+    held: Lease,
+) -> Entry:
     study = Study(
-        study_name(candidate.name, identity, storage, options.fresh),
+        name,
         candidate.space,
         storage,
         identify=lambda searched: members.key(candidate.kind, candidate.settings(searched)).id,
@@ -138,6 +151,7 @@ def _entry(
         sampler="grid" if options.grid else options.sampler,
         seed=options.seed,
         attributes={"workspace": str(workspace.folder), "notes": list(candidate.resolution.notes)},
+        guard=held.check,
     )
     return Entry(
         candidate.kind,

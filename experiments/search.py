@@ -1,30 +1,30 @@
 """Which config of one architecture is tried next: Optuna proposes and remembers, repeats are answered and never trained.
 
-The only module that knows Optuna. One study holds the trials of one architecture on one catalog, one set of folds, one seed,
-one space and one set of settings that the user fixed: only such trials are comparable.
+The only module that sets up Optuna's samplers. One study holds the trials of one architecture on one catalog, one set of
+folds, one seed, one space and one set of settings that the user fixed: only such trials are comparable.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import nsmallest
-from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import UserError, suggestion
 from core.files import digest_json
+from experiments.adviser import Adviser
 from experiments.jobs import Outcome
+from experiments.ledger import Answer, Ledger
 from experiments.promotion import Finished
 from search_spaces import Space
 
@@ -44,8 +44,6 @@ SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
 }
 
 INTERRUPTED = "the sweep was interrupted"
-StudyError = optuna.exceptions.StorageInternalError
-"""What is raised when a trial cannot be written."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 CARRIED = {"best_epoch", "seconds", "steady_smape", "standard_error"}
 """Facts of a trial that a repeat of it takes over."""
@@ -66,75 +64,69 @@ def check_sampler(name: str) -> None:
         raise UserError(f"unknown sampler '{name}'", cure=suggestion(name, SAMPLERS))
 
 
-def without_password(url: str) -> str:
-    """A storage URL that may be printed."""
-    return re.sub(r"(?<=://)([^/:@]+):[^@/]*@", r"\1:***@", url)
+@dataclass
+class _Open:
+    """A trial that runs: its id and number in the storage, and itself in the adviser's memory."""
+
+    id: int
+    number: int
+    advice: optuna.Trial
 
 
-def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """Optuna's storage behind a SQLAlchemy URL. SQLite waits for its lock instead of failing, and readers do not block it."""
-    try:
-        if not url.startswith("sqlite"):
-            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-        with storage.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        return storage
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
-        raise UserError(
-            f"the study's storage {without_password(url)} cannot be opened: {str(error).splitlines()[0]}",
-            cure="check --storage; the default is an SQLite file in the workspace",
-        ) from None
+@dataclass(frozen=True)
+class _Queued:
+    """A point that is proposed before the sampler is asked. waiting: the trial of the storage that holds it, if one does."""
+
+    params: dict[str, Any]
+    origin: str
+    waiting: FrozenTrial | None = None
 
 
 class Study:
-    """The trials of one search. Used from one thread.
+    """The trials of one search. Used from one thread, and by one driver at a time (`lease`).
+
+    Every trial that runs is in the storage with its settings from the first moment, and what is to be tried again is read
+    from the trials themselves: a driver may be killed between any two of its writes.
 
     identify: gives the name of the config with these searched settings. known: the outcome of a finished trial of that name
-    in any earlier study, or None.
+    in any earlier study, or None. guard: called before anything is written; raises where the study is another driver's.
     """
 
     def __init__(
         self,
         name: str,
         space: Space,
-        storage: optuna.storages.BaseStorage,
+        storage: BaseStorage,
         *,
         identify: Callable[[Mapping[str, Any]], str],
         known: Callable[[str], Outcome | None],
         sampler: str = "tpe",
         seed: int = 0,
         attributes: Mapping[str, Any] | None = None,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
-        self.space, self._identify, self._known = space, identify, known
+        self.space, self.name, self._identify, self._known = space, name, identify, known
         self._distributions: dict[str, BaseDistribution] = {
             key: CategoricalDistribution(choices) for key, choices in space.values.items()
         }
-        self._study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            direction="minimize",
-            load_if_exists=True,
-            sampler=SAMPLERS[sampler](space, seed),
-            pruner=optuna.pruners.NopPruner(),  # Ray's scheduler decides; Optuna is told
-        )
-        for key, value in (attributes or {}).items():
-            self._study.set_user_attr(key, value)
+        self._ledger = Ledger(storage, name, self._distributions, guard)
+        self._ledger.describe(attributes or {})
         self._random, self._exhaustive = random.Random(seed), sampler == "grid"
-        self._running: dict[str, list[optuna.Trial]] = {}
+        self._running: dict[str, list[_Open]] = {}
         self._reported: dict[str, set[int]] = {}  # epochs of what runs
         self._failed: set[str] = set()  # in this run: the next sweep may try them again
+        before = self._ledger.trials()
         self._results: dict[str, FrozenTrial] = {
-            trial.user_attrs["config"]: trial for trial in self._trials(*FINISHED) if "config" in trial.user_attrs
+            trial.user_attrs["config"]: trial
+            for trial in before
+            if trial.state in FINISHED and "config" in trial.user_attrs
         }
-        self._restart_stale()
-        if space.best and not self._study.trials:
-            self._study.enqueue_trial(space.best, user_attrs={"origin": "documented best"})
-
-    @property
-    def name(self) -> str:
-        return self._study.study_name
+        self._settle(before)
+        trials = self._ledger.trials()
+        self._adviser = Adviser(
+            SAMPLERS[sampler](space, seed), self._distributions, (each for each in trials if each.state in FINISHED)
+        )
+        self._queue = deque(self._due(trials))
 
     @property
     def distinct(self) -> int:
@@ -150,7 +142,7 @@ class Study:
         """
         if self.space.points > WALKED:
             return False
-        return self._points.keys() <= self._taken
+        return all(map(self._is_taken, self._points))
 
     def ask(self, wanted: int | None = None) -> Proposal | None:
         """The next config to train, or None if there is none left or `wanted` different ones have a result or run.
@@ -158,23 +150,26 @@ class Study:
         Configs whose result is known are answered on the way.
         """
         repeats = 0
-        while not self.exhausted and (wanted is None or len(self._results.keys() | self._running.keys()) < wanted):
-            if (self._exhaustive or repeats >= REPEATS) and not self._trials(TrialState.WAITING):
+        while not self.exhausted and (wanted is None or self._begun < wanted):
+            queued = self._queue.popleft() if self._queue else None
+            if queued is None and (self._exhaustive or repeats >= REPEATS):
                 untried = self._untried()
                 if untried is None:
                     return None
-                self._study.enqueue_trial(untried, user_attrs={"origin": "untried point"})
-            trial = self._study.ask(self._distributions)
-            name = self._identify(trial.params)
-            trial.set_user_attr("config", name)
-            if name in self._failed:
-                trial.set_user_attr("error", "this config has failed before in this sweep")
-                self._study.tell(trial, state=TrialState.FAIL)
-            elif name in self._running:
-                self._running[name].append(trial)
-            elif not self._answer(trial, name):
-                self._running[name] = [trial]
-                return Proposal(trial.number, dict(trial.params), name)
+                queued = _Queued(untried, "untried point")
+            advice = self._adviser.propose() if queued is None else self._adviser.place(queued.params)
+            name = self._identify(advice.params)
+            attributes = {"config": name} if queued is None else {"config": name, "origin": queued.origin}
+            waiting = None if queued is None else queued.waiting
+            answer = None if name in self._running else self._answer(name)
+            if answer is not None:
+                self._enter(advice, name, replace(answer, attributes={**attributes, **answer.attributes}), waiting)
+            else:
+                trial = self._ledger.open(advice.params, attributes, waiting)
+                opened = _Open(trial, self._ledger.number(trial), advice)
+                self._running.setdefault(name, []).append(opened)
+                if opened is self._running[name][0]:
+                    return Proposal(opened.number, dict(advice.params), name)
             repeats += 1
         return None
 
@@ -185,25 +180,18 @@ class Study:
         """
         known = self._reported.setdefault(name, set())
         if epoch not in known:
+            trial = self._running[name][0]
+            self._ledger.report(trial.id, epoch, smape)
+            trial.advice.report(smape, epoch)
             known.add(epoch)
-            self._running[name][0].report(smape, epoch)
 
     def note(self, name: str, key: str, value: Any) -> None:
         """Attaches a fact to a running trial, for people who look at the dashboard."""
-        self._running[name][0].set_user_attr(key, value)
+        self._ledger.note(self._running[name][0].id, key, value)
 
     def complete(self, name: str, outcome: Outcome) -> None:
         """The trial of that config has finished: it, and every repeat that waited for it, is COMPLETE."""
-        attributes: dict[str, Any] = {
-            **outcome.metrics,
-            "best_epoch": outcome.best_epoch,
-            "seconds": round(outcome.seconds, 2),
-            "steady_smape": outcome.metrics["smape"] if outcome.steady is None else outcome.steady,
-            "standard_error": outcome.standard_error,
-        }
-        if outcome.cut:
-            attributes["cut"] = "the deadline ended this training"
-        self._end(name, TrialState.COMPLETE, outcome.metrics["smape"], attributes)
+        self._end(name, TrialState.COMPLETE, outcome.metrics["smape"], _attributes(outcome))
 
     def prune(self, name: str, smape: float) -> None:
         """The scheduler stopped it: PRUNED, with the last value it reached."""
@@ -216,9 +204,15 @@ class Study:
 
     def interrupt(self, name: str) -> None:
         """The sweep ends while it runs: FAIL now, and the first to be proposed when the sweep goes on."""
-        params = self._running[name][0].params
+        trial = self._running[name][0]
         self._end(name, TrialState.FAIL, None, {"error": INTERRUPTED})
-        self._study.enqueue_trial(params, user_attrs={"origin": "interrupted before"})
+        self._queue.append(_Queued(dict(trial.advice.params), f"retry of #{trial.number}"))
+
+    def close(self) -> None:
+        """The sweep is over: what still runs is interrupted, and no trial is left RUNNING in the storage."""
+        for name in list(self._running):
+            self.interrupt(name)
+        self._settle(self._ledger.trials())
 
     def ranking(self) -> list[Finished]:
         """Completed trials of different configs, best steady SMAPE first; equal ones in the order of their numbers."""
@@ -242,47 +236,59 @@ class Study:
 
     def counts(self) -> dict[str, int]:
         """How many trials of the study are in each state, repeats included."""
-        found = Counter(trial.state for trial in self._trials(*TrialState))
+        found = Counter(trial.state for trial in self._ledger.trials())
         return {state.name: found[state] for state in TrialState if state in found}
 
-    def _answer(self, trial: optuna.Trial, name: str) -> bool:
-        """Tells the sampler what is known of this config; False if nothing is."""
-        if name in self._results and "cut" not in self._results[name].user_attrs:
+    def _enter(self, advice: optuna.Trial, name: str, answer: Answer, waiting: FrozenTrial | None) -> None:
+        """A repeat, ended at once, in the storage and for the sampler."""
+        for epoch, smape in answer.curve.items():
+            advice.report(smape, epoch)
+        told = self._adviser.tell(advice, answer.state, answer.value if answer.state == TrialState.COMPLETE else None)
+        trial = self._ledger.enter(advice.params, answer, waiting)
+        if answer.state in FINISHED and not self._has_result(name):
+            told.number, told.user_attrs = self._ledger.number(trial), answer.attributes
+            self._results[name] = told
+
+    def _has_result(self, name: str) -> bool:
+        """A whole one: a training that was cut by the deadline may be made again."""
+        return name in self._results and "cut" not in self._results[name].user_attrs
+
+    def _answer(self, name: str) -> Answer | None:
+        """What is known of this config, from this study or an earlier one; None where it is to be trained."""
+        if name in self._failed:
+            return Answer(TrialState.FAIL, None, {"error": "this config has failed before in this sweep"})
+        if self._has_result(name):
             first = self._results[name]
-            trial.set_user_attr("answered_from", first.number)
-            for key in CARRIED & first.user_attrs.keys():
-                trial.set_user_attr(key, first.user_attrs[key])
-            for epoch, value in first.intermediate_values.items():
-                trial.report(value, epoch)
-            self._study.tell(trial, first.value if first.state == TrialState.COMPLETE else None, state=first.state)
-            return True
+            kept: dict[str, Any] = {"answered_from": first.number}
+            kept |= {key: first.user_attrs[key] for key in CARRIED & first.user_attrs.keys()}
+            return Answer(first.state, first.value, kept, dict(first.intermediate_values))
         outcome = self._known(name)
         if outcome is None:
-            return False
-        trial.set_user_attr("answered_from", "an earlier study")
-        self._running[name] = [trial]
-        self.complete(name, outcome)
-        return True
+            return None
+        attributes = {"answered_from": "an earlier study", **_attributes(outcome)}
+        return Answer(TrialState.COMPLETE, outcome.metrics["smape"], attributes)
 
     def _end(self, name: str, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> None:
         first, *repeats = self._running.pop(name)
         self._reported.pop(name, None)
         for trial in (first, *repeats):
-            for key, attribute in attributes.items():
-                trial.set_user_attr(key, attribute)
-            if trial is not first:
-                trial.set_user_attr("answered_from", first.number)
-            told = self._study.tell(trial, value, state=state)
+            told = self._adviser.tell(trial.advice, state, value)
+            facts = dict(attributes) if trial is first else {**attributes, "answered_from": first.number}
+            self._ledger.end(trial.id, Answer(state, told.value, facts))
             if state in FINISHED and trial is first:
+                told.number, told.user_attrs = trial.number, facts
                 self._results[name] = told
 
     @property
-    def _taken(self) -> set[str]:
-        return self._results.keys() | self._running.keys() | self._failed
+    def _begun(self) -> int:
+        """How many different configs have a result or run."""
+        return len(self._results) + sum(name not in self._results for name in self._running)
+
+    def _is_taken(self, name: str) -> bool:
+        return name in self._results or name in self._running or name in self._failed
 
     def _untried(self) -> dict[str, Any] | None:
         """A point without a result, the first one in an exhaustive search, else a random one; None if none was found."""
-        taken = self._taken
         if self._exhaustive:
             points = self.space.grid()
         elif self.space.points <= WALKED:
@@ -291,28 +297,70 @@ class Study:
             points = (
                 {name: self._random.choice(values) for name, values in self.space.values.items()} for _ in range(WALKED)
             )
-        return next((point for point in points if self._identify(point) not in taken), None)
+        return next((point for point in points if not self._is_taken(self._identify(point))), None)
 
     @cached_property
     def _points(self) -> dict[str, dict[str, Any]]:
         """Every different config of the space by its name."""
         return {self._identify(point): point for point in self.space.grid()}
 
-    def _restart_stale(self) -> None:
-        """Trials left RUNNING by a driver that died are FAIL; their configs are proposed first."""
-        for trial in self._trials(TrialState.RUNNING):
-            optuna.Trial(self._study, trial._trial_id).set_user_attr("error", INTERRUPTED)
-            self._study.tell(trial.number, state=TrialState.FAIL)
-            if set(trial.params) == set(self._distributions):
-                self._study.enqueue_trial(trial.params, user_attrs={"origin": f"retry of #{trial.number}"})
+    def _settle(self, trials: Iterable[FrozenTrial]) -> None:
+        """Ends what an earlier driver, or a write whose answer was lost, left RUNNING.
 
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states)
+        Where a result is known by now it is the trial's; else the trial is FAIL, and its config is proposed first.
+        """
+        for trial in trials:
+            if trial.state != TrialState.RUNNING:
+                continue
+            answer, name = None, ""
+            if self._is_point(trial.params):
+                name = self._identify(trial.params)
+                answer = self._answer(name)
+            if answer is None:
+                self._ledger.end(trial._trial_id, Answer(TrialState.FAIL, None, {"error": INTERRUPTED}))
+                continue
+            self._ledger.end(trial._trial_id, replace(answer, attributes={**answer.attributes, "config": name}))
+            if not self._has_result(name):
+                self._results[name] = self._ledger.get(trial._trial_id)
+
+    def _due(self, trials: Sequence[FrozenTrial]) -> Iterator[_Queued]:
+        """What comes before the sampler's proposals: the documented best in a new study, interrupted configs, queued points.
+
+        It follows from the trials alone, so that two drivers killed in a row leave no config twice in the queue.
+        """
+        if self.space.best and not trials:
+            yield _Queued(dict(self.space.best), "documented best")
+        last: dict[str, FrozenTrial] = {}
+        for trial in trials:
+            if trial.state not in (TrialState.RUNNING, TrialState.WAITING) and self._is_point(trial.params):
+                last[self._identify(trial.params)] = trial
+        for name, trial in last.items():
+            if trial.user_attrs.get("error") == INTERRUPTED and name not in self._results:
+                yield _Queued(dict(trial.params), f"retry of #{trial.number}")
+        for trial in trials:
+            if trial.state == TrialState.WAITING:  # queued by a person, or by an earlier version
+                params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+                if self._is_point(params):
+                    yield _Queued(params, trial.user_attrs.get("origin", "queued"), trial)
+
+    def _is_point(self, params: Mapping[str, Any]) -> bool:
+        """False for half a point, and for one of another space."""
+        values = self.space.values
+        return params.keys() == values.keys() and all(value in values[key] for key, value in params.items())
 
 
-def study_name(
-    architecture: str, identity: Mapping[str, Any], storage: optuna.storages.BaseStorage, fresh: bool
-) -> str:
+def _attributes(outcome: Outcome) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        **outcome.metrics,
+        "best_epoch": outcome.best_epoch,
+        "seconds": round(outcome.seconds, 2),
+        "steady_smape": outcome.metrics["smape"] if outcome.steady is None else outcome.steady,
+        "standard_error": outcome.standard_error,
+    }
+    return {**facts, "cut": "the deadline ended this training"} if outcome.cut else facts
+
+
+def study_name(architecture: str, identity: Mapping[str, Any], storage: BaseStorage, fresh: bool) -> str:
     """`text-1a2b3c4d` from all that makes trials comparable; `fresh` adds a run number that no study has yet."""
     base = f"{architecture}-{digest_json(identity)[:8]}"
     runs = [name for name in optuna.get_all_study_names(storage) if name == base or name.startswith(f"{base}-run")]

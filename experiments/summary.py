@@ -16,8 +16,8 @@ from experiments.live import describe, metrics_text
 from experiments.options import Options
 from experiments.portfolio import Entry, Portfolio
 from experiments.promotion import Finished
-from experiments.search import without_password
 from experiments.setup import Candidate
+from experiments.storage import without_password
 from experiments.tracking import tracking_uri
 
 

@@ -70,7 +70,12 @@ def main(
     max_concurrent: Annotated[int | None, typer.Option(min=1, help="trainings at once")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option(min=0.5, help="cores for each training")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(min=0.0, help="share of a GPU for each training")] = None,
-    storage: Annotated[str | None, typer.Option(help="Optuna storage URL (SQLite in the workspace)")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="sqlite:///FILE, postgresql+psycopg://USER@HOST/DB or a journal FILE (SQLite in the workspace)"
+        ),
+    ] = None,
     address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="facts, space, plan and time; trains nothing")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="a new study; deletes nothing")] = False,

@@ -24,7 +24,8 @@ from experiments.jobs import Job, Outcome
 from experiments.members import Members
 from experiments.plan import Budget
 from experiments.portfolio import Entry, JobDefaults, Portfolio
-from experiments.search import Study, open_storage
+from experiments.search import Study
+from experiments.storage import open_storage
 from experiments.trial import read_trial, run_job, scratch_folder
 from search_spaces import load_space
 

@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 
 from core.errors import UserError
 from experiments.jobs import Outcome
-from experiments.search import SAMPLERS, Study, check_sampler, open_storage, study_name
+from experiments.search import SAMPLERS, Study, _Queued, check_sampler, study_name
+from experiments.storage import open_storage
 from search_spaces import Space
 
 SPACE = Space("toy", {"depth": (1, 2, 3), "rate": (0.1, 0.2, 0.4)}, {"depth": 2, "rate": 0.2})
@@ -78,7 +79,7 @@ def test_a_repeat_is_answered_with_the_first_ones_value_and_curve(url: str) -> N
     assert first is not None
     search.report(first.name, 1, 50.0)
     search.complete(first.name, outcome(45.0))
-    search._study.enqueue_trial(first.searched)
+    search._queue.append(_Queued(first.searched, "test"))
     assert search.ask() is not None
     repeat = frozen(url)[1]
     assert (repeat.state, repeat.value, repeat.user_attrs["answered_from"]) == (TrialState.COMPLETE, 45.0, 0)
@@ -89,7 +90,7 @@ def test_a_repeat_of_a_running_trial_waits_for_it_and_shares_its_end(url: str) -
     search = study(url)
     first = search.ask()
     assert first is not None
-    search._study.enqueue_trial(first.searched)
+    search._queue.append(_Queued(first.searched, "test"))
     second = search.ask()
     assert second is not None and second.name != first.name
     search.prune(first.name, 60.0)
@@ -163,7 +164,7 @@ def test_a_cut_training_counts_but_may_be_repeated(url: str) -> None:
     search.complete(first.name, outcome(44.0, cut=True))
     assert search.ranking()[0].smape == 44.0
     assert search.seconds() == [1.5]
-    search._study.enqueue_trial(first.searched)
+    search._queue.append(_Queued(first.searched, "test"))
     again = search.ask()
     assert again is not None and again.name == first.name
 

@@ -1,0 +1,330 @@
+"""Where studies are kept: SQLite, PostgreSQL, or a journal file in a folder that several machines share.
+
+A database that is locked or restarts is waited for: every call is made again until it answers. A full disk is not waited for.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import logging
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+import psycopg
+import sqlalchemy
+import tenacity
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import get_lock_file
+from optuna.trial import TrialState
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from core.console import warn
+from core.errors import UserError
+
+PATIENCE = 150.0
+"""Seconds that a locked or absent database is waited for in the middle of a sweep."""
+OPENING = 20.0
+"""Seconds that one is waited for at the start, if it answers that it is locked or starting."""
+BUSY = 5.0
+"""Seconds that SQLite itself waits for a lock; then the wait is told, and Ctrl-C is heard."""
+
+StorageError = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
+"""What is raised when a study cannot be read or written, after all patience."""
+
+# "Falling back to a slower alternative", with pages of SQL, whenever a connection is lost: the wait is told by us, in a line.
+logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
+
+_SQLITE_HEADER = b"SQLite format 3\x00"
+_ESCAPES = "in a password @ : / % are written %40 %3A %2F %25"
+_STARTING = ("starting up", "shutting down", "in recovery mode", "not yet accepting connections")
+_RACED = ("already exists", "duplicate key", "UNIQUE constraint failed")
+"""What two processes that make the same tables at the same time hear: the second try finds them made."""
+
+
+def without_password(url: str) -> str:
+    """A storage URL that may be printed."""
+    hidden = re.sub(r"(?<=://)([^/:@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?<=[?&])(\w*password)=[^&]*", r"\1=***", hidden)
+
+
+def open_storage(text: str) -> BaseStorage:
+    """The storage behind an SQLAlchemy URL, or behind the path of a journal file: what `optuna-dashboard` takes as well.
+
+    Safe for use from several threads. Raises UserError for one that cannot be opened.
+    """
+    if "://" not in text:
+        return _open_journal(Path(text))
+    if text.count("@") > 1:  # the database's library would print the password's end as part of a host's name
+        raise UserError(f"the study's storage {without_password(text)} has more than one @", cure=_ESCAPES)
+    try:
+        return _open_database(text)
+    except (SQLAlchemyError, *StorageError, ImportError, ValueError, RuntimeError, OSError) as error:
+        shown = without_password(text)
+        raise UserError(
+            f"the study's storage {shown} cannot be opened: {without_password(cause(error))}",
+            cure=_cure(shown, cause(error)),
+        ) from None
+
+
+def cause(error: BaseException) -> str:
+    """The first line of the error that began the chain: `database or disk is full`, not what was made of it."""
+    *_, first = _chain(error)
+    return str(first).partition("\n")[0]
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _cure(shown: str, what: str) -> str:
+    if "authentication failed" in what or "no password supplied" in what:
+        return f"check user and password in --storage; {_ESCAPES}"
+    if "does not exist" in what:
+        return "make the database and its user first: createuser NAME; createdb --owner NAME DATABASE"
+    if shown.startswith("postgres"):
+        return "see that the server runs and that --storage names its host, port, user and database"
+    if "storage upgrade" in what:
+        return f"optuna storage upgrade --storage {shown}"
+    return "--storage takes sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE or the path of a journal file"
+
+
+def _open_database(url: str) -> RDBStorage:
+    sqlite = url.startswith("sqlite")
+    if sqlite:
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        kwargs: dict[str, Any] = {"connect_args": {"timeout": BUSY}}
+    else:
+        # A connection that broke while nobody used it is replaced before it is used.
+        kwargs = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10} if "psycopg" in url else {}}
+    opening = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_passes_at_opening),
+        wait=tenacity.wait_random(0.1, 0.5),
+        stop=tenacity.stop_after_delay(OPENING),
+        reraise=True,
+    )
+    # Optuna fills {SCHEMA_VERSION} into URLs; a brace in a password is only a brace.
+    storage = opening(PatientStorage, re.sub(r"([{}])", r"\1\1", url), engine_kwargs=kwargs)
+    if sqlite:
+        opening(_write_ahead, storage.engine)
+    return storage
+
+
+def _write_ahead(engine: sqlalchemy.Engine) -> None:
+    """Readers such as the dashboard do not block the sweep, nor it them. Safe against kill -9 of any process.
+
+    After a power cut the last trials may be missing from the study; they are found on disk again and answered.
+    """
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+    def on_connect(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous=NORMAL").close()
+
+    sqlalchemy.event.listen(engine, "connect", on_connect)
+    engine.dispose()
+
+
+def _passes_at_opening(error: BaseException) -> bool:
+    text = " ".join(str(each) for each in _chain(error))
+    return _is_locked(error) or any(words in text for words in (*_STARTING, *_RACED))
+
+
+def _is_locked(error: BaseException) -> bool:
+    codes = (each.sqlite_errorcode & 0xFF for each in _chain(error) if isinstance(each, sqlite3.OperationalError))
+    return any(code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) for code in codes)
+
+
+_PASSING_STATES = ("08", "40", "57P", "53300", "55P03")
+"""PostgreSQL's codes of lost connections, conflicts, restarts, too many clients and locks."""
+
+
+def passes(error: BaseException) -> bool:
+    """True for a failure that ends by itself: a lock, a lost connection, a server that restarts."""
+    if _is_locked(error):
+        return True
+    for each in _chain(error):
+        if isinstance(each, psycopg.Error):
+            # Without a code no server answered, or the connection broke in the middle of a call.
+            lost = each.sqlstate is None and isinstance(each, psycopg.OperationalError | psycopg.InterfaceError)
+            return lost or (each.sqlstate or "").startswith(_PASSING_STATES)
+        if isinstance(each, DBAPIError) and each.connection_invalidated:
+            return True
+    return False
+
+
+def _patient(method: Callable[..., Any]) -> Any:
+    """The method, made again while its failure is one that passes."""
+
+    @functools.wraps(method)
+    def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+        return self.patiently(functools.partial(method, self, *args, **kwargs))
+
+    return call
+
+
+R = TypeVar("R")
+
+
+class PatientStorage(RDBStorage):
+    """Optuna's database storage, which outlives a restart of the database and another process's lock.
+
+    Every call that Optuna makes (`_CachedStorage`, which it puts around this one, calls some private ones) is repeated for
+    up to PATIENCE seconds. A call may have been carried out although its answer was lost: writes are such that a
+    second one changes nothing, but for a new trial, which then is there twice, one of them RUNNING: `Study` ends it.
+    """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None) -> None:
+        self._local = threading.local()
+        super().__init__(url, engine_kwargs)
+
+    def patiently(self, call: Callable[[], R]) -> R:
+        """The result of `call`, which is repeated while it fails as a database does that is locked or restarts."""
+        if getattr(self._local, "waiting", False):  # within another call, which is repeated as a whole
+            return call()
+        wait = _Wait(without_password(str(self.url)))
+        self._local.waiting = True
+        try:
+            result = wait.retrying(call)
+        finally:
+            self._local.waiting = False
+        wait.over()
+        return result
+
+    create_new_study = _patient(RDBStorage.create_new_study)
+    set_study_user_attr = _patient(RDBStorage.set_study_user_attr)
+    set_study_system_attr = _patient(RDBStorage.set_study_system_attr)
+    get_study_id_from_name = _patient(RDBStorage.get_study_id_from_name)
+    get_study_name_from_id = _patient(RDBStorage.get_study_name_from_id)
+    get_study_directions = _patient(RDBStorage.get_study_directions)
+    get_study_user_attrs = _patient(RDBStorage.get_study_user_attrs)
+    get_study_system_attrs = _patient(RDBStorage.get_study_system_attrs)
+    get_all_studies = _patient(RDBStorage.get_all_studies)
+    delete_study = _patient(RDBStorage.delete_study)
+    get_trial_id_from_study_id_trial_number = _patient(RDBStorage.get_trial_id_from_study_id_trial_number)
+    set_trial_intermediate_value = _patient(RDBStorage.set_trial_intermediate_value)
+    set_trial_user_attr = _patient(RDBStorage.set_trial_user_attr)
+    set_trial_system_attr = _patient(RDBStorage.set_trial_system_attr)
+    get_trial = _patient(RDBStorage.get_trial)
+    get_all_trials = _patient(RDBStorage.get_all_trials)
+    _create_new_trial = _patient(RDBStorage._create_new_trial)
+    _set_trial_param = _patient(RDBStorage._set_trial_param)
+    _get_trials = _patient(RDBStorage._get_trials)
+    _get_best_trial_id = _patient(RDBStorage._get_best_trial_id)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's; a second try that finds the trial in the wanted state has succeeded."""
+        tries = 0
+
+        def call() -> bool:
+            nonlocal tries
+            tries += 1
+            try:
+                changed = RDBStorage.set_trial_state_values(self, trial_id, state, values)
+            except UpdateFinishedTrialError:
+                if tries > 1 and self.get_trial(trial_id).state == state:
+                    return True
+                raise
+            return changed or (tries > 1 and self.get_trial(trial_id).state == state)
+
+        return self.patiently(call)
+
+
+class _Wait:
+    """One wait: told once, when it begins and when it is over."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._start, self._told = what, time.monotonic(), False
+        self.retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(passes),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=3.0),
+            stop=tenacity.stop_after_delay(PATIENCE),
+            before_sleep=self._tell,
+            reraise=True,
+        )
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        assert state.outcome is not None
+        error = state.outcome.exception()
+        if not self._told and error is not None:
+            self._told = True
+            warn(
+                f"waiting for the study's storage {self._what} ({cause(error)}), up to {PATIENCE:.0f} s; nothing is lost"
+            )
+
+    def over(self) -> None:
+        if self._told:
+            warn(f"the study's storage answers again, after {time.monotonic() - self._start:.0f} s")
+
+
+class _Journal(JournalFileBackend):
+    """Optuna's journal file, which outlives a write that was cut short: half a line makes the whole file unreadable."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+        with get_lock_file(self._lock):
+            self._whole()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """All of them, on the disk when it returns, or none."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with get_lock_file(self._lock):
+            end = self._whole()
+            try:
+                with self._path.open("ab") as file:
+                    file.write(lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                os.truncate(self._path, end)
+                raise
+
+    def _whole(self) -> int:
+        """Cuts off an unfinished last line, whose writer was never told of success; the file's size. With the lock held."""
+        with self._path.open("rb+") as file:
+            size = end = file.seek(0, os.SEEK_END)
+            step = 1  # nearly always the last byte ends a line
+            while end:
+                start = max(0, end - step)
+                file.seek(start)
+                newline = file.read(end - start).rfind(b"\n")
+                if newline >= 0:
+                    end = start + newline + 1
+                    break
+                end, step = start, 65_536
+            if end < size:
+                file.truncate(end)
+            return end
+
+
+def _open_journal(path: Path) -> JournalStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER:
+                    raise UserError(f"{path} is an SQLite file, not a journal", cure=f"--storage sqlite:///{path}")
+        return JournalStorage(_Journal(path))
+    except OSError as error:
+        raise UserError(
+            f"the study's journal {path} cannot be opened: {error.strerror or errno.errorcode.get(error.errno or 0)}",
+            cure="--storage takes the path of a file in a folder that can be written",
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:  # what Optuna's reader makes of another kind of file
+        raise UserError(
+            f"{path} is not a journal of Optuna's: {cause(error)}",
+            cure="name a new file with --storage; a database is named by its URL, sqlite:///FILE",
+        ) from None
