@@ -28,8 +28,6 @@ from experiments.ledger import Answer, Ledger
 from experiments.promotion import Finished
 from search_spaces import Space
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 REPEATS = 20
 """So many repeated proposals in a row are answered; then an untried point is drawn, because the sampler has converged."""
 

@@ -42,6 +42,7 @@ BUSY = 5.0
 StorageError = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
 """What is raised when a study cannot be read or written, after all patience."""
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 # "Falling back to a slower alternative", with pages of SQL, whenever a connection is lost: the wait is told by us, in a line.
 logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
 

@@ -1,0 +1,208 @@
+"""One driver per study: a second one is refused, a dead one is followed, and one that was taken for dead writes no more."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from core.errors import UserError
+from experiments.lease import KEY, Driver, Lease, driver_of, lease
+from experiments.storage import open_storage
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DRIVER = """
+import sys
+from core.errors import UserError
+from experiments.lease import lease
+from experiments.storage import open_storage
+storage = open_storage(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with lease(storage, ["toy"]):
+        print("driving", flush=True)
+        sys.stdin.readline()
+except UserError as error:
+    print("refused", str(error).replace(chr(10), " "), flush=True)
+    raise SystemExit(2)
+"""
+
+
+class Process:
+    """Another driver: opens the storage, and takes the study when it is told to."""
+
+    def __init__(self, text: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, text],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.line() == "ready"
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.lease.BEAT", 0.2)
+    monkeypatch.setattr("experiments.lease.EXPIRY", 3.0)
+
+
+def driver(text: str) -> Driver | None:
+    return driver_of(optuna.load_study(study_name="toy", storage=open_storage(text)).user_attrs)
+
+
+def pretend(text: str, **facts: object) -> None:
+    """A driver of another machine is in the study, as far as its attributes say."""
+    search = optuna.create_study(storage=open_storage(text), study_name="toy", load_if_exists=True)
+    mine = {"host": "elsewhere", "pid": 7, "machine": "another", "born": "1", "token": "t", "beat": 5, "time": 0.0}
+    search.set_user_attr(KEY, {**mine, **facts})
+
+
+def test_a_driver_shows_signs_of_life_and_leaves_no_trace(storage_text: str) -> None:
+    with lease(open_storage(storage_text), ["toy", "other"], settle=0.0) as held:
+        held.check()
+        first = driver(storage_text)
+        assert first is not None and first.is_here and not first.is_dead
+        deadline = time.monotonic() + 20.0
+        while (later := driver(storage_text)) is not None and later.beat == first.beat:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert driver(storage_text) is None
+    assert sorted(optuna.get_all_study_names(open_storage(storage_text))) == ["other", "toy"]
+
+
+def test_a_second_driver_is_refused_and_told_of_the_first(storage_text: str) -> None:
+    first = Process(storage_text)
+    first.go()
+    assert first.line() == "driving"
+    with (
+        pytest.raises(
+            UserError, match=f"toy is being driven by process {first.process.pid} on .*, which gave its last"
+        ) as caught,
+        lease(open_storage(storage_text), ["toy"]),
+    ):
+        raise AssertionError("must not be reached")
+    assert f"kill {first.process.pid}" in caught.value.cure
+    still = driver(storage_text)
+    assert still is not None and still.pid == first.process.pid
+    first.go()
+    assert first.process.wait(30) == 0
+    with lease(open_storage(storage_text), ["toy"], settle=0.0):
+        pass
+
+
+def test_two_that_start_together_cannot_both_win(storage_text: str) -> None:
+    for _ in range(2):
+        pair = [Process(storage_text) for _ in range(2)]
+        for each in pair:
+            each.go()
+        said = sorted(each.line().partition(" ")[0] for each in pair)
+        assert said == ["driving", "refused"]
+        for each in pair:
+            each.process.kill()
+            each.process.wait()
+
+
+def test_after_kill_9_the_next_driver_takes_over_at_once(storage_text: str) -> None:
+    first = Process(storage_text)
+    first.go()
+    assert first.line() == "driving"
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    storage = open_storage(storage_text)
+    began = time.monotonic()
+    with lease(storage, ["toy"], settle=0.0):
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_killed_process_that_nobody_has_reaped_is_dead(tmp_path: Path) -> None:
+    first = Process(f"sqlite:///{tmp_path}/study.db")
+    first.go()
+    assert first.line() == "driving"
+    first.process.kill()
+    with lease(open_storage(f"sqlite:///{tmp_path}/study.db"), ["toy"], settle=0.0):
+        pass
+    first.process.wait()
+
+
+def test_a_silent_driver_of_another_machine_is_waited_for_and_followed(
+    storage_text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its clock says nothing: it may be years behind or ahead."""
+    pretend(storage_text, time=time.time() + 1e8)
+    with lease(open_storage(storage_text), ["toy"], settle=0.0):
+        found = driver(storage_text)
+        assert found is not None and found.is_here
+    told = capsys.readouterr().out
+    assert "last driven by process 7 on elsewhere; waiting up to 3 s" in told and "taken over" in told
+
+
+def test_a_living_driver_of_another_machine_is_respected(storage_text: str) -> None:
+    pretend(storage_text, time=0.0)
+    beat = threading.Timer(1.2, pretend, (storage_text,), {"beat": 6})
+    beat.start()
+    with pytest.raises(UserError, match=r"process 7 on elsewhere, which gave a sign of life after \d s"):
+        Lease(open_storage(storage_text)).take("toy")
+    beat.join()
+    found = driver(storage_text)
+    assert found is not None and found.beat == 6
+
+
+def test_a_driver_that_was_taken_for_dead_is_told_and_writes_no_more(storage_text: str) -> None:
+    with lease(open_storage(storage_text), ["toy"], settle=0.0) as held:
+        pretend(storage_text, token="other")
+        deadline = time.monotonic() + 20.0
+        with pytest.raises(UserError, match=r"toy is driven by process 7 on elsewhere now"):
+            while time.monotonic() < deadline:
+                held.check()
+                time.sleep(0.02)
+    found = driver(storage_text)
+    assert found is not None and found.token == "other", "the new driver's lease is not released by the old one"
+
+
+def test_a_driver_that_slept_looks_before_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a laptop's lid was closed: its thread has not looked yet when the driver wants to write."""
+    monkeypatch.setattr("experiments.lease.BEAT", 3600.0)
+    text = f"sqlite:///{tmp_path}/study.db"
+    with lease(open_storage(text), ["toy"], settle=0.0) as held:
+        held.check()
+        pretend(text, token="other")
+        monkeypatch.setattr("experiments.lease.EXPIRY", 0.0)
+        with pytest.raises(UserError, match="is driven by process 7"):
+            held.check()
+
+
+def test_a_study_without_a_driver_starts_quickly(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/study.db")
+    optuna.create_study(storage=storage, study_name="toy")
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        with lease(storage, ["toy"], settle=0.0):
+            times.append(time.perf_counter() - began)
+    assert min(times) < 0.1
+
+
+def test_refusals_say_what_to_do(tmp_path: Path) -> None:
+    text = f"sqlite:///{tmp_path}/study.db"
+    with lease(open_storage(text), ["toy"], settle=0.0):
+        with pytest.raises(UserError) as caught:
+            Lease(open_storage(text)).take("toy")
+        assert re.search(r"gave its last sign of life \d+ s ago", caught.value.what)
+        assert "run the same command again" in caught.value.cure and "--fresh" in caught.value.cure
