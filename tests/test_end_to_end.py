@@ -18,6 +18,8 @@ from optuna.trial import TrialState
 
 from core.demo import make_demo
 from core.workspace import Workspace
+from experiments.lease import driver_of
+from experiments.storage import open_storage
 from experiments.tracking import tracking_uri
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +141,38 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     ended = trials(workspace)
     assert len({trial.user_attrs["config"] for trial in ended if trial.state == TrialState.COMPLETE}) == 3
     assert TrialState.RUNNING not in [trial.state for trial in ended]
+
+
+def test_a_second_driver_on_one_study_is_refused_and_ctrl_c_lets_it_go(
+    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
+) -> None:
+    """Two workspaces, as on two machines, with one journal in a shared folder."""
+    train, test = toy_files(150, 40)
+    journal = tmp_path / "shared" / "studies.log"
+    sweep = ["boosted", "--train", train, "--test", test, "--trials", 3, "--members", 1, "--folds", 2]
+    sweep += ["--max-concurrent", 1, "--storage", journal]
+    first = subprocess.Popen(
+        command("experiments.sweep", *sweep, "--workspace", tmp_path / "a"),
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert first.stdout is not None
+    seen = ""
+    for line in first.stdout:
+        seen += line
+        if "boosted #0 started" in line:
+            break
+    refused = run("experiments.sweep", *sweep, "--workspace", tmp_path / "b", code=2)
+    assert f"is being driven by process {first.pid} on " in refused and "what to do" in refused
+    assert "started" not in refused
+    first.send_signal(signal.SIGINT)
+    seen += first.stdout.read()
+    assert first.wait(timeout=120) == 130, seen
+
+    study = optuna.load_study(study_name=None, storage=open_storage(str(journal)))
+    assert driver_of(study.user_attrs) is None
+    assert TrialState.RUNNING not in [trial.state for trial in study.trials]
+    assert "member boosted" in run("experiments.sweep", *sweep, "--workspace", tmp_path / "b")
+    assert len({trial.user_attrs["config"] for trial in study.trials if trial.state == TrialState.COMPLETE}) == 3
 
 
 def test_a_time_budget_is_kept_members_included(tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]) -> None:
