@@ -34,8 +34,8 @@ from core.errors import UserError
 
 PATIENCE = 150.0
 """Seconds that a locked or absent database is waited for in the middle of a sweep."""
-OPENING = 20.0
-"""Seconds that one is waited for at the start, if it answers that it is locked or starting."""
+OPENING = 10.0
+"""Seconds that one is waited for at the start: there the address may be wrong."""
 BUSY = 5.0
 """Seconds that SQLite itself waits for a lock; then the wait is told, and Ctrl-C is heard."""
 
@@ -46,9 +46,17 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 # "Falling back to a slower alternative", with pages of SQL, whenever a connection is lost: the wait is told by us, in a line.
 logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
 
+R = TypeVar("R")
 _SQLITE_HEADER = b"SQLite format 3\x00"
 _ESCAPES = "in a password @ : / % are written %40 %3A %2F %25"
-_STARTING = ("starting up", "shutting down", "in recovery mode", "not yet accepting connections")
+_LASTING = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "failed to resolve host",
+)
+"""What PostgreSQL's client says, without a code, when it connects in vain and always will."""
 _RACED = ("already exists", "duplicate key", "UNIQUE constraint failed")
 """What two processes that make the same tables at the same time hear: the second try finds them made."""
 
@@ -70,7 +78,7 @@ def open_storage(text: str) -> BaseStorage:
         raise UserError(f"the study's storage {without_password(text)} has more than one @", cure=_ESCAPES)
     try:
         return _open_database(text)
-    except (SQLAlchemyError, *StorageError, ImportError, ValueError, RuntimeError, OSError) as error:
+    except (*StorageError, ImportError, ValueError, RuntimeError, OSError) as error:
         shown = without_password(text)
         raise UserError(
             f"the study's storage {shown} cannot be opened: {without_password(cause(error))}",
@@ -110,16 +118,11 @@ def _open_database(url: str) -> RDBStorage:
     else:
         # A connection that broke while nobody used it is replaced before it is used.
         kwargs = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10} if "psycopg" in url else {}}
-    opening = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_passes_at_opening),
-        wait=tenacity.wait_random(0.1, 0.5),
-        stop=tenacity.stop_after_delay(OPENING),
-        reraise=True,
-    )
+    opening = _Wait(without_password(url), OPENING, lambda error: passes(error) or _has_raced(error))
     # Optuna fills {SCHEMA_VERSION} into URLs; a brace in a password is only a brace.
-    storage = opening(PatientStorage, re.sub(r"([{}])", r"\1\1", url), engine_kwargs=kwargs)
+    storage = opening(lambda: PatientStorage(re.sub(r"([{}])", r"\1\1", url), engine_kwargs=kwargs))
     if sqlite:
-        opening(_write_ahead, storage.engine)
+        opening(lambda: _write_ahead(storage.engine))
     return storage
 
 
@@ -138,9 +141,8 @@ def _write_ahead(engine: sqlalchemy.Engine) -> None:
     engine.dispose()
 
 
-def _passes_at_opening(error: BaseException) -> bool:
-    text = " ".join(str(each) for each in _chain(error))
-    return _is_locked(error) or any(words in text for words in (*_STARTING, *_RACED))
+def _has_raced(error: BaseException) -> bool:
+    return any(words in str(each) for each in _chain(error) for words in _RACED)
 
 
 def _is_locked(error: BaseException) -> bool:
@@ -158,9 +160,11 @@ def passes(error: BaseException) -> bool:
         return True
     for each in _chain(error):
         if isinstance(each, psycopg.Error):
+            if each.sqlstate is not None:
+                return each.sqlstate.startswith(_PASSING_STATES)
             # Without a code no server answered, or the connection broke in the middle of a call.
-            lost = each.sqlstate is None and isinstance(each, psycopg.OperationalError | psycopg.InterfaceError)
-            return lost or (each.sqlstate or "").startswith(_PASSING_STATES)
+            lost = isinstance(each, psycopg.OperationalError | psycopg.InterfaceError)
+            return lost and not any(words in str(each) for words in _LASTING)
         if isinstance(each, DBAPIError) and each.connection_invalidated:
             return True
     return False
@@ -174,9 +178,6 @@ def _patient(method: Callable[..., Any]) -> Any:
         return self.patiently(functools.partial(method, self, *args, **kwargs))
 
     return call
-
-
-R = TypeVar("R")
 
 
 class PatientStorage(RDBStorage):
@@ -195,14 +196,11 @@ class PatientStorage(RDBStorage):
         """The result of `call`, which is repeated while it fails as a database does that is locked or restarts."""
         if getattr(self._local, "waiting", False):  # within another call, which is repeated as a whole
             return call()
-        wait = _Wait(without_password(str(self.url)))
         self._local.waiting = True
         try:
-            result = wait.retrying(call)
+            return _Wait(without_password(self.url), PATIENCE, passes)(call)
         finally:
             self._local.waiting = False
-        wait.over()
-        return result
 
     create_new_study = _patient(RDBStorage.create_new_study)
     set_study_user_attr = _patient(RDBStorage.set_study_user_attr)
@@ -244,30 +242,32 @@ class PatientStorage(RDBStorage):
 
 
 class _Wait:
-    """One wait: told once, when it begins and when it is over."""
+    """Repeats calls while their failures are such as pass, for `limit` seconds; the wait is told once, and its end."""
 
-    def __init__(self, what: str) -> None:
-        self._what, self._start, self._told = what, time.monotonic(), False
-        self.retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(passes),
+    def __init__(self, what: str, limit: float, passing: Callable[[BaseException], bool]) -> None:
+        self._what, self._limit, self._told = what, limit, False
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(passing),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=3.0),
-            stop=tenacity.stop_after_delay(PATIENCE),
+            stop=tenacity.stop_after_delay(limit),
             before_sleep=self._tell,
             reraise=True,
         )
 
-    def _tell(self, state: tenacity.RetryCallState) -> None:
-        assert state.outcome is not None
-        error = state.outcome.exception()
-        if not self._told and error is not None:
-            self._told = True
-            warn(
-                f"waiting for the study's storage {self._what} ({cause(error)}), up to {PATIENCE:.0f} s; nothing is lost"
-            )
-
-    def over(self) -> None:
+    def __call__(self, call: Callable[[], R]) -> R:
+        began = time.monotonic()
+        result = self._retrying(call)
         if self._told:
-            warn(f"the study's storage answers again, after {time.monotonic() - self._start:.0f} s")
+            warn(f"the study's storage answers again, after {time.monotonic() - began:.0f} s")
+        return result
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if self._told or error is None or _has_raced(error):
+            return
+        self._told = True
+        reason = without_password(cause(error))
+        warn(f"waiting for the study's storage {self._what} ({reason}), up to {self._limit:.0f} s; nothing is lost")
 
 
 class _Journal(JournalFileBackend):

@@ -252,7 +252,7 @@ def test_what_waits_to_be_run_once_more_is_not_left_running_at_the_end(toy_works
     assert job is not None
     source.lost(job, "its worker process died")
     source.settle()
-    assert source.entries["lexical"].study.counts() == {"FAIL": 1, "WAITING": 1}
+    assert source.entries["lexical"].study.counts() == {"FAIL": 1}
 
 
 def test_a_member_that_lost_a_fold_is_left_out_and_said_so(toy_workspace: Workspace) -> None:

@@ -21,6 +21,7 @@ from experiments.lease import driver_of, lease
 from experiments.search import INTERRUPTED, Study
 from experiments.storage import open_storage
 from search_spaces import Space
+from tests.experiments_tests import postgres
 
 SPACE = Space("toy", {"depth": tuple(range(1, 11)), "rate": tuple(range(1, 13))}, {"depth": 3, "rate": 3})
 FORK = multiprocessing.get_context("fork")  # a process of its own, without seconds of imports
@@ -111,6 +112,11 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_repeated(
     last.join(120)
     assert last.exitcode == 0
 
+    assert_whole(text, tmp_path)
+
+
+def assert_whole(text: str, folder: Path) -> None:
+    """Every config has one result, no trial runs, nothing was trained after its end was told, and nothing retried twice."""
     trials = read(text)
     assert [trial.number for trial in trials] == list(range(len(trials)))
     states = Counter(trial.state for trial in trials)
@@ -128,7 +134,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_repeated(
             assert "answered_from" in trial.user_attrs or trial.user_attrs["smape"] == trial.value
 
     seen: set[str] = set()
-    for what, name in lines(tmp_path):
+    for what, name in lines(folder):
         assert (what, name in seen) != ("start", True), f"{name} was trained again after its end was told"
         if what == "told":
             seen.add(name)
@@ -137,6 +143,22 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_repeated(
     assert max(count for origin, count in retried.items() if origin.startswith(("retry of", "documented"))) == 1
     search = optuna.load_study(study_name="toy", storage=open_storage(text))
     assert driver_of(search.user_attrs) is None
+
+
+@pytest.mark.timeout(300)
+def test_a_database_that_crashes_again_and_again_delays_a_sweep_and_takes_nothing_from_it(
+    tmp_path: Path, server: postgres.Server, database: str
+) -> None:
+    """A write may have been carried out although its answer was lost; the study's end finds what that left behind."""
+    sweep = FORK.Process(target=drive, args=(database, tmp_path, 1, False, False))
+    sweep.start()
+    crashes = 0
+    while sweep.is_alive():
+        server.restart("immediate")
+        crashes += 1
+        sweep.join(1.0)
+    assert sweep.exitcode == 0 and crashes >= 2
+    assert_whole(database, tmp_path)
 
 
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])

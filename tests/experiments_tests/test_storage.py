@@ -266,7 +266,10 @@ PASSWORD = "s3cret-word"
         ("/proc/pricestack/study.log", "cannot be opened", "a folder that can be written"),
     ],
 )
-def test_what_cannot_be_opened_is_the_users_to_mend(text: str, what: str, cure: str) -> None:
+def test_what_cannot_be_opened_is_the_users_to_mend(
+    monkeypatch: pytest.MonkeyPatch, text: str, what: str, cure: str
+) -> None:
+    monkeypatch.setattr("experiments.storage.OPENING", 0.3)
     with pytest.raises(UserError) as caught:
         open_storage(text)
     assert what in caught.value.what and cure in caught.value.cure
