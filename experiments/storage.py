@@ -113,11 +113,14 @@ def _cure(shown: str, what: str) -> str:
 def _open_database(url: str) -> RDBStorage:
     sqlite = url.startswith("sqlite")
     if sqlite:
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        file = sqlalchemy.make_url(url).database
+        if not file or file == ":memory:":
+            raise UserError(f"{url} names no file: a sweep that was stopped could not go on", cure="sqlite:///FILE")
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         kwargs: dict[str, Any] = {"connect_args": {"timeout": BUSY}}
     else:
         # A connection that broke while nobody used it is replaced before it is used.
-        kwargs = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10} if "psycopg" in url else {}}
+        kwargs = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10} if url.startswith("postgres") else {}}
     opening = _Wait(without_password(url), OPENING, lambda error: passes(error) or _has_raced(error))
     # Optuna fills {SCHEMA_VERSION} into URLs; a brace in a password is only a brace.
     storage = opening(lambda: PatientStorage(re.sub(r"([{}])", r"\1\1", url), engine_kwargs=kwargs))

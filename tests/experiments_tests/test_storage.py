@@ -263,6 +263,8 @@ PASSWORD = "s3cret-word"
         ("nonsense://nowhere", "Can't load plugin", "postgresql+psycopg://USER@HOST/DATABASE"),
         (f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:1/db", "Connection refused", "see that the server runs"),
         (f"postgresql+psycopg://me:{PASSWORD}@rd@127.0.0.1:1/db", "more than one @", "%40"),
+        ("sqlite://", "names no file", "sqlite:///FILE"),
+        ("sqlite:////proc/pricestack/study.db", "cannot be opened", "the path of a journal file"),
         ("/proc/pricestack/study.log", "cannot be opened", "a folder that can be written"),
     ],
 )
