@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from core.console import warn
 from experiments.jobs import Job, Outcome, headline
 from experiments.plan import Budget
 
@@ -128,6 +129,23 @@ class View:
         """A line that the table shows better."""
         if not self.console.is_terminal:
             self._say(text, "default")
+
+
+class Warnings:
+    """A `Listener` for `--quiet`: only what went wrong."""
+
+    def failed(self, job: Job, error: str) -> None:
+        warn(f"{job.label} failed: {headline(error)}")
+
+    def started(self, job: Job) -> None:
+        """Nothing: the summary at the end will tell; so for all that goes well."""
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
+    def finished(self, job: Job, outcome: Outcome) -> None: ...
+    def pruned(self, job: Job, epoch: int, smape: float) -> None: ...
+    def member(self, name: str, record: Mapping[str, Any]) -> None: ...
+    def note(self, text: str) -> None:
+        warn(text)
 
 
 def describe(searched: Mapping[str, Any] | None) -> str:

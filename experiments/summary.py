@@ -104,7 +104,7 @@ def show_next_steps(
         )
     say(f"report:    {page}")
     say(f"dashboard: optuna-dashboard {without_password(storage_url(workspace, options))}")
-    say(f"diary:     mlflow ui --backend-store-uri {tracking_uri(workspace)}")
+    say(f"diary:     mlflow ui --backend-store-uri {tracking_uri(workspace, options.tracking)}")
     say(f"{seconds:.0f} s. Next: python -m ensemble.stack --workspace {workspace.folder}", style="bold")
 
 

@@ -1,0 +1,209 @@
+"""What the Optuna dashboard shows beside values: a trial's learning curve as a picture, its error and MLflow run as a note.
+
+Optuna changes nothing about ended trials but their notes. So a picture's place is made while the trial runs, at its second
+epoch, and the picture is put there later; what takes time is done by a thread.
+"""
+
+from __future__ import annotations
+
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from core.console import warn
+from core.workspace import Workspace
+from experiments.curves import Curve, draw
+from experiments.jobs import Job, Outcome
+
+PICTURE = "learning-curve.png"
+CLOSING_SECONDS = 10.0
+_FAILURES = (OptunaError, SQLAlchemyError, OSError)
+
+
+@dataclass
+class _Trial:
+    """A trial of this sweep, as long as something may still be shown of it."""
+
+    job: Job
+    curve: dict[int, float] = field(default_factory=dict)
+    picture: str | None = None
+    link: str = ""
+    error: str = ""
+    note: str = ""
+
+
+def artifacts_folder(workspace: Workspace) -> Path:
+    """What `optuna-dashboard --artifact-dir` takes."""
+    return workspace.path("artifacts")
+
+
+class Board:
+    """A `Listener`. Use as a context manager around the run: leaving it waits for the thread, at most ten seconds.
+
+    studies: by architecture.
+    """
+
+    def __init__(self, workspace: Workspace, studies: Mapping[str, optuna.Study], storage: BaseStorage) -> None:
+        self._folder, self._studies, self._storage = artifacts_folder(workspace), studies, storage
+        self._trials: dict[tuple[str, int], _Trial] = {}
+        self._curves: dict[str, list[Curve]] = {name: [] for name in studies}
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="board", daemon=True)
+        self._failed, self._hurry = False, False
+
+    def __enter__(self) -> Board:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._store = FileSystemArtifactStore(self._folder)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tasks.put(None)
+        self._thread.join(CLOSING_SECONDS)
+        self._hurry = True
+        if self._thread.is_alive():
+            warn(
+                "some pictures and notes for the dashboard were not ready in time; the next sweep draws missing pictures"
+            )
+
+    def remember(self, architecture: str, trials: Sequence[FrozenTrial]) -> None:
+        """The ended trials of earlier sweeps: others are compared with them, and pictures that a killed sweep owes are drawn."""
+        curves = self._curves[architecture]
+        curves += [trial.intermediate_values for trial in trials if len(trial.intermediate_values) > 1]
+        for trial in trials:
+            for artifact in get_all_artifact_meta(trial, storage=self._storage):
+                path = self._folder / artifact.artifact_id
+                drawn = path.exists() and path.stat().st_size > len(_BLANK)
+                if artifact.filename == PICTURE and not drawn:
+                    self._picture(path, f"{architecture} #{trial.number}", trial.intermediate_values, curves)
+
+    def started(self, job: Job) -> None:
+        if job.kind == "trial":
+            self._trials.setdefault((job.architecture, job.number), _Trial(job))  # one whose worker died starts again
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
+        trial = self._of(job)
+        if trial is None:
+            return
+        trial.curve[epoch] = metrics["smape"]
+        if len(trial.curve) == 2 and trial.picture is None:
+            trial.picture = self._promise(job)
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        self._end(job)
+
+    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+        self._end(job)
+
+    def failed(self, job: Job, error: str) -> None:
+        self._end(job, error)
+
+    def member(self, name: str, record: Mapping[str, Any]) -> None:
+        """Members are no trials."""
+
+    def note(self, text: str) -> None:
+        """Nor is the sweep."""
+
+    def linked(self, job: Job, run: str, url: str) -> None:
+        """The trial has an MLflow run: a user attribute while it runs, a link in its note in any case."""
+        trial = self._of(job)
+        if trial is None:
+            return
+        with suppress(UpdateFinishedTrialError):  # it was quicker than MLflow: the note tells
+            self._storage.set_trial_user_attr(self._id(job), "mlflow_run", run)
+        trial.link = url
+        self._write_note(trial)
+
+    def _of(self, job: Job) -> _Trial | None:
+        return self._trials.get((job.architecture, job.number)) if job.kind == "trial" else None
+
+    def _end(self, job: Job, error: str = "") -> None:
+        trial = self._of(job)
+        if trial is None:
+            return
+        if trial.picture is not None:
+            path, others = self._folder / trial.picture, list(self._curves[job.architecture])
+            self._picture(path, job.label, trial.curve, others)
+            self._curves[job.architecture].append(trial.curve)
+        if error:
+            trial.error = error
+            self._write_note(trial)
+
+    def _promise(self, job: Job) -> str | None:
+        """Makes a place for the picture; returns its name in the artifacts' folder."""
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                blank = Path(folder) / PICTURE
+                blank.write_bytes(_BLANK)
+                trial = self._storage.get_trial(self._id(job))
+                return str(
+                    upload_artifact(
+                        artifact_store=self._store, file_path=str(blank), study_or_trial=trial, storage=self._storage
+                    )
+                )
+        except OSError as error:
+            self._complain(error)
+            return None
+
+    def _picture(self, path: Path, title: str, curve: Curve, others: Sequence[Curve]) -> None:
+        self._tasks.put(lambda: draw(path, title, curve, others))
+
+    def _write_note(self, trial: _Trial) -> None:
+        parts = [f"**Failed**\n\n```\n{trial.error.strip()}\n```"] if trial.error else []
+        parts += [f"[MLflow run]({trial.link})"] if trial.link else []
+        trial.note = "\n\n".join(parts)
+        self._tasks.put(lambda: self._save_note(trial))
+
+    def _save_note(self, trial: _Trial) -> None:
+        from optuna_dashboard import save_note  # a second, which this thread pays
+
+        body, trial.note = trial.note, ""
+        if body:
+            study = self._studies[trial.job.architecture]
+            save_note(optuna.Trial(study, self._id(trial.job)), body)
+
+    def _id(self, job: Job) -> int:
+        study = self._storage.get_study_id_from_name(self._studies[job.architecture].study_name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study, job.number)
+
+    def _work(self) -> None:
+        patiently = retry(
+            retry=retry_if_exception_type(_FAILURES),
+            stop=stop_after_attempt(4),
+            wait=wait_exponential(0.2),
+            reraise=True,
+            sleep=lambda seconds: None if self._hurry else time.sleep(seconds),
+        )
+        while (task := self._tasks.get()) is not None:
+            try:
+                patiently(task)()
+            except _FAILURES as error:
+                self._complain(error)
+
+    def _complain(self, error: BaseException) -> None:
+        if not self._failed:
+            warn(
+                f"pictures and notes for the dashboard cannot be kept ({str(error).partition(chr(10))[0]}); the sweep goes on"
+            )
+        self._failed = True
+
+
+_BLANK = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c63f80f0001010100"
+    "b138f6140000000049454e44ae426082"
+)
+"""A PNG of one white pixel, until the picture is drawn."""
