@@ -174,7 +174,7 @@ class Writer(threading.Thread):
         self._runs: dict[str, str] = {}
         self._uncertain: set[str] = set()  # keys of runs whose making failed: it may have happened all the same
         self._checked: dict[tuple[str, str], set[str]] = {}
-        self._problem = ""
+        self.problem = ""  # why nothing can be written now
         self._bug: BaseException | None = None
 
     @property
@@ -210,7 +210,7 @@ class Writer(threading.Thread):
         if self._bug is not None:
             raise self._bug
         if self.missing:
-            why = self._problem or "there was not enough time"
+            why = self.problem or "there was not enough time"
             warn(
                 f"diary: {self.missing} entries were not written ({why}); the next sweep here writes them from the study"
             )
@@ -247,11 +247,11 @@ class Writer(threading.Thread):
         assert state.outcome is not None, "tenacity calls this after an attempt"
         error = state.outcome.exception()
         assert error is not None, "only failures are tried again"
-        if not self._problem:
+        if not self.problem:
             warn(
                 f"diary: {without_password(self.uri)} cannot be written now ({reason(error)}); the sweep goes on and tries again"
             )
-        self._problem = reason(error)
+        self.problem = reason(error)
 
     def _write_all(self, is_own_fault: Callable[[BaseException], bool]) -> None:
         if self._book is None:
@@ -271,9 +271,9 @@ class Writer(threading.Thread):
                     self._shares.popleft()
             else:
                 break
-            if self._problem:
+            if self.problem:
                 say("diary: it can be written again")
-                self._problem = ""
+                self.problem = ""
 
     def _open(self) -> Book:
         from experiments.tracking_mlflow import Book
@@ -326,6 +326,7 @@ class Writer(threading.Thread):
                 page = makers[key]()
                 written = book.steps(run.id, "smape")
                 page.points = [point for point in page.points if point.name != "smape" or point.step not in written]
+                page.params = {name: value for name, value in page.params.items() if name not in run.params}
                 self._runs[key] = run.id
                 self.put(page)
             elif share.running is not None and key not in share.running and key not in self._runs:

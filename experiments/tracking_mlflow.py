@@ -32,10 +32,11 @@ SQLITE = "sqlite:///"
 
 @dataclass(frozen=True)
 class Run:
-    """A run that MLflow has. open: it counts as running."""
+    """A run that MLflow has. open: it counts as running. params: those that are written, which cannot change."""
 
     id: str
     open: bool
+    params: frozenset[str]
 
 
 class Book:
@@ -86,7 +87,7 @@ class Book:
             )
             for run in runs:
                 if (key := run.data.tags.get("key")) is not None:
-                    found[key] = Run(run.info.run_id, run.info.status == "RUNNING")
+                    found[key] = Run(run.info.run_id, run.info.status == "RUNNING", frozenset(run.data.params))
             token = runs.token
             if not token:
                 return found
