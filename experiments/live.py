@@ -15,6 +15,7 @@ from rich.text import Text
 from core.console import warn
 from experiments.jobs import Job, Outcome, headline
 from experiments.plan import Budget
+from experiments.words import describe, metrics_text
 
 
 @dataclass
@@ -146,12 +147,3 @@ class Warnings:
     def member(self, name: str, record: Mapping[str, Any]) -> None: ...
     def note(self, text: str) -> None:
         warn(text)
-
-
-def describe(searched: Mapping[str, Any] | None) -> str:
-    """`learning_rate=2e-05 dropout=0.4`, for people."""
-    return " ".join(f"{key}={value}" for key, value in (searched or {}).items())
-
-
-def metrics_text(metrics: Mapping[str, float]) -> str:
-    return f"SMAPE {metrics['smape']:.2f}  MAE {metrics['mae']:.2f}  RMSE {metrics['rmse']:.2f}  R2 {metrics['r2']:.3f}"

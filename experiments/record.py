@@ -22,7 +22,7 @@ class Record:
     """state: `running` also of a driver that was killed. start, end, ended: seconds since 1970; end: when it must be over.
 
     studies: their names by architecture. trials, members: wanted, by architecture; None: as many as the time allows.
-    storage, tracking: without passwords.
+    command: what was typed. storage, tracking: what was given; empty: the workspace's own files. All without passwords.
     """
 
     pid: int
@@ -35,6 +35,7 @@ class Record:
     studies: dict[str, str]
     trials: dict[str, int | None]
     members: int
+    command: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     state: str = RUNNING
     ended: float | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from contextlib import nullcontext
 from functools import partial
@@ -28,7 +30,7 @@ from experiments.record import FINISHED, INTERRUPTED, Record, here, recorded
 from experiments.search import Study, StudyError, check_sampler, open_storage, study_name, without_password
 from experiments.setup import Candidate, candidates, resources
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
-from experiments.tracking import reason, tracking_uri
+from experiments.tracking import reason
 from experiments.trial import read_trial, run_job
 from experiments.watching import watching
 from reports.build import build_report
@@ -124,11 +126,12 @@ def _record(workspace: Workspace, options: Options, entries: list[Entry], budget
         start=budget.start,
         end=budget.end,
         folds=workspace.folds.k,
-        storage=without_password(storage_url(workspace, options)),
-        tracking=without_password(tracking_uri(workspace, options.tracking)),
+        storage=without_password(options.storage or ""),
+        tracking=without_password(options.tracking or ""),
         studies={entry.name: entry.study.name for entry in entries},
         trials={entry.name: entry.trials for entry in entries},
         members=options.wanted_members,
+        command=shlex.join(["python", "-m", "experiments.sweep", *map(without_password, sys.argv[1:])]),
         options={
             "minutes": options.minutes, "sampler": "grid" if options.grid else options.sampler, "pruner": options.pruner,
             "seed": options.seed, "set": list(options.settings), "address": options.address,

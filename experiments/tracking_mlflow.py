@@ -44,7 +44,7 @@ class Book:
 
     def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
         for noisy in ("alembic", "mlflow", "urllib3"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # the diary says what fails, once and in a line
         if uri.startswith(SQLITE):
             _with_write_ahead(Path(uri.removeprefix(SQLITE)))
         self._client = MlflowClient(uri)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -39,6 +40,9 @@ def watching(
 ) -> Iterator[list[Listener]]:
     """The listeners of a sweep. Leaving the block completes the diary from the studies, and waits for it within bounds."""
     studies = {each.name: optuna.load_study(study_name=each.study.name, storage=storage) for each in entries}
+    for study in studies.values():
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            study.set_metric_names(["SMAPE"])  # what the dashboard writes at its axes, instead of "Objective 0"
     board = Board(workspace, studies, storage)
     facts = {"seed": options.seed, "catalog": workspace.facts.catalog}
     names = {name: study.study_name for name, study in studies.items()}
