@@ -124,7 +124,7 @@ def _seconds(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.3f}"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def curves(one: dict[int, float], other: dict[int, float]) -> list[str]:

@@ -110,11 +110,8 @@ class Finder:
 
     def _side(self, study: str, trial: FrozenTrial) -> Side:
         known = trial.user_attrs
-        figures = {
-            name: float(known[name])
-            for name in (*METRICS, "standard_error", "best_epoch")
-            if known.get(name) is not None
-        }
+        names = (*METRICS, "standard_error", "best_epoch")
+        figures: dict[str, float] = {name: known[name] for name in names if known.get(name) is not None}
         if trial.duration is not None:
             figures["seconds"] = float(known.get("seconds", trial.duration.total_seconds()))
         facts = {"state": trial.state.name, **self._fixed(study), **trial.params}

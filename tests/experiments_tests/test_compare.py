@@ -50,7 +50,7 @@ def filled(toy_workspace: Workspace) -> Workspace:
     study = optuna.create_study(storage=f"sqlite:///{toy_workspace.path('optuna.db')}", study_name="text-1a2b3c4d")
     for number, epochs in enumerate((4, 2, 0)):
         trial = study.ask()
-        trial.suggest_categorical("dropout", [0.1 * number])
+        trial.suggest_float("dropout", 0.0, 0.5)
         trial.set_user_attr("config", f"text-{number}{number}{number}{number}")
         for epoch in range(1, epochs + 1):
             trial.report(50.0 - epoch - number, epoch)
