@@ -7,10 +7,10 @@ DEMO := runs/demo
 WORKSPACE ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dashboard report test lint format clean
+.PHONY: help install demo dashboard report test test-faults lint format clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(DONE)  ## the environment alone: .venv with pinned versions
 
@@ -35,6 +35,9 @@ report: $(DONE)  ## draws the demo workspace's report.html again
 
 test: $(DONE)  ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-faults: $(DONE)  ## the tests that kill and break things for minutes
+	$(BIN)/python -m pytest -m faults
 
 lint: $(DONE)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

@@ -101,6 +101,9 @@ def show_next_steps(
             cure=f"mend the errors above, or {more}" if failed else more,
         )
     say(f"report:    {page}")
-    say(f"dashboard: optuna-dashboard {without_password(storage_url(workspace, options))}")
-    say(f"diary:     mlflow ui --backend-store-uri {tracking_uri(workspace, options.tracking)}")
+    say(
+        f"watch:     python -m experiments.dashboard --workspace {workspace.folder}    (trials and runs in the browser)"
+    )
+    say(f"trials:    {without_password(storage_url(workspace, options))}")
+    say(f"diary:     {without_password(tracking_uri(workspace, options.tracking))}")
     say(f"{seconds:.0f} s. Next: python -m ensemble.stack --workspace {workspace.folder}", style="bold")
