@@ -31,7 +31,7 @@ def study(toy_workspace: Workspace) -> optuna.Study:
 
 
 def board_of(workspace: Workspace, study: optuna.Study) -> Board:
-    return Board(workspace, {"text": study}, open_storage(f"sqlite:///{workspace.path('optuna.db')}"))
+    return Board(workspace, {"text": study}, open_storage(f"sqlite:///{workspace.path('optuna.db')}"), shortest=0.0)
 
 
 def pictures(workspace: Workspace, study: optuna.Study, number: int) -> list[tuple[int, int]]:
@@ -96,6 +96,26 @@ def test_a_picture_that_a_killed_sweep_owes_is_drawn_by_the_next(toy_workspace: 
     with board_of(toy_workspace, study) as board:
         board.remember("text", study.trials)
     assert pictures(toy_workspace, study, 0) == [(640, 400)]
+
+
+def test_trials_of_a_moment_get_no_picture(toy_workspace: Workspace, study: optuna.Study) -> None:
+    with Board(toy_workspace, {"text": study}, study._storage, shortest=3600.0) as board:
+        trial = study.ask()
+        board.started(job(0))
+        for epoch in (1, 2, 3):
+            board.epoch(job(0), epoch, {"smape": 50.0})
+        study.tell(trial, 50.0)
+        board.finished(job(0), Outcome(METRICS, 2, 1.0))
+    assert pictures(toy_workspace, study, 0) == []
+
+
+def test_a_long_error_is_told_whole(toy_workspace: Workspace, study: optuna.Study) -> None:
+    error = "ValueError: no\n" + "\n".join(f"line {number}" for number in range(1000))
+    with board_of(toy_workspace, study) as board:
+        study.tell(study.ask(), state=TrialState.FAIL)
+        board.started(job(0))
+        board.failed(job(0), error)
+    assert note(study, 0) == f"**Failed**\n\n```\n{error}\n```"
 
 
 def test_a_folder_that_cannot_be_written_costs_the_picture_and_not_the_sweep(
