@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 DEMO := runs/demo
+WORKSPACE ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo report test test-faults lint format clean
+.PHONY: help install demo dashboard report test test-faults lint format clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(DONE)  ## the environment alone: .venv with pinned versions
 
@@ -25,6 +26,9 @@ $(DONE): pyproject.toml constraints.txt
 demo: $(DONE)  ## demo catalog, sweep over all four architectures, stack, submission: about 4 minutes
 	$(BIN)/python -m experiments.sweep multimodal text lexical boosted --workspace $(DEMO) --trials 2 --members 1
 	$(BIN)/python -m ensemble.stack --workspace $(DEMO)
+
+dashboard: $(DONE)  ## Optuna's dashboard and MLflow's UI of a workspace (WORKSPACE=runs), until Ctrl-C
+	@$(BIN)/python -m experiments.dashboard --workspace $(WORKSPACE)
 
 report: $(DONE)  ## draws the demo workspace's report.html again
 	$(BIN)/python -m reports.build --workspace $(DEMO)

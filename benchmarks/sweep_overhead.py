@@ -75,8 +75,6 @@ def peer(folder: Path, trials: int) -> float:
 
 def ours(folder: Path, trials: int) -> float:
     """Seconds of a sweep's own machinery."""
-    from rich.console import Console
-
     from core.architectures import architecture
     from core.catalog_reading import read_catalogs
     from core.demo import make_demo
@@ -84,12 +82,14 @@ def ours(folder: Path, trials: int) -> float:
     from core.workspace import Facts, Workspace, catalog_fingerprint
     from experiments import cluster
     from experiments.jobs import Job, Outcome
-    from experiments.live import View
     from experiments.members import Members
+    from experiments.options import Options
     from experiments.plan import Budget
     from experiments.portfolio import Entry, JobDefaults, Portfolio
-    from experiments.search import Study, open_storage
-    from experiments.tracking import Diary, prepare_diary
+    from experiments.search import Study
+    from experiments.storage import open_storage
+    from experiments.tracking import Diary
+    from experiments.watching import watching
     from search_spaces import Space
 
     demo = make_demo(folder / "demo", rows=2000, seed=0)
@@ -98,7 +98,8 @@ def ours(folder: Path, trials: int) -> float:
     workspace = Workspace(folder / "runs")
     name = catalog_fingerprint(read.train, read.test)
     workspace.create(read.train, read.test, folds, Facts("", "", None, name, folds.hash, 5, "off", folds.mode, {}))
-    prepare_diary(workspace)
+    with Diary(workspace, {}, {}):
+        pass
     space = Space("nothing", CHOICES, {})
 
     def nothing(job: Job, report: Callable[[int, Mapping[str, float]], None]) -> Outcome:
@@ -109,19 +110,19 @@ def ours(folder: Path, trials: int) -> float:
 
     start = time.perf_counter()
     share = cluster.Resources(CONCURRENT, 1.0, 0.0)
-    with cluster.session(share):
-        study = Study(
-            "nothing", space, open_storage(f"sqlite:///{folder}/optuna.db"),
-            identify=lambda searched: "-".join(map(str, searched.values())), known=lambda _: None,
-        )  # fmt: skip
-        entry = Entry(architecture("text"), study, dict, 1.0, trials, 0, EPOCHS)
-        view = View(Console(file=(folder / "output.txt").open("w")), Budget(time.time(), None, 2), {"text": trials})
-        diary = Diary(workspace, {}, lambda job, run: study.note(job.name, "mlflow_run", run))
-        portfolio = Portfolio(
-            [entry], Members(workspace, 0, {}), view.budget, JobDefaults(0, 1, "cpu"), [view, diary]
-        )  # fmt: skip
-        with view:
-            assert cluster.run(portfolio, nothing, workspace.path("ray"), share, "asha")
+    storage, budget = open_storage(f"sqlite:///{folder}/optuna.db"), Budget(time.time(), None, 2)
+    study = Study(
+        "nothing", space, storage,
+        identify=lambda searched: "-".join(map(str, searched.values())), known=lambda _: None,
+    )  # fmt: skip
+    entry = Entry(architecture("text"), study, dict, 1.0, trials, 0, EPOCHS)
+    options = Options(("text",), workspace.folder)
+    with (
+        watching(options, workspace, [entry], storage, budget, None) as listeners,
+        cluster.session(share),
+    ):
+        portfolio = Portfolio([entry], Members(workspace, 0, {}), budget, JobDefaults(0, 1, "cpu"), listeners)
+        assert cluster.run(portfolio, nothing, workspace.path("ray"), share, "asha")
     assert sum(study.counts().values()) >= trials
     return time.perf_counter() - start
 

@@ -42,6 +42,21 @@ warnings = _console(stderr=True)
 """For errors and warnings."""
 
 
+def results_to_stderr() -> None:
+    """From now on what is said goes to the standard error: the standard output belongs to a machine."""
+    console.stderr = True
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Nothing is said in the block; warnings and errors are."""
+    console.quiet = True
+    try:
+        yield
+    finally:
+        console.quiet = False
+
+
 def say(text: str, *, style: str | None = None) -> None:
     """Prints a line of results, never wrapped: paths and commands can be copied from it."""
     console.print(text, style=style, soft_wrap=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ DEFAULT = "runs"
 ENVIRONMENT = "PRICESTACK_WORKSPACE"
 FORMAT = 1
 _NEEDED_BYTES = 64 * 2**20
+_LOCK_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -151,14 +153,31 @@ class Workspace:
     def lock(self) -> Iterator[None]:
         """One writer at a time: a second sweep in the same workspace is refused. The lock dies with its process."""
         with self.path(".lock").open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"another sweep is running in {self.folder}",
-                    cure="wait for it or stop it with Ctrl-C, or use another folder with --workspace",
-                ) from None
+            for tries_left in reversed(range(_LOCK_TRIES)):
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if tries_left:
+                        time.sleep(0.1)  # somebody may only be looking: see `locked`
+                        continue
+                    raise UserError(
+                        f"another sweep is running in {self.folder}",
+                        cure="wait for it or stop it with Ctrl-C, or use another folder with --workspace",
+                    ) from None
             yield
+
+    @property
+    def locked(self) -> bool:
+        """True while a process holds the lock. Looking takes a shared lock for an instant, which `lock` outwaits."""
+        try:
+            with self.path(".lock").open("rb") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def create(self, train: Catalog, test: Catalog, folds: Folds, facts: Facts) -> None:
         """Writes the catalog and its folds; `workspace.json` last, so that half a workspace is none."""

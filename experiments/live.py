@@ -12,8 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from core.console import warn
 from experiments.jobs import Job, Outcome, headline
 from experiments.plan import Budget
+from experiments.words import describe, metrics_text
 
 
 @dataclass
@@ -130,10 +132,18 @@ class View:
             self._say(text, "default")
 
 
-def describe(searched: Mapping[str, Any] | None) -> str:
-    """`learning_rate=2e-05 dropout=0.4`, for people."""
-    return " ".join(f"{key}={value}" for key, value in (searched or {}).items())
+class Warnings:
+    """A `Listener` for `--quiet`: only what went wrong."""
 
+    def failed(self, job: Job, error: str) -> None:
+        warn(f"{job.label} failed: {headline(error)}")
 
-def metrics_text(metrics: Mapping[str, float]) -> str:
-    return f"SMAPE {metrics['smape']:.2f}  MAE {metrics['mae']:.2f}  RMSE {metrics['rmse']:.2f}  R2 {metrics['r2']:.3f}"
+    def started(self, job: Job) -> None:
+        """Nothing: the summary at the end will tell; so for all that goes well."""
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
+    def finished(self, job: Job, outcome: Outcome) -> None: ...
+    def pruned(self, job: Job, epoch: int, smape: float) -> None: ...
+    def member(self, name: str, record: Mapping[str, Any]) -> None: ...
+    def note(self, text: str) -> None:
+        warn(text)

@@ -55,6 +55,9 @@ class Options:
     fresh: bool = False
     drop_bad: bool = False
     cache_limit: int | None = None
+    tracking: str | None = None
+    quiet: bool = False
+    json: bool = False
 
     def __post_init__(self) -> None:
         if (self.train is None) != (self.test is None):

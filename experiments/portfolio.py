@@ -281,9 +281,11 @@ class Portfolio:
             listener.failed(job, INTERRUPTED)
 
     def settle(self) -> None:
-        """Nothing runs any more: what waited to be run once more is interrupted too."""
+        """Nothing runs any more: what waited to be run once more is interrupted too, and no trial is left RUNNING."""
         while self._again:
             self.interrupted(self._again.pop(0))
+        for entry in self.entries.values():
+            entry.study.close()
 
     def _tell_affordable(self, entry: Entry) -> None:
         """What the time is enough for, once one training was measured."""

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
 from core.cache import Cache, size_text
 from core.console import console, say
 from core.errors import UserError
 from core.workspace import Workspace
 from experiments.cluster import Resources
-from experiments.live import describe, metrics_text
 from experiments.options import Options
 from experiments.portfolio import Entry, Portfolio
 from experiments.promotion import Finished
 from experiments.setup import Candidate
 from experiments.storage import without_password
 from experiments.tracking import tracking_uri
+from experiments.words import describe, duration, metrics_text, plain_table
 
 
 def show_plan(
@@ -38,7 +36,7 @@ def show_plan(
     for each in found:
         for note in each.resolution.notes:
             say(f"{each.name}: {note}")
-    table = _table("architecture", "space", "points", "trials", "members", "estimate", left=2)
+    table = plain_table("architecture", "space", "points", "trials", "members", "estimate", left=2)
     total = 0.0
     for each in found:
         trials = each.trials if each.trials is not None else 1
@@ -63,7 +61,7 @@ def show_outcome(workspace: Workspace, portfolio: Portfolio) -> None:
     """Trials by state with the best config, every member of the workspace, what was left out, and errors grouped."""
     for line in portfolio.left_out():
         say(f"left out: {line}", style="yellow")
-    table = _table("architecture", "trials", "SMAPE, holdout", "best config", left=2)
+    table = plain_table("architecture", "trials", "SMAPE, holdout", "best config", left=2)
     for entry in portfolio.entries.values():
         counts = " ".join(f"{state.lower()} {count}" for state, count in entry.study.counts().items())
         best = entry.study.ranking()[:1]
@@ -103,21 +101,9 @@ def show_next_steps(
             cure=f"mend the errors above, or {more}" if failed else more,
         )
     say(f"report:    {page}")
-    say(f"dashboard: optuna-dashboard {without_password(storage_url(workspace, options))}")
-    say(f"diary:     mlflow ui --backend-store-uri {tracking_uri(workspace)}")
+    say(
+        f"watch:     python -m experiments.dashboard --workspace {workspace.folder}    (trials and runs in the browser)"
+    )
+    say(f"trials:    {without_password(storage_url(workspace, options))}")
+    say(f"diary:     {without_password(tracking_uri(workspace, options.tracking))}")
     say(f"{seconds:.0f} s. Next: python -m ensemble.stack --workspace {workspace.folder}", style="bold")
-
-
-def duration(seconds: float) -> str:
-    """`95 s`, `12 min`, `3.5 h`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _table(*columns: str, left: int) -> Table:
-    """A plain table whose first `left` columns are words and whose others are numbers."""
-    table = Table(box=None, pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < left or column == "best config" else "right")
-    return table

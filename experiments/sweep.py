@@ -83,13 +83,21 @@ def main(
     cache_limit: Annotated[
         str | None, typer.Option(metavar="SIZE", help="of everything cached, e.g. 20GB (half of the free disk)")
     ] = None,
+    tracking: Annotated[
+        str | None,
+        typer.Option(envvar="MLFLOW_TRACKING_URI", help="URL of an MLflow server (a file in the workspace)"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="warnings, errors and the closing summary only")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="one JSON object per event on stdout, all other text on stderr")
+    ] = False,
 ) -> None:
     """Find, train and cross-validate price models: trials on the holdout fold, then members of the best configs."""
     options = Options(
         tuple(architectures or [ALL]), workspace or default_folder(), train, test, images, trials, minutes, members,
         folds, fold_groups, grid, sampler, pruner, seed, text_encoder, vision_encoder, tuple(settings or ()), space,
         max_concurrent, cpus_per_trial, gpus_per_trial, storage, address, dry_run, fresh, drop_bad,
-        None if cache_limit is None else parse_size(cache_limit, "--cache-limit"),
+        None if cache_limit is None else parse_size(cache_limit, "--cache-limit"), tracking, quiet, json,
     )  # fmt: skip
     from experiments.run import sweep  # Ray, torch and MLflow: seconds that --help should not take
 

@@ -1,121 +1,341 @@
-"""The diary: every trial and member as an MLflow run with its parameters, metrics per epoch, outcome and artifacts."""
+"""The diary: every trial and member as an MLflow run, written by a thread that is patient with databases and servers.
+
+Optuna's storage is the truth and the diary follows it. Nothing here makes the driver wait or fail: what happens is put on
+pages, a thread writes them, tries again while MLflow is away, and what is still missing at the end is written by the next
+sweep from the study.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
-
+from core.console import say, warn
 from core.workspace import Workspace
-from experiments.jobs import Job, Outcome, headline
+from experiments.jobs import Job, Outcome
+from experiments.pages import Page, curve, ending, opening, page_of_member, trial_key
+from experiments.storage import cause, without_password
 
-DiaryError = MlflowException
-"""What is raised when the diary cannot be written."""
+if TYPE_CHECKING:  # importing it takes seconds, which the thread pays
+    from experiments.tracking_mlflow import Book
 
-PARAMETER_LENGTH = 500
+FLUSH_SECONDS = 30.0
+"""How long the end of a sweep waits for the diary; what is not written then is written by the next sweep."""
+UI_PORT = 5000
+"""Where `mlflow ui` is expected for the workspace's own diary: links to its runs name it."""
+_LONGEST_PAUSE = 10.0
+
+Makers = Mapping[str, Callable[[], Page]]
+Linked = Callable[[Job, str, str], None]
 
 
-def tracking_uri(workspace: Workspace) -> str:
-    """What `mlflow ui --backend-store-uri` takes."""
-    return f"sqlite:///{workspace.path('mlflow.db')}"
+def tracking_uri(workspace: Workspace, given: str | None = None) -> str:
+    """What `mlflow ui --backend-store-uri` takes: the server or database that was given, or a file in the workspace."""
+    return given or f"sqlite:///{workspace.path('mlflow.db')}"
+
+
+def experiment_name(workspace: Workspace) -> str:
+    """One MLflow experiment per catalog."""
+    return f"pricestack-{workspace.facts.catalog[:8]}"
 
 
 class Diary:
-    """Writes one MLflow experiment, named by the catalog. A `Listener`; used from one thread.
+    """A `Listener` that writes. A context manager around the run: leaving it waits for the thread, `patience` seconds at most.
 
-    linked: called with a job and its run's id, so that the study can point to the diary.
+    studies: the study's name of each architecture. facts: tags of every run. linked: called in the driver's thread with a
+    job, its run's id and a link to it, soon after the run was made.
     """
 
-    def __init__(self, workspace: Workspace, facts: Mapping[str, Any], linked: Callable[[Job, str], None]) -> None:
-        self._client = MlflowClient(tracking_uri(workspace))
-        self._workspace, self._facts, self._linked = workspace, dict(facts), linked
-        self._runs: dict[tuple[str, int], str] = {}
-        name = f"pricestack-{workspace.facts.catalog[:8]}"
-        found = self._client.get_experiment_by_name(name)
-        artifacts = workspace.path("mlartifacts").resolve()
-        self._experiment = (
-            found.experiment_id
-            if found is not None
-            else self._client.create_experiment(name, artifact_location=artifacts.as_uri())
-        )
+    def __init__(
+        self,
+        workspace: Workspace,
+        studies: Mapping[str, str],
+        facts: Mapping[str, Any],
+        linked: Linked = lambda *_: None,
+        uri: str | None = None,
+        patience: Callable[[], float] = lambda: FLUSH_SECONDS,
+    ) -> None:
+        self._workspace, self._studies, self._facts, self._linked = workspace, studies, dict(facts), linked
+        self._patience = patience
+        self._jobs: dict[str, Job] = {}
+        self._epochs: dict[str, set[int]] = {}
+        self.writer = Writer(tracking_uri(workspace, uri), workspace, own=uri is None)
+
+    def __enter__(self) -> Diary:
+        self.writer.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.writer.close(self._patience() if kind is None else min(5.0, self._patience()))
+        self._hand_on_links()
+
+    @property
+    def complete(self) -> bool:
+        """True if everything was written; meaningful after the end."""
+        return self.writer.missing == 0
+
+    def catch_up(self, study: str, ended: Makers, running: set[str], known: bool = False) -> None:
+        """Has the thread write what the diary lacks of a study.
+
+        ended: by key, what makes the page of each ended trial. running: keys of the others. known: nothing is lacking now.
+        """
+        self.writer.catch_up(Share("study", study, ended, running, known))
+
+    def catch_up_members(self) -> None:
+        """Has the thread write the complete members of the workspace that the diary lacks."""
+        store = self._workspace.store
+
+        def make(name: str) -> Callable[[], Page]:
+            return lambda: page_of_member(self._workspace, name, store.read(name).record, self._facts)
+
+        self.writer.catch_up(Share("kind", "member", {name: make(name) for name in store.complete()}))
 
     def started(self, job: Job) -> None:
-        if job.kind == "fit" or (job.name, job.fold) in self._runs:  # a member is one run, written when complete
-            return
-        tags = {"kind": "trial", "architecture": job.architecture, "config": job.name, "trial": job.number}
-        run = self._start(job.label, tags, job.settings)
-        self._client.log_dict(run, job.settings, "config.json")
-        self._runs[job.name, job.fold] = run
-        self._linked(job, run)
+        self._hand_on_links()
+        if job.kind == "trial":  # a member is one run, written when it is complete
+            page = opening(self._studies[job.architecture], job, self._facts)
+            self._jobs[page.key] = job
+            self.writer.put(page)
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
-        run = self._runs.get((job.name, job.fold))
-        if run is not None:
-            self._log(run, metrics, epoch)
+        self._hand_on_links()
+        if job.kind == "trial" and epoch not in (known := self._epochs.setdefault(self._key(job), set())):
+            known.add(epoch)  # a training that goes on from a state reports its earlier epochs again
+            self.writer.put(curve(self._key(job), epoch, metrics))
 
     def finished(self, job: Job, outcome: Outcome) -> None:
-        best = {f"best_{name}": value for name, value in outcome.metrics.items()}
-        self._end(job, "FINISHED", "COMPLETE", {**best, "best_epoch": outcome.best_epoch, "seconds": outcome.seconds})
+        self._end(job, "COMPLETE", outcome)
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:
-        self._end(job, "FINISHED", "PRUNED", {})
+        self._end(job, "PRUNED")
 
     def failed(self, job: Job, error: str) -> None:
-        self._end(job, "FAILED", "FAIL", {}, error)
+        self._end(job, "FAIL", error=error)
 
     def member(self, name: str, record: Mapping[str, Any]) -> None:
-        tags = {"kind": "member", "architecture": record["architecture"], "config": name}
-        run = self._start(name, tags, record["settings"])
-        folds = {f"fold_{fold}_smape": value for fold, value in enumerate(record["fold_smape"])}
-        self._log(run, {**record["metrics"], **folds, "seconds": record["seconds"]}, 0)
-        folder = self._workspace.store.folder / name
-        for artifact in ("member.json", "oof.parquet", "test.parquet"):
-            self._client.log_artifact(run, str(folder / artifact))
-        self._client.set_terminated(run, "FINISHED")
+        self._hand_on_links()
+        self.writer.put(page_of_member(self._workspace, name, record, self._facts))
 
     def note(self, text: str) -> None:
         """Notes are for who watches; the diary keeps trials and members."""
 
-    def _start(self, name: str, tags: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-        run = self._client.create_run(self._experiment, run_name=name)
-        params = [Param(key, str(value)[:PARAMETER_LENGTH]) for key, value in sorted(settings.items())]
-        labels = [RunTag(key, str(value)) for key, value in {**self._facts, **tags}.items()]
-        self._client.log_batch(run.info.run_id, params=params, tags=labels)
-        return str(run.info.run_id)
+    def _end(self, job: Job, state: str, outcome: Outcome | None = None, error: str = "") -> None:
+        self._hand_on_links()
+        if job.kind == "trial":
+            self._epochs.pop(self._key(job), None)
+            self.writer.put(ending(self._key(job), state, job.epochs, outcome, error))
 
-    def _log(self, run: str, metrics: Mapping[str, float], step: int) -> None:
-        now = int(time.time() * 1000)
-        self._client.log_batch(run, metrics=[Metric(key, float(value), now, step) for key, value in metrics.items()])
+    def _key(self, job: Job) -> str:
+        return trial_key(self._studies[job.architecture], job.number)
 
-    def _end(self, job: Job, status: str, state: str, metrics: Mapping[str, float], error: str = "") -> None:
-        run = self._runs.pop((job.name, job.fold), None)
+    def _hand_on_links(self) -> None:
+        """The study is the driver's alone: links to runs wait here until the driver comes by."""
+        while self.writer.links:
+            key, run, url = self.writer.links.popleft()
+            job = self._jobs.pop(key, None)
+            if job is not None:
+                self._linked(job, run, url)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of the diary to be compared with the truth: the runs whose `tag` is `value`.
+
+    makers: by key, what makes the page of each run that must be there. running: keys that may count as running; other open
+    runs without a maker are ended. None: such runs are left alone. known: all makers' runs are there.
+    """
+
+    tag: str
+    value: str
+    makers: Makers
+    running: set[str] | None = None
+    known: bool = False
+
+
+class Writer(threading.Thread):
+    """Writes pages, in the order of their keys' first appearance; pages that wait for one run are written together."""
+
+    def __init__(self, uri: str, workspace: Workspace, own: bool) -> None:
+        super().__init__(name="diary", daemon=True)
+        self.uri, self._workspace, self._own = uri, workspace, own
+        self.links: deque[tuple[str, str, str]] = deque()
+        self._lock, self._wake, self._closing = threading.Lock(), threading.Event(), threading.Event()
+        self._deadline = float("inf")
+        self._pages: dict[str, Page] = {}
+        self._in_hand = 0
+        self._shares: deque[Share] = deque()
+        self._book: Book | None = None
+        self._runs: dict[str, str] = {}
+        self._uncertain: set[str] = set()  # keys of runs whose making failed: it may have happened all the same
+        self._checked: dict[tuple[str, str], set[str]] = {}
+        self.problem = ""  # why nothing can be written now
+        self._bug: BaseException | None = None
+
+    @property
+    def missing(self) -> int:
+        """How many runs and comparisons wait to be done."""
+        with self._lock:
+            return len(self._pages) + len(self._shares) + self._in_hand
+
+    def put(self, page: Page) -> None:
+        """Returns at once."""
+        with self._lock:
+            earlier = self._pages.get(page.key)
+            self._pages[page.key] = page if earlier is None else earlier.then(page)
+        self._wake.set()
+
+    def catch_up(self, share: Share) -> None:
+        """Returns at once."""
+        with self._lock:
+            self._shares.append(share)
+        self._wake.set()
+
+    def close(self, patience: float) -> None:
+        """Waits until everything is written, at most `patience` seconds, and tells what was not."""
+        self._deadline = time.monotonic() + patience
+        self._closing.set()
+        self._wake.set()
+        self.join(min(1.0, patience))
+        if self.is_alive():
+            say(
+                f"diary: writing the last {self.missing} entries to {without_password(self.uri)} (at most {patience:.0f} s)"
+            )
+            self.join(max(0.0, self._deadline - time.monotonic()))
+        if self._bug is not None:
+            raise self._bug
+        if self.missing:
+            why = self.problem or "there was not enough time"
+            warn(
+                f"diary: {self.missing} entries were not written ({why}); the next sweep here writes them from the study"
+            )
+
+    def run(self) -> None:
+        try:
+            from experiments.tracking_mlflow import OUTAGES, is_own_fault
+
+            retrying = Retrying(
+                retry=retry_if_exception(lambda error: isinstance(error, OUTAGES)),
+                wait=wait_exponential(multiplier=0.5, max=_LONGEST_PAUSE),
+                stop=lambda state: time.monotonic() > self._deadline,
+                sleep=self._pause,
+                before_sleep=self._tell,
+                retry_error_callback=self._tell,
+            )
+            while not (self._closing.is_set() and self.missing == 0):
+                self._wake.wait()
+                self._wake.clear()
+                retrying(self._write_all, is_own_fault)
+                if time.monotonic() > self._deadline:
+                    return
+        except BaseException as error:  # noqa: BLE001  # a fault of ours: raised by `close`, in the driver's thread
+            self._bug = error
+
+    def _pause(self, seconds: float) -> None:
+        """Waits less once the sweep has ended: there is a deadline then."""
+        if self._closing.is_set():
+            time.sleep(min(seconds, 1.0))
+        else:
+            self._closing.wait(seconds)
+
+    def _tell(self, state: RetryCallState) -> None:
+        assert state.outcome is not None, "tenacity calls this after an attempt"
+        error = state.outcome.exception()
+        assert error is not None, "only failures are tried again"
+        if not self.problem:
+            warn(
+                f"diary: {without_password(self.uri)} cannot be written now ({reason(error)}); the sweep goes on and tries again"
+            )
+        self.problem = reason(error)
+
+    def _write_all(self, is_own_fault: Callable[[BaseException], bool]) -> None:
+        if self._book is None:
+            self._book = self._open()
+        while True:
+            with self._lock:
+                page = next(iter(self._pages.values()), None)
+                if page is not None:
+                    del self._pages[page.key]
+                self._in_hand = int(page is not None)
+                share = self._shares[0] if page is None and self._shares else None
+            if page is not None:
+                self._write(self._book, page, is_own_fault)
+            elif share is not None:
+                self._check(self._book, share)
+                with self._lock:
+                    self._shares.popleft()
+            else:
+                break
+            if self.problem:
+                say("diary: it can be written again")
+                self.problem = ""
+
+    def _open(self) -> Book:
+        from experiments.tracking_mlflow import Book
+
+        artifacts = self._workspace.path("mlartifacts") if self._own else None
+        return Book(self.uri, experiment_name(self._workspace), artifacts)
+
+    def _write(self, book: Book, page: Page, is_own_fault: Callable[[BaseException], bool]) -> None:
+        """Writes one page, or puts it back before what came since and raises."""
+        try:
+            self._write_run(book, page)
+        except BaseException as error:
+            if is_own_fault(error):
+                warn(f"diary: MLflow refuses what it is told of {page.name or page.key}: {reason(error)}")
+                return
+            with self._lock:
+                since = self._pages.pop(page.key, None)
+                self._pages = {page.key: page if since is None else page.then(since), **self._pages}
+                self._in_hand = 0
+            raise
+
+    def _write_run(self, book: Book, page: Page) -> None:
+        run = self._runs.get(page.key)
+        if run is None and page.key in self._uncertain:
+            found = book.find("key", page.key).get(page.key)
+            run = None if found is None else found.id
         if run is None:
-            return
-        self._log(run, metrics, job.epochs)
-        self._client.set_tag(run, "state", state)
-        if error:
-            self._client.log_text(run, error, "error.txt")
-            self._client.set_tag(run, "error", headline(error)[:PARAMETER_LENGTH])
-        self._client.set_terminated(run, status)
+            self._uncertain.add(page.key)
+            run = book.create(page)
+            page.tags = {}  # they are written
+        if page.key not in self._runs:
+            self._runs[page.key] = run
+            self._uncertain.discard(page.key)
+            self.links.append((page.key, run, self._url(book, run)))
+        book.add(page, run)
+
+    def _url(self, book: Book, run: str) -> str:
+        server = self.uri if self.uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
+        return f"{without_password(server).rstrip('/')}/#/experiments/{book.experiment}/runs/{run}"
+
+    def _check(self, book: Book, share: Share) -> None:
+        """Finds what the diary lacks, asking MLflow once per share, and puts it on pages."""
+        place, makers = (share.tag, share.value), share.makers
+        found = {} if share.known or place in self._checked else book.find(*place)
+        known = self._checked.setdefault(place, set(makers) if share.known else set())
+        for key, run in found.items():
+            if not run.open:
+                known.add(key)
+            elif key in makers:
+                page = makers[key]()
+                written = book.steps(run.id, "smape")
+                page.points = [point for point in page.points if point.name != "smape" or point.step not in written]
+                page.params = {name: value for name, value in page.params.items() if name not in run.params}
+                self._runs[key] = run.id
+                self.put(page)
+            elif share.running is not None and key not in share.running and key not in self._runs:
+                book.kill(run.id)
+        for key in makers.keys() - known - self._runs.keys() - found.keys():
+            self.put(makers[key]())
+        known.update(makers)
 
 
-def prepare_diary(workspace: Workspace) -> int:
-    """Makes the database where there is none, and marks runs that a dead driver left RUNNING as KILLED: returns how many."""
-    for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    client = MlflowClient(tracking_uri(workspace))
-    experiment = client.get_experiment_by_name(f"pricestack-{workspace.facts.catalog[:8]}")
-    if experiment is None:
-        return 0
-    stale = client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
-    for run in stale:
-        client.set_terminated(run.info.run_id, "KILLED")
-    return len(stale)
+def reason(error: BaseException) -> str:
+    """The first line of the error that began the chain, `database or disk is full`, without passwords."""
+    return without_password(cause(error)) or type(error).__name__

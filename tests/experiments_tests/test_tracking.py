@@ -1,28 +1,41 @@
-"""The diary, read back through MLflow's own client."""
+"""The diary, read back through MLflow's own client: also after its database was locked, its server away, its driver killed."""
 
 from __future__ import annotations
 
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
+from optuna.trial import TrialState
 
 from core.workspace import Workspace
 from experiments.jobs import Job, Outcome
-from experiments.tracking import Diary, prepare_diary, tracking_uri
+from experiments.pages import pages_of_study, trial_key
+from experiments.tracking import Diary, experiment_name, reason, tracking_uri
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
+STUDIES = {"text": "text-1a2b"}
 
 
-def job(number: int) -> Job:
+def job(number: int, kind: Any = "trial") -> Job:
     settings = {"learning_rate": 2e-5, "loss": "huber"}
-    return Job("trial", "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=3)
+    return Job(kind, "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=3)
 
 
-def test_trials_and_members_are_runs_with_params_curves_states_and_artifacts(toy_workspace: Workspace) -> None:
-    prepare_diary(toy_workspace)
-    links: dict[int, str] = {}
-    diary = Diary(toy_workspace, {"seed": 0}, lambda job, run: links.update({job.number: run}))
+def tell_three_trials(diary: Diary) -> None:
+    """One that finishes, one that is stopped, one that crashes, two epochs each."""
     for number in range(3):
         diary.started(job(number))
         for epoch in (1, 2):
@@ -31,36 +44,266 @@ def test_trials_and_members_are_runs_with_params_curves_states_and_artifacts(toy
     diary.pruned(job(1), 2, 48.0)
     diary.failed(job(2), "MemoryError: too large\nTraceback ...")
 
-    client = MlflowClient(tracking_uri(toy_workspace))
-    done, stopped, crashed = (client.get_run(links[number]) for number in range(3))
-    assert done.info.status == "FINISHED" and done.data.tags["state"] == "COMPLETE"
-    assert stopped.data.tags["state"] == "PRUNED"
-    assert crashed.info.status == "FAILED" and crashed.data.tags["error"] == "MemoryError: too large"
+
+def runs(workspace: Workspace, uri: str | None = None) -> dict[str, Run]:
+    """By key; fails where two runs have one key."""
+    client = MlflowClient(tracking_uri(workspace, uri))
+    experiment = client.get_experiment_by_name(experiment_name(workspace))
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    keyed = {run.data.tags["key"]: run for run in found}
+    assert len(keyed) == len(found)
+    return keyed
+
+
+def states(found: dict[str, Run]) -> dict[str, tuple[str, str | None]]:
+    return {key: (run.info.status, run.data.tags.get("state")) for key, run in found.items()}
+
+
+ALL_THREE = {
+    "text-1a2b#0": ("FINISHED", "COMPLETE"),
+    "text-1a2b#1": ("FINISHED", "PRUNED"),
+    "text-1a2b#2": ("FAILED", "FAIL"),
+}
+
+
+def curve(workspace: Workspace, run: Run, uri: str | None = None) -> list[tuple[int, float]]:
+    history = MlflowClient(tracking_uri(workspace, uri)).get_metric_history(run.info.run_id, "smape")
+    return [(point.step, point.value) for point in history]
+
+
+def test_trials_are_runs_with_params_curves_states_and_artifacts(toy_workspace: Workspace) -> None:
+    links: dict[int, str] = {}
+    threads = set()
+
+    def linked(job: Job, run: str, url: str) -> None:
+        links[job.number] = run
+        threads.add(threading.current_thread())
+        assert url.endswith(f"/runs/{run}")
+
+    with Diary(toy_workspace, STUDIES, {"seed": 0}, linked) as diary:
+        tell_three_trials(diary)
+    assert diary.complete and threads == {threading.main_thread()}
+
+    found = runs(toy_workspace)
+    assert states(found) == ALL_THREE
+    assert {number: run.info.run_id for number, run in enumerate(sorted(found.values(), key=by_key))} == links
+    done, crashed = found["text-1a2b#0"], found["text-1a2b#2"]
+    assert crashed.data.tags["error"] == "MemoryError: too large"
     assert done.data.params == {"learning_rate": "2e-05", "loss": "huber"}
     assert {name: done.data.metrics[f"best_{name}"] for name in METRICS} == METRICS
-    curve = [(each.step, each.value) for each in client.get_metric_history(links[0], "smape")]
-    assert curve == [(1, 49.0), (2, 48.0)]
-    artifact = Path(client.download_artifacts(links[0], "config.json"))
-    assert "huber" in artifact.read_text()
+    assert curve(toy_workspace, done) == [(1, 49.0), (2, 48.0)]
+    client = MlflowClient(tracking_uri(toy_workspace))
+    assert "huber" in Path(client.download_artifacts(done.info.run_id, "config.json")).read_text()
+    assert "Traceback" in Path(client.download_artifacts(crashed.info.run_id, "error.txt")).read_text()
     assert done.info.artifact_uri.startswith(toy_workspace.path("mlartifacts").as_uri())
 
 
-def test_runs_of_a_dead_driver_are_closed(toy_workspace: Workspace) -> None:
-    prepare_diary(toy_workspace)
-    links: list[str] = []
-    Diary(toy_workspace, {}, lambda _, run: links.append(run)).started(job(0))
-    assert prepare_diary(toy_workspace) == 1
-    assert MlflowClient(tracking_uri(toy_workspace)).get_run(links[0]).info.status == "KILLED"
+def by_key(run: Run) -> str:
+    return run.data.tags["key"]
 
 
-@pytest.mark.parametrize("kind", ["fit"])
-def test_folds_of_members_are_no_runs_of_their_own(toy_workspace: Workspace, kind: str) -> None:
-    prepare_diary(toy_workspace)
-    diary = Diary(toy_workspace, {}, lambda *_: None)
-    fold = Job(**{**vars(job(0)), "kind": kind})
-    diary.started(fold)
-    diary.epoch(fold, 1, METRICS)
-    diary.finished(fold, Outcome(METRICS, 1, 1.0))
-    client = MlflowClient(tracking_uri(toy_workspace))
-    experiment = client.get_experiment_by_name(f"pricestack-{toy_workspace.facts.catalog[:8]}")
-    assert experiment is not None and client.search_runs([experiment.experiment_id]) == []
+def test_the_driver_never_waits(toy_workspace: Workspace) -> None:
+    with Diary(toy_workspace, STUDIES, {}) as diary:
+        start = time.perf_counter()
+        for _ in range(20):
+            tell_three_trials(diary)
+        assert time.perf_counter() - start < 1.0  # opening the database alone takes longer
+        assert not runs_exist(toy_workspace)
+
+
+def runs_exist(workspace: Workspace) -> bool:
+    path = workspace.path("mlflow.db")
+    if not path.exists():
+        return False
+    with sqlite3.connect(path) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        return "runs" in tables and connection.execute("SELECT count(*) FROM runs").fetchone()[0] > 0
+
+
+def test_folds_of_members_are_no_runs_of_their_own(toy_workspace: Workspace) -> None:
+    with Diary(toy_workspace, STUDIES, {}) as diary:
+        diary.started(job(0, "fit"))
+        diary.epoch(job(0, "fit"), 1, METRICS)
+        diary.finished(job(0, "fit"), Outcome(METRICS, 1, 1.0))
+    assert runs(toy_workspace) == {}
+
+
+def study_with_every_state(path: Path) -> optuna.Study:
+    """Trials 0 to 4: complete, stopped, failed, answered from 0, running."""
+    study = optuna.create_study(storage=f"sqlite:///{path}", study_name="text-1a2b")
+    for number in range(5):
+        trial = study.ask()
+        trial.suggest_float("learning_rate", 1e-5, 1e-3, log=True)
+        trial.set_user_attr("config", f"config-{number}")
+        for epoch in (1, 2):
+            trial.report(50.0 - epoch, epoch)
+        if number == 1:
+            study.tell(trial, state=TrialState.PRUNED)
+        elif number == 2:
+            trial.set_user_attr("error", "MemoryError: too large\nTraceback ...")
+            study.tell(trial, state=TrialState.FAIL)
+        elif number < 4:
+            for name, value in {**METRICS, "best_epoch": 2, "seconds": 1.5}.items():
+                trial.set_user_attr(name, value)
+            if number == 3:
+                trial.set_user_attr("answered_from", 0)
+            study.tell(trial, 41.0)
+    return study
+
+
+def catch_up(diary: Diary, study: optuna.Study) -> None:
+    trials = study.get_trials(deepcopy=False)
+    settings = {"learning_rate": 2e-5, "loss": "huber"}
+    ended = pages_of_study("text-1a2b", "text", trials, lambda searched: {**settings, **searched}, {"seed": 0})
+    diary.catch_up(
+        "text-1a2b", ended, {trial_key("text-1a2b", trial.number) for trial in trials if not trial.state.is_finished()}
+    )
+
+
+def test_what_a_killed_driver_left_is_written_from_the_study(toy_workspace: Workspace, tmp_path: Path) -> None:
+    with Diary(toy_workspace, STUDIES, {"seed": 0}) as killed:  # it told of the beginnings only
+        for number in (0, 4, 17):  # 17: a trial that the study does not know
+            killed.started(job(number))
+        killed.epoch(job(0), 1, {"smape": 49.0})
+    assert {status for status, _ in states(runs(toy_workspace)).values()} == {"RUNNING"}
+
+    study = study_with_every_state(tmp_path / "study.db")
+    for _ in range(2):  # the second time there is nothing left to do
+        with Diary(toy_workspace, STUDIES, {"seed": 0}) as diary:
+            catch_up(diary, study)
+            catch_up(diary, study)
+        found = runs(toy_workspace)
+        assert states(found) == {
+            **ALL_THREE,
+            "text-1a2b#3": ("FINISHED", "COMPLETE"),
+            "text-1a2b#4": ("RUNNING", None),
+            "text-1a2b#17": ("KILLED", None),
+        }
+        for number in range(4):
+            run = found[f"text-1a2b#{number}"]
+            assert curve(toy_workspace, run) == [(1, 49.0), (2, 48.0)]
+            assert run.data.tags["config"] == f"config-{number}" and run.data.params["loss"] == "huber"
+        assert found["text-1a2b#3"].data.tags["answered_from"] == "0"
+        assert found["text-1a2b#0"].data.metrics["best_smape"] == 41.0
+        assert found["text-1a2b#2"].data.tags["error"] == "MemoryError: too large"
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_locked_database_is_waited_for(
+    toy_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another process holds the file longer than SQLite itself waits, here a second."""
+    with Diary(toy_workspace, STUDIES, {}):
+        pass
+    import mlflow.store.db.utils as store  # its 20 seconds are shortened, and nothing else is changed
+
+    text = store.sql.text
+    monkeypatch.setattr(store.sql, "text", lambda line: text(line.replace("= 20000", "= 200")))
+    path = str(toy_workspace.path("mlflow.db"))
+    with Diary(toy_workspace, STUDIES, {}) as diary:
+        diary.started(job(0))
+        wait_until(lambda: diary.writer.missing == 0)
+        with subprocess.Popen([sys.executable, "-c", LOCK, path], stdin=-1, stdout=-1, text=True) as locker:
+            assert locker.stdout is not None and locker.stdout.readline() == "locked\n"
+            start = time.perf_counter()
+            tell_three_trials(diary)
+            assert time.perf_counter() - start < 0.5
+            wait_until(lambda: bool(diary.writer.problem))
+            locker.communicate("")
+        wait_until(lambda: diary.writer.missing == 0)
+    assert states(runs(toy_workspace)) == ALL_THREE
+    printed = capsys.readouterr()
+    assert printed.err.count("database is locked") == 1 and "can be written again" in printed.out
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A real `mlflow server`, killed at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/server.db", "--port", str(port),
+         "--artifacts-destination", str(folder / "served"), "--workers", "1"],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+    )  # fmt: skip
+    try:
+        wait_until(lambda: answers(port), 120)
+        yield process
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.faults
+def test_a_server_that_goes_away_and_comes_back_loses_nothing(
+    toy_workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    with Diary(toy_workspace, STUDIES, {}, uri=uri) as diary:
+        with server(tmp_path, port):
+            diary.started(job(0))
+            wait_until(lambda: diary.writer.missing == 0)
+        tell_three_trials(diary)
+        wait_until(lambda: bool(diary.writer.problem))
+        time.sleep(3)  # some tries fail
+        with server(tmp_path, port):
+            wait_until(lambda: diary.writer.missing == 0)
+            assert states(runs(toy_workspace, uri)) == ALL_THREE
+            assert curve(toy_workspace, runs(toy_workspace, uri)["text-1a2b#1"], uri) == [(1, 49.0), (2, 48.0)]
+    assert capsys.readouterr().err.count("cannot be written now") == 1
+
+
+def test_a_server_that_never_answers_is_told_of_and_waited_for_within_bounds(
+    toy_workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"http://somebody:secret@127.0.0.1:{free_port()}"
+    start = time.monotonic()
+    with Diary(toy_workspace, STUDIES, {}, uri=uri, patience=lambda: 2.0) as diary:
+        tell_three_trials(diary)
+        start = time.monotonic()
+    assert time.monotonic() - start < 10.0 and not diary.complete
+    printed = capsys.readouterr()
+    assert "3 entries were not written" in printed.err and "the next sweep here writes them" in printed.err
+    assert "at most 2 s" in printed.out
+    assert "secret" not in printed.err + printed.out
+
+
+def test_a_full_disk_is_named() -> None:
+    full = sqlite3.OperationalError("database or disk is full")
+    try:
+        try:
+            raise full
+        except sqlite3.OperationalError as error:
+            raise RuntimeError("(sqlite3.OperationalError) something long\nwith lines") from error
+    except RuntimeError as error:
+        assert reason(error) == "database or disk is full"

@@ -1,0 +1,85 @@
+"""`--json`: what happens in a sweep, one JSON object per line on the standard output. docs/watching.md describes every field."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from experiments.jobs import Job, Outcome, headline
+
+SCHEMA = 1
+"""Raised when a field changes its meaning or goes away; new fields and events may come without it."""
+
+
+class Events:
+    """A `Listener` that writes lines to `stream`, each at once and whole."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.stdout
+
+    def started(self, job: Job) -> None:
+        if job.kind == "trial":
+            self.write("trial_started", **_named(job), epochs=job.epochs, searched=job.searched, settings=job.settings)
+        else:
+            self.write("fold_started", **_named(job))
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
+        self.write("epoch", **_named(job), epoch=epoch, **metrics)
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        ended = {"epoch": outcome.best_epoch, "seconds": round(outcome.seconds, 3), "cut": outcome.cut}
+        self.write(f"{_thing(job)}_finished", **_named(job), state="COMPLETE", **ended, **outcome.metrics)
+
+    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+        self.write("trial_stopped", **_named(job), state="PRUNED", epoch=epoch, smape=smape)
+
+    def failed(self, job: Job, error: str) -> None:
+        self.write(f"{_thing(job)}_failed", **_named(job), state="FAIL", error=headline(error), details=error)
+
+    def member(self, name: str, record: Mapping[str, Any]) -> None:
+        self.write(
+            "member",
+            architecture=record["architecture"],
+            member=name,
+            seconds=record["seconds"],
+            standard_error=record["standard_error"],
+            fold_smape=record["fold_smape"],
+            **record["metrics"],
+        )
+
+    def note(self, text: str) -> None:
+        self.write("note", text=text)
+
+    def write(self, event: str, **fields: Any) -> None:
+        """One line: `time` (seconds since 1970), `event`, then the fields. What is not finite becomes null."""
+        line = {
+            "time": round(time.time(), 3),
+            "event": event,
+            **{name: _finite(value) for name, value in fields.items()},
+        }
+        self._stream.write(json.dumps(line, allow_nan=False) + "\n")
+        self._stream.flush()
+
+
+def _thing(job: Job) -> str:
+    return "trial" if job.kind == "trial" else "fold"
+
+
+def _named(job: Job) -> dict[str, Any]:
+    place = {"trial": job.number, "config": job.name} if job.kind == "trial" else {"member": job.name, "fold": job.fold}
+    return {"architecture": job.architecture, **place}
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity, which a diverged training may well report."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value

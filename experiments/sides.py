@@ -1,0 +1,205 @@
+"""What can be compared (a trial, a member, a study, a workspace), found by the name that a person types."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from core.errors import UserError, suggestion
+from core.files import read_json
+from core.metrics import group_standard_error, smape_terms
+from core.workspace import Workspace
+from experiments.lookup import study_names
+from experiments.record import read_record
+
+Kind = Literal["trial", "member", "study", "workspace"]
+METRICS = ("smape", "mae", "rmse", "r2")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two that are compared. facts: settings and what else may differ. figures: metrics, counts, seconds.
+
+    curve: SMAPE by epoch. member: whose out-of-fold prices speak for it, with the workspace that has them.
+    """
+
+    kind: Kind
+    label: str
+    facts: dict[str, Any]
+    figures: dict[str, float]
+    curve: dict[int, float] = field(default_factory=dict)
+    member: tuple[Workspace, str] | None = None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Second minus first, over the same training rows: SMAPE points, and their standard error over product groups."""
+
+    difference: float
+    error: float
+
+    @property
+    def is_noise(self) -> bool:
+        return abs(self.difference) <= 2 * self.error
+
+
+class Finder:
+    """Knows every name of a workspace and its studies."""
+
+    def __init__(self, workspace: Workspace, storage: BaseStorage) -> None:
+        self._workspace, self._storage = workspace, storage
+        self._latest = study_names(storage, read_record(workspace.folder))
+        self._studies = optuna.get_all_study_names(storage)
+
+    def find(self, name: str) -> Side:
+        """Raises UserError, with the nearest names, for what is not there."""
+        if self._workspace.store.has_member(name):
+            return member_side(self._workspace, name)
+        if name in self._studies:
+            return self._study_side(name)
+        study, _, number = name.rpartition("#") if "#" in name else ("", "", name)
+        if number.isdigit():
+            return self._trial_side(self._study_of(study, name), int(number))
+        return self._config_side(name)
+
+    def _study_of(self, given: str, name: str) -> str:
+        if not given and len(self._latest) == 1:
+            return next(iter(self._latest.values()))
+        study = self._latest.get(given, given)
+        if study not in self._studies:
+            cure = (
+                suggestion(given, [*self._latest, *self._studies])
+                if given
+                else f"write {next(iter(self._latest), 'text')}#{name}"
+            )
+            raise UserError(f"'{name}': {f'no study {given}' if given else 'of which study?'}", cure=cure)
+        return study
+
+    def _trial_side(self, study: str, number: int) -> Side:
+        trials = self._trials(study)
+        for trial in trials:
+            if trial.number == number:
+                return self._side(study, trial)
+        last = f"0 to {len(trials) - 1}" if trials else "none"
+        raise UserError(f"{study} has no trial {number}", cure=f"it has trials {last}")
+
+    def _config_side(self, config: str) -> Side:
+        """The first finished trial of that config, in the latest studies before the others."""
+        known: set[str] = set()
+        for study in dict.fromkeys([*self._latest.values(), *self._studies]):
+            trials = self._trials(study)
+            known |= {str(trial.user_attrs["config"]) for trial in trials if "config" in trial.user_attrs}
+            hits = [trial for trial in trials if trial.user_attrs.get("config") == config]
+            if hits:
+                return self._side(
+                    study, min(hits, key=lambda trial: (trial.state != TrialState.COMPLETE, trial.number))
+                )
+        examples = [f"{architecture}#0" for architecture in self._latest]
+        near = get_close_matches(config, known, n=10, cutoff=0.5)
+        names = {*self._workspace.store.complete(), *self._studies, *examples, *near}
+        raise UserError(f"nothing is called '{config}' in {self._workspace.folder}", cure=suggestion(config, names))
+
+    def _side(self, study: str, trial: FrozenTrial) -> Side:
+        known = trial.user_attrs
+        names = (*METRICS, "standard_error", "best_epoch")
+        figures: dict[str, float] = {name: known[name] for name in names if known.get(name) is not None}
+        if trial.duration is not None:
+            figures["seconds"] = float(known.get("seconds", trial.duration.total_seconds()))
+        facts = {"state": trial.state.name, **self._fixed(study), **trial.params}
+        if "error" in known:
+            facts["error"] = str(known["error"]).partition("\n")[0]
+        return Side("trial", f"{study}#{trial.number}", facts, figures, dict(trial.intermediate_values))
+
+    def _fixed(self, study: str) -> dict[str, Any]:
+        """Every setting of a finished trial of the study: beside what is searched, all its trials have the same."""
+        for trial in self._trials(study):
+            path = self._workspace.path("trials", str(trial.user_attrs.get("config")), "trial.json")
+            if path.exists():
+                settings: dict[str, Any] = read_json(path)["settings"]
+                return settings
+        return {}
+
+    def _study_side(self, name: str) -> Side:
+        study, trials = optuna.load_study(study_name=name, storage=self._storage), self._trials(name)
+        counts = Counter(trial.state.name.lower() for trial in trials)
+        done = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+        best = min(done, key=lambda trial: (trial.value, trial.number), default=None)
+        figures: dict[str, float] = {"trials": len(trials), **dict(sorted(counts.items()))}
+        figures["seconds"] = sum(trial.duration.total_seconds() for trial in trials if trial.duration is not None)
+        curve: dict[int, float] = {}
+        for trial in sorted(done, key=lambda trial: trial.number):
+            assert trial.value is not None, "it is complete"
+            curve[trial.number] = min(trial.value, min(curve.values(), default=trial.value))
+        facts = {name: value for name, value in study.user_attrs.items() if name in ("workspace", "notes")}
+        if best is not None and best.value is not None:
+            figures["smape"] = best.value
+            facts |= {f"best {name}": value for name, value in best.params.items()}
+        return Side("study", name, facts, figures, curve)
+
+    def _trials(self, study: str) -> list[FrozenTrial]:
+        return [
+            trial
+            for trial in optuna.load_study(study_name=study, storage=self._storage).get_trials(deepcopy=False)
+            if trial.state != TrialState.WAITING
+        ]
+
+
+def member_side(workspace: Workspace, name: str) -> Side:
+    record = read_json(workspace.store.folder / name / "member.json")
+    figures = {**record["metrics"], "standard_error": record["standard_error"], "seconds": record["seconds"]}
+    folds = {f"fold {fold} smape": value for fold, value in enumerate(record["fold_smape"])}
+    facts = {"seed": record["seed"], **record["settings"]}
+    return Side("member", name, facts, {**figures, **folds}, member=(workspace, name))
+
+
+def workspace_side(folder: Path) -> Side:
+    """Raises UserError for a folder that is no workspace."""
+    workspace = Workspace(folder)
+    facts = workspace.facts
+    shown = {name: getattr(facts, name) for name in ("train", "test", "images", "catalog", "folds", "k", "fold_mode")}
+    members = {name: read_json(workspace.store.folder / name / "member.json") for name in workspace.store.complete()}
+    figures: dict[str, float] = {"members": len(members)}
+    best = min(members, key=lambda name: members[name]["metrics"]["smape"], default=None)
+    if best is not None:
+        figures |= {f"best member's {name}": value for name, value in members[best]["metrics"].items()}
+        shown["best member"] = best
+    record = workspace.path("stack.json")
+    if record.exists():
+        figures["stack's smape (nested)"] = float(read_json(record)["nested"]["smape"])
+    sweep = read_record(folder)
+    if sweep is not None:
+        shown |= {"command": sweep.command, "studies": " ".join(sweep.studies.values())}
+        if sweep.ended is not None:
+            figures["seconds of the last sweep"] = sweep.ended - sweep.start
+    return Side("workspace", str(folder), shown, figures, member=None if best is None else (workspace, best))
+
+
+def paired(first: Side, second: Side) -> Paired | None:
+    """Of two members on the same rows and folds, or of two workspaces' best members; None where nothing can be paired."""
+    if first.member is None or second.member is None or first.kind != second.kind:
+        return None
+    (one, _), (other, _) = first.member, second.member
+    if (one.facts.catalog, one.facts.folds) != (other.facts.catalog, other.facts.folds):
+        return None
+    terms = [_terms(*side.member) for side in (first, second) if side.member is not None]
+    difference = terms[1] - terms[0]
+    covered = np.isfinite(difference)
+    error = group_standard_error(difference[covered], one.train.product_groups[covered])
+    return Paired(float(difference[covered].mean()), error)
+
+
+def _terms(workspace: Workspace, member: str) -> NDArray[np.float64]:
+    """(n_train,) each row's share of the SMAPE, NaN where no fold covered it."""
+    oof, prices = workspace.store.read(member).oof, workspace.train.known_prices
+    terms, covered = np.full(len(oof), np.nan), np.isfinite(oof)
+    terms[covered] = smape_terms(prices[covered], oof[covered])
+    return terms

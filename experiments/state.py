@@ -1,0 +1,164 @@
+"""The state of a sweep, running or dead, read from a workspace and its studies without touching either."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from core.files import read_json
+from core.workspace import Workspace
+from experiments.jobs import headline
+from experiments.lookup import study_names
+from experiments.record import RUNNING, Record, read_record
+
+LEASE = "driver"
+"""The study's user attribute in which its driver gives signs of life: `host`, `pid`, `time`."""
+LEASE_SECONDS = 30.0
+"""Without a sign of life for so long, a driver counts as dead."""
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial that the study counts as running. age: seconds since it started."""
+
+    trial: int
+    config: str
+    searched: dict[str, Any]
+    epoch: int | None
+    smape: float | None
+    age: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """One architecture's study. counts: trials by state, in lower case. wanted: configs to try, None: as the time allows.
+
+    best: of the completed trials. errors: headlines with counts, the most frequent first. seconds: median of a training.
+    """
+
+    architecture: str
+    study: str
+    counts: dict[str, int]
+    wanted: int | None
+    best: dict[str, Any] | None
+    running: list[RunningTrial]
+    errors: list[tuple[str, int]]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class MemberState:
+    """A member, complete or in the making. folds_done: of `folds`."""
+
+    member: str
+    folds_done: int
+    folds: int
+    smape: float | None
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of the workspace's last sweep.
+
+    driver: `running`, `elsewhere` (its only sign of life is in the study), `died`, `finished`, `interrupted`, `failed`,
+    or `unknown`. age: seconds since the start. left: seconds of the time budget, None without one or when nothing runs.
+    """
+
+    workspace: Path
+    driver: str
+    record: Record | None
+    age: float | None
+    left: float | None
+    searches: list[Search]
+    members: list[MemberState] = field(default_factory=list)
+    sign: dict[str, Any] | None = None
+
+
+def read_state(workspace: Workspace, storage: BaseStorage) -> State:
+    record, now = read_record(workspace.folder), time.time()
+    names = study_names(storage, record)
+    loaded = {name: optuna.load_study(study_name=study, storage=storage) for name, study in names.items()}
+    searches = [
+        _search(name, study, None if record is None else record.trials.get(name)) for name, study in loaded.items()
+    ]
+    signs = [sign for study in loaded.values() if isinstance(sign := study.user_attrs.get(LEASE), dict)]
+    sign = max(signs, key=lambda each: float(each.get("time", 0.0)), default=None)
+    driver = _driver(workspace, record, sign, now)
+    runs = driver in ("running", "elsewhere")
+    age = None if record is None else (now if runs or record.ended is None else record.ended) - record.start
+    left = max(0.0, record.end - now) if record is not None and record.end is not None and runs else None
+    return State(workspace.folder, driver, record, age, left, searches, _members(workspace, runs), sign)
+
+
+def _driver(workspace: Workspace, record: Record | None, sign: dict[str, Any] | None, now: float) -> str:
+    if workspace.locked:
+        return "running"
+    if sign is not None and now - float(sign.get("time", 0.0)) < LEASE_SECONDS and not _same(sign, record):
+        return "elsewhere"
+    if record is None:
+        return "unknown"
+    return "died" if record.state == RUNNING else record.state
+
+
+def _same(sign: dict[str, Any], record: Record | None) -> bool:
+    """True for the driver of this workspace, of which the lock has told already."""
+    return record is not None and (sign.get("host"), sign.get("pid")) == (record.host, record.pid)
+
+
+def _search(architecture: str, study: optuna.Study, wanted: int | None) -> Search:
+    trials = study.get_trials(deepcopy=False)
+    counts = Counter(trial.state for trial in trials)
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+    best = min(done, key=lambda trial: (trial.value, trial.number), default=None)
+    errors = Counter(headline(str(trial.user_attrs["error"])) for trial in trials if "error" in trial.user_attrs)
+    seconds = sorted(float(trial.user_attrs["seconds"]) for trial in done if "seconds" in trial.user_attrs)
+    return Search(
+        architecture,
+        study.study_name,
+        {state.name.lower(): counts[state] for state in TrialState if counts[state]},
+        wanted,
+        None if best is None else _best(best),
+        [_running(trial) for trial in trials if trial.state == TrialState.RUNNING],
+        errors.most_common(),
+        seconds[len(seconds) // 2] if seconds else None,
+    )
+
+
+def _best(trial: FrozenTrial) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "smape": trial.value,
+        "config": trial.user_attrs.get("config"),
+        "searched": trial.params,
+    }
+
+
+def _running(trial: FrozenTrial) -> RunningTrial:
+    epoch = trial.last_step
+    smape = None if epoch is None else trial.intermediate_values[epoch]
+    started = trial.datetime_start or datetime.now()
+    age = (datetime.now() - started).total_seconds()
+    return RunningTrial(trial.number, trial.user_attrs.get("config", ""), trial.params, epoch, smape, age)
+
+
+def _members(workspace: Workspace, runs: bool) -> list[MemberState]:
+    """Complete members, and those in the making; a trial's own fold 0 alone is none yet."""
+    store = workspace.store
+    folds = workspace.facts.k if workspace.exists else 0
+    found = []
+    for folder in sorted(store.folder.glob("*")):
+        done = [fold for fold in range(folds) if store.has_fit(folder.name, fold)]
+        if store.has_member(folder.name):
+            smape = read_json(folder / "member.json")["metrics"]["smape"]
+            found.append(MemberState(folder.name, folds, folds, float(smape)))
+        elif len(done) > 1 or (done and done != [0]):
+            found.append(MemberState(folder.name, len(done), folds, None))
+    return found

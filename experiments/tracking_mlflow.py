@@ -1,0 +1,117 @@
+"""Pages written to MLflow. The only module that knows MLflow; used from one thread, which pays for its import.
+
+Everything here may be tried again after it failed: a run is found by its key, and a metric that was written stays one point.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the diary has its own patience, and tells of it
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from sqlalchemy.exc import SQLAlchemyError
+
+from experiments.pages import Page
+
+OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+"""What is raised while the database or the server cannot be used; requests' errors are OSErrors."""
+MOST_POINTS = 500
+"""MLflow takes at most 1,000 metrics, parameters and tags together in one call."""
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that MLflow has. open: it counts as running. params: those that are written, which cannot change."""
+
+    id: str
+    open: bool
+    params: frozenset[str]
+
+
+class Book:
+    """One MLflow experiment. uri: what `--tracking` takes. artifacts: a folder; None: where the server keeps them."""
+
+    def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
+        for noisy in ("alembic", "mlflow", "urllib3"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # the diary says what fails, once and in a line
+        if uri.startswith(SQLITE):
+            _with_write_ahead(Path(uri.removeprefix(SQLITE)))
+        self._client = MlflowClient(uri)
+        found = self._client.get_experiment_by_name(experiment)
+        location = None if artifacts is None else artifacts.resolve().as_uri()
+        self.experiment = (
+            found.experiment_id
+            if found is not None
+            else str(self._client.create_experiment(experiment, artifact_location=location))
+        )
+
+    def create(self, page: Page) -> str:
+        """A new run with the page's name and tags; returns its id."""
+        run = self._client.create_run(self.experiment, start_time=page.started, run_name=page.name, tags=page.tags)
+        return str(run.info.run_id)
+
+    def add(self, page: Page, run: str) -> None:
+        """Writes the page to the run, in as few calls as can be."""
+        points = [Metric(point.name, point.value, point.time, point.step) for point in page.points]
+        params = [Param(name, value) for name, value in page.params.items()]
+        labels = [RunTag(name, value) for name, value in page.tags.items()]
+        if points or params or labels:
+            self._client.log_batch(run, metrics=points[:MOST_POINTS], params=params, tags=labels)
+        for start in range(MOST_POINTS, len(points), MOST_POINTS):
+            self._client.log_batch(run, metrics=points[start : start + MOST_POINTS])
+        for name, text in page.texts.items():
+            self._client.log_text(run, text, name)
+        for path in page.files:
+            self._client.log_artifact(run, str(path))
+        if page.status:
+            self._client.set_terminated(run, page.status, page.ended)
+
+    def find(self, tag: str, value: str) -> dict[str, Run]:
+        """By key, the runs whose tag has that value."""
+        found: dict[str, Run] = {}
+        token: str | None = None
+        while True:
+            runs = self._client.search_runs(
+                [self.experiment], f"tags.`{tag}` = '{value}'", max_results=1000, page_token=token
+            )
+            for run in runs:
+                if (key := run.data.tags.get("key")) is not None:
+                    found[key] = Run(run.info.run_id, run.info.status == "RUNNING", frozenset(run.data.params))
+            token = runs.token
+            if not token:
+                return found
+
+    def steps(self, run: str, metric: str) -> set[int]:
+        """The epochs of which the run has that metric."""
+        return {point.step for point in self._client.get_metric_history(run, metric)}
+
+    def kill(self, run: str) -> None:
+        """Ends a run of which nobody will ever say more."""
+        self._client.set_terminated(run, "KILLED")
+
+
+def is_own_fault(error: BaseException) -> bool:
+    """True where trying again cannot help: what is written is refused, or somebody deleted the run."""
+    refused = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)}
+    return isinstance(error, MlflowException) and error.error_code in refused
+
+
+def _with_write_ahead(path: Path) -> None:
+    """Readers (`mlflow ui`) and the diary do not block each other, and a write takes a third of the time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=20)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()

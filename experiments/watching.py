@@ -1,0 +1,89 @@
+"""Everything that watches a sweep, put together: the terminal, JSON events, the MLflow diary, the Optuna dashboard's board."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from core.console import console
+from core.files import digest
+from core.workspace import Workspace
+from experiments.board import Board
+from experiments.events import Events
+from experiments.jobs import Listener
+from experiments.live import View, Warnings
+from experiments.options import Options
+from experiments.pages import pages_of_study, trial_key
+from experiments.plan import Budget
+from experiments.portfolio import Entry
+from experiments.tracking import FLUSH_SECONDS, Diary
+
+DIARY_MARK = "diary"
+"""A study's user attribute: which diary has all of it. Empty while a sweep runs, and after one that was killed."""
+
+
+@contextmanager
+def watching(
+    options: Options,
+    workspace: Workspace,
+    entries: Sequence[Entry],
+    storage: BaseStorage,
+    budget: Budget,
+    events: Events | None,
+) -> Iterator[list[Listener]]:
+    """The listeners of a sweep. Leaving the block completes the diary from the studies, and waits for it within bounds."""
+    studies = {each.name: optuna.load_study(study_name=each.study.name, storage=storage) for each in entries}
+    for study in studies.values():
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            study.set_metric_names(["SMAPE"])  # what the dashboard writes at its axes, instead of "Objective 0"
+    board = Board(workspace, studies, storage)
+    facts = {"seed": options.seed, "catalog": workspace.facts.catalog}
+    names = {name: study.study_name for name, study in studies.items()}
+    diary = Diary(workspace, names, facts, board.linked, options.tracking, lambda: _patience(budget))
+    mark = digest(options.tracking or "workspace")[:12]
+    there = options.tracking is not None or workspace.path("mlflow.db").exists()
+    listeners: list[Listener] = [diary, board]
+    with ExitStack() as stack:
+        stack.enter_context(board)
+        stack.enter_context(diary)
+        for entry in entries:
+            known = studies[entry.name].user_attrs.get(DIARY_MARK) == mark and there
+            studies[entry.name].set_user_attr(DIARY_MARK, "")
+            _catch_up(diary, board, entry, studies[entry.name], facts, known)
+        diary.catch_up_members()
+        if options.quiet:
+            listeners.append(Warnings())
+        else:
+            listeners.append(stack.enter_context(View(console, budget, {each.name: each.trials for each in entries})))
+        if events is not None:
+            listeners.append(events)
+        yield listeners
+        for entry in entries:
+            _catch_up(diary, None, entry, studies[entry.name], facts, known=False)
+    if diary.complete:
+        for study in studies.values():
+            study.set_user_attr(DIARY_MARK, mark)
+
+
+def _catch_up(
+    diary: Diary, board: Board | None, entry: Entry, study: optuna.Study, facts: dict[str, Any], known: bool
+) -> None:
+    """Compares a study with the diary. known: they agreed when the last sweep ended."""
+    trials = study.get_trials(deepcopy=False)
+    ended = pages_of_study(study.study_name, entry.name, trials, entry.make_settings, facts)
+    unended = {trial_key(study.study_name, trial.number) for trial in trials if trial.state == TrialState.RUNNING}
+    diary.catch_up(study.study_name, ended, unended, known)
+    if board is not None:
+        board.remember(entry.name, [trial for trial in trials if trial.state.is_finished()])
+
+
+def _patience(budget: Budget) -> float:
+    """A time budget is kept: what the diary lacks then is written by the next sweep."""
+    return FLUSH_SECONDS if budget.end is None else min(FLUSH_SECONDS, max(2.0, budget.end - time.time()))

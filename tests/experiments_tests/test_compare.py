@@ -1,0 +1,135 @@
+"""`python -m experiments.compare`: what is found by which name, and differences that are or are not noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+from typer.testing import CliRunner
+
+from core.errors import UserError
+from core.files import write_json
+from core.metrics import all_metrics, group_standard_error, smape_terms
+from core.predictions import Member
+from core.workspace import Workspace
+from experiments.compare import app, curves, spark
+from experiments.lookup import open_studies
+from experiments.sides import Finder, Side, paired, workspace_side
+
+
+def compare(workspace: Workspace, *names: str) -> str:
+    done = CliRunner().invoke(app, [*names, "--workspace", str(workspace.folder)], catch_exceptions=False)
+    return done.output
+
+
+def failure(workspace: Workspace, *names: str) -> str:
+    with pytest.raises(UserError) as error:
+        compare(workspace, *names)
+    return str(error.value)
+
+
+def add_member(workspace: Workspace, name: str, noise: float, seed: int) -> None:
+    train = workspace.train
+    oof = train.known_prices * np.exp(np.random.default_rng(seed).normal(0.0, noise, len(train)))
+    record: dict[str, Any] = {
+        "metrics": all_metrics(train.known_prices, oof), "standard_error": 1.0, "seconds": 4.0, "seed": 0,
+        "fold_smape": [1.0, 2.0, 3.0], "settings": {"loss": "huber", "noise": noise},
+    }  # fmt: skip
+    workspace.store.write_member(Member(name, oof, np.ones(len(workspace.test)), record))
+
+
+@pytest.fixture
+def filled(toy_workspace: Workspace) -> Workspace:
+    """Members good, equal (in quality) and bad; a study `text-1a2b3c4d` of a finished, a stopped and a failed trial."""
+    for seed, (name, noise) in enumerate((("text-good", 0.1), ("text-equal", 0.1), ("text-bad", 0.8))):
+        add_member(toy_workspace, name, noise, seed)
+    study = optuna.create_study(storage=f"sqlite:///{toy_workspace.path('optuna.db')}", study_name="text-1a2b3c4d")
+    for number, epochs in enumerate((4, 2, 0)):
+        trial = study.ask()
+        trial.suggest_float("dropout", 0.0, 0.5)
+        trial.set_user_attr("config", f"text-{number}{number}{number}{number}")
+        for epoch in range(1, epochs + 1):
+            trial.report(50.0 - epoch - number, epoch)
+        if number == 0:
+            for key, value in {
+                "smape": 46.0,
+                "mae": 2.0,
+                "rmse": 3.0,
+                "r2": 0.5,
+                "best_epoch": 4,
+                "seconds": 7.5,
+            }.items():
+                trial.set_user_attr(key, value)
+            study.tell(trial, 46.0)
+            settings = {"settings": {"dropout": 0.0, "loss": "huber"}}
+            write_json(toy_workspace.path("trials", "text-0000", "trial.json"), settings)
+        elif number == 1:
+            trial.set_user_attr("smape", 47.0)
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            trial.set_user_attr("error", "MemoryError: too large\nTraceback")
+            study.tell(trial, state=TrialState.FAIL)
+    return toy_workspace
+
+
+def test_trials_are_found_by_number_config_and_study(filled: Workspace) -> None:
+    for first, second in (("text#0", "text#1"), ("0", "1"), ("text-0000", "text-1111"), ("text-1a2b3c4d#0", "text#1")):
+        text = compare(filled, first, second)
+        assert "A: trial text-1a2b3c4d#0" in text and "B: trial text-1a2b3c4d#1" in text
+        assert "COMPLETE" in text and "PRUNED" in text
+        assert "loss" not in text  # a stopped trial has what all trials of its study have
+        assert "+1.000" in text and "7.5 s" in text
+        assert "49.00 -> 46.00" in text and "48.00 -> 47.00" in text
+    assert "MemoryError: too large" in compare(filled, "text#0", "text#2")
+
+
+def test_members_are_paired_over_the_same_rows(filled: Workspace) -> None:
+    text = compare(filled, "text-good", "text-bad")
+    assert "A is better" in text and "noise" in text and "0.8" in text
+    text = compare(filled, "text-good", "text-equal")
+    assert "noise: less than two standard errors" in text
+    good, bad = (Finder(filled, open_studies(filled.folder, None)).find(name) for name in ("text-good", "text-bad"))
+    found = paired(good, bad)
+    assert found is not None
+    prices, store = filled.train.known_prices, filled.store
+    terms = smape_terms(prices, store.read("text-bad").oof) - smape_terms(prices, store.read("text-good").oof)
+    assert found.difference == pytest.approx(terms.mean())
+    assert found.error == pytest.approx(group_standard_error(terms, filled.train.product_groups))
+
+
+def test_studies_and_workspaces(filled: Workspace) -> None:
+    text = compare(filled, "text-1a2b3c4d", "text-1a2b3c4d")
+    assert "the same settings" in text and "pruned" in text
+    text = compare(filled, str(filled.folder), str(filled.folder))
+    assert "members" in text and "+0.000 ± 0.000" in text and "noise" in text
+    assert workspace_side(filled.folder).figures["members"] == 3
+
+
+def test_workspaces_of_other_folds_are_not_paired(filled: Workspace) -> None:
+    one = workspace_side(filled.folder)
+    other = Workspace(filled.folder)
+    other.__dict__["facts"] = type(filled.facts)(**{**vars(filled.facts), "folds": "others"})
+    assert paired(one, Side("workspace", "other", {}, {}, member=(other, "text-bad"))) is None
+
+
+def test_unknown_names_get_suggestions(filled: Workspace, tmp_path: Path) -> None:
+    assert "did you mean 'text-good'" in failure(filled, "text-goood", "text#0")
+    assert "did you mean 'text'" in failure(filled, "txt#0", "text#0")
+    assert "it has trials 0 to 2" in failure(filled, "text#0", "text#9")
+    assert "did you mean 'text-0000'" in failure(filled, "text-00", "text#0")
+    assert "is a trial, text-1a2b3c4d a study" in failure(filled, "text#0", "text-1a2b3c4d")
+    assert "is not a workspace" in failure(filled, str(tmp_path), "text#0")
+    assert "a trial's figures are of the holdout" in compare(filled, "text#0", "text-good")
+
+
+def test_curves_share_one_scale_and_stay_short() -> None:
+    lines = curves({1: 80.0, 2: 40.0}, {1: 60.0})
+    assert lines[0] == "curves of the SMAPE, 40.00 (lowest block) to 80.00:"
+    assert lines[1] == "A █▁  80.00 -> 40.00" and lines[2].startswith("B ▅")
+    assert curves({1: 80.0}, {}) == []
+    assert len(spark({epoch: float(epoch) for epoch in range(1000)}, 0.0, 999.0)) <= 60
+    assert spark({1: 5.0, 2: 5.0}, 5.0, 5.0) == "▁▁"

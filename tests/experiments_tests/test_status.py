@@ -1,0 +1,191 @@
+"""`python -m experiments.status` as a process, beside real drivers that live, end and are killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from core.errors import UserError
+from core.files import write_json
+from core.workspace import Workspace
+from experiments.record import RECORD, Record, read_record, recorded
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = "text-1a2b3c4d"
+
+
+def status(workspace: Path, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.status", "--workspace", str(workspace), *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def state(workspace: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(status(workspace, "--json"))
+    return found
+
+
+def make_study(workspace: Workspace, storage: str | None = None) -> None:
+    """Trials 0 to 3: complete, stopped, failed, running at epoch 2."""
+    study = optuna.create_study(storage=storage or f"sqlite:///{workspace.path('optuna.db')}", study_name=STUDY)
+    for number in range(4):
+        trial = study.ask()
+        trial.suggest_categorical("dropout", [0.1, 0.2])
+        trial.set_user_attr("config", f"text-{number}")
+        for epoch in (1, 2):
+            trial.report(50.0 - epoch, epoch)
+        if number == 0:
+            trial.set_user_attr("seconds", 12.0)
+            study.tell(trial, 41.25)
+        elif number == 1:
+            study.tell(trial, state=TrialState.PRUNED)
+        elif number == 2:
+            trial.set_user_attr("error", "MemoryError: too large\nTraceback ...")
+            study.tell(trial, state=TrialState.FAIL)
+
+
+def record(**changes: Any) -> Record:
+    facts: dict[str, Any] = {
+        "pid": 1, "host": "here", "start": time.time() - 60, "end": None, "folds": 3, "storage": "", "tracking": "",
+        "studies": {"text": STUDY}, "trials": {"text": 8}, "members": 2, "command": "python -m experiments.sweep text",
+    }  # fmt: skip
+    return Record(**{**facts, **changes})
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from core.workspace import Workspace
+from experiments.record import Record, here, recorded
+workspace = Workspace(Path(sys.argv[1]))
+record = Record(**here(), start=time.time(), end=time.time() + 600, folds=3, storage="", tracking="",
+                studies={"text": "text-1a2b3c4d"}, trials={"text": 8}, members=2, command="python -m experiments.sweep text")
+with workspace.lock(), recorded(workspace.folder, record):
+    print("drives", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def driver(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the workspace's lock and has written its record, as a sweep does, until its input ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(workspace.folder)], cwd=ROOT, stdin=-1, stdout=-1, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "drives\n"
+        yield process
+        process.kill()
+
+
+def test_a_running_sweep_a_killed_one_and_one_that_ended(toy_workspace: Workspace) -> None:
+    make_study(toy_workspace)
+    with driver(toy_workspace) as process:
+        found = state(toy_workspace.folder)
+        assert found["driver"] == "running" and found["record"]["pid"] == process.pid
+        assert 500 < found["left"] <= 600
+        text = status(toy_workspace.folder)
+        assert f"process {process.pid}" in text and "left" in text and "experiments.dashboard" in text
+        assert "text #3 runs: epoch 2, SMAPE 48.00" in text
+        with pytest.raises(UserError, match="another sweep"), toy_workspace.lock():
+            pass  # looking took nothing away from the driver
+        process.kill()
+        process.wait()
+    text = status(toy_workspace.folder)
+    assert "the last sweep died" in text and "text #3 was running" in text
+    assert "next: python -m experiments.sweep text " in text and "goes on" in text
+    with driver(toy_workspace) as process:
+        process.communicate("")
+    text = status(toy_workspace.folder)
+    assert "the last sweep finished" in text
+
+
+def test_counts_best_errors_and_members(toy_workspace: Workspace) -> None:
+    make_study(toy_workspace)
+    write_json(toy_workspace.path(RECORD), asdict(record(state="finished", ended=time.time())))
+    half, whole = (toy_workspace.store.folder / name for name in ("text-half", "text-whole"))
+    for fold in (0, 1):
+        write_json(half / f"fold-{fold}" / "fit.json", {"fold": fold, "seconds": 1.0})
+    write_json(toy_workspace.store.folder / "text-lone" / "fold-0" / "fit.json", {"fold": 0, "seconds": 1.0})
+    write_json(whole / "member.json", {"metrics": {"smape": 40.0}})
+
+    found = state(toy_workspace.folder)
+    [search] = found["searches"]
+    assert search["counts"] == {"complete": 1, "pruned": 1, "fail": 1, "running": 1} and search["wanted"] == 8
+    assert search["best"]["trial"] == 0 and search["best"]["smape"] == 41.25 and search["seconds"] == 12.0
+    assert search["errors"] == [["MemoryError: too large", 1]]
+    assert [(each["trial"], each["epoch"]) for each in search["running"]] == [(3, 2)]
+    assert [(each["member"], each["folds_done"], each["smape"]) for each in found["members"]] == [
+        ("text-half", 2, None), ("text-whole", 3, 40.0),
+    ]  # fmt: skip
+    text = status(toy_workspace.folder)
+    assert "1x MemoryError: too large" in text and "text-half: 2 of 3 folds, in the making" in text
+    assert "next: python -m ensemble.stack" in text
+
+
+def test_a_driver_on_another_machine_is_known_by_its_sign_of_life(toy_workspace: Workspace) -> None:
+    make_study(toy_workspace)
+    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{toy_workspace.path('optuna.db')}")
+    study.set_user_attr("driver", {"host": "elsewhere", "pid": 7, "time": time.time()})
+    assert "process 7 on elsewhere" in status(toy_workspace.folder)
+    study.set_user_attr("driver", {"host": "elsewhere", "pid": 7, "time": time.time() - 3600})
+    assert state(toy_workspace.folder)["driver"] == "unknown"
+
+
+def test_another_storage_is_found_through_the_record(toy_workspace: Workspace, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    make_study(toy_workspace, storage)
+    write_json(toy_workspace.path(RECORD), asdict(record(storage=storage)))
+    assert state(toy_workspace.folder)["searches"][0]["study"] == STUDY
+    write_json(toy_workspace.path(RECORD), asdict(record(storage="postgresql+psycopg://me:***@db/optuna")))
+    assert "give the URL with --storage" in status(toy_workspace.folder, code=2)
+    assert "41.25" in status(toy_workspace.folder, "--storage", storage)
+
+
+def test_what_is_not_there_is_said_with_a_cure_and_nothing_is_made(tmp_path: Path) -> None:
+    text = status(tmp_path / "nothing", code=2)
+    assert "what to do:" in text and not (tmp_path / "nothing").exists()
+    text = status(tmp_path, code=2)
+    assert "has no study" in text and "experiments.sweep" in text and list(tmp_path.iterdir()) == []
+    (tmp_path / "optuna.db").write_bytes(b"no database at all" * 100)
+    assert "what to do:" in status(tmp_path, code=2)
+
+
+def test_it_starts_fast_because_it_imports_little() -> None:
+    code = "import sys; import experiments.status, experiments.state, experiments.compare, experiments.sides\n"
+    code += "print([name for name in ('torch', 'ray', 'mlflow', 'sklearn', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_record_tells_how_a_sweep_ended(tmp_path: Path) -> None:
+    with recorded(tmp_path, record()) as states:
+        assert read_record(tmp_path) == record(start=found_start(tmp_path))
+        states.append("interrupted")
+    ended = read_record(tmp_path)
+    assert ended is not None and ended.state == "interrupted" and ended.ended is not None
+    with pytest.raises(UserError), recorded(tmp_path, record()):
+        raise UserError("the disk is full", cure="free some space")
+    failed = read_record(tmp_path)
+    assert failed is not None and (failed.state, failed.error) == ("failed", "the disk is full")
+    (tmp_path / RECORD).write_text('{"from": "another version"}')
+    assert read_record(tmp_path) is None
+
+
+def found_start(folder: Path) -> float:
+    found = read_record(folder)
+    assert found is not None
+    return found.start
