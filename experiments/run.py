@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import sqlalchemy.exc
 from optuna.storages import BaseStorage
 
+from core.architectures.base import Architecture
 from core.cache import Cache
 from core.console import console, say
 from core.errors import UserError
@@ -17,18 +19,23 @@ from core.machine import Machine, detect
 from core.predictions import CORE_VERSION
 from core.workspace import Workspace
 from experiments import STARTED
-from experiments.cluster import Resources, check_pruner, run, session
-from experiments.jobs import Job
+from experiments.cluster import Work, check_pruner, run
+from experiments.endings import Endings
+from experiments.jobs import Job, Listener
 from experiments.live import View
 from experiments.members import Members
 from experiments.options import MOST_MEMBERS, Options, architectures_of
+from experiments.parcel import Parcel
 from experiments.plan import Budget, stack_seconds
+from experiments.pool import Resources, joined, nodes, session
 from experiments.portfolio import Entry, JobDefaults, Portfolio
 from experiments.prepare import fill_workspace
 from experiments.search import Study, StudyError, check_sampler, open_storage, study_name
-from experiments.setup import Candidate, candidates, resources
+from experiments.setup import Candidate, candidates, cluster_resources, resources, together
+from experiments.states import Depot
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
 from experiments.tracking import Diary, DiaryError, prepare_diary
+from experiments.travel import Away, at_home
 from experiments.trial import read_trial, run_job
 from reports.build import build_report
 
@@ -38,10 +45,21 @@ def sweep(options: Options) -> bool:
     check_sampler(options.sampler)
     check_pruner(options.pruner)
     kinds = architectures_of(options)
-    machine = detect()
-    share = resources(options, machine)
+    if options.storage_path is not None:
+        Depot(options.storage_path).check()
     workspace = Workspace(options.workspace)
     workspace.check_writable()
+    if options.address is None:
+        machine = detect()
+        return _sweep(options, kinds, workspace, machine, resources(options, machine))
+    with joined(options.address):
+        there = nodes()
+        return _sweep(options, kinds, workspace, together(there), cluster_resources(options, there))
+
+
+def _sweep(
+    options: Options, kinds: list[Architecture], workspace: Workspace, machine: Machine, share: Resources
+) -> bool:
     with workspace.lock():
         fill_workspace(workspace, options, say)
         found = candidates(kinds, options, workspace, machine)
@@ -52,7 +70,7 @@ def sweep(options: Options) -> bool:
         if options.dry_run:
             say("dry run: nothing was trained")
             return True
-        for each in found:
+        for each in found if options.address is None else ():  # each node of a cluster fills its own cache
             catalogs = {"train": workspace.train, "test": workspace.test}
             for note in each.prepare(catalogs, cache, options.drop_bad):
                 say(f"{each.name}: {note}")
@@ -72,18 +90,20 @@ def _run(
     try:
         with ThreadPoolExecutor(1) as pool:
             prepared = pool.submit(prepare_diary, workspace)  # a new MLflow database takes seconds, as does Ray
-            with session(share):
+            with session(share) if options.address is None else nullcontext():
                 storage = open_storage(storage_url(workspace, options))
                 entries = [_entry(each, options, workspace, members, storage) for each in found]
                 prepared.result()
                 facts = {"seed": options.seed, "catalog": workspace.facts.catalog}
                 diary = Diary(workspace, facts, _link({entry.name: entry.study for entry in entries}))
                 view = View(console, budget, {each.name: each.trials for each in found})
-                portfolio = Portfolio(entries, members, budget, _defaults(options, share, machine), [view, diary])
-                work = partial(run_job, folder=workspace.folder.resolve(), cache_limit=cache.limit)
+                work, endings = _work(workspace, cache, found, options)
+                listeners: list[Listener] = [view, diary, endings]
+                portfolio = Portfolio(entries, members, budget, _defaults(options, share, machine), listeners)
                 with view:
                     finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
                 portfolio.settle()
+                endings.settle()
     except (sqlalchemy.exc.OperationalError, StudyError, DiaryError) as error:
         raise UserError(
             f"the study or the diary could not be written: {_root_cause(error)}",
@@ -99,6 +119,21 @@ def _run(
             f"interrupted after {time.time() - STARTED:.0f} s; finished trials and folds are kept: run the same command to go on"
         )
     return finished
+
+
+def _work(workspace: Workspace, cache: Cache, found: list[Candidate], options: Options) -> tuple[Work, Endings]:
+    """What workers do, and who hears of trainings that will not go on: here in the workspace itself, on a cluster far from it."""
+    stores = [] if options.storage_path is None else [Depot(options.storage_path).remove]
+    folder = workspace.folder.resolve()
+    if options.address is None:
+        local = partial(run_job, folder=folder, cache_limit=cache.limit, storage_path=options.storage_path)
+        return local, Endings(stores)
+    pictures = any(each.kind.reads_pictures for each in found)
+    parcel = Parcel(workspace, pictures=pictures, encoders={name for each in found for name in each.encoder_folders()})
+    preparations = {each.name: each.settings(each.space.best) for each in found}
+    home = at_home(parcel, folder)
+    away = Away(home, preparations, options.drop_bad, options.cache_limit, options.storage_path)
+    return away, Endings([away.end, *stores])
 
 
 def _root_cause(error: BaseException) -> str:
