@@ -57,7 +57,6 @@ def unpack(contents: Manifest, stream: Stream, base: Path) -> Path:
     with _locked(base / f".{folder.name}.lock"):
         if not (folder / "workspace.json").exists():
             _fill(folder, contents, stream)
-            os.sync()  # one for all: tens of thousands of pictures would take minutes with one each
             images = str(folder / "pictures") if contents.facts.images is not None else None
             write_json(folder / "workspace.json", asdict(replace(contents.facts, images=images)))
     return folder
@@ -82,7 +81,11 @@ def _fill(folder: Path, contents: Manifest, stream: Stream) -> None:
                     raise UserError(f"the parcel ended within {item.name}", cure="run the same command again")
                 file.write(rest[:missing])
                 missing, rest = missing - len(rest[:missing]), rest[missing:]
+            if contents.facts.images is None:
+                os.fsync(file.fileno())
         os.utime(path, ns=(item.changed, item.changed))
+    if contents.facts.images is not None:
+        os.sync()  # once for all: tens of thousands of pictures would take minutes one by one
 
 
 def _is_whole(path: Path, item: Item) -> bool:

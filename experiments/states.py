@@ -140,7 +140,8 @@ def mirrored(url: str | None, job: Job, scratch: Path) -> Iterator[None]:
             log.warning("no earlier state of %s: %s: %s", job.label, type(error).__name__, error)
             shutil.rmtree(scratch, ignore_errors=True)
     stop = threading.Event()
-    thread = threading.Thread(target=_copy_until, args=(stop, depot, job, scratch), daemon=True)
+    known = _newest(scratch) or 0  # what a training starts with is worth nothing: nothing is learnt yet
+    thread = threading.Thread(target=_copy_until, args=(stop, depot, job, scratch, known), daemon=True)
     thread.start()
     try:
         yield
@@ -149,8 +150,7 @@ def mirrored(url: str | None, job: Job, scratch: Path) -> Iterator[None]:
         thread.join()  # at most one copy long
 
 
-def _copy_until(stop: threading.Event, depot: Depot, job: Job, scratch: Path) -> None:
-    copied = _newest(scratch) or 0  # what a training starts with is worth nothing: nothing is learnt yet
+def _copy_until(stop: threading.Event, depot: Depot, job: Job, scratch: Path, copied: int) -> None:
     while not stop.wait(_LOOK_SECONDS):
         number = _newest(scratch)
         if number is None or number <= copied:

@@ -1,13 +1,13 @@
 """Jobs on the nodes of a Ray cluster, without a shared folder: the catalog goes out, what was made comes home.
 
-`Home` stands on the driver's node and dies with the driver. A node asks it for the parcel (`experiments.parcel`), and sends what
-a job left (`experiments.arrivals`) before it reports the job's outcome.
+`Home` (`experiments.home`) stands on the driver's node and dies with the driver. A node asks it for the parcel
+(`experiments.parcel`), and sends what a job left (`experiments.arrivals`) before it reports the job's outcome.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,8 +20,9 @@ from core.architectures import architecture
 from core.architectures.base import make_config
 from core.backbones.loading import moved
 from core.workspace import Workspace
-from experiments.arrivals import Arrivals, deliver
+from experiments.arrivals import deliver
 from experiments.cluster import Report
+from experiments.home import Home
 from experiments.jobs import Job, Outcome
 from experiments.node import Workbench, node_folder, unpack
 from experiments.parcel import Manifest, Parcel
@@ -29,33 +30,6 @@ from experiments.trial import run_job, scratch_folder
 
 _AT_ONCE = 8
 """Nodes that the driver's node serves at the same time; each call moves one chunk."""
-
-
-class Home:
-    """On the driver's node: gives the parcel out, takes what comes home, and knows which jobs have ended."""
-
-    def __init__(self, parcel: Parcel, workspace: Path) -> None:
-        self._parcel, self._arrivals = parcel, Arrivals(workspace)
-        self._ended: set[str] = set()
-
-    def manifest(self) -> Manifest:
-        return self._parcel.manifest
-
-    def read(self, offset: int) -> bytes:
-        return self._parcel.read(offset)
-
-    def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None:
-        self._arrivals.receive(delivery, name, offset, data)
-
-    def complete(self, delivery: str, sizes: Mapping[str, int]) -> None:
-        self._arrivals.complete(delivery, sizes)
-
-    def end(self, training: str) -> None:
-        self._ended.add(training)
-
-    def ended(self, trainings: Collection[str]) -> list[str]:
-        """Those of these that will not go on: the node need not keep their states."""
-        return [each for each in trainings if each in self._ended]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "3f" * 16
+# As docs/cluster.md advises: with Ray's own settings a silent node is noticed after 65 seconds.
+HEALTH = {
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "5",
+}
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": TOKEN,
@@ -23,8 +30,14 @@ ENVIRONMENT = {
 
 # `ray.cluster_utils` connects whoever imports it to what it starts: the driver under test shall not be that process.
 _SERVER = """
-import json, sys
+import json, signal, sys
+import psutil
 from ray.cluster_utils import Cluster
+
+def freeze(node):
+    processes = [psutil.Process(one.process.pid) for kind in node.all_processes.values() for one in kind]
+    for process in [*processes, *(child for each in processes for child in each.children(recursive=True))]:
+        process.send_signal(signal.SIGSTOP)
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "env_vars": {}})
 there = {}
@@ -33,6 +46,8 @@ for line in sys.stdin:
     what, name, folder = json.loads(line)
     if what == "add":
         there[name] = cluster.add_node(num_cpus=1, env_vars={"PRICESTACK_NODE_FOLDER": folder})
+    elif what == "freeze":
+        freeze(there[name])
     else:
         cluster.remove_node(there.pop(name), allow_graceful=False)
     print(json.dumps("done"), flush=True)
@@ -57,6 +72,10 @@ class LittleCluster:
         """SIGKILL for the node's processes, all at once."""
         self._ask("kill", name, "")
 
+    def freeze(self, name: str) -> None:
+        """SIGSTOP for all of them: no connection is closed, as when a machine loses its power or its network."""
+        self._ask("freeze", name, "")
+
     def _ask(self, *words: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(words) + "\n")
@@ -78,7 +97,7 @@ def little_cluster(folder: Path) -> Iterator[LittleCluster]:
     with (folder / "cluster.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", _SERVER], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-            text=True, env={**os.environ, **ENVIRONMENT, "PYTHONPATH": ""},
+            text=True, env={**os.environ, **ENVIRONMENT, **HEALTH, "PYTHONPATH": ""},
         )  # fmt: skip
         try:
             yield LittleCluster(process, folder)
