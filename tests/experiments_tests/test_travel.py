@@ -1,4 +1,4 @@
-"""What goes to a node and what comes home, without Ray: whole or not at all, and never outside its folder."""
+"""What goes to a node and what comes home: whole or not at all, and never outside its folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import architecture
 from core.demo import make_demo
@@ -22,8 +23,10 @@ from experiments.jobs import Job
 from experiments.node import ENVIRONMENT, Workbench, node_folder, place_below, unpack
 from experiments.options import Options
 from experiments.parcel import Parcel, staged_code
+from experiments.pool import Resources, session
 from experiments.prepare import fill_workspace
-from experiments.trial import run_job
+from experiments.travel import Away, at_home
+from experiments.trial import member_key, read_trial, run_job
 
 LEXICAL = "lexical-0123456789ab"
 DELIVERY = "0f" * 16
@@ -299,3 +302,40 @@ def test_a_manifest_names_its_content(toy_workspace: Workspace) -> None:
     facts = replace(toy_workspace.facts, catalog="another")
     write_json(toy_workspace.path("workspace.json"), vars(facts))
     assert key() != first
+
+
+def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_at_home(
+    pictured: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole worker's side with the real actor; what the driver's node keeps is read before the files are moved."""
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "node"))
+    kind = architecture("multimodal")
+    tower = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16,
+        projection_dim=8,
+    )  # fmt: skip
+    CLIPVisionModelWithProjection(tower).save_pretrained(tmp_path / "clip")
+    choice = {"text_encoder": "tiny", "vision_encoder": str(tmp_path / "clip"), "epochs": 1, "cached_views": 1}
+    config = kind.Config(**choice)
+    name = member_key(pictured, kind, choice, 0).id
+    work = Job("trial", "multimodal", name, config.model_dump(mode="json"), 0, 0, 1, "cpu", number=0)
+    parcel = Parcel(pictured, pictures=True, encoders=[str(tmp_path / "clip")])
+    with session(Resources(1, 1.0, 0.0)):
+        home = at_home(parcel, pictured.folder)
+        away = Away(home, {"multimodal": choice})
+        first = away(work, lambda epoch, metrics: None)
+        shutil.rmtree(tmp_path / "clip")
+        shutil.rmtree(tmp_path / "demo")
+        pictured.path("trials", name, "trial.json").unlink()
+        again = away(work, lambda epoch, metrics: None)
+        stopped = tmp_path / "node" / parcel.manifest.key / "trials" / "text-0123456789ab" / "trial-0"
+        stopped.mkdir(parents=True)
+        away.end(Job("trial", "text", "text-0123456789ab", {}, 0, 0, 1, "cpu"))
+        away(work, lambda epoch, metrics: None)
+        assert not stopped.exists(), "the states of what will not go on are removed"
+    assert again.metrics == first.metrics
+    assert read_trial(pictured, name) is not None
+    node = tmp_path / "node" / parcel.manifest.key
+    assert list(node.glob("cache/pixels-32/*")) and not pictured.path("cache").exists()
+    refit = pictured.store.folder.glob("multimodal-*/fold-0/fit.json")
+    assert [marker.parent.parent.name for marker in refit]
