@@ -205,3 +205,22 @@ def workers_live(node: Path) -> bool:
             except BlockingIOError:
                 return True
     return False
+
+
+@pytest.mark.faults
+def test_a_training_lost_with_its_node_goes_on_on_another_from_its_last_copied_state(
+    tmp_path: Path, cluster: LittleCluster, sweep: Any
+) -> None:
+    one, copies = cluster.add("one"), tmp_path / "states"
+    endless = ["text", "--text-encoder", "tiny", "--set", "epochs=9999", "--set", "patience=9999", "--trials", 1]
+    process = sweep(*endless, "--storage-path", copies)
+    wait_for(lambda: trains_on(one), process)
+    wait_for(lambda: list(copies.glob("*/trial-0/*/whole.json")), process)  # a state is written once a minute
+    cluster.kill("one")
+    (whole,) = copies.glob("*/trial-0/*/whole.json")
+    two = cluster.add("two")
+    wait_for(lambda: list(two.glob(f"*/trials/*/trial-0/{whole.parent.name}.safetensors")), process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(LIMIT) == 130, output(tmp_path)
+    assert "run once more, from its last state" in output(tmp_path)
+    assert list(copies.glob("*/trial-0/*/whole.json")), "the same command goes on from there"
