@@ -87,6 +87,7 @@ def ours(folder: Path, trials: int) -> float:
     from experiments.live import View
     from experiments.members import Members
     from experiments.plan import Budget
+    from experiments.pool import Resources, session
     from experiments.portfolio import Entry, JobDefaults, Portfolio
     from experiments.search import Study, open_storage
     from experiments.tracking import Diary, prepare_diary
@@ -108,8 +109,8 @@ def ours(folder: Path, trials: int) -> float:
         return Outcome(metrics, EPOCHS, 0.0)
 
     start = time.perf_counter()
-    share = cluster.Resources(CONCURRENT, 1.0, 0.0)
-    with cluster.session(share):
+    share = Resources(CONCURRENT, 1.0, 0.0)
+    with session(share):
         study = Study(
             "nothing", space, open_storage(f"sqlite:///{folder}/optuna.db"),
             identify=lambda searched: "-".join(map(str, searched.values())), known=lambda _: None,

@@ -69,14 +69,14 @@ def _fill(folder: Path, contents: Manifest, stream: Stream) -> None:
         offset += waiting.pop(0).size
     if contents.facts.images is not None:
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    chunks, rest = stream(offset), b""
+    chunks, rest = stream(offset), memoryview(b"")  # a view: cutting bytes copies what is left, file by file
     for item in waiting:
         path = place_below(folder, item.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         missing = item.size
         with path.open("wb") as file:
             while missing:
-                rest = rest or next(chunks, b"")
+                rest = rest or memoryview(next(chunks, b""))
                 if not rest:
                     raise UserError(f"the parcel ended within {item.name}", cure="run the same command again")
                 file.write(rest[:missing])
