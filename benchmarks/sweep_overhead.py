@@ -85,6 +85,7 @@ def ours(folder: Path, trials: int) -> float:
     from experiments.members import Members
     from experiments.options import Options
     from experiments.plan import Budget
+    from experiments.pool import Resources, session
     from experiments.portfolio import Entry, JobDefaults, Portfolio
     from experiments.search import Study
     from experiments.storage import open_storage
@@ -109,7 +110,7 @@ def ours(folder: Path, trials: int) -> float:
         return Outcome(metrics, EPOCHS, 0.0)
 
     start = time.perf_counter()
-    share = cluster.Resources(CONCURRENT, 1.0, 0.0)
+    share = Resources(CONCURRENT, 1.0, 0.0)
     storage, budget = open_storage(f"sqlite:///{folder}/optuna.db"), Budget(time.time(), None, 2)
     study = Study(
         "nothing", space, storage,
@@ -119,7 +120,7 @@ def ours(folder: Path, trials: int) -> float:
     options = Options(("text",), workspace.folder)
     with (
         watching(options, workspace, [entry], storage, budget, None) as listeners,
-        cluster.session(share),
+        session(share),
     ):
         portfolio = Portfolio([entry], Members(workspace, 0, {}), budget, JobDefaults(0, 1, "cpu"), listeners)
         assert cluster.run(portfolio, nothing, workspace.path("ray"), share, "asha")

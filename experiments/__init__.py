@@ -1,6 +1,17 @@
 """Which model to train next, where it runs, what came of it."""
 
+import os
 import time
 
 STARTED = time.time()
 """When this process began: a time budget counts from the moment the user pressed enter, slow imports included."""
+
+# Ray reads these when it is imported, by whichever module that may be.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow is the diary; no CSV and JSON beside it
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray start` does, with the token in ~/.ray/auth_token
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a failed job reports its error and no SMAPE
+# The sweep says how many run at once. Left alone, Ray Tune starts workers one after the other, 5 to 10 seconds each.
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")

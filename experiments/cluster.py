@@ -1,4 +1,4 @@
-"""Where jobs run: Ray. The only module that knows Ray.
+"""Jobs in Ray's workers. (`experiments.pool` starts Ray, `experiments.travel` sends jobs to other machines.)
 
 Ray Tune drives reused worker processes; a `JobSource` says what runs next and hears what happened. Schedulers stop hopeless
 trials, per architecture: epochs of different architectures are not comparable.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -18,15 +16,6 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow is the diary; no CSV and JSON beside it
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault(
-    "RAY_AUTH_MODE", "token"
-)  # as `ray start` does, with the token in ~/.ray/auth_token; read at import
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a failed job reports its error and no SMAPE
 
 import ray
 from ray import tune
@@ -41,6 +30,7 @@ from ray.tune.search import Searcher
 from core.console import as_user_error
 from core.errors import OutOfTime, UserError, suggestion
 from experiments.jobs import Job, JobSource, Outcome
+from experiments.pool import Resources, Room
 
 Report = Callable[[int, Mapping[str, float]], None]
 Work = Callable[[Job, Report], Outcome]
@@ -77,57 +67,10 @@ PRUNERS: dict[str, Callable[[int], TrialScheduler]] = {
 }
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What one job gets, and how many run at once. address: of a running Ray cluster, or None for one of our own."""
-
-    concurrent: int
-    cpus: float
-    gpus: float
-    address: str | None = None
-
-
 def check_pruner(name: str) -> None:
     """Raises UserError for an unknown pruner."""
     if name not in PRUNERS:
         raise UserError(f"unknown pruner '{name}'", cure=suggestion(name, PRUNERS))
-
-
-@contextlib.contextmanager
-def session(resources: Resources) -> Iterator[None]:
-    """Ray, started quietly and stopped whatever happens."""
-    start: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if resources.address:
-        _check_reachable(resources.address)
-        start["address"] = resources.address
-    else:
-        # The dashboard's processes cost half a gigabyte; the object store carries results of a few kilobytes.
-        start |= {"include_dashboard": False, "object_store_memory": 128 * 2**20, "address": "local"}
-        start["num_cpus"] = max(1, round(resources.concurrent * resources.cpus))
-    try:
-        ray.init(**start)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"Ray did not start: {error}",
-            cure="check --address and that ~/.ray/auth_token is the cluster's, or leave --address out",
-        ) from None
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the sweep, in its own words
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Raises UserError within seconds for a cluster that is not there: Ray itself would wait for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"no Ray cluster answers at {address}: {error}",
-            cure="start one with `ray start --head --port 6379` and give --address HOST:6379, or leave --address out",
-        ) from None
 
 
 def run(
@@ -137,7 +80,7 @@ def run(
 
     True if it was not interrupted by Ctrl-C.
     """
-    bridge = _Bridge(source, resources.concurrent)
+    bridge = _Bridge(source, Room(resources))
     trainable = tune.with_resources(partial(_train, work=work), {"cpu": resources.cpus, "gpu": resources.gpus})
     tuner = tune.Tuner(
         trainable,
@@ -221,7 +164,7 @@ class _Bridge:
     """
 
     source: JobSource
-    limit: int
+    room: Room
     live: dict[str, Job] = field(default_factory=dict)
     broken: Exception | None = None
 
@@ -266,7 +209,7 @@ class _Proposals(Searcher):
         bridge = self.bridge
         if bridge.source.done:
             return Searcher.FINISHED
-        if len(bridge.live) >= bridge.limit:
+        if len(bridge.live) >= bridge.room.slots():
             return None
         job = bridge.source.next()
         if job is None:

@@ -14,6 +14,7 @@ from core.workspace import Workspace
 from experiments.lease import Lease
 from experiments.members import Members
 from experiments.options import Options
+from experiments.pool import Resources
 from experiments.portfolio import Entry, JobDefaults
 from experiments.search import Study, study_name
 from experiments.setup import Candidate
@@ -73,7 +74,7 @@ def open_entry(
     )
 
 
-def job_defaults(options: Options, cpus: float, gpus: float, machine: Machine) -> JobDefaults:
-    """cpus, gpus: of one job. A GPU is used by jobs that were given a share of one; Ray does not count Apple's."""
-    device = machine.device if gpus or machine.device == "mps" else "cpu"
-    return JobDefaults(options.seed, max(1, int(cpus)), device)
+def job_defaults(options: Options, share: Resources, machine: Machine) -> JobDefaults:
+    """A GPU is used by jobs that were given a share of one; Ray does not count Apple's."""
+    device = machine.device if share.gpus or machine.device == "mps" else "cpu"
+    return JobDefaults(options.seed, max(1, int(share.cpus)), device)

@@ -51,6 +51,7 @@ class Options:
     gpus_per_trial: float | None = None
     storage: str | None = None
     address: str | None = None
+    storage_path: str | None = None
     dry_run: bool = False
     fresh: bool = False
     drop_bad: bool = False

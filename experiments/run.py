@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
 
 from core.cache import Cache
 from core.console import hushed, results_to_stderr, say
@@ -15,20 +12,26 @@ from core.errors import UserError
 from core.machine import Machine, detect
 from core.workspace import Workspace
 from experiments import STARTED
-from experiments.cluster import Resources, check_pruner, run, session
+from experiments.announce import record_of, say_end, say_start
+from experiments.cluster import Work, check_pruner, run
+from experiments.endings import Endings
 from experiments.entries import job_defaults, open_entry, study_names
-from experiments.events import SCHEMA, Events
+from experiments.events import Events
 from experiments.lease import SETTLE, lease
 from experiments.members import Members
 from experiments.options import MOST_MEMBERS, Options, architectures_of
+from experiments.parcel import Parcel
 from experiments.plan import Budget, stack_seconds
-from experiments.portfolio import Entry, Portfolio
+from experiments.pool import Resources, joined, nodes, session
+from experiments.portfolio import Portfolio
 from experiments.prepare import fill_workspace
-from experiments.record import FINISHED, INTERRUPTED, Record, here, recorded
+from experiments.record import FINISHED, INTERRUPTED, recorded
 from experiments.search import check_sampler
-from experiments.setup import Candidate, candidates, resources
-from experiments.storage import StorageError, cause, open_storage, without_password
+from experiments.setup import Candidate, candidates, cluster_resources, resources, together
+from experiments.states import Depot
+from experiments.storage import StorageError, cause, open_storage
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
+from experiments.travel import Away, at_home
 from experiments.trial import run_job
 from experiments.watching import watching
 from reports.build import build_report
@@ -51,20 +54,30 @@ def _sweep(options: Options, events: Events | None) -> bool:
     check_sampler(options.sampler)
     check_pruner(options.pruner)
     kinds = architectures_of(options)
-    machine = detect()
-    share = resources(options, machine)
+    if options.storage_path is not None:
+        Depot(options.storage_path).check()
+    Workspace(options.workspace).check_writable()
+    if options.address is None:
+        machine = detect()
+        return _on(machine, resources(options, machine), options, events)
+    with joined(options.address):
+        there = nodes()
+        return _on(together(there), cluster_resources(options, there), options, events)
+
+
+def _on(machine: Machine, share: Resources, options: Options, events: Events | None) -> bool:
+    """The sweep on one machine, or on a cluster that was joined."""
     workspace = Workspace(options.workspace)
-    workspace.check_writable()
     with workspace.lock():
         with hushed() if options.quiet else nullcontext():
             fill_workspace(workspace, options, say)
-            found = candidates(kinds, options, workspace, machine)
+            found = candidates(architectures_of(options), options, workspace, machine)
             cache = workspace.cache(options.cache_limit)
             show_plan(workspace, found, options, share, cache)
             if options.dry_run:
                 say("dry run: nothing was trained")
                 return True
-            for each in found:
+            for each in found if options.address is None else ():  # each node of a cluster fills its own cache
                 catalogs = {"train": workspace.train, "test": workspace.test}
                 for note in each.prepare(catalogs, cache, options.drop_bad):
                     say(f"{each.name}: {note}")
@@ -89,19 +102,22 @@ def _run(
         # Nobody else comes to the workspace's own storage: the workspace is locked.
         with lease(storage, list(names.values()), settle=0.0 if options.storage is None else SETTLE) as held:
             entries = [open_entry(each, names[each.name], options, workspace, members, storage, held) for each in found]
-            record = _record(workspace, options, entries, budget)
+            record = record_of(workspace, options, entries, budget)
             if events is not None:
-                events.write("sweep_started", schema=SCHEMA, workspace=str(workspace.folder), **_shown(record))
+                say_start(events, workspace, record)
             with (
                 recorded(workspace.folder, record) as states,
                 watching(options, workspace, entries, storage, budget, events) as listeners,
-                session(share),  # last: a new diary takes seconds, as does Ray
+                session(share)
+                if options.address is None
+                else nullcontext(),  # last: a new diary takes seconds, as Ray does
             ):
-                defaults = job_defaults(options, share.cpus, share.gpus, machine)
-                portfolio = Portfolio(entries, members, budget, defaults, listeners)
-                work = partial(run_job, folder=workspace.folder.resolve(), cache_limit=cache.limit)
+                work, endings = _work(workspace, cache, found, options)
+                defaults = job_defaults(options, share, machine)
+                portfolio = Portfolio(entries, members, budget, defaults, [*listeners, endings])
                 finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
                 portfolio.settle()
+                endings.settle()
                 states.append(FINISHED if finished else INTERRUPTED)
     except StorageError as error:
         raise UserError(
@@ -110,7 +126,7 @@ def _run(
         ) from error
     show_outcome(workspace, portfolio)
     if events is not None:
-        _say_end(events, states[-1], workspace, portfolio)
+        say_end(events, states[-1], workspace, portfolio)
     if finished:
         workspace.store.discard_lone_fits(portfolio.likeliest(MOST_MEMBERS))
         page = build_report(workspace) if workspace.store.complete() else None
@@ -122,36 +138,19 @@ def _run(
     return finished
 
 
-def _record(workspace: Workspace, options: Options, entries: list[Entry], budget: Budget) -> Record:
-    return Record(
-        **here(),
-        start=budget.start,
-        end=budget.end,
-        folds=workspace.folds.k,
-        storage=without_password(options.storage or ""),
-        tracking=without_password(options.tracking or ""),
-        studies={entry.name: entry.study.name for entry in entries},
-        trials={entry.name: entry.trials for entry in entries},
-        members=options.wanted_members,
-        command=shlex.join(["python", "-m", "experiments.sweep", *map(without_password, sys.argv[1:])]),
-        options={
-            "minutes": options.minutes, "sampler": "grid" if options.grid else options.sampler, "pruner": options.pruner,
-            "seed": options.seed, "set": list(options.settings), "address": options.address,
-        },
-    )  # fmt: skip
-
-
-def _shown(record: Record) -> dict[str, Any]:
-    """Of the record, what the first event tells."""
-    return {name: value for name, value in vars(record).items() if name not in ("state", "ended", "error")}
-
-
-def _say_end(events: Events, state: str, workspace: Workspace, portfolio: Portfolio) -> None:
-    best = {name: ranking[0].smape for name, entry in portfolio.entries.items() if (ranking := entry.study.ranking())}
-    counts = {name: entry.study.counts() for name, entry in portfolio.entries.items()}
-    seconds = round(time.time() - STARTED, 3)
-    members = workspace.store.complete()
-    events.write("sweep_ended", state=state, seconds=seconds, counts=counts, best=best, members=members)
+def _work(workspace: Workspace, cache: Cache, found: list[Candidate], options: Options) -> tuple[Work, Endings]:
+    """What workers do, and who hears of trainings that will not go on: here in the workspace itself, on a cluster far from it."""
+    stores = [] if options.storage_path is None else [Depot(options.storage_path).remove]
+    folder = workspace.folder.resolve()
+    if options.address is None:
+        local = partial(run_job, folder=folder, cache_limit=cache.limit, storage_path=options.storage_path)
+        return local, Endings(stores)
+    pictures = any(each.kind.reads_pictures for each in found)
+    parcel = Parcel(workspace, pictures=pictures, encoders={name for each in found for name in each.encoder_folders()})
+    preparations = {each.name: each.settings(each.space.best) for each in found}
+    home = at_home(parcel, folder)
+    away = Away(home, preparations, options.drop_bad, options.cache_limit, options.storage_path)
+    return away, Endings([away.end, *stores])
 
 
 def _seconds(budget: Budget) -> float | None:

@@ -9,8 +9,8 @@ from core.cache import Cache, size_text
 from core.console import console, say
 from core.errors import UserError
 from core.workspace import Workspace
-from experiments.cluster import Resources
 from experiments.options import Options
+from experiments.pool import Resources
 from experiments.portfolio import Entry, Portfolio
 from experiments.promotion import Finished
 from experiments.setup import Candidate

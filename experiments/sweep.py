@@ -76,7 +76,12 @@ def main(
             help="sqlite:///FILE, postgresql+psycopg://USER@HOST/DB or a journal FILE (SQLite in the workspace)"
         ),
     ] = None,
-    address: Annotated[str | None, typer.Option(help="of a running Ray cluster")] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="of a running Ray cluster, or auto (docs/cluster.md)")
+    ] = None,
+    storage_path: Annotated[
+        str | None, typer.Option(metavar="URL", help="copies of trainings' states: a folder, s3://, gs:// ...")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="facts, space, plan and time; trains nothing")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="a new study; deletes nothing")] = False,
     drop_bad: Annotated[bool, typer.Option("--drop-bad", help="drop bad training rows, with a count")] = False,
@@ -96,7 +101,7 @@ def main(
     options = Options(
         tuple(architectures or [ALL]), workspace or default_folder(), train, test, images, trials, minutes, members,
         folds, fold_groups, grid, sampler, pruner, seed, text_encoder, vision_encoder, tuple(settings or ()), space,
-        max_concurrent, cpus_per_trial, gpus_per_trial, storage, address, dry_run, fresh, drop_bad,
+        max_concurrent, cpus_per_trial, gpus_per_trial, storage, address, storage_path, dry_run, fresh, drop_bad,
         None if cache_limit is None else parse_size(cache_limit, "--cache-limit"), tracking, quiet, json,
     )  # fmt: skip
     from experiments.run import sweep  # Ray, torch and MLflow: seconds that --help should not take

@@ -21,6 +21,7 @@ from core.predictions import Fit, MemberKey
 from core.workspace import Workspace
 from experiments.jobs import Job, Outcome
 from experiments.promotion import steady
+from experiments.states import mirrored
 
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -58,15 +59,19 @@ def scratch_folder(workspace: Workspace, job: Job) -> Path:
     return workspace.path("trials", job.name, f"{job.kind}-{job.fold}")
 
 
-def run_job(job: Job, report: Report, folder: Path, cache_limit: int | None = None) -> Outcome:
+def run_job(
+    job: Job, report: Report, folder: Path, cache_limit: int | None = None, storage_path: str | None = None
+) -> Outcome:
     """Trains `job` on the workspace in `folder`; what it leaves there is complete or absent. cache_limit: see `Workspace.cache`.
+    storage_path: where copies of its states are kept (`experiments.states`).
 
     A training that is stopped from outside, or runs out of time, leaves its states: it goes on from them if it is run again.
     """
     workspace = _open(folder)
     scratch = scratch_folder(workspace, job)
     try:
-        outcome = _run(job, workspace, workspace.cache(cache_limit), report, scratch)
+        with mirrored(storage_path, job, scratch):
+            outcome = _run(job, workspace, workspace.cache(cache_limit), report, scratch)
     except OutOfTime:
         raise
     except Exception:

@@ -131,6 +131,9 @@ class Architecture(Protocol):
     stops_on_valid: ClassVar[bool]
     """True where `train` looks at `valid` to decide anything: such a model may not predict those rows for a member."""
 
+    reads_pictures: ClassVar[bool]
+    """True where the pictures matter: only then do they have to be where the training runs."""
+
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
         """Settles what depends on the machine. Raises UserError at once for an encoder that is named but cannot be had."""
 

@@ -191,6 +191,7 @@ class MultimodalArchitecture(NeuralArchitecture):
     name: ClassVar[str] = "multimodal"
     summary: ClassVar[str] = "text and vision encoders joined by cross-attention, with a regression head"
     Config: ClassVar[type[base.Config]] = MultimodalConfig
+    reads_pictures: ClassVar[bool] = True
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         name = config.vision_encoder

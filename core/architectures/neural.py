@@ -132,6 +132,7 @@ class NeuralArchitecture(ABC):
     summary: ClassVar[str]
     Config: ClassVar[type[Config]]
     stops_on_valid: ClassVar[bool] = True
+    reads_pictures: ClassVar[bool] = False
 
     @abstractmethod
     def network(self, encoders: Encoders, config: Any) -> Network:

@@ -73,12 +73,20 @@ def build_encoder(spec: dict[str, Any]) -> nn.Module:
     return kinds[spec["kind"]]()
 
 
+_MOVED: dict[str, Path] = {}
+
+
+def moved(name: str, folder: Path) -> None:
+    """From now on `name`, a folder of another machine, is that local folder: what it names in configs stays the same."""
+    _MOVED[name] = folder
+
+
 def locate(name: str, part: Part | None = None) -> Path:
     """The folder with the encoder's files: a local one, the hub's cache, or fetched into that cache now.
 
     Raises UserError at once (within seconds) where it cannot be had.
     """
-    local = Path(name).expanduser()
+    local = _MOVED.get(name, Path(name).expanduser())
     if local.is_dir():
         return _checked(local)
     if name in PRESETS and part not in (None, PRESETS[name].part):

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
-from experiments.cluster import PRUNERS, Report, Resources, check_pruner, run, session
+from experiments.cluster import PRUNERS, Report, check_pruner, run
 from experiments.jobs import Job, Outcome
+from experiments.pool import Resources, session
 
 RESOURCES = Resources(concurrent=2, cpus=1.0, gpus=0.0)
 EPOCHS = 9

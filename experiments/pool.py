@@ -1,0 +1,128 @@
+"""The machines that jobs run on: Ray started here, or a cluster of it joined, and how many jobs they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from core.console import warn
+from core.errors import UserError
+from core.machine import Machine
+from experiments.parcel import staged_code
+
+_LOOK_SECONDS = 2.0
+"""Between looks at which nodes a cluster has."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job gets, and how many run at once. elastic: as many as the nodes of the cluster hold, whichever come and go."""
+
+    concurrent: int
+    cpus: float
+    gpus: float
+    elastic: bool = False
+
+    def slots(self, nodes: Sequence[Machine]) -> int:
+        """How many jobs these nodes hold at once."""
+        return sum(
+            math.floor(min(node.cores / self.cpus, node.gpus / self.gpus if self.gpus else node.cores))
+            for node in nodes
+        )
+
+
+class Room:
+    """How many jobs may run now. On a cluster nodes die and join: what is there is looked up every few seconds."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self._slots, self._asked_at, self._told = resources.concurrent, -math.inf, False
+
+    def slots(self) -> int:
+        if not self.resources.elastic or time.monotonic() - self._asked_at < _LOOK_SECONDS:
+            return self._slots
+        self._slots, self._asked_at = self.resources.slots(nodes()), time.monotonic()
+        if not self._slots and not self._told:
+            warn("no node of the cluster holds a job now: waiting for one to join (Ctrl-C stops the sweep in order)")
+        self._told = not self._slots
+        return self._slots
+
+
+@contextlib.contextmanager
+def session(resources: Resources) -> Iterator[None]:
+    """Ray on this machine alone, started quietly and stopped whatever happens."""
+    # The dashboard's processes cost half a gigabyte; the object store carries results of a few kilobytes.
+    start = {"include_dashboard": False, "object_store_memory": 128 * 2**20, "address": "local"}
+    with _ray(**start, num_cpus=max(1, round(resources.concurrent * resources.cpus))):
+        yield
+
+
+@contextlib.contextmanager
+def joined(address: str) -> Iterator[None]:
+    """A running cluster, joined with this program's code for its workers, and left whatever happens.
+
+    Raises UserError for one that does not answer or does not let us in.
+    """
+    _check_reachable(address)
+    # With a `working_dir`, Ray does not add the driver's current folder to the workers' paths: an older checkout that lies
+    # there on a node cannot win over the code that travels.
+    with staged_code() as code, _ray(address=address, runtime_env={"working_dir": str(code)}):
+        yield
+
+
+def nodes() -> tuple[Machine, ...]:
+    """The machines of the joined cluster as Ray counts them now; one that runs no jobs has no cores."""
+    alive = [each["Resources"] for each in ray.nodes() if each["Alive"]]
+    return tuple(
+        Machine(
+            int(each.get("CPU", 0)),
+            int(each.get("memory", 0)),
+            "cuda" if "GPU" in each else "cpu",
+            int(each.get("GPU", 0)),
+        )
+        for each in alive
+    )
+
+
+@contextlib.contextmanager
+def _ray(**start: Any) -> Iterator[None]:
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **start)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"Ray did not start: {error}",
+            cure="check --address and that ~/.ray/auth_token is the cluster's, or leave --address out",
+        ) from None
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the sweep, in its own words
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raises UserError within seconds for a cluster that is not there: Ray itself would wait for minutes."""
+    if address.startswith("ray://"):
+        raise UserError(
+            f"{address} is an address for Ray's client, which cannot run a sweep",
+            cure="make this machine a node without work, `ray start --address HEAD:6379 --num-cpus 0 --num-gpus 0`, and give "
+            "--address HEAD:6379 (docs/cluster.md)",
+        )
+    if address == "auto":
+        return  # the cluster that this machine is a node of: Ray finds out at once
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"no Ray cluster answers at {address}: {error}",
+            cure="start one with `ray start --head --port 6379` and give --address HOST:6379, or leave --address out",
+        ) from None

@@ -1,0 +1,134 @@
+"""Jobs on the nodes of a Ray cluster, without a shared folder: the catalog goes out, what was made comes home.
+
+`Home` (`experiments.home`) stands on the driver's node and dies with the driver. A node asks it for the parcel
+(`experiments.parcel`), and sends what a job left (`experiments.arrivals`) before it reports the job's outcome.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from core.architectures import architecture
+from core.architectures.base import make_config
+from core.backbones.loading import moved
+from core.workspace import Workspace
+from experiments.arrivals import deliver
+from experiments.cluster import Report
+from experiments.home import Home
+from experiments.jobs import Job, Outcome
+from experiments.node import Workbench, node_folder, unpack
+from experiments.parcel import Manifest, Parcel
+from experiments.trial import run_job, scratch_folder
+
+_AT_ONCE = 8
+"""Nodes that the driver's node serves at the same time; each call moves one chunk."""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """An `experiments.arrivals.Sink` that speaks to `Home`."""
+
+    home: Any
+
+    def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None:
+        _answer(self.home.receive.remote(delivery, name, offset, data))
+
+    def complete(self, delivery: str, sizes: Mapping[str, int]) -> None:
+        _answer(self.home.complete.remote(delivery, sizes))
+
+
+@dataclass(frozen=True)
+class Away:
+    """The work of a cluster's worker: `run_job` on the node's own workspace.
+
+    preparations: settings by architecture, with which each node fills its cache. drop_bad, cache_limit, storage_path: as the
+    user gave them; the limit is each node's.
+    """
+
+    home: Any
+    preparations: Mapping[str, Mapping[str, Any]]
+    drop_bad: bool = False
+    cache_limit: int | None = None
+    storage_path: str | None = None
+
+    def __call__(self, job: Job, report: Report) -> Outcome:
+        bench = _workbench(self.home)
+        bench.clear()
+        workspace = Workspace(bench.folder)
+        _drop_ended(self.home, workspace)
+        self._prepare(workspace, job.architecture)
+        outcome = run_job(job, report, bench.folder, self.cache_limit, self.storage_path)
+        deliver(workspace, job, Sender(self.home))
+        return outcome
+
+    def _prepare(self, workspace: Workspace, name: str) -> None:
+        if (workspace.folder, name) not in _prepared:
+            kind = architecture(name)
+            config = make_config(kind.Config, self.preparations[name])
+            catalogs = {"train": workspace.train, "test": workspace.test}
+            kind.prepare(catalogs, config, workspace.cache(self.cache_limit), drop_bad=self.drop_bad)
+            _prepared.add((workspace.folder, name))
+
+    def end(self, job: Job) -> None:
+        """On the driver: tells the nodes that this job will not go on."""
+        self.home.end.remote(_training(job))
+
+
+def at_home(parcel: Parcel, workspace: Path) -> Any:
+    """Starts `Home` on this node; it ends with the driver. Needs a joined cluster."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_concurrency": _AT_ONCE, "scheduling_strategy": here}
+    return ray.remote(Home).options(**options).remote(parcel, workspace)
+
+
+_prepared: set[tuple[Path, str]] = set()
+"""(workspace, architecture) whose caches this process has filled."""
+
+
+@lru_cache(maxsize=1)
+def _workbench(home: Any) -> Workbench:
+    """One process unpacks once; `home` is the same handle for all jobs of a sweep."""
+    contents: Manifest = _answer(home.manifest.remote())
+    shared = unpack(contents, lambda offset: _stream(home, offset), node_folder())
+    for name, place in contents.encoders.items():
+        moved(name, shared / place)
+    return Workbench(shared)
+
+
+def _stream(home: Any, offset: int) -> Iterator[bytes]:
+    """The parcel from there on; the next chunk travels while this one is written."""
+    ahead = home.read.remote(offset)
+    while data := _answer(ahead):
+        offset += len(data)
+        ahead = home.read.remote(offset)
+        yield data
+
+
+def _drop_ended(home: Any, workspace: Workspace) -> None:
+    """States of trials that were stopped: their own worker cannot tell a stop from an interruption, and keeps them."""
+    there = {
+        f"{path.parent.name}/{path.name}": path for path in workspace.path("trials").glob("*/*-*") if path.is_dir()
+    }
+    for training in _answer(home.ended.remote(list(there))) if there else ():
+        shutil.rmtree(there[training], ignore_errors=True)
+
+
+def _training(job: Job) -> str:
+    scratch = scratch_folder(Workspace(Path()), job)
+    return f"{scratch.parent.name}/{scratch.name}"
+
+
+def _answer(reference: Any) -> Any:
+    """What `Home` answered; what it raised comes as it was raised there, without Ray's wrapping."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None

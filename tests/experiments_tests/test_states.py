@@ -1,0 +1,167 @@
+"""States kept elsewhere: a training whose node is gone ends as it would have ended; a bad address is told at once."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+from core.architectures import architecture
+from core.architectures.base import Context
+from core.cache import Cache
+from core.errors import UserError
+from core.workspace import Workspace
+from experiments import states
+from experiments.endings import Endings
+from experiments.jobs import Job, Outcome
+from experiments.search import INTERRUPTED
+from experiments.states import Depot, mirrored
+
+SETTINGS = {"text_encoder": "tiny", "epochs": 3, "batch_size": 16, "learning_rate": 1e-3, "regressor_width": 16}
+
+
+class NodeDied(BaseException):
+    """Stands for SIGKILL: nothing of the training runs after it."""
+
+
+def job(fold: int = 0) -> Job:
+    return Job("trial", "text", "text-0123456789ab", SETTINGS, fold, 0, 1, "cpu", number=3)
+
+
+@pytest.fixture(params=["folder", "file", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    place = {"folder": f"{tmp_path}/states", "file": f"file://{tmp_path}/states", "memory": f"memory://{tmp_path.name}"}
+    return place[request.param]
+
+
+def listing(url: str) -> list[str]:
+    system, path = fsspec.core.url_to_fs(url)
+    return sorted(str(name).rpartition("/")[2] for name in system.find(path)) if system.exists(path) else []
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+    return found
+
+
+def train(workspace: Workspace, scratch: Path, report: Callable[[int, Mapping[str, float]], None]) -> Any:
+    """A trial on fold 0 that writes a state before every step; prices of its rows."""
+    kind = architecture("text")
+    rows, held_out = workspace.folds.split(0)
+    valid = workspace.train.take(held_out)
+    context = Context(
+        0, Cache(workspace.path("cache")), scratch, "cpu", 1, report=report, checkpoint_seconds=0.0
+    )  # fmt: skip
+    model = kind.train(workspace.train.take(rows), valid, kind.Config(**SETTINGS), context)
+    return model.predict(valid.without_prices())
+
+
+def test_a_training_goes_on_on_another_node_and_ends_as_it_would_have(
+    toy_workspace: Workspace, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "_LOOK_SECONDS", 0.01)
+    undisturbed = train(toy_workspace, tmp_path / "undisturbed", lambda epoch, metrics: None)
+
+    def dies(epoch: int, metrics: Mapping[str, float]) -> None:
+        if epoch == 2:
+            wait_for(lambda: "whole.json" in listing(url) and "best.json" in listing(url))
+            raise NodeDied
+
+    first = tmp_path / "first-node"
+    with pytest.raises(NodeDied), mirrored(url, job(), first):
+        train(toy_workspace, first, dies)
+    shutil.rmtree(first)
+
+    second = tmp_path / "second-node"
+    told: list[int] = []
+    with mirrored(url, job(), second):
+        there = sorted(path.name for path in second.iterdir())
+        assert [name for name in there if name.startswith("state-") and name != "state-0.json"]
+        assert "best.safetensors" in there and not [name for name in there if name.startswith(".")]
+        prices = train(toy_workspace, second, lambda epoch, metrics: told.append(epoch))
+    assert told == [1, 2, 3], "the earlier epochs are told again, and trained no second time"
+    np.testing.assert_array_equal(prices, undisturbed)
+    assert sum(name == "whole.json" for name in listing(url)) == 1, "older states are removed"
+    Depot(url).remove(job())
+    assert listing(url) == []
+
+
+def test_half_a_copy_is_none_and_the_one_before_it_counts(tmp_path: Path, url: str) -> None:
+    depot = Depot(url)
+    files = []
+    for name in ("state-5.json", "state-5.safetensors"):
+        files.append(tmp_path / name)
+        files[-1].write_bytes(name.encode())
+    depot.store(job(), 5, files)
+    system, path = fsspec.core.url_to_fs(url)
+    half = f"{path}/{job().name}/trial-0/state-9"
+    system.makedirs(half)
+    system.pipe_file(f"{half}/state-9.safetensors", b"half")
+    assert depot.fetch(job(), tmp_path / "node")
+    assert sorted(path.name for path in (tmp_path / "node").iterdir()) == ["state-5.json", "state-5.safetensors"]
+    assert not depot.fetch(job(fold=1), tmp_path / "other") and not (tmp_path / "other").exists()
+
+
+def test_files_with_other_names_are_not_brought_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = tmp_path / "states" / job().name / "trial-0" / "state-7"
+    place.mkdir(parents=True)
+    (place / "whole.json").write_text('{"../../evil.json": 4}')
+    with caplog.at_level(logging.WARNING):
+        assert not Depot(str(tmp_path / "states")).fetch(job(), tmp_path / "node")
+    assert "no training writes" in caplog.text and not list(tmp_path.rglob("evil*"))
+
+
+def test_a_copy_that_fails_is_a_warning_and_the_next_state_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(states, "_LOOK_SECONDS", 0.01)
+    scratch, target = tmp_path / "scratch", tmp_path / "states"
+    target.write_text("a file where a folder should be")
+    with caplog.at_level(logging.WARNING), mirrored(str(target), job(), scratch):
+        scratch.mkdir()
+        (scratch / "state-1.json").write_text("{}")
+        wait_for(lambda: "state 1 of text #3 was not copied" in caplog.text)
+        target.unlink()
+        (scratch / "state-2.json").write_text("{}")
+        wait_for(lambda: "whole.json" in listing(str(target)))
+    assert not list(scratch.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("nope://bucket/x", "Protocol not known"), ("s3://bucket/x", "s3fs"), ("{file}/below", "cannot be written")],
+)
+def test_a_place_that_cannot_be_used_is_told_with_a_cure(tmp_path: Path, url: str, message: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=message) as told:
+        Depot(url.format(file=tmp_path / "file")).check()
+    assert "--storage-path" in told.value.what and told.value.cure
+
+
+def test_the_probe_leaves_nothing(url: str) -> None:
+    Depot(url).check()
+    assert listing(url) == []
+
+
+def test_states_are_removed_when_a_training_will_not_go_on_and_kept_when_it_will() -> None:
+    heard: list[Job] = []
+    endings = Endings([heard.append])
+    done = Outcome({"smape": 1.0}, 1, 1.0)
+    endings.failed(job(0), INTERRUPTED)
+    assert heard == []
+    endings.finished(job(1), done)
+    endings.failed(job(2), "a bug")
+    endings.pruned(job(3), 2, 50.0)
+    assert heard == [job(1), job(2), job(3)]
+    endings.settle()
+    assert heard[3:] == [job(3)], "it may have been copying when it was stopped"
