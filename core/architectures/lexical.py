@@ -125,6 +125,7 @@ class LexicalArchitecture:
     summary: ClassVar[str] = "word and character TF-IDF with ridge regression and a small sparse net"
     Config: ClassVar[type[Config]] = LexicalConfig
     stops_on_valid: ClassVar[bool] = False
+    data_parallel: ClassVar[bool] = False
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
         return Resolution(dict(settings), "lexical")
