@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import socket
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,6 +24,11 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault(
     "RAY_AUTH_MODE", "token"
 )  # as `ray start` does, with the token in ~/.ray/auth_token; read at import
+# Of jobs with several workers: a look at them this often, no process to watch for nodes that will be taken away, and time for
+# them to end in order when their trial is stopped.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "120")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a failed job reports its error and no SMAPE
 
 import ray
@@ -37,12 +41,12 @@ from ray.tune.schedulers import (
 )
 from ray.tune.search import Searcher
 
-from core.console import as_user_error
 from core.errors import OutOfTime, UserError, suggestion
-from experiments.jobs import Job, JobSource, Outcome
+from experiments.jobs import Job, JobSource, Outcome, WorkerLost, error_text
 
 Report = Callable[[int, Mapping[str, float]], None]
-Work = Callable[[Job, Report], Outcome]
+Work = Callable[..., Outcome]
+"""Called with a job and where to report to; `experiments.data_parallel` says what else several workers are told."""
 
 GRACE_EPOCHS = 2
 """No trial is stopped before its second epoch: the first is mostly warm-up."""
@@ -76,12 +80,14 @@ PRUNERS: dict[str, Callable[[int], TrialScheduler]] = {
 
 @dataclass(frozen=True)
 class Resources:
-    """What one job gets, and how many run at once. address: of a running Ray cluster, or None for one of our own."""
+    """What each worker of a job gets, and how many jobs run at once. address: of a running Ray cluster, or None for one of our
+    own. workers: of each job, where its architecture can be trained by several."""
 
     concurrent: int
     cpus: float
     gpus: float
     address: str | None = None
+    workers: int = 1
 
 
 def check_pruner(name: str) -> None:
@@ -100,7 +106,7 @@ def session(resources: Resources) -> Iterator[None]:
     else:
         # The dashboard's processes cost half a gigabyte; the object store carries results of a few kilobytes.
         start |= {"include_dashboard": False, "object_store_memory": 128 * 2**20, "address": "local"}
-        start["num_cpus"] = max(1, round(resources.concurrent * resources.cpus))
+        start["num_cpus"] = max(1, round(resources.concurrent * resources.workers * resources.cpus))
     try:
         ray.init(**start)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -135,7 +141,9 @@ def run(
     True if it was not interrupted by Ctrl-C.
     """
     bridge = _Bridge(source, resources.concurrent)
-    trainable = tune.with_resources(partial(_train, work=work), {"cpu": resources.cpus, "gpu": resources.gpus})
+    trainable = tune.with_resources(
+        partial(_train, work=work, resources=resources), partial(_needs, resources=resources)
+    )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -183,7 +191,14 @@ def _interrupt_flag() -> Iterator[Callable[[], bool]]:
         logger.setLevel(level)
 
 
-def _train(config: dict[str, Any], work: Work) -> None:
+def _needs(config: Mapping[str, Any], resources: Resources) -> tune.PlacementGroupFactory:
+    """A trial of several workers only waits for them: with a core of its own it could take the one that they wait for."""
+    alone = config["job"]["workers"] == 1
+    # Ray Tune refuses trials that need nothing: one byte.
+    return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus} if alone else {"memory": 1}])
+
+
+def _train(config: dict[str, Any], work: Work, resources: Resources) -> None:
     """Runs in a worker. Each epoch is a report; the last report carries the outcome, or the error's text.
 
     An exception is reported and not raised: raising would cost the worker its life, and the next trial its warm start.
@@ -192,22 +207,22 @@ def _train(config: dict[str, Any], work: Work) -> None:
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
         tune.report({"epoch": epoch, **metrics})
 
+    job = Job(**config["job"])
     try:
-        outcome = work(Job(**config["job"]), report)
+        if job.workers == 1:
+            outcome = work(job, report)
+        else:
+            from experiments.data_parallel import train_together  # torch, which light jobs do without
+
+            outcome = train_together(job, work, report, resources.cpus, resources.gpus)
+    except WorkerLost:
+        raise
     except OutOfTime as error:
         tune.report({"out_of_time": str(error)})
     except Exception as error:  # noqa: BLE001
-        tune.report({"error": _text(error)})
+        tune.report({"error": error_text(error)})
     else:
         tune.report({"epoch": outcome.best_epoch, **outcome.metrics, "outcome": json.dumps(asdict(outcome))})
-
-
-def _text(error: Exception) -> str:
-    """What happened and what to do; a traceback is for bugs only."""
-    mendable = as_user_error(error) if isinstance(error, OSError) else None
-    if mendable is not None or isinstance(error, UserError):
-        return str(mendable or error)
-    return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
 @dataclass

@@ -39,7 +39,7 @@ def sweep(options: Options) -> bool:
     check_pruner(options.pruner)
     kinds = architectures_of(options)
     machine = detect()
-    share = resources(options, machine)
+    share = resources(options, kinds, machine)
     workspace = Workspace(options.workspace)
     workspace.check_writable()
     with workspace.lock():
@@ -153,4 +153,4 @@ def _entry(
 
 def _defaults(options: Options, share: Resources, machine: Machine) -> JobDefaults:
     device = machine.device if share.gpus or machine.device == "mps" else "cpu"
-    return JobDefaults(options.seed, max(1, int(share.cpus)), device)
+    return JobDefaults(options.seed, max(1, int(share.cpus)), device, share.workers)

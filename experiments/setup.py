@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.architectures import ARCHITECTURES, architecture
 from core.architectures.base import Architecture, Resolution, make_config
 from core.cache import Cache
 from core.catalog import Catalog
@@ -70,23 +71,60 @@ def _candidate(
     return Candidate(kind, resolution, space, trials, longest, kind.estimate_seconds(workspace.train, config, machine))
 
 
-def resources(options: Options, machine: Machine) -> Resources:
-    """How many jobs run at once and what each gets.
+def resources(options: Options, kinds: Sequence[Architecture], machine: Machine) -> Resources:
+    """How many jobs run at once and what each worker of them gets.
 
-    With GPUs, one job each. Without, one job per core up to four: small models gain more from running side by side than
-    from sharing cores, and beyond four their memory counts.
+    With GPUs, one worker each. Without, one worker per core up to four: small models gain more from running side by side than
+    from sharing cores, and beyond four their memory counts. Raises UserError for what this machine does not have.
     """
+    workers = options.workers_per_trial
+    _check_workers(workers, kinds, machine)
     # Ray counts CUDA devices only: on Apple's GPU one job runs at a time and asks for none.
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(machine.device == "cuda")
     concurrent = options.max_concurrent
     if concurrent is None and machine.device == "mps":
         concurrent = 1
     if concurrent is None:
-        concurrent = max(1, int(machine.gpus / gpus)) if gpus else min(machine.cores, 4)
-    cpus = options.cpus_per_trial or max(1.0, machine.cores // concurrent)
+        concurrent = max(1, (int(machine.gpus / gpus) if gpus else min(machine.cores, 4)) // workers)
+    cpus = options.cpus_per_trial or max(1.0, machine.cores // (concurrent * workers))
     if gpus > machine.gpus and options.address is None:
         raise UserError(
             f"--gpus-per-trial {gpus:g}, but this machine has {machine.gpus} usable GPUs",
             cure="leave the flag out, or join a cluster with --address",
         )
-    return Resources(concurrent, cpus, gpus, options.address)
+    if workers > 1 and options.address is None:
+        _check_room(concurrent, workers, cpus, gpus, machine)
+    return Resources(concurrent, cpus, gpus, options.address, workers)
+
+
+def _check_workers(workers: int, kinds: Sequence[Architecture], machine: Machine) -> None:
+    if workers == 1:
+        return
+    if not any(kind.data_parallel for kind in kinds):
+        able = ", ".join(name for name in ARCHITECTURES if architecture(name).data_parallel)
+        raise UserError(
+            f"--workers-per-trial {workers}, but {' and '.join(kind.name for kind in kinds)} train in one process",
+            cure=f"leave the flag out, or add an architecture that several can train together: {able}",
+        )
+    if machine.device == "mps":
+        raise UserError(
+            f"--workers-per-trial {workers}, but processes cannot share Apple's GPU for one training",
+            cure="leave the flag out",
+        )
+
+
+def _check_room(concurrent: int, workers: int, cpus: float, gpus: float, machine: Machine) -> None:
+    """Workers of one training wait for each other: one that finds no room would have all of them wait for ever."""
+    if 0 < gpus < 1:
+        raise UserError(
+            f"--gpus-per-trial {gpus:g} with --workers-per-trial {workers}: workers of one training cannot share a GPU",
+            cure="give each a whole one (--gpus-per-trial 1), or leave --workers-per-trial out",
+        )
+    for what, each, there in (("cores", cpus, machine.cores), ("GPUs", gpus, machine.gpus)):
+        if concurrent * workers * each > there:
+            raise UserError(
+                f"{concurrent} trainings at once, each with {workers} workers on {each:g} {what}, need "
+                f"{concurrent * workers * each:g} {what}, but this machine has {there}",
+                cure="lower --workers-per-trial, --max-concurrent, --cpus-per-trial or --gpus-per-trial, or join a "
+                "cluster with --address",
+            )
