@@ -1,4 +1,4 @@
-# make demo | test | lint | install | report.  Everything happens in .venv; nothing outside this folder is touched but /tmp.
+# make demo | test | test-faults | lint | install | report.  Everything happens in .venv; nothing outside this folder is touched but /tmp.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,10 +6,10 @@ DONE := $(VENV)/.installed
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo report test lint format clean
+.PHONY: help install demo report test test-faults lint format clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(DONE)  ## the environment alone: .venv with pinned versions
 
@@ -31,6 +31,9 @@ report: $(DONE)  ## draws the demo workspace's report.html again
 
 test: $(DONE)  ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-faults: $(DONE)  ## what takes minutes: killed processes, several workers
+	$(BIN)/python -m pytest -m faults
 
 lint: $(DONE)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

@@ -40,9 +40,10 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from core.errors import OutOfTime, UserError, suggestion
-from experiments.jobs import Job, JobSource, Outcome, WorkerLost, error_text
+from experiments.jobs import ROOM, Job, JobSource, Outcome, WorkerLost, error_text
 
 Report = Callable[[int, Mapping[str, float]], None]
 Work = Callable[..., Outcome]
@@ -58,6 +59,7 @@ def _asynchronous(epochs: int, brackets: int) -> TrialScheduler:
     # Above the longest trial, or the scheduler would end it at its last epoch and call that a stop.
     longest = max(epochs, GRACE_EPOCHS) * REDUCTION + 1
     return AsyncHyperBandScheduler(
+        time_attr="epoch",
         metric="smape",
         mode="min",
         max_t=longest,
@@ -72,7 +74,7 @@ PRUNERS: dict[str, Callable[[int], TrialScheduler]] = {
     # Ray's own HyperBandScheduler pauses trials, which costs a checkpoint each; brackets do the same without waiting.
     "hyperband": lambda epochs: _asynchronous(epochs, brackets=3),
     "median": lambda epochs: MedianStoppingRule(
-        metric="smape", mode="min", grace_period=GRACE_EPOCHS, min_samples_required=3
+        time_attr="epoch", metric="smape", mode="min", grace_period=GRACE_EPOCHS, min_samples_required=3
     ),
     "none": lambda epochs: FIFOScheduler(),
 }
@@ -214,7 +216,7 @@ def _train(config: dict[str, Any], work: Work, resources: Resources) -> None:
         else:
             from experiments.data_parallel import train_together  # torch, which light jobs do without
 
-            outcome = train_together(job, work, report, resources.cpus, resources.gpus)
+            outcome = train_together(job, work, tune.report, resources.cpus, resources.gpus)
     except WorkerLost:
         raise
     except OutOfTime as error:
@@ -294,16 +296,28 @@ class _Proposals(Searcher):
 
 
 class _Messages(tune.Callback):
-    """Forwards what only callbacks hear: every epoch, and the death of a worker."""
+    """Forwards what only callbacks hear: every epoch, and the death of a worker. Clears away after jobs of several workers."""
 
     def __init__(self, bridge: _Bridge) -> None:
         self.bridge = bridge
+        self._rooms: dict[str, PlacementGroup] = {}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        if ROOM in result:
+            self._rooms[trial.trial_id] = result[ROOM]
         if trial.trial_id in self.bridge.live:
             self.bridge.epoch(trial.trial_id, result)
 
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._clear(trial.trial_id)
+
+    def _clear(self, trial_id: str) -> None:
+        """Workers whose trial has ended are of no use, and where it was stopped or killed they may still be there."""
+        if room := self._rooms.pop(trial_id, None):
+            remove_placement_group(room)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._clear(trial.trial_id)
         self.bridge.lose(trial.trial_id, "its worker process died (killed, or out of memory)")
 
 

@@ -61,6 +61,10 @@ class Outcome:
     standard_error: float | None = None
 
 
+ROOM = "placement_group"
+"""Key of the first result of a job with several workers: the room that the cluster gave them."""
+
+
 class WorkerLost(Exception):
     """A process that worked on a job is gone: nothing is known of the job itself."""
 
