@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from core.catalog import Strings
 from core.files import digest
+from core.group import ALONE, Group
 from core.tokens import Rows, micro_batches
 
 log = logging.getLogger(__name__)
@@ -86,19 +87,22 @@ def loading_for(device: str, threads: int, workers: int | None, prefetch: int | 
 
 @dataclass(frozen=True)
 class Step:
-    """One movement of the weights. number: from 0, over all epochs. parts: rows of each pass through the network."""
+    """One movement of the weights. number: from 0, over all epochs. rows: of the batch. parts: of these, the rows of each pass
+    through this process's network."""
 
     number: int
+    rows: Rows
     parts: tuple[Rows, ...]
 
-    @property
-    def rows(self) -> Rows:
-        return np.concatenate(self.parts)
 
-
-def plan(batches: Sequence[Rows], lengths: NDArray[np.int64], tokens: int, first: int) -> list[Step]:
-    """Steps numbered from `first`, one per batch, in parts of at most `tokens` tokens."""
-    return [Step(first + place, tuple(micro_batches(rows, lengths, tokens))) for place, rows in enumerate(batches)]
+def plan(
+    batches: Sequence[Rows], lengths: NDArray[np.int64], tokens: int, first: int, group: Group = ALONE
+) -> list[Step]:
+    """Steps numbered from `first`, one per batch, with this process's share of it in parts of at most `tokens` tokens."""
+    return [
+        Step(first + place, rows, tuple(micro_batches(group.share_of(rows), lengths, tokens)))
+        for place, rows in enumerate(batches)
+    ]
 
 
 def generator_at(seed: int, *place: object) -> torch.Generator:
@@ -113,9 +117,9 @@ class Feed:
     their place alone. After three, the training makes its batches itself. Both are said in the log.
     """
 
-    def __init__(self, examples: Examples, loading: Loading, seed: int) -> None:
-        """seed: of training's random changes."""
-        self._source = _Source(examples, seed)
+    def __init__(self, examples: Examples, loading: Loading, seed: int, rank: int = 0) -> None:
+        """seed: of training's random changes. rank: of this process in its group; no two change their rows alike."""
+        self._source = _Source(examples, seed, rank)
         self._loading = loading
         self._agenda = _Agenda()
         self._loader: DataLoader[list[Batch]] | None = None
@@ -202,12 +206,12 @@ def _own_signals() -> Iterator[None]:
 
 
 class _Source(Dataset[list[Batch]]):
-    def __init__(self, examples: Examples, seed: int) -> None:
-        self.examples, self.seed = examples, seed
+    def __init__(self, examples: Examples, seed: int, rank: int) -> None:
+        self.examples, self.seed, self.rank = examples, seed, (rank,) if rank else ()
 
     def __getitem__(self, step: Step) -> list[Batch]:
         return [
-            self.examples.batch(rows, generator_at(self.seed, "step", step.number, part))
+            self.examples.batch(rows, generator_at(self.seed, "step", step.number, part, *self.rank))
             for part, rows in enumerate(step.parts)
         ]
 

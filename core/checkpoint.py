@@ -6,19 +6,24 @@ the one before.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from core.errors import UserError
 from core.files import atomic_path, read_json, write_json
+from core.group import Group
 
 log = logging.getLogger(__name__)
+
+Saved = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors and their record."""
 
 _KEPT = 2
 _STATE = "state-"
@@ -32,7 +37,7 @@ def write(folder: Path, name: str, tensors: Mapping[str, Tensor], record: Mappin
     write_json(folder / f"{name}.json", dict(record))
 
 
-def read(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read(folder: Path, name: str) -> Saved:
     """(tensors, record) that `write` wrote. Raises UserError where they are not whole."""
     record, weights = folder / f"{name}.json", folder / f"{name}.safetensors"
     if not (record.exists() and weights.exists()):
@@ -67,7 +72,7 @@ def write_state(folder: Path, number: int, tensors: Mapping[str, Tensor], record
         remove(folder, name)
 
 
-def read_state(folder: Path, training: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def read_state(folder: Path, training: str) -> Saved | None:
     """The newest whole state whose record says that it is of this `training`, or None. A damaged one is said and passed over."""
     for name in _states(folder):
         try:
@@ -78,6 +83,15 @@ def read_state(folder: Path, training: str) -> tuple[dict[str, Tensor], dict[str
         if record.get("training") == training:
             return tensors, record
     return None
+
+
+def shared(group: Group, found: Saved | None) -> Saved | None:
+    """What rank 0 of the group has read, on all ranks."""
+    if group.size == 1:
+        return found
+    record = group.share(None if found is None else json.dumps(found[1]).encode())
+    tensors = group.share(None if found is None else save(found[0]))
+    return None if record is None or tensors is None else (load(tensors), json.loads(record))
 
 
 def remove_states(folder: Path) -> None:

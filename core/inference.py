@@ -11,6 +11,7 @@ from core import losses
 from core.batches import Examples
 from core.catalog import Strings
 from core.errors import UserError
+from core.group import ALONE, Group
 from core.optimiser import out_of_memory
 from core.parallel import side_by_side
 from core.passes import Passes
@@ -19,15 +20,20 @@ from core.tokens import Rows, micro_batches
 from core.trainer_config import TrainerConfig
 
 
-def predict(network: nn.Module, examples: Examples, config: TrainerConfig, device: str) -> NDArray[np.float64]:
+def predict(
+    network: nn.Module, examples: Examples, config: TrainerConfig, device: str, group: Group = ALONE
+) -> NDArray[np.float64]:
     """(n,) prices in currency units. Rows run in parts of similar length; no row depends on another.
 
+    The processes of a group each compute a share of the rows, and all of them get all prices.
     Raises UserError that names the rows whose price came out NaN or infinite, and where memory does not hold one row.
     """
     network.to(device).eval()
-    z = _outputs(
-        network, examples, settled(network, config, device), device, Passes.by_device(device, config.tokens_per_pass)
-    )
+    precision, passes = settled(network, config, device), Passes.by_device(device, config.tokens_per_pass)
+    z = np.zeros(len(examples.ids))
+    own = group.share_of(np.arange(len(z)))
+    z[own] = _outputs(network, examples, own, precision, device, passes)
+    z = group.add(torch.from_numpy(z)).numpy()
     if not np.isfinite(z).all():
         raise not_finite("the predicted prices are not numbers", examples.ids[~np.isfinite(z)])
     return losses.prices(z)
@@ -48,9 +54,9 @@ def not_finite(what: str, ids: Strings) -> UserError:
 
 
 def _outputs(
-    network: nn.Module, examples: Examples, precision: Settled, device: str, passes: Passes
+    network: nn.Module, examples: Examples, asked: Rows, precision: Settled, device: str, passes: Passes
 ) -> NDArray[np.float64]:
-    """(n,) outputs of the network, in as many passes as the memory wants."""
+    """(n,) outputs of the network for these rows, in as many passes as the memory wants."""
 
     def answers(rows: Rows) -> NDArray[np.float64]:
         batch = examples.batch(rows, None).to(device)
@@ -58,13 +64,13 @@ def _outputs(
             return network(**batch.inputs).double().cpu().numpy()
 
     z = np.zeros(len(examples.ids))
-    parts = list(micro_batches(np.arange(len(z)), examples.lengths, passes.tokens))
+    parts = list(micro_batches(asked, examples.lengths, passes.tokens))
     try:
         # An accelerator gains nothing from passes side by side, which add up their memory.
         for rows, found in side_by_side(answers, parts, torch.get_num_threads() if device == "cpu" else 1):
             z[rows] = found
-        return z
+        return z[asked]
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-    return _outputs(network, examples, precision, device, passes.halved(examples.lengths))
+    return _outputs(network, examples, asked, precision, device, passes.halved(examples.lengths))

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from core.batches import Batch
+from core.errors import UserError
+from core.group import ALONE, Group
 from core.losses import Loss
 from core.precision import Settled, autocast
 
@@ -22,6 +24,7 @@ class Optimiser:
     """AdamW with gradient clipping, in mixed precision, over the weights of `network` that learn.
 
     Steps whose loss or gradient is not finite change nothing; with fp16 they also lower the scaler's factor.
+    The processes of a group add up their gradients, and then all make the same movement.
     """
 
     def __init__(
@@ -33,8 +36,9 @@ class Optimiser:
         *,
         weight_decay: float,
         gradient_norm: float,
+        group: Group = ALONE,
     ) -> None:
-        self.network, self.loss, self.device, self.precision = network, loss, device, precision
+        self.network, self.loss, self.device, self.precision, self.group = network, loss, device, precision, group
         self.gradient_norm = gradient_norm
         self.learning = [weights for weights in network.parameters() if weights.requires_grad]
         if device == "cpu":
@@ -43,18 +47,51 @@ class Optimiser:
         self.scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
 
     def step(self, batches: Iterable[Batch], rows: int, learning_rate: float) -> float:
-        """Moves the weights by the mean gradient of `rows` rows; returns their mean loss, NaN where the step was left out."""
+        """Moves the weights by the mean gradient of `rows` rows; returns their mean loss, NaN where the step was left out.
+
+        In a group, `batches` are this process's part of these rows. Where the memory of one does not hold a pass, all of them
+        raise an error that `out_of_memory` knows.
+        """
         self.adamw.zero_grad(set_to_none=True)
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate
+        total = self._gradients(batches, rows)
+        if self.group.size == 1:
+            return self._move(total)
+        try:
+            self.group.add_gradients(self.learning)
+            return self._move(self.group.add(total))
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            # The others have moved or are about to: there is no taking this step again.
+            raise UserError(
+                "out of memory while the processes of a training added up their gradients",
+                cure="lower tokens_per_pass, or choose a smaller encoder",
+            ) from error
+
+    def _gradients(self, batches: Iterable[Batch], rows: int) -> Tensor:
+        """This process's gradients, dense, and its share of the mean loss."""
         total = torch.zeros((), device=self.device)
-        # One context for all passes, so that the weights are cast once per step and not once per pass.
-        with autocast(self.precision, self.device):
-            for batch in batches:
-                total += self._pass(batch, rows)
-        for weights in self.learning:
-            if weights.grad is not None and weights.grad.is_sparse:
-                weights.grad = weights.grad.to_dense()
+        failure: RuntimeError | MemoryError | None = None
+        try:
+            # One context for all passes, so that the weights are cast once per step and not once per pass.
+            with autocast(self.precision, self.device):
+                for batch in batches:
+                    total += self._pass(batch, rows)
+            for weights in self.learning:
+                if weights.grad is not None and weights.grad.is_sparse:
+                    weights.grad = weights.grad.to_dense()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            failure = error
+        if self.group.any(failure is not None):
+            raise failure or MemoryError("another process of this training ran out of memory")
+        return total
+
+    def _move(self, total: Tensor) -> float:
+        """Moves the weights by their gradients; returns the mean loss `total`, NaN where they were not moved."""
         self.scaler.unscale_(self.adamw)
         norm = nn.utils.clip_grad_norm_(self.learning, self.gradient_norm)
         # The one time that a step waits for the device.

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from core import checkpoint, losses
 from core.architectures.base import Context
 from core.batches import Batch, Examples, Feed, generator_at, loading_for, plan
 from core.files import digest, digest_json
+from core.group import Group
 from core.inference import not_finite, predict, settled
 from core.metrics import all_metrics
 from core.optimiser import Optimiser, out_of_memory
@@ -61,6 +63,7 @@ class Training:
         self, network: nn.Module, train: Examples, valid: Examples | None, config: TrainerConfig, context: Context
     ) -> None:
         self.network, self.train, self.valid, self.config, self.context = network, train, valid, config, context
+        self.group = context.group
         self.precision = settled(network, config, context.device)
         self.optimiser = Optimiser(
             network,
@@ -69,10 +72,11 @@ class Training:
             self.precision,
             weight_decay=config.weight_decay,
             gradient_norm=config.gradient_norm,
+            group=self.group,
         )
         workers, prefetch = config.loader_workers, config.loader_prefetch
         loading = loading_for(context.device, context.threads, workers, prefetch, config.loader_timeout)
-        self.feed = Feed(train, loading, context.seed)
+        self.feed = Feed(train, loading, context.seed, self.group.rank)
         self.steps = config.epochs * -(-len(train.ids) // config.batch_size)
         self.passes = Passes.remembered(context, config.memory_key(), self.precision, config.tokens_per_pass)
         self.at = Position()
@@ -80,8 +84,9 @@ class Training:
         self._kept_at = -math.inf
         self._started = time.perf_counter()
         log.info(
-            "training %d rows on %s in %s: %d threads, %d tokens per pass, %d loader workers",
+            "training %d rows on %s in %s: %d threads, %d tokens per pass, %d loader workers%s",
             len(train.ids), context.device, self.precision, context.threads, self.passes.tokens, loading.workers,
+            f", process {self.group.rank + 1} of {self.group.size}" if self.group.size > 1 else "",
         )  # fmt: skip
 
     @property
@@ -97,10 +102,13 @@ class Training:
             batches = training_batches(self.train.lengths, self.config.batch_size, order)[self.at.batch :]
             if not batches:
                 return True
-            for step, parts in self.feed(plan(batches, self.train.lengths, self.passes.tokens, self.at.step)):
-                if self.context.out_of_time:
+            steps = plan(batches, self.train.lengths, self.passes.tokens, self.at.step, self.group)
+            for step, parts in self.feed(steps):
+                late, due = self.group.decide(self.context.out_of_time, self._due)
+                if late:
                     return False
-                self.keep()
+                if due:
+                    self.keep()
                 if not self._step(parts, step.rows):
                     break  # the steps that were planned are no longer those to take
 
@@ -134,7 +142,7 @@ class Training:
             what = f"{at.bad_in_a_row} training steps in a row had a loss or gradient that is not a number"
             raise not_finite(f"{what}, at half the learning rate as before", self.train.ids[rows])
         best, skipped = (at.best_epoch, at.best_smape), at.skipped
-        found = checkpoint.read_state(self.context.folder, self.name)
+        found = self._read_state()
         assert found is not None, "a state is kept before the first step"
         self._take_up(*found)
         at.best_epoch, at.best_smape = best
@@ -148,41 +156,58 @@ class Training:
             at.best_epoch = at.epoch
         else:
             assert self.valid.prices is not None, "rows to be judged on have prices"
-            prices = predict(self.network, self.valid, self.config, self.context.device)
+            prices = predict(self.network, self.valid, self.config, self.context.device, self.group)
             metrics = all_metrics(self.valid.prices, prices)
             if at.best_smape is None or metrics["smape"] < at.best_smape:
                 at.best_epoch, at.best_smape = at.epoch, metrics["smape"]
                 record = {"training": self.name, "epoch": at.epoch, **metrics}
-                checkpoint.write(self.context.folder, _BEST, checkpoint.learnt(self.network), record)
+                best = partial(checkpoint.write, self.context.folder, _BEST, checkpoint.learnt(self.network), record)
+                self.group.lead(best)
             loss = {"loss": float(np.mean(at.losses))} if at.losses else {}
             at.history.append({**metrics, **loss, "skipped_steps": at.skipped, "seconds": seconds})
-            self.context.report(at.epoch, at.history[-1])
+            self.group.lead(partial(self.context.report, at.epoch, at.history[-1]))
         at.epoch, at.batch, at.losses = at.epoch + 1, 0, []
-        self.keep()
+        if self.group.decide(self._due)[0]:
+            self.keep()
+
+    @property
+    def _due(self) -> bool:
+        """Whether the last state is `checkpoint_seconds` old."""
+        return time.monotonic() - self._kept_at >= self.context.checkpoint_seconds
 
     def keep(self) -> None:
-        """Writes the state if the last one is `checkpoint_seconds` old."""
-        if time.monotonic() - self._kept_at < self.context.checkpoint_seconds:
-            return
+        """Writes the state."""
         self.at.tokens = self.passes.tokens
         tensors: dict[str, Tensor] = {f"network.{name}": one for name, one in checkpoint.learnt(self.network).items()}
         tensors |= {f"adamw.{name}": one for name, one in self.optimiser.tensors()}
-        tensors |= {f"random.{device}": state for device, state in _random_states(self.context.device).items()}
+        tensors |= {f"random.{name}": state for name, state in _random_states(self.context.device, self.group).items()}
         record = {"training": self.name, "scaler": self.optimiser.scaling(), "at": asdict(self.at)}
-        checkpoint.write_state(self.context.folder, self.at.step, tensors, record)
+        self.group.lead(partial(checkpoint.write_state, self.context.folder, self.at.step, tensors, record))
         self._kept_at = time.monotonic()
 
     def resume(self) -> None:
-        """Goes on where an earlier process of the same training was stopped, and tells the watcher what that one told."""
-        found = checkpoint.read_state(self.context.folder, self.name)
-        if found is None or not self._has_best(found[1]["at"]):
-            checkpoint.remove_states(self.context.folder)
+        """Goes on where an earlier process of the same training was stopped, and tells the watcher what that one told.
+
+        States are of no number of processes: whoever goes on may be more or fewer of them.
+        """
+        found = self._read_state()
+        if found is None:
+            self.group.lead(partial(checkpoint.remove_states, self.context.folder))
+            self.group.copy(self.optimiser.learning)
+            _draw_apart(self.context.seed, self.group)
             return
         self._take_up(*found)
         self.passes = replace(self.passes, tokens=self.at.tokens)
         log.info("going on in epoch %d at step %d", self.at.epoch, self.at.step)
         for epoch, metrics in enumerate(self.at.history, start=1):
-            self.context.report(epoch, metrics)
+            self.group.lead(partial(self.context.report, epoch, metrics))
+
+    def _read_state(self) -> checkpoint.Saved | None:
+        """The newest state whose best epoch's weights are there as well."""
+        found = checkpoint.read_state(self.context.folder, self.name) if self.group.leads else None
+        if found is not None and not self._has_best(found[1]["at"]):
+            found = None
+        return checkpoint.shared(self.group, found)
 
     def _has_best(self, at: Mapping[str, Any]) -> bool:
         if self.valid is None or not at["best_epoch"]:
@@ -197,19 +222,26 @@ class Training:
             parts[part][name] = tensor
         self.network.load_state_dict(parts["network"], strict=False)  # weights that do not learn are not in it
         self.optimiser.restore(parts["adamw"], record["scaler"])
-        torch.set_rng_state(parts["random"]["cpu"])
-        if "cuda" in parts["random"]:
-            torch.cuda.set_rng_state(parts["random"]["cuda"], self.context.device)
         for name, value in record["at"].items():
             setattr(self.at, name, value)
+        own = _random_name("cpu", self.group.rank)
+        if own not in parts["random"]:  # the state is of fewer processes
+            _draw_apart(self.context.seed + self.at.step, self.group)
+            return
+        torch.set_rng_state(parts["random"][own])
+        cuda = _random_name("cuda", self.group.rank)
+        if cuda in parts["random"]:
+            torch.cuda.set_rng_state(parts["random"][cuda], self.context.device)
 
     def settle(self) -> None:
         """Leaves the network with the best epoch's weights, and the folder without what only this training needed."""
         if self.valid is not None:
-            weights, _ = checkpoint.read(self.context.folder, _BEST)
-            self.network.load_state_dict(weights, strict=False)
-        checkpoint.remove_states(self.context.folder)
-        checkpoint.remove(self.context.folder, _BEST)
+            best = checkpoint.read(self.context.folder, _BEST) if self.group.leads else None
+            shared = checkpoint.shared(self.group, best)
+            assert shared is not None, "an epoch was judged"
+            self.network.load_state_dict(shared[0], strict=False)
+        self.group.lead(partial(checkpoint.remove_states, self.context.folder))
+        self.group.lead(partial(checkpoint.remove, self.context.folder, _BEST))
         if self.at.skipped:
             log.warning("%d of %d steps were left out: loss or gradient not a number", self.at.skipped, self.at.step)
 
@@ -222,8 +254,19 @@ def _name(train: Examples, valid: Examples | None, config: TrainerConfig, contex
     return digest_json([config.canonical(), context.seed, rows])
 
 
-def _random_states(device: str) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
+def _random_states(device: str, group: Group) -> dict[str, Tensor]:
+    """Of all processes of the group."""
+    own = {"cpu": torch.get_rng_state()}
     if device.startswith("cuda"):
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
+        own["cuda"] = torch.cuda.get_rng_state(device)
+    return {_random_name(kind, rank): one for kind in own for rank, one in enumerate(group.gather(own[kind]))}
+
+
+def _random_name(kind: str, rank: int) -> str:
+    return f"{kind}.{rank}" if rank else kind
+
+
+def _draw_apart(seed: int, group: Group) -> None:
+    """Has each process drop units by lots of its own; the first draws as a training alone does."""
+    if group.rank:
+        torch.manual_seed(seed + group.rank)

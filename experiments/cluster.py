@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -26,14 +25,15 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from core.console import as_user_error
 from core.errors import OutOfTime, UserError, suggestion
-from experiments.jobs import Job, JobSource, Outcome
+from experiments.jobs import ROOM, Job, JobSource, Outcome, WorkerLost, error_text
 from experiments.pool import Resources, Room
 
 Report = Callable[[int, Mapping[str, float]], None]
-Work = Callable[[Job, Report], Outcome]
+Work = Callable[..., Outcome]
+"""Called with a job and where to report to; `experiments.data_parallel` says what else several workers are told."""
 
 GRACE_EPOCHS = 2
 """No trial is stopped before its second epoch: the first is mostly warm-up."""
@@ -47,6 +47,7 @@ def _asynchronous(epochs: int, brackets: int) -> TrialScheduler:
     # Above the longest trial, or the scheduler would end it at its last epoch and call that a stop.
     longest = max(epochs, GRACE_EPOCHS) * REDUCTION + 1
     return AsyncHyperBandScheduler(
+        time_attr="epoch",
         metric="smape",
         mode="min",
         max_t=longest,
@@ -61,7 +62,7 @@ PRUNERS: dict[str, Callable[[int], TrialScheduler]] = {
     # Ray's own HyperBandScheduler pauses trials, which costs a checkpoint each; brackets do the same without waiting.
     "hyperband": lambda epochs: _asynchronous(epochs, brackets=3),
     "median": lambda epochs: MedianStoppingRule(
-        metric="smape", mode="min", grace_period=GRACE_EPOCHS, min_samples_required=3
+        time_attr="epoch", metric="smape", mode="min", grace_period=GRACE_EPOCHS, min_samples_required=3
     ),
     "none": lambda epochs: FIFOScheduler(),
 }
@@ -81,7 +82,9 @@ def run(
     True if it was not interrupted by Ctrl-C.
     """
     bridge = _Bridge(source, Room(resources))
-    trainable = tune.with_resources(partial(_train, work=work), {"cpu": resources.cpus, "gpu": resources.gpus})
+    trainable = tune.with_resources(
+        partial(_train, work=work, resources=resources), partial(_needs, resources=resources)
+    )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -129,7 +132,14 @@ def _interrupt_flag() -> Iterator[Callable[[], bool]]:
         logger.setLevel(level)
 
 
-def _train(config: dict[str, Any], work: Work) -> None:
+def _needs(config: Mapping[str, Any], resources: Resources) -> tune.PlacementGroupFactory:
+    """A trial of several workers only waits for them: with a core of its own it could take the one that they wait for."""
+    alone = config["job"]["workers"] == 1
+    # Ray Tune refuses trials that need nothing: one byte.
+    return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus} if alone else {"memory": 1}])
+
+
+def _train(config: dict[str, Any], work: Work, resources: Resources) -> None:
     """Runs in a worker. Each epoch is a report; the last report carries the outcome, or the error's text.
 
     An exception is reported and not raised: raising would cost the worker its life, and the next trial its warm start.
@@ -138,22 +148,22 @@ def _train(config: dict[str, Any], work: Work) -> None:
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
         tune.report({"epoch": epoch, **metrics})
 
+    job = Job(**config["job"])
     try:
-        outcome = work(Job(**config["job"]), report)
+        if job.workers == 1:
+            outcome = work(job, report)
+        else:
+            from experiments.data_parallel import train_together  # torch, which light jobs do without
+
+            outcome = train_together(job, work, tune.report, resources.cpus, resources.gpus)
+    except WorkerLost:
+        raise
     except OutOfTime as error:
         tune.report({"out_of_time": str(error)})
     except Exception as error:  # noqa: BLE001
-        tune.report({"error": _text(error)})
+        tune.report({"error": error_text(error)})
     else:
         tune.report({"epoch": outcome.best_epoch, **outcome.metrics, "outcome": json.dumps(asdict(outcome))})
-
-
-def _text(error: Exception) -> str:
-    """What happened and what to do; a traceback is for bugs only."""
-    mendable = as_user_error(error) if isinstance(error, OSError) else None
-    if mendable is not None or isinstance(error, UserError):
-        return str(mendable or error)
-    return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
 @dataclass
@@ -234,11 +244,14 @@ class _Proposals(Searcher):
 
 
 class _Messages(tune.Callback):
-    """Forwards what only callbacks hear: every epoch, the death of a worker, and that of the last node."""
+    """Forwards what only callbacks hear: every epoch, the death of a worker, and that of the last node. Clears away after jobs of
+    several workers.
+    """
 
     def __init__(self, bridge: _Bridge) -> None:
         self.bridge = bridge
         self._looked = time.monotonic()
+        self._rooms: dict[str, PlacementGroup] = {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         if self.bridge.broken is not None:
@@ -252,10 +265,21 @@ class _Messages(tune.Callback):
                 )
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        if ROOM in result:
+            self._rooms[trial.trial_id] = result[ROOM]
         if trial.trial_id in self.bridge.live:
             self.bridge.epoch(trial.trial_id, result)
 
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._clear(trial.trial_id)
+
+    def _clear(self, trial_id: str) -> None:
+        """Workers whose trial has ended are of no use, and where it was stopped or killed they may still be there."""
+        if room := self._rooms.pop(trial_id, None):
+            remove_placement_group(room)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._clear(trial.trial_id)
         self.bridge.lose(trial.trial_id, "its worker process died (killed, or out of memory)")
 
 

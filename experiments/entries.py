@@ -77,4 +77,4 @@ def open_entry(
 def job_defaults(options: Options, share: Resources, machine: Machine) -> JobDefaults:
     """A GPU is used by jobs that were given a share of one; Ray does not count Apple's."""
     device = machine.device if share.gpus or machine.device == "mps" else "cpu"
-    return JobDefaults(options.seed, max(1, int(share.cpus)), device)
+    return JobDefaults(options.seed, max(1, int(share.cpus)), device, share.workers)

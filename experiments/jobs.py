@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from core.console import as_user_error
+from core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Job:
     settings: every setting of the config. searched: those that the study chose, for people. epochs: at most;
     longest: of any config in the search.
     deadline: `time.time()` value at which to stop in order, or None. keep_below: a trial with a lower SMAPE keeps its model,
-    because it may become a member's fold; None: any does.
+    because it may become a member's fold; None: any does. workers: processes that train it together.
     """
 
     kind: Literal["trial", "fit"]
@@ -32,6 +36,7 @@ class Job:
     longest: int = 1
     deadline: float | None = None
     keep_below: float | None = None
+    workers: int = 1
 
     @property
     def label(self) -> str:
@@ -54,6 +59,26 @@ class Outcome:
     cut: bool = False
     steady: float | None = None
     standard_error: float | None = None
+
+
+ROOM = "placement_group"
+"""Key of the first result of a job with several workers: the room that the cluster gave them."""
+
+
+class WorkerLost(Exception):
+    """A process that worked on a job is gone: nothing is known of the job itself."""
+
+
+class Failed(Exception):
+    """A job failed in another process; this is its error's text."""
+
+
+def error_text(error: Exception) -> str:
+    """What happened and what to do; a traceback is for bugs only."""
+    mendable = as_user_error(error) if isinstance(error, OSError) else None
+    if mendable is not None or isinstance(error, (UserError, Failed)):
+        return str(mendable or error)
+    return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
 def headline(error: str) -> str:

@@ -49,6 +49,7 @@ class Options:
     max_concurrent: int | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
+    workers_per_trial: int = 1
     storage: str | None = None
     address: str | None = None
     storage_path: str | None = None

@@ -24,19 +24,25 @@ _LOOK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Resources:
-    """What one job gets, and how many run at once. elastic: as many as the nodes of the cluster hold, whichever come and go."""
+    """What each worker of a job gets, and how many jobs run at once.
+
+    workers: of each job, where its architecture can be trained by several. elastic: as many jobs as the nodes of the cluster
+    hold, whichever come and go.
+    """
 
     concurrent: int
     cpus: float
     gpus: float
+    workers: int = 1
     elastic: bool = False
 
     def slots(self, nodes: Sequence[Machine]) -> int:
-        """How many jobs these nodes hold at once."""
-        return sum(
+        """How many jobs these nodes hold at once; the workers of one job may be on several nodes."""
+        held = (
             math.floor(min(node.cores / self.cpus, node.gpus / self.gpus if self.gpus else node.cores))
             for node in nodes
         )
+        return sum(held) // self.workers
 
 
 class Room:
@@ -61,7 +67,7 @@ def session(resources: Resources) -> Iterator[None]:
     """Ray on this machine alone, started quietly and stopped whatever happens."""
     # The dashboard's processes cost half a gigabyte; the object store carries results of a few kilobytes.
     start = {"include_dashboard": False, "object_store_memory": 128 * 2**20, "address": "local"}
-    with _ray(**start, num_cpus=max(1, round(resources.concurrent * resources.cpus))):
+    with _ray(**start, num_cpus=max(1, round(resources.concurrent * resources.workers * resources.cpus))):
         yield
 
 

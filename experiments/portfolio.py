@@ -66,11 +66,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class JobDefaults:
-    """What all jobs of a sweep share."""
+    """What all jobs of a sweep share. threads: of each worker. workers: of each job."""
 
     seed: int
     threads: int
     device: str
+    workers: int = 1
+
+    def of(self, kind: Architecture) -> dict[str, Any]:
+        """For the jobs of this architecture: one that cannot be trained by several workers together gets one."""
+        return {**vars(self), "workers": self.workers if kind.data_parallel else 1}
 
 
 class Portfolio:
@@ -134,7 +139,7 @@ class Portfolio:
             longest=entry.longest,
             deadline=self.budget.trial_deadline(entry.seconds, time.time()),
             keep_below=entry.study.threshold(entry.members),
-            **vars(self.defaults),
+            **self.defaults.of(entry.kind),
         )
 
     def _next_fit(self, now: float) -> Job | None:
@@ -208,7 +213,7 @@ class Portfolio:
                     plan.settings,
                     fold=fold,
                     deadline=self.budget.deadline,
-                    **vars(self.defaults),
+                    **self.defaults.of(self.entries[plan.architecture].kind),
                 )
             )
         self._assemble(plan.name)

@@ -59,10 +59,10 @@ def _sweep(options: Options, events: Events | None) -> bool:
     Workspace(options.workspace).check_writable()
     if options.address is None:
         machine = detect()
-        return _on(machine, resources(options, machine), options, events)
+        return _on(machine, resources(options, kinds, machine), options, events)
     with joined(options.address):
         there = nodes()
-        return _on(together(there), cluster_resources(options, there), options, events)
+        return _on(together(there), cluster_resources(options, kinds, there), options, events)
 
 
 def _on(machine: Machine, share: Resources, options: Options, events: Events | None) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from core.architectures import ARCHITECTURES, architecture
 from core.architectures.base import Architecture, Resolution, make_config
 from core.cache import Cache
 from core.catalog import Catalog
@@ -84,21 +85,24 @@ def together(nodes: Sequence[Machine]) -> Machine:
     return Machine(max(1, largest.cores), largest.memory, "cuda" if gpus else "cpu", gpus)
 
 
-def cluster_resources(options: Options, nodes: Sequence[Machine]) -> Resources:
+def cluster_resources(options: Options, kinds: Sequence[Architecture], nodes: Sequence[Machine]) -> Resources:
     """As `resources` would share out each node, and so that a job fits on any node that can run it.
 
     Raises UserError where no node can, unless the user says how many jobs run at once: then an autoscaler is to bring nodes.
     """
-    machine = together(nodes)
+    machine, workers = together(nodes), options.workers_per_trial
+    _check_workers(workers, kinds, machine)
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(machine.has_gpu)
+    if workers > 1:
+        _check_share(workers, gpus)
     able = [node for node in nodes if node.cores and node.gpus >= gpus]
     shares = [node.cores // (max(1, int(node.gpus / gpus)) if gpus else min(node.cores, 4)) for node in able]
     cpus = options.cpus_per_trial or float(max(1, min(shares, default=1)))
-    share = Resources(options.max_concurrent or 0, cpus, gpus, elastic=options.max_concurrent is None)
+    share = Resources(options.max_concurrent or 0, cpus, gpus, workers, elastic=options.max_concurrent is None)
     slots = share.slots(nodes)
     if not slots and share.elastic:
         raise UserError(
-            f"no node of the cluster holds a job of {cpus:g} cores and {gpus:g} GPUs: "
+            f"the cluster holds no job of {workers} x {cpus:g} cores and {gpus:g} GPUs: "
             f"the largest has {machine.cores} cores, and there are {machine.gpus} GPUs in all",
             cure="start more nodes, lower --cpus-per-trial or --gpus-per-trial, or give --max-concurrent where an autoscaler "
             "is to start nodes",
@@ -106,23 +110,64 @@ def cluster_resources(options: Options, nodes: Sequence[Machine]) -> Resources:
     return replace(share, concurrent=options.max_concurrent or slots)
 
 
-def resources(options: Options, machine: Machine) -> Resources:
-    """How many jobs run at once and what each gets.
+def resources(options: Options, kinds: Sequence[Architecture], machine: Machine) -> Resources:
+    """How many jobs run at once and what each worker of them gets.
 
-    With GPUs, one job each. Without, one job per core up to four: small models gain more from running side by side than
-    from sharing cores, and beyond four their memory counts.
+    With GPUs, one worker each. Without, one worker per core up to four: small models gain more from running side by side than
+    from sharing cores, and beyond four their memory counts. Raises UserError for what this machine does not have.
     """
+    workers = options.workers_per_trial
+    _check_workers(workers, kinds, machine)
     # Ray counts CUDA devices only: on Apple's GPU one job runs at a time and asks for none.
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(machine.device == "cuda")
     concurrent = options.max_concurrent
     if concurrent is None and machine.device == "mps":
         concurrent = 1
     if concurrent is None:
-        concurrent = max(1, int(machine.gpus / gpus)) if gpus else min(machine.cores, 4)
-    cpus = options.cpus_per_trial or max(1.0, machine.cores // concurrent)
+        concurrent = max(1, (int(machine.gpus / gpus) if gpus else min(machine.cores, 4)) // workers)
+    cpus = options.cpus_per_trial or max(1.0, machine.cores // (concurrent * workers))
     if gpus > machine.gpus:
         raise UserError(
             f"--gpus-per-trial {gpus:g}, but this machine has {machine.gpus} usable GPUs",
             cure="leave the flag out, or join a cluster with --address",
         )
-    return Resources(concurrent, cpus, gpus)
+    if workers > 1:
+        _check_room(concurrent, workers, cpus, gpus, machine)
+    return Resources(concurrent, cpus, gpus, workers=workers)
+
+
+def _check_workers(workers: int, kinds: Sequence[Architecture], machine: Machine) -> None:
+    if workers == 1:
+        return
+    if not any(kind.data_parallel for kind in kinds):
+        able = ", ".join(name for name in ARCHITECTURES if architecture(name).data_parallel)
+        raise UserError(
+            f"--workers-per-trial {workers}, but {' and '.join(kind.name for kind in kinds)} train in one process",
+            cure=f"leave the flag out, or add an architecture that several can train together: {able}",
+        )
+    if machine.device == "mps":
+        raise UserError(
+            f"--workers-per-trial {workers}, but processes cannot share Apple's GPU for one training",
+            cure="leave the flag out",
+        )
+
+
+def _check_room(concurrent: int, workers: int, cpus: float, gpus: float, machine: Machine) -> None:
+    """Workers of one training wait for each other: one that finds no room would have all of them wait for ever."""
+    _check_share(workers, gpus)
+    for what, each, there in (("cores", cpus, machine.cores), ("GPUs", gpus, machine.gpus)):
+        if concurrent * workers * each > there:
+            raise UserError(
+                f"{concurrent} trainings at once, each with {workers} workers on {each:g} {what}, need "
+                f"{concurrent * workers * each:g} {what}, but this machine has {there}",
+                cure="lower --workers-per-trial, --max-concurrent, --cpus-per-trial or --gpus-per-trial, or join a "
+                "cluster with --address",
+            )
+
+
+def _check_share(workers: int, gpus: float) -> None:
+    if 0 < gpus < 1:
+        raise UserError(
+            f"--gpus-per-trial {gpus:g} with --workers-per-trial {workers}: workers of one training cannot share a GPU",
+            cure="give each a whole one (--gpus-per-trial 1), or leave --workers-per-trial out",
+        )

@@ -49,8 +49,10 @@ def show_plan(
         )
     console.print(table)
     limit = f"; --minutes {options.minutes:g} is the limit" if options.minutes is not None else ""
+    workers = f"{share.workers} workers per trial, " if share.workers > 1 else ""
     say(
-        f"{share.concurrent} at once, {share.cpus:g} cores and {share.gpus:g} GPUs each; about {duration(total)}{limit}"
+        f"{share.concurrent} at once, {workers}{share.cpus:g} cores and {share.gpus:g} GPUs each; "
+        f"about {duration(total)}{limit}"
     )
     assert cache.limit is not None, "a workspace's cache has a limit"
     default = "half of the free disk; --cache-limit" if options.cache_limit is None else "--cache-limit"

@@ -68,8 +68,13 @@ def main(
     ] = None,
     space: Annotated[Path | None, typer.Option(help="YAML file with another search space")] = None,
     max_concurrent: Annotated[int | None, typer.Option(min=1, help="trainings at once")] = None,
-    cpus_per_trial: Annotated[float | None, typer.Option(min=0.5, help="cores for each training")] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(min=0.0, help="share of a GPU for each training")] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(min=0.5, help="cores for each worker of a training")] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(min=0.0, help="GPUs for each worker of a training, or a share of one")
+    ] = None,
+    workers_per_trial: Annotated[
+        int, typer.Option(min=1, help="processes that train one text or multimodal model together")
+    ] = 1,
     storage: Annotated[
         str | None,
         typer.Option(
@@ -101,8 +106,8 @@ def main(
     options = Options(
         tuple(architectures or [ALL]), workspace or default_folder(), train, test, images, trials, minutes, members,
         folds, fold_groups, grid, sampler, pruner, seed, text_encoder, vision_encoder, tuple(settings or ()), space,
-        max_concurrent, cpus_per_trial, gpus_per_trial, storage, address, storage_path, dry_run, fresh, drop_bad,
-        None if cache_limit is None else parse_size(cache_limit, "--cache-limit"), tracking, quiet, json,
+        max_concurrent, cpus_per_trial, gpus_per_trial, workers_per_trial, storage, address, storage_path, dry_run,
+        fresh, drop_bad, None if cache_limit is None else parse_size(cache_limit, "--cache-limit"), tracking, quiet, json,
     )  # fmt: skip
     from experiments.run import sweep  # Ray, torch and MLflow: seconds that --help should not take
 

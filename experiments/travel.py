@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from core.architectures import architecture
 from core.architectures.base import make_config
 from core.backbones.loading import moved
+from core.group import ALONE, Group
 from core.workspace import Workspace
 from experiments.arrivals import deliver
 from experiments.cluster import Report
@@ -59,14 +60,15 @@ class Away:
     cache_limit: int | None = None
     storage_path: str | None = None
 
-    def __call__(self, job: Job, report: Report) -> Outcome:
+    def __call__(self, job: Job, report: Report, *, group: Group = ALONE, device: str = "") -> Outcome:
         bench = _workbench(self.home)
         bench.clear()
         workspace = Workspace(bench.folder)
         _drop_ended(self.home, workspace)
         self._prepare(workspace, job.architecture)
-        outcome = run_job(job, report, bench.folder, self.cache_limit, self.storage_path)
-        deliver(workspace, job, Sender(self.home))
+        outcome = run_job(job, report, bench.folder, self.cache_limit, self.storage_path, group=group, device=device)
+        if group.leads:
+            deliver(workspace, job, Sender(self.home))
         return outcome
 
     def _prepare(self, workspace: Workspace, name: str) -> None:

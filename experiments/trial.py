@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import OutOfTime
 from core.files import read_json, write_json
+from core.group import ALONE, Group, PeerLost
 from core.metrics import all_metrics, group_standard_error, smape_terms
 from core.predictions import Fit, MemberKey
 from core.workspace import Workspace
@@ -60,28 +62,40 @@ def scratch_folder(workspace: Workspace, job: Job) -> Path:
 
 
 def run_job(
-    job: Job, report: Report, folder: Path, cache_limit: int | None = None, storage_path: str | None = None
+    job: Job,
+    report: Report,
+    folder: Path,
+    cache_limit: int | None = None,
+    storage_path: str | None = None,
+    *,
+    group: Group = ALONE,
+    device: str = "",
 ) -> Outcome:
     """Trains `job` on the workspace in `folder`; what it leaves there is complete or absent. cache_limit: see `Workspace.cache`.
     storage_path: where copies of its states are kept (`experiments.states`).
 
     A training that is stopped from outside, or runs out of time, leaves its states: it goes on from them if it is run again.
+    The processes of a group all run the same job; the first of them writes, and its outcome counts. device: this process's own,
+    where it is not the job's.
     """
+    job = replace(job, device=device or job.device)
     workspace = _open(folder)
     scratch = scratch_folder(workspace, job)
     try:
-        with mirrored(storage_path, job, scratch):
-            outcome = _run(job, workspace, workspace.cache(cache_limit), report, scratch)
-    except OutOfTime:
+        with mirrored(storage_path if group.leads else None, job, scratch):
+            outcome = _run(job, workspace, workspace.cache(cache_limit), report, scratch, group)
+    except (OutOfTime, PeerLost):
         raise
     except Exception:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if group.leads:
+            shutil.rmtree(scratch, ignore_errors=True)
         raise
-    shutil.rmtree(scratch, ignore_errors=True)
+    if group.leads:
+        shutil.rmtree(scratch, ignore_errors=True)
     return outcome
 
 
-def _run(job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: Path) -> Outcome:
+def _run(job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: Path, group: Group) -> Outcome:
     start = time.monotonic()
     curve: list[float] = []
 
@@ -92,21 +106,23 @@ def _run(job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: 
     kind = architecture(job.architecture)
     rows, held_out = workspace.folds.split(job.fold)
     train, valid = workspace.train.take(rows), workspace.train.take(held_out)
-    context = Context(job.seed, cache, scratch, job.device, job.threads, report=heard, deadline=job.deadline)
+    context = Context(
+        job.seed, cache, scratch, job.device, job.threads, report=heard, deadline=job.deadline, group=group
+    )
     model = kind.train(train, valid if job.kind == "trial" else None, make_config(kind.Config, job.settings), context)
-    cut = kind.stops_on_valid and context.out_of_time  # the others finish or raise
+    (cut,) = group.decide(kind.stops_on_valid and context.out_of_time)  # the other architectures finish or raise
     prices = model.predict(valid.without_prices())
     metrics = all_metrics(valid.known_prices, prices)
     name = _fit_name(job, kind, workspace, model, metrics["smape"], cut)
     if name is not None:
-        _keep_fit(workspace, name, job.fold, model, valid, prices, start)
+        _keep_fit(workspace, name, job.fold, model, valid, prices, start, group)
     luck = steady(curve) - min(curve) if job.kind == "trial" and curve else 0.0
     error = group_standard_error(smape_terms(valid.known_prices, prices), valid.product_groups)
     outcome = Outcome(
         metrics, model.best_epoch, time.monotonic() - start, cut,
         steady=metrics["smape"] + luck, standard_error=error if math.isfinite(error) else None,
     )  # fmt: skip
-    if job.kind == "trial" and not cut:
+    if job.kind == "trial" and not cut and group.leads:
         record = {"architecture": job.architecture, "settings": job.settings, "seed": job.seed, **vars(outcome)}
         write_json(trial_path(workspace, job.name), record)
     return outcome
@@ -126,11 +142,13 @@ def _fit_name(job: Job, kind: Architecture, workspace: Workspace, model: Model, 
 
 
 def _keep_fit(
-    workspace: Workspace, name: str, fold: int, model: Model, valid: Catalog, prices: Prices, start: float
+    workspace: Workspace, name: str, fold: int, model: Model, valid: Catalog, prices: Prices, start: float, group: Group
 ) -> None:
     store = workspace.store
-    model.save(store.fold_folder(name, fold))
     test = model.predict(workspace.test)
+    if not group.leads:
+        return
+    model.save(store.fold_folder(name, fold))
     fit = Fit(
         fold,
         prices,

@@ -21,7 +21,7 @@ ALLOWED = {
     "serving": {"core", "ensemble"},
 }
 DOORS = {
-    "ray": {"experiments/cluster.py", "experiments/pool.py", "experiments/travel.py"},
+    "ray": {"experiments/cluster.py", "experiments/pool.py", "experiments/travel.py", "experiments/data_parallel.py"},
     "mlflow": {"experiments/tracking_mlflow.py"},
 }
 MODULES = sorted(

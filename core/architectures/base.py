@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import OutOfTime, UserError, suggestion
+from core.group import ALONE, Group
 from core.machine import Machine
 
 Prices = NDArray[np.float64]
@@ -70,7 +71,7 @@ class Context:
     content-keyed entries that all trainings share. folder: this training's own folder, for checkpoints. report: called
     after each epoch (from 1) with metrics, at least `smape` of the validation rows. deadline: `time.time()` value at which to
     stop in order with the best model so far, or None. checkpoint_seconds: how old the last state may be when a step begins;
-    a training that is killed loses no more than that.
+    a training that is killed loses no more than that. group: of the processes that train this model together.
     """
 
     seed: int
@@ -81,6 +82,7 @@ class Context:
     report: Report = field(default=ignore_report)
     deadline: float | None = None
     checkpoint_seconds: float = 60.0
+    group: Group = ALONE
 
     @property
     def out_of_time(self) -> bool:
@@ -130,6 +132,8 @@ class Architecture(Protocol):
     Config: ClassVar[type[Config]]
     stops_on_valid: ClassVar[bool]
     """True where `train` looks at `valid` to decide anything: such a model may not predict those rows for a member."""
+    data_parallel: ClassVar[bool]
+    """True where several processes (`Context.group`) can train one model together; others are never given a group."""
 
     reads_pictures: ClassVar[bool]
     """True where the pictures matter: only then do they have to be where the training runs."""

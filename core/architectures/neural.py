@@ -24,6 +24,7 @@ from core.catalog import Catalog
 from core.errors import UserError
 from core.features import no_hurry
 from core.files import write_text
+from core.group import ALONE
 from core.heads import PoolingName, PriceHead
 from core.inference import predict
 from core.machine import Machine, detect
@@ -93,7 +94,10 @@ class Network(nn.Module):
 
 
 class NeuralModel:
-    """A trained network with what it needs to read a catalog (`core.architectures.base.Model`)."""
+    """A trained network with what it needs to read a catalog (`core.architectures.base.Model`).
+
+    What a group trained, it also predicts with together: all of its processes ask for the same prices.
+    """
 
     def __init__(
         self, architecture: NeuralArchitecture, network: Network, tokenizer: Tokenizer, config: NeuralConfig
@@ -104,11 +108,12 @@ class NeuralModel:
         self.threads: int | None = None
         self.cache: Cache | None = None
         self.check_time = no_hurry
+        self.group = ALONE
 
     def predict(self, catalog: Catalog) -> Prices:
         examples = self.architecture.examples(self, catalog.without_prices())
         with torch_threads(self.threads):
-            return predict(self.network, examples, self.config, self.device)
+            return predict(self.network, examples, self.config, self.device, self.group)
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
         return None
@@ -133,6 +138,7 @@ class NeuralArchitecture(ABC):
     Config: ClassVar[type[Config]]
     stops_on_valid: ClassVar[bool] = True
     reads_pictures: ClassVar[bool] = False
+    data_parallel: ClassVar[bool] = True
 
     @abstractmethod
     def network(self, encoders: Encoders, config: Any) -> Network:
@@ -200,7 +206,7 @@ class NeuralArchitecture(ABC):
             network.head.start_at(float(losses.targets(train.known_prices).mean()))
             model = NeuralModel(self, network, tokenizer, config)
             model.device, model.threads, model.cache = context.device, context.threads, context.cache
-            model.check_time = context.check_time
+            model.check_time, model.group = context.check_time, context.group
             judged = None if valid is None else self.examples(model, valid)
             model.best_epoch = fit(network, self.examples(model, train), judged, config, context)
             model.check_time = no_hurry

@@ -306,3 +306,9 @@ def test_a_trial_cut_by_its_deadline_is_used_but_not_remembered_as_finished(
     outcome = run_job(late, partial(source.epoch, trial), toy_workspace.folder)
     assert outcome.cut
     assert read_trial(toy_workspace, trial.name) is None
+
+
+def test_only_what_can_be_trained_by_several_workers_gets_them() -> None:
+    defaults = JobDefaults(seed=0, threads=1, device="cpu", workers=2)
+    given = {name: defaults.of(architecture(name))["workers"] for name in ("text", "multimodal", "lexical", "boosted")}
+    assert given == {"text": 2, "multimodal": 2, "lexical": 1, "boosted": 1}

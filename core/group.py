@@ -1,0 +1,74 @@
+"""The processes that train one model together, and the words they exchange.
+
+`Group` itself is a training alone, in which each of these words is trivial. `core.distributed` has the group of several.
+Every rank must call the same methods in the same order, or all of them wait for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # architectures without a network import this page, and must not import torch
+    from torch import Tensor
+
+Rows = NDArray[np.intp]
+
+
+class Ended(Exception):
+    """Rank 0 ended the training; it alone knows why."""
+
+
+class PeerLost(Exception):
+    """Another process of the group is gone."""
+
+
+class Group:
+    """rank: from 0, which is the one that decides, reports and writes. size: number of processes."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share_of(self, rows: Rows) -> Rows:
+        """Every `size`-th of these rows, beginning with the `rank`-th: sorted by length, they are alike on all ranks."""
+        return rows[self.rank :: self.size]
+
+    def decide(self, *flags: bool) -> tuple[bool, ...]:
+        """What rank 0 said: for whatever depends on its clock, its disk or its luck."""
+        return flags
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on any rank."""
+        return flag
+
+    def lead(self, work: Callable[[], None]) -> None:
+        """Has rank 0 do this while the others wait. If it raises there, whatever it may be, they raise Ended."""
+        work()
+
+    def add(self, numbers: Tensor) -> Tensor:
+        """The sum over the ranks, on each of them; same shape everywhere."""
+        return numbers
+
+    def add_gradients(self, weights: Sequence[Tensor]) -> None:
+        """Replaces the dense gradients of these weights by their sums. A gradient that no rank has stays None."""
+
+    def copy(self, weights: Sequence[Tensor]) -> None:
+        """Gives all ranks the weights of rank 0."""
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Every rank's, by rank, on the processor; same shape everywhere."""
+        return [tensor]
+
+    def share(self, content: bytes | None) -> bytes | None:
+        """What rank 0 has; the others' argument is not looked at."""
+        return content
+
+
+ALONE = Group()

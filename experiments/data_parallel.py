@@ -1,0 +1,135 @@
+"""One job, trained by several workers together: a Ray Train run inside its Ray Tune trial.
+
+trial (no core, no GPU)  ->  Ray Train's controller  ->  workers, each `work` on the same job, joined by gloo or NCCL
+   <- reports -   desk   <- rank 0's reports -
+    - go on? ->           - go on? ->
+
+Ray's own `TuneReportCallback` carries reports one way: a trial that its scheduler stopped would hear of it when its process
+is killed, and its workers later or never. Here rank 0 waits for the scheduler's word after every epoch, and all end in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import ray
+from ray import tune
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+from ray.train.v2.api.config import LoggingConfig
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2.api.result import Result
+from ray.util.placement_group import get_current_placement_group
+
+from core.distributed import TorchGroup
+from core.errors import OutOfTime
+from core.group import Ended, PeerLost
+from experiments.jobs import ROOM, Failed, Job, Outcome, WorkerLost, error_text
+
+Tell = Callable[[Mapping[str, Any]], None]
+Work = Callable[..., Outcome]
+
+_LOOK = 1.0
+"""Seconds between looks at whether the workers have ended."""
+_STARTS = 10
+"""Tries of a minute each to find room for the workers."""
+
+
+def train_together(job: Job, work: Work, tell: Tell, cpus: float, gpus: float) -> Outcome:
+    """Has `job.workers` processes do `work(job, report, group=..., device=...)`, each with so many cores and GPUs.
+
+    Called in a Ray Tune trial's thread. `tell` (`tune.report`) gets their placement group as ROOM, and then rank 0's reports;
+    if it raises, the workers are stopped first. Raises OutOfTime as the workers do, Failed with the text of what one of them
+    raised, WorkerLost where one died.
+    """
+    desk = ray.remote(num_cpus=0)(_Desk).remote()
+    trainer = TorchTrainer(
+        lambda: _rank(job, work, desk),
+        scaling_config=ScalingConfig(
+            num_workers=job.workers, use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, "GPU": gpus}
+        ),
+        run_config=RunConfig(
+            name="workers",
+            storage_path=tune.get_context().get_trial_dir(),
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=_STARTS),
+            logging_config=LoggingConfig("ERROR"),
+        ),
+    )
+    try:
+        with ThreadPoolExecutor(1) as pool:  # left when the workers have ended
+            running = pool.submit(trainer.fit)
+            try:
+                _pass_on(running, desk, tell)
+            except BaseException:
+                desk.answer.remote(False)
+                raise
+        outcome: Outcome = running.result().return_value
+        return outcome
+    except TrainingFailedError as error:
+        raise _cause(error) from None
+    finally:
+        ray.kill(desk)
+
+
+def _pass_on(running: Future[Result], desk: ray.actor.ActorHandle, tell: Tell) -> None:
+    while not running.done():
+        told = ray.get(desk.next.remote(_LOOK))
+        if told is not None:
+            tell(told)
+            desk.answer.remote(True)
+
+
+def _rank(job: Job, work: Work, desk: ray.actor.ActorHandle) -> Outcome | None:
+    """Runs in each worker. None where the scheduler stopped the trial."""
+
+    def report(epoch: int, metrics: Mapping[str, float]) -> None:
+        if not ray.get(desk.report.remote({"epoch": epoch, **metrics})):
+            raise SystemExit  # as `tune.report` does in a trial of one worker
+
+    group = TorchGroup()
+    if group.leads:
+        ray.get(desk.report.remote({ROOM: get_current_placement_group()}))
+    try:
+        return work(job, report, group=group, device=job.device if job.device == "cpu" else str(get_device()))
+    except (SystemExit, Ended):
+        return None
+    except (OutOfTime, PeerLost):
+        raise
+    except Exception as error:  # noqa: BLE001
+        raise Failed(error_text(error)) from None
+
+
+def _cause(error: TrainingFailedError) -> Exception:
+    """What happened, where several workers failed: one that is gone takes the others with it, but not the other way round."""
+    if not isinstance(error, WorkerGroupError):
+        return Failed(f"Ray Train did not run the workers: {error}")
+    for failure in error.worker_failures.values():
+        if isinstance(failure, (Failed, OutOfTime)):
+            return failure
+    return WorkerLost(str(error))
+
+
+class _Desk:
+    """Where rank 0 leaves its reports and waits for the scheduler's word."""
+
+    def __init__(self) -> None:
+        self._told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._answers: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def report(self, result: dict[str, Any]) -> bool:
+        """Whether to go on."""
+        await self._told.put(result)
+        return await self._answers.get()
+
+    async def next(self, seconds: float) -> dict[str, Any] | None:
+        """The next report, or None if there is none in that time."""
+        try:
+            return await asyncio.wait_for(self._told.get(), seconds)
+        except TimeoutError:
+            return None
+
+    async def answer(self, go_on: bool) -> None:
+        await self._answers.put(go_on)

@@ -1,0 +1,199 @@
+"""Jobs of two workers, with real Ray Train runs: what one worker learns, and every way in which a job can end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from core.architectures.base import make_config
+from core.architectures.text import TextArchitecture
+from core.errors import OutOfTime, UserError
+from core.group import ALONE, Group
+from core.workspace import Workspace
+from experiments.cluster import Report, Resources, run, session
+from experiments.jobs import Job, Outcome
+from experiments.trial import run_job
+from tests.experiments_tests.test_cluster import Source
+
+ROOT = Path(__file__).resolve().parents[2]
+TWO = Resources(concurrent=1, cpus=1.0, gpus=0.0, workers=2)
+EPOCHS = 4
+CLOSE = 1e-4
+SETTINGS = {"text_encoder": "tiny", "dropout": 0.0, "learning_rate": 2e-3, "batch_size": 16, "epochs": 3}
+
+
+class Curves(Source):
+    """Also keeps the metrics of every epoch, by the job's number."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        super().__init__(jobs)
+        self.curves: dict[int, list[dict[str, float]]] = {}
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
+        super().epoch(job, epoch, metrics)
+        self.curves.setdefault(job.number, []).append(dict(metrics))
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    with session(TWO):
+        yield
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_two_workers_learn_what_one_learns_and_leave_one_trial_and_one_fit(
+    toy_workspace: Workspace, tmp_path: Path
+) -> None:
+    settings = make_config(TextArchitecture.Config, SETTINGS).model_dump(mode="json")
+    job = Job("trial", "text", "text-000000000000", settings, 0, 0, 1, "cpu", number=0, epochs=3, longest=3, workers=2)
+    source = Curves([job])
+    assert run(source, partial(run_job, folder=toy_workspace.folder), tmp_path / "ray", TWO, "none")
+    alone: list[Mapping[str, float]] = []
+    outcome = run_job(job, lambda epoch, metrics: alone.append(metrics), toy_workspace.folder)
+    for key in ("smape", "loss"):
+        assert [epoch[key] for epoch in source.curves[0]] == pytest.approx([epoch[key] for epoch in alone], abs=CLOSE)
+    ended, together = source.ends[0]
+    assert ended == "finished" and together.best_epoch == outcome.best_epoch
+    assert together.metrics == pytest.approx(outcome.metrics, rel=CLOSE)
+    assert len(list(toy_workspace.store.folder.glob("*/fold-0/fit.json"))) == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"ray", "runs", "train.csv", "test.csv"}
+
+
+def job(number: int, workers: int = 2, **settings: Any) -> Job:
+    return Job(
+        "trial", "text", f"config-{number}", settings, 0, 0, 1, "cpu",
+        number=number, epochs=EPOCHS, longest=EPOCHS, workers=workers,
+    )  # fmt: skip
+
+
+def work(job: Job, report: Report, group: Group = ALONE, device: str = "") -> Outcome:
+    """Reports falling SMAPEs. Settings say what happens in the second epoch, and on which rank."""
+    level, metrics = job.settings.get("level", 50.0), {"mae": 1.0, "rmse": 1.0, "r2": 0.0}
+    for epoch in range(1, EPOCHS + 1):
+        group.lead(partial(report, epoch, {"smape": level - epoch, **metrics}))
+        if epoch == 2 and group.rank == job.settings.get("rank", 0):
+            _happen(job.settings.get("what", ""))
+    return Outcome({"smape": level - EPOCHS, **metrics}, EPOCHS, 0.1)
+
+
+def _happen(what: str) -> None:
+    if what == "broken":
+        raise UserError("no such encoder", cure="name another")
+    if what == "bug":
+        raise ZeroDivisionError("a bug")
+    if what == "late":
+        raise OutOfTime("out of time")
+    if what == "killed":
+        os._exit(9)
+
+
+def execute(source: Source, folder: Path, pruner: str) -> Source:
+    assert run(source, work, folder / "ray", TWO, pruner)
+    return source
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("ray_session")
+def test_a_stopped_trial_leaves_nothing_and_the_next_one_runs(tmp_path: Path) -> None:
+    source = execute(Source([job(0), job(1, level=90.0), job(2, workers=1), job(3, level=30.0)]), tmp_path, "asha")
+    assert {number: end[0] for number, end in source.ends.items()} == {
+        0: "finished", 1: "pruned", 2: "finished", 3: "finished",
+    }  # fmt: skip
+    assert source.ends[1][1:] == (2, 88.0)
+    assert_all_cores_are_free()
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("ray_session")
+def test_whichever_worker_fails_the_job_says_why_and_the_next_one_runs(tmp_path: Path) -> None:
+    jobs = [job(0, what="broken", rank=1), job(1, what="bug"), job(2, what="late", rank=1), job(3)]
+    source = execute(Source(jobs), tmp_path, "none")
+    assert source.ends[0] == ("failed", "no such encoder\n  what to do: name another")
+    assert source.ends[1][0] == "failed" and source.ends[1][1].startswith("ZeroDivisionError: a bug\nTraceback")
+    assert source.ends[2] == ("interrupted",)
+    assert source.ends[3][0] == "finished"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.usefixtures("ray_session")
+def test_a_killed_worker_is_a_lost_job_whichever_it_is(rank: int, tmp_path: Path) -> None:
+    source = execute(Source([job(0, what="killed", rank=rank), job(1)]), tmp_path, "none")
+    assert source.ends[0] == ("lost", "its worker process died (killed, or out of memory)")
+    assert source.ends[1][0] == "finished"
+
+
+class Killer(Source):
+    """Kills the process of the first job's trial, which waits for its workers, after the second epoch."""
+
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
+        super().epoch(job, epoch, metrics)
+        if (job.number, epoch) == (0, 2):
+            (trial,) = [
+                process
+                for process in psutil.Process().children(recursive=True)
+                if process.name().startswith("ray::Impl")
+            ]
+            trial.kill()
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("ray_session")
+def test_a_killed_trial_takes_its_workers_with_it(tmp_path: Path) -> None:
+    source = Killer([job(0), job(1)])
+    execute(source, tmp_path, "none")
+    assert source.ends[0] == ("lost", "its worker process died (killed, or out of memory)")
+    assert source.ends[1][0] == "finished"
+    assert_all_cores_are_free()
+
+
+def assert_all_cores_are_free() -> None:
+    import ray  # not before `experiments.cluster` has told it how to authenticate
+
+    deadline = time.monotonic() + 60
+    while (free := ray.available_resources().get("CPU")) != 2 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert free == 2
+
+
+def text_curve(workspace: Path) -> tuple[str, dict[int, float]]:
+    """(config, SMAPE of each epoch) of the one trial of `text`."""
+    storage = f"sqlite:///{workspace}/optuna.db"
+    (name,) = (name for name in optuna.get_all_study_names(storage) if name.startswith("text"))
+    (trial,) = optuna.load_study(study_name=name, storage=storage).get_trials(states=[TrialState.COMPLETE])
+    return trial.user_attrs["config"], trial.intermediate_values
+
+
+@pytest.mark.faults
+def test_the_command_gives_one_workers_curve_and_member(
+    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
+) -> None:
+    train, test = toy_files(150, 40)
+    arguments = ["text", "lexical", "--text-encoder", "tiny", "--train", train, "--test", test, "--folds", 2]
+    arguments += ["--trials", 1, "--members", 1, "--set", "text.dropout=0.0", "--set", "text.epochs=3"]
+    said = {}
+    for workers in (1, 2):
+        command = [*arguments, "--workspace", tmp_path / f"runs-{workers}", "--workers-per-trial", workers]
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.sweep", *map(str, command)],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=500,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        said[workers] = done.stdout
+    assert "2 workers per trial" in said[2] and "workers" not in said[1]
+    assert said[2].count("complete  SMAPE") == said[1].count("complete  SMAPE") == 2
+    (config, alone), (same, together) = (text_curve(tmp_path / f"runs-{workers}") for workers in (1, 2))
+    assert same == config and len(alone) == 3
+    assert together == pytest.approx(alone, abs=CLOSE)
+    assert not list(tmp_path.glob("runs-2/trials/*/*-*/"))

@@ -1,0 +1,71 @@
+"""How many jobs run at once, what each worker of them gets, and what a machine has no room for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import UserError
+from core.machine import Machine
+from experiments.cluster import Resources
+from experiments.options import Options, architectures_of
+from experiments.setup import resources
+
+LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
+SERVER = Machine(cores=16, memory=64 * 2**30, device="cpu", gpus=0)
+GPUS = Machine(cores=32, memory=64 * 2**30, device="cuda", gpus=4)
+APPLE = Machine(cores=8, memory=16 * 2**30, device="mps", gpus=1)
+
+
+def shares(machine: Machine, *names: str, **changes: object) -> Resources:
+    options = Options(names or ("text",), Path("runs"), **changes)  # type: ignore[arg-type]
+    return resources(options, architectures_of(options), machine)
+
+
+@pytest.mark.parametrize(
+    ("machine", "workers", "expected"),
+    [
+        (LAPTOP, 1, Resources(2, 1.0, 0.0)),
+        (LAPTOP, 2, Resources(1, 1.0, 0.0, None, 2)),
+        (SERVER, 1, Resources(4, 4.0, 0.0)),
+        (SERVER, 2, Resources(2, 4.0, 0.0, None, 2)),
+        (SERVER, 3, Resources(1, 5.0, 0.0, None, 3)),
+        (GPUS, 1, Resources(4, 8.0, 1.0)),
+        (GPUS, 2, Resources(2, 8.0, 1.0, None, 2)),
+    ],
+)
+def test_workers_share_what_the_machine_has(machine: Machine, workers: int, expected: Resources) -> None:
+    assert shares(machine, workers_per_trial=workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "changes", "what"),
+    [
+        (LAPTOP, {"workers_per_trial": 4}, "need 4 cores, but this machine has 2"),
+        (LAPTOP, {"workers_per_trial": 2, "max_concurrent": 2}, "need 4 cores, but this machine has 2"),
+        (LAPTOP, {"workers_per_trial": 2, "cpus_per_trial": 2.0}, "need 4 cores, but this machine has 2"),
+        (GPUS, {"workers_per_trial": 8}, "need 8 GPUs, but this machine has 4"),
+        (GPUS, {"workers_per_trial": 2, "gpus_per_trial": 0.5}, "cannot share a GPU"),
+        (APPLE, {"workers_per_trial": 2}, "cannot share Apple's GPU"),
+    ],
+)
+def test_workers_for_whom_there_is_no_room_are_refused(machine: Machine, changes: dict[str, object], what: str) -> None:
+    with pytest.raises(UserError, match=what) as failure:
+        shares(machine, **changes)
+    assert failure.value.cure
+
+
+def test_a_cluster_may_have_more_than_this_machine() -> None:
+    assert shares(LAPTOP, workers_per_trial=4, address="head:6379") == Resources(1, 1.0, 0.0, "head:6379", 4)
+
+
+def test_half_a_core_each_is_room_enough() -> None:
+    assert shares(LAPTOP, workers_per_trial=4, cpus_per_trial=0.5).workers == 4
+
+
+def test_light_architectures_alone_are_no_use_for_workers() -> None:
+    with pytest.raises(UserError, match="lexical and boosted train in one process") as failure:
+        shares(LAPTOP, "lexical", "boosted", workers_per_trial=2)
+    assert "text, multimodal" in failure.value.cure
+    assert shares(LAPTOP, "lexical", "text", workers_per_trial=2).workers == 2
