@@ -16,13 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 from core.files import read_json
 from core.workspace import Workspace
 from experiments.jobs import headline
+from experiments.lease import Driver, driver_of
 from experiments.lookup import study_names
 from experiments.record import RUNNING, Record, read_record
 
-LEASE = "driver"
-"""The study's user attribute in which its driver gives signs of life: `host`, `pid`, `time`."""
-LEASE_SECONDS = 30.0
-"""Without a sign of life for so long, a driver counts as dead."""
+SILENCE = 60.0
+"""Seconds without a sign of life after which a driver on another machine counts as dead. Its clock may differ by some of them."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class State:
     left: float | None
     searches: list[Search]
     members: list[MemberState] = field(default_factory=list)
-    sign: dict[str, Any] | None = None
+    sign: Driver | None = None
 
 
 def read_state(workspace: Workspace, storage: BaseStorage) -> State:
@@ -89,8 +88,8 @@ def read_state(workspace: Workspace, storage: BaseStorage) -> State:
     searches = [
         _search(name, study, None if record is None else record.trials.get(name)) for name, study in loaded.items()
     ]
-    signs = [sign for study in loaded.values() if isinstance(sign := study.user_attrs.get(LEASE), dict)]
-    sign = max(signs, key=lambda each: float(each.get("time", 0.0)), default=None)
+    signs = [sign for study in loaded.values() if (sign := driver_of(study.user_attrs)) is not None]
+    sign = max(signs, key=lambda each: each.time, default=None)
     driver = _driver(workspace, record, sign, now)
     runs = driver in ("running", "elsewhere")
     age = None if record is None else (now if runs or record.ended is None else record.ended) - record.start
@@ -98,19 +97,14 @@ def read_state(workspace: Workspace, storage: BaseStorage) -> State:
     return State(workspace.folder, driver, record, age, left, searches, _members(workspace, runs), sign)
 
 
-def _driver(workspace: Workspace, record: Record | None, sign: dict[str, Any] | None, now: float) -> str:
+def _driver(workspace: Workspace, record: Record | None, sign: Driver | None, now: float) -> str:
     if workspace.locked:
         return "running"
-    if sign is not None and now - float(sign.get("time", 0.0)) < LEASE_SECONDS and not _same(sign, record):
-        return "elsewhere"
+    if sign is not None and (not sign.is_dead if sign.is_here else now - sign.time < SILENCE):
+        return "elsewhere"  # of this workspace the lock would have told
     if record is None:
         return "unknown"
     return "died" if record.state == RUNNING else record.state
-
-
-def _same(sign: dict[str, Any], record: Record | None) -> bool:
-    """True for the driver of this workspace, of which the lock has told already."""
-    return record is not None and (sign.get("host"), sign.get("pid")) == (record.host, record.pid)
 
 
 def _search(architecture: str, study: optuna.Study, wanted: int | None) -> Search:

@@ -85,8 +85,8 @@ def _headline(state: State) -> str:
         return f"a sweep is running ({who}, for {age}{left})" if record is not None else "a sweep is starting"
     if state.driver == "elsewhere":
         assert state.sign is not None, "that is how it is known"
-        seconds = time.time() - float(state.sign["time"])
-        return f"a sweep is running elsewhere (process {state.sign.get('pid')} on {state.sign.get('host')}, {seconds:.0f} s ago)"
+        seconds = time.time() - state.sign.time
+        return f"a sweep is running elsewhere ({state.sign}, {seconds:.0f} s ago)"
     if state.driver == "died":
         return f"the last sweep died ({who}, started {age} ago): it was killed, or its machine was"
     if state.driver == "unknown":

@@ -8,9 +8,9 @@ import pytest
 
 from core.errors import UserError
 from core.machine import Machine
-from experiments.cluster import Resources
 from experiments.options import Options, architectures_of
-from experiments.setup import resources
+from experiments.pool import Resources
+from experiments.setup import cluster_resources, resources
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 SERVER = Machine(cores=16, memory=64 * 2**30, device="cpu", gpus=0)
@@ -27,12 +27,12 @@ def shares(machine: Machine, *names: str, **changes: object) -> Resources:
     ("machine", "workers", "expected"),
     [
         (LAPTOP, 1, Resources(2, 1.0, 0.0)),
-        (LAPTOP, 2, Resources(1, 1.0, 0.0, None, 2)),
+        (LAPTOP, 2, Resources(1, 1.0, 0.0, 2)),
         (SERVER, 1, Resources(4, 4.0, 0.0)),
-        (SERVER, 2, Resources(2, 4.0, 0.0, None, 2)),
-        (SERVER, 3, Resources(1, 5.0, 0.0, None, 3)),
+        (SERVER, 2, Resources(2, 4.0, 0.0, 2)),
+        (SERVER, 3, Resources(1, 5.0, 0.0, 3)),
         (GPUS, 1, Resources(4, 8.0, 1.0)),
-        (GPUS, 2, Resources(2, 8.0, 1.0, None, 2)),
+        (GPUS, 2, Resources(2, 8.0, 1.0, 2)),
     ],
 )
 def test_workers_share_what_the_machine_has(machine: Machine, workers: int, expected: Resources) -> None:
@@ -57,7 +57,15 @@ def test_workers_for_whom_there_is_no_room_are_refused(machine: Machine, changes
 
 
 def test_a_cluster_may_have_more_than_this_machine() -> None:
-    assert shares(LAPTOP, workers_per_trial=4, address="head:6379") == Resources(1, 1.0, 0.0, "head:6379", 4)
+    options = Options(("text",), Path("runs"), workers_per_trial=4, address="head:6379")
+    shared = cluster_resources(options, architectures_of(options), [LAPTOP, LAPTOP])
+    assert shared == Resources(1, 1.0, 0.0, workers=4, elastic=True)
+
+
+def test_a_cluster_without_room_for_all_workers_of_a_job_is_refused() -> None:
+    options = Options(("text",), Path("runs"), workers_per_trial=5, address="head:6379")
+    with pytest.raises(UserError, match="holds no job of 5 x 1 cores"):
+        cluster_resources(options, architectures_of(options), [LAPTOP, LAPTOP])
 
 
 def test_half_a_core_each_is_room_enough() -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from core.errors import UserError
 from core.files import write_json
 from core.workspace import Workspace
+from experiments.lease import KEY, Driver
 from experiments.record import RECORD, Record, read_record, recorded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,9 +140,10 @@ def test_counts_best_errors_and_members(toy_workspace: Workspace) -> None:
 def test_a_driver_on_another_machine_is_known_by_its_sign_of_life(toy_workspace: Workspace) -> None:
     make_study(toy_workspace)
     study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{toy_workspace.path('optuna.db')}")
-    study.set_user_attr("driver", {"host": "elsewhere", "pid": 7, "time": time.time()})
+    driver = Driver("elsewhere", 7, "its system", "then", "token", time=time.time())
+    study.set_user_attr(KEY, asdict(driver))
     assert "process 7 on elsewhere" in status(toy_workspace.folder)
-    study.set_user_attr("driver", {"host": "elsewhere", "pid": 7, "time": time.time() - 3600})
+    study.set_user_attr(KEY, asdict(replace(driver, time=time.time() - 3600)))
     assert state(toy_workspace.folder)["driver"] == "unknown"
 
 
