@@ -85,7 +85,7 @@ def ours(curves: Curves, target: float, seed: int, sampler: str = "tpe", pruner:
             if count.reached(value):
                 return count
             study.report(proposal.name, epoch, value)
-            result = {"training_iteration": epoch, "smape": value}
+            result = {"epoch": epoch, "smape": value}
             if scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP:
                 study.prune(proposal.name, value)
                 break
