@@ -3,8 +3,8 @@
     python benchmarks/data_parallel.py ../shared/data/ikea                       # the tiny encoder
     python benchmarks/data_parallel.py ../shared/data/ikea --text-encoder FOLDER
 
-The same cores for all: one worker with two threads against two workers with one thread each, joined by gloo. Layouts take turns,
-so that whatever else the machine does meets them alike. What Ray Train needs to start its workers is not in it.
+One worker with two threads or with one against two workers with one thread each, joined by gloo. Layouts take turns, so that
+whatever else the machine does meets them alike. What Ray Train needs to start its workers is not in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from core.catalog_reading import read_catalogs
 from core.distributed import TorchGroup
 from core.group import ALONE
 
-LAYOUTS = ((1, 2), (2, 1))
+LAYOUTS = ((1, 2), (1, 1), (2, 1))
 """(workers, threads of each)"""
 ROUNDS = 3
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import ray
@@ -85,14 +86,16 @@ def _pass_on(running: Future[Result], desk: ray.actor.ActorHandle, tell: Tell) -
 def _rank(job: Job, work: Work, desk: ray.actor.ActorHandle) -> Outcome | None:
     """Runs in each worker. None where the scheduler stopped the trial."""
 
-    def report(epoch: int, metrics: Mapping[str, float]) -> None:
-        if not ray.get(desk.report.remote({"epoch": epoch, **metrics})):
+    def say(result: dict[str, Any]) -> None:
+        if not ray.get(desk.report.remote(result)):
             raise SystemExit  # as `tune.report` does in a trial of one worker
 
+    def report(epoch: int, metrics: Mapping[str, float]) -> None:
+        say({"epoch": epoch, **metrics})
+
     group = TorchGroup()
-    if group.leads:
-        ray.get(desk.report.remote({ROOM: get_current_placement_group()}))
     try:
+        group.lead(partial(say, {ROOM: get_current_placement_group()}))
         return work(job, report, group=group, device=job.device if job.device == "cpu" else str(get_device()))
     except (SystemExit, Ended):
         return None

@@ -21,8 +21,9 @@ from core.architectures.text import TextArchitecture
 from core.errors import OutOfTime, UserError
 from core.group import ALONE, Group
 from core.workspace import Workspace
-from experiments.cluster import Report, Resources, run, session
+from experiments.cluster import Report, run
 from experiments.jobs import Job, Outcome
+from experiments.pool import Resources, session
 from experiments.trial import run_job
 from tests.experiments_tests.test_cluster import Source
 
