@@ -24,7 +24,7 @@ class TrainerConfig(Config):
     patience: int = Field(4, ge=1, description="epochs without a better SMAPE before stopping")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising learning rate")
     gradient_norm: float = Field(1.0, gt=0, description="longer gradients are scaled down to this")
-    loss: losses.LossName = "smape"
+    loss: losses.LossName = "huber"
     smape_weight: float = Field(0.5, ge=0, le=1, description="share of SMAPE in smape_huber")
     precision: PrecisionName = "auto"
     compile: bool = Field(False, description="compile the network with torch.compile: minutes once, faster steps after")

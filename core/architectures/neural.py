@@ -53,7 +53,7 @@ class NeuralConfig(TrainerConfig):
     text_encoder: str = Field(AUTO, description="short name, hub name or folder of the text encoder")
     freeze_text: bool = Field(False, description="keep the text encoder's weights as they are")
     max_length: int = Field(625, ge=8, le=100_000, description="tokens read of each text, if the encoder reads so many")
-    pooling: PoolingName = Field("cls", description="how the text encoder's states become one")
+    pooling: PoolingName = Field("mean", description="how the text encoder's states become one")
     dropout: float = Field(0.4, ge=0, lt=1, description="in the regression head")
     regressor_width: int = Field(256, ge=1, le=65_536, description="neurons per hidden layer of the head")
     regressor_depth: int = Field(1, ge=1, le=16, description="hidden layers of the head")
