@@ -126,7 +126,7 @@ def test_a_wrong_token_is_told_in_words(tmp_path: Path, cluster: LittleCluster, 
 def test_a_cluster_without_room_is_told_in_words(tmp_path: Path, cluster: LittleCluster, sweep: Any) -> None:
     process = sweep("lexical")
     assert process.wait(LIMIT) == 2, output(tmp_path)
-    assert "no node of the cluster holds a job of 1 cores" in output(tmp_path)
+    assert "the cluster holds no job of 1 x 1 cores" in output(tmp_path)
 
 
 @pytest.mark.faults
