@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -21,7 +21,7 @@ import optuna
 from grid_curves import GRID, read_curves
 from ray.tune.schedulers import TrialScheduler
 
-from experiments.cluster import PRUNERS
+from experiments.cluster import PerArchitecture
 from experiments.jobs import Outcome
 from experiments.search import Study
 
@@ -66,7 +66,7 @@ class Replayed:
     """What a scheduler needs to know of a trial."""
 
     trial_id: str
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any]
 
 
 def ours(curves: Curves, target: float, seed: int, sampler: str = "tpe", pruner: str = "asha") -> Count:
@@ -75,11 +75,12 @@ def ours(curves: Curves, target: float, seed: int, sampler: str = "tpe", pruner:
         f"replay-{seed}", GRID, optuna.storages.InMemoryStorage(), identify=identify, known=lambda _: None,
         sampler=sampler, seed=seed,
     )  # fmt: skip
-    scheduler = PRUNERS[pruner](max(map(len, curves.values())))
+    scheduler, longest = PerArchitecture(pruner), max(map(len, curves.values()))
+    job = {"kind": "trial", "architecture": "text", "epochs": longest, "longest": longest}
     count = Count(target)
     while (proposal := study.ask()) is not None:
         count.trials += 1
-        trial, curve = Replayed(str(proposal.number)), curves[proposal.name]
+        trial, curve = Replayed(str(proposal.number), {"job": job}), curves[proposal.name]
         scheduler.on_trial_add(None, trial)
         for epoch, value in enumerate(curve, 1):
             if count.reached(value):
