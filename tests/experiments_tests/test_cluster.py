@@ -6,14 +6,16 @@ import errno
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune.schedulers import TrialScheduler
 
 from core.errors import UserError
-from experiments.cluster import PRUNERS, Report, check_pruner, run
+from experiments.cluster import PRUNERS, PerArchitecture, Report, check_pruner, run
 from experiments.jobs import Job, Outcome
 from experiments.pool import Resources, session
 
@@ -150,6 +152,29 @@ def test_what_the_source_raises_ends_the_run_and_is_raised(tmp_path: Path) -> No
 
     with pytest.raises(OSError, match=r"optuna\.db"):
         execute(Broken([job(number) for number in range(4)]), tmp_path, "none")
+
+
+@dataclass
+class Tried:
+    """What a scheduler looks at of a trial."""
+
+    trial_id: str
+    config: dict[str, Any]
+
+
+def test_one_bad_epoch_at_the_wrong_moment_stops_no_good_trial() -> None:
+    pruner = PerArchitecture("asha")
+    good, bad = ([50.0, 60.0], [58.0, 58.0])
+    decisions: dict[str, list[str]] = {}
+    for number, curve in enumerate([[55.0, 54.0]] * 8 + [good, bad]):
+        trial = Tried(str(number), {"job": vars(job(number))})
+        pruner.on_trial_add(None, trial)
+        decisions[trial.trial_id] = [
+            pruner.on_trial_result(None, trial, {"epoch": epoch, "smape": value})
+            for epoch, value in enumerate(curve, 1)
+        ]
+    assert decisions["8"] == [TrialScheduler.CONTINUE] * 2
+    assert decisions["9"] == [TrialScheduler.CONTINUE, TrialScheduler.STOP]
 
 
 def test_an_unknown_pruner_is_answered_with_the_known_ones() -> None:
