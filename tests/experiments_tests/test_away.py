@@ -148,7 +148,8 @@ def test_a_node_that_dies_costs_no_trial_and_no_member(
 @pytest.mark.faults
 def test_a_node_that_joins_late_gets_work(tmp_path: Path, cluster: LittleCluster, sweep: Any) -> None:
     one = cluster.add("one")
-    arguments = [*LONG, "--trials", 4, "--members", 1, "--folds", 2]
+    # Longer than a worker takes to start: a free one elsewhere would take the job before.
+    arguments = [*LONG, "--set", "epochs=500", "--set", "patience=500", "--trials", 4, "--members", 1, "--folds", 2]
     process = sweep(*arguments)
     wait_for(lambda: trains_on(one), process)
     assert "1 at once" in output(tmp_path)
