@@ -6,7 +6,6 @@ says is trusted: only the names that a finished job leaves are taken.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from core.errors import UserError
+from core.files import sync
 from core.workspace import Workspace
 from experiments.jobs import Job
 from experiments.parcel import CHUNK
@@ -62,12 +62,12 @@ class Arrivals:
                 raise UserError(f"{name}: {there} of {size} bytes came home", cure="run the same command again")
         missing = [name for name in sorted(sizes, key=_rank) if not self._is_there(name)]
         for name in missing:
-            _sync(waiting[name])
+            sync(waiting[name])
         for name in missing:
             place = self.workspace / name
             place.parent.mkdir(parents=True, exist_ok=True)
             waiting[name].replace(place)
-            _sync(place.parent)
+            sync(place.parent)
         shutil.rmtree(self._staging / delivery, ignore_errors=True)
 
     def _is_there(self, name: str) -> bool:
@@ -109,11 +109,3 @@ def _left(workspace: Workspace, job: Job) -> Iterator[Path]:
 def _rank(name: str) -> int:
     last = name.rpartition("/")[2]
     return _MARKERS.index(last) + 1 if last in _MARKERS else 0
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

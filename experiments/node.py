@@ -8,19 +8,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
-from typing import IO
 from uuid import uuid4
 
 from core.errors import UserError
-from core.files import write_json
+from core.files import locked, write_json
 from experiments.parcel import Item, Manifest
 
 ENVIRONMENT = "PRICESTACK_NODE_FOLDER"
@@ -54,7 +52,7 @@ def unpack(contents: Manifest, stream: Stream, base: Path) -> Path:
     stream that ends early.
     """
     folder = base / _plain(contents.key)
-    with _locked(base / f".{folder.name}.lock"):
+    with locked(base / f".{folder.name}.lock"):
         if not (folder / "workspace.json").exists():
             _fill(folder, contents, stream)
             images = str(folder / "pictures") if contents.facts.images is not None else None
@@ -112,14 +110,6 @@ def _plain(part: str) -> str:
     return part
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock file; the kernel lets go of it when the process dies."""
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 class Workbench:
     """A workspace of this process alone: what its jobs make lies apart, what all workers of the node need is linked.
 
@@ -134,7 +124,8 @@ class Workbench:
             (shared / name).mkdir(exist_ok=True)
         _remove_abandoned(workers)
         self.folder = workers / uuid4().hex
-        self._lock = _hold(workers / f".{self.folder.name}.lock")
+        self._life = ExitStack()  # never left: the lock is held until the process ends
+        self._life.enter_context(locked(workers / f".{self.folder.name}.lock"))
         self.folder.mkdir()
         for name in _SHARED:
             (self.folder / name).symlink_to(shared / name)
@@ -146,16 +137,7 @@ class Workbench:
 
 def _remove_abandoned(workers: Path) -> None:
     for path in workers.glob(".*.lock"):
-        with path.open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # its process lives
-            shutil.rmtree(workers / path.name.removeprefix(".").removesuffix(".lock"), ignore_errors=True)
-            path.unlink(missing_ok=True)
-
-
-def _hold(path: Path) -> IO[str]:
-    handle = path.open("a")
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
+        with locked(path, wait=False) as free:
+            if free:  # or its process lives
+                shutil.rmtree(workers / path.name.removeprefix(".").removesuffix(".lock"), ignore_errors=True)
+                path.unlink(missing_ok=True)

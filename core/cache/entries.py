@@ -9,12 +9,10 @@ An entry may be removed while somebody reads it: what was opened or memory-mappe
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +20,7 @@ from uuid import uuid4
 
 from core.cache.sizes import size_text
 from core.console import warn
+from core.files import locked, sync
 
 _T = TypeVar("_T")
 _TRIES = 10
@@ -109,7 +108,7 @@ class Cache:
 
     def _make(self, path: Path, make: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(_beside(path, "lock")):
+        with locked(_beside(path, "lock")):
             if path.is_dir():
                 return
             temporary = _beside(path, "tmp")
@@ -118,7 +117,7 @@ class Cache:
             try:
                 make(temporary)
                 for written in (*temporary.rglob("*"), temporary):
-                    _sync(written)
+                    sync(written)
                 _touch(temporary)
                 temporary.rename(path)
             finally:
@@ -139,17 +138,6 @@ class Cache:
                 )
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock file exclusively; the kernel lets go of it when the process dies."""
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)  # closing alone would not do where a forked child has the file open too
-
-
 def _touch(path: Path) -> None:
     now = time.time_ns()  # finer than the kernel's own clock, by which uses of the same moment could not be ordered
     os.utime(path, ns=(now, now))
@@ -167,13 +155,9 @@ def _remove(path: Path) -> None:
 
 def _remove_leftover(temporary: Path) -> None:
     """Removes what a killed process was making, unless another is making that entry right now."""
-    with temporary.with_suffix(".lock").open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        shutil.rmtree(temporary, ignore_errors=True)
-        fcntl.flock(handle, fcntl.LOCK_UN)
+    with locked(temporary.with_suffix(".lock"), wait=False) as free:
+        if free:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:
@@ -182,11 +166,3 @@ def _size(folder: Path) -> int:
 
 def _beside(path: Path, ending: str) -> Path:
     return path.with_name(f".{path.name}.{ending}")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

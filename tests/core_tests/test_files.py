@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.files import atomic_path, digest, digest_json, read_json, write_json, write_text
+from core.files import atomic_path, digest, digest_json, locked, read_json, write_json, write_text
 
 
 def test_a_failing_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -49,3 +49,11 @@ def test_digests_see_where_parts_end() -> None:
     assert digest("ab", "c") != digest("a", "bc") != digest("abc")
     assert digest("a") == digest(b"a")
     assert digest_json({"a": 1, "b": 2}) == digest_json({"b": 2, "a": 1}) != digest_json({"a": 1, "b": 3})
+
+
+def test_a_lock_has_one_holder_and_is_free_again_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path) as held, locked(path, wait=False) as second:
+        assert held and not second
+    with locked(path, wait=False) as free:
+        assert free

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+
+from tests.experiments_tests.waiting import free_port
 
 USER, PASSWORD = "pricestack", "s3cret-word"
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -25,7 +26,7 @@ class Server:
 
     def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
         self.folder, self._bin = folder, BINARIES[-1].parent
-        self.port = _free_port()
+        self.port = free_port()
         secret = folder / "password"
         secret.write_text(PASSWORD)
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
@@ -72,12 +73,6 @@ class Server:
             done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
             output.seek(0)
             assert done.returncode == 0, output.read().decode()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,10 @@ import pytest
 from optuna.trial import TrialState
 
 from core.architectures import architecture
+from core.files import locked
 from core.workspace import Workspace
 from experiments.prepare import DEFAULT_FOLDS
+from tests.experiments_tests import waiting
 from tests.experiments_tests.clusters import ENVIRONMENT, ROOT, LittleCluster, little_cluster
 
 pytestmark = pytest.mark.e2e
@@ -64,12 +64,7 @@ def output(tmp_path: Path, number: int = 0) -> str:
 
 
 def wait_for(what: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> Any:
-    end = time.monotonic() + LIMIT
-    while not (found := what()):
-        assert time.monotonic() < end, "it never came"
-        assert process is None or process.poll() is None, "the sweep has ended"
-        time.sleep(0.1)
-    return found
+    return waiting.wait_for(what, LIMIT, process)
 
 
 def trains_on(folder: Path) -> bool:
@@ -200,10 +195,8 @@ def test_when_the_driver_goes_its_workers_go_and_the_same_command_goes_on(
 def workers_live(node: Path) -> bool:
     """Whether a process still holds its workbench there: the kernel lets go of the lock when it dies."""
     for path in node.glob("*/workers/.*.lock"):
-        with path.open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with locked(path, wait=False) as free:
+            if not free:
                 return True
     return False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from experiments.endings import Endings
 from experiments.jobs import Job, Outcome
 from experiments.search import INTERRUPTED
 from experiments.states import Depot, mirrored
+from tests.experiments_tests.waiting import wait_for
 
 SETTINGS = {"text_encoder": "tiny", "epochs": 3, "batch_size": 16, "learning_rate": 1e-3, "regressor_width": 16}
 
@@ -44,14 +44,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def listing(url: str) -> list[str]:
     system, path = fsspec.core.url_to_fs(url)
     return sorted(str(name).rpartition("/")[2] for name in system.find(path)) if system.exists(path) else []
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
-    return found
 
 
 def train(workspace: Workspace, scratch: Path, report: Callable[[int, Mapping[str, float]], None]) -> Any:

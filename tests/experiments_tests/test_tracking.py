@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,11 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 
 from core.workspace import Workspace
+from experiments.dashboard import answers
 from experiments.jobs import Job, Outcome
 from experiments.pages import pages_of_study, trial_key
 from experiments.tracking import Diary, experiment_name, reason, tracking_uri
+from tests.experiments_tests.waiting import free_port, wait_for
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
 STUDIES = {"text": "text-1a2b"}
@@ -189,13 +190,6 @@ def test_what_a_killed_driver_left_is_written_from_the_study(toy_workspace: Work
         assert found["text-1a2b#2"].data.tags["error"] == "MemoryError: too large"
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-
-
 LOCK = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -218,15 +212,15 @@ def test_a_locked_database_is_waited_for(
     path = str(toy_workspace.path("mlflow.db"))
     with Diary(toy_workspace, STUDIES, {}) as diary:
         diary.started(job(0))
-        wait_until(lambda: diary.writer.missing == 0)
+        wait_for(lambda: diary.writer.missing == 0)
         with subprocess.Popen([sys.executable, "-c", LOCK, path], stdin=-1, stdout=-1, text=True) as locker:
             assert locker.stdout is not None and locker.stdout.readline() == "locked\n"
             start = time.perf_counter()
             tell_three_trials(diary)
             assert time.perf_counter() - start < 0.5
-            wait_until(lambda: bool(diary.writer.problem))
+            wait_for(lambda: bool(diary.writer.problem))
             locker.communicate("")
-        wait_until(lambda: diary.writer.missing == 0)
+        wait_for(lambda: diary.writer.missing == 0)
     assert states(runs(toy_workspace)) == ALL_THREE
     printed = capsys.readouterr()
     assert printed.err.count("database is locked") == 1 and "can be written again" in printed.out
@@ -242,25 +236,11 @@ def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
     )  # fmt: skip
     try:
-        wait_until(lambda: answers(port), 120)
+        wait_for(lambda: answers(port), 120)
         yield process
     finally:
         os.killpg(process.pid, 9)
         process.wait()
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.faults
@@ -272,12 +252,12 @@ def test_a_server_that_goes_away_and_comes_back_loses_nothing(
     with Diary(toy_workspace, STUDIES, {}, uri=uri) as diary:
         with server(tmp_path, port):
             diary.started(job(0))
-            wait_until(lambda: diary.writer.missing == 0)
+            wait_for(lambda: diary.writer.missing == 0)
         tell_three_trials(diary)
-        wait_until(lambda: bool(diary.writer.problem))
+        wait_for(lambda: bool(diary.writer.problem))
         time.sleep(3)  # some tries fail
         with server(tmp_path, port):
-            wait_until(lambda: diary.writer.missing == 0)
+            wait_for(lambda: diary.writer.missing == 0)
             assert states(runs(toy_workspace, uri)) == ALL_THREE
             assert curve(toy_workspace, runs(toy_workspace, uri)["text-1a2b#1"], uri) == [(1, 49.0), (2, 48.0)]
     assert capsys.readouterr().err.count("cannot be written now") == 1

@@ -261,7 +261,7 @@ def test_workers_of_a_node_share_caches_and_states_and_nothing_else(toy_workspac
     assert not (other.folder / "members").exists()
     one.clear()
     assert not (one.folder / "members").exists()
-    del one._lock  # as the kernel does when the process dies
+    one._life.close()  # as the kernel does when the process dies
     third = Workbench(shared)
     assert not one.folder.exists() and other.folder.exists() and third.folder.exists()
     assert (shared / "trials" / LEXICAL / "trial-0" / "state-0.json").exists(), (
