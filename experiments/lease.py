@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -136,10 +136,8 @@ class Lease:
         self._studies[number] = study
 
     def _find(self, study: str) -> int:
-        try:
+        with suppress(KeyError):
             return self._storage.get_study_id_from_name(study)
-        except KeyError:
-            pass
         try:
             return self._storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], study)
         except optuna.exceptions.DuplicatedStudyError:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
-from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import UserError, suggestion
 from experiments.record import Record, read_record
-from experiments.storage import open_storage, without_password
+from experiments.storage import StorageError, open_storage, without_password
 
 
 def open_studies(workspace: Path, given: str | None) -> BaseStorage:
@@ -41,7 +40,7 @@ def reading(given: str | None) -> Iterator[None]:
     """Turns what a database says when it does not answer into a UserError."""
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except StorageError as error:
         where = f"the storage {without_password(given)}" if given else "the study's storage"
         raise UserError(
             f"{where} cannot be read: {without_password(str(error).partition(chr(10))[0])}",

@@ -183,10 +183,6 @@ class Study:
             trial.advice.report(smape, epoch)
             known.add(epoch)
 
-    def note(self, name: str, key: str, value: Any) -> None:
-        """Attaches a fact to a running trial, for people who look at the dashboard."""
-        self._ledger.note(self._running[name][0].id, key, value)
-
     def complete(self, name: str, outcome: Outcome) -> None:
         """The trial of that config has finished: it, and every repeat that waited for it, is COMPLETE."""
         self._end(name, TrialState.COMPLETE, outcome.metrics["smape"], _attributes(outcome))

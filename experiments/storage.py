@@ -81,15 +81,15 @@ def open_storage(text: str) -> BaseStorage:
     except (*StorageError, ImportError, ValueError, RuntimeError, OSError) as error:
         shown = without_password(text)
         raise UserError(
-            f"the study's storage {shown} cannot be opened: {without_password(cause(error))}",
+            f"the study's storage {shown} cannot be opened: {cause(error)}",
             cure=_cure(shown, cause(error)),
         ) from None
 
 
 def cause(error: BaseException) -> str:
-    """The first line of the error that began the chain: `database or disk is full`, not what was made of it."""
+    """The first line of the error that began the chain, `database or disk is full`, not what was made of it. Has no password."""
     *_, first = _chain(error)
-    return str(first).partition("\n")[0]
+    return without_password(str(first).partition("\n")[0])
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -269,7 +269,7 @@ class _Wait:
         if self._told or error is None or _has_raced(error):
             return
         self._told = True
-        reason = without_password(cause(error))
+        reason = cause(error)
         warn(f"waiting for the study's storage {self._what} ({reason}), up to {self._limit:.0f} s; nothing is lost")
 
 

@@ -338,4 +338,4 @@ class Writer(threading.Thread):
 
 def reason(error: BaseException) -> str:
     """The first line of the error that began the chain, `database or disk is full`, without passwords."""
-    return without_password(cause(error)) or type(error).__name__
+    return cause(error) or type(error).__name__

@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 from optuna_dashboard._storage_url import get_storage
 
 from core.errors import UserError
-from experiments.storage import PatientStorage, StorageError, open_storage, without_password
+from experiments.storage import PatientStorage, StorageError, cause, open_storage, without_password
 from tests.experiments_tests import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -313,3 +313,9 @@ def test_other_files_are_no_storages(tmp_path: Path) -> None:
 )
 def test_passwords_are_hidden(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+def test_what_began_an_error_is_told_without_its_password() -> None:
+    wrapped = RuntimeError("not written")
+    wrapped.__cause__ = OSError("no answer from postgresql://me:secret@db/optuna\nat all")
+    assert cause(wrapped) == "no answer from postgresql://me:***@db/optuna"
