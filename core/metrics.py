@@ -42,6 +42,10 @@ def r2(true: ArrayLike, predicted: ArrayLike) -> float:
     return 1.0 - float(np.square(p - y).sum()) / variance if variance > 0 else 0.0
 
 
+METRICS = ("smape", "mae", "rmse", "r2")
+"""The four figures shown for every trial, member and stack."""
+
+
 def all_metrics(true: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
     """The four figures shown for every trial, member and stack."""
     return {

@@ -29,6 +29,7 @@ from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from core.errors import OutOfTime, UserError, suggestion
+from core.metrics import METRICS
 from experiments.jobs import ROOM, Job, JobSource, Outcome, WorkerLost, error_text
 from experiments.pool import Resources, Room
 
@@ -337,5 +338,5 @@ class PerArchitecture(TrialScheduler):
 
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    names = ("smape", "mae", "rmse", "r2", "loss", "skipped_steps", "seconds")
+    names = (*METRICS, "loss", "skipped_steps", "seconds")
     return {name: float(result[name]) for name in names if name in result}

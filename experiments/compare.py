@@ -9,6 +9,7 @@ import typer
 
 from core.console import console, run, say
 from core.errors import UserError
+from core.metrics import METRICS
 from core.workspace import Workspace, default_folder
 from experiments.words import duration, plain_table
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from experiments.sides import Side
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-METRICS = ("smape", "mae", "rmse", "r2")
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 EXAMPLES = """

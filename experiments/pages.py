@@ -12,13 +12,13 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from core.metrics import METRICS
 from core.workspace import Workspace
 from experiments.jobs import Job, Outcome, headline
 
 PARAMETER_LENGTH = 500
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 """Optuna's state of a trial and MLflow's status of its run; the state itself is the run's tag `state`."""
-METRICS = ("smape", "mae", "rmse", "r2")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import time
 from contextlib import nullcontext
 from functools import partial
 
+from core.architectures.base import Architecture
 from core.cache import Cache
 from core.console import hushed, results_to_stderr, say
 from core.errors import UserError
@@ -56,22 +57,29 @@ def _sweep(options: Options, events: Events | None) -> bool:
     kinds = architectures_of(options)
     if options.storage_path is not None:
         Depot(options.storage_path).check()
-    Workspace(options.workspace).check_writable()
+    workspace = Workspace(options.workspace)
+    workspace.check_writable()
     if options.address is None:
         machine = detect()
-        return _on(machine, resources(options, kinds, machine), options, events)
+        return _on(machine, resources(options, kinds, machine), kinds, workspace, options, events)
     with joined(options.address):
         there = nodes()
-        return _on(together(there), cluster_resources(options, kinds, there), options, events)
+        return _on(together(there), cluster_resources(options, kinds, there), kinds, workspace, options, events)
 
 
-def _on(machine: Machine, share: Resources, options: Options, events: Events | None) -> bool:
+def _on(
+    machine: Machine,
+    share: Resources,
+    kinds: list[Architecture],
+    workspace: Workspace,
+    options: Options,
+    events: Events | None,
+) -> bool:
     """The sweep on one machine, or on a cluster that was joined."""
-    workspace = Workspace(options.workspace)
     with workspace.lock():
         with hushed() if options.quiet else nullcontext():
             fill_workspace(workspace, options, say)
-            found = candidates(architectures_of(options), options, workspace, machine)
+            found = candidates(kinds, options, workspace, machine)
             cache = workspace.cache(options.cache_limit)
             show_plan(workspace, found, options, share, cache)
             if options.dry_run:

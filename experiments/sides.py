@@ -16,13 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import UserError, suggestion
 from core.files import read_json
-from core.metrics import group_standard_error, smape_terms
+from core.metrics import METRICS, group_standard_error, smape_terms
 from core.workspace import Workspace
 from experiments.lookup import study_names
 from experiments.record import read_record
 
 Kind = Literal["trial", "member", "study", "workspace"]
-METRICS = ("smape", "mae", "rmse", "r2")
 
 
 @dataclass(frozen=True)

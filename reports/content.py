@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.metrics import constant_floor
+from core.metrics import METRICS, constant_floor
 from reports.data import data_figures
 from reports.material import Floats, Material
 from reports.models import error_correlation, member_figures, stack_figures, sweep_figures
@@ -50,7 +50,7 @@ def _honest(content: dict[str, Any]) -> dict[str, Any] | None:
     if not content["members"]:
         return None
     best = content["members"][0]
-    figures = {name: best[name] for name in ("smape", "mae", "rmse", "r2", "standard_error")}
+    figures = {name: best[name] for name in (*METRICS, "standard_error")}
     return {"kind": "member", "name": best["label"], **figures}
 
 
