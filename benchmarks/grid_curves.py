@@ -15,14 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from core.architectures import architecture
-from core.architectures.base import Context, make_config
+from holdout import holdout, learning_curve
+
 from core.cache import Cache
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
 from core.console import progress
-from core.fold_making import make_folds
-from core.folds import HOLDOUT
 from search_spaces import Space
 
 RESULTS = Path(__file__).parent / "data" / "grid_curves.jsonl"
@@ -49,34 +45,23 @@ def read_curves() -> list[tuple[dict[str, Any], list[float]]]:
     return [(record["point"], record["smape"]) for record in map(json.loads, lines)]
 
 
-def train(rows: tuple[Catalog, Catalog], point: dict[str, Any], cache: Cache, threads: int) -> list[float]:
-    curve: list[float] = []
-    kind = architecture("text")
-    config = make_config(kind.Config, {**FIXED, **point})
-    with TemporaryDirectory() as folder:
-        context = Context(
-            0, cache, Path(folder), threads=threads, report=lambda _, metrics: curve.append(metrics["smape"])
-        )
-        kind.train(*rows, config, context)
-    return curve
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("catalog", type=Path, help="folder with train.csv and test.csv")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    read = read_catalogs(arguments.catalog / "train.csv", arguments.catalog / "test.csv", None)
-    folds, _ = make_folds(read.train, read.test, k=5, seed=0, fold_groups="auto")
-    learn, held = folds.split(HOLDOUT)
-    rows = read.train.take(learn), read.train.take(held)
+    rows = holdout(arguments.catalog)
     done = [point for point, _ in read_curves()]
     with TemporaryDirectory() as cache, progress("grid") as advance:
         for number, point in enumerate(GRID.grid(), 1):
             if point not in done:
                 start = time.perf_counter()
-                curve = [round(value, 3) for value in train(rows, point, Cache(Path(cache)), arguments.threads)]
-                record = {"point": point, "smape": curve, "seconds": round(time.perf_counter() - start, 2)}
+                curve = learning_curve(rows, {**FIXED, **point}, 0, Cache(Path(cache)), arguments.threads)
+                record = {
+                    "point": point,
+                    "smape": [round(value, 3) for value in curve],
+                    "seconds": round(time.perf_counter() - start, 2),
+                }
                 RESULTS.parent.mkdir(exist_ok=True)
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(record) + "\n")

@@ -18,14 +18,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+from holdout import holdout, learning_curve
 
-from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.cache import Cache
 from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
-from core.fold_making import make_folds
-from core.folds import HOLDOUT
 from core.machine import detect
 
 RESULTS = Path(__file__).parent / "data" / "losses.jsonl"
@@ -51,21 +47,6 @@ def wanted(stage: int, done: pd.DataFrame) -> Iterator[tuple[str, str]]:
 def read() -> pd.DataFrame:
     lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
     return pd.DataFrame([json.loads(line) for line in lines], columns=[*KEY, "smape", "epochs", "seconds"])
-
-
-def train(
-    rows: tuple[Catalog, Catalog], encoder: str, loss: str, pooling: str, seed: int, cache: Cache, threads: int
-) -> list[float]:
-    """SMAPE of the holdout fold after each epoch."""
-    curve: list[float] = []
-    kind = architecture("text")
-    config = make_config(kind.Config, {**FIXED, "text_encoder": encoder, "loss": loss, "pooling": pooling})
-    with TemporaryDirectory() as folder:
-        context = Context(
-            seed, cache, Path(folder), threads=threads, report=lambda _, metrics: curve.append(metrics["smape"])
-        )
-        kind.train(*rows, config, context)
-    return curve
 
 
 def table(done: pd.DataFrame) -> pd.DataFrame:
@@ -96,12 +77,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    rows = {}
-    for name in arguments.sets:
-        read_rows = read_catalogs(arguments.data / name / "train.csv", arguments.data / name / "test.csv", None)
-        folds, _ = make_folds(read_rows.train, read_rows.test, k=5, seed=0, fold_groups="auto")
-        learn, held = folds.split(HOLDOUT)
-        rows[name] = (read_rows.train.take(learn), read_rows.train.take(held))
+    rows = {name: holdout(arguments.data / name) for name in arguments.sets}
     with TemporaryDirectory() as cache:
         for stage in range(1, arguments.stages + 1):
             for seed in range(arguments.seeds):
@@ -118,7 +94,8 @@ def one(
     if ((done[KEY] == [name, loss, pooling, seed]).all(axis=1)).any():
         return
     start = time.perf_counter()
-    curve = train(rows, how.text_encoder, loss, pooling, seed, cache, how.threads)
+    settings = {**FIXED, "text_encoder": how.text_encoder, "loss": loss, "pooling": pooling}
+    curve = learning_curve(rows, settings, seed, cache, how.threads)
     record = {
         "catalog": name, "loss": loss, "pooling": pooling, "seed": seed, "smape": [round(one, 3) for one in curve],
         "epochs": len(curve), "seconds": round(time.perf_counter() - start, 1),
