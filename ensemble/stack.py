@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from core.console import console, progress, run, say, warn
 from core.errors import UserError
 from core.workspace import Workspace, default_folder
+from ensemble.selection import MAX_MISSING, Rules
 from reports.build import build_report
 
 if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once
@@ -40,10 +42,16 @@ app = typer.Typer(add_completion=False)
 
 
 def stack_workspace(
-    workspace: Workspace, *, out: Path | None = None, seed: int = 0, tell: Tell | None = None
+    workspace: Workspace,
+    *,
+    out: Path | None = None,
+    seed: int = 0,
+    rules: Rules | None = None,
+    tell: Tell | None = None,
 ) -> StackResult:
-    """Stacks every complete member of a workspace and writes its submission, `stack.json`, `timings.json` and
-    `stack_oof.parquet`. out: where the submission goes, if not into the workspace. tell: called with (fits done, of how many).
+    """Stacks the complete members of a workspace and writes its submission, `stack.json`, `timings.json` and
+    `stack_oof.parquet`. out: where the submission goes, if not into the workspace. rules: which members to take. tell: called
+    with (fits done, of how many).
 
     Raises UserError for a folder that is no workspace, has no complete member or holds members of other data.
     """
@@ -51,8 +59,9 @@ def stack_workspace(
     from ensemble.result import Paths
 
     start = time.perf_counter()
-    matrix = from_workspace(workspace)
+    _ = workspace.facts  # a folder that is no workspace is not written into
     workspace.check_writable()
+    matrix = from_workspace(workspace, rules)
     paths = Paths(
         out or workspace.path(SUBMISSION),
         workspace.path("stack.json"),
@@ -69,7 +78,9 @@ def stack_files(
     out: Path,
     folds: int = _FOLDS,
     groups: str | None = None,
+    features: Sequence[str] = (),
     seed: int = 0,
+    rules: Rules | None = None,
     tell: Tell | None = None,
 ) -> StackResult:
     """Stacks predictions made anywhere; the other files go beside `out` under its name (`sub.stack.json`, ...).
@@ -82,7 +93,7 @@ def stack_files(
     start = time.perf_counter()
     if out.resolve() in (oof.resolve(), test.resolve()):
         raise UserError(f"--out {out} is one of the inputs", cure="name another file with --out")
-    matrix = from_files(oof, test, folds=folds, groups=groups, seed=seed)
+    matrix = from_files(oof, test, folds=folds, groups=groups, features=features, seed=seed, rules=rules)
     others = (out.with_name(f"{out.stem}.{name}") for name in ("stack.json", "timings.json", "stack_oof.parquet"))
     return _stack(matrix, Paths(out, *others), seed, start, tell)
 
@@ -159,6 +170,21 @@ def main(
     groups: Annotated[
         str | None, typer.Option(help="Column of --oof: rows with the same value are one product and stay in one fold.")
     ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="Column of --oof and --test that is no member but tells of the row; repeatable."
+        ),
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Member to leave out; repeatable.")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Member to take even if the checks would leave it out; repeatable."),
+    ] = None,
+    max_missing: Annotated[
+        float,
+        typer.Option(metavar="SHARE", min=0, max=1, help="Share of rows for which a member may lack a price."),
+    ] = MAX_MISSING,
     seed: Annotated[int, typer.Option(help="Seed of folds and boosters.", min=0)] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the submission's path.")] = False,
 ) -> None:
@@ -168,16 +194,22 @@ def main(
         )
     if oof is not None and workspace is not None:
         raise UserError("--workspace and --oof exclude each other", cure="give either a workspace or two tables")
-    if oof is None and (folds is not None or groups is not None):
-        raise UserError("--folds and --groups are for --oof", cure="leave them out: a workspace has its own folds")
+    if oof is None and (folds is not None or groups is not None or features):
+        raise UserError(
+            "--folds, --groups and --features are for --oof",
+            cure="leave them out: a workspace has its own folds, and fields of its texts",
+        )
+    rules = Rules(max_missing, tuple(drop or ()), tuple(keep or ()))
     home = None
     with progress("combining") as tell:
         if oof is not None and test is not None:
             k, place = _FOLDS if folds is None else folds, out or Path(SUBMISSION)
-            result = stack_files(oof, test, out=place, folds=k, groups=groups, seed=seed, tell=tell)
+            result = stack_files(
+                oof, test, out=place, folds=k, groups=groups, features=features or (), seed=seed, rules=rules, tell=tell
+            )
         else:
             home = Workspace(workspace or default_folder())
-            result = stack_workspace(home, out=out, seed=seed, tell=tell)
+            result = stack_workspace(home, out=out, seed=seed, rules=rules, tell=tell)
     for note in result.matrix.notes:
         warn(f"note: {note}")
     page = None if home is None else build_report(home)

@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,43 +15,60 @@ from numpy.typing import NDArray
 from core.catalog import ID, PRICE, Strings
 from core.errors import UserError, suggestion
 from core.files import digest
-from ensemble.matrix import Column, Matrix, assemble, select
+from ensemble.matrix import Matrix, assemble
+from ensemble.row_features import RowFeatures, codes, from_columns
+from ensemble.selection import Column, Rows, Rules, select
 
 _PARQUET = {".parquet", ".pq"}
 _SHOWN = 3
 
 
-def from_files(oof: Path, test: Path, *, folds: int = 5, groups: str | None = None, seed: int = 0) -> Matrix:
+def from_files(
+    oof: Path,
+    test: Path,
+    *,
+    folds: int = 5,
+    groups: str | None = None,
+    features: Sequence[str] = (),
+    seed: int = 0,
+    rules: Rules | None = None,
+) -> Matrix:
     """The matrix of two tables.
 
-    groups: name of a column of `oof` whose equal values are the same product; such rows stay in one fold. Folds are made here,
-    because the tables do not say which fold a row was in. Raises UserError for whatever in the tables is not as it must be.
+    groups: name of a column of `oof` whose equal values are the same product; such rows stay in one fold. features: names of
+    columns of both that are no members but tell something of each row. Folds are made here, because the tables do not say
+    which fold a row was in. Raises UserError for whatever in the tables is not as it must be.
     """
-    left, right = _read(oof), _read(test)
-    ids, test_ids = _ids(left, oof), _ids(right, test)
+    left, right = read_table(oof), read_table(test)
+    ids, test_ids = read_ids(left, oof), read_ids(right, test)
     shared = sorted(set(ids) & set(test_ids))
     if shared:
         raise UserError(
-            f"{len(shared)} sample_id are in both {oof} and {test}: {_some(shared)}",
+            f"{len(shared)} sample_id are in both {oof} and {test}: {some(shared)}",
             cure="--oof takes predictions for the training rows, --test those for the rows without a price",
         )
     prices = _true_prices(left, ids, oof)
     labels = _labels(left, groups, oof)
-    names = _members(left, right, oof, test, {ID, PRICE} | ({groups} if groups else set()))
-    columns = [Column(name, _numbers(left, name, oof), _numbers(right, name, test)) for name in names]
-    kept, notes = select(columns, ids, test_ids)
+    known = _features(left, right, features, oof, test)
+    names = _members(left, right, oof, test, {ID, PRICE, *features} | ({groups} if groups else set()))
+    columns = [Column(name, read_numbers(left, name, oof), read_numbers(right, name, test)) for name in names]
+    rows = Rows(ids, prices, labels, test_ids)
+    kept, notes = select(columns, rows, rules or Rules())
     if PRICE in right:
         notes.append(f"the column '{PRICE}' of {test} is not used")
+    notes += [
+        f"the feature {name!r} is not used: it is the same in all training rows"
+        for name in features
+        if name not in known.names
+    ]
     assignment = group_folds(labels, folds, seed)
     return assemble(
         kept,
-        ids=ids,
-        prices=prices,
-        groups=labels,
+        rows=rows,
         folds=assignment,
-        test_ids=test_ids,
         catalog=digest("\x1f".join(ids), prices.astype("<f8").tobytes(), "\x1f".join(test_ids)),
         folds_hash=digest(assignment.astype("<i8").tobytes()),
+        features=known,
         notes=tuple(notes),
     )
 
@@ -78,7 +96,8 @@ def group_folds(labels: NDArray[np.int64], k: int, seed: int) -> NDArray[np.int6
     return places[owners]
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file, all cells as the text they are, or a Parquet file. Raises UserError for what is neither."""
     if not path.is_file():
         raise UserError(f"{path} is not a file", cure="check the path")
     try:
@@ -105,7 +124,8 @@ def _check_header(header: Sequence[str], path: Path) -> None:
         raise UserError(f"{path} has two columns named {doubled[0]!r}", cure="give each member a name of its own")
 
 
-def _ids(table: pd.DataFrame, path: Path) -> Strings:
+def read_ids(table: pd.DataFrame, path: Path) -> Strings:
+    """The sample_id of each row as text. Raises UserError where one is missing or doubled, and for a table without rows."""
     if ID not in table:
         raise UserError(f"{path} has no column '{ID}'", cure=suggestion(ID, map(str, table.columns)))
     if not len(table):
@@ -117,7 +137,7 @@ def _ids(table: pd.DataFrame, path: Path) -> Strings:
     doubled = [name for name, count in Counter(ids).items() if count > 1]
     if doubled:
         raise UserError(
-            f"{path}: {len(doubled)} {ID} stand on more than one row: {_some(doubled)}", cure="keep one row of each"
+            f"{path}: {len(doubled)} {ID} stand on more than one row: {some(doubled)}", cure="keep one row of each"
         )
     return ids
 
@@ -145,26 +165,54 @@ def _true_prices(table: pd.DataFrame, ids: Strings, path: Path) -> NDArray[np.fl
         raise UserError(
             f"{path} has no column '{PRICE}' with the true prices", cure=suggestion(PRICE, map(str, table.columns))
         )
-    prices = _numbers(table, PRICE, path)
+    prices = read_numbers(table, PRICE, path)
     bad = np.flatnonzero(~(np.isfinite(prices) & (prices > 0)))
     if len(bad):
-        listed = _some([f"row {row + 1} ({ID} {ids[row]}): {table[PRICE].iloc[row]}" for row in bad])
+        listed = some([f"row {row + 1} ({ID} {ids[row]}): {table[PRICE].iloc[row]}" for row in bad])
         raise UserError(f"{path}, column '{PRICE}': {listed}", cure="true prices must be finite and greater than 0")
     return prices
 
 
-def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
+def read_numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
     """A column as numbers; empty cells are NaN. Raises UserError for a cell that is no number."""
     column = table[name]
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    empty = (
-        column.isna().to_numpy() | column.astype(str).str.strip().str.lower().isin(["", "nan", "na", "null"]).to_numpy()
-    )
-    bad = np.flatnonzero(np.isnan(numbers) & ~empty)
+    numbers = _as_numbers(column)
+    bad = np.flatnonzero(np.isnan(numbers) & ~_empty(column))
     if len(bad):
-        listed = _some([f"row {row + 1}: {column.iloc[row]!r}" for row in bad])
+        listed = some([f"row {row + 1}: {column.iloc[row]!r}" for row in bad])
         raise UserError(f"{path}, column {name!r}: no number on {listed}", cure="give prices as plain numbers")
     return numbers
+
+
+def _as_numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
+    """NaN for whatever is no number."""
+    texts = column.astype(str) if pd.api.types.is_datetime64_any_dtype(column) else column
+    return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+
+def _empty(column: pd.Series[Any]) -> NDArray[np.bool_]:
+    texts = column.astype(str).str.strip().str.lower()
+    return np.asarray(column.isna() | texts.isin(["", "nan", "na", "null"]), dtype=bool)
+
+
+def _features(left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str], oof: Path, test: Path) -> RowFeatures:
+    """The named columns of both tables: numbers as they are, anything else as codes."""
+    found: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    for name in names:
+        if name in (ID, PRICE):
+            raise UserError(f"--features {name}: the column '{name}' is no feature", cure="name another column")
+        for table, path in ((left, oof), (right, test)):
+            if name not in table:
+                raise UserError(
+                    f"--features: {path} has no column {name!r}", cure=suggestion(name, map(str, table.columns))
+                )
+        parts = left[name], right[name]
+        numbers = [_as_numbers(part) for part in parts]
+        if all((np.isnan(values) <= _empty(part)).all() for values, part in zip(numbers, parts, strict=True)):
+            found[name] = (numbers[0], numbers[1])
+        else:
+            found[name] = codes(*(np.where(_empty(part), "", part.astype(str)) for part in parts))
+    return from_columns(found, len(left), len(right))
 
 
 def _labels(table: pd.DataFrame, groups: str | None, path: Path) -> NDArray[np.int64]:
@@ -177,7 +225,7 @@ def _labels(table: pd.DataFrame, groups: str | None, path: Path) -> NDArray[np.i
     return pd.factorize(table[groups].astype(str))[0].astype(np.int64)
 
 
-def _some(items: Iterable[object]) -> str:
+def some(items: Iterable[object]) -> str:
     """The first few of `items`, and how many more there are."""
     listed = [str(item) for item in items]
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""

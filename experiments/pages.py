@@ -117,14 +117,15 @@ def page_of_member(workspace: Workspace, name: str, record: Mapping[str, Any], f
     written = int((folder / "member.json").stat().st_mtime * 1000)
     tags = {**facts, "kind": "member", "architecture": record["architecture"], "config": name, "key": name}
     folds = {f"fold_{fold}_smape": value for fold, value in enumerate(record["fold_smape"])}
-    metrics = {**record["metrics"], **folds, "seconds": record["seconds"]}
+    metrics = {**record["metrics"], **folds, "seconds": record.get("seconds")}
+    known = {key: value for key, value in metrics.items() if value is not None}  # a member made outside has no seconds
     return Page(
         name,
         name,
         written,
         _texts(tags),
         _params(record["settings"]),
-        _points(metrics, written, 0),
+        _points(known, written, 0),
         files=tuple(folder / part for part in ("member.json", "oof.parquet", "test.parquet")),
         status="FINISHED",
         ended=written,

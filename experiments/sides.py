@@ -154,10 +154,13 @@ class Finder:
 
 def member_side(workspace: Workspace, name: str) -> Side:
     record = read_json(workspace.store.folder / name / "member.json")
-    figures = {**record["metrics"], "standard_error": record["standard_error"], "seconds": record["seconds"]}
+    figures = {**record["metrics"], **{key: record.get(key) for key in ("standard_error", "seconds")}}
     folds = {f"fold {fold} smape": value for fold, value in enumerate(record["fold_smape"])}
-    facts = {"seed": record["seed"], **record["settings"]}
-    return Side("member", name, facts, {**figures, **folds}, member=(workspace, name))
+    known = {
+        key: value for key, value in {**figures, **folds}.items() if value is not None
+    }  # one made outside has no seconds
+    facts = {**({"seed": record["seed"]} if "seed" in record else {}), **record["settings"]}
+    return Side("member", name, facts, known, member=(workspace, name))
 
 
 def workspace_side(folder: Path) -> Side:

@@ -112,10 +112,16 @@ def _by_fold(prices: Floats, predicted: Floats, folds: Folds) -> list[float | No
 
 
 def short_labels(ids: Sequence[str]) -> dict[str, str]:
-    """`boosted-4408` for `boosted-4408777ea096`: as many characters of the hash, four at least, as tell all members apart."""
+    """`boosted-4408` for `boosted-4408777ea096`: as many characters of the hash, four at least, as tell all members apart.
+
+    Members made outside have names instead of hashes, which stay whole.
+    """
     longest = max((len(name) for name in ids), default=0)
     for length in range(_LABEL, max(longest, _LABEL) + 1):
-        labels = {name: name[: name.rfind("-") + 1 + length] for name in ids}
+        labels = {
+            name: name[: name.rfind("-") + 1 + length] if name.partition("-")[0] in ARCHITECTURES else name
+            for name in ids
+        }
         if len(set(labels.values())) == len(ids):
             return labels
     raise ValueError(f"member ids are not different from each other: {sorted(ids)}")

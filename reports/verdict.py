@@ -73,7 +73,7 @@ def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
             f"No {' and no '.join(untried)} member yet: a stack gains most from members that err differently.",
             f"python -m experiments.sweep {' '.join(untried)} {at}",
         )
-    best = members[0]["architecture"]
+    best = next(member["architecture"] for member in members if member["architecture"] in ARCHITECTURES)
     trials = sum(trial["architecture"] == best for trial in sweep["trials"]) if sweep else 0
     command = f"python -m experiments.sweep {best} {at} --trials {max(_FEWEST_TRIALS, _MORE_TRIALS * trials)}"
     return _step(

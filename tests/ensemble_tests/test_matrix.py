@@ -9,6 +9,7 @@ from core.errors import UserError
 from core.predictions import Member
 from core.workspace import Workspace
 from ensemble.matrix import EXTERNAL, from_workspace
+from ensemble.selection import Rules
 from tests.ensemble_tests.toys import add_member
 
 
@@ -47,19 +48,41 @@ def test_member_made_outside_is_mixed_in_with_a_warning(toy_workspace: Workspace
     add_member(toy_workspace, "outside", folds=EXTERNAL)
     found = from_workspace(toy_workspace)
     assert found.names == ("outside",)
+    assert found.external == ("outside",)
     assert "outside was made outside" in found.notes[0]
 
 
-def test_member_with_holes_is_left_out_with_a_note(toy_workspace: Workspace) -> None:
-    add_member(toy_workspace, "text-a")
-    member = add_member(toy_workspace, "text-b")
+def test_holes_up_to_the_allowed_share_are_completed_with_a_note(toy_workspace: Workspace) -> None:
+    add_member(toy_workspace, "text-a", 1)
+    member = add_member(toy_workspace, "text-b", 2)
     member.oof[[4, 7]] = np.nan
     toy_workspace.store.write_member(member)
     found = from_workspace(toy_workspace)
-    assert found.names == ("text-a",)
-    assert found.notes == (
-        "member text-b is left out: 2 of 120 training rows have no out-of-fold price (the first: row 5, sample_id 4)",
-    )
+    assert found.names == ("text-a", "text-b")
+    assert np.isfinite(found.oof).all()
+    holes = "2 of 120 training rows have no out-of-fold price (the first: row 5, sample_id 4)"
+    assert found.notes == (f"member text-b is completed from the other members: {holes}",)
+    strict = from_workspace(toy_workspace, Rules(max_missing=0.01))
+    assert strict.names == ("text-a",)
+    assert strict.notes[0].startswith(f"member text-b is left out: {holes}, more than --max-missing 0.01")
+
+
+def test_fields_of_the_texts_become_features_and_are_read_once(toy_workspace: Workspace) -> None:
+    add_member(toy_workspace, "text-a", 1)
+    found = from_workspace(toy_workspace)
+    assert found.features.shape == (120, len(found.feature_names))
+    assert found.test_features.shape == (30, len(found.feature_names))
+    values = [float(text.split("Value: ")[1].split("\n")[0]) for text in toy_workspace.train.texts]
+    assert found.features[:, found.feature_names.index("value")].tolist() == values
+    assert found.test_features[3, found.feature_names.index("text length")] == len(toy_workspace.test.texts[3])
+    brands = found.features[:, found.feature_names.index("brand")]
+    assert set(brands[~np.isnan(brands)]) == {0.0, 1.0, 2.0}
+    assert all(len(np.unique(column[~np.isnan(column)])) > 1 for column in found.features.T)
+    (entry,) = toy_workspace.cache().paths("row-features")
+    assert len(list(entry.iterdir())) == 1
+    again = from_workspace(Workspace(toy_workspace.folder))
+    assert again.feature_names == found.feature_names
+    assert np.array_equal(again.features, found.features, equal_nan=True)
 
 
 @pytest.mark.parametrize("bad", [0.0, -3.0, np.inf])

@@ -54,7 +54,7 @@ def test_command_stacks_tables_and_quiet_prints_the_path_alone(tmp_path: Path) -
     done = stack("--oof", oof, "--test", test, "--out", "deep/sub.csv", "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "deep/sub.csv\n"
-    assert "note: member b is left out" in done.stderr
+    assert "note: member b is completed from the other members: 1 of 200" in done.stderr
     verify_submission(tmp_path / "deep" / "sub.csv", right["sample_id"].to_numpy(object))
     assert sorted(each.name for each in (tmp_path / "deep").iterdir()) == [
         "sub.csv", "sub.stack.json", "sub.stack_oof.parquet", "sub.timings.json",
@@ -118,6 +118,7 @@ def test_workspace_function_returns_what_it_wrote(toy_workspace: Workspace, tmp_
         (("--oof", "x.csv"), "--oof and --test belong together"),
         (("--oof", "x.csv", "--test", "y.csv", "--workspace", "w"), "exclude each other"),
         (("--folds", "3"), "are for --oof"),
+        (("--features", "brand"), "are for --oof"),
         (("--oof", "x.csv", "--test", "y.csv", "--out", "y.csv"), "is one of the inputs"),
         (("--oof", "x.csv", "--test", "y.csv"), "x.csv is not a file"),
     ],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
+from ensemble.selection import Rules
 from ensemble.tables import from_files, group_folds
 from tests.ensemble_tests.toys import Frames, frames, save
 
@@ -48,13 +49,47 @@ def test_groups_stay_in_one_fold_and_are_no_member(tmp_path: Path) -> None:
     assert all(len(set(found.folds[found.groups == group])) == 1 for group in range(9))
 
 
-def test_member_with_holes_is_left_out_and_named(tmp_path: Path) -> None:
+def test_member_with_too_many_holes_is_left_out_and_named(tmp_path: Path) -> None:
     left, right = frames()
-    left.loc[[3, 9], "a"] = np.nan
+    left.loc[[3, 9, 11], "a"] = np.nan
     found = from_files(*save(tmp_path, left, right))
     assert found.names == ("b",)
-    assert "member a is left out: 2 of 40 training rows" in found.notes[0]
+    assert "member a is left out: 3 of 40 training rows" in found.notes[0]
     assert "row 4, sample_id 0003" in found.notes[0]
+    for rules in (Rules(max_missing=0.1), Rules(keep=("a",))):
+        completed = from_files(*save(tmp_path, left, right), rules=rules)
+        assert completed.names == ("a", "b")
+        assert np.isfinite(completed.oof).all()
+
+
+def test_features_are_numbers_as_they_are_and_words_by_frequency(tmp_path: Path) -> None:
+    left, right = frames()
+    left["weight"], right["weight"] = np.arange(40.0), np.arange(10.0)
+    left.loc[3, "weight"] = np.nan
+    left["brand"] = ["Corvus"] * 20 + ["Acme"] * 17 + ["once"] * 3
+    right["brand"] = ["Acme", "Corvus", "new", ""] + ["Acme"] * 6
+    left["same"], right["same"] = 1, 2
+    for kind in ("csv", "parquet"):
+        oof, test = save(tmp_path, left, right)
+        if kind == "parquet":
+            oof, test = oof.with_suffix(".parquet"), test.with_suffix(".parquet")
+            left.to_parquet(oof), right.to_parquet(test)
+        found = from_files(oof, test, features=["weight", "brand", "same"])
+        assert found.names == ("a", "b")
+        assert found.feature_names == ("weight", "brand")
+        assert found.features[[2, 3, 20, 39]].tolist() == pytest.approx(
+            np.array([[2, 0], [np.nan, 0], [20, 1], [39, np.nan]]), nan_ok=True
+        )
+        assert found.test_features[:4, 1] == pytest.approx([1, 0, np.nan, np.nan], nan_ok=True)
+        assert "the feature 'same' is not used" in found.notes[0]
+
+
+@pytest.mark.parametrize(("name", "says"), [("brnd", "oof.csv has no column 'brnd'"), ("price", "is no feature")])
+def test_bad_features_are_named_with_a_cure(tmp_path: Path, name: str, says: str) -> None:
+    left, right = frames()
+    with pytest.raises(UserError, match=says) as caught:
+        from_files(*save(tmp_path, left, right), features=[name])
+    assert caught.value.cure
 
 
 def test_price_of_the_test_table_is_said_to_be_unused(tmp_path: Path) -> None:
@@ -98,7 +133,7 @@ CASES: dict[str, tuple[Callable[[Frames], Frames], str]] = {
     "no rows": (broken(lambda t: (t[0], t[1][:0])), "no rows"),
     "all holes": (
         broken(lambda t: t[0].loc.__setitem__((2, ["a", "b"]), np.nan)),
-        "no member has a price for every row",
+        "no member is left to stack",
     ),
 }
 

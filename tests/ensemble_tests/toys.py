@@ -45,15 +45,19 @@ def matrix(
         names=tuple(f"m{place}" for place in range(oof.shape[1])),
         catalog="toy",
         folds_hash="toy",
+        features=np.empty((rows, 0)),
+        test_features=np.empty((test_rows, 0)),
     )
 
 
 def add_member(workspace: Workspace, name: str, seed: int = 0, **record: Any) -> Member:
-    """A member of the toy workspace: true prices with seeded errors."""
+    """A member of the toy workspace: true prices with seeded errors; those of the test rows are drawn from the training rows'."""
     rng = np.random.default_rng(seed)
     oof = workspace.train.known_prices * np.exp(rng.normal(0, 0.3, len(workspace.train)))
+    truth = np.random.default_rng(0).choice(workspace.train.known_prices, len(workspace.test))
+    test = truth * np.exp(rng.normal(0, 0.3, len(truth)))
     facts = {"catalog": workspace.facts.catalog, "folds": workspace.facts.folds, "seconds": 1.5, **record}
-    member = Member(name, oof, np.exp(rng.normal(2.6, 1.0, len(workspace.test))), facts)
+    member = Member(name, oof, test, facts)
     workspace.store.write_member(member)
     return member
 

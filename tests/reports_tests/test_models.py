@@ -95,4 +95,5 @@ def test_labels_are_short_and_different() -> None:
         "boosted-abcdef": "boosted-abcd",
     }
     assert set(short_labels(["text-abcdef", "text-abcdxx"]).values()) == {"text-abcde", "text-abcdx"}
+    assert short_labels(["deberta", "text-abcdef"]) == {"deberta": "deberta", "text-abcdef": "text-abcd"}
     assert short_labels([]) == {}

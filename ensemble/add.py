@@ -1,0 +1,206 @@
+"""`python -m ensemble.add`: predictions made outside become a member of a workspace."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from core.catalog import ID, PRICE, Catalog, Strings
+from core.console import run, say, warn
+from core.errors import UserError, suggestion
+from core.folds import Folds
+from core.metrics import all_metrics, group_standard_error, smape, smape_terms
+from core.predictions import Member, PredictionStore
+from core.workspace import Workspace, default_folder
+from ensemble.matrix import EXTERNAL
+from ensemble.selection import Column, Rows, check_prices, describe_holes
+
+if TYPE_CHECKING:  # reading tables is imported when there is one to read
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_HELP = """
+Imports predictions made outside into a workspace as member NAME, to be stacked with the others.
+
+Examples:
+
+  python -m ensemble.add deberta --oof oof.csv --test test.csv
+
+  python -m ensemble.add deberta --oof oof.parquet --test test.parquet --column prediction --workspace runs --replace
+
+The tables (CSV or Parquet) have the column sample_id, with exactly the ids of the workspace's catalog in any order, and a
+column of prices in currency units: --column, else the one named NAME, else the only one. Bring out-of-fold prices: those of a
+model for rows that it was trained on are worth nothing.
+"""
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Two tables with one member's predictions. column: its name in both, or None: found by the member's name."""
+
+    oof: Path
+    test: Path
+    column: str | None = None
+
+
+def add_member(workspace: Workspace, name: str, source: Source, *, replace: bool = False) -> Member:
+    """Imports a member. Nothing is written unless everything is right, and then all at once.
+
+    replace: take the place of an external member of that name. Raises UserError for names that are none or taken, ids that
+    are not the catalog's, and values that are no prices; holes are allowed.
+    """
+    facts, store = workspace.facts, workspace.store
+    _check_name(name, store, replace)
+    train, test = workspace.train, workspace.test
+    oof_prices = _read(source.oof, name, source.column, train.ids, "training")
+    test_prices = _read(source.test, name, source.column, test.ids, "test")
+    column = Column(name, oof_prices, test_prices, external=True)
+    rows = Rows(train.ids, train.known_prices, workspace.folds.groups, test.ids)
+    check_prices(column, rows)
+    for part, values in (("out-of-fold", oof_prices), ("test", test_prices)):
+        if np.isnan(values).all():
+            raise UserError(f"{name} has no {part} price at all", cure="give prices in the column that is read")
+    record: dict[str, Any] = {
+        "id": name,
+        "architecture": EXTERNAL,
+        "folds": EXTERNAL,
+        "catalog": facts.catalog,
+        "fingerprint": column.fingerprint,
+        "settings": {},
+        "origin": {"oof": source.oof.name, "test": source.test.name, "column": source.column},
+        "notes": [note] if (note := describe_holes(column, rows)) else [],
+        **_scores(train, workspace.folds, oof_prices),
+    }
+    member = Member(name, oof_prices, test_prices, record)
+    workspace.check_writable()
+    _write(member, workspace)
+    return member
+
+
+def _check_name(name: str, store: PredictionStore, replace: bool) -> None:
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} cannot be a member's name",
+            cure="use letters, digits, - _ and . only, beginning with a letter or a digit, at most 100 of them",
+        )
+    if not store.has_member(name):
+        if (store.folder / name).exists():
+            raise UserError(f"{store.folder / name} is there already: a member in the making", cure="give another name")
+        return
+    if store.read(name).record["folds"] != EXTERNAL:
+        raise UserError(f"member {name} was trained here and is not replaced", cure="give another name")
+    if not replace:
+        raise UserError(f"member {name} is there already", cure="give another name, or --replace to take its place")
+
+
+def _read(path: Path, name: str, column: str | None, ids: Strings, kind: str) -> Floats:
+    """(n,) prices in the order of `ids`."""
+    from ensemble.tables import read_ids, read_numbers, read_table
+
+    table = read_table(path)
+    found = read_ids(table, path)
+    check_ids(found, ids, path, kind)
+    prices = read_numbers(table, _column(table, name, column, path), path)
+    places = {sample: place for place, sample in enumerate(found)}
+    return prices[[places[sample] for sample in ids]]
+
+
+def check_ids(found: Collection[str], ids: Collection[str], path: Path, kind: str) -> None:
+    """Raises UserError naming the first ids that are in the catalog's rows or in the file alone."""
+    from ensemble.tables import some
+
+    there, wanted = set(found), set(ids)
+    missing, extra = [each for each in ids if each not in there], [each for each in found if each not in wanted]
+    parts = [f"{len(missing)} missing: {some(missing)}"] if missing else []
+    parts += [f"{len(extra)} not in the catalog: {some(extra)}"] if extra else []
+    if parts:
+        raise UserError(
+            f"{path} has other {ID} than the {len(ids)} {kind} rows of the workspace: {'; '.join(parts)}",
+            cure=f"give one line for each {kind} row, its price empty where there is none; --oof takes the training rows, "
+            "--test the test rows",
+        )
+
+
+def _column(table: pd.DataFrame, name: str, column: str | None, path: Path) -> str:
+    known = [str(each) for each in table.columns if each != ID]
+    if column is not None:
+        if column not in known:
+            raise UserError(f"{path} has no column {column!r}", cure=suggestion(column, known))
+        return column
+    if name in known:
+        return name
+    others = [each for each in known if each != PRICE] or known
+    if len(others) == 1:
+        return others[0]
+    raise UserError(
+        f"{path} has {len(others) or 'no'} columns that could be the prices of {name}",
+        cure=f"name one with --column; {suggestion(name, others)}" if others else f"add one beside {ID}",
+    )
+
+
+def _scores(train: Catalog, folds: Folds, oof: Floats) -> dict[str, Any]:
+    """The record's figures, over the rows that have a price."""
+    known = ~np.isnan(oof)
+    prices = train.known_prices
+    error = group_standard_error(smape_terms(prices[known], oof[known]), folds.groups[known])
+    inside = [known & (folds.assignment == fold) for fold in range(folds.k)]
+    return {
+        "metrics": all_metrics(prices[known], oof[known]),
+        "standard_error": error if np.isfinite(error) else None,
+        "fold_smape": [smape(prices[rows], oof[rows]) if rows.any() else None for rows in inside],
+    }
+
+
+def _write(member: Member, workspace: Workspace) -> None:
+    """Makes the folder aside and puts it into place: a reader sees the old member, none, or the new one."""
+    place = workspace.store.folder / member.id
+    place.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=workspace.folder, prefix=".add-") as aside:
+        made = PredictionStore(Path(aside))
+        made.write_member(member)
+        if place.exists():
+            place.rename(Path(aside) / "replaced")
+        (made.folder / member.id).rename(place)
+
+
+@app.command(help=_HELP)
+def main(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The member's name: letters, digits, - _ and .")],
+    oof: Annotated[Path, typer.Option(help="Prices of the training rows, out of fold.")],
+    test: Annotated[Path, typer.Option(help="Prices of the test rows.")],
+    column: Annotated[
+        str | None, typer.Option(help="The column of prices.", show_default="NAME, or the only one")
+    ] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of an imported member of that name.")
+    ] = False,
+) -> None:
+    home = Workspace(workspace or default_folder())
+    member = add_member(home, name, Source(oof, test, column), replace=replace)
+    for note in member.record["notes"]:
+        warn(f"note: {note}")
+    figures, error = member.record["metrics"], member.record["standard_error"]
+    spread = "" if error is None else f" ± {error:.2f}"
+    known = int((~np.isnan(member.oof)).sum())
+    say(f"member {name}: {len(member.oof)} training and {len(member.test)} test rows")
+    say(f"SMAPE {figures['smape']:.2f}{spread} on {known} training rows, as given; its folds are not known")
+    say(f"next:   python -m ensemble.stack --workspace {shlex.quote(str(home.folder))}")
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,291 @@
+"""Which members go into the matrix: what the checks found is mended, said, or left out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.catalog import Strings
+from core.errors import UserError, suggestion
+from core.files import digest
+from core.metrics import smape
+from ensemble.checks import (
+    COPY,
+    LEAST_VOICES,
+    SIGNIFICANT,
+    Parting,
+    WrongUnit,
+    median_shift,
+    partings,
+    siblings,
+    too_good,
+    wrong_unit,
+)
+from ensemble.holes import completed
+
+Floats = NDArray[np.float64]
+MAX_MISSING = 0.05
+_SHOWN = 3
+_FAR = float(np.log(3))  # in log price
+_LOOKED_AT = 20_000
+"""Rows that the members' differences are measured on, evenly spaced: standard errors below 1% want no more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One member's predictions before they are checked: oof (n,) and test (t,), NaN where there is none.
+
+    seconds: of its training, where known. kind: members of the same kind are compared with each other. external: made outside,
+    on folds that nobody here knows.
+    """
+
+    name: str
+    oof: Floats
+    test: Floats
+    seconds: float | None = None
+    kind: str = "member"
+    external: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the predictions."""
+        return digest(*(np.ascontiguousarray(part, dtype="<f8").tobytes() for part in (self.oof, self.test)))
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What columns are checked against: ids, true prices and product numbers (n,) of training rows, ids (t,) of test rows."""
+
+    ids: Strings
+    prices: Floats
+    groups: NDArray[np.int64]
+    test_ids: Strings
+
+
+@dataclass(frozen=True)
+class Rules:
+    """max_missing: share of the training and of the test rows that a member may have no price for. drop: members to leave out.
+    keep: members to take whatever the checks say."""
+
+    max_missing: float = MAX_MISSING
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+
+@dataclass
+class _Desk:
+    """What was decided so far."""
+
+    rules: Rules
+    notes: list[str] = field(default_factory=list)
+
+    def rejects(self, name: str, reason: str) -> bool:
+        """Notes the reason, and whether it counts: not for members to keep."""
+        if name in self.rules.keep:
+            self.notes.append(f"member {name} is taken all the same, as --keep asks: {reason}")
+            return False
+        self.notes.append(f"member {name} is left out: {reason}; --keep {shlex.quote(name)} takes it anyway")
+        return True
+
+
+def select(columns: Sequence[Column], rows: Rows, rules: Rules) -> tuple[list[Column], list[str]]:
+    """(columns to combine, without holes; a note on each that was mended, left out or is strange).
+
+    Raises UserError for names in the rules that no column has, for columns of the wrong length or with infinite, zero or
+    negative prices, and if no column is left.
+    """
+    kept = _without_dropped(columns, rules)
+    for column in kept:
+        check_prices(column, rows)
+    desk = _Desk(rules)
+    kept = _of_one_unit(kept, rows, desk)
+    kept = _without_holes(kept, rows, desk)
+    kept = _of_one_mind(kept, rows, desk)
+    if not kept:
+        raise UserError(
+            "no member is left to stack: " + "; ".join(desk.notes),
+            cure="mend what is said of at least one member, or take it as it is with --keep NAME",
+        )
+    _note_copies(kept, desk)
+    _note_too_good(kept, rows, desk)
+    return kept, desk.notes
+
+
+def _without_dropped(columns: Sequence[Column], rules: Rules) -> list[Column]:
+    known = [column.name for column in columns]
+    for option, names in (("--drop", rules.drop), ("--keep", rules.keep)):
+        for name in names:
+            if name not in known:
+                raise UserError(f"{option}: no member is named {name!r}", cure=suggestion(name, known))
+    if both := sorted(set(rules.drop) & set(rules.keep)):
+        raise UserError(f"--drop and --keep both name {both[0]}", cure="give one of them")
+    if set(known) <= set(rules.drop):
+        raise UserError("--drop leaves no member to stack", cure="drop fewer members")
+    return [column for column in columns if column.name not in rules.drop]
+
+
+def check_prices(column: Column, rows: Rows) -> None:
+    """Raises UserError for a column of the wrong length, or with values that are no prices."""
+    parts = ((column.oof, rows.ids, "out-of-fold", "training"), (column.test, rows.test_ids, "test", "test"))
+    for values, ids, what, kind in parts:
+        if len(values) != len(ids):
+            raise UserError(
+                f"member {column.name} has {len(values)} {what} prices for {len(ids)} {kind} rows",
+                cure="remove that member and train it again",
+            )
+    for values, ids, what, _ in parts:
+        bad = np.flatnonzero(~np.isnan(values) & ~(np.isfinite(values) & (values > 0)))
+        if len(bad):
+            listed = ", ".join(f"row {row + 1} (sample_id {ids[row]}): {values[row]:g}" for row in bad[:_SHOWN])
+            more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+            wrong = _wrong_unit(column, rows)
+            hint = "" if wrong is None else f"; here, {_unit_text(wrong)}"
+            raise UserError(
+                f"member {column.name} has {what} prices that are no prices: {listed}{more}",
+                cure="prices must be finite, greater than 0 and in currency units, and cells without one empty; "
+                f"--drop {shlex.quote(column.name)} leaves the member out{hint}",
+            )
+
+
+def _wrong_unit(column: Column, rows: Rows) -> WrongUnit | None:
+    known = np.isfinite(column.oof)
+    return wrong_unit(rows.prices[known], column.oof[known]) if known.any() else None
+
+
+def _unit_text(wrong: WrongUnit) -> str:
+    return f"SMAPE {wrong.before:.2f} as it stands would be {wrong.after:.2f}: {wrong.cure}"
+
+
+def _of_one_unit(columns: Sequence[Column], rows: Rows, desk: _Desk) -> list[Column]:
+    kept = []
+    for column in columns:
+        wrong = _wrong_unit(column, rows)
+        if wrong is None or not desk.rejects(column.name, _unit_text(wrong)):
+            kept.append(column)
+    return kept
+
+
+def _without_holes(columns: Sequence[Column], rows: Rows, desk: _Desk) -> list[Column]:
+    kept = []
+    for column in columns:
+        most = max(float(np.isnan(part).mean()) for part in (column.oof, column.test))
+        if most <= desk.rules.max_missing or not desk.rejects(
+            column.name, f"{describe_holes(column, rows)}, more than --max-missing {desk.rules.max_missing:g}"
+        ):
+            kept.append(column)
+    holed = [column.name for column in kept if np.isnan(column.oof).any() or np.isnan(column.test).any()]
+    if not holed:
+        return kept
+    oof, test = completed(
+        *(np.column_stack(part) for part in zip(*((each.oof, each.test) for each in kept), strict=True))
+    )
+    whole = []
+    for place, column in enumerate(kept):
+        if column.name not in holed:
+            whole.append(column)
+        elif np.isnan(oof[:, place]).any() or np.isnan(test[:, place]).any():
+            desk.notes.append(
+                f"member {column.name} is left out: {describe_holes(column, rows)}, and no other member has a price there"
+            )
+        else:
+            desk.notes.append(
+                f"member {column.name} is completed from the other members: {describe_holes(column, rows)}"
+            )
+            whole.append(replace(column, oof=oof[:, place], test=test[:, place]))
+    return whole
+
+
+def describe_holes(column: Column, rows: Rows) -> str:
+    """Where prices are missing, in words."""
+    found = []
+    for values, ids, what, kind in (
+        (column.oof, rows.ids, "out-of-fold", "training"),
+        (column.test, rows.test_ids, "test", "test"),
+    ):
+        missing = np.flatnonzero(np.isnan(values))
+        if len(missing):
+            first = f"the first: row {missing[0] + 1}, sample_id {ids[missing[0]]}"
+            found.append(f"{len(missing)} of {len(ids)} {kind} rows have no {what} price ({first})")
+    return " and ".join(found)
+
+
+def _of_one_mind(columns: Sequence[Column], rows: Rows, desk: _Desk) -> list[Column]:
+    """Columns whose out-of-fold and test prices belong together. The most suspicious goes first and the others are
+    measured again without it, since it spoils their medians."""
+    left = list(columns)
+    rejected = []
+    groups = len(np.unique(rows.groups))
+    while left:
+        oof, test = _logs(left)
+        if len(np.unique(siblings(oof))) < LEAST_VOICES:
+            _note_far(left, oof, test, desk)
+            break
+        found = partings(oof, test, min(groups, len(oof)))
+        worst = int(np.argmax([each.excess for each in found]))
+        if found[worst].excess <= 1:
+            break
+        suspect = left.pop(worst)  # one to keep is no judge of the others either
+        if desk.rejects(suspect.name, _parting_text(found[worst])):
+            rejected.append(suspect.name)
+    return [column for column in columns if column.name not in rejected]
+
+
+def _logs(columns: Sequence[Column]) -> tuple[Floats, Floats]:
+    """Log prices of evenly spaced rows, out-of-fold (n, m) and test (t, m)."""
+    parts = [np.column_stack([column.oof for column in columns]), np.column_stack([column.test for column in columns])]
+    looked_at = [np.linspace(0, len(part) - 1, min(len(part), _LOOKED_AT)).astype(np.intp) for part in parts]
+    oof, test = (np.log(part[places]) for part, places in zip(parts, looked_at, strict=True))
+    return oof, test
+
+
+def _parting_text(found: Parting) -> str:
+    if found.shifted >= found.widened:
+        return (
+            f"beside the other members its test prices are {np.exp(found.shift):.2f} times as high as its out-of-fold ones "
+            f"({found.shift_errors:.0f} standard errors): another scale, or models of other data"
+        )
+    return (
+        f"its test prices disagree with the other members' {found.spread:.2f} times as widely as its out-of-fold ones do "
+        f"({found.widening_errors:.0f} standard errors above what the others show): a leak or a bug, as of a model that has seen "
+        "the prices of the training rows"
+    )
+
+
+def _note_far(columns: Sequence[Column], oof: Floats, test: Floats, desk: _Desk) -> None:
+    """Where too few members could judge each other: what other products hardly explain."""
+    for place, column in enumerate(columns):
+        shift, errors = median_shift(oof[:, place], test[:, place])
+        if abs(shift) > _FAR and errors > SIGNIFICANT:
+            desk.notes.append(
+                f"the median test price of member {column.name} is {np.exp(shift):.2f} times its out-of-fold one: are the test "
+                "rows other products, or its test prices of another scale?"
+            )
+
+
+def _note_copies(columns: Sequence[Column], desk: _Desk) -> None:
+    prints = np.unique([column.fingerprint for column in columns], return_inverse=True)[1]
+    near = siblings(np.concatenate(_logs(columns)), COPY)
+    for numbers, what in ((prints, "copies"), (near, "nearly copies")):
+        for number in dict.fromkeys(numbers.tolist()):
+            same = np.flatnonzero(numbers == number).tolist()
+            if len(same) > 1 and (what == "copies" or len(np.unique(prints[same])) > 1):
+                names = [columns[place].name for place in same]
+                shared = (
+                    ": they share one weight" if what == "copies" else ": together they tell what one of them tells"
+                )
+                desk.notes.append(f"{', '.join(names[:-1])} and {names[-1]} are {what}{shared}")
+
+
+def _note_too_good(columns: Sequence[Column], rows: Rows, desk: _Desk) -> None:
+    scores = [smape(rows.prices, column.oof) for column in columns]
+    found = too_good(scores, [column.kind for column in columns], siblings(_logs(columns)[0]))
+    for place, usual in found.items():
+        desk.notes.append(
+            f"member {columns[place].name} (SMAPE {scores[place]:.2f}) is {1 - scores[place] / usual:.0%} better than the next "
+            f"of its kind ({usual:.2f}): check that it has not seen prices of the rows it predicts; --drop "
+            f"{shlex.quote(columns[place].name)} leaves it out"
+        )
