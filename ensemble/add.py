@@ -22,7 +22,7 @@ from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.predictions import Member, PredictionStore
 from core.workspace import Workspace, default_folder
 from ensemble.matrix import EXTERNAL
-from ensemble.selection import Column, Rows, check_prices, describe_holes
+from ensemble.selection import CURE, Column, Rows, describe_holes, no_prices, unit_hint
 
 if TYPE_CHECKING:  # reading tables is imported when there is one to read
     import pandas as pd
@@ -68,10 +68,15 @@ def add_member(workspace: Workspace, name: str, source: Source, *, replace: bool
     test_prices = _read(source.test, name, source.column, test.ids, "test")
     column = Column(name, oof_prices, test_prices, external=True)
     rows = Rows(train.ids, train.known_prices, workspace.folds.groups, test.ids)
-    check_prices(column, rows)
-    for part, values in (("out-of-fold", oof_prices), ("test", test_prices)):
+    hint = unit_hint(column, rows)
+    for path, values, ids in ((source.oof, oof_prices, train.ids), (source.test, test_prices, test.ids)):
+        if listed := no_prices(values, ids):
+            raise UserError(
+                f"{path} has values that are no prices, by the catalog's rows: {listed}",
+                cure=f"{CURE}{f'; here, {hint}' if hint else ''}",
+            )
         if np.isnan(values).all():
-            raise UserError(f"{name} has no {part} price at all", cure="give prices in the column that is read")
+            raise UserError(f"{path} has no price at all for {name}", cure="give prices in the column that is read")
     record: dict[str, Any] = {
         "id": name,
         "architecture": EXTERNAL,
@@ -80,7 +85,7 @@ def add_member(workspace: Workspace, name: str, source: Source, *, replace: bool
         "fingerprint": column.fingerprint,
         "settings": {},
         "origin": {"oof": source.oof.name, "test": source.test.name, "column": source.column},
-        "notes": [note] if (note := describe_holes(column, rows)) else [],
+        "notes": [note for note in (describe_holes(column, rows), hint) if note],
         **_scores(train, workspace.folds, oof_prices),
     }
     member = Member(name, oof_prices, test_prices, record)

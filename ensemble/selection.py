@@ -18,7 +18,6 @@ from ensemble.checks import (
     LEAST_VOICES,
     SIGNIFICANT,
     Parting,
-    WrongUnit,
     median_shift,
     partings,
     siblings,
@@ -29,6 +28,7 @@ from ensemble.holes import completed
 
 Floats = NDArray[np.float64]
 MAX_MISSING = 0.05
+CURE = "prices must be finite, greater than 0 and in currency units, and cells without one empty"
 _SHOWN = 3
 _FAR = float(np.log(3))  # in log price
 _LOOKED_AT = 20_000
@@ -100,7 +100,7 @@ def select(columns: Sequence[Column], rows: Rows, rules: Rules) -> tuple[list[Co
     """
     kept = _without_dropped(columns, rules)
     for column in kept:
-        check_prices(column, rows)
+        _check_prices(column, rows)
     desk = _Desk(rules)
     kept = _of_one_unit(kept, rows, desk)
     kept = _without_holes(kept, rows, desk)
@@ -128,7 +128,7 @@ def _without_dropped(columns: Sequence[Column], rules: Rules) -> list[Column]:
     return [column for column in columns if column.name not in rules.drop]
 
 
-def check_prices(column: Column, rows: Rows) -> None:
+def _check_prices(column: Column, rows: Rows) -> None:
     """Raises UserError for a column of the wrong length, or with values that are no prices."""
     parts = ((column.oof, rows.ids, "out-of-fold", "training"), (column.test, rows.test_ids, "test", "test"))
     for values, ids, what, kind in parts:
@@ -138,33 +138,33 @@ def check_prices(column: Column, rows: Rows) -> None:
                 cure="remove that member and train it again",
             )
     for values, ids, what, _ in parts:
-        bad = np.flatnonzero(~np.isnan(values) & ~(np.isfinite(values) & (values > 0)))
-        if len(bad):
-            listed = ", ".join(f"row {row + 1} (sample_id {ids[row]}): {values[row]:g}" for row in bad[:_SHOWN])
-            more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-            wrong = _wrong_unit(column, rows)
-            hint = "" if wrong is None else f"; here, {_unit_text(wrong)}"
+        if listed := no_prices(values, ids):
+            hint = unit_hint(column, rows)
             raise UserError(
-                f"member {column.name} has {what} prices that are no prices: {listed}{more}",
-                cure="prices must be finite, greater than 0 and in currency units, and cells without one empty; "
-                f"--drop {shlex.quote(column.name)} leaves the member out{hint}",
+                f"member {column.name} has {what} prices that are no prices: {listed}",
+                cure=f"{CURE}; --drop {shlex.quote(column.name)} leaves the member out{f'; here, {hint}' if hint else ''}",
             )
 
 
-def _wrong_unit(column: Column, rows: Rows) -> WrongUnit | None:
+def no_prices(values: Floats, ids: Strings) -> str:
+    """The first rows whose value is neither a price nor missing, in words; empty where there is none."""
+    bad = np.flatnonzero(~np.isnan(values) & ~(np.isfinite(values) & (values > 0)))
+    listed = ", ".join(f"row {row + 1} (sample_id {ids[row]}): {values[row]:g}" for row in bad[:_SHOWN])
+    return f"{listed} and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else listed
+
+
+def unit_hint(column: Column, rows: Rows) -> str:
+    """What would make prices of a column in logarithms or another currency; empty where nothing would."""
     known = np.isfinite(column.oof)
-    return wrong_unit(rows.prices[known], column.oof[known]) if known.any() else None
-
-
-def _unit_text(wrong: WrongUnit) -> str:
-    return f"SMAPE {wrong.before:.2f} as it stands would be {wrong.after:.2f}: {wrong.cure}"
+    wrong = wrong_unit(rows.prices[known], column.oof[known]) if known.any() else None
+    return f"SMAPE {wrong.before:.2f} as it stands would be {wrong.after:.2f}: {wrong.cure}" if wrong else ""
 
 
 def _of_one_unit(columns: Sequence[Column], rows: Rows, desk: _Desk) -> list[Column]:
     kept = []
     for column in columns:
-        wrong = _wrong_unit(column, rows)
-        if wrong is None or not desk.rejects(column.name, _unit_text(wrong)):
+        hint = unit_hint(column, rows)
+        if not hint or not desk.rejects(column.name, hint):
             kept.append(column)
     return kept
 

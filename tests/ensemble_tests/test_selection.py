@@ -33,7 +33,7 @@ def names(columns: list[Column]) -> list[str]:
 @pytest.mark.parametrize("kinds", [True, False])
 @pytest.mark.parametrize("seed", range(10))
 def test_the_leaked_member_is_found_and_nobody_else(seed: int, kinds: bool) -> None:
-    made = generate(seed, rows=5000, kinds=kinds)
+    made = generate(seed, rows=5000, held_out=5000, kinds=kinds)
     columns, rows = material(made.oof, made.test, made.prices, made.names)
     kept, notes = select(columns, rows, Rules())
     assert names(kept) == [name for name in made.names if name != "leaked"]

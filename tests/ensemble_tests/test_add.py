@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.errors import UserError
+from core.metrics import smape
+from core.workspace import Workspace
+from ensemble.add import Source, add_member
+from ensemble.matrix import from_workspace
+from ensemble.stack import stack_workspace
+from experiments.pages import page_of_member
+from experiments.sides import member_side
+from reports.build import build_report
+from tests.ensemble_tests import toys
+
+ROOT = Path(__file__).parents[2]
+
+
+def source(workspace: Workspace, folder: Path, column: str = "price", seed: int = 5) -> Source:
+    """Shuffled tables with good prices for the workspace's rows."""
+    member = toys.add_member(workspace, "template", seed)
+    for path in (workspace.store.folder / "template").iterdir():
+        path.unlink()
+    (workspace.store.folder / "template").rmdir()
+    for part, ids, prices in (("oof", workspace.train.ids, member.oof), ("test", workspace.test.ids, member.test)):
+        table = pd.DataFrame({"sample_id": ids, column: prices}).sample(frac=1, random_state=0)
+        table.to_csv(folder / f"{part}.csv", index=False)
+    return Source(folder / "oof.csv", folder / "test.csv")
+
+
+def change(path: Path, row: int, value: object, column: int = 1) -> None:
+    table = pd.read_csv(path, dtype=str)
+    table.iloc[row, column] = value
+    table.to_csv(path, index=False)
+
+
+def files(workspace: Workspace) -> list[str]:
+    return sorted(str(path.relative_to(workspace.folder)) for path in workspace.folder.rglob("*"))
+
+
+@pytest.mark.e2e
+def test_command_imports_a_member_that_the_stack_then_names(toy_workspace: Workspace, tmp_path: Path) -> None:
+    given = source(toy_workspace, tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PRICESTACK_WORKSPACE": "runs"}
+    command = [sys.executable, "-m", "ensemble.add", "deberta-v3.1", "--oof", given.oof, "--test", given.test]
+    run = lambda more: subprocess.run(  # noqa: E731
+        [*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    done = run([])
+    assert done.returncode == 0, done.stderr
+    member = toy_workspace.store.read("deberta-v3.1")
+    score = smape(toy_workspace.train.known_prices, member.oof)
+    assert f"SMAPE {score:.2f}" in done.stdout
+    assert "as given; its folds are not known" in done.stdout
+    assert "next:   python -m ensemble.stack --workspace runs" in done.stdout
+    assert str(tmp_path) not in json.dumps(member.record)
+    again = run([])
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    assert run(["--replace"]).returncode == 0
+    result = stack_workspace(toy_workspace)
+    assert result.matrix.external == ("deberta-v3.1",)
+    assert "deberta-v3.1 was made outside" in result.record["notes"][0]
+
+
+def test_rows_come_in_the_catalogs_order_and_holes_stay_holes(toy_workspace: Workspace, tmp_path: Path) -> None:
+    given = source(toy_workspace, tmp_path, "mine")
+    change(given.oof, 7, "")
+    member = add_member(toy_workspace, "mine", given)
+    table = pd.read_csv(given.oof, dtype={"sample_id": str}).set_index("sample_id")["mine"]
+    assert np.array_equal(member.oof, table.loc[toy_workspace.train.ids].to_numpy(), equal_nan=True)
+    assert "1 of 120 training rows have no out-of-fold price" in member.record["notes"][0]
+    stored = toy_workspace.store.read("mine")
+    assert np.array_equal(stored.oof, member.oof, equal_nan=True)
+    assert stored.record == member.record
+    toys.add_member(toy_workspace, "text-a", 1)
+    assert from_workspace(toy_workspace).names == ("mine", "text-a")
+
+
+def test_the_column_is_the_named_one_the_members_or_the_only_one(toy_workspace: Workspace, tmp_path: Path) -> None:
+    given = source(toy_workspace, tmp_path, "first")
+    only = add_member(toy_workspace, "any", given)
+    for path in (given.oof, given.test):
+        table = pd.read_csv(path)
+        table["price"], table["second"] = 1.0, 2 * table["first"]
+        table.to_csv(path, index=False)
+    assert np.array_equal(add_member(toy_workspace, "first", given).oof, only.oof)
+    named = add_member(toy_workspace, "other", Source(given.oof, given.test, "second"))
+    assert named.oof == pytest.approx(2 * only.oof)
+    with pytest.raises(UserError, match="2 columns that could be the prices of mine") as caught:
+        add_member(toy_workspace, "mine", given)
+    assert "--column" in caught.value.cure
+
+
+def test_whoever_reads_members_can_read_one_made_outside(toy_workspace: Workspace, tmp_path: Path) -> None:
+    add_member(toy_workspace, "outside", source(toy_workspace, tmp_path))
+    for name in ("text", "lexical", "boosted"):
+        toys.add_member(toy_workspace, f"{name}-abcdef", 3, architecture=name)
+    stack_workspace(toy_workspace)
+    report = json.loads(build_report(toy_workspace).with_suffix(".json").read_text())
+    assert [member["label"] for member in report["members"] if member["architecture"] == "external"] == ["outside"]
+    assert "external" not in report["verdict"]["next"]["command"]
+    record = toy_workspace.store.read("outside").record
+    assert page_of_member(toy_workspace, "outside", record, {}).name == "outside"
+    assert "seconds" not in member_side(toy_workspace, "outside").figures
+
+
+def test_replacing_changes_an_external_member_alone(toy_workspace: Workspace, tmp_path: Path) -> None:
+    given = source(toy_workspace, tmp_path, seed=5)
+    first = add_member(toy_workspace, "mine", given)
+    second = add_member(toy_workspace, "mine", source(toy_workspace, tmp_path, seed=6), replace=True)
+    assert toy_workspace.store.read("mine").record["fingerprint"] == second.record["fingerprint"]
+    assert first.record["fingerprint"] != second.record["fingerprint"]
+    toys.add_member(toy_workspace, "text-a")
+    with pytest.raises(UserError, match="text-a was trained here and is not replaced"):
+        add_member(toy_workspace, "text-a", given, replace=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "row", "value", "column", "says"),
+    [
+        ("oof", 4, "77777", 0, r"1 missing: \d+; 1 not in the catalog: 77777"),
+        ("test", 4, "77777", 0, r"other sample_id than the 30 test rows .*1 missing: 1000"),
+        ("test", 4, "-1", 1, r"test.csv has values that are no prices, .*sample_id 1000\d\d\): -1"),
+        ("oof", 4, "inf", 1, r"oof.csv has values that are no prices"),
+        ("oof", 4, "dear", 1, r"no number on row 5: 'dear'"),
+    ],
+)
+def test_nothing_is_written_for_wrong_tables(
+    toy_workspace: Workspace, tmp_path: Path, part: str, row: int, value: str, column: int, says: str
+) -> None:
+    given = source(toy_workspace, tmp_path)
+    change(tmp_path / f"{part}.csv", row, value, column)
+    before = files(toy_workspace)
+    with pytest.raises(UserError, match=says) as caught:
+        add_member(toy_workspace, "mine", given)
+    assert caught.value.cure
+    assert files(toy_workspace) == before
+
+
+def test_doubled_ids_empty_columns_and_logarithms(toy_workspace: Workspace, tmp_path: Path) -> None:
+    given = source(toy_workspace, tmp_path)
+    table = pd.read_csv(given.oof, dtype=str)
+    pd.concat([table, table[:2]]).to_csv(given.oof, index=False)
+    with pytest.raises(UserError, match="2 sample_id stand on more than one row"):
+        add_member(toy_workspace, "mine", given)
+    table.assign(price="").to_csv(given.oof, index=False)
+    with pytest.raises(UserError, match="no price at all"):
+        add_member(toy_workspace, "mine", given)
+    table.assign(price=np.log1p(table["price"].astype(float))).to_csv(given.oof, index=False)
+    assert "undo the logarithm" in add_member(toy_workspace, "mine", given).record["notes"][0]
+
+
+@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a b", "a/b", "é", "x" * 101])
+def test_names_are_plain(toy_workspace: Workspace, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="cannot be a member's name"):
+        add_member(toy_workspace, name, source(toy_workspace, tmp_path))
