@@ -134,7 +134,8 @@ def disagreement(logs: Floats, voices: Ints) -> Floats:
 
 
 def partings(oof: Floats, test: Floats, groups: int | None = None) -> list[Parting]:
-    """How each member's test prices (t, m) part from its out-of-fold ones (n, m), both in logs; at least 3 voices.
+    """How each member's test prices (t, m) part from its out-of-fold ones (n, m), both in logs; empty for fewer than
+    three voices, which cannot judge each other.
 
     A member that has seen the prices of the training rows errs otherwise than the rest there, and like them on the test rows.
     Averaging fold models makes test predictions disagree less, so an honest spread is about 1 at most; what is above it for all
@@ -144,7 +145,7 @@ def partings(oof: Floats, test: Floats, groups: int | None = None) -> list[Parti
     """
     voices = siblings(oof)
     if len(np.unique(voices)) < LEAST_VOICES:
-        raise ValueError(f"{len(np.unique(voices))} voices cannot judge each other; {LEAST_VOICES} are needed")
+        return []
     before, after = disagreement(oof, voices), disagreement(test, voices)
     centres = np.quantile(before, _QUARTILES, axis=0), np.quantile(after, _QUARTILES, axis=0)
     shifts = centres[1] - centres[0]

@@ -15,7 +15,6 @@ from core.files import digest
 from core.metrics import smape
 from ensemble.checks import (
     COPY,
-    LEAST_VOICES,
     SIGNIFICANT,
     Parting,
     median_shift,
@@ -221,10 +220,10 @@ def _of_one_mind(columns: Sequence[Column], rows: Rows, desk: _Desk) -> list[Col
     groups = len(np.unique(rows.groups))
     while left:
         oof, test = _logs(left)
-        if len(np.unique(siblings(oof))) < LEAST_VOICES:
+        found = partings(oof, test, min(groups, len(oof)))
+        if not found:
             _note_far(left, oof, test, desk)
             break
-        found = partings(oof, test, min(groups, len(oof)))
         worst = int(np.argmax([each.excess for each in found]))
         if found[worst].excess <= 1:
             break

@@ -21,6 +21,7 @@ from ensemble.selection import Column, Rows, Rules, select
 
 _PARQUET = {".parquet", ".pq"}
 _SHOWN = 3
+_PLAIN = "give prices as plain numbers"
 
 
 def from_files(
@@ -51,7 +52,10 @@ def from_files(
     labels = _labels(left, groups, oof)
     known = _features(left, right, features, oof, test)
     names = _members(left, right, oof, test, {ID, PRICE, *features} | ({groups} if groups else set()))
-    columns = [Column(name, read_numbers(left, name, oof), read_numbers(right, name, test)) for name in names]
+    cure = f"{_PLAIN}; name a column that is no member with --features or --groups"
+    columns = [
+        Column(name, read_numbers(left, name, oof, cure), read_numbers(right, name, test, cure)) for name in names
+    ]
     rows = Rows(ids, prices, labels, test_ids)
     kept, notes = select(columns, rows, rules or Rules())
     if PRICE in right:
@@ -173,14 +177,14 @@ def _true_prices(table: pd.DataFrame, ids: Strings, path: Path) -> NDArray[np.fl
     return prices
 
 
-def read_numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
+def read_numbers(table: pd.DataFrame, name: str, path: Path, cure: str = _PLAIN) -> NDArray[np.float64]:
     """A column as numbers; empty cells are NaN. Raises UserError for a cell that is no number."""
     column = table[name]
     numbers = _as_numbers(column)
     bad = np.flatnonzero(np.isnan(numbers) & ~_empty(column))
     if len(bad):
         listed = some([f"row {row + 1}: {column.iloc[row]!r}" for row in bad])
-        raise UserError(f"{path}, column {name!r}: no number on {listed}", cure="give prices as plain numbers")
+        raise UserError(f"{path}, column {name!r}: no number on {listed}", cure=cure)
     return numbers
 
 
