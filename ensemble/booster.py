@@ -1,90 +1,156 @@
-"""A small LightGBM on top of a blend: learns for which rows the blend is too high or too low from how the members disagree."""
+"""LightGBM on top of the members: learns from how they disagree, and from the rows' features, which of them to follow where.
+
+A booster corrects a start in log price: the median of the row's members, or the best linear blend of them. Every seed leaves a
+part of the products out, stops where their SMAPE is lowest, and the seeds' corrections are averaged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.files import digest
-from ensemble.blend import Blend
+from ensemble.rows import Rows
 
 if TYPE_CHECKING:
     import lightgbm
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-ROUNDS = 200
+MAX_ROUNDS = 300
+PATIENCE = 20
+PARTS = 5
+"""A seed leaves one of so many parts of the groups out."""
 MIN_ROWS = 100
 """With fewer rows no tree can split."""
 _KINK = 0.1
 """Distances in log price below which the SMAPE's slope is rounded, so that its curvature has a bound."""
-_SETTINGS: dict[str, Any] = {
-    "learning_rate": 0.06,
-    "num_leaves": 15,
+_COLUMNS = 40
+"""Columns that a tree chooses among, if that is less than 60% of them."""
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 0.15,
+    "num_leaves": 31,
     "max_bin": 63,
-    "feature_fraction": 0.6,
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
     "lambda_l2": 10.0,
     "num_threads": 1,  # validation runs several fits side by side, and threads that wait for each other cost more than they save
     "deterministic": True,
-    "force_row_wise": True,
+    "force_col_wise": True,
     "feature_pre_filter": False,
     "verbosity": -1,
 }
 
 
+class Start(Protocol):
+    """What a booster corrects: a combination of the members."""
+
+    @property
+    def weights(self) -> Floats: ...
+    def predict(self, rows: Rows) -> Floats: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Boosted:
-    """The average of several boosters' corrections, in log space, to `base`."""
+    """`start` times the exponential of several boosters' mean correction."""
 
-    base: Blend
+    start: Start
     models: tuple[lightgbm.Booster, ...]
 
     @property
     def weights(self) -> Floats:
-        """The weights of the blend that is corrected, (m,)."""
-        return self.base.weights
+        """(m,) the weights of what is corrected: what trees make of a member is no weight."""
+        return self.start.weights
 
-    def predict(self, members: Floats) -> Floats:
-        """(n,) prices from (n, m)."""
-        base = self.base.predict(members)
-        table = features(members, base)
-        corrections = [model.predict(table, num_threads=1) for model in self.models]
-        return base * np.exp(np.mean(corrections, axis=0))
+    def predict(self, rows: Rows) -> Floats:
+        """(n,) prices."""
+        start = self.start.predict(rows)
+        shown = table(rows, start)
+        corrections = [model.predict(shown, num_threads=1) for model in self.models]
+        return np.asarray(start * np.exp(np.mean(corrections, axis=0)))
 
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the trees."""
-        return digest(*(model.model_to_string() for model in self.models))
+    def describe(self) -> dict[str, Any]:
+        return {
+            "boosters": len(self.models),
+            "rounds": [model.best_iteration for model in self.models],
+            "fingerprint": tree_hash(self.models),
+        }
 
 
-def fit_booster(members: Floats, prices: Floats, base: Blend, seeds: Sequence[int]) -> Boosted:
-    """Boosters, one per seed, that minimise the SMAPE of `base` times their correction against `prices` (n,).
+def tree_hash(models: Sequence[lightgbm.Booster]) -> str:
+    """Of the trees alone: the text behind them holds settings, such as the number of threads, that change no price."""
+    return digest(*(model.model_to_string().partition("\nparameters:")[0] for model in models))
 
-    members: (n, m). The same input gives the same trees, on any number of cores.
+
+def table(rows: Rows, start: Floats) -> NDArray[np.float32]:
+    """(n, c + 1) what a booster sees: the rows' statistics and the start (n,), as its distance from the members' median."""
+    distance = np.log(start) - rows.centre
+    return np.column_stack([rows.statistics, distance.astype(np.float32)])
+
+
+class Task:
+    """What boosters on one start learn from, made once for all of them.
+
+    prices: (n,) true ones. groups: (n,), rows of one number are left out together. threads: of each training; they change nothing
+    but its time.
+    """
+
+    def __init__(self, rows: Rows, prices: Floats, groups: Ints, start: Start, threads: int = 1) -> None:
+        begin = start.predict(rows)
+        self.start, self.threads, self._groups = start, threads, groups
+        self.shown, self.goal = table(rows, begin), np.log(prices) - np.log(begin)
+        self._data: dict[int, tuple[lightgbm.Dataset, lightgbm.Dataset]] = {}
+
+    def data(self, seed: int) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+        """(to learn from, to stop by) for this seed."""
+        import lightgbm
+
+        if seed not in self._data:
+            left_out = parts_of(self._groups, seed) == 0
+            learn = lightgbm.Dataset(self.shown[~left_out], label=self.goal[~left_out], params=SETTINGS)
+            stop = lightgbm.Dataset(self.shown[left_out], label=self.goal[left_out], reference=learn, params=SETTINGS)
+            self._data[seed] = learn.construct(), stop.construct()
+        return self._data[seed]
+
+
+def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence[int]) -> Boosted:
+    """Boosters, one per seed, for the corrections of the task's start to the true prices.
+
+    objective: LightGBM's name of one, or a function of (corrections, data) to (slope, curvature). The same input gives the same
+    trees, on any number of cores.
     """
     import lightgbm
 
-    start = base.predict(members)
-    table = features(members, start)
-    miss = np.log(start) - np.log(prices)
-    data = lightgbm.Dataset(table, label=-miss, params=_SETTINGS, free_raw_data=False)
-    leaf = max(20, len(prices) // 200)
+    settings = {
+        **SETTINGS,
+        "feature_fraction": min(0.6, _COLUMNS / task.shown.shape[1]),
+        "min_data_in_leaf": max(20, len(task.goal) // 200),
+        "objective": objective,
+        "alpha": 0.3,
+        "metric": "none",
+        "num_threads": task.threads,
+    }
     models = []
     for seed in seeds:
-        settings = {
-            **_SETTINGS,
-            "min_data_in_leaf": leaf,
-            "seed": seed,
-            "objective": smape_objective,
-        }
-        models.append(lightgbm.train(settings, data, num_boost_round=ROUNDS))
-    return Boosted(base, tuple(models))
+        learn, stop = task.data(seed)
+        early = lightgbm.early_stopping(PATIENCE, verbose=False)
+        models.append(
+            lightgbm.train(
+                {**settings, "seed": seed}, learn, MAX_ROUNDS, valid_sets=[stop], feval=_smape, callbacks=[early]
+            )
+        )
+    return Boosted(task.start, tuple(models))
+
+
+def parts_of(groups: Ints, seed: int) -> Ints:
+    """(n,) numbers 0 to PARTS - 1, drawn anew for every seed; rows of one group get the same."""
+    numbers, owners = np.unique(groups, return_inverse=True)
+    return np.random.default_rng(seed).permutation(len(numbers))[owners] % PARTS
 
 
 def smape_objective(corrections: Floats, data: lightgbm.Dataset) -> tuple[Floats, Floats]:
@@ -99,16 +165,6 @@ def smape_objective(corrections: Floats, data: lightgbm.Dataset) -> tuple[Floats
     return curvature * distance, np.maximum(curvature, 1e-6)
 
 
-def features(members: Floats, base: Floats) -> Floats:
-    """(n, 2 m + 8) facts of each row: what the blend says, how each member differs from it, and how much they disagree.
-
-    Columns: log of the blend; each member's log price minus it; each member's rank among the members (0 to 1);
-    standard deviation, lowest, quartiles, median, highest and width of those differences.
-    """
-    logs = np.log(base)
-    apart = np.log(members) - logs[:, None]
-    ordered = np.sort(apart, axis=1)
-    ranks = np.argsort(np.argsort(apart, axis=1, kind="stable"), axis=1, kind="stable") / max(1, members.shape[1] - 1)
-    quartiles = np.quantile(ordered, (0.25, 0.5, 0.75), axis=1)
-    low, high = ordered[:, 0], ordered[:, -1]
-    return np.column_stack([logs, apart, ranks, apart.std(axis=1), low, high, high - low, *quartiles])
+def _smape(corrections: Floats, data: lightgbm.Dataset) -> tuple[str, float, bool]:
+    distance = np.asarray(corrections, dtype=np.float64) - data.get_label()
+    return "smape", 200.0 * float(np.tanh(np.abs(distance) / 2).mean()), False

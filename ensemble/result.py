@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from core.catalog import ID, PRICE
 from core.files import atomic_path, write_json
-from core.metrics import all_metrics, constant_floor, group_standard_error, smape_terms
+from core.metrics import all_metrics, constant_floor, group_bootstrap, group_standard_error, smape_terms
 from core.predictions import CORE_VERSION
-from ensemble.candidates import describe
 from ensemble.matrix import Matrix
-from ensemble.validation import Validation, compare
+from ensemble.recipe import compare, describe_steps
+from ensemble.validation import Validation
 
-FORMAT = 1
+FORMAT = 2
 _LIBRARIES = ("lightgbm", "numpy", "scipy")
 
 
@@ -53,11 +53,19 @@ class StackResult:
     def standard_error(self) -> float:
         return float(self.record["nested"]["standard_error"])
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% of bootstrap resamples of the groups have a nested SMAPE in it."""
+        low, high = self.record["nested"]["interval"]
+        return float(low), float(high)
+
 
 def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, Any]:
     """Everything about a stack that the same inputs make the same: no times, no paths, sorted when written."""
     floor_price, floor_smape = constant_floor(matrix.prices)
     nested, in_sample = _scores(matrix, validation.nested), _scores(matrix, validation.in_sample)
+    interval = group_bootstrap(smape_terms(matrix.prices, validation.nested), matrix.groups, seed=seed)
+    recipe = validation.conclusion.recipe
     fingerprints = matrix.fingerprints
     weights = validation.final.weights
     return {
@@ -81,12 +89,13 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
             for each in compare(matrix.prices, validation.candidates, matrix.groups)
         ],
         "choice": {
-            "name": validation.choice,
+            "name": recipe.name,
             "by_block": list(validation.fold_choices),
             "rule": "the simplest candidate within one standard error (paired differences of rows) of the best",
         },
-        "combination": describe(validation.final, matrix.names),
-        "nested": nested,
+        "combination": validation.final.describe(),
+        "steps": describe_steps(recipe, validation.conclusion.steps),
+        "nested": {**nested, "interval": list(interval)},
         "in_sample": in_sample,
         "optimism": nested["smape"] - in_sample["smape"],
         "notes": list(matrix.notes),

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from core.console import console, progress, run, say, warn
+from core.console import progress, run, say, warn
 from core.errors import UserError
 from core.workspace import Workspace, default_folder
+from ensemble.methods import BLEND, METHODS, check_methods
 from ensemble.selection import MAX_MISSING, Rules
+from ensemble.showing import show
 from reports.build import build_report
 
 if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once
@@ -23,7 +24,8 @@ if TYPE_CHECKING:  # what computes is imported when there is something to comput
 
 SUBMISSION = "submission.csv"
 _FOLDS = 5
-_HELP = """
+_HELP = (
+    """
 Combines members' predictions into one submission with the lowest SMAPE on rows nobody has seen, and says how low.
 
 Examples:
@@ -34,9 +36,19 @@ Examples:
 
   python -m ensemble.stack --oof oof.parquet --test test.parquet --out sub.csv --groups brand
 
+  python -m ensemble.stack --methods single,simplex-log,affine
+
 Without --oof and --test it takes every complete member of the workspace. The two tables (CSV or Parquet) have a column
 sample_id and one column of prices per member; the out-of-fold table has the true price in the column price.
+
+Ways to combine, for --methods:
 """
+    + f"""
+\b
+{chr(10).join(f"{name:<16}{method.summary}" for name, method in METHODS.items())}
+{BLEND:<16}weights >= 0 on what the others make of the members
+"""
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -45,13 +57,14 @@ def stack_workspace(
     workspace: Workspace,
     *,
     out: Path | None = None,
+    methods: Sequence[str] | None = None,
     seed: int = 0,
     rules: Rules | None = None,
     tell: Tell | None = None,
 ) -> StackResult:
     """Stacks the complete members of a workspace and writes its submission, `stack.json`, `timings.json` and
-    `stack_oof.parquet`. out: where the submission goes, if not into the workspace. rules: which members to take. tell: called
-    with (fits done, of how many).
+    `stack_oof.parquet`. out: where the submission goes, if not into the workspace. methods: the only ones to try, of
+    `ensemble.methods`. rules: which members to take. tell: called with (fits done, of how many).
 
     Raises UserError for a folder that is no workspace, has no complete member or holds members of other data.
     """
@@ -68,7 +81,7 @@ def stack_workspace(
         workspace.path("timings.json"),
         workspace.path("stack_oof.parquet"),
     )
-    return _stack(matrix, paths, seed, start, tell)
+    return _stack(matrix, paths, methods, seed, start, tell)
 
 
 def stack_files(
@@ -79,6 +92,7 @@ def stack_files(
     folds: int = _FOLDS,
     groups: str | None = None,
     features: Sequence[str] = (),
+    methods: Sequence[str] | None = None,
     seed: int = 0,
     rules: Rules | None = None,
     tell: Tell | None = None,
@@ -95,18 +109,21 @@ def stack_files(
         raise UserError(f"--out {out} is one of the inputs", cure="name another file with --out")
     matrix = from_files(oof, test, folds=folds, groups=groups, features=features, seed=seed, rules=rules)
     others = (out.with_name(f"{out.stem}.{name}") for name in ("stack.json", "timings.json", "stack_oof.parquet"))
-    return _stack(matrix, Paths(out, *others), seed, start, tell)
+    return _stack(matrix, Paths(out, *others), methods, seed, start, tell)
 
 
-def _stack(matrix: Matrix, paths: Paths, seed: int, start: float, tell: Tell | None) -> StackResult:
+def _stack(
+    matrix: Matrix, paths: Paths, methods: Sequence[str] | None, seed: int, start: float, tell: Tell | None
+) -> StackResult:
     from ensemble.result import StackResult, make_record, write_files
+    from ensemble.rows import Rows
     from ensemble.submission import check_place, write_submission
     from ensemble.validation import tell_nobody, validate
 
     check_place(paths.submission)
     read = time.perf_counter()
-    validation = validate(matrix, seed, tell or tell_nobody)
-    test = validation.final.predict(matrix.test)
+    validation = validate(matrix, seed, tell or tell_nobody, methods=methods)
+    test = validation.final.predict(Rows(matrix.test, matrix.test_features))
     record = make_record(matrix, validation, seed)
     chosen = time.perf_counter()
     write_submission(paths.submission, matrix.test_ids, test)
@@ -114,44 +131,6 @@ def _stack(matrix: Matrix, paths: Paths, seed: int, start: float, tell: Tell | N
     result = StackResult(record, matrix, validation, test, paths, seconds)
     write_files(result)
     return result
-
-
-def show(result: StackResult) -> None:
-    """Prints the table of members and candidates, the honest figure and the paths."""
-    record, seconds = result.record, result.matrix.seconds
-    table = Table(title="out-of-fold scores", title_justify="left")
-    for heading in ("member", "SMAPE", "± s.e.", "MAE", "RMSE", "R²", "weight", "seconds"):
-        table.add_column(heading, justify="left" if heading == "member" else "right", no_wrap=heading != "member")
-    for member in sorted(record["members"], key=lambda each: each["oof"]["smape"]):
-        name = member["name"]
-        spent = f"{seconds[name]:.1f}" if name in seconds else "–"
-        table.add_row(name, *_figures(member["oof"]), f"{member['weight']:.3f}", spent)
-    table.add_section()
-    for each in record["candidates"]:
-        scores = {**each["metrics"], "standard_error": each["standard_error"]}
-        chosen = "chosen" if each["name"] == record["choice"]["name"] else ""
-        table.add_row(f"stack: {each['name']}", *_figures(scores), chosen, "")
-    table.add_section()
-    floor = record["floor"]
-    table.add_row(f"constant floor ({floor['price']:.2f})", f"{floor['smape']:.2f}", *[""] * 6)
-    table.add_row("stack, nested", *_figures(record["nested"]), "", f"{result.seconds['total']:.1f}", style="bold")
-    console.print(table)
-    say(
-        f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f} with the {record['choice']['name']} "
-        f"(on the rows it was fitted to: {record['in_sample']['smape']:.2f}, optimism {record['optimism']:.2f})"
-    )
-    for what, path in vars(result.paths).items():
-        say(f"{what + ':':<12}{path}")
-
-
-def _figures(scores: dict[str, float]) -> list[str]:
-    return [
-        f"{scores['smape']:.2f}",
-        f"{scores['standard_error']:.2f}",
-        f"{scores['mae']:,.2f}",
-        f"{scores['rmse']:,.2f}",
-        f"{scores['r2']:.3f}",
-    ]
 
 
 @app.command(help=_HELP)
@@ -185,6 +164,12 @@ def main(
         float,
         typer.Option(metavar="SHARE", min=0, max=1, help="Share of rows for which a member may lack a price."),
     ] = MAX_MISSING,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="The only ways to combine that are tried, with commas between them.", show_default="all of them"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds and boosters.", min=0)] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the submission's path.")] = False,
 ) -> None:
@@ -200,16 +185,26 @@ def main(
             cure="leave them out: a workspace has its own folds, and fields of its texts",
         )
     rules = Rules(max_missing, tuple(drop or ()), tuple(keep or ()))
+    tried = None if methods is None else check_methods([name.strip() for name in methods.split(",")])
     home = None
     with progress("combining") as tell:
         if oof is not None and test is not None:
             k, place = _FOLDS if folds is None else folds, out or Path(SUBMISSION)
             result = stack_files(
-                oof, test, out=place, folds=k, groups=groups, features=features or (), seed=seed, rules=rules, tell=tell
+                oof,
+                test,
+                out=place,
+                folds=k,
+                groups=groups,
+                features=features or (),
+                methods=tried,
+                seed=seed,
+                rules=rules,
+                tell=tell,
             )
         else:
             home = Workspace(workspace or default_folder())
-            result = stack_workspace(home, out=out, seed=seed, rules=rules, tell=tell)
+            result = stack_workspace(home, out=out, methods=tried, seed=seed, rules=rules, tell=tell)
     for note in result.matrix.notes:
         warn(f"note: {note}")
     page = None if home is None else build_report(home)

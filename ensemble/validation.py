@@ -1,24 +1,28 @@
-"""Nested cross-validation: which candidate to take, and what SMAPE to expect of it on rows that nobody has seen.
+"""Nested cross-validation: what to make of the members, and what SMAPE to expect of it on rows that nobody has seen.
 
-The figure for a fold comes from a candidate that was chosen and fitted on the other folds alone, so that neither the weights nor
-the choice have seen the rows they are judged on (Varma and Simon 2006; Cawley and Talbot 2010).
+The figure for a fold comes from a recipe that was chosen and fitted on the other folds alone, so that neither weights, nor
+choice, nor last steps have seen the rows they are judged on (Varma and Simon 2006; Cawley and Talbot 2010).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from core.metrics import group_standard_error, smape_terms
-from ensemble.candidates import Combination, candidate_names, fit_candidates
+from ensemble.finishing import STEPS
 from ensemble.matrix import Matrix
+from ensemble.methods import BLEND, Combination, Problem, fit_methods, fitting, known_methods
+from ensemble.recipe import Conclusion, Judged, Recipe, conclude
+from ensemble.rows import Rows
 from ensemble.tables import group_folds
 
 Floats = NDArray[np.float64]
@@ -26,10 +30,13 @@ Ints = NDArray[np.int64]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 Tell = Callable[[int, int], None]
+Predicted = dict[str, Floats]
 
 MIN_BLOCKS, MAX_BLOCKS = 3, 5
-FINAL_BOOSTERS, OUTER_BOOSTERS, INNER_BOOSTERS = 3, 2, 1
+FINAL_BOOSTERS, OUTER_BOOSTERS, INNER_BOOSTERS = 3, 1, 1
 """Boosters averaged in the final fit, in the reported figure and while choosing."""
+MANY_ROWS = 20_000
+"""With more, two inner folds tell candidates apart as surely as four: each block is paired with its neighbours alone."""
 
 
 def tell_nobody(done: int, total: int) -> None:
@@ -37,67 +44,141 @@ def tell_nobody(done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Validation:
-    """choice: the candidate to take. final: fitted to all rows. fold_choices: what each block's rows were predicted with.
+class Stacked:
+    """A recipe with the methods it needs, fitted: one price from the members'."""
 
-    nested: (n,) prices behind the honest figure. in_sample: (n,) prices of `final` on the rows it was fitted to. candidates: the
-    cross-validated prices (n,) of each candidate by name, simplest first.
+    recipe: Recipe
+    fitted: dict[str, Combination]
+
+    @property
+    def weights(self) -> Floats:
+        """(m,) how much each member counts in the methods' linear parts."""
+        return np.sum([share * self.fitted[name].weights for name, share in self.recipe.shares.items()], axis=0)
+
+    def predict(self, rows: Rows) -> Floats:
+        """(n,) prices."""
+        return self.recipe.apply({name: each.predict(rows) for name, each in self.fitted.items()}, rows)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The methods with their shares, in JSON's terms."""
+        return [
+            {"name": name, "share": share, **self.fitted[name].describe()} for name, share in self.recipe.shares.items()
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """conclusion: by the cross-validated prices of all rows. final: its recipe, fitted to all rows.
+
+    fold_choices: the candidate that each block's rows were predicted with. nested: (n,) prices behind the honest figure.
+    in_sample: (n,) prices of `final` on the rows it was fitted to.
     """
 
-    choice: str
-    final: Combination
+    conclusion: Conclusion
+    final: Stacked
     fold_choices: tuple[str, ...]
     nested: Floats
     in_sample: Floats
-    candidates: dict[str, Floats]
+
+    @property
+    def choice(self) -> str:
+        return self.conclusion.recipe.name
+
+    @property
+    def candidates(self) -> Predicted:
+        """The cross-validated prices (n,) of each candidate, simplest first."""
+        return self.conclusion.candidates
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A candidate beside the best one: its SMAPE, and the mean and standard error of the rows' paired differences."""
+def validate(
+    matrix: Matrix,
+    seed: int = 0,
+    tell: Tell = tell_nobody,
+    *,
+    methods: Sequence[str] | None = None,
+    steps: Sequence[str] = tuple(STEPS),
+) -> Validation:
+    """Chooses among the `methods` and last `steps` for `matrix` and judges the whole procedure, choice included.
 
-    name: str
-    smape: float
-    standard_error: float
-    difference: float
-    difference_error: float
-
-
-def validate(matrix: Matrix, seed: int = 0, tell: Tell = tell_nobody) -> Validation:
-    """Chooses among the candidates for `matrix` and judges the whole procedure, choice included.
-
-    A fit without blocks a and b serves both as a's inner fold b and as b's inner fold a: k(k+1)/2 + 1 fits, not k^2 + 1.
-    tell: called with (fits done, of how many).
+    A fit without blocks a and b serves both as a's inner fold b and as b's inner fold a. tell: called with (jobs done, of how
+    many). The result does not depend on the number of cores.
     """
-    blocks = make_blocks(matrix.folds, matrix.groups, seed)
-    k = int(blocks.max()) + 1
-    names = candidate_names(matrix.oof.shape[1], int(len(blocks) * (k - 2) / k))
+    with threadpool_limits(limits=1):  # jobs run side by side, and sums come out the same on any machine
+        return _Nested(matrix, seed, tell, tuple(methods or known_methods()), tuple(steps)).run()
 
-    def predict(left_out: tuple[int, ...]) -> dict[int, dict[str, Floats]]:
-        """Prices of the rows of each block left out, by every candidate fitted to the others."""
-        rows = ~np.isin(blocks, left_out)
+
+@dataclass(frozen=True, eq=False)
+class _Nested:
+    matrix: Matrix
+    seed: int
+    tell: Tell
+    methods: tuple[str, ...]
+    steps: tuple[str, ...]
+
+    @cached_property
+    def rows(self) -> Rows:
+        rows = Rows(self.matrix.oof, self.matrix.features)
+        rows.statistics  # noqa: B018  computed once, here, and taken along by every part of the rows
+        return rows
+
+    @cached_property
+    def blocks(self) -> Ints:
+        return make_blocks(self.matrix.folds, self.matrix.groups, self.seed)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The methods that the smallest fit has members and rows enough for."""
+        k = int(self.blocks.max()) + 1
+        return fitting(self.methods, self.matrix.oof.shape[1], int(len(self.blocks) * (k - 2) / k))
+
+    def run(self) -> Validation:
+        k = int(self.blocks.max()) + 1
+        pairs = list(combinations(range(k), 2))
+        if len(self.blocks) >= MANY_ROWS:
+            pairs = [(a, b) for a, b in pairs if b - a in (1, k - 1)]
+        jobs: list[tuple[int, ...]] = [*((a,) for a in range(k)), *pairs]
+        total = len(jobs) + k + 2
+        fits = dict(zip(jobs, side_by_side(self._fit, jobs, lambda done: self.tell(done, total)), strict=True))
+        outer = {a: fits[a,][a] for a in range(k)}
+        inner = [{b: fits[pair][b] for pair in pairs if a in pair for b in pair if b != a} for a in range(k)]
+        conclusion, *inside = side_by_side(
+            self._conclude, [outer, *inner], lambda done: self.tell(len(jobs) + done, total)
+        )
+        nested = np.empty(len(self.blocks))
+        for a, each in enumerate(inside):
+            nested[self.blocks == a] = each.recipe.apply(outer[a], self.rows.take(self.blocks == a))
+        final = self._final(conclusion.recipe)
+        self.tell(total, total)
+        choices = tuple(each.recipe.name for each in inside)
+        return Validation(conclusion, final, choices, nested, final.predict(self.rows))
+
+    def _fit(self, left_out: tuple[int, ...]) -> dict[int, Predicted]:
+        """Prices of the rows of each block left out, by every method fitted to the others."""
         boosters = INNER_BOOSTERS if len(left_out) == 2 else OUTER_BOOSTERS
-        fitted = fit_candidates(matrix.oof[rows], matrix.prices[rows], names, range(seed, seed + boosters))
-        return {
-            block: {name: each.predict(matrix.oof[blocks == block]) for name, each in fitted.items()}
-            for block in left_out
-        }
+        fitted = fit_methods(self.names, self._problem(~np.isin(self.blocks, left_out), boosters))
+        inside = {block: self.rows.take(self.blocks == block) for block in left_out}
+        return {block: {name: each.predict(rows) for name, each in fitted.items()} for block, rows in inside.items()}
 
-    outer_jobs: list[tuple[int, ...]] = [(a,) for a in range(k)]
-    jobs = outer_jobs + list(combinations(range(k), 2))
-    results = dict(zip(jobs, _side_by_side(predict, jobs, tell), strict=True))
+    def _final(self, recipe: Recipe) -> Stacked:
+        problem = self._problem(np.ones(len(self.blocks), dtype=bool), FINAL_BOOSTERS, threads=usable_cores())
+        return Stacked(recipe, fit_methods(tuple(recipe.shares), problem))
 
-    outer = _joined(names, blocks, {a: results[a,][a] for a in range(k)})
-    choices = []
-    for a in range(k):
-        others = {b: results[min(a, b), max(a, b)][b] for b in range(k) if b != a}
-        outside = blocks != a
-        inner = {name: prices[outside] for name, prices in _joined(names, blocks, others).items()}
-        choices.append(choose(compare(matrix.prices[outside], inner, matrix.groups[outside])))
-    nested = np.choose(blocks, [outer[choice] for choice in choices])
-    choice = choose(compare(matrix.prices, outer, matrix.groups))
-    final = fit_candidates(matrix.oof, matrix.prices, (choice,), range(seed, seed + FINAL_BOOSTERS))[choice]
-    return Validation(choice, final, tuple(choices), nested, final.predict(matrix.oof), outer)
+    def _problem(self, rows: NDArray[np.bool_], boosters: int, threads: int = 1) -> Problem:
+        seeds = range(self.seed, self.seed + boosters)
+        return Problem(self.rows.take(rows), self.matrix.prices[rows], self.matrix.groups[rows], seeds, threads)
+
+    def _conclude(self, predicted: dict[int, Predicted]) -> Conclusion:
+        """By the prices of the blocks in `predicted` alone."""
+        known = np.isin(self.blocks, list(predicted))
+        joined = {}
+        for name in self.names:
+            if name != BLEND:
+                prices = np.empty(len(self.blocks))
+                for block, each in predicted.items():
+                    prices[self.blocks == block] = each[name]
+                joined[name] = prices[known]
+        everything = Judged(self.matrix.prices, self.rows, self.blocks, self.matrix.groups)
+        return conclude(joined, everything.take(known), blend=BLEND in self.names, steps=self.steps, seed=self.seed)
 
 
 def make_blocks(folds: Ints, groups: Ints, seed: int) -> Ints:
@@ -114,47 +195,14 @@ def make_blocks(folds: Ints, groups: Ints, seed: int) -> Ints:
     return group_folds(groups, MAX_BLOCKS, seed)
 
 
-def compare(prices: Floats, candidates: Mapping[str, Floats], groups: Ints) -> list[Comparison]:
-    """Each candidate's prices against the true ones, beside the best; standard errors count a group as one observation."""
-    terms = {name: smape_terms(prices, predicted) for name, predicted in candidates.items()}
-    best = min(terms, key=lambda name: float(terms[name].mean()))
-    return [
-        Comparison(
-            name,
-            float(each.mean()),
-            group_standard_error(each, groups),
-            float((each - terms[best]).mean()),
-            group_standard_error(each - terms[best], groups),
-        )
-        for name, each in terms.items()
-    ]
-
-
-def choose(comparisons: Sequence[Comparison]) -> str:
-    """The simplest candidate (they come simplest first) that is within one standard error of the best.
-
-    The standard error is that of the paired differences of rows, which is far smaller than that of a SMAPE.
-    """
-    return next(each.name for each in comparisons if each.difference <= each.difference_error)
-
-
-def _joined(names: Sequence[str], blocks: Ints, parts: Mapping[int, Mapping[str, Floats]]) -> dict[str, Floats]:
-    """(n,) prices of each candidate from those of its blocks; NaN in blocks that are not in `parts`."""
-    joined = {name: np.full(len(blocks), np.nan) for name in names}
-    for block, prices in parts.items():
-        for name in names:
-            joined[name][blocks == block] = prices[name]
-    return joined
-
-
-def _side_by_side(work: Callable[[Job], Result], jobs: Sequence[Job], tell: Tell) -> list[Result]:
+def side_by_side(work: Callable[[Job], Result], jobs: Sequence[Job], tell: Callable[[int], None]) -> list[Result]:
     """`work` of every job, in order, on all cores: NumPy and LightGBM let other threads run. Ctrl-C starts no further job."""
     pool = ThreadPoolExecutor(max_workers=usable_cores())
     try:
         results = []
         for result in pool.map(work, jobs):
             results.append(result)
-            tell(len(results), len(jobs))
+            tell(len(results))
         return results
     finally:
         pool.shutdown(cancel_futures=True)

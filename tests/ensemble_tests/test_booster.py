@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import lightgbm
 import numpy as np
 import pytest
 
 from core.metrics import smape
-from ensemble.blend import Blend, fit_simplex
-from ensemble.booster import features, fit_booster, smape_objective
-from tests.ensemble_tests.toys import members
+from ensemble.blend import Blend
+from ensemble.booster import PARTS, Boosted, Start, Task, fit_booster, parts_of, smape_objective
+from ensemble.simplex import fit_simplex
+from tests.ensemble_tests.toys import Floats, members, rows
+
+EQUAL = Blend(np.full(3, 1 / 3), "log")
+
+
+def fit(oof: Floats, prices: Floats, start: Start, seeds: Sequence[int], threads: int = 1) -> Boosted:
+    return fit_booster(Task(rows(oof), prices, np.arange(len(prices)), start, threads), smape_objective, seeds)
 
 
 def test_corrects_what_no_weights_can() -> None:
@@ -18,38 +27,46 @@ def test_corrects_what_no_weights_can() -> None:
     oof = np.column_stack([prices * np.where(half, 1.0, 3.0), prices * np.where(half, 1.0, 3.2)])
     oof *= np.exp(rng.normal(0, 0.05, oof.shape))
     blend = fit_simplex(oof[:2000], prices[:2000], "log")
-    boosted = fit_booster(oof[:2000], prices[:2000], blend, [0])
-    assert smape(prices[2000:], boosted.predict(oof[2000:])) < smape(prices[2000:], blend.predict(oof[2000:])) - 10
+    boosted = fit(oof[:2000], prices[:2000], blend, [0])
+    left = rows(oof[2000:])
+    assert smape(prices[2000:], boosted.predict(left)) < smape(prices[2000:], blend.predict(left)) - 10
 
 
-def test_same_input_same_trees_and_another_seed_others() -> None:
+def test_same_input_same_trees_on_any_number_of_threads_and_another_seed_others() -> None:
     oof, prices = members(500, 3)
-    base = Blend(np.full(3, 1 / 3), "log")
-    first, again, other = (fit_booster(oof, prices, base, seeds) for seeds in ([1, 2], [1, 2], [3, 4]))
-    assert first.fingerprint == again.fingerprint
-    assert np.array_equal(first.predict(oof), again.predict(oof))
-    assert first.fingerprint != other.fingerprint
+    first, again, other = (
+        fit(oof, prices, EQUAL, seeds, threads) for seeds, threads in (([1, 2], 1), ([1, 2], 2), ([3, 4], 1))
+    )
+    assert first.describe() == again.describe()
+    assert np.array_equal(first.predict(rows(oof)), again.predict(rows(oof)))
+    assert first.describe()["fingerprint"] != other.describe()["fingerprint"]
 
 
 def test_bag_is_the_average_in_log_space() -> None:
     oof, prices = members(500, 3)
-    base = Blend(np.full(3, 1 / 3), "log")
-    one, two = fit_booster(oof, prices, base, [1]), fit_booster(oof, prices, base, [2])
-    both = fit_booster(oof, prices, base, [1, 2])
-    assert both.predict(oof) == pytest.approx(np.sqrt(one.predict(oof) * two.predict(oof)))
+    one, two, both = (fit(oof, prices, EQUAL, seeds).predict(rows(oof)) for seeds in ([1], [2], [1, 2]))
+    assert both == pytest.approx(np.sqrt(one * two))
 
 
 def test_a_row_is_predicted_from_itself_alone() -> None:
     oof, prices = members(400, 4)
-    boosted = fit_booster(oof, prices, fit_simplex(oof, prices, "log"), [0])
-    assert boosted.predict(oof)[:7] == pytest.approx(boosted.predict(oof[:7]))
+    boosted = fit(oof, prices, fit_simplex(oof, prices, "log"), [0])
+    assert boosted.predict(rows(oof))[:7] == pytest.approx(boosted.predict(rows(oof[:7])))
 
 
-def test_features_are_finite_for_one_member_and_for_equal_ones() -> None:
-    for oof in (np.full((5, 1), 3.0), np.full((5, 4), 3.0)):
-        table = features(oof, oof[:, 0])
-        assert table.shape == (5, 2 * oof.shape[1] + 8)
-        assert np.isfinite(table).all()
+def test_stops_early_on_noise() -> None:
+    rng = np.random.default_rng(0)
+    prices = np.exp(rng.normal(2.6, 1.0, 2000))
+    oof = prices[:, None] * np.exp(rng.normal(0, 0.3, (2000, 3)))
+    assert max(fit(oof, prices, fit_simplex(oof, prices, "log"), [0, 1]).describe()["rounds"]) < 60
+
+
+def test_parts_keep_groups_whole_and_change_with_the_seed() -> None:
+    groups = np.random.default_rng(0).integers(0, 40, 300)
+    parts = parts_of(groups, 0)
+    assert set(parts) == set(range(PARTS))
+    assert all(len(set(parts[groups == group])) == 1 for group in set(groups))
+    assert np.array_equal(parts, parts_of(groups, 0)) and not np.array_equal(parts, parts_of(groups, 1))
 
 
 def test_objective_has_the_slope_of_smape_away_from_the_kink_and_positive_curvature() -> None:

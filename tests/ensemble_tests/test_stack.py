@@ -93,7 +93,9 @@ def test_same_inputs_same_bytes_and_the_record_says_what_was_done(tmp_path: Path
     assert record["optimism"] == pytest.approx(record["nested"]["smape"] - record["in_sample"]["smape"])
     assert [each["name"] for each in record["members"]] == ["a", "b"]
     assert record["choice"]["name"] in [each["name"] for each in record["candidates"]]
-    assert sum(each["weight"] for each in record["members"]) == pytest.approx(1.0)
+    assert [each["weight"] for each in record["members"]] == pytest.approx(first.validation.final.weights)
+    low, high = record["nested"]["interval"]
+    assert low < record["nested"]["smape"] < high
     assert record["seed"] == 3
     assert "seconds" not in first.paths.record.read_text()
     assert json.loads(first.paths.timings.read_text())["seconds"]["total"] > 0

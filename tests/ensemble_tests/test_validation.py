@@ -5,37 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.metrics import constant_floor, group_standard_error, smape, smape_terms
-from ensemble.candidates import BOOSTER, MEAN, SIMPLEX_LOG, SINGLE, candidate_names, fit_candidates
-from ensemble.validation import INNER_BOOSTERS, OUTER_BOOSTERS, Comparison, choose, compare, make_blocks, validate
-from tests.ensemble_tests.toys import matrix, members
+from core.metrics import constant_floor, smape
+from ensemble.methods import BLEND, METHODS, Problem, fit_methods
+from ensemble.recipe import Judged, conclude
+from ensemble.validation import INNER_BOOSTERS, MANY_ROWS, OUTER_BOOSTERS, make_blocks, validate
+from tests.ensemble_tests.toys import matrix, members, rows
 
-
-def comparison(name: str, difference: float, error: float) -> Comparison:
-    return Comparison(name, 40.0 + difference, 1.0, difference, error)
-
-
-def test_simplest_within_one_standard_error_is_chosen() -> None:
-    assert choose([comparison("a", 3.0, 0.2), comparison("b", 0.1, 0.2), comparison("c", 0.0, 0.0)]) == "b"
-    assert choose([comparison("a", 3.0, 0.2), comparison("b", 0.3, 0.2), comparison("c", 0.0, 0.0)]) == "c"
-    assert choose([comparison("a", 0.0, 0.0), comparison("b", 0.1, 0.9)]) == "a"
-
-
-def test_differences_are_paired_and_clustered() -> None:
-    oof, prices = members(60, 2)
-    groups = np.arange(60) // 3
-    first, second = compare(prices, {"x": oof[:, 0], "y": oof[:, 1]}, groups)
-    apart = smape_terms(prices, oof[:, 0]) - smape_terms(prices, oof[:, 1])
-    worse = first if first.smape > second.smape else second
-    assert worse.difference == pytest.approx(abs(apart.mean()))
-    assert worse.difference_error == pytest.approx(group_standard_error(apart, groups))
-
-
-def test_candidates_depend_on_what_is_there() -> None:
-    assert candidate_names(1, 1000) == (SINGLE, BOOSTER)
-    assert candidate_names(1, 50) == (SINGLE,)
-    assert candidate_names(3, 50)[-1] != BOOSTER
-    assert candidate_names(3, 1000)[:2] == (SINGLE, MEAN)
+SIMPLE = ("single", "geometric", "simplex-log", "simplex-price")
+BOOSTED = ("residual", "lightgbm-l1", "lightgbm-huber", "lightgbm-smape", "quantiles", BLEND)
 
 
 def test_true_prices_of_a_block_have_no_say_in_its_nested_prices() -> None:
@@ -50,20 +27,40 @@ def test_true_prices_of_a_block_have_no_say_in_its_nested_prices() -> None:
 def test_equals_nested_cross_validation_written_out() -> None:
     oof, prices = members(400, 3, seed=5)
     data = matrix(oof, prices)
-    names = candidate_names(3, 240)
-    found = validate(data)
+    names = ("single", "simplex-log", "residual", BLEND)
+
+    def problem(inside: np.ndarray, boosters: int) -> Problem:
+        return Problem(rows(oof[inside]), prices[inside], data.groups[inside], range(boosters))
+
+    found = validate(data, methods=names, steps=())
     for a in range(5):
         outside = data.folds != a
-        inner = {name: np.full(400, np.nan) for name in names}
+        inner = {name: np.full(400, np.nan) for name in names[:-1]}
         for b in set(range(5)) - {a}:
-            rows = outside & (data.folds != b)
-            fitted = fit_candidates(oof[rows], prices[rows], names, range(INNER_BOOSTERS))
-            for name in names:
-                inner[name][data.folds == b] = fitted[name].predict(oof[data.folds == b])
-        choice = choose(compare(prices[outside], {n: p[outside] for n, p in inner.items()}, data.groups[outside]))
-        combination = fit_candidates(oof[outside], prices[outside], names, range(OUTER_BOOSTERS))[choice]
-        assert found.fold_choices[a] == choice
-        assert found.nested[~outside] == pytest.approx(combination.predict(oof[~outside]))
+            fitted = fit_methods(names, problem(outside & (data.folds != b), INNER_BOOSTERS))
+            for name, each in fitted.items():
+                inner[name][data.folds == b] = each.predict(rows(oof[data.folds == b]))
+        judged = Judged(prices[outside], rows(oof[outside]), data.folds[outside], data.groups[outside])
+        recipe = conclude({n: p[outside] for n, p in inner.items()}, judged, blend=True, steps=(), seed=0).recipe
+        fitted = fit_methods(names, problem(outside, OUTER_BOOSTERS))
+        left = rows(oof[~outside])
+        expected = recipe.apply({name: each.predict(left) for name, each in fitted.items()}, left)
+        assert found.fold_choices[a] == recipe.name
+        assert found.nested[~outside] == pytest.approx(expected)
+
+
+def test_many_rows_are_judged_by_neighbouring_blocks_and_stay_honest() -> None:
+    oof, prices = members(MANY_ROWS, 2)
+    before = matrix(oof, prices)
+    told: list[tuple[int, int]] = []
+    names = ("single", "simplex-log", BLEND)
+    found = validate(before, methods=names, tell=lambda done, total: told.append((done, total)))
+    assert told == [(done, 17) for done in range(1, 18)]
+    inside = before.folds == 2
+    changed = prices.copy()
+    changed[inside] = changed[inside][::-1] * 7
+    again = validate(replace(before, prices=changed), methods=names)
+    assert np.array_equal(found.nested[inside], again.nested[inside])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -83,7 +80,7 @@ def test_figure_is_that_of_fresh_rows_and_optimism_shows_the_in_sample_one() -> 
         found = validate(matrix(oof[:160], prices[:160]), seed)
         nested.append(smape(prices[:160], found.nested))
         in_sample.append(smape(prices[:160], found.in_sample))
-        fresh.append(smape(prices[160:], found.final.predict(oof[160:])))
+        fresh.append(smape(prices[160:], found.final.predict(rows(oof[160:]))))
     assert abs(np.mean(nested) - np.mean(fresh)) < 1.5
     assert np.mean(nested) > np.mean(in_sample) + 1
 
@@ -94,14 +91,14 @@ def test_booster_is_taken_where_it_is_much_better() -> None:
     good = rng.random(1500) < 0.5
     oof = np.column_stack([prices * np.where(good, 1.0, 3.0), prices * np.where(good, 1.0, 3.3)])
     found = validate(matrix(oof * np.exp(rng.normal(0, 0.05, oof.shape)), prices))
-    assert found.choice == BOOSTER
+    assert found.choice in BOOSTED
 
 
 def test_noisy_copies_get_the_simple_answer() -> None:
     rng = np.random.default_rng(0)
     prices = np.exp(rng.normal(2.6, 1.0, 300))
     oof = prices[:, None] * np.exp(rng.normal(0, 0.3, (300, 4)))
-    assert validate(matrix(oof, prices)).choice in (MEAN, SIMPLEX_LOG)
+    assert validate(matrix(oof, prices)).choice in set(METHODS) - {"single", *BOOSTED}
 
 
 @pytest.mark.parametrize("folds", [1, 2, 3, 5, 10])
@@ -116,8 +113,8 @@ def test_ten_rows_and_one_member() -> None:
     oof, prices = members(10, 1)
     told: list[tuple[int, int]] = []
     found = validate(matrix(oof, prices), tell=lambda done, total: told.append((done, total)))
-    assert told == [(done, 15) for done in range(1, 16)]
-    assert found.choice == SINGLE
+    assert told == [(done, 22) for done in range(1, 23)]
+    assert found.choice == "single"
     assert np.array_equal(found.nested, oof[:, 0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +13,42 @@ from numpy.typing import NDArray
 from core.predictions import Member
 from core.workspace import Workspace
 from ensemble.matrix import Matrix
+from ensemble.methods import Problem
+from ensemble.rows import Rows
 
 Floats = NDArray[np.float64]
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def members(rows: int, count: int, seed: int = 0, spread: tuple[float, float] = (0.2, 0.6)) -> tuple[Floats, Floats]:
-    """((rows, count) prices with half-shared errors, (rows,) true log-normal prices)."""
+def members(height: int, count: int, seed: int = 0, spread: tuple[float, float] = (0.2, 0.6)) -> tuple[Floats, Floats]:
+    """((height, count) prices with half-shared errors, (height,) true log-normal prices)."""
     rng = np.random.default_rng(seed)
-    prices = np.exp(rng.normal(2.6, 1.0, rows))
-    shared = rng.normal(0.0, 0.2, rows)
+    prices = np.exp(rng.normal(2.6, 1.0, height))
+    shared = rng.normal(0.0, 0.2, height)
     columns = [
-        prices * np.exp(shared + rng.normal(rng.normal(0.0, 0.1), rng.uniform(*spread), rows)) for _ in range(count)
+        prices * np.exp(shared + rng.normal(rng.normal(0.0, 0.1), rng.uniform(*spread), height)) for _ in range(count)
     ]
     return np.column_stack(columns), prices
+
+
+def rows(oof: Floats) -> Rows:
+    """Rows without features."""
+    return Rows(oof, np.zeros((len(oof), 0)))
+
+
+def problem(oof: Floats, prices: Floats, seeds: Sequence[int] = (0,)) -> Problem:
+    """Each row a product of its own."""
+    return Problem(rows(oof), prices, np.arange(len(oof), dtype=np.int64), seeds)
 
 
 def matrix(
     oof: Floats, prices: Floats, *, test_rows: int = 20, folds: int = 5, groups: NDArray[np.int64] | None = None
 ) -> Matrix:
     """A matrix of those members; the test rows are the first training rows again, under other ids."""
-    rows = len(prices)
-    labels = np.arange(rows, dtype=np.int64) if groups is None else groups
+    height = len(prices)
+    labels = np.arange(height, dtype=np.int64) if groups is None else groups
     return Matrix(
-        ids=np.array([f"r{row}" for row in range(rows)], dtype=object),
+        ids=np.array([f"r{row}" for row in range(height)], dtype=object),
         prices=prices,
         groups=labels,
         folds=labels % folds,
@@ -45,7 +58,7 @@ def matrix(
         names=tuple(f"m{place}" for place in range(oof.shape[1])),
         catalog="toy",
         folds_hash="toy",
-        features=np.empty((rows, 0)),
+        features=np.empty((height, 0)),
         test_features=np.empty((test_rows, 0)),
     )
 

@@ -1,0 +1,176 @@
+"""The ways to combine members, from the simplest to the most complex. To add one: a function and a line in METHODS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import UserError, suggestion
+from core.metrics import smape
+from ensemble import booster
+from ensemble.affine import fit_affine
+from ensemble.blend import Blend, Space, Trimmed
+from ensemble.decision import fit_quantiles
+from ensemble.greedy import select_greedily
+from ensemble.rows import Rows
+from ensemble.simplex import distinct, fit_simplex, shared
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BLEND = "blend"
+"""The blend of all other methods' prices: not fitted to the members, but to what the others made of them (`ensemble.recipe`)."""
+_TRIM = 0.2
+
+
+class Combination(Protocol):
+    """A fitted way to make one price of m."""
+
+    @property
+    def weights(self) -> Floats:
+        """(m,) how much each member counts; a booster's are those of what it corrects."""
+
+    def predict(self, rows: Rows) -> Floats:
+        """(n,) prices, finite and > 0."""
+
+    def describe(self) -> dict[str, Any]:
+        """What it is made of besides weights, in JSON's terms."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Rows with their true prices (n,), and what several methods need of them, made once.
+
+    groups: (n,), equal for rows of one product. seeds: one booster for each. threads: of each training.
+    """
+
+    rows: Rows
+    prices: Floats
+    groups: Ints
+    seeds: Sequence[int]
+    threads: int = 1
+
+    @property
+    def members(self) -> int:
+        return self.rows.members.shape[1]
+
+    @cached_property
+    def simplex(self) -> dict[Space, Blend]:
+        """The best weights in each space."""
+        return {space: fit_simplex(self.rows.members, self.prices, space) for space in ("log", "price")}
+
+    @cached_property
+    def linear(self) -> Blend:
+        """The better of them on these rows."""
+        return min(self.simplex.values(), key=lambda blend: smape(self.prices, blend.predict(self.rows)))
+
+    @cached_property
+    def on_linear(self) -> booster.Task:
+        """For boosters that correct the best weights."""
+        return booster.Task(self.rows, self.prices, self.groups, self.linear, self.threads)
+
+    @cached_property
+    def on_median(self) -> booster.Task:
+        """For boosters that correct the members' median."""
+        return booster.Task(self.rows, self.prices, self.groups, Trimmed(self.members, 0.5), self.threads)
+
+
+@dataclass(frozen=True)
+class Method:
+    """summary: one line for people. members, rows: how many it needs at least."""
+
+    summary: str
+    fit: Callable[[Problem], Combination]
+    members: int = 2
+    rows: int = 0
+
+
+def _single(problem: Problem) -> Combination:
+    scores = [smape(problem.prices, column) for column in problem.rows.members.T]
+    return Blend(np.eye(problem.members)[int(np.argmin(scores))], "log")
+
+
+def _equal(space: Space) -> Callable[[Problem], Combination]:
+    return lambda problem: Blend(np.full(problem.members, 1 / problem.members), space)
+
+
+def _greedy(problem: Problem) -> Combination:
+    columns, owners = distinct(problem.rows.members)
+    relative = problem.rows.members[:, columns] / problem.prices[:, None]
+    return Blend(shared(select_greedily(relative, "price"), owners), "price")
+
+
+def _on_median(objective: str | Callable[..., Any]) -> Callable[[Problem], Combination]:
+    return lambda problem: booster.fit_booster(problem.on_median, objective, problem.seeds)
+
+
+METHODS: dict[str, Method] = {
+    "single": Method("the member of lowest SMAPE", _single, members=1),
+    "geometric": Method("geometric mean", _equal("log")),
+    "mean": Method("mean", _equal("price")),
+    "median": Method("median", lambda problem: Trimmed(problem.members, 0.5), members=3),
+    "trimmed": Method(
+        "geometric mean without the lowest and highest fifth", lambda p: Trimmed(p.members, _TRIM), members=5
+    ),
+    "greedy": Method("greedy selection with replacement, 100 rounds (Caruana)", _greedy),
+    "simplex-log": Method("weights >= 0 on log prices, of lowest SMAPE", lambda problem: problem.simplex["log"]),
+    "simplex-price": Method("weights >= 0 on prices, of lowest SMAPE", lambda problem: problem.simplex["price"]),
+    "affine": Method(
+        "weights of either sign on log prices, with a ridge",
+        lambda problem: fit_affine(problem.rows.members, problem.prices, problem.groups),
+    ),
+    "residual": Method(
+        "booster on the best weights, for the SMAPE",
+        lambda problem: booster.fit_booster(problem.on_linear, booster.smape_objective, problem.seeds),
+        members=1,
+        rows=booster.MIN_ROWS,
+    ),
+    "lightgbm-l1": Method(
+        "booster on the median, for absolute errors in log",
+        _on_median("regression_l1"),
+        rows=booster.MIN_ROWS,
+    ),
+    "lightgbm-huber": Method(
+        "booster on the median, for Huber's loss in log", _on_median("huber"), rows=booster.MIN_ROWS
+    ),
+    "lightgbm-smape": Method(
+        "booster on the median, for the SMAPE", _on_median(booster.smape_objective), rows=booster.MIN_ROWS
+    ),
+    "quantiles": Method(
+        "quantile boosters, the price of lowest expected SMAPE",
+        lambda problem: fit_quantiles(problem.on_median, problem.seeds[0]),
+        rows=3 * booster.MIN_ROWS,
+    ),
+}
+
+
+def known_methods() -> tuple[str, ...]:
+    return (*METHODS, BLEND)
+
+
+def check_methods(names: Sequence[str]) -> tuple[str, ...]:
+    """These names, simplest first, each once. Raises UserError for an unknown one and for none that stands alone."""
+    for name in names:
+        if name not in known_methods():
+            raise UserError(f"--methods: there is no method {name!r}", cure=suggestion(name, known_methods()))
+    if not set(names) - {BLEND}:
+        raise UserError("--methods: nothing to blend", cure=f"name one of {', '.join(METHODS)} as well")
+    return tuple(name for name in known_methods() if name in names)
+
+
+def fitting(names: Sequence[str], members: int, rows: int) -> tuple[str, ...]:
+    """Those of `names` that so many members and rows are enough for; `single` if none is."""
+    kept = [
+        name for name in names if name in METHODS and members >= METHODS[name].members and rows >= METHODS[name].rows
+    ]
+    return (*kept, BLEND) if BLEND in names and len(kept) > 1 else tuple(kept) or ("single",)
+
+
+def fit_methods(names: Sequence[str], problem: Problem) -> dict[str, Combination]:
+    """Each of the named methods fitted to the problem."""
+    return {name: METHODS[name].fit(problem) for name in names if name != BLEND}

@@ -1,0 +1,172 @@
+"""What is made of the methods' prices: one method's or a blend of several, and last steps.
+
+Everything is chosen by prices of rows that the methods were not fitted to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.metrics import group_standard_error, smape_terms
+from ensemble.finishing import STEPS, Step
+from ensemble.methods import BLEND
+from ensemble.rows import Rows
+from ensemble.simplex import fit_simplex
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MIN_STEP_ROWS = 300
+"""With fewer rows no last step can be told from chance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """name: the method that was chosen, or `blend`. shares: the weight of each method's log price in it.
+
+    steps: fitted last steps by name, in the order of their application.
+    """
+
+    name: str
+    shares: dict[str, float]
+    steps: dict[str, Step]
+
+    def apply(self, predicted: Mapping[str, Floats], rows: Rows) -> Floats:
+        """(n,) prices from those of each method in `shares`, (n,)."""
+        prices = _blended(self.shares, predicted)
+        for step in self.steps.values():
+            prices = step.predict(prices, rows)
+        return prices
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside another: its SMAPE, and the mean and standard error of the rows' paired differences."""
+
+    name: str
+    smape: float
+    standard_error: float
+    difference: float
+    difference_error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a recipe is chosen by: true prices (n,), the rows, the part (n,) that a row was left out with, its group (n,)."""
+
+    prices: Floats
+    rows: Rows
+    parts: Ints
+    groups: Ints
+
+    def take(self, rows: NDArray[np.bool_]) -> Judged:
+        return Judged(self.prices[rows], self.rows.take(rows), self.parts[rows], self.groups[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Conclusion:
+    """recipe: what to do. candidates: prices (n,) of each, the blend's cross-fitted. steps: each last step beside none."""
+
+    recipe: Recipe
+    candidates: dict[str, Floats]
+    steps: tuple[Comparison, ...]
+
+
+def conclude(
+    predicted: Mapping[str, Floats], judged: Judged, *, blend: bool, steps: Sequence[str], seed: int
+) -> Conclusion:
+    """The recipe for methods whose prices (n,) are known for rows that they were not fitted to, simplest first.
+
+    A blend's weights and a last step are judged on parts that they were not fitted to, too.
+    """
+    candidates = dict(predicted)
+    if blend:
+        candidates[BLEND] = _cross_fitted_blend(predicted, judged)
+    name = choose(compare(judged.prices, candidates, judged.groups))
+    shares = _shares(predicted, judged.prices) if name == BLEND else {name: 1.0}
+    recipe, comparisons = Recipe(name, shares, {}), []
+    combined = candidates[name]
+    for step in steps if len(judged.prices) >= MIN_STEP_ROWS else ():
+        after = _cross_fitted_step(step, combined, judged, seed)
+        beside = compare(judged.prices, {"without": combined, step: after}, judged.groups, against="without")[1]
+        comparisons.append(beside)
+        fitted = STEPS[step](combined, judged.prices, judged.rows, seed)
+        if fitted is not None and -beside.difference > beside.difference_error:
+            recipe.steps[step] = fitted
+            combined = after
+    return Conclusion(recipe, candidates, tuple(comparisons))
+
+
+def compare(
+    prices: Floats, candidates: Mapping[str, Floats], groups: Ints, against: str | None = None
+) -> list[Comparison]:
+    """Each candidate's prices against the true ones, beside the best or `against`; standard errors count a group as one."""
+    terms = {name: smape_terms(prices, predicted) for name, predicted in candidates.items()}
+    other = terms[against or min(terms, key=lambda name: float(terms[name].mean()))]
+    return [
+        Comparison(
+            name,
+            float(each.mean()),
+            group_standard_error(each, groups),
+            float((each - other).mean()),
+            group_standard_error(each - other, groups),
+        )
+        for name, each in terms.items()
+    ]
+
+
+def choose(comparisons: Sequence[Comparison]) -> str:
+    """The simplest candidate (they come simplest first) that is within one standard error of the best.
+
+    The standard error is that of the paired differences of rows, which is far smaller than that of a SMAPE.
+    """
+    return next(each.name for each in comparisons if each.difference <= each.difference_error)
+
+
+def describe_steps(recipe: Recipe, comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Every last step that was tried, in JSON's terms."""
+    return [
+        {
+            "name": each.name,
+            "kept": each.name in recipe.steps,
+            "difference": each.difference,
+            "difference_error": each.difference_error,
+            **({"fitted": recipe.steps[each.name].describe()} if each.name in recipe.steps else {}),
+        }
+        for each in comparisons
+    ]
+
+
+def _shares(predicted: Mapping[str, Floats], prices: Floats) -> dict[str, float]:
+    weights = fit_simplex(np.column_stack(list(predicted.values())), prices, "log").weights
+    return {name: float(weight) for name, weight in zip(predicted, weights, strict=True) if weight > 0}
+
+
+def _blended(shares: Mapping[str, float], predicted: Mapping[str, Floats]) -> Floats:
+    if len(shares) == 1:
+        return predicted[next(iter(shares))]
+    return np.exp(sum(share * np.log(predicted[name]) for name, share in shares.items()))
+
+
+def _cross_fitted_blend(predicted: Mapping[str, Floats], judged: Judged) -> Floats:
+    prices = np.empty(len(judged.prices))
+    for part in np.unique(judged.parts):
+        inside = judged.parts == part
+        shares = _shares({name: each[~inside] for name, each in predicted.items()}, judged.prices[~inside])
+        prices[inside] = _blended(shares, {name: each[inside] for name, each in predicted.items()})
+    return prices
+
+
+def _cross_fitted_step(name: str, combined: Floats, judged: Judged, seed: int) -> Floats:
+    after = combined.copy()
+    for part in np.unique(judged.parts):
+        inside = judged.parts == part
+        step = STEPS[name](combined[~inside], judged.prices[~inside], judged.rows.take(~inside), seed)
+        if step is not None:
+            after[inside] = step.predict(combined[inside], judged.rows.take(inside))
+    return after

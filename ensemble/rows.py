@@ -1,0 +1,61 @@
+"""The members' prices of some rows, and what is computed from them once for all methods that look at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+RANKED = 40
+"""With more members a booster is shown how far each is from the others, but no longer its rank among them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """members: (n, m) prices, finite and > 0. features: (n, f) other numbers of the rows, NaN where unknown; f may be 0."""
+
+    members: Floats
+    features: Floats
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
+        """These rows alone; the statistics are taken along where they are known."""
+        taken = Rows(self.members[rows], self.features[rows])
+        for name in ("logs", "centre", "statistics"):
+            if name in self.__dict__:
+                taken.__dict__[name] = self.__dict__[name][rows]
+        return taken
+
+    @cached_property
+    def logs(self) -> Floats:
+        """(n, m) log prices."""
+        return np.log(self.members)
+
+    @cached_property
+    def centre(self) -> Floats:
+        """(n,) median of each row's log prices."""
+        return np.median(self.logs, axis=1)
+
+    @cached_property
+    def statistics(self) -> NDArray[np.float32]:
+        """(n, c) what a booster is shown of each row, the same in any currency but for the first column.
+
+        Columns: the centre; each member's log price minus it; each member's rank (0 to 1; at most RANKED members); standard
+        deviation, mean, lowest, quartiles, highest, width and quartile distance of those differences; the features.
+        """
+        apart = self.logs - self.centre[:, None]
+        ordered = np.sort(apart, axis=1)
+        low, high = ordered[:, 0], ordered[:, -1]
+        first, third = np.quantile(ordered, (0.25, 0.75), axis=1)
+        columns = [self.centre, apart]
+        if 1 < apart.shape[1] <= RANKED:
+            places = np.argsort(np.argsort(apart, axis=1, kind="stable"), axis=1, kind="stable")
+            columns.append(places / (apart.shape[1] - 1))
+        columns += [apart.std(axis=1), apart.mean(axis=1), low, first, third, high, high - low, third - first]
+        return np.column_stack([*columns, self.features]).astype(np.float32)

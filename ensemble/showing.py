@@ -1,0 +1,50 @@
+"""What `python -m ensemble.stack` prints of its result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from core.console import console, say
+
+if TYPE_CHECKING:
+    from ensemble.result import StackResult
+
+
+def show(result: StackResult) -> None:
+    """Prints the table of members and candidates, the honest figure and the paths."""
+    record, seconds = result.record, result.matrix.seconds
+    table = Table(title="out-of-fold scores", title_justify="left")
+    for heading in ("member", "SMAPE", "± s.e.", "MAE", "RMSE", "R²", "weight", "seconds"):
+        table.add_column(heading, justify="left" if heading == "member" else "right", no_wrap=heading != "member")
+    for member in sorted(record["members"], key=lambda each: each["oof"]["smape"]):
+        name = member["name"]
+        spent = f"{seconds[name]:.1f}" if name in seconds else "–"
+        table.add_row(name, *_figures(member["oof"]), f"{member['weight']:.3f}", spent)
+    table.add_section()
+    for each in record["candidates"]:
+        scores = {**each["metrics"], "standard_error": each["standard_error"]}
+        chosen = "chosen" if each["name"] == record["choice"]["name"] else ""
+        table.add_row(f"stack: {each['name']}", *_figures(scores), chosen, "")
+    table.add_section()
+    floor = record["floor"]
+    table.add_row(f"constant floor ({floor['price']:.2f})", f"{floor['smape']:.2f}", *[""] * 6)
+    table.add_row("stack, nested", *_figures(record["nested"]), "", f"{result.seconds['total']:.1f}", style="bold")
+    console.print(table)
+    say(
+        f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f} with the {record['choice']['name']} "
+        f"(on the rows it was fitted to: {record['in_sample']['smape']:.2f}, optimism {record['optimism']:.2f})"
+    )
+    for what, path in vars(result.paths).items():
+        say(f"{what + ':':<12}{path}")
+
+
+def _figures(scores: dict[str, float]) -> list[str]:
+    return [
+        f"{scores['smape']:.2f}",
+        f"{scores['standard_error']:.2f}",
+        f"{scores['mae']:,.2f}",
+        f"{scores['rmse']:,.2f}",
+        f"{scores['r2']:.3f}",
+    ]
