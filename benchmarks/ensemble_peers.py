@@ -37,9 +37,22 @@ def smape(true: Floats, predicted: Floats) -> float:
 def greedy(oof: Floats, prices: Floats, test: Floats, space: Space) -> Floats:
     """Greedy selection with replacement from an empty ensemble; the best ensemble on the way is the result.
 
-    Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004. It works in
-    buffers: with a new array for each operation it takes four times as long, in which the allocator gets and returns pages.
+    Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004, in plain NumPy.
     """
+    members = np.ascontiguousarray(np.log(oof.T) if space == "log" else oof.T)
+    total, taken, path = np.zeros(len(prices)), list[int](), list[float]()
+    for count in range(1, ROUNDS + 1):
+        means = ((total + member) / count for member in members)
+        scores = [smape(prices, np.exp(mean) if space == "log" else mean) for mean in means]
+        best = int(np.argmin(scores))
+        total += members[best]
+        taken.append(best)
+        path.append(scores[best])
+    return _average(taken, path, test, space)
+
+
+def greedy_in_buffers(oof: Floats, prices: Floats, test: Floats, space: Space) -> Floats:
+    """The same without a new array for each operation: a quarter of the time, since the allocator gets and returns no pages."""
     members = np.ascontiguousarray(np.log(oof.T) if space == "log" else oof.T)
     total, taken, path = np.zeros(len(prices)), list[int](), list[float]()
     mean, gap, scores = np.empty_like(prices), np.empty_like(prices), np.empty(len(members))
@@ -58,8 +71,12 @@ def greedy(oof: Floats, prices: Floats, test: Floats, space: Space) -> Floats:
         total += members[best]
         taken.append(best)
         path.append(float(scores[best]))
+    return _average(taken, path, test, space)
+
+
+def _average(taken: list[int], path: list[float], test: Floats, space: Space) -> Floats:
     taken = taken[: int(np.argmin(path)) + 1]
-    weights = np.bincount(taken, minlength=len(members)) / len(taken)
+    weights = np.bincount(taken, minlength=test.shape[1]) / len(taken)
     return np.exp(np.log(test) @ weights) if space == "log" else test @ weights
 
 
@@ -120,10 +137,14 @@ def autogluon(oof: Floats, prices: Floats, test: Floats) -> Floats:
 
 
 def simplex(oof: Floats, prices: Floats, test: Floats, space: Space) -> Floats:
-    """Ours."""
-    from ensemble.blend import fit_simplex
+    """Ours, on one thread: that is what it gets within a stack."""
+    from threadpoolctl import threadpool_limits
 
-    return fit_simplex(oof, prices, space).predict(test)
+    from ensemble.rows import Rows
+    from ensemble.simplex import fit_simplex
+
+    with threadpool_limits(limits=1):
+        return fit_simplex(oof, prices, space).predict(Rows(test, test[:, :0]))
 
 
 def _named(pandas: Any, members: Floats) -> Any:
@@ -144,6 +165,8 @@ class Method:
 METHODS = {
     "greedy-price": Method(partial(greedy, space="price"), "price"),
     "greedy-log": Method(partial(greedy, space="log"), "log"),
+    "greedy-price-buffers": Method(partial(greedy_in_buffers, space="price"), "price"),
+    "greedy-log-buffers": Method(partial(greedy_in_buffers, space="log"), "log"),
     "slsqp": Method(slsqp, "price", ("scipy.optimize",)),
     "ridge-log": Method(ridge, "log", ("sklearn.linear_model",)),
     "hillclimbers": Method(climb_hill, "price", ("pandas", "hillclimbers"), foreign=True),
@@ -152,8 +175,8 @@ METHODS = {
         autogluon, "price",
         ("autogluon.core.metrics", "autogluon.core.models.greedy_ensemble.ensemble_selection"), foreign=True,
     ),
-    "simplex-price": Method(partial(simplex, space="price"), "price", ("scipy.optimize", "ensemble.blend"), ours=True),
-    "simplex-log": Method(partial(simplex, space="log"), "log", ("scipy.optimize", "ensemble.blend"), ours=True),
+    "simplex-price": Method(partial(simplex, space="price"), "price", ("scipy.optimize", "ensemble.simplex"), ours=True),
+    "simplex-log": Method(partial(simplex, space="log"), "log", ("scipy.optimize", "ensemble.simplex"), ours=True),
 }  # fmt: skip
 
 
