@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MAX_ROUNDS = 300
+MAX_ROUNDS = 220
 PATIENCE = 20
 PARTS = 5
 """A seed leaves one of so many parts of the groups out."""
@@ -33,9 +33,9 @@ _KINK = 0.1
 _COLUMNS = 40
 """Columns that a tree chooses among, if that is less than 60% of them."""
 SETTINGS: dict[str, Any] = {
-    "learning_rate": 0.15,
+    "learning_rate": 0.2,
     "num_leaves": 31,
-    "max_bin": 63,
+    "max_bin": 31,
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
     "lambda_l2": 10.0,

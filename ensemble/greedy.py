@@ -40,7 +40,14 @@ def _scores(table: NDArray[np.float32], total: NDArray[np.float32], size: int, s
     width = max(1, _CELLS // len(table))
     for start in range(0, len(total), width):
         part = slice(start, start + width)
-        mean = (table[:, part] + total[part]) / np.float32(size)
-        terms = np.tanh(np.abs(mean) / 2) if space == "log" else np.abs(mean - 1) / (mean + 1)
+        sums = table[:, part] + total[part]
+        if space == "log":  # tanh(|mean| / 2)
+            np.abs(sums, out=sums)
+            sums *= np.float32(0.5 / size)
+            terms = np.tanh(sums, out=sums)
+        else:  # |mean - 1| / (mean + 1)
+            terms = np.abs(sums - np.float32(size))
+            sums += np.float32(size)
+            terms /= sums
         scores += terms.sum(axis=1, dtype=np.float64)
     return scores / len(total)
