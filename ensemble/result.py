@@ -18,8 +18,8 @@ from core.predictions import CORE_VERSION
 from ensemble.matrix import Matrix
 from ensemble.recipe import compare, describe_steps
 from ensemble.validation import Validation
+from reports.material import STACK_FORMAT
 
-FORMAT = 2
 _LIBRARIES = ("lightgbm", "numpy", "scipy")
 
 
@@ -69,7 +69,7 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
     fingerprints = matrix.fingerprints
     weights = validation.final.weights
     return {
-        "format": FORMAT,
+        "format": STACK_FORMAT,
         "catalog": matrix.catalog,
         "folds": matrix.folds_hash,
         "rows": {"train": len(matrix.ids), "test": len(matrix.test_ids)},

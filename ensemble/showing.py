@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -32,12 +32,22 @@ def show(result: StackResult) -> None:
     table.add_row(f"constant floor ({floor['price']:.2f})", f"{floor['smape']:.2f}", *[""] * 6)
     table.add_row("stack, nested", *_figures(record["nested"]), "", f"{result.seconds['total']:.1f}", style="bold")
     console.print(table)
+    low, high = result.interval
     say(
-        f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f} with the {record['choice']['name']} "
+        f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f}, 95% of bootstraps within {low:.2f} to {high:.2f} "
         f"(on the rows it was fitted to: {record['in_sample']['smape']:.2f}, optimism {record['optimism']:.2f})"
     )
+    say(f"chosen: {_choice(record)}")
     for what, path in vars(result.paths).items():
         say(f"{what + ':':<12}{path}")
+
+
+def _choice(record: dict[str, Any]) -> str:
+    """The candidate, what a blend is made of, and the last steps that were kept."""
+    name = record["choice"]["name"]
+    parts = [f"{each['share']:.0%} {each['name']}" for each in record["combination"]]
+    steps = [each["name"] for each in record["steps"] if each["kept"]]
+    return name + (f" ({', '.join(parts)})" if len(parts) > 1 else "") + (f", then {', '.join(steps)}" if steps else "")
 
 
 def _figures(scores: dict[str, float]) -> list[str]:

@@ -22,6 +22,9 @@ from core.workspace import Facts, Workspace
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
 
+STACK_FORMAT = 2
+"""Of the `stack.json` that a report can read."""
+
 
 @dataclass(frozen=True, eq=False)
 class Material:
@@ -95,6 +98,9 @@ def _stack(workspace: Workspace, notes: list[str]) -> Record | None:
     if not path.exists():
         return None
     stack = _record(path)
+    if stack["format"] != STACK_FORMAT:
+        notes.append("stack.json is not shown: another version wrote it; run `python -m ensemble.stack` again")
+        return None
     if stack["catalog"] != workspace.facts.catalog or stack["folds"] != workspace.facts.folds:
         notes.append("stack.json is not shown: it was made for another catalog or other folds")
         return None

@@ -114,6 +114,14 @@ def test_members_that_came_later_ask_for_another_stack(full: Workspace) -> None:
     assert found["verdict"]["next"]["command"].startswith("python -m ensemble.stack")
 
 
+def test_a_stack_that_another_version_wrote_is_not_shown_and_the_page_says_so(full: Workspace) -> None:
+    record = json.loads(full.path("stack.json").read_text())
+    full.path("stack.json").write_text(json.dumps({**record, "format": record["format"] - 1}))
+    page = Page(build_report(full))
+    assert figures(full)["stack"] is None
+    assert "stack.json is not shown: another version wrote it" in page.text
+
+
 def test_members_of_another_catalog_are_named_and_not_shown(toy_workspace: Workspace) -> None:
     add_member(toy_workspace, "strange-1", np.ones(120), catalog="another")
     add_member(toy_workspace, "empty-1", np.full(120, np.nan))
