@@ -32,8 +32,10 @@ def show(result: StackResult) -> None:
     table.add_row(f"constant floor ({floor['price']:.2f})", f"{floor['smape']:.2f}", *[""] * 6)
     table.add_row("stack, nested", *_figures(record["nested"]), "", f"{result.seconds['total']:.1f}", style="bold")
     console.print(table)
+    low, high = result.interval
+    made = ", then ".join([record["choice"]["name"], *(each["name"] for each in record["steps"] if each["kept"])])
     say(
-        f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f} with the {record['choice']['name']} "
+        f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f}, 95% interval {low:.2f} to {high:.2f}, by {made} "
         f"(on the rows it was fitted to: {record['in_sample']['smape']:.2f}, optimism {record['optimism']:.2f})"
     )
     for what, path in vars(result.paths).items():
