@@ -61,7 +61,7 @@ def from_files(
     if PRICE in right:
         notes.append(f"the column '{PRICE}' of {test} is not used")
     notes += [
-        f"the feature {name!r} is not used: it is the same in all training rows"
+        f"the feature {name!r} is not used: it tells no training rows apart (one value, or words of fewer than 5 rows)"
         for name in features
         if name not in known.names
     ]
