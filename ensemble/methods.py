@@ -18,7 +18,7 @@ from ensemble.blend import Blend, Space, Trimmed
 from ensemble.decision import fit_quantiles
 from ensemble.greedy import select_greedily
 from ensemble.rows import Rows
-from ensemble.simplex import distinct, fit_simplex, shared
+from ensemble.simplex import distinct, fit_simplex, relative_prices, shared
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -102,7 +102,7 @@ def _equal(space: Space) -> Callable[[Problem], Combination]:
 
 def _greedy(problem: Problem) -> Combination:
     columns, owners = distinct(problem.rows.members)
-    relative = problem.rows.members[:, columns] / problem.prices[:, None]
+    relative = relative_prices(problem.rows.members[:, columns], problem.prices, "price")
     return Blend(shared(select_greedily(relative, "price"), owners), "price")
 
 

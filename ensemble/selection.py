@@ -30,6 +30,8 @@ MAX_MISSING = 0.05
 CURE = "prices must be finite, greater than 0 and in currency units, and cells without one empty"
 _SHOWN = 3
 _FAR = float(np.log(3))  # in log price
+_NO_PRICE = 1e100
+"""As good as infinite: squares of such values are no numbers any more."""
 _LOOKED_AT = 20_000
 """Rows that the members' differences are measured on, evenly spaced: standard errors below 1% want no more."""
 
@@ -147,7 +149,7 @@ def _check_prices(column: Column, targets: Targets) -> None:
 
 def no_prices(values: Floats, ids: Strings) -> str:
     """The first rows whose value is neither a price nor missing, in words; empty where there is none."""
-    bad = np.flatnonzero(~np.isnan(values) & ~(np.isfinite(values) & (values > 0)))
+    bad = np.flatnonzero(~np.isnan(values) & ~((values > 0) & (values < _NO_PRICE)))
     listed = ", ".join(f"row {row + 1} (sample_id {ids[row]}): {values[row]:g}" for row in bad[:_SHOWN])
     return f"{listed} and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else listed
 

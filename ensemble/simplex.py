@@ -37,6 +37,8 @@ _ELSEWHERE = 0.2
 _STRIDE = 32.0
 """Longer steps blow up the rounding of a target that hardly differs."""
 _BLOCK = 8_192
+_ABSURD = 1e12
+"""Any weight that counts makes such a ratio's term 200 percent; larger ones would overflow when squared."""
 
 
 def fit_simplex(members: Floats, prices: Floats, space: Space) -> Blend:
@@ -46,10 +48,16 @@ def fit_simplex(members: Floats, prices: Floats, space: Space) -> Blend:
     members has no influence, and copies of a member share its weight equally.
     """
     columns, owners = distinct(members)
-    relative = members[:, columns] / prices[:, None]
-    if space == "log":
-        np.log(relative, out=relative)
+    relative = relative_prices(members[:, columns], prices, space)
     return Blend(shared(_minimise(relative, space), owners), space)
+
+
+def relative_prices(members: Floats, prices: Floats, space: Space) -> Floats:
+    """(n, u) members' prices over the true ones (n,), at most _ABSURD; their logarithms in log space."""
+    relative = members / prices[:, None]
+    if space == "log":
+        return np.asarray(np.log(relative, out=relative))
+    return np.minimum(relative, _ABSURD, out=relative)
 
 
 def blend_smape(relative: Floats, weights: Floats, space: Space) -> float:

@@ -60,8 +60,9 @@ class Stacked:
         """(n,) prices."""
         _ = rows.statistics  # for all methods, before they share the cores
         names = list(self.fitted)
-        prices = side_by_side(lambda name: self.fitted[name].predict(rows), names, lambda done: None)
-        return self.recipe.apply(dict(zip(names, prices, strict=True)), rows)
+        with threadpool_limits(limits=1):
+            prices = side_by_side(lambda name: self.fitted[name].predict(rows), names, lambda done: None)
+            return self.recipe.apply(dict(zip(names, prices, strict=True)), rows)
 
     def describe(self) -> list[dict[str, Any]]:
         """The methods with their shares, in JSON's terms."""

@@ -86,6 +86,13 @@ def test_what_is_dropped_is_not_looked_at() -> None:
     assert names(select(columns, targets, Rules(drop=("m1",)))[0]) == ["m0", "m2", "m3"]
 
 
+def test_a_price_whose_square_is_no_number_is_refused() -> None:
+    columns, targets = toys()
+    columns[0].oof[3] = 1e160
+    with pytest.raises(UserError, match=r"prices that are no prices: row 4 \(sample_id r3\): 1e\+160"):
+        select(columns, targets, Rules())
+
+
 def test_logarithms_below_zero_are_refused_with_the_hint() -> None:
     columns, targets = toys()
     columns[2] = replace(columns[2], oof=np.log(columns[2].oof), test=np.log(columns[2].test))

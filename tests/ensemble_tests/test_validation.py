@@ -154,3 +154,11 @@ def test_two_groups_are_too_few() -> None:
     oof, prices = members(40, 2)
     with pytest.raises(UserError, match="form 2 groups"):
         validate(matrix(oof, prices, groups=np.arange(40, dtype=np.int64) % 2, folds=2))
+
+
+@pytest.mark.parametrize("absurd", [1e-90, 1e12, 1e43, 1e90])
+def test_an_absurd_price_is_outvoted(absurd: float) -> None:
+    oof, prices = members(300, 3)
+    expected = smape(prices, validate(matrix(oof, prices)).nested)
+    oof[5, 1] = absurd
+    assert smape(prices, validate(matrix(oof, prices)).nested) < expected + 1.5
