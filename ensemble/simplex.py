@@ -65,16 +65,6 @@ def blend_smape(relative: Floats, weights: Floats, space: Space) -> float:
     return _smape(relative @ weights, space)
 
 
-def blend_gradient(relative: Floats, weights: Floats, space: Space) -> Floats:
-    """Gradient of `blend_smape` in the weights, (u,), away from rows that are predicted exactly."""
-    combined = relative @ weights
-    distance = combined if space == "log" else np.log(combined)
-    slope = 100.0 * np.sign(distance) * (1.0 - np.tanh(distance / 2) ** 2)
-    if space == "price":
-        slope = slope / combined
-    return slope @ relative / len(relative)
-
-
 def distinct(members: Floats) -> tuple[list[int], NDArray[np.intp]]:
     """Positions of different columns, in an order that their contents alone decide; each column's place among them."""
     names = [digest(np.ascontiguousarray(column).tobytes()) for column in members.T]
