@@ -22,7 +22,7 @@ from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.predictions import Member, PredictionStore
 from core.workspace import Workspace, default_folder
 from ensemble.matrix import EXTERNAL
-from ensemble.selection import CURE, Column, Rows, describe_holes, no_prices, unit_hint
+from ensemble.selection import CURE, Column, Targets, describe_holes, no_prices, unit_hint
 
 if TYPE_CHECKING:  # reading tables is imported when there is one to read
     import pandas as pd
@@ -67,8 +67,8 @@ def add_member(workspace: Workspace, name: str, source: Source, *, replace: bool
     oof_prices = _read(source.oof, name, source.column, train.ids, "training")
     test_prices = _read(source.test, name, source.column, test.ids, "test")
     column = Column(name, oof_prices, test_prices, external=True)
-    rows = Rows(train.ids, train.known_prices, workspace.folds.groups, test.ids)
-    hint = unit_hint(column, rows)
+    targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids)
+    hint = unit_hint(column, targets)
     for path, values, ids in ((source.oof, oof_prices, train.ids), (source.test, test_prices, test.ids)):
         if listed := no_prices(values, ids):
             raise UserError(
@@ -85,7 +85,7 @@ def add_member(workspace: Workspace, name: str, source: Source, *, replace: bool
         "fingerprint": column.fingerprint,
         "settings": {},
         "origin": {"oof": source.oof.name, "test": source.test.name, "column": source.column},
-        "notes": [note for note in (describe_holes(column, rows), hint) if note],
+        "notes": [note for note in (describe_holes(column, targets), hint) if note],
         **_scores(train, workspace.folds, oof_prices),
     }
     member = Member(name, oof_prices, test_prices, record)

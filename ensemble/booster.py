@@ -28,6 +28,8 @@ PARTS = 5
 """A seed leaves one of so many parts of the groups out."""
 MIN_ROWS = 100
 """With fewer rows no tree can split."""
+MIN_GROUPS = 2 * PARTS
+"""With fewer groups the part to stop by may be nearly all rows."""
 _KINK = 0.1
 """Distances in log price below which the SMAPE's slope is rounded, so that its curvature has a bound."""
 _COLUMNS = 40

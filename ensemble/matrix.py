@@ -12,7 +12,7 @@ from core.catalog import Strings
 from core.errors import UserError
 from core.workspace import Facts, Workspace
 from ensemble.row_features import RowFeatures, of_catalog
-from ensemble.selection import Column, Rows, Rules, select
+from ensemble.selection import Column, Rules, Targets, select
 
 Floats = NDArray[np.float64]
 EXTERNAL = "external"
@@ -83,11 +83,11 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
             f"the workspace {workspace.folder} has no complete member to stack",
             cure="run `python -m experiments.sweep` until it has cross-validated a member, or give more --minutes",
         )
-    rows = Rows(train.ids, train.known_prices, workspace.folds.groups, test.ids)
-    kept, notes = select(columns, rows, rules or Rules())
+    targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids)
+    kept, notes = select(columns, targets, rules or Rules())
     return assemble(
         kept,
-        rows=rows,
+        targets=targets,
         folds=workspace.folds.assignment,
         catalog=facts.catalog,
         folds_hash=facts.folds,
@@ -99,7 +99,7 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
 def assemble(
     columns: Sequence[Column],
     *,
-    rows: Rows,
+    targets: Targets,
     folds: NDArray[np.int64],
     catalog: str,
     folds_hash: str,
@@ -107,18 +107,18 @@ def assemble(
     notes: tuple[str, ...] = (),
 ) -> Matrix:
     """The matrix of checked columns. Raises UserError for fewer than MIN_ROWS rows."""
-    if len(rows.ids) < MIN_ROWS:
+    if len(targets.ids) < MIN_ROWS:
         raise UserError(
-            f"{len(rows.ids)} training rows are too few to choose a combination by; at least {MIN_ROWS} are needed",
+            f"{len(targets.ids)} training rows are too few to choose a combination by; at least {MIN_ROWS} are needed",
             cure="give more training rows, or submit the best single member",
         )
     return Matrix(
-        ids=rows.ids,
-        prices=rows.prices,
-        groups=rows.groups,
+        ids=targets.ids,
+        prices=targets.prices,
+        groups=targets.groups,
         folds=folds,
         oof=np.column_stack([column.oof for column in columns]),
-        test_ids=rows.test_ids,
+        test_ids=targets.test_ids,
         test=np.column_stack([column.test for column in columns]),
         names=tuple(column.name for column in columns),
         catalog=catalog,

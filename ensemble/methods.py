@@ -18,7 +18,7 @@ from ensemble.blend import Blend, Space, Trimmed
 from ensemble.decision import fit_quantiles
 from ensemble.greedy import select_greedily
 from ensemble.rows import Rows
-from ensemble.simplex import distinct, fit_simplex, shared
+from ensemble.simplex import distinct, fit_simplex, relative_prices, shared
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -82,12 +82,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Method:
-    """summary: one line for people. members, rows: how many it needs at least."""
+    """summary: one line for people. members, rows, groups: how many it needs at least."""
 
     summary: str
     fit: Callable[[Problem], Combination]
     members: int = 2
     rows: int = 0
+    groups: int = 1
 
 
 def _single(problem: Problem) -> Combination:
@@ -101,12 +102,17 @@ def _equal(space: Space) -> Callable[[Problem], Combination]:
 
 def _greedy(problem: Problem) -> Combination:
     columns, owners = distinct(problem.rows.members)
-    relative = problem.rows.members[:, columns] / problem.prices[:, None]
+    relative = relative_prices(problem.rows.members[:, columns], problem.prices, "price")
     return Blend(shared(select_greedily(relative, "price"), owners), "price")
 
 
-def _on_median(objective: str | Callable[..., Any]) -> Callable[[Problem], Combination]:
-    return lambda problem: booster.fit_booster(problem.on_median, objective, problem.seeds)
+def _on_median(goal: str, objective: str | Callable[..., Any]) -> Method:
+    return Method(
+        f"booster on the median, for {goal}",
+        lambda problem: booster.fit_booster(problem.on_median, objective, problem.seeds),
+        rows=booster.MIN_ROWS,
+        groups=booster.MIN_GROUPS,
+    )
 
 
 METHODS: dict[str, Method] = {
@@ -123,24 +129,18 @@ METHODS: dict[str, Method] = {
     "affine": Method(
         "weights of either sign on log prices, with a ridge",
         lambda problem: fit_affine(problem.rows.members, problem.prices, problem.groups),
+        groups=2,
     ),
     "residual": Method(
         "booster on the best weights, for the SMAPE",
         lambda problem: booster.fit_booster(problem.on_linear, booster.smape_objective, problem.seeds),
         members=1,
         rows=booster.MIN_ROWS,
+        groups=booster.MIN_GROUPS,
     ),
-    "lightgbm-l1": Method(
-        "booster on the median, for absolute errors in log",
-        _on_median("regression_l1"),
-        rows=booster.MIN_ROWS,
-    ),
-    "lightgbm-huber": Method(
-        "booster on the median, for Huber's loss in log", _on_median("huber"), rows=booster.MIN_ROWS
-    ),
-    "lightgbm-smape": Method(
-        "booster on the median, for the SMAPE", _on_median(booster.smape_objective), rows=booster.MIN_ROWS
-    ),
+    "lightgbm-l1": _on_median("absolute errors in log", "regression_l1"),
+    "lightgbm-huber": _on_median("Huber's loss in log", "huber"),
+    "lightgbm-smape": _on_median("the SMAPE", booster.smape_objective),
     "quantiles": Method(
         "quantile boosters, the price of lowest expected SMAPE",
         lambda problem: fit_quantiles(problem.on_median, problem.seeds[0]),
@@ -163,12 +163,20 @@ def check_methods(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in known_methods() if name in names)
 
 
-def fitting(names: Sequence[str], members: int, rows: int) -> tuple[str, ...]:
-    """Those of `names` that so many members and rows are enough for; `single` if none is."""
-    kept = [
-        name for name in names if name in METHODS and members >= METHODS[name].members and rows >= METHODS[name].rows
-    ]
-    return (*kept, BLEND) if BLEND in names and len(kept) > 1 else tuple(kept) or ("single",)
+def fitting(names: Sequence[str], members: int, rows: int, groups: int) -> tuple[str, ...]:
+    """Those of `names` that so many members, rows and groups of rows are enough for. Raises UserError where none is left."""
+    kept = []
+    for name in names:
+        needs = METHODS.get(name)
+        if needs and members >= needs.members and rows >= needs.rows and groups >= needs.groups:
+            kept.append(name)
+    if not kept:
+        raise UserError(
+            f"--methods: {members} members, and {rows} rows in {groups} groups to learn from, are too few for "
+            f"{', '.join(name for name in names if name != BLEND)}",
+            cure="name simpler ones too, such as single",
+        )
+    return (*kept, BLEND) if BLEND in names and len(kept) > 1 else tuple(kept)
 
 
 def fit_methods(names: Sequence[str], problem: Problem) -> dict[str, Combination]:

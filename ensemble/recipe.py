@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MIN_STEP_ROWS = 300
-"""With fewer rows no last step can be told from chance."""
+"""With fewer rows to be chosen by no last step can be told from chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def conclude(
     shares = _shares(predicted, judged.prices) if name == BLEND else {name: 1.0}
     recipe, comparisons = Recipe(name, shares, {}), []
     combined = candidates[name]
-    for step in steps if len(judged.prices) >= MIN_STEP_ROWS else ():
+    for step in steps:
         after = _cross_fitted_step(step, combined, judged, seed)
         beside = compare(judged.prices, {"without": combined, step: after}, judged.groups, against="without")[1]
         comparisons.append(beside)

@@ -74,6 +74,7 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
         "folds": matrix.folds_hash,
         "rows": {"train": len(matrix.ids), "test": len(matrix.test_ids)},
         "seed": seed,
+        "features": list(matrix.feature_names),
         "floor": {"price": floor_price, "smape": floor_smape},
         "members": [
             {

@@ -19,6 +19,7 @@ WORDS = ("brand", "kind", "head", "unit")
 LENGTH = "text length"
 _VERSION = "1"
 _RARE = 5
+_LARGEST = float(np.finfo(np.float32).max)
 _TRAIN, _TEST, _FILE = "train", "test", "features.npz"
 
 
@@ -37,10 +38,10 @@ def no_features(rows: int, test_rows: int) -> RowFeatures:
 
 
 def from_columns(columns: Mapping[str, tuple[Floats, Floats]], rows: int, test_rows: int) -> RowFeatures:
-    """Of (n,) and (t,) numbers by name; infinite ones count as unknown, and columns that do not tell training rows apart are left
-    out."""
+    """Of (n,) and (t,) numbers by name; infinite ones, and those too large for 32 bits, count as unknown. Columns that do not
+    tell training rows apart are left out."""
     known = {
-        name: (np.where(np.isfinite(train), train, np.nan), np.where(np.isfinite(test), test, np.nan))
+        name: (np.where(np.abs(train) < _LARGEST, train, np.nan), np.where(np.abs(test) < _LARGEST, test, np.nan))
         for name, (train, test) in columns.items()
     }
     telling = {name: parts for name, parts in known.items() if len(np.unique(parts[0][~np.isnan(parts[0])])) > 1}

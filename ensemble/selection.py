@@ -30,6 +30,8 @@ MAX_MISSING = 0.05
 CURE = "prices must be finite, greater than 0 and in currency units, and cells without one empty"
 _SHOWN = 3
 _FAR = float(np.log(3))  # in log price
+_NO_PRICE = 1e100
+"""As good as infinite: squares of such values are no numbers any more."""
 _LOOKED_AT = 20_000
 """Rows that the members' differences are measured on, evenly spaced: standard errors below 1% want no more."""
 
@@ -56,8 +58,8 @@ class Column:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """What columns are checked against: ids, true prices and product numbers (n,) of training rows, ids (t,) of test rows."""
+class Targets:
+    """What members predict: ids, true prices and product numbers (n,) of the training rows, ids (t,) of the test rows."""
 
     ids: Strings
     prices: Floats
@@ -91,7 +93,7 @@ class _Desk:
         return True
 
 
-def select(columns: Sequence[Column], rows: Rows, rules: Rules) -> tuple[list[Column], list[str]]:
+def select(columns: Sequence[Column], targets: Targets, rules: Rules) -> tuple[list[Column], list[str]]:
     """(columns to combine, without holes; a note on each that was mended, left out or is strange).
 
     Raises UserError for names in the rules that no column has, for columns of the wrong length or with infinite, zero or
@@ -99,18 +101,18 @@ def select(columns: Sequence[Column], rows: Rows, rules: Rules) -> tuple[list[Co
     """
     kept = _without_dropped(columns, rules)
     for column in kept:
-        _check_prices(column, rows)
+        _check_prices(column, targets)
     desk = _Desk(rules)
-    kept = _of_one_unit(kept, rows, desk)
-    kept = _without_holes(kept, rows, desk)
-    kept = _of_one_mind(kept, rows, desk)
+    kept = _of_one_unit(kept, targets, desk)
+    kept = _without_holes(kept, targets, desk)
+    kept = _of_one_mind(kept, targets, desk)
     if not kept:
         raise UserError(
             "no member is left to stack: " + "; ".join(desk.notes),
             cure="mend what is said of at least one member, or take it as it is with --keep NAME",
         )
     _note_copies(kept, desk)
-    _note_too_good(kept, rows, desk)
+    _note_too_good(kept, targets, desk)
     return kept, desk.notes
 
 
@@ -127,9 +129,9 @@ def _without_dropped(columns: Sequence[Column], rules: Rules) -> list[Column]:
     return [column for column in columns if column.name not in rules.drop]
 
 
-def _check_prices(column: Column, rows: Rows) -> None:
+def _check_prices(column: Column, targets: Targets) -> None:
     """Raises UserError for a column of the wrong length, or with values that are no prices."""
-    parts = ((column.oof, rows.ids, "out-of-fold", "training"), (column.test, rows.test_ids, "test", "test"))
+    parts = ((column.oof, targets.ids, "out-of-fold", "training"), (column.test, targets.test_ids, "test", "test"))
     for values, ids, what, kind in parts:
         if len(values) != len(ids):
             raise UserError(
@@ -138,7 +140,7 @@ def _check_prices(column: Column, rows: Rows) -> None:
             )
     for values, ids, what, _ in parts:
         if listed := no_prices(values, ids):
-            hint = unit_hint(column, rows)
+            hint = unit_hint(column, targets)
             raise UserError(
                 f"member {column.name} has {what} prices that are no prices: {listed}",
                 cure=f"{CURE}; --drop {shlex.quote(column.name)} leaves the member out{f'; here, {hint}' if hint else ''}",
@@ -147,33 +149,33 @@ def _check_prices(column: Column, rows: Rows) -> None:
 
 def no_prices(values: Floats, ids: Strings) -> str:
     """The first rows whose value is neither a price nor missing, in words; empty where there is none."""
-    bad = np.flatnonzero(~np.isnan(values) & ~(np.isfinite(values) & (values > 0)))
+    bad = np.flatnonzero(~np.isnan(values) & ~((values > 0) & (values < _NO_PRICE)))
     listed = ", ".join(f"row {row + 1} (sample_id {ids[row]}): {values[row]:g}" for row in bad[:_SHOWN])
     return f"{listed} and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else listed
 
 
-def unit_hint(column: Column, rows: Rows) -> str:
+def unit_hint(column: Column, targets: Targets) -> str:
     """What would make prices of a column in logarithms or another currency; empty where nothing would."""
     known = np.isfinite(column.oof)
-    wrong = wrong_unit(rows.prices[known], column.oof[known]) if known.any() else None
+    wrong = wrong_unit(targets.prices[known], column.oof[known]) if known.any() else None
     return f"SMAPE {wrong.before:.2f} as it stands would be {wrong.after:.2f}: {wrong.cure}" if wrong else ""
 
 
-def _of_one_unit(columns: Sequence[Column], rows: Rows, desk: _Desk) -> list[Column]:
+def _of_one_unit(columns: Sequence[Column], targets: Targets, desk: _Desk) -> list[Column]:
     kept = []
     for column in columns:
-        hint = unit_hint(column, rows)
+        hint = unit_hint(column, targets)
         if not hint or not desk.rejects(column.name, hint):
             kept.append(column)
     return kept
 
 
-def _without_holes(columns: Sequence[Column], rows: Rows, desk: _Desk) -> list[Column]:
+def _without_holes(columns: Sequence[Column], targets: Targets, desk: _Desk) -> list[Column]:
     kept = []
     for column in columns:
         most = max(float(np.isnan(part).mean()) for part in (column.oof, column.test))
         if most <= desk.rules.max_missing or not desk.rejects(
-            column.name, f"{describe_holes(column, rows)}, more than --max-missing {desk.rules.max_missing:g}"
+            column.name, f"{describe_holes(column, targets)}, more than --max-missing {desk.rules.max_missing:g}"
         ):
             kept.append(column)
     holed = [column.name for column in kept if np.isnan(column.oof).any() or np.isnan(column.test).any()]
@@ -188,22 +190,22 @@ def _without_holes(columns: Sequence[Column], rows: Rows, desk: _Desk) -> list[C
             whole.append(column)
         elif np.isnan(oof[:, place]).any() or np.isnan(test[:, place]).any():
             desk.notes.append(
-                f"member {column.name} is left out: {describe_holes(column, rows)}, and no other member has a price there"
+                f"member {column.name} is left out: {describe_holes(column, targets)}, and no other member has a price there"
             )
         else:
             desk.notes.append(
-                f"member {column.name} is completed from the other members: {describe_holes(column, rows)}"
+                f"member {column.name} is completed from the other members: {describe_holes(column, targets)}"
             )
             whole.append(replace(column, oof=oof[:, place], test=test[:, place]))
     return whole
 
 
-def describe_holes(column: Column, rows: Rows) -> str:
+def describe_holes(column: Column, targets: Targets) -> str:
     """Where prices are missing, in words."""
     found = []
     for values, ids, what, kind in (
-        (column.oof, rows.ids, "out-of-fold", "training"),
-        (column.test, rows.test_ids, "test", "test"),
+        (column.oof, targets.ids, "out-of-fold", "training"),
+        (column.test, targets.test_ids, "test", "test"),
     ):
         missing = np.flatnonzero(np.isnan(values))
         if len(missing):
@@ -212,12 +214,12 @@ def describe_holes(column: Column, rows: Rows) -> str:
     return " and ".join(found)
 
 
-def _of_one_mind(columns: Sequence[Column], rows: Rows, desk: _Desk) -> list[Column]:
+def _of_one_mind(columns: Sequence[Column], targets: Targets, desk: _Desk) -> list[Column]:
     """Columns whose out-of-fold and test prices belong together. The most suspicious goes first and the others are
     measured again without it, since it spoils their medians."""
     left = list(columns)
     rejected = []
-    groups = len(np.unique(rows.groups))
+    groups = len(np.unique(targets.groups))
     while left:
         oof, test = _logs(left)
         found = partings(oof, test, min(groups, len(oof)))
@@ -279,8 +281,8 @@ def _note_copies(columns: Sequence[Column], desk: _Desk) -> None:
                 desk.notes.append(f"{', '.join(names[:-1])} and {names[-1]} are {what}{shared}")
 
 
-def _note_too_good(columns: Sequence[Column], rows: Rows, desk: _Desk) -> None:
-    scores = [smape(rows.prices, column.oof) for column in columns]
+def _note_too_good(columns: Sequence[Column], targets: Targets, desk: _Desk) -> None:
+    scores = [smape(targets.prices, column.oof) for column in columns]
     found = too_good(scores, [column.kind for column in columns], siblings(_logs(columns)[0]))
     for place, usual in found.items():
         desk.notes.append(

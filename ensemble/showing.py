@@ -34,7 +34,7 @@ def show(result: StackResult) -> None:
     console.print(table)
     low, high = result.interval
     say(
-        f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f}, 95% of bootstraps within {low:.2f} to {high:.2f} "
+        f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f}, 95% interval {low:.2f} to {high:.2f} "
         f"(on the rows it was fitted to: {record['in_sample']['smape']:.2f}, optimism {record['optimism']:.2f})"
     )
     say(f"chosen: {_choice(record)}")

@@ -37,6 +37,8 @@ _ELSEWHERE = 0.2
 _STRIDE = 32.0
 """Longer steps blow up the rounding of a target that hardly differs."""
 _BLOCK = 8_192
+_ABSURD = 1e12
+"""Any weight that counts makes such a ratio's term 200 percent; larger ones would overflow when squared."""
 
 
 def fit_simplex(members: Floats, prices: Floats, space: Space) -> Blend:
@@ -46,25 +48,21 @@ def fit_simplex(members: Floats, prices: Floats, space: Space) -> Blend:
     members has no influence, and copies of a member share its weight equally.
     """
     columns, owners = distinct(members)
-    relative = members[:, columns] / prices[:, None]
-    if space == "log":
-        np.log(relative, out=relative)
+    relative = relative_prices(members[:, columns], prices, space)
     return Blend(shared(_minimise(relative, space), owners), space)
+
+
+def relative_prices(members: Floats, prices: Floats, space: Space) -> Floats:
+    """(n, u) members' prices over the true ones (n,), at most _ABSURD; their logarithms in log space."""
+    relative = members / prices[:, None]
+    if space == "log":
+        return np.asarray(np.log(relative, out=relative))
+    return np.minimum(relative, _ABSURD, out=relative)
 
 
 def blend_smape(relative: Floats, weights: Floats, space: Space) -> float:
     """SMAPE in percent of `weights` (u,) on members relative to the true prices, (n, u): ratios, or their logarithms."""
     return _smape(relative @ weights, space)
-
-
-def blend_gradient(relative: Floats, weights: Floats, space: Space) -> Floats:
-    """Gradient of `blend_smape` in the weights, (u,), away from rows that are predicted exactly."""
-    combined = relative @ weights
-    distance = combined if space == "log" else np.log(combined)
-    slope = 100.0 * np.sign(distance) * (1.0 - np.tanh(distance / 2) ** 2)
-    if space == "price":
-        slope = slope / combined
-    return slope @ relative / len(relative)
 
 
 def distinct(members: Floats) -> tuple[list[int], NDArray[np.intp]]:

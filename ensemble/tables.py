@@ -17,7 +17,7 @@ from core.errors import UserError, suggestion
 from core.files import digest
 from ensemble.matrix import Matrix, assemble
 from ensemble.row_features import RowFeatures, codes, from_columns
-from ensemble.selection import Column, Rows, Rules, select
+from ensemble.selection import Column, Rules, Targets, select
 
 _PARQUET = {".parquet", ".pq"}
 _SHOWN = 3
@@ -56,19 +56,19 @@ def from_files(
     columns = [
         Column(name, read_numbers(left, name, oof, cure), read_numbers(right, name, test, cure)) for name in names
     ]
-    rows = Rows(ids, prices, labels, test_ids)
-    kept, notes = select(columns, rows, rules or Rules())
+    targets = Targets(ids, prices, labels, test_ids)
+    kept, notes = select(columns, targets, rules or Rules())
     if PRICE in right:
         notes.append(f"the column '{PRICE}' of {test} is not used")
     notes += [
-        f"the feature {name!r} is not used: it is the same in all training rows"
+        f"the feature {name!r} is not used: it tells no training rows apart (one value, or words of fewer than 5 rows)"
         for name in features
         if name not in known.names
     ]
     assignment = group_folds(labels, folds, seed)
     return assemble(
         kept,
-        rows=rows,
+        targets=targets,
         folds=assignment,
         catalog=digest("\x1f".join(ids), prices.astype("<f8").tobytes(), "\x1f".join(test_ids)),
         folds_hash=digest(assignment.astype("<i8").tobytes()),

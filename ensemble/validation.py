@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from core.errors import UserError
 from ensemble.finishing import STEPS
 from ensemble.matrix import Matrix
 from ensemble.methods import BLEND, Combination, Problem, fit_methods, fitting, known_methods
-from ensemble.recipe import Conclusion, Judged, Recipe, conclude
+from ensemble.recipe import MIN_STEP_ROWS, Conclusion, Judged, Recipe, conclude
 from ensemble.rows import Rows
 from ensemble.tables import group_folds
 
@@ -57,10 +58,11 @@ class Stacked:
 
     def predict(self, rows: Rows) -> Floats:
         """(n,) prices."""
-        rows.statistics  # noqa: B018  for all methods, before they share the cores
+        _ = rows.statistics  # for all methods, before they share the cores
         names = list(self.fitted)
-        prices = side_by_side(lambda name: self.fitted[name].predict(rows), names, lambda done: None)
-        return self.recipe.apply(dict(zip(names, prices, strict=True)), rows)
+        with threadpool_limits(limits=1):
+            prices = side_by_side(lambda name: self.fitted[name].predict(rows), names, lambda done: None)
+            return self.recipe.apply(dict(zip(names, prices, strict=True)), rows)
 
     def describe(self) -> list[dict[str, Any]]:
         """The methods with their shares, in JSON's terms."""
@@ -121,7 +123,7 @@ class _Nested:
     @cached_property
     def rows(self) -> Rows:
         rows = Rows(self.matrix.oof, self.matrix.features)
-        rows.statistics  # noqa: B018  computed once, here, and taken along by every part of the rows
+        _ = rows.statistics  # computed once, here, and taken along by every part of the rows
         return rows
 
     @cached_property
@@ -129,16 +131,28 @@ class _Nested:
         return make_blocks(self.matrix.folds, self.matrix.groups, self.seed)
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The methods that the smallest fit has members and rows enough for."""
-        k = int(self.blocks.max()) + 1
-        return fitting(self.methods, self.matrix.oof.shape[1], int(len(self.blocks) * (k - 2) / k))
-
-    def run(self) -> Validation:
+    def pairs(self) -> list[tuple[int, int]]:
+        """Blocks that are left out together: a choice for a's rows is made by b's, and the other way round."""
         k = int(self.blocks.max()) + 1
         pairs = list(combinations(range(k), 2))
-        if len(self.blocks) >= MANY_ROWS:
-            pairs = [(a, b) for a, b in pairs if b - a in (1, k - 1)]
+        return pairs if len(self.blocks) < MANY_ROWS else [(a, b) for a, b in pairs if b - a in (1, k - 1)]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The methods that every fit has members, rows and groups enough for."""
+        seen = [self.matrix.groups[~np.isin(self.blocks, pair)] for pair in self.pairs]
+        fewest = min(map(len, seen)), min(len(np.unique(groups)) for groups in seen)
+        return fitting(self.methods, self.matrix.oof.shape[1], *fewest)
+
+    @cached_property
+    def tried_steps(self) -> tuple[str, ...]:
+        """None unless every choice has rows enough to try them by: the honest figure is that of the same procedure."""
+        sizes = np.bincount(self.blocks)
+        judged = [sum(sizes[b] for pair in self.pairs if a in pair for b in pair if b != a) for a in range(len(sizes))]
+        return self.steps if min(judged) >= MIN_STEP_ROWS else ()
+
+    def run(self) -> Validation:
+        k, pairs = int(self.blocks.max()) + 1, self.pairs
         jobs: list[tuple[int, ...]] = [*((a,) for a in range(k)), *pairs]
         total = len(jobs) + k + 2
         fits = dict(zip(jobs, side_by_side(self._fit, jobs, lambda done: self.tell(done, total)), strict=True))
@@ -181,21 +195,30 @@ class _Nested:
                     prices[self.blocks == block] = each[name]
                 joined[name] = prices[known]
         everything = Judged(self.matrix.prices, self.rows, self.blocks, self.matrix.groups)
-        return conclude(joined, everything.take(known), blend=BLEND in self.names, steps=self.steps, seed=self.seed)
+        return conclude(
+            joined, everything.take(known), blend=BLEND in self.names, steps=self.tried_steps, seed=self.seed
+        )
 
 
 def make_blocks(folds: Ints, groups: Ints, seed: int) -> Ints:
     """(n,) the parts that validation leaves out, numbered from 0: the folds themselves where there are 3 to 5 of them.
 
     More folds are merged into 5, since every one costs as many fits as there are; fewer are replaced by new parts, because
-    choosing inside one fold needs two others. Groups stay whole wherever the folds kept them whole.
+    choosing inside one fold needs two others. Groups stay whole wherever the folds kept them whole. Raises UserError where new
+    parts are needed and there are fewer than 3 groups.
     """
     numbers, places = np.unique(folds, return_inverse=True)
     if len(numbers) > MAX_BLOCKS:
         return places.astype(np.int64) % MAX_BLOCKS
     if len(numbers) >= MIN_BLOCKS:
         return places.astype(np.int64)
-    return group_folds(groups, MAX_BLOCKS, seed)
+    count = len(np.unique(groups))
+    if count < MIN_BLOCKS:
+        raise UserError(
+            f"the training rows form {count} groups, too few to choose a combination by; at least {MIN_BLOCKS} are needed",
+            cure="group the rows by something finer, or submit the best single member",
+        )
+    return group_folds(groups, min(MAX_BLOCKS, count), seed)
 
 
 def side_by_side(work: Callable[[Job], Result], jobs: Sequence[Job], tell: Callable[[int], None]) -> list[Result]:

@@ -2,10 +2,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.metrics import all_metrics, constant_floor, group_standard_error, mae, r2, rmse, smape, smape_terms
+from core.metrics import (
+    all_metrics,
+    constant_floor,
+    group_bootstrap,
+    group_standard_error,
+    mae,
+    r2,
+    rmse,
+    smape,
+    smape_terms,
+)
 
 PRICE = st.floats(0.01, 1e7)
 PAIRS = st.lists(st.tuples(PRICE, PRICE), min_size=1, max_size=30).map(lambda pairs: np.array(pairs).T)
@@ -67,3 +77,29 @@ def test_standard_error_counts_a_group_once() -> None:
     # Each row twice in one group tells nothing new, so the error stays what it was.
     assert group_standard_error(np.repeat(terms, 2), np.repeat(np.arange(400), 2)) == pytest.approx(alone)
     assert group_standard_error(terms, np.zeros(400)) == float("inf")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(30, 200))
+@settings(max_examples=20, deadline=None)
+def test_bootstrap_of_independent_rows_is_the_interval_of_the_standard_error(seed: int, count: int) -> None:
+    terms = np.random.default_rng(seed).normal(40.0, 10.0, count)
+    low, high = group_bootstrap(terms, np.arange(count), seed=seed)
+    assert low < terms.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * group_standard_error(terms), rel=0.2)
+    narrow = group_bootstrap(terms, np.arange(count), level=0.5, seed=seed)
+    assert low < narrow[0] < narrow[1] < high
+    assert group_bootstrap(terms, np.arange(count), seed=seed) == (low, high)
+
+
+def test_bootstrap_draws_whole_groups() -> None:
+    terms = np.random.default_rng(0).normal(40.0, 10.0, 100)
+    alone = group_bootstrap(terms, np.arange(100))
+    # Each row four times in one group tells nothing new; four times as rows of their own would halve the interval.
+    assert group_bootstrap(np.repeat(terms, 4), np.repeat(np.arange(100), 4)) == pytest.approx(alone)
+    # Of two groups four resamples exist: each of the two twice, or both, whatever their sizes.
+    two = group_bootstrap([0.0, 0.0, 0.0, 30.0], ["a", "a", "a", "b"])
+    assert two == (0.0, 30.0)
+
+
+def test_bootstrap_of_one_group_knows_nothing() -> None:
+    assert group_bootstrap([1.0, 2.0], [7, 7]) == (float("-inf"), float("inf"))

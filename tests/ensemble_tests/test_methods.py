@@ -81,10 +81,17 @@ def test_names_are_checked_and_put_in_order() -> None:
 
 
 def test_few_members_and_few_rows_have_fewer_methods() -> None:
-    assert fitting(known_methods(), 1, 50) == ("single",)
-    assert fitting(known_methods(), 1, 1000) == ("single", "residual", BLEND)
-    assert fitting(("mean",), 1, 1000) == ("single",)
-    few = fitting(known_methods(), 3, 50)
+    assert fitting(known_methods(), 1, 50, 50) == ("single",)
+    assert fitting(known_methods(), 1, 1000, 1000) == ("single", "residual", BLEND)
+    few = fitting(known_methods(), 3, 50, 50)
     assert "trimmed" not in few and "residual" not in few and few[-1] == BLEND
-    assert fitting(known_methods(), 5, 1000) == known_methods()
-    assert fitting(("mean", BLEND), 5, 1000) == ("mean",)
+    assert set(known_methods()) - set(fitting(known_methods(), 5, 1000, 1)) == {
+        "affine", "residual", "lightgbm-l1", "lightgbm-huber", "lightgbm-smape",
+    }  # fmt: skip
+    assert fitting(known_methods(), 5, 1000, 1000) == known_methods()
+    assert fitting(("mean", BLEND), 5, 1000, 1000) == ("mean",)
+
+
+def test_methods_that_nothing_is_enough_for_are_refused_not_replaced() -> None:
+    with pytest.raises(UserError, match="1 members, and 1000 rows in 1000 groups to learn from, are too few for mean"):
+        fitting(("mean", BLEND), 1, 1000, 1000)

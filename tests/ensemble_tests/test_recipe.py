@@ -77,8 +77,3 @@ def test_steps_are_off_unless_they_win() -> None:
     described = {each["name"]: each for each in describe_steps(found.recipe, found.steps)}
     assert described["endings"]["kept"] and described["endings"]["fitted"]["unit"] == 1
     assert all(each["kept"] == ("fitted" in each) for each in described.values())
-
-
-def test_few_rows_have_no_steps() -> None:
-    oof, prices = members(100, 2)
-    assert settle(oof, prices, steps=tuple(STEPS)).steps == ()

@@ -10,15 +10,20 @@ from hypothesis import strategies as st
 from core.metrics import smape
 from ensemble.blend import Blend, Space
 from ensemble.greedy import select_greedily
-from ensemble.simplex import blend_gradient, blend_smape, fit_simplex
+from ensemble.simplex import _quadratic, blend_smape, fit_simplex, relative_prices
 from tests.ensemble_tests.toys import Floats, members, rows
 
 SPACES: tuple[Space, ...] = ("log", "price")
 
 
-def relative(oof: Floats, prices: Floats, space: Space) -> Floats:
-    ratios = oof / prices[:, None]
-    return np.log(ratios) if space == "log" else ratios
+def gradient(table: Floats, weights: Floats, space: Space) -> Floats:
+    """Gradient of `blend_smape` in the weights, (u,), away from rows that are predicted exactly."""
+    combined = table @ weights
+    distance = combined if space == "log" else np.log(combined)
+    slope = 100.0 * np.sign(distance) * (1.0 - np.tanh(distance / 2) ** 2)
+    if space == "price":
+        slope = slope / combined
+    return slope @ table / len(table)
 
 
 def fine_grid(count: int, steps: int) -> Floats:
@@ -32,7 +37,7 @@ def fine_grid(count: int, steps: int) -> Floats:
 def test_no_point_of_a_fine_grid_is_better(space: Space, count: int, steps: int, seed: int) -> None:
     oof, prices = members(60, count, seed)
     blend = fit_simplex(oof, prices, space)
-    table = relative(oof, prices, space)
+    table = relative_prices(oof, prices, space)
     best = min(blend_smape(table, weights, space) for weights in fine_grid(count, steps))
     assert blend_smape(table, blend.weights, space) <= best + 1e-4
 
@@ -42,14 +47,14 @@ def test_as_good_as_many_starts_of_a_general_solver(space: Space) -> None:
     from scipy.optimize import minimize
 
     oof, prices = members(400, 8, seed=3)
-    table = relative(oof, prices, space)
+    table = relative_prices(oof, prices, space)
     rng = np.random.default_rng(0)
     found = []
     for _ in range(10):
         end = minimize(
             lambda weights: blend_smape(table, weights, space),
             rng.dirichlet(np.ones(8)),
-            jac=lambda weights: blend_gradient(table, weights, space),
+            jac=lambda weights: gradient(table, weights, space),
             method="SLSQP",
             bounds=[(0, 1)] * 8,
             constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
@@ -63,7 +68,7 @@ def test_as_good_as_many_starts_of_a_general_solver(space: Space) -> None:
 @pytest.mark.parametrize("space", SPACES)
 def test_gradient_is_the_slope_of_the_smape(space: Space) -> None:
     oof, prices = members(300, 4, seed=1)
-    table = relative(oof, prices, space)
+    table = relative_prices(oof, prices, space)
     weights = np.array([0.1, 0.2, 0.3, 0.4])
     step = 1e-6
     numeric = [
@@ -71,14 +76,26 @@ def test_gradient_is_the_slope_of_the_smape(space: Space) -> None:
         / (2 * step)
         for side in np.eye(4)
     ]
-    assert blend_gradient(table, weights, space) == pytest.approx(np.array(numeric), abs=1e-4)
+    assert gradient(table, weights, space) == pytest.approx(np.array(numeric), abs=1e-4)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_quadratic_has_the_slope_of_the_smape_along_the_simplex(space: Space) -> None:
+    oof, prices = members(300, 4, seed=1)
+    table = relative_prices(oof, prices, space)
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    slope = 100 * _quadratic(table, table @ weights, space, 1e-12) @ weights / len(table)
+    exact = gradient(table, weights, space)
+    if space == "price":  # the weights sum to 1, so a slope that all share means nothing
+        slope, exact = slope - slope.mean(), exact - exact.mean()
+    assert slope == pytest.approx(exact)
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_smape_of_weights_is_the_smape_of_the_prediction(space: Space) -> None:
     oof, prices = members(50, 3)
     blend = Blend(np.array([0.5, 0.2, 0.3]), space)
-    assert blend_smape(relative(oof, prices, space), blend.weights, space) == pytest.approx(
+    assert blend_smape(relative_prices(oof, prices, space), blend.weights, space) == pytest.approx(
         smape(prices, blend.predict(rows(oof)))
     )
 
@@ -104,7 +121,7 @@ def test_weights_are_on_the_simplex_and_beat_every_single_and_equal_weights(case
 def test_never_worse_than_greedy_selection_on_the_rows_it_was_fitted_to(case: tuple[int, int, int, Space]) -> None:
     height, count, seed, space = case
     oof, prices = members(height, count, seed)
-    table = relative(oof, prices, space)
+    table = relative_prices(oof, prices, space)
     greedy = blend_smape(table, select_greedily(table, space), space)
     assert blend_smape(table, fit_simplex(oof, prices, space).weights, space) <= greedy + 1e-9
 
@@ -114,7 +131,7 @@ def test_a_member_that_is_absurd_on_some_rows_does_not_stop_the_descent() -> Non
     oof, prices = members(2000, 30, seed=4)
     rng = np.random.default_rng(0)
     oof[rng.integers(0, 2000, 40), rng.integers(0, 30, 40)] *= 1e8
-    table = relative(oof, prices, "price")
+    table = relative_prices(oof, prices, "price")
     greedy = select_greedily(table, "price")
     assert (
         blend_smape(table, fit_simplex(oof, prices, "price").weights, "price")

@@ -81,7 +81,7 @@ def test_features_are_numbers_as_they_are_and_words_by_frequency(tmp_path: Path)
             np.array([[2, 0], [np.nan, 0], [20, 1], [39, np.nan]]), nan_ok=True
         )
         assert found.test_features[:4, 1] == pytest.approx([1, 0, np.nan, np.nan], nan_ok=True)
-        assert "the feature 'same' is not used" in found.notes[0]
+        assert "the feature 'same' is not used: it tells no training rows apart" in found.notes[0]
 
 
 @pytest.mark.parametrize(("name", "says"), [("brnd", "oof.csv has no column 'brnd'"), ("price", "is no feature")])

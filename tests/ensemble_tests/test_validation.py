@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from core.errors import UserError
 from core.metrics import constant_floor, smape
 from ensemble.methods import BLEND, METHODS, Problem, fit_methods
 from ensemble.recipe import Judged, conclude
@@ -124,3 +125,40 @@ def test_blocks_keep_groups_whole(folds: int) -> None:
     blocks = make_blocks(groups % folds, groups, seed=0)
     assert set(blocks) == set(range(5))
     assert all(len(set(blocks[groups == group])) == 1 for group in set(groups))
+
+
+@pytest.mark.parametrize(("rows", "tried"), [(370, 0), (375, 3)])
+def test_steps_are_tried_where_every_choice_has_rows_enough(rows: int, tried: int) -> None:
+    oof, prices = members(rows, 2)
+    assert len(validate(matrix(oof, prices), methods=["mean"]).conclusion.steps) == tried
+
+
+@pytest.mark.parametrize("folds", [2, 3, 4, 5])
+def test_as_many_groups_as_folds(folds: int) -> None:
+    oof, prices = members(400, 3)
+    groups = np.arange(400, dtype=np.int64) % max(folds, 3)
+    found = validate(matrix(oof, prices, groups=groups, folds=folds))
+    assert np.isfinite(found.nested).all()
+    assert not {"residual", "lightgbm-smape"} & set(
+        found.candidates
+    )  # a booster cannot leave a fifth of the groups out
+
+
+def test_a_group_of_nearly_all_rows() -> None:
+    oof, prices = members(400, 3)
+    groups = np.maximum(np.arange(400, dtype=np.int64) - 360, 0)
+    assert np.isfinite(validate(matrix(oof, prices, groups=groups)).nested).all()
+
+
+def test_two_groups_are_too_few() -> None:
+    oof, prices = members(40, 2)
+    with pytest.raises(UserError, match="form 2 groups"):
+        validate(matrix(oof, prices, groups=np.arange(40, dtype=np.int64) % 2, folds=2))
+
+
+@pytest.mark.parametrize("absurd", [1e-90, 1e12, 1e43, 1e90])
+def test_an_absurd_price_is_outvoted(absurd: float) -> None:
+    oof, prices = members(300, 3)
+    expected = smape(prices, validate(matrix(oof, prices)).nested)
+    oof[5, 1] = absurd
+    assert smape(prices, validate(matrix(oof, prices)).nested) < expected + 1.5
