@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from core.metrics import group_standard_error
 from ensemble.blend import Blend
 from ensemble.simplex import distinct, shared
 
@@ -39,7 +40,7 @@ def fit_affine(members: Floats, prices: Floats, parts: Ints) -> Blend:
 
 
 def _choose_ridge(logs: Floats, truth: Floats, parts: Ints) -> float:
-    """The strongest ridge that is within one standard error (paired differences of rows) of the best on the rows left out."""
+    """The strongest ridge within one standard error (paired differences, parts as clusters) of the best on rows left out."""
     sample = slice(None, None, max(1, len(logs) // _PATH_ROWS))
     logs, truth = logs[sample], truth[sample]
     halves = np.unique(parts[sample], return_inverse=True)[1] % _PARTS
@@ -52,11 +53,8 @@ def _choose_ridge(logs: Floats, truth: Floats, parts: Ints) -> float:
             judged[rows] = np.tanh(np.abs(logs[rows] @ weights + offset - truth[rows]) / 2)
         terms.append(judged)
     best = min(terms, key=lambda each: float(each.mean()))
-    for ridge, each in zip(RIDGES, terms, strict=True):
-        apart = each - best
-        if apart.mean() <= apart.std() / np.sqrt(len(apart)):
-            return ridge
-    raise AssertionError("the best ridge is within no distance of itself")
+    within = [(each - best).mean() <= group_standard_error(each - best, parts[sample]) for each in terms]
+    return RIDGES[within.index(True)]  # the best is within no distance of itself
 
 
 def _minimise(logs: Floats, truth: Floats, ridge: float) -> tuple[Floats, float]:

@@ -38,6 +38,8 @@ def show(result: StackResult) -> None:
         f"(on the rows it was fitted to: {record['in_sample']['smape']:.2f}, optimism {record['optimism']:.2f})"
     )
     say(f"chosen: {_choice(record)}")
+    if not_tried := record["choice"]["not_tried"]:
+        say(f"not tried, for want of members, rows or groups: {', '.join(not_tried)}")
     for what, path in vars(result.paths).items():
         say(f"{what + ':':<12}{path}")
 

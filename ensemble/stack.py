@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # what computes is imported when there is something to comput
     from ensemble.validation import Tell
 
 SUBMISSION = "submission.csv"
-_FOLDS = 5
 _HELP = (
     """
 Combines members' predictions into one submission with the lowest SMAPE on rows nobody has seen, and says how low.
@@ -89,7 +88,7 @@ def stack_files(
     test: Path,
     *,
     out: Path,
-    folds: int = _FOLDS,
+    folds: int | None = None,
     groups: str | None = None,
     features: Sequence[str] = (),
     methods: Sequence[str] | None = None,
@@ -144,7 +143,8 @@ def main(
         Path | None, typer.Option(help="The submission to write.", show_default="submission.csv in the workspace")
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Folds to make for --oof; a workspace has its own.", show_default=str(_FOLDS))
+        int | None,
+        typer.Option(help="Folds to make for --oof; a workspace has its own.", show_default="5, or a group each"),
     ] = None,
     groups: Annotated[
         str | None, typer.Option(help="Column of --oof: rows with the same value are one product and stay in one fold.")
@@ -189,12 +189,11 @@ def main(
     home = None
     with progress("combining") as tell:
         if oof is not None and test is not None:
-            k, place = _FOLDS if folds is None else folds, out or Path(SUBMISSION)
             result = stack_files(
                 oof,
                 test,
-                out=place,
-                folds=k,
+                out=out or Path(SUBMISSION),
+                folds=folds,
                 groups=groups,
                 features=features or (),
                 methods=tried,

@@ -21,6 +21,8 @@ from ensemble.selection import Column, Rules, Targets, select
 
 _PARQUET = {".parquet", ".pq"}
 _SHOWN = 3
+_FOLDS = 5
+"""Where nobody says how many, and there are as many groups."""
 _PLAIN = "give prices as plain numbers"
 
 
@@ -28,7 +30,7 @@ def from_files(
     oof: Path,
     test: Path,
     *,
-    folds: int = 5,
+    folds: int | None = None,
     groups: str | None = None,
     features: Sequence[str] = (),
     seed: int = 0,
@@ -65,6 +67,8 @@ def from_files(
         for name in features
         if name not in known.names
     ]
+    if folds is None:
+        folds = min(_FOLDS, len(np.unique(labels)))
     assignment = group_folds(labels, folds, seed)
     return assemble(
         kept,

@@ -76,7 +76,8 @@ class Validation:
     """conclusion: by the cross-validated prices of all rows. final: its recipe, fitted to all rows.
 
     fold_choices: the candidate that each block's rows were predicted with. nested: (n,) prices behind the honest figure.
-    in_sample: (n,) prices of `final` on the rows it was fitted to.
+    in_sample: (n,) prices of `final` on the rows it was fitted to. not_tried: methods that there are too few members, rows or
+    groups for.
     """
 
     conclusion: Conclusion
@@ -84,6 +85,7 @@ class Validation:
     fold_choices: tuple[str, ...]
     nested: Floats
     in_sample: Floats
+    not_tried: tuple[str, ...]
 
     @property
     def choice(self) -> str:
@@ -167,7 +169,8 @@ class _Nested:
         final = self._final(conclusion.recipe)
         self.tell(total, total)
         choices = tuple(each.recipe.name for each in inside)
-        return Validation(conclusion, final, choices, nested, final.predict(self.rows))
+        not_tried = tuple(name for name in self.methods if name not in self.names)
+        return Validation(conclusion, final, choices, nested, final.predict(self.rows), not_tried)
 
     def _fit(self, left_out: tuple[int, ...]) -> dict[int, Predicted]:
         """Prices of the rows of each block left out, by every method fitted to the others."""

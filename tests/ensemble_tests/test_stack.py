@@ -40,7 +40,9 @@ def test_command_stacks_the_workspace_named_runs(toy_workspace: Workspace) -> No
         "text-b",
         "constant floor",
         f"nested SMAPE {record['nested']['smape']:.2f}",
-        "95% interval {:.2f} to {:.2f}, by {}".format(*record["nested"]["interval"], record["choice"]["name"]),
+        "95% interval {:.2f} to {:.2f}".format(*record["nested"]["interval"]),
+        f"chosen: {record['choice']['name']}",
+        "not tried, for want of members, rows or groups: median",
         "submission.csv",
     ):
         assert shown in done.stdout
@@ -98,7 +100,7 @@ def test_same_inputs_same_bytes_and_the_record_says_what_was_done(tmp_path: Path
     low, high = record["nested"]["interval"]
     assert low < record["nested"]["smape"] < high
     assert record["seed"] == 3
-    assert record["features"] == []
+    assert record["features"]["names"] == []
     assert "seconds" not in first.paths.record.read_text()
     assert json.loads(first.paths.timings.read_text())["seconds"]["total"] > 0
 
