@@ -121,7 +121,7 @@ def run_all(arguments: argparse.Namespace, configurations: Sequence[Configuratio
     results = []
     for seed in range(arguments.seeds):
         for configuration in configurations:
-            blocks = BLOCKS[:1] if configuration.wide else BLOCKS
+            blocks = BLOCKS[:1] if configuration.wide else arguments.blocks
             wanted = [
                 {**asdict(configuration), "seed": seed, "block": block, "method": method, "source": source(method)}
                 for block in blocks
@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument(
         "--kinds", action=argparse.BooleanOptionalAction, help="kinds of product matter (default: both)"
     )
+    parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=BLOCKS, help="default: both")
     parser.add_argument("--methods", nargs="+", choices=[*METHODS, AUTO], metavar="METHOD", help="default: all")
     parser.add_argument(
         "--peers-python", type=os.path.abspath, default=sys.executable, help="interpreter with peers-requirements.txt"
@@ -195,7 +196,7 @@ def main() -> None:
     absent = {name: error for name, error in errors.items() if error}
     results = run_all(arguments, configurations, [name for name in methods if name not in absent])
     for configuration in configurations:
-        for block in BLOCKS[:1] if configuration.wide else BLOCKS:
+        for block in BLOCKS[:1] if configuration.wide else arguments.blocks:
             print(f"\n{configuration}, {block}, {arguments.seeds} seed(s)\n")
             print(table(results, configuration, block))
     for name, error in absent.items():
