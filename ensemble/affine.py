@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from core.metrics import group_standard_error
 from ensemble.blend import Blend
 from ensemble.simplex import distinct, shared
 
@@ -40,21 +39,19 @@ def fit_affine(members: Floats, prices: Floats, parts: Ints) -> Blend:
 
 
 def _choose_ridge(logs: Floats, truth: Floats, parts: Ints) -> float:
-    """The strongest ridge within one standard error (paired differences, parts as clusters) of the best on rows left out."""
+    """The ridge of lowest SMAPE on rows left out."""
     sample = slice(None, None, max(1, len(logs) // _PATH_ROWS))
     logs, truth = logs[sample], truth[sample]
     halves = np.unique(parts[sample], return_inverse=True)[1] % _PARTS
-    terms = []
+    scores = []
     for ridge in RIDGES:
         judged = np.empty(len(truth))
         for half in range(_PARTS):
             rows = halves == half
             weights, offset = _minimise(logs[~rows], truth[~rows], ridge)
             judged[rows] = np.tanh(np.abs(logs[rows] @ weights + offset - truth[rows]) / 2)
-        terms.append(judged)
-    best = min(terms, key=lambda each: float(each.mean()))
-    within = [(each - best).mean() <= group_standard_error(each - best, parts[sample]) for each in terms]
-    return RIDGES[within.index(True)]  # the best is within no distance of itself
+        scores.append(float(judged.mean()))
+    return RIDGES[int(np.argmin(scores))]
 
 
 def _minimise(logs: Floats, truth: Floats, ridge: float) -> tuple[Floats, float]:

@@ -1,4 +1,8 @@
-"""The ways to combine members, from the simplest to the most complex. To add one: a function and a line in METHODS."""
+"""The ways to combine members, those that average most first. To add one: a function and a line in METHODS.
+
+The order is that of the one-standard-error rule: of candidates that cannot be told apart, the one that averages most varies least
+from sample to sample. A single member averages nothing.
+"""
 
 from __future__ import annotations
 
@@ -116,14 +120,12 @@ def _on_median(goal: str, objective: str | Callable[..., Any]) -> Method:
 
 
 METHODS: dict[str, Method] = {
-    "single": Method("the member of lowest SMAPE", _single, members=1),
     "geometric": Method("geometric mean", _equal("log")),
     "mean": Method("mean", _equal("price")),
     "median": Method("median", lambda problem: Trimmed(problem.members, 0.5), members=3),
     "trimmed": Method(
         "geometric mean without the lowest and highest fifth", lambda p: Trimmed(p.members, _TRIM), members=5
     ),
-    "greedy": Method("greedy selection with replacement, 100 rounds (Caruana)", _greedy),
     "simplex-log": Method("weights >= 0 on log prices, of lowest SMAPE", lambda problem: problem.simplex["log"]),
     "simplex-price": Method("weights >= 0 on prices, of lowest SMAPE", lambda problem: problem.simplex["price"]),
     "affine": Method(
@@ -131,6 +133,8 @@ METHODS: dict[str, Method] = {
         lambda problem: fit_affine(problem.rows.members, problem.prices, problem.groups),
         groups=2,
     ),
+    "greedy": Method("greedy selection with replacement, 100 rounds (Caruana)", _greedy),
+    "single": Method("the member of lowest SMAPE", _single, members=1),
     "residual": Method(
         "booster on the best weights, for the SMAPE",
         lambda problem: booster.fit_booster(problem.on_linear, booster.smape_objective, problem.seeds),
@@ -150,11 +154,11 @@ METHODS: dict[str, Method] = {
 
 
 def known_methods() -> tuple[str, ...]:
-    return (*METHODS, BLEND)
+    return (BLEND, *METHODS)
 
 
 def check_methods(names: Sequence[str]) -> tuple[str, ...]:
-    """These names, simplest first, each once. Raises UserError for an unknown one and for none that stands alone."""
+    """These names, in the order of METHODS, each once. Raises UserError for an unknown one and for none that stands alone."""
     for name in names:
         if name not in known_methods():
             raise UserError(f"--methods: there is no method {name!r}", cure=suggestion(name, known_methods()))
@@ -176,7 +180,7 @@ def fitting(names: Sequence[str], members: int, rows: int, groups: int) -> tuple
             f"{', '.join(name for name in names if name != BLEND)}",
             cure="name simpler ones too, such as single",
         )
-    return (*kept, BLEND) if BLEND in names and len(kept) > 1 else tuple(kept)
+    return (BLEND, *kept) if BLEND in names and len(kept) > 1 else tuple(kept)
 
 
 def fit_methods(names: Sequence[str], problem: Problem) -> dict[str, Combination]:

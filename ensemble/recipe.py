@@ -21,6 +21,8 @@ from ensemble.simplex import fit_simplex
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+STEP_ERRORS = 2.0
+"""A last step is off unless it gains more than so many standard errors: several are tried."""
 MIN_STEP_ROWS = 300
 """With fewer rows to be chosen by no last step can be told from chance."""
 
@@ -80,13 +82,11 @@ class Conclusion:
 def conclude(
     predicted: Mapping[str, Floats], judged: Judged, *, blend: bool, steps: Sequence[str], seed: int
 ) -> Conclusion:
-    """The recipe for methods whose prices (n,) are known for rows that they were not fitted to, simplest first.
+    """The recipe for methods whose prices (n,) are known for rows that they were not fitted to.
 
     A blend's weights and a last step are judged on parts that they were not fitted to, too.
     """
-    candidates = dict(predicted)
-    if blend:
-        candidates[BLEND] = _cross_fitted_blend(predicted, judged)
+    candidates = {BLEND: _cross_fitted_blend(predicted, judged), **predicted} if blend else dict(predicted)
     name = choose(compare(judged.prices, candidates, judged.groups))
     shares = _shares(predicted, judged.prices) if name == BLEND else {name: 1.0}
     recipe, comparisons = Recipe(name, shares, {}), []
@@ -96,7 +96,7 @@ def conclude(
         beside = compare(judged.prices, {"without": combined, step: after}, judged.groups, against="without")[1]
         comparisons.append(beside)
         fitted = STEPS[step](combined, judged.prices, judged.rows, seed)
-        if fitted is not None and -beside.difference > beside.difference_error:
+        if fitted is not None and -beside.difference > STEP_ERRORS * beside.difference_error:
             recipe.steps[step] = fitted
             combined = after
     return Conclusion(recipe, candidates, tuple(comparisons))
@@ -121,7 +121,7 @@ def compare(
 
 
 def choose(comparisons: Sequence[Comparison]) -> str:
-    """The simplest candidate (they come simplest first) that is within one standard error of the best.
+    """The first candidate (they come in the order of METHODS, a blend before) that is within one standard error of the best.
 
     The standard error is that of the paired differences of rows, which is far smaller than that of a SMAPE.
     """

@@ -44,8 +44,8 @@ Ways to combine, for --methods:
 """
     + f"""
 \b
-{chr(10).join(f"{name:<16}{method.summary}" for name, method in METHODS.items())}
 {BLEND:<16}weights >= 0 on what the others make of the members
+{chr(10).join(f"{name:<16}{method.summary}" for name, method in METHODS.items())}
 """
 )
 

@@ -93,7 +93,7 @@ class Validation:
 
     @property
     def candidates(self) -> Predicted:
-        """The cross-validated prices (n,) of each candidate, simplest first."""
+        """The cross-validated prices (n,) of each candidate, a blend first."""
         return self.conclusion.candidates
 
 
