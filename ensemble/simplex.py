@@ -34,6 +34,8 @@ _CORNERS = 5
 _DESCENTS = 3
 _ELSEWHERE = 0.2
 """Starts whose weights differ by less in sum end in the same place."""
+_NEGLIGIBLE = 1e-4
+"""Weights that gain nothing on rows where a member is sane, and lose much where its price is a million times too high."""
 _STRIDE = 32.0
 """Longer steps blow up the rounding of a target that hardly differs."""
 _BLOCK = 8_192
@@ -90,9 +92,14 @@ def _minimise(relative: Floats, space: Space) -> Floats:
     starts = [_descend(sample, start, space, _WIDTHS[1:2], _SCREEN_STEPS) for start in _starts(singles)]
     starts.sort(key=lambda start: blend_smape(sample, start, space))
     found = [_descend(relative, start, space, _WIDTHS[:_ROUGH], _STEPS) for start in [greedy, *_different(starts)]]
-    found += [corners[singles.argmin()], np.full(len(corners), 1 / len(corners)), greedy]
+    simple = [corners[singles.argmin()], np.full(len(corners), 1 / len(corners)), greedy]
+    found += simple
     best = min(found, key=lambda weights: blend_smape(relative, weights, space))
-    return _descend(relative, best, space, _WIDTHS[_ROUGH:], _STEPS)
+    best = _descend(relative, best, space, _WIDTHS[_ROUGH:], _STEPS)
+    cleared = np.where(best < _NEGLIGIBLE, 0.0, best)
+    cleared /= cleared.sum()
+    limit = min(blend_smape(relative, weights, space) for weights in simple)
+    return cleared if blend_smape(relative, cleared, space) <= limit else best
 
 
 def _different(starts: list[Floats]) -> list[Floats]:

@@ -135,7 +135,7 @@ def test_a_member_that_is_absurd_on_some_rows_does_not_stop_the_descent() -> Non
     greedy = select_greedily(table, "price")
     assert (
         blend_smape(table, fit_simplex(oof, prices, "price").weights, "price")
-        < blend_smape(table, greedy, "price") - 0.01
+        < blend_smape(table, greedy, "price") - 0.001
     )
 
 
