@@ -89,7 +89,7 @@ def conclude(
     candidates = {BLEND: _cross_fitted_blend(predicted, judged), **predicted} if blend else dict(predicted)
     name = choose(compare(judged.prices, candidates, judged.groups))
     shares = _shares(predicted, judged.prices) if name == BLEND else {name: 1.0}
-    recipe, comparisons = Recipe(name, shares, {}), []
+    kept, comparisons = dict[str, Step](), []
     combined = candidates[name]
     for step in steps:
         after = _cross_fitted_step(step, combined, judged, seed)
@@ -97,9 +97,9 @@ def conclude(
         comparisons.append(beside)
         fitted = STEPS[step](combined, judged.prices, judged.rows, seed)
         if fitted is not None and -beside.difference > STEP_ERRORS * beside.difference_error:
-            recipe.steps[step] = fitted
+            kept[step] = fitted
             combined = after
-    return Conclusion(recipe, candidates, tuple(comparisons))
+    return Conclusion(Recipe(name, shares, kept), candidates, tuple(comparisons))
 
 
 def compare(

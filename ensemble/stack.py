@@ -147,7 +147,10 @@ def main(
         typer.Option(help="Folds to make for --oof; a workspace has its own.", show_default="5, or a group each"),
     ] = None,
     groups: Annotated[
-        str | None, typer.Option(help="Column of --oof: rows with the same value are one product and stay in one fold.")
+        str | None,
+        typer.Option(
+            help="Column of --oof: rows of one value are one product and stay in one fold; empty ones stand for themselves."
+        ),
     ] = None,
     features: Annotated[
         list[str] | None,

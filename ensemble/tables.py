@@ -230,7 +230,10 @@ def _labels(table: pd.DataFrame, groups: str | None, path: Path) -> NDArray[np.i
         raise UserError(
             f"{path} has no column {groups!r} for --groups", cure=suggestion(groups, map(str, table.columns))
         )
-    return pd.factorize(table[groups].astype(str))[0].astype(np.int64)
+    labels, known = pd.factorize(table[groups].replace("", None))
+    alone = labels < 0  # an empty cell says of no other row that it is the same product
+    labels[alone] = len(known) + np.arange(alone.sum())
+    return labels.astype(np.int64)
 
 
 def some(items: Iterable[object]) -> str:

@@ -41,6 +41,17 @@ def test_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
     assert len(from_files(oof, test).ids) == 40
 
 
+def test_rows_without_a_group_are_products_of_their_own(tmp_path: Path) -> None:
+    left, right = frames(40, 10)
+    left["brand"] = ["a", "", "a", ""] * 10
+    csv = from_files(*save(tmp_path, left, right), groups="brand").groups
+    left["brand"] = left["brand"].replace("", None)
+    left.to_parquet(tmp_path / "oof.parquet")
+    parquet = from_files(tmp_path / "oof.parquet", tmp_path / "test.csv", groups="brand").groups
+    for groups in (csv, parquet):
+        assert len(set(groups[::2])) == 1 and len(set(groups)) == 21
+
+
 def test_groups_stay_in_one_fold_and_are_no_member(tmp_path: Path) -> None:
     left, right = frames()
     left["brand"] = [f"brand {row % 9}" for row in range(40)]
