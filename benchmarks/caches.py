@@ -29,7 +29,8 @@ from core.cache import Cache, size_text
 from core.catalog import Catalog
 from core.catalog_reading import read_catalogs
 from core.demo.generate import make_demo
-from core.images import available_cores, list_pictures
+from core.images import list_pictures
+from core.machine import usable_cores
 from core.pixels import load_pixels
 from core.tokens import clean, tokenise
 
@@ -88,7 +89,7 @@ def pixels(catalog: Catalog, side: int, cache: Cache) -> None:
 def features(catalog: Catalog, name: str, cache: Cache, folder: Path) -> None:
     """What one training of a light architecture leaves in the cache."""
     made = architecture(name)
-    made.train(catalog, None, make_config(made.Config, {}), Context(0, cache, folder / name, threads=available_cores()))
+    made.train(catalog, None, make_config(made.Config, {}), Context(0, cache, folder / name, threads=usable_cores()))
     size = sum(entry.size for entry in cache.entries() if entry.path.parent.name == name)
     print(
         f"| features of {name} | {len(catalog):,} | - | - | {size_text(round(size / len(catalog) * 1000))} | |",
@@ -110,7 +111,7 @@ def main() -> None:
         some = catalog.take(np.arange(min(given.light_rows, len(catalog))))
         tokenizer = Tokenizer.from_file(str(given.tokenizer)) if given.tokenizer else train_tokenizer([*some.texts])
         cache = Cache(folder / "cache")
-        print(f"{available_cores()} cores\n| what | rows | first time | again | bytes per 1,000 rows | peer |")
+        print(f"{usable_cores()} cores\n| what | rows | first time | again | bytes per 1,000 rows | peer |")
         print("|---|---|---|---|---|---|")
         tokens(catalog, tokenizer, cache)
         for side in (64, 224):

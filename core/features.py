@@ -28,7 +28,7 @@ from core.cache import Cache
 from core.console import progress
 from core.files import digest
 from core.heads import Pooling, PoolingName
-from core.images import available_cores
+from core.machine import usable_cores
 from core.parallel import In, Out, side_by_side
 from core.pixels import Pixels
 from core.precision import PrecisionName, Settled, autocast, choose, has_fast_bf16
@@ -95,7 +95,7 @@ class Frozen:
         """`use(item, work(item))` for every item, in order, with a progress bar; few results wait at any time."""
         self.encoder.to(self.device).eval()
         with progress(what) as advance:
-            results = side_by_side(work, items, self.threads or available_cores())
+            results = side_by_side(work, items, self.threads or usable_cores())
             for done, (item, result) in enumerate(results, 1):
                 self.check_time(f"reading {what}")
                 use(item, result)

@@ -20,11 +20,16 @@ class Machine:
         return self.gpus > 0
 
 
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def detect() -> Machine:
     """This machine. Imports torch, because only torch can tell whether it can use the GPU that is there."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if torch.cuda.is_available():
         return Machine(cores, memory, "cuda", torch.cuda.device_count())

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from core.catalog import LINK, Catalog
 from core.errors import UserError
+from core.machine import usable_cores
 
 Progress = Callable[[int, int], None]
 """Called with (done, of how many)."""
@@ -188,17 +189,12 @@ def in_threads(
     Batches bound the memory that finished results wait in.
     """
     done, source = 0, iter(items)
-    with ThreadPoolExecutor(threads or available_cores()) as pool:
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
         while batch := list(islice(source, _BATCH)):
             yield from pool.map(work, batch)
             done += len(batch)
             if progress is not None:
                 progress(done, len(items))
-
-
-def available_cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _opened(path: Path) -> Image.Image:
