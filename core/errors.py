@@ -33,3 +33,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     listing = f"known: {', '.join(names)}"
     return f"did you mean '{near[0]}'? {listing}" if near else listing
+
+
+def some(items: Iterable[object], shown: int = 3) -> str:
+    """The first few of `items`, and how many more there are: `a, b, c and 4 more`."""
+    listed = [str(item) for item in items]
+    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
+    return ", ".join(listed[:shown]) + more

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from core.catalog import ID, PRICE, Catalog, Strings
 from core.console import run, say, warn
-from core.errors import UserError, suggestion
+from core.errors import UserError, some, suggestion
 from core.folds import Folds
-from core.metrics import all_metrics, group_standard_error, smape, smape_terms
+from core.metrics import METRICS
 from core.predictions import Member, PredictionStore
 from core.workspace import Workspace, default_folder
 from ensemble.matrix import EXTERNAL
@@ -124,8 +124,6 @@ def _read(path: Path, name: str, column: str | None, ids: Strings, kind: str) ->
 
 def check_ids(found: Collection[str], ids: Collection[str], path: Path, kind: str) -> None:
     """Raises UserError naming the first ids that are in the catalog's rows or in the file alone."""
-    from ensemble.tables import some
-
     there, wanted = set(found), set(ids)
     missing, extra = [each for each in ids if each not in there], [each for each in found if each not in wanted]
     parts = [f"{len(missing)} missing: {some(missing)}"] if missing else []
@@ -157,14 +155,13 @@ def _column(table: pd.DataFrame, name: str, column: str | None, path: Path) -> s
 
 def _scores(train: Catalog, folds: Folds, oof: Floats) -> dict[str, Any]:
     """The record's figures, over the rows that have a price."""
-    known = ~np.isnan(oof)
-    prices = train.known_prices
-    error = group_standard_error(smape_terms(prices[known], oof[known]), folds.groups[known])
-    inside = [known & (folds.assignment == fold) for fold in range(folds.k)]
+    from reports.models import by_fold, scores
+
+    found = scores(train.known_prices, oof, folds.groups)
     return {
-        "metrics": all_metrics(prices[known], oof[known]),
-        "standard_error": error if np.isfinite(error) else None,
-        "fold_smape": [smape(prices[rows], oof[rows]) if rows.any() else None for rows in inside],
+        "metrics": {name: found[name] for name in METRICS},
+        "standard_error": found["standard_error"],
+        "fold_smape": by_fold(train.known_prices, oof, folds),
     }
 
 

@@ -53,8 +53,11 @@ class Start(Protocol):
     """What a booster corrects: a combination of the members."""
 
     @property
-    def weights(self) -> Floats: ...
-    def predict(self, rows: Rows) -> Floats: ...
+    def weights(self) -> Floats:
+        """(m,) how much each member counts; a booster's are those of what it corrects."""
+
+    def predict(self, rows: Rows) -> Floats:
+        """(n,) prices, finite and > 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +131,8 @@ def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence
     """
     import lightgbm
 
+    from core.light.boosting import smape_of_logs
+
     settings = {
         **SETTINGS,
         "feature_fraction": min(0.6, _COLUMNS / task.shown.shape[1]),
@@ -143,7 +148,7 @@ def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence
         early = lightgbm.early_stopping(PATIENCE, verbose=False)
         models.append(
             lightgbm.train(
-                {**settings, "seed": seed}, learn, MAX_ROUNDS, valid_sets=[stop], feval=_smape, callbacks=[early]
+                {**settings, "seed": seed}, learn, MAX_ROUNDS, valid_sets=[stop], feval=smape_of_logs, callbacks=[early]
             )
         )
     return Boosted(task.start, tuple(models))
@@ -165,8 +170,3 @@ def smape_objective(corrections: Floats, data: lightgbm.Dataset) -> tuple[Floats
     flat = 1.0 - np.tanh(distance / 2) ** 2
     curvature = flat * _KINK / np.sqrt(distance**2 + _KINK**2)
     return curvature * distance, np.maximum(curvature, 1e-6)
-
-
-def _smape(corrections: Floats, data: lightgbm.Dataset) -> tuple[str, float, bool]:
-    distance = np.asarray(corrections, dtype=np.float64) - data.get_label()
-    return "smape", 200.0 * float(np.tanh(np.abs(distance) / 2).mean()), False

@@ -32,15 +32,8 @@ BLEND = "blend"
 _TRIM = 0.2
 
 
-class Combination(Protocol):
+class Combination(booster.Start, Protocol):
     """A fitted way to make one price of m."""
-
-    @property
-    def weights(self) -> Floats:
-        """(m,) how much each member counts; a booster's are those of what it corrects."""
-
-    def predict(self, rows: Rows) -> Floats:
-        """(n,) prices, finite and > 0."""
 
     def describe(self) -> dict[str, Any]:
         """What it is made of besides weights, in JSON's terms."""

@@ -12,11 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.catalog import ID, PRICE
-from core.files import atomic_path, digest, write_json
+from core.files import atomic_path, write_json
 from core.metrics import all_metrics, constant_floor, group_bootstrap, group_standard_error, smape_terms
 from core.predictions import CORE_VERSION
 from ensemble.matrix import Matrix
 from ensemble.recipe import compare, describe_steps
+from ensemble.rows import fingerprint
 from ensemble.validation import Validation
 from reports.material import STACK_FORMAT
 
@@ -74,7 +75,10 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
         "folds": matrix.folds_hash,
         "rows": {"train": len(matrix.ids), "test": len(matrix.test_ids)},
         "seed": seed,
-        "features": {"names": list(matrix.feature_names), "fingerprint": _hash(matrix.features, matrix.test_features)},
+        "features": {
+            "names": list(matrix.feature_names),
+            "fingerprint": fingerprint(matrix.features, matrix.test_features),
+        },
         "floor": {"price": floor_price, "smape": floor_smape},
         "members": [
             {
@@ -118,10 +122,6 @@ def write_files(result: StackResult) -> None:
 def _scores(matrix: Matrix, predicted: NDArray[np.float64]) -> dict[str, float]:
     error = group_standard_error(smape_terms(matrix.prices, predicted), matrix.groups)
     return {**all_metrics(matrix.prices, predicted), "standard_error": error}
-
-
-def _hash(*tables: NDArray[np.float64]) -> str:
-    return digest(*(np.ascontiguousarray(table, dtype="<f8").tobytes() for table in tables))
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:

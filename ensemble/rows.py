@@ -8,10 +8,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from core.files import digest
+
 Floats = NDArray[np.float64]
 
 RANKED = 40
 """With more members a booster is shown how far each is from the others, but no longer its rank among them."""
+
+
+def fingerprint(*tables: Floats) -> str:
+    """A hash of the numbers in them."""
+    return digest(*(np.ascontiguousarray(table, dtype="<f8").tobytes() for table in tables))
 
 
 @dataclass(frozen=True, eq=False)

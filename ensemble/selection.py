@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.catalog import Strings
-from core.errors import UserError, suggestion
-from core.files import digest
+from core.errors import UserError, some, suggestion
 from core.metrics import smape
 from ensemble.checks import (
     COPY,
@@ -24,11 +23,11 @@ from ensemble.checks import (
     wrong_unit,
 )
 from ensemble.holes import completed
+from ensemble.rows import fingerprint
 
 Floats = NDArray[np.float64]
 MAX_MISSING = 0.05
 CURE = "prices must be finite, greater than 0 and in currency units, and cells without one empty"
-_SHOWN = 3
 _FAR = float(np.log(3))  # in log price
 _NO_PRICE = 1e100
 """As good as infinite: squares of such values are no numbers any more."""
@@ -54,7 +53,7 @@ class Column:
     @property
     def fingerprint(self) -> str:
         """A hash of the predictions."""
-        return digest(*(np.ascontiguousarray(part, dtype="<f8").tobytes() for part in (self.oof, self.test)))
+        return fingerprint(self.oof, self.test)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +149,7 @@ def _check_prices(column: Column, targets: Targets) -> None:
 def no_prices(values: Floats, ids: Strings) -> str:
     """The first rows whose value is neither a price nor missing, in words; empty where there is none."""
     bad = np.flatnonzero(~np.isnan(values) & ~((values > 0) & (values < _NO_PRICE)))
-    listed = ", ".join(f"row {row + 1} (sample_id {ids[row]}): {values[row]:g}" for row in bad[:_SHOWN])
-    return f"{listed} and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else listed
+    return some([f"row {row + 1} (sample_id {ids[row]}): {values[row]:g}" for row in bad])
 
 
 def unit_hint(column: Column, targets: Targets) -> str:

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from core.files import digest
 from ensemble.blend import Blend, Space
 from ensemble.greedy import select_greedily
 from ensemble.quadratic import simplex_minimum
+from ensemble.rows import fingerprint
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def blend_smape(relative: Floats, weights: Floats, space: Space) -> float:
 
 def distinct(members: Floats) -> tuple[list[int], NDArray[np.intp]]:
     """Positions of different columns, in an order that their contents alone decide; each column's place among them."""
-    names = [digest(np.ascontiguousarray(column).tobytes()) for column in members.T]
+    names = [fingerprint(column) for column in members.T]
     first = {name: names.index(name) for name in sorted(set(names))}
     places = {name: place for place, name in enumerate(first)}
     return list(first.values()), np.array([places[name] for name in names], dtype=np.intp)
@@ -149,9 +149,8 @@ def _quadratic(relative: Floats, combined: Floats, space: Space, width: float) -
     distance = combined if space == "log" else np.log(combined)
     curvature = (1.0 - np.tanh(distance / 2) ** 2) / np.sqrt(distance**2 + width**2)
     scale, shift = np.sqrt(curvature), None
-    if (
-        space == "price"
-    ):  # ln p is not linear in the weights; its tangent is, and as they sum to 1 its constant joins each ratio
+    if space == "price":
+        # ln p is not linear in the weights; its tangent is, and as they sum to 1 its constant joins each ratio.
         scale, shift = scale / combined, scale * (distance - 1.0)
     matrix = np.zeros((relative.shape[1], relative.shape[1]))
     for start in range(0, len(relative), _BLOCK):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.catalog import ID, PRICE, Strings
-from core.errors import UserError, suggestion
+from core.errors import UserError, some, suggestion
 from core.files import digest
+from core.light.inner import inner_folds
 from ensemble.matrix import Matrix, assemble
 from ensemble.row_features import RowFeatures, codes, from_columns
 from ensemble.selection import Column, Rules, Targets, select
 
 _PARQUET = {".parquet", ".pq"}
-_SHOWN = 3
 _FOLDS = 5
 """Where nobody says how many, and there are as many groups."""
 _PLAIN = "give prices as plain numbers"
@@ -86,22 +86,13 @@ def group_folds(labels: NDArray[np.int64], k: int, seed: int) -> NDArray[np.int6
 
     Raises UserError for fewer than 2 folds and for more folds than groups.
     """
-    _, owners, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    if not 2 <= k <= len(sizes):
+    count = len(np.unique(labels))
+    if not 2 <= k <= count:
         raise UserError(
-            f"{k} folds cannot be made of {len(sizes)} groups of rows",
-            cure=f"choose --folds between 2 and {len(sizes)}"
-            if len(sizes) > 1
-            else "give rows of more than one product",
+            f"{k} folds cannot be made of {count} groups of rows",
+            cure=f"choose --folds between 2 and {count}" if count > 1 else "give rows of more than one product",
         )
-    shuffled = np.random.default_rng(seed).permutation(len(sizes))
-    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
-    filled = np.zeros(k, dtype=np.int64)
-    places = np.empty(len(sizes), dtype=np.int64)
-    for group in order:
-        places[group] = filled.argmin()
-        filled[places[group]] += sizes[group]
-    return places[owners]
+    return inner_folds(labels, k, seed)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -234,10 +225,3 @@ def _labels(table: pd.DataFrame, groups: str | None, path: Path) -> NDArray[np.i
     alone = labels < 0  # an empty cell says of no other row that it is the same product
     labels[alone] = len(known) + np.arange(alone.sum())
     return labels.astype(np.int64)
-
-
-def some(items: Iterable[object]) -> str:
-    """The first few of `items`, and how many more there are."""
-    listed = [str(item) for item in items]
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more

@@ -6,7 +6,6 @@ choice, nor last steps have seen the rows they are judged on (Varma and Simon 20
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from core.errors import UserError
+from core.machine import usable_cores
 from ensemble.finishing import STEPS
 from ensemble.matrix import Matrix
 from ensemble.methods import BLEND, Combination, Problem, fit_methods, fitting, known_methods
@@ -235,7 +235,3 @@ def side_by_side(work: Callable[[Job], Result], jobs: Sequence[Job], tell: Calla
         return results
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -82,7 +82,7 @@ def member_figures(
             "label": labels[member.id],
             "architecture": member.record.get("architecture", "imported"),
             **scores(train.known_prices, member.oof, folds.groups),
-            "fold_smape": _by_fold(train.known_prices, member.oof, folds),
+            "fold_smape": by_fold(train.known_prices, member.oof, folds),
             "seconds": member.record.get("seconds"),
             "weight": weights.get(member.id),
             "settings": member.record.get("settings", {}),
@@ -105,7 +105,8 @@ def scores(prices: Floats, predicted: Floats, groups: np.ndarray[Any, Any]) -> d
     }
 
 
-def _by_fold(prices: Floats, predicted: Floats, folds: Folds) -> list[float | None]:
+def by_fold(prices: Floats, predicted: Floats, folds: Folds) -> list[float | None]:
+    """The SMAPE in each fold over its rows with a price; None where there is none."""
     known = np.isfinite(predicted)
     inside = [known & (folds.assignment == fold) for fold in range(folds.k)]
     return [smape(prices[rows], predicted[rows]) if rows.any() else None for rows in inside]
