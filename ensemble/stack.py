@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from core.console import progress, run, say, warn
 from core.errors import UserError
 from core.workspace import Workspace, default_folder
+from ensemble import options as option
 from ensemble.methods import BLEND, METHODS, check_methods
 from ensemble.selection import MAX_MISSING, Rules
 from ensemble.showing import show
@@ -134,59 +135,21 @@ def _stack(
 
 @app.command(help=_HELP)
 def main(
-    workspace: Annotated[
-        Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
-    ] = None,
-    oof: Annotated[Path | None, typer.Option(help="Out-of-fold predictions made anywhere, with --test.")] = None,
-    test: Annotated[Path | None, typer.Option(help="The same members' test predictions, with --oof.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The submission to write.", show_default="submission.csv in the workspace")
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(help="Folds to make for --oof; a workspace has its own.", show_default="5, or a group each"),
-    ] = None,
-    groups: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of --oof: rows of one value are one product and stay in one fold; empty ones stand for themselves."
-        ),
-    ] = None,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN", help="Column of --oof and --test that is no member but tells of the row; repeatable."
-        ),
-    ] = None,
-    drop: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Member to leave out; repeatable.")] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Member to take even if the checks would leave it out; repeatable."),
-    ] = None,
-    max_missing: Annotated[
-        float,
-        typer.Option(metavar="SHARE", min=0, max=1, help="Share of rows for which a member may lack a price."),
-    ] = MAX_MISSING,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="The only ways to combine that are tried, with commas between them.", show_default="all of them"
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds and boosters.", min=0)] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the submission's path.")] = False,
+    workspace: option.Workspace = None,
+    oof: option.Oof = None,
+    test: option.Test = None,
+    out: option.Out = None,
+    folds: option.Folds = None,
+    groups: option.Groups = None,
+    features: option.Features = None,
+    drop: option.Drop = None,
+    keep: option.Keep = None,
+    max_missing: option.MaxMissing = MAX_MISSING,
+    methods: option.Methods = None,
+    seed: option.Seed = 0,
+    quiet: option.Quiet = False,
 ) -> None:
-    if (oof is None) != (test is None):
-        raise UserError(
-            "--oof and --test belong together", cure="give both, or neither to stack the workspace's members"
-        )
-    if oof is not None and workspace is not None:
-        raise UserError("--workspace and --oof exclude each other", cure="give either a workspace or two tables")
-    if oof is None and (folds is not None or groups is not None or features):
-        raise UserError(
-            "--folds, --groups and --features are for --oof",
-            cure="leave them out: a workspace has its own folds, and fields of its texts",
-        )
+    option.check_together(workspace=workspace, oof=oof, test=test, for_tables=(folds, groups, features))
     rules = Rules(max_missing, tuple(drop or ()), tuple(keep or ()))
     tried = None if methods is None else check_methods([name.strip() for name in methods.split(",")])
     home = None
