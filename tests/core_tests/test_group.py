@@ -17,6 +17,7 @@ from torch import Tensor
 from core.architectures import ARCHITECTURES, architecture
 from core.architectures.base import Context, make_config
 from core.cache import Cache
+from core.catalog import Catalog
 from core.group import ALONE, Group
 from core.trainer import fit, seeded
 from tests.core_tests.architecture_contract import SMALL, toy_catalog
@@ -70,9 +71,8 @@ def test_the_same_batches_give_the_same_curve_and_rank_0_alone_reports(size: int
     assert not list((tmp_path / "together" / "run").iterdir())
 
 
-def train(group: Group, folder: Path, name: str, pictures: Path) -> tuple[Curve, list[float]]:
+def train(group: Group, folder: Path, name: str, catalog: Catalog) -> tuple[Curve, list[float]]:
     """Curve and prices of a tiny training without anything random in it but its beginning and its order."""
-    catalog = toy_catalog(pictures)
     rows = np.arange(len(catalog))
     settings = {**SMALL[name], "dropout": 0.0, "epochs": 2}
     if name == "multimodal":
@@ -95,7 +95,7 @@ def train(group: Group, folder: Path, name: str, pictures: Path) -> tuple[Curve,
     [("text", 2), ("multimodal", 2), *(pytest.param(name, 3, marks=FAULTS) for name in ("text", "multimodal"))],
 )
 def test_a_real_network_learns_together_what_it_learns_alone(name: str, size: int, tmp_path: Path) -> None:
-    work = partial(train, name=name, pictures=tmp_path / "pictures")
+    work = partial(train, name=name, catalog=toy_catalog(tmp_path / "pictures"))
     curve, prices = alone(work, tmp_path / "alone")
     (first, same), *others = together(size, work, tmp_path / "together")
     for key in ("loss", "smape"):
