@@ -2,9 +2,8 @@
 
     python benchmarks/demo.py
 
-Memory is how far MemAvailable of /proc/meminfo fell below its value at the start, sampled every 0.2 s: all of Ray's processes
-and shared memory count, once. Run it on an otherwise idle machine. Peers: the limits of 240 s and 3 GiB, the constant floor,
-and the text member beside the multimodal one.
+Memory is that of the whole machine (`whole_machine.py`): all of Ray's processes and shared memory count, once. Peers: the
+limits of 240 s and 3 GiB, the constant floor, and the text member beside the multimodal one.
 """
 
 from __future__ import annotations
@@ -12,44 +11,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from whole_machine import Lowest
 
 COMMANDS = (
     "experiments.sweep multimodal text lexical boosted --workspace {} --trials 2 --members 1",
     "ensemble.stack --workspace {}",
 )
-
-
-def available() -> int:
-    """Bytes of memory that could be had now."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-
-
-class Lowest:
-    """Watches the available memory from a thread while the block runs."""
-
-    def __enter__(self) -> Lowest:
-        self.start = self.least = available()
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._watch)
-        self.thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self.over.wait(0.2):
-            self.least = min(self.least, available())
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-
-    @property
-    def used(self) -> int:
-        return self.start - self.least
 
 
 def main() -> None:
