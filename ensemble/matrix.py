@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from core.catalog import Strings
 from core.errors import UserError
+from core.leaks import kept_notes
 from core.quantiles import LEVELS
 from core.workspace import Facts, Workspace
 from ensemble.row_features import RowFeatures, of_catalog
@@ -106,7 +107,11 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
         catalog=facts.catalog,
         folds_hash=facts.folds,
         features=of_catalog(train, test, workspace.cache()),
-        notes=(*map(_external_note, (column.name for column in kept if column.external)), *notes),
+        notes=(
+            *kept_notes(workspace),
+            *map(_external_note, (column.name for column in kept if column.external)),
+            *notes,
+        ),
     )
 
 

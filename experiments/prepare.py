@@ -12,6 +12,7 @@ from core.demo import make_demo
 from core.errors import UserError
 from core.fold_making import make_folds
 from core.images import check_pictures
+from core.leaks import find_leaks, keep_notes
 from core.workspace import Facts, Workspace, catalog_fingerprint
 from experiments.options import FoldGroups, Options
 
@@ -51,6 +52,9 @@ def _create(
     mode: FoldGroups = options.fold_groups or "auto"
     folds, report = make_folds(train, test, k=options.folds or DEFAULT_FOLDS, seed=options.seed, fold_groups=mode)
     say(report.sentence)
+    leaks = find_leaks(train, test, folds)
+    for leak in leaks:
+        say(leak.note)
     facts = Facts(
         str(train_path.resolve()),
         str(test_path.resolve()),
@@ -63,6 +67,7 @@ def _create(
         {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap},
     )
     workspace.create(train, test, folds, facts)
+    keep_notes(workspace, leaks)
 
 
 def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say) -> tuple[Catalog, Catalog]:
