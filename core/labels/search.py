@@ -50,13 +50,10 @@ def find_conflicts(train: Catalog, links: Links) -> list[Finding]:
     cheap, dear = _extremes(links, logs)
     apart = logs[dear] - logs[cheap] > FACTOR
     cheap, dear = cheap[apart], dear[apart]
-    looked_at = np.unique(np.concatenate([cheap, dear]))
-    amount = np.full(len(logs), np.nan)
-    if len(looked_at):
-        amount[looked_at] = read_fields(train.texts[looked_at])["amount"].to_numpy(np.float64)
+    amounts = _log_amounts(train, np.concatenate([cheap, dear]))
     partners: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for low, high in zip(cheap.tolist(), dear.tolist(), strict=True):
-        more = float(np.log(amount[high] / amount[low])) if amount[low] > 0 and amount[high] > 0 else 0.0
+        more = float(np.nan_to_num(amounts[high] - amounts[low]))
         if more == 0 and _numbers(train.texts[low]) != _numbers(train.texts[high]):
             continue
         if logs[high] - logs[low] > max(more, 0.0) + FACTOR:
@@ -66,7 +63,10 @@ def find_conflicts(train: Catalog, links: Links) -> list[Finding]:
 
 
 def find_outliers(train: Catalog, words: Vocabulary) -> list[Finding]:
-    """Rows far from what a ridge regression on other products' rows expects, and as far from their nearest neighbours' prices."""
+    """Rows far from what a ridge regression on other products' rows expects, and as far from their nearest neighbours' prices.
+
+    A neighbour of another amount may cost anything from its own price to that price in proportion to the amounts.
+    """
     logs = np.log(train.known_prices)
     if len(logs) < MIN_ROWS:
         return []
@@ -75,13 +75,14 @@ def find_outliers(train: Catalog, words: Vocabulary) -> list[Finding]:
     far = np.abs(robust_z(residuals))
     candidates = np.flatnonzero((far > FAR) & (np.abs(residuals) > FACTOR))
     candidates = candidates[np.argsort(-far[candidates], kind="stable")][:_LOOKED_AT]
+    nearest = [_nearest(matrix, row) for row in candidates.tolist()]
+    amounts = _log_amounts(train, np.concatenate([candidates, *nearest]))
     found = []
-    for row in candidates.tolist():
-        likeness = (matrix @ matrix[row].T).toarray()[:, 0]
-        likeness[row] = -1.0
-        near = np.argsort(-likeness, kind="stable")[:NEIGHBOURS]
-        middle = float(np.median(logs[near]))
-        spread = max(MAD * float(np.median(np.abs(logs[near] - middle))), _LEAST_SPREAD)
+    for row, near in zip(candidates.tolist(), nearest, strict=True):
+        more = np.nan_to_num(amounts[row] - amounts[near])
+        said = logs[near] + np.clip(logs[row] - logs[near], np.minimum(more, 0.0), np.maximum(more, 0.0))
+        middle = float(np.median(said))
+        spread = max(MAD * float(np.median(np.abs(said - middle))), _LEAST_SPREAD)
         distance = logs[row] - middle
         if abs(distance) > max(FACTOR, _BEYOND * spread):
             low, high = (float(np.exp(middle + side * _BEYOND * spread / 2)) for side in (-1, 1))
@@ -113,6 +114,22 @@ def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[Find
             for row in np.flatnonzero(wrong).tolist()
         ]
     )
+
+
+def _nearest(matrix: sp.csr_matrix, row: int) -> Ints:
+    """The NEIGHBOURS rows of highest cosine similarity to `row`, the nearest first."""
+    likeness = (matrix @ matrix[row].T).toarray()[:, 0]
+    likeness[row] = -1.0
+    return np.argsort(-likeness, kind="stable")[:NEIGHBOURS]
+
+
+def _log_amounts(train: Catalog, rows: Ints) -> Floats:
+    """(n,) logarithms of the amounts of these rows, NaN for the others and where the text does not say: reading takes time."""
+    amounts, looked_at = np.full(len(train), np.nan), np.unique(rows)
+    if len(looked_at):
+        known = read_fields(train.texts[looked_at])["amount"].to_numpy(np.float64)
+        amounts[looked_at] = np.log(np.where(known > 0, known, np.nan))
+    return amounts
 
 
 def _extremes(links: Links, logs: Floats) -> tuple[Ints, Ints]:
