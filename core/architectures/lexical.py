@@ -74,7 +74,8 @@ class LexicalConfig(Config):
     def without_effect(self) -> set[str]:
         if self.model == "ridge":
             return {"mlp_weight", *_MLP_ONLY}
-        return {"alpha", "mlp_weight"} if self.model == "mlp" else set()
+        doubt = set() if self.suspects == "drop" else {"suspects"}
+        return {"alpha", "mlp_weight", *doubt} if self.model == "mlp" else set()
 
     def recipe(self, rows: int) -> Recipe:
         """How nets are trained on so many rows: with more rows larger batches, so that the steps stay about as many."""
@@ -159,7 +160,8 @@ class LexicalArchitecture:
             inputs, matrix = _inputs(train, config, context)
             context.check_time("reading the text")
             log_prices = np.log(train.known_prices)
-            weights = row_weights(matrix, log_prices, train.product_groups, config.suspects, context.seed)
+            doubt: Suspects = "keep" if "suspects" in config.without_effect() else config.suspects
+            weights = row_weights(matrix, log_prices, train.product_groups, doubt, context.seed)
             ridge, nets = None, []
             if config.model != "mlp":
                 ridge = _ridge(matrix, log_prices, train.product_groups, weights, config, context)

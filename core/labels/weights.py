@@ -21,6 +21,8 @@ _FOLDS = 3
 _ALPHA = 1.0
 _DOUBT = 2.5
 FAR = 4.0
+LEAST_SCALE = 0.1
+"""Where most prices are told nearly exactly, the others are not therefore wrong."""
 FACTOR = float(np.log(2))
 
 
@@ -35,9 +37,9 @@ def cross_fitted(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, seed: 
 
 
 def robust_z(residuals: Floats) -> Floats:
-    """(n,) distances from the median in robust standard deviations (n,)."""
+    """(n,) distances of log prices (n,) from their median, in robust standard deviations of LEAST_SCALE at least."""
     centred = residuals - np.median(residuals)
-    return np.asarray(centred / max(MAD * float(np.median(np.abs(centred))), 1e-9))
+    return np.asarray(centred / max(MAD * float(np.median(np.abs(centred))), LEAST_SCALE))
 
 
 def row_weights(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, suspects: Suspects, seed: int) -> Floats:

@@ -94,6 +94,14 @@ def test_injected_errors_are_found_among_similar_rows_and_little_else() -> None:
     assert labels_of(train.take(np.arange(30))) == []
 
 
+@pytest.mark.parametrize("text", ["", "the same for all", "🍫"])
+def test_texts_that_tell_nothing_give_no_outlier(text: str) -> None:
+    prices = np.exp(np.random.default_rng(0).normal(2.6, 0.2, 60))
+    found = labels_of(catalog_of([text] * 60, prices))
+    assert {each.kind for each in found} == ({CONFLICT} if text.startswith("the same") else set())
+    assert labels_of(catalog_of([f"u{row}x" for row in range(60)], prices)) == []
+
+
 def test_rows_outside_of_all_members_prices_are_found() -> None:
     rng = np.random.default_rng(0)
     prices = np.exp(rng.normal(2.6, 1.0, 400))
