@@ -17,6 +17,7 @@ from core.architectures.base import Config, Context, Prices, Resolution
 from core.cache import Cache
 from core.catalog import Catalog
 from core.files import digest, digest_json, read_json, write_json, write_text
+from core.labels.weights import without_suspects
 from core.light.boosting import OBJECTIVES, boost, choose_rounds
 from core.light.inner import inner_folds
 from core.light.knowledge import Knowledge, Settings, learn_knowledge, load_knowledge
@@ -33,6 +34,9 @@ class BoostedConfig(Config):
 
     objective: Literal["l2", "l1", "huber", "smape"] = Field(
         "huber", description="loss of log prices that trees reduce"
+    )
+    suspects: Literal["keep", "drop"] = Field(
+        "keep", description="whether rows far from what other rows say are left out"
     )
     learning_rate: float = Field(0.05, gt=0, le=1, description="weight of each tree")
     num_leaves: int = Field(15, ge=2, le=1024, description="leaves per tree")
@@ -142,6 +146,8 @@ class BoostedArchitecture:
 
     def train(self, train: Catalog, valid: Catalog | None, config: BoostedConfig, context: Context) -> BoostedModel:
         with threadpool_limits(context.threads):
+            if config.suspects == "drop":
+                train = without_suspects(train, config.max_terms, config.number_weight, context.seed)
             folds = inner_folds(train.product_groups, config.inner_folds, context.seed)
             knowledge, features = _knowledge(train, folds, config, context)
             log_prices = np.log(train.known_prices)
