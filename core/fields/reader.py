@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from core.fields.grades import GRADES, read_grades
 from core.fields.parts import Parts, split_parts
 from core.fields.quantities import read_quantities, read_sides, read_value
 from core.fields.rules import COUNTS, RULES
@@ -24,10 +25,11 @@ WORDS: tuple[str, ...] = ("name", "brand", "kind", "head", "unit")
 
 NUMBERS: tuple[str, ...] = (
     *(count.field for count in COUNTS),
-    *(rule.field for rule in RULES),
+    *dict.fromkeys(rule.field for rule in RULES),
     *_QUANTITIES,
     *_SIDES,
     *_DERIVED,
+    *GRADES,
 )
 """Number fields, NaN where the text does not say. Lengths in cm, masses in g, volumes in ml."""
 
@@ -51,13 +53,16 @@ def read_fields(texts: Iterable[str]) -> pd.DataFrame:
 
 def _read_row(parts: Parts) -> dict[str, str | float]:
     row: dict[str, str | float] = {count.field: count.read(parts) for count in COUNTS}
-    row |= {rule.field: value for rule in RULES if (value := rule.read(parts)) is not None}
+    for rule in RULES:
+        if rule.field not in row and (value := rule.read(parts)) is not None:
+            row[rule.field] = value
     row |= read_quantities(parts.low_name)
     row |= read_sides(parts.low_name)
     row |= read_value(parts.value, parts.unit)
     brand = brand_of(parts.name)
     kind = parts.bullets[0] if parts.bullets and len(parts.bullets[0].split()) <= _KIND_WORDS else ""
-    row |= {"name": parts.name.lower(), "brand": brand, "kind": kind.lower(), "head": head_of(parts.name, brand)}
+    row |= read_grades(f"{parts.low_name} . {kind.lower()}")
+    row |= {"name": parts.low_name, "brand": brand, "kind": kind.lower(), "head": head_of(parts.name, brand)}
     row["unit"] = parts.unit.strip().lower().rstrip(".")
     return row
 

@@ -1,0 +1,121 @@
+"""How catalogs say that several are sold together, and which amounts are no sizes. To teach a spelling, add it to a table.
+
+Everything is in lower case; fractions and number words are digits already (`plain`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from core.fields.units import COUNT, MASS, NUMBER, VOLUME, unit_pattern
+
+
+def _any(words: str) -> str:
+    return "(?:" + "|".join(re.escape(word) for word in sorted(words.split(), key=len, reverse=True)) + ")"
+
+
+_PACK = _any("pack packs pck pcks pk pks pkt pkts pkg pkgs pak multipack multipacks package packages er-pack")
+_CASE = _any(
+    "case cases cs carton cartons ctn crate crates pallet pallets display displays karton kasten caisse caja scatola"
+)
+_HOLDER = rf"(?:{_PACK}|{_CASE}|" + (
+    _any(
+        "box boxes set sets bundle bundles tray trays lot lots kit packung packungen kiste schachtel paquet paquets boîte boite"
+    )
+    + "|"
+    + _any("coffret paquete paquetes lote juego caixa confezione confezioni pacco pacchi cassa doos")
+    + ")"
+)
+_CONTAINERS = _any(
+    "bottles cans jars tins tubs tubes pouches packets packages packs boxes cartons cases canisters jugs bags envelopes"
+    " flaschen dosen gläser tüten bouteilles bocaux canettes botellas latas tarros bottiglie lattine barattoli vasetti"
+)
+_JARS = _any(
+    "bottles cans jars tins tubs tubes pouches packets packages boxes cartons cases canisters jugs"
+    " flaschen dosen gläser tüten bouteilles bocaux canettes botellas latas tarros bottiglie lattine barattoli vasetti"
+)
+"""Containers that hold a size each; bags and packs do so only right behind a size (`50 bags` are tea)."""
+_OF = _any("of de da di mit von van com")
+_INT = r"(?<![\d.,#])((?>\d{1,3}(?:,\d{3})+|\d{1,5}))(?![.,]?\d)"
+_SIZE = rf"{NUMBER}\s*[-‐–]?\s*{unit_pattern(MASS, VOLUME)}"
+_PIECES = rf"\d{{1,4}}\s*-?\s*(?:{unit_pattern(COUNT)}|{_PACK}\b)"
+_NO_UNIT = rf"(?!\s*[-‐–]?\s*{unit_pattern(MASS, VOLUME)})"
+_THING = r"[^\W\d_]{3,20}"
+
+# what it reads (group 1 is the number of packs), pattern
+PACKS: tuple[re.Pattern[str], ...] = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\b{_HOLDER}\s*{_OF}\s*{_INT}{_NO_UNIT}",  # pack of 12, lot de 4, packung mit 6
+        rf"{_INT}{_NO_UNIT}\s*-?(?:{_THING})?\s*(?:per|/|pro|par|por)\s*{_CASE}\b",  # 6 per case, 40/carton, 9 pies per case
+        rf"{_INT}\s*(?:{_PACK})?\s*(?:per|/|pro|par|por)\s*{_HOLDER}\b",  # 24 per pack (not: 4 rolls per pack)
+        rf"(?:-|,)\s*{_INT}\s*(?:case|cs)\b",  # -- 12 case
+        rf"{_INT}{_NO_UNIT}\s*[-‐–]?\s*(?:{_PACK}\b|er[\s-]?(?:{_HOLDER}|träger)\b|{_THING} packs\b)",  # 6-pack, 3er set
+        rf"{_INT}\s*{_JARS}\b",  # 8 bottles
+        rf"{_INT}\s*(?:ea|each)\b",  # 1 ea
+        rf"{_INT}\s*[x×*]\s*(?=(?:\d{{1,3}}\s*[x×*]\s*)?(?:{_SIZE}|{_PIECES}))",  # 6 x 330 ml, 2 x 6 x 330 ml, 4 x 20 bags
+        rf"(?<![\d.,/]){_INT}\s*/\s*(?={_SIZE})",  # 12/14 oz
+        rf"{_SIZE}\.?\s*\(?[x×*]\s*{_INT}{_NO_UNIT}",  # 4 g x 10, 2 fl oz (x 5)
+        rf"(?<![\w-]){_INT}\s*[-‐–\s]\s*(?={_SIZE}\.?\s*(?:[^\W\d_]+ )?{_CONTAINERS}\b)",  # 24 16.9oz bottles, 4-3 pound bags
+    )
+)
+
+_NUTRIENT = (
+    r"(?:protein|proteins|carbs?|carbohydrates?|sugars?|fat|fib(?:er|re)|sodium|caffeine|collagen|calories|erythritol|cbd|thc"
+    r"|eiwei(?:ß|ss)|zucker|fett|koffein|protéines|sucres?|glucides|proteínas?|azúcar|proteine|zuccheri)"
+)
+_KIND_OF = r"(?:(?:of|net|added|total|dietary|plant[- ]based|natural|pure|saturated|trans) ){0,3}"
+
+# amounts that are no size of the product
+ASIDES: tuple[re.Pattern[str], ...] = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"(?<![\d.,])(?:\d{{1,2}}(?:[.,]\d)?\s?-?(?:g|grams?)|{NUMBER}\s?-?m[cg]g?) {_KIND_OF}{_NUTRIENT}\b",  # 15g of protein
+        rf"{NUMBER}\s?-?(?:g|mg|grams?|oz|ml)\s?(?:per|/|a)\s?serving\b",  # 30 g per serving
+        rf"{NUMBER}\s?-?(?:lbs?|pounds?|kgs?)\.? (?:(?:weight|load|max|maximum) )?(?:capacity|limit|load)\b",  # 300 lb capacity
+        rf"\b(?:supports?|holds?|capacity|load)(?: up to| of|:)? {NUMBER}\s?-?(?:lbs?|pounds?|kgs?)\b",  # holds up to 300 lb
+    )
+)
+
+_NUMBER_WORDS: dict[str, str] = {
+    word: digits
+    for digits, words in (
+        ("1", "one single ein eine un une uno una"),
+        ("2", "two twin double dual duo zwei zweier doppel deux dos due duplo"),
+        ("3", "three triple trio drei dreier trois tres tre"),
+        ("4", "four quad vier vierer quatre cuatro quattro"),
+        ("5", "five fünf fünfer cinq cinco cinque"),
+        ("6", "six sechs sechser seis sei"),
+        ("7", "seven sieben sept siete sette"),
+        ("8", "eight acht achter huit ocho otto"),
+        ("9", "nine neun neuf nueve nove"),
+        ("10", "ten zehn zehner dix diez dieci"),
+        ("12", "twelve zwölf douze doce dodici"),
+        ("20", "twenty zwanzig vingt veinte venti"),
+        ("24", "twenty-four"),
+        ("0.5", "half"),
+        ("0.25", "quarter"),
+    )
+    for word in words.split()
+}
+_WORD = _any(" ".join(_NUMBER_WORDS))
+_WORD_FIRST = re.compile(
+    rf"\b({_WORD})[\s-]*(?=(?:{_HOLDER}|{_JARS})\b|{unit_pattern(MASS, VOLUME, COUNT)}|(?<=[\s-]){_SIZE})"
+)
+_WORD_LAST = re.compile(rf"(\b{_HOLDER} {_OF} )({_WORD})\b")
+_DOZEN = re.compile(r"(?<![\d-])(?<!\d )\b(half )?(?:a |one )?dozen\b")
+_COUNT_LAST = re.compile(rf"\b({unit_pattern(COUNT)}) ?\((\d{{1,4}})\)")
+_FRACTION = re.compile(r"(?<![\d/])(?:(\d{1,3})[\s-]+)?([1357])\s*/\s*([248]|16|3)(?![\d/.,])")
+
+
+def plain(name: str) -> str:
+    """The name (lower case) with fractions, number words and dozens written as digits where they say an amount.
+
+    `1 1/2 lb` is 1.5 lb, `three-pack` 3 pack, `set of two` set of 2, `half dozen` 6 count; `two brothers` stays. A count in
+    brackets behind its word comes before it: `tea bags (80)` is 80 tea bags.
+    """
+    name = _FRACTION.sub(lambda match: f"{int(match[1] or 0) + int(match[2]) / int(match[3]):g}", name)
+    name = _DOZEN.sub(lambda match: "6 count" if match[1] else "12 count", name)
+    name = _WORD_FIRST.sub(lambda match: f"{_NUMBER_WORDS[match[1]]} ", name)
+    name = _WORD_LAST.sub(lambda match: match[1] + _NUMBER_WORDS[match[2]], name)
+    return _COUNT_LAST.sub(r"\2 \1", name)
