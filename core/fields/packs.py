@@ -36,29 +36,32 @@ _JARS = _any(
 )
 """Containers that hold a size each; bags and packs do so only right behind a size (`50 bags` are tea)."""
 _OF = _any("of de da di mit von van com")
-_INT = r"(?<![\d.,#])((?>\d{1,3}(?:,\d{3})+|\d{1,5}))(?![.,]?\d)"
+_PER = r"(?:per\b|/|pro\b|par\b|por\b)"
+_INT = r"(?:(?<![\w.,#])|(?<=\d[x×*]))((?>\d{1,3}(?:,\d{3})+|\d{1,5}))(?![.,]?\d)"
 _SIZE = rf"{NUMBER}\s*[-‐–]?\s*{unit_pattern(MASS, VOLUME)}"
 _PIECES = rf"\d{{1,4}}\s*-?\s*(?:{unit_pattern(COUNT)}|{_PACK}\b)"
 _NO_UNIT = rf"(?!\s*[-‐–]?\s*{unit_pattern(MASS, VOLUME)})"
 _THING = r"[^\W\d_]{3,20}"
 
-# what it reads (group 1 is the number of packs), pattern
+# what follows a number of packs
+_BEHIND_COUNT = (
+    rf"{_NO_UNIT}\s*-?(?:{_THING})?\s*{_PER}\s*{_CASE}\b",  # 6 per case, 40/carton, 107 patties per case
+    rf"\s*(?:{_PACK})?\s*{_PER}\s*{_HOLDER}\b",  # 24 per pack (not: 4 rolls per pack)
+    rf"{_NO_UNIT}\s*[-‐–]?\s*(?:{_PACK}\b|er[\s-]?(?:{_HOLDER}|träger)\b|{_THING} packs\b)",  # 6-pack, 3er set, 8 snack packs
+    rf"\s*(?:{_JARS}|case|cs|ea|each)\b",  # 8 bottles, 12 case, 1 ea
+    rf"\s*[x×*]\s*(?:\d{{1,3}}\s*[x×*]\s*)?(?:{_SIZE}|{_PIECES})",  # 6 x 330 ml, 2 x 6 x 330 ml, 4 x 20 bags
+    rf"\s*/\s*{_SIZE}",  # 12/14 oz
+    rf"\s*[-‐–\s]\s*{_SIZE}\.?\s*(?:[^\W\d_]+ )?{_CONTAINERS}\b",  # 24 16.9oz bottles, 4-3 pound bags
+)
 PACKS: tuple[re.Pattern[str], ...] = tuple(
     re.compile(pattern)
     for pattern in (
+        rf"{_INT}(?={'|'.join(_BEHIND_COUNT)})",
         rf"\b{_HOLDER}\s*{_OF}\s*{_INT}{_NO_UNIT}",  # pack of 12, lot de 4, packung mit 6
-        rf"{_INT}{_NO_UNIT}\s*-?(?:{_THING})?\s*(?:per|/|pro|par|por)\s*{_CASE}\b",  # 6 per case, 40/carton, 9 pies per case
-        rf"{_INT}\s*(?:{_PACK})?\s*(?:per|/|pro|par|por)\s*{_HOLDER}\b",  # 24 per pack (not: 4 rolls per pack)
-        rf"(?:-|,)\s*{_INT}\s*(?:case|cs)\b",  # -- 12 case
-        rf"{_INT}{_NO_UNIT}\s*[-‐–]?\s*(?:{_PACK}\b|er[\s-]?(?:{_HOLDER}|träger)\b|{_THING} packs\b)",  # 6-pack, 3er set
-        rf"{_INT}\s*{_JARS}\b",  # 8 bottles
-        rf"{_INT}\s*(?:ea|each)\b",  # 1 ea
-        rf"{_INT}\s*[x×*]\s*(?=(?:\d{{1,3}}\s*[x×*]\s*)?(?:{_SIZE}|{_PIECES}))",  # 6 x 330 ml, 2 x 6 x 330 ml, 4 x 20 bags
-        rf"(?<![\d.,/]){_INT}\s*/\s*(?={_SIZE})",  # 12/14 oz
-        rf"{_SIZE}\.?\s*\(?[x×*]\s*{_INT}{_NO_UNIT}",  # 4 g x 10, 2 fl oz (x 5)
-        rf"(?<![\w-]){_INT}\s*[-‐–\s]\s*(?={_SIZE}\.?\s*(?:[^\W\d_]+ )?{_CONTAINERS}\b)",  # 24 16.9oz bottles, 4-3 pound bags
+        rf"{_SIZE}\.?\s*\(?[x×*]\s*(\d{{1,4}})(?![\d.,]*\d){_NO_UNIT}",  # 4 g x 10, 2 fl oz (x 5)
     )
 )
+"""Patterns whose group 1 is a number of packs."""
 
 _NUTRIENT = (
     r"(?:protein|proteins|carbs?|carbohydrates?|sugars?|fat|fib(?:er|re)|sodium|caffeine|collagen|calories|erythritol|cbd|thc"
@@ -114,8 +117,10 @@ def plain(name: str) -> str:
     `1 1/2 lb` is 1.5 lb, `three-pack` 3 pack, `set of two` set of 2, `half dozen` 6 count; `two brothers` stays. A count in
     brackets behind its word comes before it: `tea bags (80)` is 80 tea bags.
     """
-    name = _FRACTION.sub(lambda match: f"{int(match[1] or 0) + int(match[2]) / int(match[3]):g}", name)
-    name = _DOZEN.sub(lambda match: "6 count" if match[1] else "12 count", name)
+    if "/" in name:
+        name = _FRACTION.sub(lambda match: f"{int(match[1] or 0) + int(match[2]) / int(match[3]):g}", name)
+    if "dozen" in name:
+        name = _DOZEN.sub(lambda match: "6 count" if match[1] else "12 count", name)
     name = _WORD_FIRST.sub(lambda match: f"{_NUMBER_WORDS[match[1]]} ", name)
     name = _WORD_LAST.sub(lambda match: match[1] + _NUMBER_WORDS[match[2]], name)
-    return _COUNT_LAST.sub(r"\2 \1", name)
+    return _COUNT_LAST.sub(r"\2 \1", name) if "(" in name else name

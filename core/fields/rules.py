@@ -50,17 +50,20 @@ def _rule(
     high: float = 1e9,
     scale: float = 1.0,
 ) -> Rule:
-    return Rule(field, parts, tuple(needs.split()), re.compile(pattern), low, high, scale)
+    return Rule(
+        field, parts, tuple(word.replace("_", " ") for word in needs.split()), re.compile(pattern), low, high, scale
+    )
 
 
 def _side(field: str, words: str) -> Rule:
     """A labelled outer dimension, `width 95 cm`, in centimetres."""
-    pattern = rf"\b(?:{words.replace(' ', '|')})\b[\s:]*({NUMBER})\s*-?\s*({unit_pattern(LENGTH)})"
+    pattern = rf"(?:{words.replace(' ', '|')})\b[\s:]*({NUMBER})\s*-?\s*({unit_pattern(LENGTH)})"
     return _rule(field, NAME_FIRST, words, pattern, 0.01, 1e5)
 
 
 NAME, TEXT, NAME_FIRST = ("low_name",), ("low_text",), ("low_name", "low_text")
 _YEARS = "years year yrs yr yo ans jahre jahr años año anos anni jaar"
+_NO_WARRANTY = r"(?!s? ?(?:limited )?warranty)"
 _CURRENCY = r"(?:[$£€¥₹]|usd|eur|gbp)"
 
 RULES: tuple[Rule, ...] = (
@@ -81,17 +84,11 @@ RULES: tuple[Rule, ...] = (
         0,
         100,
     ),
-    _rule(
-        "age",
-        NAME_FIRST,
-        _YEARS,
-        rf"\b({NUMBER})[\s‐–-]?(?:{_YEARS.replace(' ', '|')})\b(?! ?(?:limited )?warranty)",
-        1,
-        200,
-    ),
-    _rule("year", NAME_FIRST, "18 19 20", r"(?<![\d#/.,-])((?:1[89]|20)\d\d)(?![\d%/]|[.,]\d)", 1800, 2099),
+    _rule("age", NAME, _YEARS, rf"\b({NUMBER})[\s‐–-]?(?:{_YEARS.replace(' ', '|')})\b{_NO_WARRANTY}", 1, 200),
+    _rule("age", TEXT, "year jahr años", rf"\b({NUMBER})[\s‐–-](?:years?|jahre?|años)\b{_NO_WARRANTY}", 1, 200),
+    _rule("year", NAME_FIRST, "18 19 20", r"((?:1[89]|20)\d\d)(?<![\d#/.,-]\d{4})(?![\d%/]|[.,]\d)", 1800, 2099),
     _rule("points", TEXT, "point rating rated score", rf"(?:points?|rating|rated|score):? ?({NUMBER})\b(?!:)", 1, 100),
-    _rule("stars", TEXT, "out star /5", rf"({NUMBER})(?:/5\b| out of 5| ?-?stars?\b)", 0, 5),
+    _rule("stars", TEXT, "out_of_5 star /5", rf"({NUMBER})(?:/5\b| out of 5| ?-?stars?\b)", 0, 5),
     _rule("money", TEXT, "$ £ € ¥ ₹ usd eur gbp", rf"{_CURRENCY}\s?({NUMBER})", 0.01, 1e7),
     _rule(
         "edition",
