@@ -11,6 +11,7 @@ _LABEL = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _VULGAR_FRACTION = re.compile("(?<=\\d)(?=[¼-¾⅐-⅞])")
+_WORD = re.compile(r"[^\W\d_]+|[%$£€¥₹]")
 _NAME_CHARS = 1_000
 _READ_CHARS = 20_000
 """Longer names and texts are read up to here: quantities stand at the beginning, and every row must cost little."""
@@ -18,7 +19,7 @@ _READ_CHARS = 20_000
 
 @dataclass(frozen=True)
 class Parts:
-    """One catalog text taken apart. `low_name` and `low_text` are in lower case."""
+    """One catalog text taken apart. `low_name`, `low_text`: in lower case; their words are without digits (`12oz`: `oz`)."""
 
     name: str
     bullets: tuple[str, ...]
@@ -28,6 +29,8 @@ class Parts:
     text: str
     low_name: str
     low_text: str
+    name_words: frozenset[str]
+    text_words: frozenset[str]
 
 
 def split_parts(text: str) -> Parts:
@@ -48,4 +51,6 @@ def split_parts(text: str) -> Parts:
     name = " ".join((" ".join(found["item name"]) or first)[:_NAME_CHARS].split())
     description = " ".join(found["description"]) or rest.strip()
     value, unit = " ".join(found["value"]), " ".join(found["unit"])
-    return Parts(name, tuple(found["bullet"]), description, value, unit, text, name.lower(), text.lower())
+    low_name, low_text = name.lower(), text.lower()
+    words = frozenset(_WORD.findall(low_name)), frozenset(_WORD.findall(low_text))
+    return Parts(name, tuple(found["bullet"]), description, value, unit, text, low_name, low_text, *words)

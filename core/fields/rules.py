@@ -12,25 +12,25 @@ from core.fields.units import LENGTH, NUMBER, number_of, unit_of, unit_pattern
 
 @dataclass(frozen=True)
 class Rule:
-    """A field read by pattern: the first number from `low` to `high` that group 1 matches, in the first part that has one.
+    """A field read by pattern: the first number from `low` to `high` that group 1 matches, in the first place that has one.
 
     Group 2, where the pattern has one, is a unit of length; the field is then in centimetres. Other numbers are multiplied by
-    `scale`. Of several rules with one field, the first that finds something counts. Parts that hold none of the
-    words in `needs` are not searched: looking for a word is twenty times faster than trying a pattern at each number.
+    `scale`. Of several rules with one field, the first that finds something counts. Places without any of the words in `needs`
+    are not searched: looking up a word is twenty times faster than trying a pattern at each number.
     """
 
     field: str
-    parts: tuple[str, ...]
-    needs: tuple[str, ...]
+    places: tuple[str, ...]
+    needs: frozenset[str]
     pattern: re.Pattern[str]
     low: float
     high: float
     scale: float = 1.0
 
     def read(self, parts: Parts) -> float | None:
-        for part in self.parts:
-            text: str = getattr(parts, part)
-            if self.needs and not any(word in text for word in self.needs):
+        for place in self.places:
+            text, words = (parts.low_name, parts.name_words) if place == "name" else (parts.low_text, parts.text_words)
+            if self.needs and self.needs.isdisjoint(words):
                 continue
             for match in self.pattern.finditer(text):
                 value = number_of(match[1]) * self.scale
@@ -43,16 +43,14 @@ class Rule:
 
 def _rule(
     field: str,
-    parts: tuple[str, ...],
+    places: tuple[str, ...],
     needs: str,
     pattern: str,
     low: float = 0.0,
     high: float = 1e9,
     scale: float = 1.0,
 ) -> Rule:
-    return Rule(
-        field, parts, tuple(word.replace("_", " ") for word in needs.split()), re.compile(pattern), low, high, scale
-    )
+    return Rule(field, places, frozenset(needs.split()), re.compile(pattern), low, high, scale)
 
 
 def _side(field: str, words: str) -> Rule:
@@ -61,7 +59,7 @@ def _side(field: str, words: str) -> Rule:
     return _rule(field, NAME_FIRST, words, pattern, 0.01, 1e5)
 
 
-NAME, TEXT, NAME_FIRST = ("low_name",), ("low_text",), ("low_name", "low_text")
+NAME, TEXT, NAME_FIRST = ("name",), ("text",), ("name", "text")
 _YEARS = "years year yrs yr yo ans jahre jahr años año anos anni jaar"
 _NO_WARRANTY = r"(?!s? ?(?:limited )?warranty)"
 _CURRENCY = r"(?:[$£€¥₹]|usd|eur|gbp)"
@@ -73,7 +71,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _side("height", "height high tall höhe hauteur alto altura altezza hoogte"),
     _side("diameter", "diameter dia ø durchmesser diamètre diámetro diametro"),
-    # field, parts, words one of which must be there, pattern (group 1 is the number), from, to, times
+    # field, places, words one of which must be there, pattern (group 1 is the number), from, to, times
     _rule("percent", NAME_FIRST, "%", rf"(?<![\d.,])({NUMBER})\s?%", 0, 100),
     _rule("percent", NAME, "proof", rf"(?<![\d.,])({NUMBER})[\s‐–-]?(?:us )?proof\b", 0, 100, 0.5),
     _rule(
@@ -85,10 +83,19 @@ RULES: tuple[Rule, ...] = (
         100,
     ),
     _rule("age", NAME, _YEARS, rf"\b({NUMBER})[\s‐–-]?(?:{_YEARS.replace(' ', '|')})\b{_NO_WARRANTY}", 1, 200),
-    _rule("age", TEXT, "year jahr años", rf"\b({NUMBER})[\s‐–-](?:years?|jahre?|años)\b{_NO_WARRANTY}", 1, 200),
-    _rule("year", NAME_FIRST, "18 19 20", r"((?:1[89]|20)\d\d)(?<![\d#/.,-]\d{4})(?![\d%/]|[.,]\d)", 1800, 2099),
-    _rule("points", TEXT, "point rating rated score", rf"(?:points?|rating|rated|score):? ?({NUMBER})\b(?!:)", 1, 100),
-    _rule("stars", TEXT, "out_of_5 star /5", rf"({NUMBER})(?:/5\b| out of 5| ?-?stars?\b)", 0, 5),
+    _rule(
+        "age", TEXT, "year years jahr jahre años", rf"\b({NUMBER})[\s‐–-](?:years?|jahre?|años)\b{_NO_WARRANTY}", 1, 200
+    ),
+    _rule("year", NAME_FIRST, "", r"((?:1[89]|20)\d\d)(?<![\d#/.,-]\d{4})(?![\d%/]|[.,]\d)", 1800, 2099),
+    _rule(
+        "points",
+        TEXT,
+        "point points rating rated score",
+        rf"(?:points?|rating|rated|score):? ?({NUMBER})\b(?!:)",
+        1,
+        100,
+    ),
+    _rule("stars", TEXT, "out star stars", rf"({NUMBER})(?:(?:/| out of )5\b| ?-?stars?\b)", 0, 5),
     _rule("money", TEXT, "$ £ € ¥ ₹ usd eur gbp", rf"{_CURRENCY}\s?({NUMBER})", 0.01, 1e7),
     _rule(
         "edition",
@@ -97,10 +104,10 @@ RULES: tuple[Rule, ...] = (
         rf"({NUMBER}) (?:bottles|copies|pieces|pairs|numbered)\b",
         1,
     ),
-    _rule("servings", NAME, "serving", rf"({NUMBER}) ?servings?\b", 1, 10_000),
+    _rule("servings", NAME, "serving servings", rf"({NUMBER}) ?servings?\b", 1, 10_000),
     _rule("set_of", NAME_FIRST, "set", rf"\bset\s*(?:of|/)\s*({NUMBER})", 1, 10_000),
-    _rule("karat", NAME, "k carat ct", rf"({NUMBER}) ?-?(?:k|kt|karat|carat|ct)\b ?(?:gold|diamond)", 1, 1000),
-    _rule("watts", NAME, "w", rf"({NUMBER}) ?-?(?:w|watts?)\b", 0.1, 1e6),
+    _rule("karat", NAME, "k kt karat carat ct", rf"({NUMBER}) ?-?(?:k|kt|karat|carat|ct)\b ?(?:gold|diamond)", 1, 1000),
+    _rule("watts", NAME, "w watt watts", rf"({NUMBER}) ?-?(?:w|watts?)\b", 0.1, 1e6),
     _rule("gigabytes", NAME, "gb", rf"({NUMBER}) ?-?gb\b", 0.1, 1e6),
     _rule("terabytes", NAME, "tb", rf"({NUMBER}) ?-?tb\b", 0.1, 1e4),
     _rule("first_number", NAME, "", rf"(?<![\w.,])({NUMBER})"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 MASS, VOLUME, COUNT, LENGTH = "mass", "volume", "count", "length"
 """Dimensions. Their base units are gram, millilitre, piece and centimetre."""
@@ -74,11 +75,13 @@ def unit_pattern(*dimensions: str) -> str:
     return rf"(?:(?:{words})(?![^\W\d_]){signs})"
 
 
+@lru_cache(4096)
 def unit_of(spelling: str) -> Unit | None:
     """The unit that a spelling (in lower case) stands for, or None. `fl. oz`, `fl oz.` and `floz` are one."""
     return UNITS.get(re.sub(r"\s+", " ", spelling.replace(".", " ")).strip())
 
 
+@lru_cache(4096)
 def number_of(written: str) -> float:
     """The value of what NUMBER matched: a comma before exactly three digits groups thousands, any other is a decimal."""
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", written) and not written.startswith("0"):
