@@ -21,7 +21,7 @@ class Rule:
 
     field: str
     places: tuple[str, ...]
-    needs: frozenset[str]
+    needs: tuple[str, ...]
     pattern: re.Pattern[str]
     low: float
     high: float
@@ -29,8 +29,8 @@ class Rule:
 
     def read(self, parts: Parts) -> float | None:
         for place in self.places:
-            text, words = (parts.low_name, parts.name_words) if place == "name" else (parts.low_text, parts.text_words)
-            if self.needs and self.needs.isdisjoint(words):
+            text: str = getattr(parts, place)
+            if not any(map(text.__contains__, self.needs)):
                 continue
             for match in self.pattern.finditer(text):
                 value = number_of(match[1]) * self.scale
@@ -50,7 +50,7 @@ def _rule(
     high: float = 1e9,
     scale: float = 1.0,
 ) -> Rule:
-    return Rule(field, places, frozenset(needs.split()), re.compile(pattern), low, high, scale)
+    return Rule(field, places, tuple(needs.split() or [""]), re.compile(pattern), low, high, scale)
 
 
 def _side(field: str, words: str) -> Rule:
@@ -59,8 +59,8 @@ def _side(field: str, words: str) -> Rule:
     return _rule(field, NAME_FIRST, words, pattern, 0.01, 1e5)
 
 
-NAME, TEXT, NAME_FIRST = ("name",), ("text",), ("name", "text")
-_YEARS = "years year yrs yr yo ans jahre jahr años año anos anni jaar"
+NAME, TEXT, NAME_FIRST = ("low_name",), ("low_numbers",), ("low_name", "low_numbers")
+_YEARS = "year years yr yrs yo ans jahr jahre año años anos anni jaar"
 _NO_WARRANTY = r"(?!s? ?(?:limited )?warranty)"
 _CURRENCY = r"(?:[$£€¥₹]|usd|eur|gbp)"
 
@@ -83,19 +83,17 @@ RULES: tuple[Rule, ...] = (
         100,
     ),
     _rule("age", NAME, _YEARS, rf"\b({NUMBER})[\s‐–-]?(?:{_YEARS.replace(' ', '|')})\b{_NO_WARRANTY}", 1, 200),
-    _rule(
-        "age", TEXT, "year years jahr jahre años", rf"\b({NUMBER})[\s‐–-](?:years?|jahre?|años)\b{_NO_WARRANTY}", 1, 200
-    ),
+    _rule("age", TEXT, "year jahr años", rf"\b({NUMBER})[\s‐–-](?:years?|jahre?|años)\b{_NO_WARRANTY}", 1, 200),
     _rule("year", NAME_FIRST, "", r"((?:1[89]|20)\d\d)(?<![\d#/.,-]\d{4})(?![\d%/]|[.,]\d)", 1800, 2099),
     _rule(
         "points",
         TEXT,
-        "point points rating rated score",
+        "point rating rated score",
         rf"(?:points?|rating|rated|score):? ?({NUMBER})\b(?!:)",
         1,
         100,
     ),
-    _rule("stars", TEXT, "out star stars", rf"({NUMBER})(?:(?:/| out of )5\b| ?-?stars?\b)", 0, 5),
+    _rule("stars", TEXT, "out star", rf"({NUMBER})(?:(?:/| out of )5\b| ?-?stars?\b)", 0, 5),
     _rule("money", TEXT, "$ £ € ¥ ₹ usd eur gbp", rf"{_CURRENCY}\s?({NUMBER})", 0.01, 1e7),
     _rule(
         "edition",
@@ -104,10 +102,10 @@ RULES: tuple[Rule, ...] = (
         rf"({NUMBER}) (?:bottles|copies|pieces|pairs|numbered)\b",
         1,
     ),
-    _rule("servings", NAME, "serving servings", rf"({NUMBER}) ?servings?\b", 1, 10_000),
+    _rule("servings", NAME, "serving", rf"({NUMBER}) ?servings?\b", 1, 10_000),
     _rule("set_of", NAME_FIRST, "set", rf"\bset\s*(?:of|/)\s*({NUMBER})", 1, 10_000),
-    _rule("karat", NAME, "k kt karat carat ct", rf"({NUMBER}) ?-?(?:k|kt|karat|carat|ct)\b ?(?:gold|diamond)", 1, 1000),
-    _rule("watts", NAME, "w watt watts", rf"({NUMBER}) ?-?(?:w|watts?)\b", 0.1, 1e6),
+    _rule("karat", NAME, "k carat ct", rf"({NUMBER}) ?-?(?:k|kt|karat|carat|ct)\b ?(?:gold|diamond)", 1, 1000),
+    _rule("watts", NAME, "w", rf"({NUMBER}) ?-?(?:w|watts?)\b", 0.1, 1e6),
     _rule("gigabytes", NAME, "gb", rf"({NUMBER}) ?-?gb\b", 0.1, 1e6),
     _rule("terabytes", NAME, "tb", rf"({NUMBER}) ?-?tb\b", 0.1, 1e4),
     _rule("first_number", NAME, "", rf"(?<![\w.,])({NUMBER})"),
