@@ -79,9 +79,15 @@ _FIELD_OF = {word.replace("_", " "): field for field, words in _TABLE for word i
 _WORD = re.compile(r"[^\W_]+")
 
 
-def read_grades(text: str) -> dict[str, float]:
-    """Every field of GRADES, 1.0 or 0.0, of a text in lower case. Hyphens and apostrophes part words: `gluten-free`, `men's`."""
-    words = _WORD.findall(text)
-    found = {_FIELD_OF[word] for word in words if word in _FIELD_OF}
-    found |= {_FIELD_OF[pair] for pair in map(" ".join, pairwise(words)) if pair in _FIELD_OF}
-    return {field: float(field in found) for field in GRADES}
+def read_grades(*texts: str) -> dict[str, float]:
+    """Every field of GRADES, 1.0 where one of the texts (in lower case) holds one of its words, else 0.0.
+
+    Hyphens and apostrophes part words: `gluten-free` is the phrase `gluten free`, `men's` holds `men`.
+    """
+    found = dict.fromkeys(GRADES, 0.0)
+    for text in texts:
+        words = _WORD.findall(text)
+        for term in (*words, *map(" ".join, pairwise(words))):
+            if term in _FIELD_OF:
+                found[_FIELD_OF[term]] = 1.0
+    return found

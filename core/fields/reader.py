@@ -61,7 +61,7 @@ def _read_row(parts: Parts) -> dict[str, str | float]:
     row |= read_value(parts.value, parts.unit)
     brand = brand_of(parts.name)
     kind = parts.bullets[0] if parts.bullets and len(parts.bullets[0].split()) <= _KIND_WORDS else ""
-    row |= read_grades(f"{parts.low_name} . {kind.lower()}")
+    row |= read_grades(parts.low_name, kind.lower())
     row |= {"name": parts.low_name, "brand": brand, "kind": kind.lower(), "head": head_of(parts.name, brand)}
     row["unit"] = parts.unit.strip().lower().rstrip(".")
     return row
