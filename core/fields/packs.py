@@ -26,15 +26,12 @@ _HOLDER = rf"(?:{_PACK}|{_CASE}|" + (
     + _any("coffret paquete paquetes lote juego caixa confezione confezioni pacco pacchi cassa doos")
     + ")"
 )
-_CONTAINERS = _any(
-    "bottles cans jars tins tubs tubes pouches packets packages packs boxes cartons cases canisters jugs bags envelopes"
-    " flaschen dosen gläser tüten bouteilles bocaux canettes botellas latas tarros bottiglie lattine barattoli vasetti"
-)
 _JARS = _any(
     "bottles cans jars tins tubs tubes pouches packets packages boxes cartons cases canisters jugs"
     " flaschen dosen gläser tüten bouteilles bocaux canettes botellas latas tarros bottiglie lattine barattoli vasetti"
 )
-"""Containers that hold a size each; bags and packs do so only right behind a size (`50 bags` are tea)."""
+_CONTAINERS = rf"(?:{_JARS}|packs\b|bags\b|envelopes\b)"
+"""Containers that hold a size each; packs, bags and envelopes do so only right behind a size (`50 bags` are tea)."""
 _OF = _any("of de da di mit von van com")
 _PER = r"(?:per\b|/|pro\b|par\b|por\b)"
 _INT = r"(?:(?<![\w.,#])|(?<=\d[x×*]))((?>\d{1,3}(?:,\d{3})+|\d{1,5}))(?![.,]?\d)"
@@ -48,7 +45,7 @@ _BEHIND_COUNT = (
     rf"{_NO_UNIT}\s*-?(?:{_THING})?\s*{_PER}\s*{_CASE}\b",  # 6 per case, 40/carton, 107 patties per case
     rf"\s*(?:{_PACK})?\s*{_PER}\s*{_HOLDER}\b",  # 24 per pack (not: 4 rolls per pack)
     rf"{_NO_UNIT}\s*[-‐–]?\s*(?:{_PACK}\b|er[\s-]?(?:{_HOLDER}|träger)\b|{_THING} packs\b)",  # 6-pack, 3er set, 8 snack packs
-    rf"\s*(?:{_JARS}|case|cs|ea|each)\b",  # 8 bottles, 12 case, 1 ea
+    rf"\s*(?:{_JARS}|ea|each)\b",  # 8 bottles, 1 ea
     rf"\s*[x×*]\s*(?:\d{{1,3}}\s*[x×*]\s*)?(?:{_SIZE}|{_PIECES})",  # 6 x 330 ml, 2 x 6 x 330 ml, 4 x 20 bags
     rf"\s*/\s*{_SIZE}",  # 12/14 oz
     rf"\s*[-‐–\s]\s*{_SIZE}\.?\s*(?:[^\W\d_]+ )?{_CONTAINERS}\b",  # 24 16.9oz bottles, 4-3 pound bags
@@ -58,6 +55,7 @@ PACKS: tuple[re.Pattern[str], ...] = tuple(
     for pattern in (
         rf"{_INT}(?={'|'.join(_BEHIND_COUNT)})",
         rf"\b{_HOLDER}\s*{_OF}\s*{_INT}{_NO_UNIT}",  # pack of 12, lot de 4, packung mit 6
+        rf"[-,]\s?{_INT}\s?(?:case|cs)\b",  # -- 12 case (not: iphone 12 case)
         rf"{_SIZE}\.?\s*\(?[x×*]\s*(\d{{1,4}})(?![\d.,]*\d){_NO_UNIT}",  # 4 g x 10, 2 fl oz (x 5)
     )
 )
@@ -73,7 +71,7 @@ _KIND_OF = r"(?:(?:of|net|added|total|dietary|plant[- ]based|natural|pure|satura
 ASIDES: tuple[re.Pattern[str], ...] = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"(?<![\d.,])(?:\d{{1,2}}(?:[.,]\d)?\s?-?(?:g|grams?)|{NUMBER}\s?-?m[cg]g?) {_KIND_OF}{_NUTRIENT}\b",  # 15g of protein
+        rf"(?<![\d.,])(?:\d{{1,2}}(?:[.,]\d)?\s?-?(?:g|grams?)|{NUMBER}\s?-?mc?g) {_KIND_OF}{_NUTRIENT}\b",  # 15g of protein
         rf"{NUMBER}\s?-?(?:g|mg|grams?|oz|ml)\s?(?:per|/|a)\s?serving\b",  # 30 g per serving
         rf"{NUMBER}\s?-?(?:lbs?|pounds?|kgs?)\.? (?:(?:weight|load|max|maximum) )?(?:capacity|limit|load)\b",  # 300 lb capacity
         rf"\b(?:supports?|holds?|capacity|load)(?: up to| of|:)? {NUMBER}\s?-?(?:lbs?|pounds?|kgs?)\b",  # holds up to 300 lb
@@ -83,27 +81,45 @@ ASIDES: tuple[re.Pattern[str], ...] = tuple(
 _NUMBER_WORDS: dict[str, str] = {
     word: digits
     for digits, words in (
-        ("1", "one single ein eine un une uno una"),
-        ("2", "two twin double dual duo zwei zweier doppel deux dos due duplo"),
-        ("3", "three triple trio drei dreier trois tres tre"),
-        ("4", "four quad vier vierer quatre cuatro quattro"),
-        ("5", "five fünf fünfer cinq cinco cinque"),
-        ("6", "six sechs sechser seis sei"),
+        ("1", "one ein eine un une uno una"),
+        ("2", "two zwei deux dos due"),
+        ("3", "three drei trois tres tre"),
+        ("4", "four vier quatre cuatro quattro"),
+        ("5", "five fünf cinq cinco cinque"),
+        ("6", "six sechs seis sei"),
         ("7", "seven sieben sept siete sette"),
-        ("8", "eight acht achter huit ocho otto"),
+        ("8", "eight acht huit ocho otto"),
         ("9", "nine neun neuf nueve nove"),
-        ("10", "ten zehn zehner dix diez dieci"),
+        ("10", "ten zehn dix diez dieci"),
         ("12", "twelve zwölf douze doce dodici"),
         ("20", "twenty zwanzig vingt veinte venti"),
         ("24", "twenty-four"),
-        ("0.5", "half"),
-        ("0.25", "quarter"),
     )
     for word in words.split()
 }
+_FOLD_WORDS: dict[str, str] = {
+    word: digits
+    for digits, words in (
+        ("1", "single einzel"),
+        ("2", "twin double dual duo doppel zweier"),
+        ("3", "triple trio dreier"),
+        ("4", "quad vierer"),
+        ("5", "fünfer"),
+        ("6", "sechser"),
+        ("8", "achter"),
+        ("10", "zehner"),
+    )
+    for word in words.split()
+}
+"""Said of packs alone: a twin pack is two, a twin bed one."""
+_PART_WORDS = {"half": "0.5", "quarter": "0.25"}
+"""Said of masses and volumes alone."""
+_DIGITS = _NUMBER_WORDS | _FOLD_WORDS | _PART_WORDS
 _WORD = _any(" ".join(_NUMBER_WORDS))
 _WORD_FIRST = re.compile(
-    rf"\b({_WORD})[\s-]*(?=(?:{_HOLDER}|{_JARS})\b|{unit_pattern(MASS, VOLUME, COUNT)}|(?<=[\s-]){_SIZE})"
+    rf"\b(?:({_WORD})[\s-]*(?=(?:{_HOLDER}|{_JARS})\b|{unit_pattern(MASS, VOLUME, COUNT)}|(?<=[\s-]){_SIZE})"
+    rf"|({_any(' '.join(_FOLD_WORDS))})[\s-]*(?={_HOLDER}\b)"
+    rf"|({_any(' '.join(_PART_WORDS))})[\s-]*(?={unit_pattern(MASS, VOLUME)}))"
 )
 _WORD_LAST = re.compile(rf"(\b{_HOLDER} {_OF} )({_WORD})\b")
 _DOZEN = re.compile(r"(?<![\d-])(?<!\d )\b(half )?(?:a |one )?dozen\b")
@@ -121,6 +137,6 @@ def plain(name: str) -> str:
         name = _FRACTION.sub(lambda match: f"{int(match[1] or 0) + int(match[2]) / int(match[3]):g}", name)
     if "dozen" in name:
         name = _DOZEN.sub(lambda match: "6 count" if match[1] else "12 count", name)
-    name = _WORD_FIRST.sub(lambda match: f"{_NUMBER_WORDS[match[1]]} ", name)
+    name = _WORD_FIRST.sub(lambda match: f"{_DIGITS[match[1] or match[2] or match[3]]} ", name)
     name = _WORD_LAST.sub(lambda match: match[1] + _NUMBER_WORDS[match[2]], name)
     return _COUNT_LAST.sub(r"\2 \1", name) if "(" in name else name

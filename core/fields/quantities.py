@@ -17,17 +17,22 @@ _TAKEN = "•"
 """Stands for the digits of a number of packs, so that no number is read twice."""
 
 _SIZED = re.compile(
-    rf"(?:(?<![\w.,#])|(?<={_TAKEN}[x×*]))(?<!no\. )({NUMBER})(?:\s*[-–]\s*({NUMBER}))?\s*[-‐–]?\s*"
+    rf"(?:(?<![\w.,#])|(?<={_TAKEN}[x×*]))(?<!no\. )({NUMBER})(?:\s*[-–]\s*({NUMBER}))?(?!(?<=1)st\b)\s*[-‐–]?\s*"
     rf"({unit_pattern(MASS, VOLUME, COUNT)})"
 )
 _SECOND_PART = re.compile(r"\.?\s*(?:and |& )?")
 _EACH = re.compile(r"\.?\s*(?:each|ea|apiece)\b")
-_SAME, _ALMOST = 0.03, 0.05
+_SAME = 0.03
+"""Within which a size is another times a count."""
+_ALMOST = 0.05
+"""Within which two sizes are one size in two units."""
+_BARE_COUNTS = {"ct", "cts", "count", "counts"}
 _BEHIND = 25
+"""Characters from the end of a size in which a bare count is one of that size."""
 _SIDE = rf"({NUMBER})(?:\s*/\s*{NUMBER})?[\s-]*({unit_pattern(LENGTH)})?"
 _TIMES = r"(?:\s?[wdhl]\b)?\s*(?:[x×*]|by\b)\s*"
 _SIDES = re.compile(rf"(?<![\d.,]){_SIDE}{_TIMES}{_SIDE}(?:{_TIMES}{_SIDE})?")
-_LENGTH = re.compile(rf"(?<![\w.,x×])({NUMBER})\s*[-‐–]?\s*({unit_pattern(LENGTH)})")
+_LENGTH = re.compile(rf"(?<![\w.,x×])({NUMBER})\s*[-‐–]?\s*({unit_pattern(LENGTH)})(?! ?(?:1|one)\b)")
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def read_quantities(name: str) -> dict[str, float]:
         size, times = unit.size, float(pack)
         if dimension == COUNT:
             known: set[float] = {pack}
-            times = 1 if size == pack else pack  # `12 count (pack of 12)` says one thing twice
+            times = 1.0 if size == pack else times  # `12 count (pack of 12)` says one thing twice
         else:
             known = {pack} | {times * count.size for count in counts for times in (1, pack)}
             times *= _count_of_sized(name, unit, counts, pack)
@@ -161,12 +166,7 @@ def _count_of_sized(name: str, size: _Amount, counts: Sequence[_Amount], pack: i
     for count in counts:
         if count.size == pack:
             continue
-        just_behind = size.end <= count.start <= size.end + _BEHIND and count.spelling in {
-            "ct",
-            "cts",
-            "count",
-            "counts",
-        }
+        just_behind = size.end <= count.start <= size.end + _BEHIND and count.spelling in _BARE_COUNTS
         if just_behind or _EACH.match(name, size.end):
             return max(count.size, 1.0)
     return 1.0

@@ -31,7 +31,7 @@ _TABLE: tuple[tuple[Unit, str], ...] = (
     (Unit("lb", MASS, 453.59237), "lb lbs pound pounds libra libras"),
     (
         Unit("ml", VOLUME, 1.0),
-        "ml mls cc millilitre millilitres milliliter milliliters mililitro mililitros millilitri",
+        "ml mls millilitre millilitres milliliter milliliters mililitro mililitros millilitri",
     ),
     (Unit("cl", VOLUME, 10.0), "cl centilitre centiliter centilitres centiliters centilitri"),
     (Unit("dl", VOLUME, 100.0), "dl decilitre deciliter"),

@@ -74,6 +74,7 @@ def test_numbers_in_names(name: str, expected: dict[str, float]) -> None:
         ("Cask #1995 bottling", "year"),
         ("Model 7 lamp", "unit_g"),
         ("Grand 2.5 guide", "unit_g"),
+        ("Compendium 1st chapter", "unit_count"),
         ("Kettle, 2 year warranty", "age"),
         ("Bulletproof 12 coffee", "percent"),
     ],

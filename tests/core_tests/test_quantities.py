@@ -66,6 +66,8 @@ def test_packs(name: str, pack: int) -> None:
         "confezione da 500 g",
         "boîte de 250 g",
         "two brothers coffee",
+        "iphone 12 case",
+        "twin bed",
         "model 500",
         "table with 4 legs",
         "bagels 12 oz (4 bagels/pack)",
@@ -147,6 +149,7 @@ def test_protein_alone_is_no_size() -> None:
         ("handle, 106 mm", [10.6]),
         ("152/223x95 cm", [152, 95]),
         ("6 x 330 ml", []),
+        ("2 in 1 shampoo", []),
     ],
 )
 def test_sides(name: str, sides: list[float]) -> None:
