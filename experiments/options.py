@@ -18,7 +18,7 @@ ALL = "all"
 DEFAULT_TRIALS, DEFAULT_MEMBERS = 8, 2
 """Per architecture, where no time budget decides."""
 MOST_MEMBERS = 6
-"""Per architecture where time decides: what a seventh config of one kind adds to a stack is noise."""
+"""Where time decides, so many best trials of an architecture keep their model: others that become members train one fold more."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,9 @@ class Options:
         return tuple(dict.fromkeys(given))
 
     @property
-    def wanted_members(self) -> int:
-        """Configs to cross-validate per architecture, if the time allows."""
-        if self.members is not None:
-            return self.members
-        return DEFAULT_MEMBERS if self.minutes is None else MOST_MEMBERS
+    def wanted_members(self) -> int | None:
+        """Configs to cross-validate per architecture; None: as many as lower the stack's SMAPE while there is time."""
+        return DEFAULT_MEMBERS if self.members is None and self.minutes is None else self.members
 
     @property
     def wanted_trials(self) -> int | None:

@@ -28,7 +28,7 @@ from experiments.portfolio import Portfolio
 from experiments.prepare import fill_workspace
 from experiments.record import FINISHED, INTERRUPTED, recorded
 from experiments.search import check_sampler
-from experiments.setup import Candidate, candidates, cluster_resources, resources, together
+from experiments.setup import Candidate, candidates, cluster_resources, resources, together, worth_starting
 from experiments.states import Depot
 from experiments.storage import StorageError, cause, open_storage
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
@@ -79,8 +79,11 @@ def _on(
     with workspace.lock():
         with hushed() if options.quiet else nullcontext():
             fill_workspace(workspace, options, say)
+            kinds, notes = worth_starting(kinds, options, workspace)
             found = candidates(kinds, options, workspace, machine)
             cache = workspace.cache(options.cache_limit)
+            for note in notes:
+                say(note)
             show_plan(workspace, found, options, share, cache)
             if options.dry_run:
                 say("dry run: nothing was trained")

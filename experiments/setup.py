@@ -14,7 +14,7 @@ from core.catalog import Catalog
 from core.errors import UserError
 from core.machine import Machine
 from core.workspace import Workspace
-from experiments.options import Options, user_settings
+from experiments.options import ALL, Options, user_settings
 from experiments.pool import Resources
 from search_spaces import Space, load_space
 
@@ -52,6 +52,20 @@ class Candidate:
         """Every setting of the config with these searched values, JSON-ready."""
         config = make_config(self.kind.Config, {**self.resolution.settings, **searched})
         return config.model_dump(mode="json")
+
+
+def worth_starting(
+    kinds: list[Architecture], options: Options, workspace: Workspace
+) -> tuple[list[Architecture], tuple[str, ...]]:
+    """Of `all` architectures those that this catalog is for, and a sentence about each of the others; named ones always are."""
+    if ALL not in options.architectures or workspace.facts.images is not None:
+        return kinds, ()
+    kept = [kind for kind in kinds if not kind.reads_pictures]
+    return kept, tuple(
+        f"{kind.name} is left out of `{ALL}`: there are no pictures, so it would learn what others learn from the texts"
+        for kind in kinds
+        if kind.reads_pictures
+    )
 
 
 def candidates(kinds: list[Architecture], options: Options, workspace: Workspace, machine: Machine) -> list[Candidate]:

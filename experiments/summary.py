@@ -39,14 +39,11 @@ def show_plan(
     table = plain_table("architecture", "space", "points", "trials", "members", "estimate", left=2)
     total = 0.0
     for each in found:
-        trials = each.trials if each.trials is not None else 1
-        seconds = each.estimate * (trials + options.wanted_members * facts.k) / share.concurrent
+        trials, members = each.trials or 1, options.wanted_members or 1
+        seconds = each.estimate * (trials + members * facts.k) / share.concurrent
         total += seconds
-        wanted = str(each.trials) if each.trials is not None else "as time allows"
-        space = each.space
-        table.add_row(
-            each.name, space.source, f"{space.points:,}", wanted, str(options.wanted_members), duration(seconds)
-        )
+        wanted = [_wanted(each.trials), _wanted(options.wanted_members)]
+        table.add_row(each.name, each.space.source, f"{each.space.points:,}", *wanted, duration(seconds))
     console.print(table)
     limit = f"; --minutes {options.minutes:g} is the limit" if options.minutes is not None else ""
     workers = f"{share.workers} workers per trial, " if share.workers > 1 else ""
@@ -57,6 +54,10 @@ def show_plan(
     assert cache.limit is not None, "a workspace's cache has a limit"
     default = "half of the free disk; --cache-limit" if options.cache_limit is None else "--cache-limit"
     say(f"cache: {cache.folder}, at most {size_text(cache.limit)} ({default})")
+
+
+def _wanted(count: int | None) -> str:
+    return "as time allows" if count is None else str(count)
 
 
 def show_outcome(workspace: Workspace, portfolio: Portfolio) -> None:

@@ -46,7 +46,9 @@ def main(
     minutes: Annotated[float | None, typer.Option(help="time for everything, members included")] = None,
     members: Annotated[
         int | None,
-        typer.Option(min=1, help="best configs per architecture to cross-validate (2; with --minutes up to 6)"),
+        typer.Option(
+            min=1, help="best configs per architecture to cross-validate (2; with --minutes as many as help the stack)"
+        ),
     ] = None,
     folds: Annotated[int | None, typer.Option(min=2, help="k (5); made once per workspace")] = None,
     fold_groups: Annotated[

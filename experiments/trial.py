@@ -19,7 +19,7 @@ from core.errors import OutOfTime
 from core.files import read_json, write_json
 from core.group import ALONE, Group, PeerLost
 from core.metrics import all_metrics, group_standard_error, smape_terms
-from core.predictions import Fit, MemberKey
+from core.predictions import Fit, MemberKey, write_prices
 from core.workspace import Workspace
 from experiments.jobs import Job, Outcome
 from experiments.promotion import steady
@@ -42,6 +42,11 @@ def read_trial(workspace: Workspace, name: str) -> Outcome | None:
     return Outcome(
         record["metrics"], record["best_epoch"], record["seconds"], False, record["steady"], record["standard_error"]
     )
+
+
+def holdout_path(workspace: Workspace, name: str) -> Path:
+    """Where the prices of the holdout fold that a finished trial gave are written; there if the trial is."""
+    return workspace.path("trials", name, "holdout.parquet")
 
 
 def member_key(workspace: Workspace, kind: Architecture, settings: Mapping[str, Any], seed: int) -> MemberKey:
@@ -124,6 +129,7 @@ def _run(job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: 
     )  # fmt: skip
     if job.kind == "trial" and not cut and group.leads:
         record = {"architecture": job.architecture, "settings": job.settings, "seed": job.seed, **vars(outcome)}
+        write_prices(holdout_path(workspace, job.name), prices)
         write_json(trial_path(workspace, job.name), record)
     return outcome
 

@@ -65,7 +65,12 @@ class Log:
 
 
 def portfolio(
-    workspace: Workspace, *names: str, trials: int = 2, members: int = 1, end: float | None = None, run: str = "a"
+    workspace: Workspace,
+    *names: str,
+    trials: int = 2,
+    members: int | None = 1,
+    end: float | None = None,
+    run: str = "a",
 ) -> tuple[Portfolio, Log]:
     storage = open_storage(f"sqlite:///{workspace.path('optuna.db')}")
     factory = Members(workspace, 0, {})
@@ -76,7 +81,7 @@ def portfolio(
 
 
 def entry(
-    workspace: Workspace, kind: Architecture, factory: Members, storage: Any, trials: int, members: int, run: str
+    workspace: Workspace, kind: Architecture, factory: Members, storage: Any, trials: int, members: int | None, run: str
 ) -> Entry:
     resolution = kind.resolve(FIXED[kind.name], MACHINE, None)
     space = load_space(resolution.space, kind.Config).without(FIXED[kind.name])
@@ -226,9 +231,9 @@ def test_a_limited_sweep_says_after_its_first_training_what_it_can_afford(toy_wo
     job = source.next()
     assert job is not None
     source.finished(job, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 10.0))
-    assert [text for what, text in log.lines if what == "note"] == [
-        "lexical: one training takes 10.0 s; there is time for about 44 more trials and 1 members of 3 trainings each"
-    ]
+    (text,) = (text for what, text in log.lines if what == "note")
+    assert text.startswith("lexical: one training takes 10.0 s, and the 99")
+    assert text.endswith("s left are enough for 26 members of 3")
 
 
 def test_a_job_whose_worker_died_is_run_once_more_and_not_twice(toy_workspace: Workspace) -> None:
@@ -283,7 +288,57 @@ def test_members_are_not_started_when_they_would_not_be_finished(toy_workspace: 
     source.finished(trial, Outcome(outcome.metrics, outcome.best_epoch, seconds=5000.0))
     assert source.next() is None
     assert source.done
-    assert source.left_out() == ["lexical: no time was left to cross-validate its best config"]
+    assert source.left_out() == ["lexical's best config: no time was left to cross-validate it"]
+
+
+def test_with_a_limit_the_documented_best_is_cross_validated_before_anything_is_searched(
+    toy_workspace: Workspace,
+) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=4, members=None, end=time.time() + 1000.0)
+    jobs = []
+    while len(jobs) < 5 and (job := source.next()) is not None:
+        jobs.append(job)
+        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+    # Trial 0 and the two folds that it lacks come first; what follows is another config or another seed.
+    assert [(job.kind, job.fold, job.number) for job in jobs[:3]] == [("trial", 0, 0), ("fit", 1, -1), ("fit", 2, -1)]
+    assert toy_workspace.store.complete() == [jobs[1].name]
+    assert jobs[3].fold == HOLDOUT
+
+
+def test_with_a_limit_what_was_begun_is_finished_before_anything_else_begins(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=3, members=2, end=time.time() + 1000.0)
+    begun: set[str] = set()
+    while (job := source.next()) is not None:
+        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+        if job.kind == "fit" and job.fold != HOLDOUT:
+            begun.add(job.name)
+        elif begun:
+            assert begun <= set(toy_workspace.store.complete())
+    assert source.done
+    assert begun <= set(toy_workspace.store.complete()) and 1 <= len(begun) <= 2
+
+
+def test_another_seed_of_a_member_is_tried_on_one_fold_and_named_by_its_seed(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, end=time.time() + 1000.0)
+    jobs = []
+    while len(jobs) < 4 and (job := source.next()) is not None:
+        jobs.append(job)
+        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+    probe = jobs[3]
+    assert (probe.kind, probe.fold, probe.seed) == ("fit", HOLDOUT, 1)
+    assert probe.settings == jobs[1].settings and probe.name != jobs[1].name
+    assert toy_workspace.store.has_fit(probe.name, HOLDOUT)
+
+
+def test_a_sweep_that_goes_on_knows_the_members_and_trials_of_the_one_before(toy_workspace: Workspace) -> None:
+    first, _ = portfolio(toy_workspace, "lexical", trials=2, members=1, end=time.time() + 1000.0)
+    for _ in range(3):
+        job = first.next()
+        assert job is not None
+        first.finished(job, run_job(job, partial(first.epoch, job), toy_workspace.folder))
+    again, _ = portfolio(toy_workspace, "lexical", trials=2, members=1, end=time.time() + 1000.0)
+    assert again.next() is None and again.done
+    assert len(toy_workspace.store.complete()) == 1
 
 
 def test_a_trial_cut_by_its_deadline_is_used_but_not_remembered_as_finished(
