@@ -25,7 +25,7 @@ MOST_MEMBERS = 6
 class Options:
     """The flags of `python -m experiments.sweep`, checked for what can be checked without reading a file.
 
-    cache_limit: bytes, None as in `Workspace.cache`.
+    cache_limit: bytes, None as in `Workspace.cache`. memory: bytes for everything; None: what is free on this machine.
     """
 
     architectures: tuple[str, ...]
@@ -57,6 +57,7 @@ class Options:
     fresh: bool = False
     drop_bad: bool = False
     cache_limit: int | None = None
+    memory: int | None = None
     tracking: str | None = None
     quiet: bool = False
     json: bool = False
@@ -73,6 +74,11 @@ class Options:
             raise UserError(
                 f"--minutes {self.minutes:g} leaves no time to train anything",
                 cure="give a positive number of minutes, or leave the flag out; --dry-run shows the plan without training",
+            )
+        if self.memory is not None and self.address is not None:
+            raise UserError(
+                "--memory is this machine's, but with --address trainings run on the cluster's nodes",
+                cure="leave --memory out, and say with --max-concurrent how many trainings run at once",
             )
         if self.space is not None and len(self.names()) != 1:
             raise UserError(

@@ -19,6 +19,7 @@ from experiments.choice import SEEDS, Choice
 from experiments.failures import Failures
 from experiments.jobs import Job, Listener, Outcome, headline
 from experiments.members import MemberPlan, Members
+from experiments.memory import MemoryRoom
 from experiments.options import MOST_MEMBERS
 from experiments.plan import Budget, NextMember, Progress, affordable, fits, next_member, next_search
 from experiments.promotion import Finished, survivors
@@ -85,21 +86,32 @@ class Portfolio:
     """A `JobSource` over several architectures that share one budget."""
 
     def __init__(
-        self, entries: list[Entry], members: Members, budget: Budget, defaults: JobDefaults, listeners: list[Listener]
+        self,
+        entries: list[Entry],
+        members: Members,
+        budget: Budget,
+        defaults: JobDefaults,
+        listeners: list[Listener],
+        memory: MemoryRoom,
     ) -> None:
         self.entries = {entry.name: entry for entry in entries}
         self.members, self.budget, self.defaults, self.listeners = members, budget, defaults, listeners
+        self.memory = memory
         self.choice = None if budget.end is None else Choice(self.entries, members, budget)
         self._fits: list[Job] = []
         self._probes: set[str] = set()  # members with another seed of which one fold is tried
         self._since: dict[tuple[str, int], tuple[Job, float]] = {}  # jobs that run
         self._again: list[Job] = []  # lost with their workers, to be run once more
+        self._crowded: set[str] = set()  # told that they wait for memory
         self._lost: set[tuple[str, int]] = set()
         self.skipped: list[str] = []
 
     def next(self) -> Job | None:
         now = time.time()
         job = self._again.pop(0) if self._again else self._queued(now) or self._next(now)
+        if job is not None and not self._has_room(job):
+            self._again.insert(0, job)
+            return None
         if job is not None:
             self._since[job.name, job.fold] = job, now
             for listener in self.listeners:
@@ -111,6 +123,16 @@ class Portfolio:
         if self.choice is not None:
             return self._next_step(self.choice, now)
         return self._next_trial() or self._next_fit()
+
+    def _has_room(self, job: Job) -> bool:
+        """False where its memory is not free before something that runs has ended."""
+        running = [other.architecture for other, _ in self._since.values()]
+        if not running or self.memory.fits(job.architecture, running):
+            return True
+        if job.architecture not in self._crowded:
+            self._crowded.add(job.architecture)
+            self._tell(f"{job.architecture}: fewer trainings at once, for the memory that they take (--memory)")
+        return False
 
     @property
     def done(self) -> bool:
@@ -161,6 +183,10 @@ class Portfolio:
 
     def _try(self, entry: Entry) -> Job | None:
         """A trial of the architecture, or None if its search has ended."""
+        if not self.memory.fits(entry.name):
+            self._tell(f"{entry.name}: {self.memory.sentence(entry.name)}")
+            entry.open = False
+            return None
         proposal = entry.study.ask(entry.trials)
         if proposal is None:
             entry.open = False
@@ -268,6 +294,8 @@ class Portfolio:
         entry = self._ended(job)
         entry.failures.end_row(job.searched)
         entry.fit_seconds.append(outcome.seconds)
+        if outcome.memory is not None:
+            self.memory.measure(entry.name, outcome.memory)
         if len(entry.fit_seconds) == 1 and self.choice is not None:  # what the time is enough for is known now
             k = self.members.workspace.folds.k
             self._tell(f"{entry.name}: {affordable(entry.seconds, k, self.budget, time.time())}")

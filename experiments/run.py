@@ -20,6 +20,7 @@ from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
 from experiments.lease import SETTLE, lease
 from experiments.members import Members
+from experiments.memory import MemoryRoom, available_memory
 from experiments.options import MOST_MEMBERS, Options, architectures_of
 from experiments.parcel import Parcel
 from experiments.plan import Budget, stack_seconds
@@ -125,7 +126,7 @@ def _run(
             ):
                 work, endings = _work(workspace, cache, found, options)
                 defaults = job_defaults(options, share, machine)
-                portfolio = Portfolio(entries, members, budget, defaults, [*listeners, endings])
+                portfolio = Portfolio(entries, members, budget, defaults, [*listeners, endings], _room(options, found))
                 finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
                 portfolio.settle()
                 endings.settle()
@@ -162,6 +163,12 @@ def _work(workspace: Workspace, cache: Cache, found: list[Candidate], options: O
     home = at_home(parcel, folder)
     away = Away(home, preparations, options.drop_bad, options.cache_limit, options.storage_path)
     return away, Endings([away.end, *stores])
+
+
+def _room(options: Options, found: list[Candidate]) -> MemoryRoom:
+    """Nodes of a cluster look after their own memory."""
+    limit = None if options.address is not None else options.memory or available_memory()
+    return MemoryRoom(limit, {each.name: each.memory for each in found})
 
 
 def _seconds(budget: Budget) -> float | None:

@@ -23,7 +23,8 @@ from search_spaces import Space, load_space
 class Candidate:
     """One architecture, ready to be searched.
 
-    longest: epochs of any config in the space. estimate: rough seconds of one training, before anything was measured.
+    longest: epochs of any config in the space. estimate, memory: rough seconds and bytes of one training, before anything
+    was measured.
     """
 
     kind: Architecture
@@ -32,6 +33,7 @@ class Candidate:
     trials: int | None
     longest: int
     estimate: float
+    memory: int
 
     @property
     def name(self) -> str:
@@ -89,7 +91,9 @@ def _candidate(
         wanted = space.points if wanted is None else wanted
     trials = None if wanted is None else min(wanted, space.points)
     longest = max(space.values.get("epochs", (getattr(config, "epochs", 1),)))
-    return Candidate(kind, resolution, space, trials, longest, kind.estimate_seconds(workspace.train, config, machine))
+    seconds = kind.estimate_seconds(workspace.train, config, machine)
+    memory = kind.estimate_memory(workspace.train, config, machine)
+    return Candidate(kind, resolution, space, trials, longest, seconds, memory)
 
 
 def together(nodes: Sequence[Machine]) -> Machine:

@@ -22,6 +22,7 @@ from core.workspace import Workspace
 from experiments.failures import IN_A_ROW
 from experiments.jobs import Job, Outcome
 from experiments.members import Members
+from experiments.memory import DRIVER_BYTES, MemoryRoom
 from experiments.plan import Budget
 from experiments.portfolio import Entry, JobDefaults, Portfolio
 from experiments.search import Study
@@ -71,13 +72,15 @@ def portfolio(
     members: int | None = 1,
     end: float | None = None,
     run: str = "a",
+    memory: MemoryRoom | None = None,
 ) -> tuple[Portfolio, Log]:
     storage = open_storage(f"sqlite:///{workspace.path('optuna.db')}")
     factory = Members(workspace, 0, {})
     entries = [entry(workspace, architecture(name), factory, storage, trials, members, run) for name in names]
     log = Log()
     budget = Budget(time.time(), end, concurrent=1)
-    return Portfolio(entries, factory, budget, JobDefaults(0, 1, "cpu"), [log]), log
+    room = memory or MemoryRoom(None, {})
+    return Portfolio(entries, factory, budget, JobDefaults(0, 1, "cpu"), [log], room), log
 
 
 def entry(
@@ -367,3 +370,38 @@ def test_only_what_can_be_trained_by_several_workers_gets_them() -> None:
     defaults = JobDefaults(seed=0, threads=1, device="cpu", workers=2)
     given = {name: defaults.of(architecture(name))["workers"] for name in ("text", "multimodal", "lexical", "boosted")}
     assert given == {"text": 2, "multimodal": 2, "lexical": 1, "boosted": 1}
+
+
+def test_a_training_that_would_not_fit_beside_another_waits_for_it(toy_workspace: Workspace) -> None:
+    room = MemoryRoom(DRIVER_BYTES + 1500, {"lexical": 1000, "text": 1000})
+    source, log = portfolio(toy_workspace, "lexical", "text", trials=1, members=0, memory=room)
+    first = source.next()
+    assert first is not None
+    assert source.next() is None and not source.done
+    assert source.next() is None
+    assert [text for what, text in log.lines if what == "note"] == [
+        "text: fewer trainings at once, for the memory that they take (--memory)"
+    ]
+    source.finished(first, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0, memory=100))
+    second = source.next()
+    assert second is not None and {first.architecture, second.architecture} == {"lexical", "text"}
+
+
+def test_trainings_that_were_measured_to_be_small_run_side_by_side(toy_workspace: Workspace) -> None:
+    room = MemoryRoom(DRIVER_BYTES + 1500, {"lexical": 1000})
+    source, _ = portfolio(toy_workspace, "lexical", trials=3, members=0, memory=room)
+    first = source.next()
+    assert first is not None and source.next() is None
+    source.finished(first, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0, memory=500))
+    assert source.next() is not None and source.next() is not None
+
+
+def test_what_fits_nowhere_is_left_out_and_said_so(toy_workspace: Workspace) -> None:
+    room = MemoryRoom(DRIVER_BYTES + 1500, {"lexical": 1000, "text": 2000})
+    source, log = portfolio(toy_workspace, "lexical", "text", trials=1, members=0, memory=room)
+    first = source.next()
+    assert first is not None and first.architecture == "lexical"
+    source.finished(first, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0))
+    assert source.next() is None and source.done
+    (text,) = (text for what, text in log.lines if what == "note")
+    assert text.startswith("text: a training is expected to take 2 KB of memory") and "--memory" in text
