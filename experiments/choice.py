@@ -1,7 +1,7 @@
 """What a sweep with a time limit does next: the stack as it stands on the holdout fold, and what would lower its SMAPE most.
 
-First the opening: architectures whose cross-validation is short are cross-validated at once, the cheapest first, as their
-documented best. Then each other architecture has one trial. From then on `experiments.worth` decides.
+First the opening: architectures whose cross-validation is short, and the cheapest in any case, are cross-validated at once as
+their documented best. From then on `experiments.worth` decides.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from experiments.trial import holdout_path
 from experiments.worth import (
     FADING,
     NEW_CONFIG,
-    NEW_KIND,
     NEW_SEED,
     PARTS,
     Candidate,
@@ -96,18 +95,23 @@ class Choice:
 
     def open(self, now: float, busy: Sequence[float]) -> str | None:
         """The documented best of an architecture whose cross-validation is short: it waits for no search."""
-        for entry in self.entries.values():
-            if not self._has(entry.name) and self._wanted(entry.name) and self.budget.opens(entry.seconds, self._k):
-                name = self._best(entry.name)
-                if name is not None and self._fits(self._candidate(name, 0.0, busy), now):
-                    return name
+        for entry in self._opening():
+            name = self._best(entry.name)
+            if name is not None and self._candidate(name, 0.0, busy).wall <= self._left(now):
+                return name
         return None
 
     def first(self, now: float, busy: Sequence[float]) -> str | None:
-        """The architecture whose first trial is due and fits, the cheapest before the others; None once all have had theirs."""
-        progress = [(entry.progress(), self._wall(entry.seconds, busy)) for entry in self.entries.values()]
-        due = [each for each, wall in progress if each.first and each.wants_more and wall <= self._left(now)]
+        """The architecture of the opening whose trial is due, the cheapest before the others; None once all have had theirs."""
+        due = [each for each in self._opening() if each.progress().first and each.progress().wants_more]
+        due = [each for each in due if self._wall(each.seconds, busy) <= self._left(now)]
         return min(due, key=lambda each: each.seconds).name if due else None
+
+    def _opening(self) -> list[Entry]:
+        """Architectures without a member that have one as soon as they have a trial."""
+        lacking = [each for each in self.entries.values() if not self._has(each.name) and self._wanted(each.name)]
+        short = [each for each in lacking if self.budget.opens(each.seconds, self._k)]
+        return short if short or self._stack else sorted(lacking, key=lambda each: each.seconds)[:1]
 
     def step(self, now: float, busy: Sequence[float]) -> Step | None:
         """What is expected to lower the stack's SMAPE most per second, or None if nothing fits."""
@@ -160,9 +164,6 @@ class Choice:
         jobs = [found.seconds] * len(found.plan.missing)
         return Candidate(name, found.source, gain, sum(jobs), makespan(busy, jobs, self.budget.concurrent))
 
-    def _fits(self, candidate: Candidate, now: float) -> bool:
-        return candidate.wall <= self._left(now)
-
     def _join(self, name: str, errors: Floats) -> None:
         self._found.pop(name, None)
         if np.isfinite(errors).all():  # a member made outside may lack rows
@@ -209,9 +210,10 @@ class Choice:
         for entry in self.entries.values():
             if not self._wanted(entry.name):
                 continue
-            prior = NEW_CONFIG if self._has(entry.name) else NEW_KIND
+            prior = NEW_CONFIG if self._has(entry.name) else entry.prior
             work, wall = self._k * entry.seconds, self._wall(entry.seconds, busy)
-            if entry.progress().wants_more:
+            awaited = entry.running and not entry.fit_seconds  # nothing is known of it before its first trial has ended
+            if entry.progress().wants_more and not awaited:
                 yield Source(entry.name, prior * smape, self._seen(entry.name, worth), work, wall)
             if self._seedable(entry.name):
                 name = entry.name + SEEDS

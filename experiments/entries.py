@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
+from core.backbones.presets import TINY, TINY_VISION
 from core.machine import Machine
 from core.predictions import CORE_VERSION
 from core.workspace import Workspace
@@ -19,6 +20,7 @@ from experiments.portfolio import Entry, JobDefaults
 from experiments.search import Study, study_name
 from experiments.setup import Candidate
 from experiments.trial import read_trial
+from experiments.worth import NEW_KIND, PRETRAINED, UNTRAINED
 
 
 def study_names(
@@ -70,8 +72,18 @@ def open_entry(
         candidate.trials,
         options.wanted_members,
         candidate.longest,
+        prior_of(candidate),
         fit_seconds=study.seconds(),
     )
+
+
+def prior_of(candidate: Candidate) -> float:
+    """What the first member of the architecture is expected to take off the stack's SMAPE, as a share of it."""
+    settings = candidate.settings(candidate.space.best)
+    encoders = {value for key, value in settings.items() if key.endswith("_encoder")}
+    if not encoders:
+        return NEW_KIND
+    return UNTRAINED if encoders <= {TINY, TINY_VISION} else PRETRAINED
 
 
 def job_defaults(options: Options, share: Resources, machine: Machine) -> JobDefaults:

@@ -25,6 +25,7 @@ from experiments.plan import Budget, NextMember, Progress, affordable, fits, nex
 from experiments.promotion import Finished, survivors
 from experiments.search import INTERRUPTED, Proposal, Study
 from experiments.trial import scratch_folder
+from experiments.worth import NEW_KIND
 
 
 @dataclass
@@ -32,8 +33,8 @@ class Entry:
     """One architecture in the sweep. make_config: the full settings of a trial from the searched ones.
 
     longest: epochs of any config in the search. members: wanted at most; None: as many as lower the stack's SMAPE in the time.
-    spent: seconds of its trials so far; fit_seconds: of each finished training, newest last. promoted: how many
-    of its configs were queued as members.
+    prior: see `experiments.worth`. spent: seconds of its trials so far; fit_seconds: of each finished training, newest last.
+    promoted: how many of its configs were queued as members.
     """
 
     kind: Architecture
@@ -43,6 +44,7 @@ class Entry:
     trials: int | None
     members: int | None
     longest: int
+    prior: float = NEW_KIND
     open: bool = True
     running: int = 0
     promoted: int = 0

@@ -85,7 +85,10 @@ def _on(
             cache = workspace.cache(options.cache_limit)
             for note in notes:
                 say(note)
-            show_plan(workspace, found, options, share, cache)
+            end = None if options.minutes is None else STARTED + 60 * options.minutes
+            budget = Budget(STARTED, end, share.concurrent, stack_seconds(len(workspace.train)))
+            room = _room(options, found)
+            show_plan(workspace, found, options, share, cache, budget, room)
             if options.dry_run:
                 say("dry run: nothing was trained")
                 return True
@@ -93,7 +96,7 @@ def _on(
                 catalogs = {"train": workspace.train, "test": workspace.test}
                 for note in each.prepare(catalogs, cache, options.drop_bad):
                     say(f"{each.name}: {note}")
-        return _run(workspace, cache, found, options, machine, share, events)
+        return _run(workspace, cache, found, options, machine, share, budget, room, events)
 
 
 def _run(
@@ -103,10 +106,10 @@ def _run(
     options: Options,
     machine: Machine,
     share: Resources,
+    budget: Budget,
+    room: MemoryRoom,
     events: Events | None,
 ) -> bool:
-    end = None if options.minutes is None else STARTED + 60 * options.minutes
-    budget = Budget(STARTED, end, share.concurrent, stack_seconds(len(workspace.train)))
     members = Members(workspace, options.seed, {each.name: each.resolution.notes for each in found})
     try:
         storage = open_storage(storage_url(workspace, options))
@@ -126,7 +129,7 @@ def _run(
             ):
                 work, endings = _work(workspace, cache, found, options)
                 defaults = job_defaults(options, share, machine)
-                portfolio = Portfolio(entries, members, budget, defaults, [*listeners, endings], _room(options, found))
+                portfolio = Portfolio(entries, members, budget, defaults, [*listeners, endings], room)
                 finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
                 portfolio.settle()
                 endings.settle()

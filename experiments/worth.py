@@ -21,9 +21,10 @@ Floats = NDArray[np.float64]
 PARTS = 3
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Weights of a candidate beside the stack as it is."""
-NEW_KIND, NEW_CONFIG, NEW_SEED = 0.03, 0.006, 0.003
-"""Priors, as shares of the stack's SMAPE: what a kind of model that the stack lacks, another config of one that it has, and the
-same config with another seed are expected to take off, before the like was measured (docs/planning.md)."""
+PRETRAINED, NEW_KIND, UNTRAINED, NEW_CONFIG, NEW_SEED = 0.05, 0.02, 0.004, 0.006, 0.003
+"""Priors, as shares of the stack's SMAPE: what is expected to come off it before the like was measured (docs/planning.md). Of a
+kind of model that the stack lacks: with a pretrained encoder, without any, with one that starts from random weights; of another
+config of a kind that it has; of the same config with another seed."""
 FADING = 0.5
 """What a source of members brings next is this share of what it brought before: members of one source err alike."""
 
@@ -119,8 +120,8 @@ def next_step(candidates: Sequence[Candidate], sources: Sequence[Source], left: 
     """The step of the highest gain per second among those that end in the time `left`, or None.
 
     One step is looked ahead: a source is worth trying where the better of what it may bring and of its best candidate at hand
-    outweighs the seconds of one training more. A candidate that would not fit any more after the chosen step goes first if it
-    brings more than that step and all that is expected to follow it.
+    outweighs the seconds of one training more. A step that would not fit any more after the chosen one goes first if it brings
+    more than that and all that is expected to follow.
     """
     made = [Step("member", each.name, each.gain, each.work, each.wall) for each in candidates]
     tried = [
@@ -131,11 +132,7 @@ def next_step(candidates: Sequence[Candidate], sources: Sequence[Source], left: 
     if not fitting:
         return None
     best = max(fitting, key=lambda step: step.rate)
-    last_calls = [
-        step
-        for step in fitting
-        if step.make == "member" and step.wall > left - best.wall and step.gain > best.gain / (1.0 - FADING)
-    ]
+    last_calls = [step for step in fitting if step.wall > left - best.wall and step.gain > best.gain / (1.0 - FADING)]
     return max(last_calls, key=lambda step: step.rate, default=best)
 
 
