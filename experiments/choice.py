@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.folds import HOLDOUT
 from core.predictions import read_prices
+from experiments.entry import Entry
 from experiments.members import MemberPlan, Members
 from experiments.plan import CAUTION, Budget, makespan
 from experiments.promotion import Finished
@@ -33,9 +33,6 @@ from experiments.worth import (
     smape_of,
     stack_smape,
 )
-
-if TYPE_CHECKING:
-    from experiments.portfolio import Entry
 
 Floats = NDArray[np.float64]
 SEEDS = " seeds"
@@ -58,7 +55,11 @@ class Found:
 class Choice:
     """The state behind the decision; the portfolio asks it for steps and tells it of what has ended."""
 
-    def __init__(self, entries: Mapping[str, Entry], members: Members, budget: Budget) -> None:
+    def __init__(
+        self, entries: Mapping[str, Entry], members: Members, budget: Budget, seeds: int | None = None
+    ) -> None:
+        """seeds: of each architecture's documented best, where there is no search (`experiments.few`); None: as `step` says."""
+        self.seeds = seeds
         self.entries, self.members, self.budget = entries, members, budget
         workspace = members.workspace
         self._store, self._k = workspace.store, workspace.folds.k
@@ -110,11 +111,13 @@ class Choice:
     def _opening(self) -> list[Entry]:
         """Architectures without a member that have one as soon as they have a trial."""
         lacking = [each for each in self.entries.values() if not self._has(each.name) and self._wanted(each.name)]
-        short = [each for each in lacking if self.budget.opens(each.seconds, self._k)]
+        short = [each for each in lacking if self.seeds or self.budget.opens(each.seconds, self._k)]
         return short if short or self._stack else sorted(lacking, key=lambda each: each.seconds)[:1]
 
     def step(self, now: float, busy: Sequence[float]) -> Step | None:
         """What is expected to lower the stack's SMAPE most per second, or None if nothing fits."""
+        if self.seeds is not None:
+            return self._next_seed(self.seeds, now, busy)
         worth = self._measured()
         candidates = [
             self._candidate(name, worth[name], busy)
@@ -142,6 +145,8 @@ class Choice:
             self._seeds[base] += 1
             plan = self.members.reseeded(base, self.members.seed + self._seeds[base])
             if plan.name not in self._stack:  # or an earlier sweep has trained it
+                if self.seeds is not None:
+                    self._stack[plan.name] = self._stack[base]  # nothing is chosen by its prices
                 return plan
 
     def left_out(self) -> list[str]:
@@ -163,6 +168,16 @@ class Choice:
         found = self._found[name]
         jobs = [found.seconds] * len(found.plan.missing)
         return Candidate(name, found.source, gain, sum(jobs), makespan(busy, jobs, self.budget.concurrent))
+
+    def _next_seed(self, wanted: int, now: float, busy: Sequence[float]) -> Step | None:
+        """Where there is no search: a member more of the architecture that has fewest."""
+        steps = [
+            Step("seed", entry.name + SEEDS, 0.0, self._k * entry.seconds, self._wall(entry.seconds, busy))
+            for entry in self.entries.values()
+            if self._seedable(entry.name) and self._count(entry.name) < wanted
+        ]
+        fitting = [each for each in steps if each.wall <= self._left(now)]
+        return min(fitting, key=lambda each: (self._count(each.name.removesuffix(SEEDS)), each.work), default=None)
 
     def _join(self, name: str, errors: Floats) -> None:
         self._found.pop(name, None)

@@ -8,19 +8,17 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from core.backbones.presets import TINY, TINY_VISION
 from core.machine import Machine
 from core.predictions import CORE_VERSION
 from core.workspace import Workspace
+from experiments.entry import Entry, JobDefaults
 from experiments.lease import Lease
 from experiments.members import Members
 from experiments.options import Options
 from experiments.pool import Resources
-from experiments.portfolio import Entry, JobDefaults
 from experiments.search import Study, study_name
-from experiments.setup import Candidate
+from experiments.setup import Candidate, prior_of
 from experiments.trial import read_trial
-from experiments.worth import NEW_KIND, PRETRAINED, UNTRAINED
 
 
 def study_names(
@@ -70,20 +68,11 @@ def open_entry(
         candidate.settings,
         candidate.estimate,
         candidate.trials,
-        options.wanted_members,
+        candidate.members,
         candidate.longest,
         prior_of(candidate),
         fit_seconds=study.seconds(),
     )
-
-
-def prior_of(candidate: Candidate) -> float:
-    """What the first member of the architecture is expected to take off the stack's SMAPE, as a share of it."""
-    settings = candidate.settings(candidate.space.best)
-    encoders = {value for key, value in settings.items() if key.endswith("_encoder")}
-    if not encoders:
-        return NEW_KIND
-    return UNTRAINED if encoders <= {TINY, TINY_VISION} else PRETRAINED
 
 
 def job_defaults(options: Options, share: Resources, machine: Machine) -> JobDefaults:

@@ -8,80 +8,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from statistics import median
-from typing import Any
+from collections.abc import Mapping
 
-from core.architectures.base import Architecture
 from core.folds import HOLDOUT
 from experiments.choice import SEEDS, Choice
-from experiments.failures import Failures
+from experiments.entry import Entry, JobDefaults
 from experiments.jobs import Job, Listener, Outcome, headline
 from experiments.members import MemberPlan, Members
 from experiments.memory import MemoryRoom
 from experiments.options import MOST_MEMBERS
-from experiments.plan import Budget, NextMember, Progress, affordable, fits, next_member, next_search
-from experiments.promotion import Finished, survivors
-from experiments.search import INTERRUPTED, Proposal, Study
+from experiments.plan import Budget, NextMember, affordable, fits, next_member, next_search
+from experiments.promotion import Finished
+from experiments.search import INTERRUPTED, Proposal
 from experiments.trial import scratch_folder
-from experiments.worth import NEW_KIND
-
-
-@dataclass
-class Entry:
-    """One architecture in the sweep. make_config: the full settings of a trial from the searched ones.
-
-    longest: epochs of any config in the search. members: wanted at most; None: as many as lower the stack's SMAPE in the time.
-    prior: see `experiments.worth`. spent: seconds of its trials so far; fit_seconds: of each finished training, newest last.
-    promoted: how many of its configs were queued as members.
-    """
-
-    kind: Architecture
-    study: Study
-    make_settings: Callable[[Mapping[str, Any]], dict[str, Any]]
-    estimate: float
-    trials: int | None
-    members: int | None
-    longest: int
-    prior: float = NEW_KIND
-    open: bool = True
-    running: int = 0
-    promoted: int = 0
-    failures: Failures = field(default_factory=Failures)
-    spent: float = 0.0
-    fit_seconds: list[float] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.kind.name
-
-    @property
-    def seconds(self) -> float:
-        """Of one training: measured where there is a measurement."""
-        return median(self.fit_seconds) if self.fit_seconds else self.estimate
-
-    def ranking(self) -> list[Finished]:
-        """Its trials that are worth cross-validating, the best first."""
-        return survivors(self.study.ranking())
-
-    def progress(self) -> Progress:
-        is_open = self.open and not self.study.exhausted
-        return Progress(self.name, self.seconds, self.spent, self.study.distinct, self.running, self.trials, is_open)
-
-
-@dataclass(frozen=True)
-class JobDefaults:
-    """What all jobs of a sweep share. threads: of each worker. workers: of each job."""
-
-    seed: int
-    threads: int
-    device: str
-    workers: int = 1
-
-    def of(self, kind: Architecture) -> dict[str, Any]:
-        """For the jobs of this architecture: one that cannot be trained by several workers together gets one."""
-        return {**vars(self), "workers": self.workers if kind.data_parallel else 1}
 
 
 class Portfolio:
@@ -95,11 +34,14 @@ class Portfolio:
         defaults: JobDefaults,
         listeners: list[Listener],
         memory: MemoryRoom,
+        seeds: int | None = None,
     ) -> None:
+        """seeds: of each architecture's documented best, where nothing is searched; see `experiments.few`."""
         self.entries = {entry.name: entry for entry in entries}
         self.members, self.budget, self.defaults, self.listeners = members, budget, defaults, listeners
         self.memory = memory
-        self.choice = None if budget.end is None else Choice(self.entries, members, budget)
+        chosen = budget.end is not None or seeds is not None
+        self.choice = Choice(self.entries, members, budget, seeds) if chosen else None
         self._fits: list[Job] = []
         self._probes: set[str] = set()  # members with another seed of which one fold is tried
         self._since: dict[tuple[str, int], tuple[Job, float]] = {}  # jobs that run
@@ -160,6 +102,8 @@ class Portfolio:
                     f"next: member {step.name}, expected {-step.gain:+.2f} SMAPE for {step.work:.0f} s of one worker"
                 )
                 self._queue(choice.take(step.name, step.gain))
+            elif step.make == "seed":
+                self._queue(choice.other_seed(step.name))
             elif step.name.endswith(SEEDS):
                 plan = choice.other_seed(step.name)
                 self._probes.add(plan.name)
@@ -298,7 +242,7 @@ class Portfolio:
         entry.fit_seconds.append(outcome.seconds)
         if outcome.memory is not None:
             self.memory.measure(entry.name, outcome.memory)
-        if len(entry.fit_seconds) == 1 and self.choice is not None:  # what the time is enough for is known now
+        if len(entry.fit_seconds) == 1 and self.budget.end is not None:  # what the time is enough for is known now
             k = self.members.workspace.folds.k
             self._tell(f"{entry.name}: {affordable(entry.seconds, k, self.budget, time.time())}")
         if job.kind == "trial":

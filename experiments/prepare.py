@@ -13,10 +13,10 @@ from core.errors import UserError
 from core.fold_making import make_folds
 from core.images import check_pictures
 from core.workspace import Facts, Workspace, catalog_fingerprint
+from experiments.few import default_folds
 from experiments.options import FoldGroups, Options
 
 DEMO_ROWS = 2000
-DEFAULT_FOLDS = 5
 
 Say = Callable[[str], None]
 
@@ -49,7 +49,9 @@ def _create(
 ) -> None:
     train, test = _read(train_path, test_path, images, options.drop_bad, say)
     mode: FoldGroups = options.fold_groups or "auto"
-    folds, report = make_folds(train, test, k=options.folds or DEFAULT_FOLDS, seed=options.seed, fold_groups=mode)
+    folds, report = make_folds(
+        train, test, k=options.folds or default_folds(len(train)), seed=options.seed, fold_groups=mode
+    )
     say(report.sentence)
     facts = Facts(
         str(train_path.resolve()),

@@ -18,6 +18,7 @@ from experiments.cluster import Work, check_pruner, run
 from experiments.endings import Endings
 from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
+from experiments.few import FEW_SEEDS, are_few, for_few
 from experiments.lease import SETTLE, lease
 from experiments.members import Members
 from experiments.memory import MemoryRoom, available_memory
@@ -29,7 +30,7 @@ from experiments.portfolio import Portfolio
 from experiments.prepare import fill_workspace
 from experiments.record import FINISHED, INTERRUPTED, recorded
 from experiments.search import check_sampler
-from experiments.setup import Candidate, candidates, cluster_resources, resources, together, worth_starting
+from experiments.setup import Candidate, candidates, cluster_resources, for_catalog, resources, together
 from experiments.states import Depot
 from experiments.storage import StorageError, cause, open_storage
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
@@ -80,9 +81,12 @@ def _on(
     with workspace.lock():
         with hushed() if options.quiet else nullcontext():
             fill_workspace(workspace, options, say)
-            kinds, notes = worth_starting(kinds, options, workspace)
-            found = candidates(kinds, options, workspace, machine)
+            found, notes = for_catalog(candidates(kinds, options, workspace, machine), options, workspace)
             cache = workspace.cache(options.cache_limit)
+            seeds = None
+            if are_few(workspace, options):
+                seeds, (found, more) = FEW_SEEDS, for_few(found, options)
+                notes += more
             for note in notes:
                 say(note)
             end = None if options.minutes is None else STARTED + 60 * options.minutes
@@ -96,7 +100,7 @@ def _on(
                 catalogs = {"train": workspace.train, "test": workspace.test}
                 for note in each.prepare(catalogs, cache, options.drop_bad):
                     say(f"{each.name}: {note}")
-        return _run(workspace, cache, found, options, machine, share, budget, room, events)
+        return _run(workspace, cache, found, options, machine, share, budget, room, seeds, events)
 
 
 def _run(
@@ -108,6 +112,7 @@ def _run(
     share: Resources,
     budget: Budget,
     room: MemoryRoom,
+    seeds: int | None,
     events: Events | None,
 ) -> bool:
     members = Members(workspace, options.seed, {each.name: each.resolution.notes for each in found})
@@ -129,7 +134,7 @@ def _run(
             ):
                 work, endings = _work(workspace, cache, found, options)
                 defaults = job_defaults(options, share, machine)
-                portfolio = Portfolio(entries, members, budget, defaults, [*listeners, endings], room)
+                portfolio = Portfolio(entries, members, budget, defaults, [*listeners, endings], room, seeds)
                 finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
                 portfolio.settle()
                 endings.settle()

@@ -10,12 +10,13 @@ from core.cache import Cache, size_text
 from core.console import console, say
 from core.errors import UserError
 from core.workspace import Workspace
+from experiments.entry import Entry
 from experiments.forecast import forecast
 from experiments.memory import MemoryRoom
 from experiments.options import Options
 from experiments.plan import Budget
 from experiments.pool import Resources
-from experiments.portfolio import Entry, Portfolio
+from experiments.portfolio import Portfolio
 from experiments.promotion import Finished
 from experiments.setup import Candidate
 from experiments.storage import without_password
@@ -52,10 +53,10 @@ def show_plan(
     table = plain_table("architecture", "space", "points", "trials", "members", "estimate", "memory", left=2)
     total = 0.0
     for each in found:
-        trials, members = each.trials or 1, options.wanted_members or 1
+        trials, members = each.trials or 1, each.members or 1
         seconds = each.estimate * (trials + members * facts.k) / share.concurrent
         total += seconds
-        wanted = [_wanted(each.trials), _wanted(options.wanted_members)]
+        wanted = [_wanted(each.trials), _wanted(each.members)]
         table.add_row(
             each.name, each.space.source, f"{each.space.points:,}", *wanted, duration(seconds), size_text(each.memory)
         )

@@ -103,7 +103,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Step:
-    """make: `member`, of the candidate of that name; or `candidate`, from the source of that name."""
+    """make: `member`, of the candidate of that name; `candidate`, or at once a member (`seed`), from the source of that name."""
 
     make: str
     name: str

@@ -16,9 +16,9 @@ from core.machine import Machine
 from core.predictions import Member, write_prices
 from core.workspace import Workspace
 from experiments.choice import SEEDS, Choice
+from experiments.entry import Entry
 from experiments.members import Members
 from experiments.plan import Budget
-from experiments.portfolio import Entry
 from experiments.promotion import Finished
 from experiments.search import Study
 from experiments.trial import holdout_path, read_trial

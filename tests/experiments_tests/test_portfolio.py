@@ -19,12 +19,13 @@ from core.folds import HOLDOUT
 from core.machine import Machine
 from core.metrics import smape
 from core.workspace import Workspace
+from experiments.entry import Entry, JobDefaults
 from experiments.failures import IN_A_ROW
 from experiments.jobs import Job, Outcome
 from experiments.members import Members
 from experiments.memory import DRIVER_BYTES, MemoryRoom
 from experiments.plan import Budget
-from experiments.portfolio import Entry, JobDefaults, Portfolio
+from experiments.portfolio import Portfolio
 from experiments.search import Study
 from experiments.storage import open_storage
 from experiments.trial import read_trial, run_job, scratch_folder
@@ -73,6 +74,7 @@ def portfolio(
     end: float | None = None,
     run: str = "a",
     memory: MemoryRoom | None = None,
+    seeds: int | None = None,
 ) -> tuple[Portfolio, Log]:
     storage = open_storage(f"sqlite:///{workspace.path('optuna.db')}")
     factory = Members(workspace, 0, {})
@@ -80,7 +82,7 @@ def portfolio(
     log = Log()
     budget = Budget(time.time(), end, concurrent=1)
     room = memory or MemoryRoom(None, {})
-    return Portfolio(entries, factory, budget, JobDefaults(0, 1, "cpu"), [log], room), log
+    return Portfolio(entries, factory, budget, JobDefaults(0, 1, "cpu"), [log], room, seeds), log
 
 
 def entry(
