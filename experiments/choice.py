@@ -132,7 +132,7 @@ class Choice:
         gain: what it was chosen for, which tells what its source may bring; None in the opening, where it was chosen for none.
         """
         found = self._found[name]
-        if gain is not None:
+        if gain is not None and self._has(found.plan.architecture):  # what the first of its kind brings, no other will
             self._past[found.source].append(gain)
         self._join(name, found.errors)
         return found.plan
