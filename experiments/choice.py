@@ -149,6 +149,11 @@ class Choice:
                     self._stack[plan.name] = self._stack[base]  # nothing is chosen by its prices
                 return plan
 
+    def drop(self, name: str) -> None:
+        """A member that was begun will not be complete: the stack does without it."""
+        self._stack.pop(name, None)
+        self._worth, self._smape = {}, None
+
     def left_out(self) -> list[str]:
         """Why architectures that had a trial have no member."""
         said = []

@@ -321,6 +321,8 @@ class Portfolio:
 
     def _skip(self, job: Job, why: str) -> None:
         self.skipped.append(f"{job.name}: {why}")
+        if self.choice is not None:
+            self.choice.drop(job.name)
         self._fits = [other for other in self._fits if other.name != job.name]
 
     def _drop(self, job: Job, error: str) -> None:

@@ -277,6 +277,23 @@ def test_a_member_that_lost_a_fold_is_left_out_and_said_so(toy_workspace: Worksp
     assert source.left_out() == [f"{fit.name}: fold {fit.fold} failed: no space left on device"]
 
 
+def test_with_a_limit_a_member_that_lost_a_fold_is_no_part_of_the_stack_and_another_takes_its_place(
+    toy_workspace: Workspace,
+) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=2, members=None, end=time.time() + 1000.0)
+    trial = source.next()
+    assert trial is not None
+    source.finished(trial, run_job(trial, partial(source.epoch, trial), toy_workspace.folder))
+    fit = source.next()
+    assert fit is not None and fit.kind == "fit"
+    source.failed(fit, "no space left on device")
+    second = source.next()
+    assert second is not None and (second.kind, second.number) == ("trial", 1)
+    source.finished(second, run_job(second, partial(source.epoch, second), toy_workspace.folder))
+    other = source.next()
+    assert other is not None and other.kind == "fit" and other.name != fit.name
+
+
 def test_every_job_keeps_the_caches_limit(toy_workspace: Workspace) -> None:
     source, _ = portfolio(toy_workspace, "lexical", trials=1)
     while (job := source.next()) is not None:
