@@ -23,7 +23,8 @@ FEW_SEEDS = 3
 
 
 def default_folds(rows: int) -> int:
-    return FEW_FOLDS if rows < FEW_ROWS else FOLDS
+    """k where the user gives none: with fewer than 100 rows a tenth of them is no fold."""
+    return FEW_FOLDS if 10 * FEW_FOLDS <= rows < FEW_ROWS else FOLDS
 
 
 def are_few(workspace: Workspace, options: Options) -> bool:

@@ -16,7 +16,7 @@ CAUTION = 1.2
 """Measured peaks vary from config to config: a training must fit with this multiple of its expected peak."""
 DRIVER_BYTES = 2**30
 """Of what is given, kept for the driver and Ray's own processes."""
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.25
 _LIMITS = (  # of the control group that this process is in, and what is used of it: version 2, version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),

@@ -20,6 +20,7 @@ LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 
 def test_few_rows_are_parted_into_more_folds() -> None:
     assert default_folds(FEW_ROWS - 1) == FEW_FOLDS > FOLDS == default_folds(FEW_ROWS)
+    assert default_folds(20) == FOLDS
 
 
 @pytest.mark.parametrize("asked", [{"trials": 4}, {"members": 1}, {"grid": True}])
