@@ -106,8 +106,10 @@ class Portfolio:
                 self._queue(choice.other_seed(step.name))
             elif step.name.endswith(SEEDS):
                 plan = choice.other_seed(step.name)
-                self._probes.add(plan.name)
-                return self._fit(plan, HOLDOUT)
+                if HOLDOUT in plan.missing:
+                    self._probes.add(plan.name)
+                    return self._fit(plan, HOLDOUT)
+                choice.seeded(plan.name, self.entries[plan.architecture].seconds)  # an earlier sweep has tried it
             elif (job := self._try(self.entries[step.name])) is not None:
                 return job
             if (job := self._queued(now)) is not None:

@@ -52,7 +52,9 @@ def main(
             min=1, help="best configs per architecture to cross-validate (2; with --minutes as many as help the stack)"
         ),
     ] = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="k (5; 10 with 100 to 499 rows); made once per workspace")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="k (5; 10 with 100 to 499 rows); made once per workspace")
+    ] = None,
     fold_groups: Annotated[
         FoldGroups | None, typer.Option(help="keep rows of one product in one fold (auto: as the test file does)")
     ] = None,
