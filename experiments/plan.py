@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from math import ceil
 
 OPENING_SHARE = 0.2
 """An architecture whose cross-validation is expected to take less than this share of the time is cross-validated at once, as its
@@ -49,12 +48,12 @@ class Budget:
         """When the last job must have come to its end."""
         return None if self.end is None else self.end - self.stack - CLOSING_SECONDS / 2
 
-    def trial_deadline(self, trainings: int, now: float) -> float | None:
-        """When a trial must stop, so that the other `trainings - 1` of its member still fit if each takes as long."""
-        if self.end is None or self.deadline is None:
-            return None
-        rounds = 1 + ceil((trainings - 1) / self.concurrent)
-        return now + max(0.0, self.deadline - now) / rounds
+    def trial_deadline(self, now: float) -> float | None:
+        """When a trial must stop: at half of the time left, or there would be none for its member.
+
+        Not earlier, though a member takes more rounds than two: the first trainings wait for their workers to start.
+        """
+        return None if self.deadline is None else now + max(0.0, self.deadline - now) / 2
 
     def opens(self, seconds: float, trainings: int) -> bool:
         """True if a member of so many trainings belongs to the opening."""

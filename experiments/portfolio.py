@@ -155,7 +155,7 @@ class Portfolio:
             # What never looks at its validation rows reports once, however many epochs it makes inside.
             epochs=int(settings.get("epochs", 1)) if entry.kind.stops_on_valid else 1,
             longest=entry.longest,
-            deadline=self.budget.trial_deadline(self.members.workspace.folds.k, time.time()),
+            deadline=self.budget.trial_deadline(time.time()),
             keep_below=entry.study.threshold(MOST_MEMBERS if entry.members is None else entry.members),
             **self.defaults.of(entry.kind),
         )

@@ -43,14 +43,13 @@ def test_a_search_that_has_what_it_wanted_gets_nothing(closed: dict[str, object]
     assert next_search([progress("a", **closed)]) is None
 
 
-def test_a_slow_trial_must_leave_its_member_the_time_for_the_other_folds() -> None:
+def test_a_slow_trial_must_leave_its_member_half_of_the_time() -> None:
     budget = Budget(start=0.0, end=100.0, concurrent=2)
     assert budget.deadline == 100.0 - CLOSING_SECONDS / 2
-    # After it, the four other folds of five run two at a time.
-    assert budget.trial_deadline(5, now=0.0) == pytest.approx(97.0 / 3)
-    assert budget.trial_deadline(5, now=37.0) == pytest.approx(37.0 + 60.0 / 3)
-    assert budget.trial_deadline(5, now=200.0) == 200.0
-    assert FREE.trial_deadline(5, now=0.0) is None
+    assert budget.trial_deadline(now=0.0) == pytest.approx(97.0 / 2)
+    assert budget.trial_deadline(now=37.0) == pytest.approx(37.0 + 60.0 / 2)
+    assert budget.trial_deadline(now=200.0) == 200.0
+    assert FREE.trial_deadline(now=0.0) is None
 
 
 def test_the_opening_is_of_what_takes_a_fifth_of_the_time_at_most() -> None:
