@@ -292,8 +292,9 @@ class Portfolio:
 
     def interrupted(self, job: Job) -> None:
         """Ctrl-C or the end of the time: what ran is not lost but will be proposed first by the next sweep."""
-        entry = self._ended(job)
-        entry.open = False  # there is no time left for another like it
+        entry, now = self._ended(job), time.time()
+        own_limit = job.deadline is not None and job.deadline <= now and self.budget.left(now) > 0
+        entry.open = entry.open and own_limit  # it may be tried again where the sweep itself goes on
         if job.kind == "trial":
             entry.study.interrupt(job.name)
         else:

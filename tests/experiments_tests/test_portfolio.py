@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,17 @@ def test_a_limited_sweep_says_after_its_first_training_what_it_can_afford(toy_wo
     (text,) = (text for what, text in log.lines if what == "note")
     assert text.startswith("lexical: one training takes 10.0 s, and the 99")
     assert text.endswith("s left are enough for 26 members of 3")
+
+
+def test_a_first_trial_that_ran_into_its_own_limit_is_tried_again_while_there_is_time(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=2, end=time.time() + 1000.0)
+    job = source.next()
+    assert job is not None and job.deadline is not None
+    source.interrupted(replace(job, deadline=time.time() - 1.0))
+    again = source.next()
+    assert again is not None and (again.name, again.number) == (job.name, 1)
+    source.interrupted(again)  # from outside: it had time
+    assert source.next() is None
 
 
 def test_a_job_whose_worker_died_is_run_once_more_and_not_twice(toy_workspace: Workspace) -> None:
