@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from experiments.plan import CAUTION, Budget, makespan
+from experiments.limits import Limits
+from experiments.plan import CAUTION, makespan
 from experiments.words import duration
 
 START_SECONDS = 6.0
 """From the plan to the first training: Ray, the studies and the diary begin meanwhile."""
 
 
-def forecast(seconds: Mapping[str, float], trainings: int, budget: Budget, now: float) -> Iterator[str]:
+def forecast(seconds: Mapping[str, float], trainings: int, limits: Limits, now: float) -> Iterator[str]:
     """Lines in the order of what happens. seconds: of one training by architecture; trainings: of one member."""
+    budget = limits.budget
     left = max(0.0, budget.left(now) - START_SECONDS)
     yield f"{duration(left)} for trainings, {budget.concurrent} at once; {duration(budget.closing)} are kept for report and stack"
     number, later = 0, list[str]()
-    opening = [name for name, each in seconds.items() if budget.opens(each, trainings)]
+    opening = [name for name, each in seconds.items() if limits.seeds or budget.opens(each, trainings)]
     for name in sorted(seconds, key=lambda name: (name not in opening, seconds[name])):
         member = makespan((), [seconds[name]] * trainings, budget.concurrent)
         one = f"about {duration(seconds[name])} a training"
@@ -34,7 +36,8 @@ def forecast(seconds: Mapping[str, float], trainings: int, budget: Budget, now: 
     if later:
         number += 1
         yield f"{number}. where their rate of gain is the highest: {', '.join(later)}"
-    yield (
-        f"{number + 1}. whatever is expected to lower the stack's SMAPE most per second: {duration(left)}, enough for "
-        f"{further} more members of the cheapest kind"
-    )
+    if limits.seeds is not None:
+        then = f"the same with other seeds, until each has {limits.seeds} members"
+    else:
+        then = "whatever is expected to lower the stack's SMAPE most per second"
+    yield f"{number + 1}. {then}: {duration(left)}, enough for {further} more members of the cheapest kind"

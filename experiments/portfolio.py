@@ -14,10 +14,10 @@ from core.folds import HOLDOUT
 from experiments.choice import SEEDS, Choice
 from experiments.entry import Entry, JobDefaults
 from experiments.jobs import Job, Listener, Outcome, headline
+from experiments.limits import Limits
 from experiments.members import MemberPlan, Members
-from experiments.memory import MemoryRoom
 from experiments.options import MOST_MEMBERS
-from experiments.plan import Budget, NextMember, affordable, fits, next_member, next_search
+from experiments.plan import NextMember, affordable, fits, next_member, next_search
 from experiments.promotion import Finished
 from experiments.search import INTERRUPTED, Proposal
 from experiments.trial import scratch_folder
@@ -30,18 +30,15 @@ class Portfolio:
         self,
         entries: list[Entry],
         members: Members,
-        budget: Budget,
+        limits: Limits,
         defaults: JobDefaults,
         listeners: list[Listener],
-        memory: MemoryRoom,
-        seeds: int | None = None,
     ) -> None:
-        """seeds: of each architecture's documented best, where nothing is searched; see `experiments.few`."""
         self.entries = {entry.name: entry for entry in entries}
-        self.members, self.budget, self.defaults, self.listeners = members, budget, defaults, listeners
-        self.memory = memory
-        chosen = budget.end is not None or seeds is not None
-        self.choice = Choice(self.entries, members, budget, seeds) if chosen else None
+        self.members, self.budget, self.defaults, self.listeners = members, limits.budget, defaults, listeners
+        self.memory = limits.room
+        chosen = self.budget.end is not None or limits.seeds is not None
+        self.choice = Choice(self.entries, members, self.budget, limits.seeds) if chosen else None
         self._fits: list[Job] = []
         self._probes: set[str] = set()  # members with another seed of which one fold is tried
         self._since: dict[tuple[str, int], tuple[Job, float]] = {}  # jobs that run

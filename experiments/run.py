@@ -20,6 +20,7 @@ from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
 from experiments.few import FEW_SEEDS, are_few, for_few
 from experiments.lease import SETTLE, lease
+from experiments.limits import Limits
 from experiments.members import Members
 from experiments.memory import MemoryRoom, available_memory
 from experiments.options import MOST_MEMBERS, Options, architectures_of
@@ -83,16 +84,14 @@ def _on(
             fill_workspace(workspace, options, say)
             found, notes = for_catalog(candidates(kinds, options, workspace, machine), options, workspace)
             cache = workspace.cache(options.cache_limit)
-            seeds = None
-            if are_few(workspace, options):
-                seeds, (found, more) = FEW_SEEDS, for_few(found, options)
+            few = are_few(workspace, options)
+            if few:
+                found, more = for_few(found, options)
                 notes += more
             for note in notes:
                 say(note)
-            end = None if options.minutes is None else STARTED + 60 * options.minutes
-            budget = Budget(STARTED, end, share.concurrent, stack_seconds(len(workspace.train)))
-            room = _room(options, found)
-            show_plan(workspace, found, options, share, cache, budget, room)
+            limits = Limits(_budget(options, share, workspace), _room(options, found), FEW_SEEDS if few else None)
+            show_plan(workspace, found, options, share, cache, limits)
             if options.dry_run:
                 say("dry run: nothing was trained")
                 return True
@@ -100,7 +99,7 @@ def _on(
                 catalogs = {"train": workspace.train, "test": workspace.test}
                 for note in each.prepare(catalogs, cache, options.drop_bad):
                     say(f"{each.name}: {note}")
-        return _run(workspace, cache, found, options, machine, share, budget, room, seeds, events)
+        return _run(workspace, cache, found, options, machine, share, limits, events)
 
 
 def _run(
@@ -110,11 +109,10 @@ def _run(
     options: Options,
     machine: Machine,
     share: Resources,
-    budget: Budget,
-    room: MemoryRoom,
-    seeds: int | None,
+    limits: Limits,
     events: Events | None,
 ) -> bool:
+    budget = limits.budget
     members = Members(workspace, options.seed, {each.name: each.resolution.notes for each in found})
     try:
         storage = open_storage(storage_url(workspace, options))
@@ -134,7 +132,7 @@ def _run(
             ):
                 work, endings = _work(workspace, cache, found, options)
                 defaults = job_defaults(options, share, machine)
-                portfolio = Portfolio(entries, members, budget, defaults, [*listeners, endings], room, seeds)
+                portfolio = Portfolio(entries, members, limits, defaults, [*listeners, endings])
                 finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
                 portfolio.settle()
                 endings.settle()
@@ -171,6 +169,11 @@ def _work(workspace: Workspace, cache: Cache, found: list[Candidate], options: O
     home = at_home(parcel, folder)
     away = Away(home, preparations, options.drop_bad, options.cache_limit, options.storage_path)
     return away, Endings([away.end, *stores])
+
+
+def _budget(options: Options, share: Resources, workspace: Workspace) -> Budget:
+    end = None if options.minutes is None else STARTED + 60 * options.minutes
+    return Budget(STARTED, end, share.concurrent, stack_seconds(len(workspace.train)))
 
 
 def _room(options: Options, found: list[Candidate]) -> MemoryRoom:

@@ -12,9 +12,8 @@ from core.errors import UserError
 from core.workspace import Workspace
 from experiments.entry import Entry
 from experiments.forecast import forecast
-from experiments.memory import MemoryRoom
+from experiments.limits import Limits
 from experiments.options import Options
-from experiments.plan import Budget
 from experiments.pool import Resources
 from experiments.portfolio import Portfolio
 from experiments.promotion import Finished
@@ -30,14 +29,13 @@ def show_plan(
     options: Options,
     share: Resources,
     cache: Cache,
-    budget: Budget,
-    room: MemoryRoom,
+    limits: Limits,
 ) -> None:
     """The catalog's facts, each architecture's encoders, space and plan, an estimate of the time, and the cache's limit.
 
     With a time limit also what is going to happen in which order.
     """
-    facts, train = workspace.facts, workspace.train
+    facts, train, budget, room = workspace.facts, workspace.train, limits.budget, limits.room
     prices = train.known_prices
     say(
         f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {prices.min():g} to "
@@ -67,7 +65,7 @@ def show_plan(
         + (f"about {duration(total)}" if budget.end is None else f"--minutes {options.minutes:g} is the limit")
     )
     if budget.end is not None:
-        for line in forecast({each.name: each.estimate for each in found}, facts.k, budget, time.time()):
+        for line in forecast({each.name: each.estimate for each in found}, facts.k, limits, time.time()):
             say(f"plan: {line}")
     if room.limit is not None:
         say(f"memory: at most {size_text(room.limit)} ({'what is free; ' if options.memory is None else ''}--memory)")

@@ -23,6 +23,7 @@ from core.workspace import Workspace
 from experiments.entry import Entry, JobDefaults
 from experiments.failures import IN_A_ROW
 from experiments.jobs import Job, Outcome
+from experiments.limits import Limits
 from experiments.members import Members
 from experiments.memory import DRIVER_BYTES, MemoryRoom
 from experiments.plan import Budget
@@ -83,7 +84,7 @@ def portfolio(
     log = Log()
     budget = Budget(time.time(), end, concurrent=1)
     room = memory or MemoryRoom(None, {})
-    return Portfolio(entries, factory, budget, JobDefaults(0, 1, "cpu"), [log], room, seeds), log
+    return Portfolio(entries, factory, Limits(budget, room, seeds), JobDefaults(0, 1, "cpu"), [log]), log
 
 
 def entry(
