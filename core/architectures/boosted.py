@@ -20,6 +20,7 @@ from core.files import digest, digest_json, read_json, write_json, write_text
 from core.labels.weights import without_suspects
 from core.light.boosting import OBJECTIVES, boost, choose_rounds
 from core.light.inner import inner_folds
+from core.light.inputs import text_memory
 from core.light.knowledge import Knowledge, Settings, learn_knowledge, load_knowledge
 from core.light.range import PriceRange, range_of
 from core.light.store import FEATURES_VERSION, load_arrays, save_arrays
@@ -138,6 +139,11 @@ class BoostedArchitecture:
         # Measured on one core: about 1 ms per row for the features, and half a microsecond per row and tree of 15 leaves.
         trees = config.max_rounds * (_ROUND_FOLDS + config.bags) * config.num_leaves / 15
         return 1.0 + len(catalog) * (1e-3 + 0.5e-6 * trees)
+
+    def estimate_memory(self, catalog: Catalog, config: BoostedConfig, machine: Machine) -> int:
+        return text_memory(catalog) + 40 * len(catalog) * (
+            100 + config.svd_components
+        )  # features, in five copies at most
 
     def prepare(
         self, catalogs: Mapping[str, Catalog], config: BoostedConfig, cache: Cache, *, drop_bad: bool

@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.files import digest_json, read_json, write_json
 from core.labels.weights import Suspects, row_weights
 from core.light.inner import inner_folds
-from core.light.inputs import Inputs, learn_inputs, load_inputs
+from core.light.inputs import Inputs, learn_inputs, load_inputs, text_memory
 from core.light.linear import Linear, choose_alpha, fit_ridge
 from core.light.mlp import Net, Recipe, train_net
 from core.light.range import PriceRange, range_of
@@ -147,6 +147,12 @@ class LexicalArchitecture:
         steps = 0.0 if config.model == "ridge" else config.nets * config.steps * (config.epochs + 10) / 8
         columns = min(8 * len(catalog), 3 * config.max_terms)
         return 1.0 + len(catalog) * 1e-3 + steps * columns * config.hidden * 5e-9
+
+    def estimate_memory(self, catalog: Catalog, config: LexicalConfig, machine: Machine) -> int:
+        # Of a net's first layer there are weights, gradients, two moments and a spare, in four bytes each.
+        columns = min(8 * len(catalog), 3 * config.max_terms)
+        net = 0 if config.model == "ridge" else 20 * columns * config.hidden
+        return text_memory(catalog) + net
 
     def prepare(
         self, catalogs: Mapping[str, Catalog], config: LexicalConfig, cache: Cache, *, drop_bad: bool

@@ -43,6 +43,8 @@ _FLOPS_PER_GPU = 5e13
 _TINY_SECONDS_PER_TOKEN, _TINY_SECONDS_PER_PICTURE = 1.3e-5, 5.0e-4
 _CHARACTERS_PER_TOKEN = 4
 PATCHES = 50
+# Weights, gradients and two moments take 16 bytes; what 4,096 tokens leave behind in the layers took twice that (MiniLM, 22 M).
+_PROCESS_BYTES, _BYTES_PER_WEIGHT = 900 * 2**20, 48
 
 Encoders = dict[Part, nn.Module]
 
@@ -194,6 +196,12 @@ class NeuralArchitecture(ABC):
             passes = 2 * config.frozen_passes(part) if part in config.frozen() else 6 * epochs
             seconds += passes * parameters(name, part) * units * (1 if part == "text" else PATCHES) / speed
         return seconds
+
+    def estimate_memory(self, catalog: Catalog, config: Any, machine: Machine) -> int:
+        config = self._settled(config)
+        weights = sum(parameters(name, part) for part, name in config.encoders().items() if name != _tiny(part))
+        held = 0 if machine.has_gpu else _BYTES_PER_WEIGHT * int(weights)
+        return _PROCESS_BYTES + held + 8 * sum(map(len, catalog.texts))
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         return ()  # tokens are cached by the worker that first needs them

@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 _TEXT = "text"
 _CLIP = 4.0
 _RARE_FIELD = 0.01
+_PROCESS_BYTES, _BYTES_PER_CHARACTER = 400 * 2**20, 60
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ BLOCKS = (
     Block("kind words", "kind", "word", (1, 2), 1),
     Block("text words", _TEXT, "word", (1, 1), 2),
 )
+
+
+def text_memory(catalog: Catalog) -> int:
+    """Roughly the bytes of a process that learns the vocabulary of these texts and holds them as a matrix."""
+    return _PROCESS_BYTES + _BYTES_PER_CHARACTER * sum(map(len, catalog.texts))
 
 
 @dataclass(frozen=True)
