@@ -65,7 +65,8 @@ class BoostedConfig(Config):
     quantiles: bool = Field(False, description="also learn the deciles of each price")
     quantile_rounds: int = Field(60, ge=1, le=5_000, description="trees per decile, at a learning rate of 0.1")
     text_encoder: str | None = Field(
-        None, description="short name, hub name or folder of a frozen text encoder whose states are features; auto: by policy"
+        None,
+        description="short name, hub name or folder of a frozen text encoder whose states are features; auto: by policy",
     )
     max_length: int = Field(256, ge=8, le=100_000, description="tokens of each text that the encoder reads")
     embedding_components: int = Field(24, ge=0, le=4096, description="principal components of the encoder's states")

@@ -7,8 +7,8 @@ A training fold asks for a part of a catalog's rows, in its own order: so states
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,15 +30,11 @@ Floats = NDArray[np.float64]
 _FILE, _VERSION = "states.npz", "1"
 
 
-def unhurried(doing: str) -> None:
-    """For whoever computes without a deadline."""
-
-
 @dataclass(frozen=True)
 class TextReader:
     """An encoder whose weights stay as they are. content: the hash of its files (`core.backbones.loading.identity`).
 
-    max_length: tokens read of each text. cache: None to compute every time. check_time: called between batches, may raise.
+    max_length: tokens read of each text. cache: None to compute every time.
     """
 
     name: str
@@ -47,7 +43,6 @@ class TextReader:
     cache: Cache | None = None
     device: str = "cpu"
     threads: int | None = None
-    check_time: Callable[[str], None] = unhurried
 
     def states(self, texts: Sequence[str]) -> Floats:
         """(n, width) states of length 1. Raises UserError where the encoder cannot be had or is another one than it was."""
@@ -61,10 +56,6 @@ class TextReader:
             found[missing] = new
         states = found[back].astype(np.float64)
         return np.asarray(states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9))
-
-    def at_rest(self) -> TextReader:
-        """The reader of a finished model: without what belongs to a training."""
-        return replace(self, check_time=unhurried)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -125,7 +116,7 @@ class TextReader:
         tokens: Tokens = tokenise(texts, tokenizer, module.pad, None)
         length = min(self.max_length, module.max_positions)
         with TemporaryDirectory() as folder:  # kept by text, above, and not a second time by catalog
-            frozen = Frozen(module, Cache(Path(folder)), self.device, self.threads, check_time=self.check_time)
+            frozen = Frozen(module, Cache(Path(folder)), self.device, self.threads)
             return np.array(text_states(tokens, length, Passes.by_device(self.device, None).tokens, frozen, "mean"))
 
 
@@ -134,4 +125,4 @@ def reader_for(name: str, max_length: int, context: Context) -> TextReader:
     from core.backbones.loading import identity
 
     content = identity(name, "text")
-    return TextReader(name, content, max_length, context.cache, context.device, context.threads, context.check_time)
+    return TextReader(name, content, max_length, context.cache, context.device, context.threads)

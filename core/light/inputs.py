@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,22 +85,35 @@ def learn_scale(fields: pd.DataFrame) -> NumberScale:
 class Inputs:
     """What was learnt of the training rows' vocabulary; turns any catalog into a matrix with the same columns."""
 
-    blocks: list[tuple[Block, TfidfVectorizer]]
+    fitted: list[tuple[Block, TfidfVectorizer]]
     scale: NumberScale
     number_weight: float
 
     def matrix(self, catalog: Catalog) -> sp.csr_matrix:
         """(n, d) float32; words that were never seen are left out."""
         fields = fields_of(catalog)
-        columns = [vectorizer.transform(_column(block, catalog, fields)) for block, vectorizer in self.blocks]
+        columns = [vectorizer.transform(_column(block, catalog, fields)) for block, vectorizer in self.fitted]
         numbers = sp.csr_matrix(self.scale.apply(fields) * self.number_weight)
         return sp.hstack([*columns, numbers]).tocsr().astype(np.float32)
 
+    def blocks(self, matrix: sp.csr_matrix) -> list[sp.csr_matrix]:
+        """The TF-IDF blocks of what `matrix` gave, each (n, its terms)."""
+        ends = np.cumsum([0, *(len(vectorizer.idf_) for _, vectorizer in self.fitted)])
+        return [matrix[:, start:end] for start, end in pairwise(ends)]
+
+    def present(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
+        """(n, d): all terms of a row weigh the same, so much that its text keeps its length; numbers as they are."""
+        words = matrix.shape[1] - 2 * len(self.scale.fields)
+        text = matrix[:, :words].copy()
+        lengths = np.sqrt(np.asarray(text.multiply(text).sum(axis=1)).ravel() / np.maximum(np.diff(text.indptr), 1))
+        text.data = np.repeat(lengths, np.diff(text.indptr)).astype(np.float32)
+        return sp.hstack([text, matrix[:, words:]]).tocsr()
+
     def save(self, folder: Path) -> None:
-        terms = {block.name: vectorizer.get_feature_names_out().tolist() for block, vectorizer in self.blocks}
+        terms = {block.name: vectorizer.get_feature_names_out().tolist() for block, vectorizer in self.fitted}
         record = {"terms": terms, "number_fields": self.scale.fields, "number_weight": self.number_weight}
         write_json(folder / "inputs.json", record)
-        arrays: dict[str, NDArray[Any]] = {block.name: vectorizer.idf_ for block, vectorizer in self.blocks}
+        arrays: dict[str, NDArray[Any]] = {block.name: vectorizer.idf_ for block, vectorizer in self.fitted}
         save_arrays(folder / "inputs.npz", arrays | {"means": self.scale.means, "spreads": self.scale.spreads})
 
 

@@ -18,7 +18,7 @@ from core.light import targets as target
 from core.light.amounts import log_amounts
 from core.light.embeddings import TextReader
 from core.light.inputs import Inputs, learn_inputs
-from core.light.linear import Linear, choose_alpha, fit_ridge
+from core.light.linear import Linear, choose_alpha, fit_dense_ridge, fit_ridge
 from core.light.store import fields_of
 
 Floats = NDArray[np.float64]
@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class View:
-    """Rows as they are compared: fields, sparse inputs (n, d), log amounts (n, a), and states of an encoder (n, width) or None."""
+    """Rows as they are compared: fields, sparse inputs (n, d), log amounts (n, a), and states of an encoder (n, width)."""
 
     fields: pd.DataFrame
     inputs: sp.csr_matrix
@@ -58,23 +58,22 @@ class View:
 class Priced:
     """What was learnt from the prices of some rows; says something of rows that are not among them.
 
-    near_states, state_ridge: neighbours by states of an encoder, and a ridge on them; None without an encoder.
+    by_states: a ridge on states of an encoder, and neighbours by them; None without an encoder.
     """
 
     targets: target.TargetStatistics
     ridge: Linear
     neighbours: near.Neighbours
-    near_states: near.Neighbours | None
-    state_ridge: Linear | None
+    by_states: tuple[Linear, near.Neighbours] | None
 
     def features(self, view: View, telling: NDArray[np.bool_]) -> Floats:
         """(n, f) in the order of PRICED, and of PRICED_BY_STATES with an encoder."""
         linear = self.ridge.predict(view.inputs)[:, None]
         found = self.neighbours.statistics(view.inputs[:, telling], view.log_amounts)
         parts = [self.targets.encode(view.fields), linear, found]
-        if self.near_states is not None and self.state_ridge is not None:
-            parts += [self.state_ridge.predict(view.states)[:, None]]
-            parts += [self.near_states.statistics(view.states, view.log_amounts)]
+        if self.by_states is not None and view.states is not None:
+            ridge, neighbours = self.by_states
+            parts += [ridge.predict(view.states)[:, None], neighbours.statistics(view.states, view.log_amounts)]
         return np.hstack(parts)
 
 
@@ -83,33 +82,39 @@ PRICED_BY_STATES: tuple[str, ...] = ("state ridge", *(f"state {name}" for name i
 
 
 @dataclass(frozen=True)
+class Reading:
+    """An encoder's states: who reads them, their mean (width,) and their first principal components (width, p)."""
+
+    reader: TextReader
+    mean: Floats
+    components: Floats
+
+
+@dataclass(frozen=True)
 class Knowledge:
     """Everything needed to turn a catalog into the feature table.
 
-    components: (d, c) of the inputs. telling: (d,) columns by which neighbours are found. reader: of an encoder's states, with
-    their mean (width,) and their first components (width, p).
+    components: (d, c) of the inputs. telling: (d,) columns by which neighbours are found.
     """
 
     inputs: Inputs
     components: Floats
     telling: NDArray[np.bool_]
     priced: Priced
-    reader: TextReader | None = None
-    state_mean: Floats | None = None
-    state_components: Floats | None = None
+    reading: Reading | None
 
     @property
     def names(self) -> list[str]:
         """Names of the feature table's columns."""
-        parts = [*NUMBERS, *PRICED, *(PRICED_BY_STATES if self.reader else ())]
+        parts = [*NUMBERS, *PRICED, *(PRICED_BY_STATES if self.reading else ())]
         parts += [f"svd {place}" for place in range(self.components.shape[1])]
-        if self.state_components is not None:
-            parts += [f"state {place}" for place in range(self.state_components.shape[1])]
+        if self.reading is not None:
+            parts += [f"state {place}" for place in range(self.reading.components.shape[1])]
         return [name.replace(" ", "_") for name in parts]
 
     def view(self, catalog: Catalog) -> View:
         """The rows as this knowledge compares them."""
-        return _view(catalog, self.inputs, self.reader)
+        return _view(catalog, self.inputs, None if self.reading is None else self.reading.reader)
 
     def features(self, catalog: Catalog) -> Floats:
         """(n, f) features of rows that were not learnt from."""
@@ -119,8 +124,8 @@ class Knowledge:
     def table(self, view: View, priced: Floats) -> Floats:
         """(n, f): number fields, price features, components."""
         parts = [view.fields[list(NUMBERS)].to_numpy(np.float64), priced, view.inputs @ self.components]
-        if view.states is not None and self.state_components is not None:
-            parts.append((view.states - self.state_mean) @ self.state_components)
+        if self.reading is not None and view.states is not None:
+            parts.append((view.states - self.reading.mean) @ self.reading.components)
         return np.hstack(parts)
 
 
@@ -147,17 +152,13 @@ def learn_knowledge(
         return _learn_priced(view.take(rows), telling, log_prices[rows], alpha, settings)
 
     everything = learn(np.ones(len(catalog), np.bool_))
-    knowledge = Knowledge(
-        inputs, _components(view.inputs, settings), telling, everything, reader, *_state_components(view, settings)
-    )
-    priced: Floats | None = None
+    components, reading = _components(view.inputs, settings), _reading(view.states, reader, settings)
+    knowledge = Knowledge(inputs, components, telling, everything, reading)
+    priced = np.empty((len(catalog), len(PRICED) + (len(PRICED_BY_STATES) if reading else 0)))
     for fold in np.unique(folds):
         inside = folds == fold
-        found = learn(~inside).features(view.take(inside), telling)
-        priced = np.empty((len(catalog), found.shape[1])) if priced is None else priced
-        priced[inside] = found
+        priced[inside] = learn(~inside).features(view.take(inside), telling)
         check_time("making out-of-fold features")
-    assert priced is not None
     return knowledge, knowledge.table(view, priced)
 
 
@@ -179,12 +180,14 @@ def _learn_priced(
             vectors, log_prices, view.log_amounts, settings.neighbours, settings.neighbour_rows, settings.seed
         )
 
+    by_states = None
+    if view.states is not None:
+        by_states = fit_dense_ridge(view.states, log_prices, _STATE_ALPHA), neighbours(view.states)
     return Priced(
         target.learn_targets(view.fields, log_prices, settings.smoothing),
         fit_ridge(view.inputs, log_prices, alpha),
         neighbours(view.inputs[:, telling]),
-        None if view.states is None else neighbours(view.states),
-        None if view.states is None else fit_dense_ridge(view.states, log_prices, _STATE_ALPHA),
+        by_states,
     )
 
 
@@ -196,10 +199,9 @@ def _components(matrix: sp.csr_matrix, settings: Settings) -> Floats:
     return np.asarray(randomized_svd(matrix, count, n_iter=4, random_state=settings.seed)[2].T, dtype=np.float64)
 
 
-def _state_components(view: View, settings: Settings) -> tuple[Floats | None, Floats | None]:
-    """The states' mean (width,) and their first principal components (width, p)."""
-    if view.states is None:
-        return None, None
-    mean = view.states.mean(axis=0)
-    count = min(settings.embedding_components, *view.states.shape)
-    return mean, np.linalg.eigh(np.cov(view.states, rowvar=False))[1][:, ::-1][:, :count].copy()
+def _reading(states: Floats | None, reader: TextReader | None, settings: Settings) -> Reading | None:
+    if states is None or reader is None:
+        return None
+    count = min(settings.embedding_components, *states.shape)
+    directions = np.linalg.eigh(np.cov(states, rowvar=False))[1]
+    return Reading(reader, states.mean(axis=0), directions[:, ::-1][:, :count].copy())

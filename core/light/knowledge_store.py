@@ -13,40 +13,41 @@ from core.light import neighbours as near
 from core.light import targets as target
 from core.light.embeddings import TextReader
 from core.light.inputs import load_inputs
-from core.light.knowledge import Knowledge, Priced
+from core.light.knowledge import Knowledge, Priced, Reading
 from core.light.linear import Linear
 from core.light.store import load_arrays, save_arrays, sparse_arrays, sparse_from
 
 
 def save_knowledge(knowledge: Knowledge, folder: Path) -> None:
     """Writes everything but the encoder itself, which is named by its files' hash."""
-    priced, reader = knowledge.priced, knowledge.reader
+    priced, reading = knowledge.priced, knowledge.reading
     knowledge.inputs.save(folder)
     write_json(folder / "targets.json", priced.targets.record())
     arrays: dict[str, NDArray[Any]] = {"components": knowledge.components, "telling": knowledge.telling}
-    arrays |= {**_of_linear(priced.ridge, "ridge"), **neighbour_arrays(priced.neighbours, "near")}
-    if reader is not None and priced.near_states is not None and priced.state_ridge is not None:
-        write_json(folder / "reader.json", reader.record)
-        arrays |= {**_of_linear(priced.state_ridge, "state"), **neighbour_arrays(priced.near_states, "state near")}
-        arrays |= {"state mean": knowledge.state_mean, "state components": knowledge.state_components}
+    arrays |= {**linear_arrays(priced.ridge, "ridge"), **neighbour_arrays(priced.neighbours, "near")}
+    if reading is not None and priced.by_states is not None:
+        ridge, neighbours = priced.by_states
+        write_json(folder / "reader.json", reading.reader.record)
+        arrays |= {**linear_arrays(ridge, "state"), **neighbour_arrays(neighbours, "state near")}
+        arrays |= {"state mean": reading.mean, "state components": reading.components}
     save_arrays(folder / "knowledge.npz", arrays)
 
 
 def load_knowledge(folder: Path, reader: TextReader | None = None) -> Knowledge:
     """Reads back what `save_knowledge` wrote. reader: the training's own, which knows its cache; else one without."""
     arrays, path = load_arrays(folder / "knowledge.npz"), folder / "reader.json"
-    if reader is None and path.exists():
-        reader = TextReader(**read_json(path))
-    states = reader is not None
+    by_states, reading = None, None
+    if path.exists():
+        by_states = linear_from(arrays, "state"), neighbours_from(arrays, "state near")
+        reader = reader or TextReader(**read_json(path))
+        reading = Reading(reader, arrays["state mean"], arrays["state components"])
     priced = Priced(
         target.targets_from_record(read_json(folder / "targets.json")),
-        _linear_from(arrays, "ridge"),
+        linear_from(arrays, "ridge"),
         neighbours_from(arrays, "near"),
-        neighbours_from(arrays, "state near") if states else None,
-        _linear_from(arrays, "state") if states else None,
+        by_states,
     )
-    own = (arrays["state mean"], arrays["state components"]) if states else (None, None)
-    return Knowledge(load_inputs(folder), arrays["components"], arrays["telling"], priced, reader, *own)
+    return Knowledge(load_inputs(folder), arrays["components"], arrays["telling"], priced, reading)
 
 
 def neighbour_arrays(neighbours: near.Neighbours, name: str) -> dict[str, NDArray[Any]]:
@@ -69,9 +70,11 @@ def neighbours_from(arrays: dict[str, NDArray[Any]], name: str) -> near.Neighbou
     return near.Neighbours(references, prices, amounts, int(count))
 
 
-def _of_linear(linear: Linear, name: str) -> dict[str, NDArray[Any]]:
+def linear_arrays(linear: Linear, name: str) -> dict[str, NDArray[Any]]:
+    """A linear model as arrays for `save_arrays`, under names that begin with `name`."""
     return {f"{name} coefficients": linear.coefficients, f"{name} intercept": np.array(linear.intercept)}
 
 
-def _linear_from(arrays: dict[str, NDArray[Any]], name: str) -> Linear:
+def linear_from(arrays: dict[str, NDArray[Any]], name: str) -> Linear:
+    """The linear model that `linear_arrays` took apart."""
     return Linear(arrays[f"{name} coefficients"], float(arrays[f"{name} intercept"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +14,8 @@ from sklearn.preprocessing import normalize
 from core.light.amounts import own_dimension
 
 Floats = NDArray[np.float64]
-Vectors = sp.csr_matrix | NDArray[np.float32]
+Vectors: TypeAlias = "sp.csr_matrix | NDArray[np.float64]"
+"""Rows to compare: sparse TF-IDF, or dense states of an encoder."""
 STATISTICS = (
     *("near_mean", "near_first", "near_similarity", "near_spread", "near_median", "near_three"),
     *("near_per_unit", "near_amount_ratio"),
@@ -69,10 +71,10 @@ class Neighbours:
     def _nearest(self, inputs: Vectors) -> Iterator[tuple[slice, NDArray[np.int64], Floats]]:
         """(rows, places of their nearest references (b, count), similarities (b, count)), the nearest first."""
         count = min(self.count, len(self.log_prices))
-        transposed = self.references.T.tocsr() if sp.issparse(self.references) else self.references.T
+        transposed = self.references.T if isinstance(self.references, np.ndarray) else self.references.T.tocsr()
         for start in range(0, inputs.shape[0], _CHUNK):
             likeness = normalize(inputs[start : start + _CHUNK]) @ transposed
-            likeness = likeness.toarray() if sp.issparse(likeness) else likeness
+            likeness = likeness if isinstance(likeness, np.ndarray) else likeness.toarray()
             nearest = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
             similarity = np.take_along_axis(likeness, nearest, axis=1)
             # Equal similarities are ordered by the reference's place, so that the result does not hang on the partition.
@@ -96,7 +98,9 @@ def learn_neighbours(
     if len(rows) > max_rows:
         rows = np.sort(np.random.default_rng(seed).choice(rows, max_rows, replace=False))
     unit = normalize(inputs[rows])
-    return Neighbours(unit.tocsr() if sp.issparse(unit) else unit, log_prices[rows], log_amounts[rows], count)
+    return Neighbours(
+        unit if isinstance(unit, np.ndarray) else unit.tocsr(), log_prices[rows], log_amounts[rows], count
+    )
 
 
 def telling_columns(inputs: sp.csr_matrix, max_share: float = 0.02, max_rows: int = 200) -> NDArray[np.bool_]:

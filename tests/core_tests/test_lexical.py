@@ -21,7 +21,7 @@ LEXICAL = LexicalArchitecture()
 SMALL = {"hidden": 16, "nets": 1}
 
 
-@pytest.mark.parametrize("model", ["ridge", "mlp", "blend"])
+@pytest.mark.parametrize("model", ["ridge", "mlp", "blend", "neighbours", "kernel"])
 def test_beats_the_constant_by_far_and_reads_back_the_same(model: str, tmp_path: Path) -> None:
     train, test = products(240), products(60, seed=1)
     reports: list[dict[str, float]] = []
