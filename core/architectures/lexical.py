@@ -89,7 +89,7 @@ class LexicalConfig(Config):
     neighbour_rows: int = Field(20_000, ge=1, description="most products that neighbours are sought among")
     kernel_samples: int = Field(3, ge=1, le=32, description="Gaussian processes with settings of their own, averaged")
     kernel_sample_rows: int = Field(700, ge=10, le=5_000, description="rows on which such settings are found")
-    kernel_rows: int = Field(5_000, ge=10, le=20_000, description="most products that a price is compared with")
+    kernel_rows: int = Field(3_000, ge=10, le=20_000, description="most products that a price is compared with")
     text_encoder: str | None = Field(
         None, description="short name, hub name or folder of a frozen text encoder to compare texts by; auto: by policy"
     )

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
 from core.light.neighbours import Vectors
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[Any]
 _FIRST_TEXT, _FIRST_NUMBER, _FIRST_SIGNAL, _FIRST_NOISE = 0.15, 0.01, 2.0, 0.03
 _BOUNDS = (-9.0, 4.0)
 _SHRINKAGE = 0.025
@@ -57,7 +60,7 @@ class Shape:
         left, right = left * np.sqrt(self.numbers), right * np.sqrt(self.numbers)
         squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2.0 * left @ right.T
         apart = sum((weight * part for weight, part in zip(self.text, unlike, strict=True)), np.zeros(squares.shape))
-        return self.signal * _value(apart, np.maximum(squares, 0.0))
+        return self.signal * _value_and_slope(apart, np.maximum(squares, 0.0))[0]
 
 
 @dataclass(frozen=True)
@@ -147,13 +150,21 @@ def _reduced(shapes: list[Shape], rows: Rows, chosen: Rows, target: Floats, tick
             normal += kernel.T @ kernel
             side += kernel.T @ target[part]
     unlike = _unlike(chosen, chosen)
-    found = []
-    for shape, normal, side in zip(shapes, normals, sides, strict=True):
-        normal += shape.noise * shape.kernel(unlike, chosen.numbers, chosen.numbers)
-        normal[np.diag_indices(count)] *= 1.0 + 1e-9
-        found.append(np.asarray(np.linalg.lstsq(normal, side, rcond=1e-12)[0], dtype=np.float64))
-        tick()
-    return found
+    return [
+        _regressors(shape, shape.kernel(unlike, chosen.numbers, chosen.numbers), normal, side)
+        for shape, normal, side in zip(shapes, normals, sides, strict=True)
+    ]
+
+
+def _regressors(shape: Shape, own: Floats, normal: Floats, side: Floats) -> Floats:
+    """Solves (normal + noise own) c = side through own = L L', which keeps what is nearly singular at bay."""
+    own[np.diag_indices(len(own))] += 1e-8 * shape.signal
+    lower = np.linalg.cholesky(own)
+    half = solve_triangular(lower, normal, lower=True)
+    inner = solve_triangular(lower, half.T, lower=True) / shape.noise
+    inner[np.diag_indices(len(own))] += 1.0
+    solved = cho_solve(cho_factor(inner), solve_triangular(lower, side, lower=True) / shape.noise)
+    return np.asarray(solve_triangular(lower, solved, lower=True, trans="T"), dtype=np.float64)
 
 
 def _find_shape(rows: Rows, target: Floats, tick: Callable[[], None]) -> Shape:
@@ -183,38 +194,34 @@ def _loss(
     blocks, count = len(unlike), len(target)
     settings = np.exp(logs)
     text, numbers, signal, noise = settings[:blocks], settings[blocks:-2], settings[-2], settings[-1]
-    apart = (text.astype(np.float32) @ unlike).astype(np.float64)
-    square = (numbers.astype(np.float32) @ squares).astype(np.float64)
-    shape = signal * _value(apart, square)
+    value, by_square = _value_and_slope(text.astype(np.float32) @ unlike, numbers.astype(np.float32) @ squares)
+    shape = signal * value.astype(np.float64)
     kernel = shape.reshape(count, count).copy()
     kernel[np.diag_indices(count)] += noise
     factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
-    dual, inverse = cho_solve(factor, target), cho_solve(factor, np.eye(count))
-    value = 0.5 * float(target @ dual) + float(np.log(np.diag(factor[0])).sum())
+    dual, half = cho_solve(factor, target), dpotri(factor[0], lower=1, overwrite_c=0)[0]
+    inverse = np.tril(half) + np.tril(half, -1).T
+    value_of = 0.5 * float(target @ dual) + float(np.log(np.diag(factor[0])).sum())
     slope = 0.5 * (inverse - np.outer(dual, dual)).ravel()
-    by_square = (slope * signal * _slope(apart, square)).astype(np.float32)
+    pull = slope.astype(np.float32)
     gradient = np.concatenate(
         [
-            -(unlike @ (slope * shape).astype(np.float32)) * text,
-            (squares @ by_square) * numbers,
+            -(unlike @ (pull * shape.astype(np.float32))) * text,
+            (squares @ (pull * by_square)) * numbers * signal,
             [slope @ shape, noise * slope[:: count + 1].sum()],
         ]
     )
     away = logs - start
-    return value + 0.5 * _SHRINKAGE * float(away @ away), gradient + _SHRINKAGE * away
+    return value_of + 0.5 * _SHRINKAGE * float(away @ away), gradient + _SHRINKAGE * away
 
 
-def _value(apart: Floats, square: Floats) -> Floats:
-    """The kernel but for its signal, at sum u (1 - cos) and d^2."""
-    rough, smooth = np.sqrt(square + _JITTER), np.sqrt(3.0 * square)
-    return np.asarray(0.5 * np.exp(-apart) * (np.exp(-rough) + (1.0 + smooth) * np.exp(-smooth)), dtype=np.float64)
-
-
-def _slope(apart: Floats, square: Floats) -> Floats:
-    """Derivative of `_value` by d^2."""
-    rough, smooth = np.sqrt(square + _JITTER), np.sqrt(3.0 * square)
-    by_square = -np.exp(-rough) / (2.0 * rough) - 1.5 * np.exp(-smooth)
-    return np.asarray(0.5 * np.exp(-apart) * by_square, dtype=np.float64)
+def _value_and_slope(apart: Numbers, square: Numbers) -> tuple[Numbers, Numbers]:
+    """The kernel but for its signal, at sum u (1 - cos) and d^2, and its derivative by d^2. Keeps the arrays' precision."""
+    root = np.sqrt(square + square.dtype.type(_JITTER))
+    smooth = root * square.dtype.type(3.0**0.5)
+    rough_part, smooth_part = np.exp(-apart - root), np.exp(-apart - smooth)
+    value = 0.5 * (rough_part + (1 + smooth) * smooth_part)
+    return value, -0.25 * rough_part / root - 0.75 * smooth_part
 
 
 def _unlike(left: Rows, right: Rows) -> list[Floats]:
