@@ -59,7 +59,7 @@ class BoostedConfig(Config):
     svd_components: int = Field(16, ge=0, le=512, description="components of the TF-IDF matrix")
     max_terms: int = Field(60_000, ge=100, description="terms kept per TF-IDF block, the most frequent")
     number_weight: float = Field(
-        0.1, ge=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
+        0.1, gt=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
     )
     monotone: bool = Field(False, description="no larger amount makes a product cheaper; not with l1")
     quantiles: bool = Field(False, description="also learn the deciles of each price")

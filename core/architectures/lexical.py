@@ -41,7 +41,7 @@ _ENCODER = {"text_encoder", "max_length"}
 _USED_BY: dict[str, set[str]] = {
     "linear": {"alpha", "linear_loss"},
     "mlp": {
-        *("nets", "net_inputs", "hidden", "layers", "epochs", "steps"),
+        *("nets", "net_inputs", "net_number_weight", "hidden", "layers", "epochs", "steps"),
         *("learning_rate", "dropout", "weight_decay", "smape_weight"),
     },
     "neighbours": {"neighbours", "sharpness", "per_unit", "neighbour_rows", *_ENCODER},
@@ -67,14 +67,15 @@ class LexicalConfig(Config):
     mlp_weight: float = Field(0.5, ge=0, le=1, description="weight of the net's log price in the blend")
     max_terms: int = Field(60_000, ge=100, description="terms kept per TF-IDF block, the most frequent")
     number_weight: float = Field(
-        0.1, ge=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
+        0.1, gt=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
     )
-    nets: int = Field(3, ge=1, le=16, description="nets averaged")
+    nets: int = Field(4, ge=1, le=16, description="nets averaged")
     net_inputs: Literal["tfidf", "binary", "both"] = Field(
-        "tfidf", description="TF-IDF, which terms are there at all, or the nets in turn one and the other"
+        "both", description="TF-IDF, which terms are there at all, or the nets in turn one and the other"
     )
+    net_number_weight: float = Field(1.0, gt=0, le=10, description="number_weight of the nets")
     hidden: int = Field(
-        64, ge=4, le=1024, description="width of the first hidden layer; the next are half as wide each"
+        32, ge=4, le=1024, description="width of the first hidden layer; the next are half as wide each"
     )
     layers: int = Field(2, ge=1, le=4, description="hidden layers")
     epochs: int = Field(16, ge=1, le=200, description="passes over the rows")
@@ -194,7 +195,8 @@ def _learnt(
         model = replace(model, linear=_linear(matrix, log_prices, train.product_groups, config, context))
     if "mlp" in parts:
         weight = config.mlp_weight if config.model == "blend" else 1.0
-        model = replace(model, net_inputs=config.net_inputs, mlp_weight=weight)
+        model = replace(model, net_inputs=config.net_inputs, net_number_weight=config.net_number_weight)
+        model = replace(model, mlp_weight=weight)
         model = replace(model, nets=_nets(model, matrix, log_prices, config, context))
     if "neighbours" in parts:
         model = replace(model, nearest=_nearest(train, matrix, model.reader, config, context))

@@ -48,6 +48,7 @@ class LexicalModel:
     linear: Linear | None = None
     nets: list[Net] = field(default_factory=list)
     net_inputs: NetInputs = "tfidf"
+    net_number_weight: float = 1.0
     mlp_weight: float = 0.0
     nearest: Nearest | None = None
     kernel: kernel.KernelModel | None = None
@@ -81,6 +82,7 @@ class LexicalModel:
             "nets": len(self.nets),
             "layers": len(self.nets[0].weights) if self.nets else 0,
             "net_inputs": self.net_inputs,
+            "net_number_weight": self.net_number_weight,
             "mlp_weight": self.mlp_weight,
         }
         arrays: dict[str, NDArray[Any]] = {}
@@ -112,7 +114,7 @@ class LexicalModel:
     def seen(self, matrix: sp.csr_matrix, place: int) -> sp.csr_matrix:
         """The inputs (n, d) as the net at this place reads them."""
         binary = self.net_inputs == "binary" or (self.net_inputs == "both" and place % 2 == 0)
-        return self.inputs.present(matrix) if binary else matrix
+        return self.inputs.for_nets(matrix, self.net_number_weight, binary=binary)
 
     def _states(self, catalog: Catalog) -> Floats:
         assert self.reader is not None
@@ -140,6 +142,7 @@ def load_lexical(folder: Path) -> LexicalModel:
         linear_from(arrays, "linear") if "linear coefficients" in arrays else None,
         nets,
         record["net_inputs"],
+        record["net_number_weight"],
         record["mlp_weight"],
         nearest,
         _kernel_from(arrays, record["kernel"]) if "kernel" in record else None,
