@@ -42,12 +42,13 @@ class BoostedConfig(Config):
         "huber", description="loss of log prices that trees reduce"
     )
     learning_rate: float = Field(0.05, gt=0, le=1, description="weight of each tree")
-    num_leaves: int = Field(15, ge=2, le=1024, description="leaves per tree")
-    min_leaf_rows: int = Field(10, ge=1, description="rows that a leaf must hold")
+    num_leaves: int = Field(31, ge=2, le=1024, description="leaves per tree")
+    min_leaf_rows: int = Field(5, ge=1, description="rows that a leaf must hold")
     max_rounds: int = Field(
         400, ge=1, le=20_000, description="most trees; how many are used is found on inner group folds"
     )
-    feature_fraction: float = Field(0.4, gt=0, le=1, description="share of the features that a tree may use")
+    feature_fraction: float = Field(0.7, gt=0, le=1, description="share of the features that a tree may use")
+    extra_trees: bool = Field(False, description="one random threshold per feature and split instead of the best")
     row_fraction: float = Field(0.8, gt=0, le=1, description="share of the rows that a tree sees")
     l2: float = Field(3.0, ge=0, description="penalty on leaf values")
     huber_delta: float = Field(0.3, gt=0, description="where Huber's loss turns from square to linear, in log price")
@@ -99,6 +100,7 @@ class BoostedConfig(Config):
             "num_leaves": self.num_leaves,
             "min_data_in_leaf": self.min_leaf_rows,
             "feature_fraction": self.feature_fraction,
+            "extra_trees": self.extra_trees,
             "bagging_fraction": self.row_fraction,
             "bagging_freq": 1,
             "lambda_l2": self.l2,
