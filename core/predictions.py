@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core.files import atomic_path, digest_json, read_json, write_json
 from core.folds import HOLDOUT
 
-CORE_VERSION = "3"
+CORE_VERSION = "4"
 """Raised when a change in `core` makes the same config learn something else: older members stay what they are."""
 
 Prices = NDArray[np.float64]
@@ -139,7 +139,7 @@ class PredictionStore:
 
 
 def geometric_mean(prices: list[Prices]) -> Prices:
-    """(n,) from a list of (n,): the average of the fold models in log space, where their errors are symmetric."""
+    """(n,) or (n, q) from a list of such: the average of the fold models in log space, where their errors are symmetric."""
     return np.exp(np.mean(np.log(np.stack(prices)), axis=0))
 
 

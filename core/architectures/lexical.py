@@ -156,8 +156,8 @@ class LexicalArchitecture:
             seconds += rows * min(rows, config.neighbour_rows) * 1e-7
         if "kernel" in parts:
             sample, references = min(rows, config.kernel_sample_rows), min(rows, config.kernel_rows)
-            found = sample**2 * _KERNEL_STEPS * 4e-7
-            seconds += config.kernel_samples * (found + rows * references**2 * 4e-11) + rows * references * 1e-6
+            found = sample**2 * _KERNEL_STEPS * 8e-8
+            seconds += config.kernel_samples * (found + rows * references**2 * 4e-11) + rows * references * 3e-7
         return seconds + reading_seconds(catalog, config.encoder, config.max_length, machine)
 
     def prepare(

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[Any]
 _FIRST_TEXT, _FIRST_NUMBER, _FIRST_SIGNAL, _FIRST_NOISE = 0.15, 0.01, 2.0, 0.03
 _BOUNDS = (-9.0, 4.0)
-_SHRINKAGE = 0.025
+_SHRINKAGE = 0.1
 """Pull of the logarithms of all settings towards those they start from."""
 _STEPS = 50
 _JITTER = 1e-10
