@@ -65,7 +65,7 @@ class BoostedConfig(Config):
     monotone: bool = Field(False, description="no larger amount makes a product cheaper; not with l1")
     quantiles: bool = Field(False, description="also learn the deciles of each price")
     quantile_rounds: int = Field(60, ge=1, le=5_000, description="trees per decile, at a learning rate of 0.1")
-    text_encoder: str | None = Field(
+    frozen_encoder: str | None = Field(
         None,
         description="short name, hub name or folder of a frozen text encoder whose states are features; auto: by policy",
     )
@@ -83,7 +83,7 @@ class BoostedConfig(Config):
     def without_effect(self) -> set[str]:
         unused = set() if self.objective == "huber" else {"huber_delta"}
         unused |= set() if self.quantiles else {"quantile_rounds"}
-        return unused | (set() if self.text_encoder else {"max_length", "embedding_components"})
+        return unused | (set() if self.frozen_encoder else {"max_length", "embedding_components"})
 
     def features(self, seed: int) -> Settings:
         """The part of the settings that decides the feature table."""
@@ -172,7 +172,7 @@ class BoostedArchitecture:
         return Resolution(settled, "boosted", notes)
 
     def identity(self, config: BoostedConfig) -> dict[str, str]:
-        return encoder_identity(config.text_encoder)
+        return encoder_identity(config.frozen_encoder)
 
     def refit_config(self, config: BoostedConfig, best_epoch: int) -> BoostedConfig:
         return config
@@ -181,13 +181,13 @@ class BoostedArchitecture:
         # Measured on one core: about 1 ms per row for the features, and half a microsecond per row and tree of 15 leaves.
         trees = config.max_rounds * (_ROUND_FOLDS + config.bags) * config.num_leaves / 15
         trees += len(LEVELS) * config.quantile_rounds if config.quantiles else 0
-        reading = reading_seconds(catalog, config.text_encoder, config.max_length, machine)
+        reading = reading_seconds(catalog, config.frozen_encoder, config.max_length, machine)
         return 1.0 + len(catalog) * (1e-3 + 0.5e-6 * trees) + reading
 
     def prepare(
         self, catalogs: Mapping[str, Catalog], config: BoostedConfig, cache: Cache, *, drop_bad: bool
     ) -> tuple[str, ...]:
-        prepare_states(catalogs, config.text_encoder, config.max_length, cache)
+        prepare_states(catalogs, config.frozen_encoder, config.max_length, cache)
         return ()  # every other feature is learnt from the training rows of a fold
 
     def train(self, train: Catalog, valid: Catalog | None, config: BoostedConfig, context: Context) -> BoostedModel:
@@ -238,7 +238,7 @@ def _knowledge(
 ) -> tuple[Knowledge, Floats]:
     """The knowledge of these rows and their feature table: the same for most trials, so kept in the shared cache."""
     settings = config.features(context.seed)
-    reader = None if config.text_encoder is None else reader_for(config.text_encoder, config.max_length, context)
+    reader = None if config.frozen_encoder is None else reader_for(config.frozen_encoder, config.max_length, context)
 
     def write(folder: Path) -> None:
         knowledge, features = learn_knowledge(train, folds, settings, context.check_time, reader)

@@ -37,7 +37,7 @@ from core.metrics import all_metrics
 Floats = NDArray[np.float64]
 _LEAST_BATCH = 8
 _ALPHA_FOLDS = 3
-_ENCODER = {"text_encoder", "max_length"}
+_ENCODER = {"frozen_encoder", "max_length"}
 _USED_BY: dict[str, set[str]] = {
     "linear": {"alpha", "linear_loss"},
     "mlp": {
@@ -60,7 +60,7 @@ class LexicalConfig(Config):
     """Settings of `lexical`."""
 
     model: Literal["ridge", "mlp", "blend", "neighbours", "kernel"] = Field(
-        "blend", description="linear model, net, the geometric mean of both, nearest products, or Gaussian process"
+        "kernel", description="linear model, net, the geometric mean of both, nearest products, or Gaussian process"
     )
     alpha: float | Literal["auto"] = Field("auto", description="ridge penalty; auto: by inner group folds")
     linear_loss: Literal["square", "huber"] = Field("square", description="loss of the linear model")
@@ -91,7 +91,7 @@ class LexicalConfig(Config):
     kernel_samples: int = Field(3, ge=1, le=32, description="Gaussian processes with settings of their own, averaged")
     kernel_sample_rows: int = Field(700, ge=10, le=5_000, description="rows on which such settings are found")
     kernel_rows: int = Field(3_000, ge=10, le=20_000, description="most products that a price is compared with")
-    text_encoder: str | None = Field(
+    frozen_encoder: str | None = Field(
         None, description="short name, hub name or folder of a frozen text encoder to compare texts by; auto: by policy"
     )
     max_length: int = Field(256, ge=8, le=100_000, description="tokens of each text that the encoder reads")
@@ -104,7 +104,7 @@ class LexicalConfig(Config):
     @property
     def encoder(self) -> str | None:
         """The encoder that is really read."""
-        return self.text_encoder if self.parts & {"neighbours", "kernel"} else None
+        return self.frozen_encoder if self.parts & {"neighbours", "kernel"} else None
 
     def without_effect(self) -> set[str]:
         used = set().union(*(_USED_BY[part] for part in self.parts))
@@ -163,7 +163,7 @@ class LexicalArchitecture:
     def prepare(
         self, catalogs: Mapping[str, Catalog], config: LexicalConfig, cache: Cache, *, drop_bad: bool
     ) -> tuple[str, ...]:
-        prepare_states(catalogs, config.text_encoder, config.max_length, cache)
+        prepare_states(catalogs, config.frozen_encoder, config.max_length, cache)
         return ()  # every other feature is learnt from the training rows of a fold
 
     def train(self, train: Catalog, valid: Catalog | None, config: LexicalConfig, context: Context) -> LexicalModel:

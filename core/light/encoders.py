@@ -14,7 +14,7 @@ from core.catalog import Catalog
 from core.light.embeddings import TextReader
 from core.machine import Machine, detect
 
-_KEY = "text_encoder"
+_KEY = "frozen_encoder"
 # Coarse, as in the neural architectures: multiply-adds per weight and token, characters per token.
 _FLOPS_PER_CORE, _FLOPS_PER_GPU, _CHARACTERS_PER_TOKEN = 1e11, 5e13, 4
 
@@ -37,11 +37,11 @@ def settled_encoder(
         name, why = choose("text", machine, available(), minutes)
         why = f"auto: {why}"
     if name == TINY:
-        return {**settings, _KEY: None}, (f"text encoder: none ({why}; {TINY} says nothing while frozen)",)
+        return {**settings, _KEY: None}, (f"frozen encoder: none ({why}; {TINY} says nothing while frozen)",)
     from core.backbones.loading import locate
 
     locate(name, "text")
-    return {**settings, _KEY: name}, (f"text encoder: {name}, frozen ({why})",)
+    return {**settings, _KEY: name}, (f"frozen encoder: {name} ({why})",)
 
 
 def encoder_identity(name: str | None) -> dict[str, str]:

@@ -87,9 +87,9 @@ def test_monotone_with_l1_is_refused_with_what_to_choose() -> None:
 
 def test_states_of_an_encoder_are_features(tmp_path: Path) -> None:
     encoder, train, test = small_encoder(tmp_path / "encoder"), products(120), products(40, seed=1)
-    settings = {**SMALL, "text_encoder": str(encoder), "embedding_components": 5, "quantiles": False}
+    settings = {**SMALL, "frozen_encoder": str(encoder), "embedding_components": 5, "quantiles": False}
     resolution = BOOSTED.resolve(settings, LAPTOP, None)
-    assert resolution.notes == (f"text encoder: {encoder}, frozen (named)",)
+    assert resolution.notes == (f"frozen encoder: {encoder} (named)",)
     config = make_config(BoostedConfig, resolution.settings)
     assert BOOSTED.identity(config) == {"text": identity(str(encoder), "text")}
     BOOSTED.prepare({"train": train, "test": test}, config, context(tmp_path).cache, drop_bad=False)
@@ -107,11 +107,11 @@ def test_states_of_an_encoder_are_features(tmp_path: Path) -> None:
 
 
 def test_an_encoder_that_says_nothing_is_not_read() -> None:
-    settled = BOOSTED.resolve({"text_encoder": "tiny"}, LAPTOP, None)
-    assert settled.settings["text_encoder"] is None and settled.notes[0].startswith("text encoder: none")
+    settled = BOOSTED.resolve({"frozen_encoder": "tiny"}, LAPTOP, None)
+    assert settled.settings["frozen_encoder"] is None and settled.notes[0].startswith("frozen encoder: none")
     assert BOOSTED.identity(make_config(BoostedConfig, settled.settings)) == {}
     with pytest.raises(UserError, match="no such folder"):
-        BOOSTED.resolve({"text_encoder": "nowhere"}, LAPTOP, None)
+        BOOSTED.resolve({"frozen_encoder": "nowhere"}, LAPTOP, None)
 
 
 def test_price_noise_is_not_made_predictable() -> None:

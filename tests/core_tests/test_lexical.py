@@ -20,7 +20,7 @@ from core.metrics import constant_floor, smape
 from tests.core_tests.light_toys import catalog_of, context, products, small_encoder, strangers
 
 LEXICAL = LexicalArchitecture()
-SMALL = {"hidden": 16, "nets": 1}
+SMALL = {"model": "blend", "hidden": 16, "nets": 1}
 
 
 @pytest.mark.parametrize("model", ["ridge", "mlp", "blend", "neighbours", "kernel"])
@@ -28,7 +28,7 @@ def test_beats_the_constant_by_far_and_reads_back_the_same(model: str, tmp_path:
     train, test = products(240), products(60, seed=1)
     reports: list[dict[str, float]] = []
     told = context(tmp_path, report=lambda epoch, metrics: reports.append({"epoch": epoch, **metrics}))
-    trained = LEXICAL.train(train, test, make_config(LexicalConfig, {"model": model, **SMALL}), told)
+    trained = LEXICAL.train(train, test, make_config(LexicalConfig, {**SMALL, "model": model}), told)
     predicted = trained.predict(test)
     assert smape(test.known_prices, predicted) < 0.5 * constant_floor(test.known_prices)[1]
     assert reports[0]["epoch"] == 1 and reports[0]["smape"] == pytest.approx(smape(test.known_prices, predicted))
@@ -63,7 +63,7 @@ def test_ways_to_learn_that_are_not_the_default(settings: dict[str, object], tmp
 def test_texts_are_compared_by_an_encoder_where_one_is_given(model: str, tmp_path: Path) -> None:
     encoder, train, test = small_encoder(tmp_path / "encoder"), products(80), products(20, seed=1)
     plain, read = (
-        make_config(LexicalConfig, {"model": model, "kernel_samples": 1, "text_encoder": name})
+        make_config(LexicalConfig, {"model": model, "kernel_samples": 1, "frozen_encoder": name})
         for name in (None, str(encoder))
     )
     assert LEXICAL.identity(plain) == {} and set(LEXICAL.identity(read)) == {"text"}
@@ -75,7 +75,7 @@ def test_texts_are_compared_by_an_encoder_where_one_is_given(model: str, tmp_pat
 
 
 def test_an_encoder_without_effect_is_left_out(tmp_path: Path) -> None:
-    config = make_config(LexicalConfig, {"model": "ridge", "text_encoder": str(tmp_path)})
+    config = make_config(LexicalConfig, {"model": "ridge", "frozen_encoder": str(tmp_path)})
     assert config.canonical() == make_config(LexicalConfig, {"model": "ridge"}).canonical()
     assert LEXICAL.identity(config) == {}
 
@@ -125,7 +125,7 @@ def test_one_row_is_too_few(tmp_path: Path) -> None:
 def test_settings_without_effect_are_left_out() -> None:
     ridge = [make_config(LexicalConfig, {"model": "ridge", "hidden": hidden}) for hidden in (32, 64)]
     assert ridge[0].canonical() == ridge[1].canonical()
-    blend = [make_config(LexicalConfig, {"hidden": hidden}) for hidden in (32, 64)]
+    blend = [make_config(LexicalConfig, {"model": "blend", "hidden": hidden}) for hidden in (32, 64)]
     assert blend[0].canonical() != blend[1].canonical()
 
 
