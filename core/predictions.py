@@ -139,7 +139,7 @@ class PredictionStore:
 
 
 def geometric_mean(prices: list[Prices]) -> Prices:
-    """(n,) from a list of (n,): the average of the fold models in log space, where their errors are symmetric."""
+    """(n,) or (n, q) from a list of such: the average of the fold models in log space, where their errors are symmetric."""
     return np.exp(np.mean(np.log(np.stack(prices)), axis=0))
 
 
