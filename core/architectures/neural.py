@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 
 from core import checkpoint, losses
 from core.architectures.base import Config, Context, Prices, Resolution
@@ -23,19 +24,23 @@ from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from core.features import no_hurry
+from core.field_inputs import FieldReader, learn_fields, reader_from, with_line
 from core.files import write_text
 from core.group import ALONE
-from core.heads import PoolingName, PriceHead
-from core.inference import predict
+from core.heads import FieldBranch, HeadName, PoolingName, PriceHead
+from core.inference import answers, predict
+from core.layers import add_adapters, depths, merge_adapters, still_modules
 from core.machine import Machine, detect
 from core.precision import PrecisionName, Settled, has_fast_bf16
 from core.precision import choose as choose_precision
+from core.price_network import PriceNetwork
+from core.quantiles import histogram_quantiles
 from core.tokens import clean
 from core.trainer import fit, seeded, torch_threads
 from core.trainer_config import TrainerConfig
 
 _SAVED = "model"
-_FORMAT = 1
+_FORMAT = 2
 
 # Coarse speeds for plans made before anything was measured. The tiny ones were measured on one core.
 _FLOPS_PER_CORE: dict[Settled, float] = {"fp32": 5e10, "bf16": 1.2e11, "fp16": 5e10}
@@ -45,18 +50,32 @@ _CHARACTERS_PER_TOKEN = 4
 PATCHES = 50
 
 Encoders = dict[Part, nn.Module]
+FieldsName = Literal["none", "dense", "tokens", "both"]
 
 
 class NeuralConfig(TrainerConfig):
     """Settings that `text` and `multimodal` have in common."""
 
     text_encoder: str = Field(AUTO, description="short name, hub name or folder of the text encoder")
-    freeze_text: bool = Field(False, description="keep the text encoder's weights as they are")
+    freeze_text: bool = Field(False, description="keep the text encoder's weights as they are: cheap, read once")
+    frozen_layers: int = Field(
+        0, ge=0, description="keep the embeddings and so many layers from the bottom as they are"
+    )
+    layer_decay: float = Field(1.0, gt=0, le=1, description="each layer learns at so much of the rate of the one above")
+    lora_rank: int = Field(
+        0, ge=0, le=1024, description="rank of the changes to the encoder's matrices; 0: all of them"
+    )
+    head_rate: float = Field(1.0, gt=0, le=1e4, description="times the learning rate for all that is not encoder")
     max_length: int = Field(625, ge=8, le=100_000, description="tokens read of each text, if the encoder reads so many")
     pooling: PoolingName = Field("mean", description="how the text encoder's states become one")
     dropout: float = Field(0.4, ge=0, lt=1, description="in the regression head")
     regressor_width: int = Field(256, ge=1, le=65_536, description="neurons per hidden layer of the head")
     regressor_depth: int = Field(1, ge=1, le=16, description="hidden layers of the head")
+    head: HeadName = Field("point", description="what is said of a price: one number, bins of log price, or both")
+    bins: int = Field(64, ge=8, le=1024, description="of log price")
+    fields: FieldsName = Field("none", description="fields beside the text: a branch of the network, tokens before it")
+    categories: int = Field(0, ge=0, le=256, description="numbers per embedded word field (brand, kind) of the branch")
+    category_dropout: float = Field(0.1, ge=0, lt=1, description="share of these words that training hides")
 
     def encoders(self) -> dict[Part, str]:
         """The encoder's name for each part of the architecture."""
@@ -70,26 +89,94 @@ class NeuralConfig(TrainerConfig):
         """How often a frozen encoder reads each row in a whole training: what it answers is cached where that is possible."""
         return self.epochs if self.pooling == "attention" else 1
 
+    @property
+    def has_branch(self) -> bool:
+        return self.fields in ("dense", "both")
+
+    @property
+    def has_line(self) -> bool:
+        return self.fields in ("tokens", "both")
+
+    def without_effect(self) -> set[str]:
+        unused = super().without_effect()
+        if self.freeze_text:
+            unused |= {"frozen_layers", "layer_decay", "lora_rank"}
+        if self.head == "point":
+            unused |= {"bins"}
+        if self.head == "bins":
+            unused |= {"loss", "smape_weight"}
+        if not self.has_branch:
+            unused |= {"categories", "category_dropout"}
+        return unused if self.categories else unused | {"category_dropout"}
+
     def memory_key(self) -> str:
         parts = [f"{name}{' (frozen)' if part in self.frozen() else ''}" for part, name in self.encoders().items()]
-        return f"{' + '.join(parts)}, {self.max_length} tokens"
+        how = f", {self.frozen_layers} layers frozen" if self.frozen_layers else ""
+        how += f", LoRA {self.lora_rank}" if self.lora_rank else ""
+        return f"{' + '.join(parts)}{how}, {self.max_length} tokens"
 
 
-class Network(nn.Module):
-    """Encoders, and a head that ends in `z` (B,). Frozen encoders take no gradient and no dropout."""
+class Network(PriceNetwork):
+    """Encoders, a branch for the fields, and a head. Frozen encoders and layers take no gradient and no dropout.
 
-    def __init__(self, encoders: Encoders, config: NeuralConfig, width: int) -> None:
+    width: of what the head takes, without the branch. numbers: that the branch reads of a row.
+    """
+
+    def __init__(self, encoders: Encoders, config: NeuralConfig, width: int, numbers: int) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict({str(part): encoder for part, encoder in encoders.items()})
-        self.frozen = config.frozen()
-        for part in self.frozen:
-            self.encoders[part].requires_grad_(False)
-        self.head = PriceHead(width, config.regressor_width, config.regressor_depth, config.dropout)
+        self.config = config
+        self.still: list[nn.Module] = [self.encoders[part] for part in config.frozen()]
+        for encoder in self.still:
+            encoder.requires_grad_(False)
+        self.branch = None
+        if config.has_branch:
+            self.branch = FieldBranch(numbers, config.categories, config.category_dropout, config.dropout)
+            width += FieldBranch.WIDTH
+        self.head = PriceHead(
+            width, config.regressor_width, config.regressor_depth, config.dropout, config.head, config.bins
+        )
+
+    def prepare_encoder(self) -> None:
+        """Before training: which of the text encoder's weights learn, and whether adapters learn in their place."""
+        if self.config.freeze_text:
+            return
+        encoder, frozen = self.encoders["text"], self.config.frozen_layers
+        if self.config.lora_rank:
+            add_adapters(encoder, self.config.lora_rank, frozen)
+        if frozen:
+            self.still += still_modules(encoder, frozen)
+
+    def finish_encoder(self) -> None:
+        """After training: the encoder as it was built, with what has been learnt."""
+        if self.config.lora_rank and not self.config.freeze_text:
+            merge_adapters(self.encoders["text"])
+
+    def say(self, state: Tensor, numbers: Tensor | None, words: Tensor | None) -> Tensor:
+        """The head's outputs for (B, width) states beside the rows' fields."""
+        if self.branch is not None:
+            state = torch.cat([state, self.branch(numbers, words).to(state.dtype)], dim=1)
+        return self.head(state)
+
+    def loss(self, outputs: Tensor, target: Tensor, of_point: losses.Loss) -> Tensor:
+        return self.head.loss(outputs, target, of_point)
+
+    def point(self, outputs: Tensor) -> Tensor:
+        return self.head.point(outputs)
+
+    def rates(self) -> dict[str, float]:
+        names = [name for name, _ in self.named_parameters()]
+        rates = {name: self.config.head_rate for name in names if not name.startswith("encoders.")}
+        if self.config.layer_decay < 1 and not self.config.freeze_text:
+            depth = depths(self.encoders["text"])
+            top = max(depth.values())
+            rates |= {f"encoders.text.{name}": self.config.layer_decay ** (top - at) for name, at in depth.items()}
+        return rates
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)
-        for part in self.frozen:
-            self.encoders[part].eval()
+        for module in self.still:
+            module.eval()
         return self
 
 
@@ -100,9 +187,15 @@ class NeuralModel:
     """
 
     def __init__(
-        self, architecture: NeuralArchitecture, network: Network, tokenizer: Tokenizer, config: NeuralConfig
+        self,
+        architecture: NeuralArchitecture,
+        network: Network,
+        tokenizer: Tokenizer,
+        config: NeuralConfig,
+        fields: FieldReader | None = None,
     ) -> None:
         self.architecture, self.network, self.tokenizer, self.config = architecture, network, tokenizer, config
+        self.fields = fields
         self.best_epoch = 1
         self.device = "cpu"
         self.threads: int | None = None
@@ -116,7 +209,22 @@ class NeuralModel:
             return predict(self.network, examples, self.config, self.device, self.group)
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
-        return None
+        """(n, 9) at `core.quantiles.LEVELS` where the head knows bins. Each process of a group may ask for itself."""
+        head = self.network.head
+        if head.bins is None:
+            return None
+        examples = self.architecture.examples(self, catalog.without_prices())
+        with torch_threads(self.threads):
+            shares = answers(
+                self.network,
+                examples,
+                self.config,
+                self.device,
+                lambda outputs: head.logits(outputs).softmax(dim=1),
+                np.arange(len(catalog)),
+                (self.config.bins,),
+            )
+        return np.exp(histogram_quantiles(shares, head.bins.edges.double().cpu().numpy()))
 
     def save(self, folder: Path) -> None:
         write_text(folder / "tokenizer.json", self.tokenizer.to_str())
@@ -126,6 +234,7 @@ class NeuralModel:
             "config": self.config.model_dump(mode="json"),
             "best_epoch": self.best_epoch,
             "encoders": {part: encoder.spec for part, encoder in self.network.encoders.items()},
+            "fields": None if self.fields is None else self.fields.record(),
         }
         checkpoint.write(folder, _SAVED, self.network.state_dict(), record)
 
@@ -141,8 +250,8 @@ class NeuralArchitecture(ABC):
     data_parallel: ClassVar[bool] = True
 
     @abstractmethod
-    def network(self, encoders: Encoders, config: Any) -> Network:
-        """The whole network around these encoders."""
+    def network(self, encoders: Encoders, config: Any, numbers: int = 0) -> Network:
+        """The whole network around these encoders. numbers: that its branch, if the config has one, reads of a row's fields."""
 
     @abstractmethod
     def examples(self, model: NeuralModel, catalog: Catalog) -> Examples:
@@ -191,7 +300,9 @@ class NeuralArchitecture(ABC):
                 seconds += epochs * units * (_TINY_SECONDS_PER_TOKEN if part == "text" else _TINY_SECONDS_PER_PICTURE)
                 continue
             # FLOPs per weight and token: 2 forward, and twice that backward; what is frozen is read once and cached.
-            passes = 2 * config.frozen_passes(part) if part in config.frozen() else 6 * epochs
+            passes = (
+                2 * config.frozen_passes(part) if part in config.frozen() else _learning_passes(config, part) * epochs
+            )
             seconds += passes * parameters(name, part) * units * (1 if part == "text" else PATCHES) / speed
         return seconds
 
@@ -202,13 +313,16 @@ class NeuralArchitecture(ABC):
         config = self._settled(config)
         with seeded(context):
             encoders, tokenizer = self._encoders(config, train)
-            network = self.network(encoders, config)
-            network.head.start_at(float(losses.targets(train.known_prices).mean()))
-            model = NeuralModel(self, network, tokenizer, config)
+            fields = learn_fields(train) if config.has_branch else None
+            network = self.network(encoders, config, fields.width if fields else 0)
+            network.head.start_at(train.known_prices)
+            network.prepare_encoder()
+            model = NeuralModel(self, network, tokenizer, config, fields)
             model.device, model.threads, model.cache = context.device, context.threads, context.cache
             model.check_time, model.group = context.check_time, context.group
             judged = None if valid is None else self.examples(model, valid)
             model.best_epoch = fit(network, self.examples(model, train), judged, config, context)
+            network.finish_encoder()
             model.check_time = no_hurry
         return model
 
@@ -222,9 +336,10 @@ class NeuralArchitecture(ABC):
             )
         config: Any = self.Config.model_validate(record["config"])
         encoders: Encoders = {part: build_encoder(spec) for part, spec in record["encoders"].items()}
-        network = self.network(encoders, config)
+        fields = reader_from(record["fields"]) if record["fields"] else None
+        network = self.network(encoders, config, fields.width if fields else 0)
         network.load_state_dict(weights)
-        model = NeuralModel(self, network, Tokenizer.from_file(str(folder / "tokenizer.json")), config)
+        model = NeuralModel(self, network, Tokenizer.from_file(str(folder / "tokenizer.json")), config, fields)
         model.best_epoch = int(record["best_epoch"])
         return model
 
@@ -242,7 +357,7 @@ class NeuralArchitecture(ABC):
             if name == TINY_VISION and part == "vision":
                 encoders[part] = tiny.TinyVision()
             elif name == TINY and part == "text":
-                tokenizer = tiny.train_tokenizer([clean(text) for text in train.texts])
+                tokenizer = tiny.train_tokenizer([clean(text) for text in texts_of(train, config)])
                 encoders[part] = tiny.text_encoder(tokenizer.get_vocab_size())
             else:
                 encoders[part], own = load_encoder(name, part)
@@ -259,6 +374,16 @@ def _precision(asked: PrecisionName, encoders: Mapping[Part, str], machine: Mach
     """(format, reason) in which a network around these encoders computes on that machine."""
     size = sum(parameters(name, part) for part, name in encoders.items() if name != _tiny(part))
     return choose_precision(asked, machine.device, size, fast_bf16=has_fast_bf16(machine.device))
+
+
+def texts_of(catalog: Catalog, config: NeuralConfig) -> list[str]:
+    """What the text encoder reads of the rows, before it is cleaned."""
+    return with_line(catalog) if config.has_line else catalog.texts.tolist()
+
+
+def _learning_passes(config: NeuralConfig, part: Part) -> int:
+    """FLOPs per weight and token; adapters need no gradients of the matrices that they change."""
+    return 4 if part == "text" and config.lora_rank else 6
 
 
 def _tiny(part: Part) -> str:

@@ -235,7 +235,7 @@ class Place:
         """A model; watch: is called with the network before it learns."""
         made: Any = architecture("multimodal")
         build = made.network
-        made.network = lambda encoders, config: _seen(build(encoders, config), watch)
+        made.network = lambda *given: _seen(build(*given), watch)
         config = make_config(made.Config, {**SMALL["multimodal"], "vision_encoder": str(self.tower), **given})
         context = Context(seed, Cache(self.cache), self.folder / "run", report=report)
         return made.train(self.catalog.take(np.arange(24)), self.catalog.take(np.arange(24, 36)), config, context)

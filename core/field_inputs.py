@@ -1,0 +1,118 @@
+"""A product's fields as a network takes them: a line before its text, scaled numbers, and words as places in an embedding."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.catalog import Catalog
+from core.light.store import fields_of
+from core.number_scale import NumberScale, learn_scale
+
+CATEGORIES = ("brand", "kind", "head", "unit")
+"""The word fields that are embedded."""
+BUCKETS = 4_096
+UNKNOWN = 0
+_SEEN = 2
+"""Rows of the training set in which a word must stand: of one that stands in a single row only that row's price is known."""
+
+_LINE: Mapping[str, str] = {
+    "brand": "brand {}",
+    "kind": "kind {}",
+    "pack": "pack {}",
+    "total_g": "total {} g",
+    "total_ml": "total {} ml",
+    "total_count": "total {} count",
+    "value_g": "value {} g",
+    "value_ml": "value {} ml",
+    "value_count": "value {} count",
+    "percent": "{} %",
+    "age": "{} year",
+    "area": "area {} cm2",
+    "volume": "volume {} cm3",
+    "longest": "longest {} cm",
+}
+"""What stands in the line, in this order; fields that the text does not say are left out."""
+
+
+def with_line(catalog: Catalog) -> list[str]:
+    """The catalog's texts, each behind a short line of its fields: `brand bonne maman · pack 12 · total 3960 ml`."""
+    fields = fields_of(catalog)
+    columns = [_said(fields[name], words) for name, words in _LINE.items()]
+    lines = (" · ".join(filter(None, row)) for row in zip(*columns, strict=True))
+    return [f"{line}\n{text}" for line, text in zip(lines, catalog.texts, strict=True)]
+
+
+def _said(column: pd.Series, words: str) -> list[str]:
+    if column.dtype == np.float64:
+        return ["" if np.isnan(value) else words.format(f"{value:.4g}") for value in column]
+    return [words.format(value) if value else "" for value in column]
+
+
+@dataclass(frozen=True, eq=False)
+class FieldInputs:
+    """numbers: (n, f) float32. words: (n, len(CATEGORIES)) int64, the place of each word, or UNKNOWN."""
+
+    numbers: NDArray[np.float32]
+    words: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class FieldReader:
+    """What was learnt of the training rows' fields; prices are not looked at. known: the places of their words, ascending."""
+
+    scale: NumberScale
+    known: NDArray[np.int64]
+
+    @property
+    def width(self) -> int:
+        """How many numbers are read of a row."""
+        return 2 * len(self.scale.fields)
+
+    def read(self, catalog: Catalog) -> FieldInputs:
+        fields = fields_of(catalog)
+        places = _places(fields)
+        words = np.where(np.isin(places, self.known), places, UNKNOWN)
+        return FieldInputs(self.scale.apply(fields).astype(np.float32), words)
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        scale = self.scale
+        return {
+            "fields": scale.fields,
+            "means": scale.means.tolist(),
+            "spreads": scale.spreads.tolist(),
+            "known": self.known.tolist(),
+        }
+
+
+def learn_fields(catalog: Catalog) -> FieldReader:
+    """The reader of these rows' fields."""
+    fields = fields_of(catalog)
+    places, rows = np.unique(_places(fields), return_counts=True)
+    return FieldReader(learn_scale(fields), places[(rows >= _SEEN) & (places != UNKNOWN)])
+
+
+def reader_from(record: Mapping[str, Any]) -> FieldReader:
+    """Reads back what `FieldReader.record` gave."""
+    scale = NumberScale(list(record["fields"]), np.array(record["means"]), np.array(record["spreads"]))
+    return FieldReader(scale, np.array(record["known"], dtype=np.int64))
+
+
+def _places(fields: pd.DataFrame) -> NDArray[np.int64]:
+    """(n, len(CATEGORIES)) places from 1 to BUCKETS by the hash of field and word; UNKNOWN where there is no word."""
+    return np.column_stack([_hashed(name, fields[name]) for name in CATEGORIES])
+
+
+def _hashed(name: str, words: Iterable[str]) -> NDArray[np.int64]:
+    places = {"": UNKNOWN}
+    for word in words:
+        if word not in places:
+            places[word] = 1 + zlib.crc32(f"{name} {word}".encode()) % BUCKETS
+    return np.array([places[word] for word in words], dtype=np.int64)
