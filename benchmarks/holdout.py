@@ -1,4 +1,4 @@
-"""What benchmarks that fine-tune text encoders share: a fold of a catalog held out, and the learning curve of one config on it."""
+"""What benchmarks that train text networks share: a fold of a catalog held out, and one config's learning curve on it."""
 
 from __future__ import annotations
 

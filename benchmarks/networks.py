@@ -33,8 +33,8 @@ BASES: dict[str, dict[str, Any]] = {
         "weight_decay": 0.01, "regressor_width": 256, "epochs": 20,
     },
     "tuned": {
-        "learning_rate": 1e-4, "batch_size": 32, "max_length": 128, "dropout": 0.1, "weight_decay": 0.01,
-        "regressor_width": 256, "epochs": 3,
+        "learning_rate": 1e-4, "batch_size": 32, "max_length": 64, "dropout": 0.1, "weight_decay": 0.01,
+        "regressor_width": 256, "epochs": 2,
     },
 }  # fmt: skip
 NONE: dict[str, Any] = {"fields": "none", "categories": 0, "head": "point"}
@@ -61,10 +61,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "layer_decay 0.8, head_rate 10": NONE | {"layer_decay": 0.8, "head_rate": 10.0},
     "frozen_layers 3": NONE | {"frozen_layers": 3},
     "frozen_layers 3, head_rate 10": NONE | {"frozen_layers": 3, "head_rate": 10.0},
-    "lora_rank 8": NONE | {"lora_rank": 8},
-    "lora_rank 8, head_rate 10": NONE | {"lora_rank": 8, "head_rate": 10.0},
     "lora_rank 8 at 1e-3": NONE | {"lora_rank": 8, "learning_rate": 1e-3},
+    "dense, head_rate 10": NONE | {"fields": "dense", "categories": 16, "head_rate": 10.0},
+    "dense, both heads, head_rate 10": BOTH | {"fields": "dense", "head_rate": 10.0},
+    "dense, both heads, head_rate 10, layer_decay 0.8": BOTH
+    | {"fields": "dense", "head_rate": 10.0, "layer_decay": 0.8},
+    "dense, both heads, lora_rank 8 at 1e-3": BOTH | {"fields": "dense", "lora_rank": 8, "learning_rate": 1e-3},
     "all, head_rate 10": BOTH | {"head_rate": 10.0},
+    "dense, both heads, 32 bins": BOTH | {"fields": "dense", "bins": 32},
+    "dense, both heads, categories of 16": BOTH | {"fields": "dense", "categories": 16},
+    "dense, both heads, words never hidden": BOTH | {"fields": "dense", "category_dropout": 0.0},
+    "dense, both heads, words hidden 0.3": BOTH | {"fields": "dense", "category_dropout": 0.3},
+    "dense, both heads, smape_huber": BOTH | {"fields": "dense", "loss": "smape_huber"},
     "all, layer_decay 0.8, head_rate 10": BOTH | {"layer_decay": 0.8, "head_rate": 10.0},
 }
 
@@ -77,10 +85,10 @@ def read() -> pd.DataFrame:
 def table(done: pd.DataFrame) -> pd.DataFrame:
     """Lowest SMAPE of the epochs, mean over folds and seeds; seconds of a training; relative: mean ratio to `none`."""
     done = done.assign(best=done.smape.map(min), last=done.smape.map(lambda curve: curve[-1]))
-    wide = done.groupby(["option", "catalog"])[["best", "last", "seconds"]].mean().unstack("catalog")
-    wide["trainings"] = done.groupby("option").size()
-    wide["relative"] = (wide["best"] / wide["best"].loc["none"]).mean(axis=1, skipna=False)
-    return wide.sort_values("relative")
+    means = done.groupby(["option", "catalog"])[["best", "last", "seconds"]].mean().unstack("catalog")
+    relative = (means["best"] / means["best"].loc["none"]).mean(axis=1, skipna=False).rename("relative")
+    means.columns = [" ".join(column) for column in means.columns]
+    return means.join(relative).join(done.groupby("option").size().rename("trainings")).sort_values("relative")
 
 
 def main() -> None:
