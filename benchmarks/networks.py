@@ -45,6 +45,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fields: tokens": NONE | {"fields": "tokens"},
     "fields: both": NONE | {"fields": "both"},
     "fields: dense, categories": NONE | {"fields": "dense", "categories": 8},
+    "dense, categories of 16": NONE | {"fields": "dense", "categories": 16},
     "fields: both, categories": NONE | {"fields": "both", "categories": 8},
     "head: bins": NONE | {"head": "bins"},
     "head: both": NONE | {"head": "both"},

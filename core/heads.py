@@ -119,10 +119,8 @@ class PriceHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.hidden(x)
-        if self.bins is None:
-            return self.out(x).squeeze(-1)
-        logits = self.bins(x)
-        return logits if self.out is None else torch.cat([self.out(x), logits], dim=1)
+        said = [part(x) for part in (self.out, self.bins) if part is not None]
+        return said[0].squeeze(-1) if self.bins is None else torch.cat(said, dim=1)
 
     def loss(self, outputs: Tensor, target: Tensor, of_point: losses.Loss) -> Tensor:
         """(B,) losses: of the point, of the bins, or their sum."""

@@ -1,0 +1,82 @@
+"""How a network is shown the fields of a product: the line before its text, scaled numbers, and places of words."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.catalog import Catalog
+from core.field_inputs import BUCKETS, CATEGORIES, UNKNOWN, learn_fields, reader_from, with_line
+from tests.core_tests.architecture_contract import toy_catalog
+
+
+def of(*texts: str) -> Catalog:
+    rows = np.array(texts, dtype=object)
+    return Catalog(rows, rows, np.full(len(rows), "", dtype=object))
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    return toy_catalog(tmp_path_factory.mktemp("images"))
+
+
+def test_the_line_says_what_the_text_says() -> None:
+    line, _, text = with_line(of("Item Name: ACME Cola, 330 ml (Pack of 12)"))[0].partition("\n")
+    assert text == "Item Name: ACME Cola, 330 ml (Pack of 12)"
+    said = line.split(" · ")
+    assert said[0] == "brand acme"
+    assert {"pack 12", "total 3960 ml"} <= set(said)
+    assert not any("nan" in part or part.endswith(" g") for part in said)
+
+
+def test_a_text_without_fields_has_an_empty_line() -> None:
+    assert with_line(of("")) == ["\n"]
+
+
+def test_numbers_are_scaled_and_missing_ones_flagged(catalog: Catalog) -> None:
+    reader = learn_fields(catalog)
+    read = reader.read(catalog)
+    assert read.numbers.shape == (len(catalog), reader.width)
+    assert read.numbers.dtype == np.float32
+    assert np.isfinite(read.numbers).all()
+    pack = reader.scale.fields.index("pack")
+    flags = read.numbers[:, reader.width // 2 + pack]
+    assert set(flags.tolist()) == {0.0, 1.0}
+    assert (read.numbers[flags == 1, pack] == 0).all()
+
+
+def test_words_that_the_training_rows_do_not_repeat_are_unknown() -> None:
+    reader = learn_fields(of("ACME red chair", "ACME oak table", "Bolt iron shelf"))
+    words = reader.read(of("ACME red chair", "Bolt iron shelf", "", "Never seen")).words
+    assert words.shape == (4, len(CATEGORIES))
+    brand = words[:, CATEGORIES.index("brand")]
+    assert 1 <= brand[0] <= BUCKETS
+    assert (brand[1:] == UNKNOWN).all()
+    assert (words[2] == UNKNOWN).all()
+
+
+def test_a_reader_survives_json_and_reads_rows_alone(catalog: Catalog) -> None:
+    reader = learn_fields(catalog)
+    again = reader_from(json.loads(json.dumps(reader.record())))
+    rows = np.array([5, 40])
+    for name in ("numbers", "words"):
+        together = getattr(reader.read(catalog), name)
+        np.testing.assert_array_equal(getattr(again.read(catalog), name), together)
+        np.testing.assert_array_equal(getattr(reader.read(catalog.take(rows)), name), together[rows])
+
+
+def test_places_do_not_depend_on_the_process() -> None:
+    """Saved models count on it: Python's own hash of a string differs from run to run."""
+    reader = learn_fields(of("ACME red chair", "ACME red chair"))
+    assert reader.known.tolist() == sorted(reader.known.tolist())
+    words = reader.read(of("ACME red chair")).words[0].tolist()
+    assert words[CATEGORIES.index("brand")] == 1 + zlib.crc32(b"brand acme") % BUCKETS
+
+
+def test_the_catalog_may_be_empty(catalog: Catalog, tmp_path: Path) -> None:
+    read = learn_fields(catalog).read(catalog.take(np.array([], dtype=np.intp)))
+    assert (len(read.numbers), len(read.words)) == (0, 0)
