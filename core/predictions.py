@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core.files import atomic_path, digest_json, read_json, write_json
 from core.folds import HOLDOUT
 
-CORE_VERSION = "3"
+CORE_VERSION = "4"
 """Raised when a change in `core` makes the same config learn something else: older members stay what they are."""
 
 Prices = NDArray[np.float64]

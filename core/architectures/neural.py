@@ -73,8 +73,8 @@ class NeuralConfig(TrainerConfig):
     regressor_depth: int = Field(1, ge=1, le=16, description="hidden layers of the head")
     head: HeadName = Field("point", description="what is said of a price: one number, bins of log price, or both")
     bins: int = Field(64, ge=8, le=1024, description="of log price")
-    fields: FieldsName = Field("none", description="fields beside the text: a branch of the network, tokens before it")
-    categories: int = Field(0, ge=0, le=256, description="numbers per embedded word field (brand, kind) of the branch")
+    fields: FieldsName = Field("dense", description="fields beside the text: a branch of the network, tokens before it")
+    categories: int = Field(16, ge=0, le=256, description="numbers per embedded word field (brand, kind) of the branch")
     category_dropout: float = Field(0.1, ge=0, lt=1, description="share of these words that training hides")
 
     def encoders(self) -> dict[Part, str]:
@@ -273,8 +273,13 @@ class NeuralArchitecture(ABC):
         names = {part: settled[f"{part}_encoder"] for part in defaults.encoders()}
         precision, why = _precision(settled.get("precision", defaults.precision), names, machine)
         notes.append(f"precision: {precision} ({why})")
-        small = settled["text_encoder"] == TINY
-        return Resolution(settled, f"{self.name}-tiny" if small else self.name, tuple(notes))
+        return Resolution(settled, self._space(settled), tuple(notes))
+
+    def _space(self, settled: Mapping[str, Any]) -> str:
+        """Random weights, and a head alone, learn nothing at the rates that suit encoders which know their language."""
+        if settled["text_encoder"] == TINY:
+            return f"{self.name}-tiny"
+        return f"{self.name}-frozen" if settled.get("freeze_text") else self.name
 
     def identity(self, config: Any) -> dict[str, str]:
         own = {TINY: tiny.TEXT_IDENTITY, TINY_VISION: tiny.VISION_IDENTITY}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import BertConfig, BertModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import ARCHITECTURES, architecture
 from core.architectures.base import Context, Model, make_config
@@ -90,6 +90,29 @@ def test_resolve_says_which_encoder_it_took_and_why(name: str) -> None:
     resolution = architecture(name).resolve({"text_encoder": "tiny"}, LAPTOP, None)
     assert resolution.space == f"{name}-tiny"
     assert resolution.notes[0] == "text encoder: tiny (named)"
+
+
+@pytest.mark.parametrize("name", ["text", "multimodal"])
+def test_a_frozen_encoder_has_a_space_of_its_own(name: str, tmp_path: Path) -> None:
+    settings = {"text_encoder": str(save_bert(tmp_path)), "vision_encoder": "tiny-vision"}
+    taken = {key: value for key, value in settings.items() if key in architecture(name).Config.model_fields}
+    for frozen, space in ((False, name), (True, f"{name}-frozen")):
+        assert architecture(name).resolve({**taken, "freeze_text": frozen}, LAPTOP, None).space == space
+    assert (
+        architecture(name).resolve({"text_encoder": "tiny", "freeze_text": True}, LAPTOP, None).space == f"{name}-tiny"
+    )
+
+
+def save_bert(folder: Path) -> Path:
+    shape = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "vocab_size": 40,
+    }
+    BertModel(BertConfig(**shape)).save_pretrained(folder / "bert")
+    return folder / "bert"
 
 
 def prices_of(catalog: Catalog, folder: Path, **settings: object) -> np.ndarray:
