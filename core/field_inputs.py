@@ -5,20 +5,24 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.cache import Cache
 from core.catalog import Catalog
-from core.light.store import fields_of
+from core.files import digest
+from core.light.store import FEATURES_VERSION, fields_of
 from core.number_scale import NumberScale, learn_scale
 
 CATEGORIES = ("brand", "kind", "head", "unit")
 """The word fields that are embedded."""
 BUCKETS = 4_096
 UNKNOWN = 0
+_FILE = "fields.parquet"
 _SEEN = 2
 """Rows of the training set in which a word must stand: of one that stands in a single row only that row's price is known."""
 
@@ -41,12 +45,23 @@ _LINE: Mapping[str, str] = {
 """What stands in the line, in this order; fields that the text does not say are left out."""
 
 
-def with_line(catalog: Catalog) -> list[str]:
-    """The catalog's texts, each behind a short line of its fields: `brand bonne maman · pack 12 · total 3960 ml`."""
-    fields = fields_of(catalog)
+def table_of(catalog: Catalog, cache: Cache | None) -> pd.DataFrame:
+    """The catalog's fields (`core.fields.read_fields`), from the cache or read into it: every training asks for them."""
+    if cache is None:
+        return fields_of(catalog)
+    key = digest(FEATURES_VERSION, *catalog.texts)
+    return cache.get("fields", key, lambda folder: fields_of(catalog).to_parquet(folder / _FILE), _read_table)
+
+
+def _read_table(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / _FILE)
+
+
+def with_line(texts: Iterable[str], fields: pd.DataFrame) -> list[str]:
+    """The texts, each behind a short line of its fields: `brand bonne maman · pack 12 · total 3960 ml`."""
     columns = [_said(fields[name], words) for name, words in _LINE.items()]
     lines = (" · ".join(filter(None, row)) for row in zip(*columns, strict=True))
-    return [f"{line}\n{text}" for line, text in zip(lines, catalog.texts, strict=True)]
+    return [f"{line}\n{text}" for line, text in zip(lines, texts, strict=True)]
 
 
 def _said(column: pd.Series, words: str) -> list[str]:
@@ -75,8 +90,7 @@ class FieldReader:
         """How many numbers are read of a row."""
         return 2 * len(self.scale.fields)
 
-    def read(self, catalog: Catalog) -> FieldInputs:
-        fields = fields_of(catalog)
+    def read(self, fields: pd.DataFrame) -> FieldInputs:
         places = _places(fields)
         words = np.where(np.isin(places, self.known), places, UNKNOWN)
         return FieldInputs(self.scale.apply(fields).astype(np.float32), words)
@@ -92,9 +106,8 @@ class FieldReader:
         }
 
 
-def learn_fields(catalog: Catalog) -> FieldReader:
+def learn_fields(fields: pd.DataFrame) -> FieldReader:
     """The reader of these rows' fields."""
-    fields = fields_of(catalog)
     places, rows = np.unique(_places(fields), return_counts=True)
     return FieldReader(learn_scale(fields), places[(rows >= _SEEN) & (places != UNKNOWN)])
 

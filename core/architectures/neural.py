@@ -24,7 +24,7 @@ from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from core.features import no_hurry
-from core.field_inputs import FieldReader, learn_fields, reader_from, with_line
+from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
 from core.files import write_text
 from core.group import ALONE
 from core.heads import FieldBranch, HeadName, PoolingName, PriceHead
@@ -317,8 +317,8 @@ class NeuralArchitecture(ABC):
     def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> NeuralModel:
         config = self._settled(config)
         with seeded(context):
-            encoders, tokenizer = self._encoders(config, train)
-            fields = learn_fields(train) if config.has_branch else None
+            encoders, tokenizer = self._encoders(config, train, context.cache)
+            fields = learn_fields(table_of(train, context.cache)) if config.has_branch else None
             network = self.network(encoders, config, fields.width if fields else 0)
             network.head.start_at(train.known_prices)
             network.prepare_encoder()
@@ -355,14 +355,14 @@ class NeuralArchitecture(ABC):
         asked = {f"{part}_encoder": name for part, name in config.encoders().items()}
         return config.model_copy(update=self.resolve(asked, detect(), None).settings)
 
-    def _encoders(self, config: Any, train: Catalog) -> tuple[Encoders, Tokenizer]:
+    def _encoders(self, config: Any, train: Catalog, cache: Cache) -> tuple[Encoders, Tokenizer]:
         encoders: Encoders = {}
         tokenizer: Tokenizer | None = None
         for part, name in config.encoders().items():
             if name == TINY_VISION and part == "vision":
                 encoders[part] = tiny.TinyVision()
             elif name == TINY and part == "text":
-                tokenizer = tiny.train_tokenizer([clean(text) for text in texts_of(train, config)])
+                tokenizer = tiny.train_tokenizer([clean(text) for text in texts_of(train, config, cache)])
                 encoders[part] = tiny.text_encoder(tokenizer.get_vocab_size())
             else:
                 encoders[part], own = load_encoder(name, part)
@@ -381,9 +381,9 @@ def _precision(asked: PrecisionName, encoders: Mapping[Part, str], machine: Mach
     return choose_precision(asked, machine.device, size, fast_bf16=has_fast_bf16(machine.device))
 
 
-def texts_of(catalog: Catalog, config: NeuralConfig) -> list[str]:
+def texts_of(catalog: Catalog, config: NeuralConfig, cache: Cache | None) -> list[str]:
     """What the text encoder reads of the rows, before it is cleaned."""
-    return with_line(catalog) if config.has_line else catalog.texts.tolist()
+    return with_line(catalog.texts, table_of(catalog, cache)) if config.has_line else catalog.texts.tolist()
 
 
 def _learning_passes(config: NeuralConfig, part: Part) -> int:

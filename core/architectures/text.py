@@ -24,7 +24,7 @@ from core.architectures.neural import (
 from core.batches import Batch, Examples
 from core.catalog import Catalog, Strings
 from core.features import Frozen, text_states
-from core.field_inputs import FieldInputs
+from core.field_inputs import FieldInputs, table_of
 from core.heads import Pooling
 from core.passes import Passes
 from core.tokens import Rows, Tokens, tokenise
@@ -73,14 +73,14 @@ def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
     """The catalog's texts as this model's text encoder reads them; what a frozen one answers comes from the cache."""
     encoder: Any = model.network.encoders["text"]
     config, cache = model.config, model.cache
-    tokens = tokenise(texts_of(catalog, config), model.tokenizer, encoder.pad, cache)
+    tokens = tokenise(texts_of(catalog, config, cache), model.tokenizer, encoder.pad, cache)
     max_length = min(config.max_length, encoder.max_positions)
     states = None
     if cache is not None and "text" in config.frozen() and config.pooling != "attention":
         frozen = Frozen(encoder, cache, model.device, model.threads, config.precision, model.check_time)
         tokens_per_pass = Passes.by_device(model.device, config.tokens_per_pass).tokens
         states = text_states(tokens, max_length, tokens_per_pass, frozen, config.pooling)
-    fields = None if model.fields is None else model.fields.read(catalog)
+    fields = None if model.fields is None else model.fields.read(table_of(catalog, cache))
     return TextExamples(catalog.ids, catalog.prices, tokens, max_length, states, fields)
 
 

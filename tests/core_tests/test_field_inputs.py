@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.cache import Cache
 from core.catalog import Catalog
-from core.field_inputs import BUCKETS, CATEGORIES, UNKNOWN, learn_fields, reader_from, with_line
+from core.field_inputs import BUCKETS, CATEGORIES, UNKNOWN, learn_fields, reader_from, table_of, with_line
+from core.fields import read_fields
 from tests.core_tests.architecture_contract import toy_catalog
 
 
-def of(*texts: str) -> Catalog:
-    rows = np.array(texts, dtype=object)
-    return Catalog(rows, rows, np.full(len(rows), "", dtype=object))
+def lines(*texts: str) -> list[str]:
+    return with_line(texts, read_fields(texts))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 def test_the_line_says_what_the_text_says() -> None:
-    line, _, text = with_line(of("Item Name: ACME Cola, 330 ml (Pack of 12)"))[0].partition("\n")
+    line, _, text = lines("Item Name: ACME Cola, 330 ml (Pack of 12)")[0].partition("\n")
     assert text == "Item Name: ACME Cola, 330 ml (Pack of 12)"
     said = line.split(" · ")
     assert said[0] == "brand acme"
@@ -34,12 +35,12 @@ def test_the_line_says_what_the_text_says() -> None:
 
 
 def test_a_text_without_fields_has_an_empty_line() -> None:
-    assert with_line(of("")) == ["\n"]
+    assert lines("") == ["\n"]
 
 
 def test_numbers_are_scaled_and_missing_ones_flagged(catalog: Catalog) -> None:
-    reader = learn_fields(catalog)
-    read = reader.read(catalog)
+    reader = learn_fields(read_fields(catalog.texts))
+    read = reader.read(read_fields(catalog.texts))
     assert read.numbers.shape == (len(catalog), reader.width)
     assert read.numbers.dtype == np.float32
     assert np.isfinite(read.numbers).all()
@@ -50,8 +51,8 @@ def test_numbers_are_scaled_and_missing_ones_flagged(catalog: Catalog) -> None:
 
 
 def test_words_that_the_training_rows_do_not_repeat_are_unknown() -> None:
-    reader = learn_fields(of("ACME red chair", "ACME oak table", "Bolt iron shelf"))
-    words = reader.read(of("ACME red chair", "Bolt iron shelf", "", "Never seen")).words
+    reader = learn_fields(read_fields(["ACME red chair", "ACME oak table", "Bolt iron shelf"]))
+    words = reader.read(read_fields(["ACME red chair", "Bolt iron shelf", "", "Never seen"])).words
     assert words.shape == (4, len(CATEGORIES))
     brand = words[:, CATEGORIES.index("brand")]
     assert 1 <= brand[0] <= BUCKETS
@@ -60,23 +61,36 @@ def test_words_that_the_training_rows_do_not_repeat_are_unknown() -> None:
 
 
 def test_a_reader_survives_json_and_reads_rows_alone(catalog: Catalog) -> None:
-    reader = learn_fields(catalog)
+    reader = learn_fields(read_fields(catalog.texts))
     again = reader_from(json.loads(json.dumps(reader.record())))
     rows = np.array([5, 40])
     for name in ("numbers", "words"):
-        together = getattr(reader.read(catalog), name)
-        np.testing.assert_array_equal(getattr(again.read(catalog), name), together)
-        np.testing.assert_array_equal(getattr(reader.read(catalog.take(rows)), name), together[rows])
+        together = getattr(reader.read(read_fields(catalog.texts)), name)
+        np.testing.assert_array_equal(getattr(again.read(read_fields(catalog.texts)), name), together)
+        np.testing.assert_array_equal(getattr(reader.read(read_fields(catalog.take(rows).texts)), name), together[rows])
 
 
 def test_places_do_not_depend_on_the_process() -> None:
     """Saved models count on it: Python's own hash of a string differs from run to run."""
-    reader = learn_fields(of("ACME red chair", "ACME red chair"))
+    reader = learn_fields(read_fields(["ACME red chair", "ACME red chair"]))
     assert reader.known.tolist() == sorted(reader.known.tolist())
-    words = reader.read(of("ACME red chair")).words[0].tolist()
+    words = reader.read(read_fields(["ACME red chair"])).words[0].tolist()
     assert words[CATEGORIES.index("brand")] == 1 + zlib.crc32(b"brand acme") % BUCKETS
 
 
-def test_the_catalog_may_be_empty(catalog: Catalog, tmp_path: Path) -> None:
-    read = learn_fields(catalog).read(catalog.take(np.array([], dtype=np.intp)))
+def test_there_may_be_no_rows(catalog: Catalog) -> None:
+    read = learn_fields(read_fields(catalog.texts)).read(read_fields([]))
     assert (len(read.numbers), len(read.words)) == (0, 0)
+
+
+def test_the_cache_holds_the_fields_as_they_were_read(catalog: Catalog, tmp_path: Path) -> None:
+    cache, read = Cache(tmp_path), read_fields(catalog.texts)
+    reader = learn_fields(read)
+    for _ in range(2):
+        table = table_of(catalog, cache)
+        np.testing.assert_array_equal(reader.read(table).numbers, reader.read(read).numbers)
+        np.testing.assert_array_equal(reader.read(table).words, reader.read(read).words)
+        assert with_line(catalog.texts, table) == with_line(catalog.texts, read)
+    assert len(cache.paths("fields")) == 1
+    table_of(catalog.take(np.array([1])), cache)
+    assert len(cache.paths("fields")) == 2
