@@ -66,8 +66,13 @@ def with_line(texts: Iterable[str], fields: pd.DataFrame) -> list[str]:
 
 def _said(column: pd.Series, words: str) -> list[str]:
     if column.dtype == np.float64:
-        return ["" if np.isnan(value) else words.format(f"{value:.4g}") for value in column]
+        return ["" if np.isnan(value) else words.format(_number(value)) for value in column]
     return [words.format(value) if value else "" for value in column]
+
+
+def _number(value: float) -> str:
+    """Four digits that count, without an exponent: `3960`, `0.75`, `190900`."""
+    return np.format_float_positional(value, precision=4, fractional=False, trim="-")
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,11 @@ def test_the_line_says_what_the_text_says() -> None:
     assert not any("nan" in part or part.endswith(" g") for part in said)
 
 
+@pytest.mark.parametrize(("width", "said"), [("74 cm", "longest 74 cm"), ("909.41 m", "longest 90940 cm")])
+def test_numbers_have_no_exponents(width: str, said: str) -> None:
+    assert said in lines(f"Item Name: Table\nBullet Point 1: width {width}")[0].partition("\n")[0].split(" · ")
+
+
 def test_a_text_without_fields_has_an_empty_line() -> None:
     assert lines("") == ["\n"]
 
