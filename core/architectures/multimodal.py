@@ -16,7 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.architectures import base
-from core.architectures.neural import PATCHES, Encoders, NeuralArchitecture, NeuralConfig, NeuralModel
+from core.architectures.network import Encoders
+from core.architectures.neural import PATCHES, NeuralArchitecture, NeuralModel
+from core.architectures.neural_config import NeuralConfig
 from core.architectures.text import TextExamples, TextReader, text_examples
 from core.augment import Triple, augment, mixup, normalise
 from core.backbones.loading import load_encoder

@@ -1,20 +1,19 @@
-"""What `text` and `multimodal` share: common settings, choice of encoders, training, and the saved form of a model."""
+"""What `text` and `multimodal` share: choice of encoders, training, and the saved form of a model."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from pydantic import Field
 from tokenizers import Tokenizer
-from torch import Tensor, nn
 
-from core import checkpoint, losses
+from core import checkpoint
 from core.architectures.base import Config, Context, Prices, Resolution
+from core.architectures.network import Encoders, Network
+from core.architectures.neural_config import NeuralConfig
 from core.backbones import tiny
 from core.backbones.auto import choose
 from core.backbones.loading import available, build_encoder, identity, load_encoder, locate, parameters
@@ -27,17 +26,13 @@ from core.features import no_hurry
 from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
 from core.files import write_text
 from core.group import ALONE
-from core.heads import FieldBranch, HeadName, PoolingName, PriceHead
 from core.inference import answers, predict
-from core.layers import add_adapters, depths, merge_adapters, still_modules
 from core.machine import Machine, detect
 from core.precision import PrecisionName, Settled, has_fast_bf16
 from core.precision import choose as choose_precision
-from core.price_network import PriceNetwork
 from core.quantiles import histogram_quantiles
 from core.tokens import clean
 from core.trainer import fit, seeded, torch_threads
-from core.trainer_config import TrainerConfig
 
 _SAVED = "model"
 _FORMAT = 2
@@ -48,136 +43,6 @@ _FLOPS_PER_GPU = 5e13
 _TINY_SECONDS_PER_TOKEN, _TINY_SECONDS_PER_PICTURE = 1.3e-5, 5.0e-4
 _CHARACTERS_PER_TOKEN = 4
 PATCHES = 50
-
-Encoders = dict[Part, nn.Module]
-FieldsName = Literal["none", "dense", "tokens", "both"]
-
-
-class NeuralConfig(TrainerConfig):
-    """Settings that `text` and `multimodal` have in common."""
-
-    text_encoder: str = Field(AUTO, description="short name, hub name or folder of the text encoder")
-    freeze_text: bool = Field(False, description="keep the text encoder's weights as they are: cheap, read once")
-    frozen_layers: int = Field(
-        0, ge=0, description="keep the embeddings and so many layers from the bottom as they are"
-    )
-    layer_decay: float = Field(1.0, gt=0, le=1, description="each layer learns at so much of the rate of the one above")
-    lora_rank: int = Field(
-        0, ge=0, le=1024, description="rank of the changes to the encoder's matrices; 0: all of them"
-    )
-    head_rate: float = Field(1.0, gt=0, le=1e4, description="times the learning rate for all that is not encoder")
-    max_length: int = Field(625, ge=8, le=100_000, description="tokens read of each text, if the encoder reads so many")
-    pooling: PoolingName = Field("mean", description="how the text encoder's states become one")
-    dropout: float = Field(0.4, ge=0, lt=1, description="in the regression head")
-    regressor_width: int = Field(256, ge=1, le=65_536, description="neurons per hidden layer of the head")
-    regressor_depth: int = Field(1, ge=1, le=16, description="hidden layers of the head")
-    head: HeadName = Field("point", description="what is said of a price: one number, bins of log price, or both")
-    bins: int = Field(64, ge=8, le=1024, description="of log price")
-    fields: FieldsName = Field("dense", description="fields beside the text: a branch of the network, tokens before it")
-    categories: int = Field(16, ge=0, le=256, description="numbers per embedded word field (brand, kind) of the branch")
-    category_dropout: float = Field(0.1, ge=0, lt=1, description="share of these words that training hides")
-
-    def encoders(self) -> dict[Part, str]:
-        """The encoder's name for each part of the architecture."""
-        return {"text": self.text_encoder}
-
-    def frozen(self) -> set[Part]:
-        """The parts whose encoders keep their weights."""
-        return {"text"} if self.freeze_text else set()
-
-    def frozen_passes(self, part: Part) -> int:
-        """How often a frozen encoder reads each row in a whole training: what it answers is cached where that is possible."""
-        return self.epochs if self.pooling == "attention" else 1
-
-    @property
-    def has_branch(self) -> bool:
-        return self.fields in ("dense", "both")
-
-    @property
-    def has_line(self) -> bool:
-        return self.fields in ("tokens", "both")
-
-    def without_effect(self) -> set[str]:
-        unused = super().without_effect()
-        if self.freeze_text:
-            unused |= {"frozen_layers", "layer_decay", "lora_rank"}
-        if self.head == "point":
-            unused |= {"bins"}
-        if self.head == "bins":
-            unused |= {"loss", "smape_weight"}
-        if not self.has_branch:
-            unused |= {"categories", "category_dropout"}
-        return unused if self.categories else unused | {"category_dropout"}
-
-    def memory_key(self) -> str:
-        parts = [f"{name}{' (frozen)' if part in self.frozen() else ''}" for part, name in self.encoders().items()]
-        how = f", {self.frozen_layers} layers frozen" if self.frozen_layers else ""
-        how += f", LoRA {self.lora_rank}" if self.lora_rank else ""
-        return f"{' + '.join(parts)}{how}, {self.max_length} tokens"
-
-
-class Network(PriceNetwork):
-    """Encoders, a branch for the fields, and a head. Frozen encoders and layers take no gradient and no dropout.
-
-    width: of what the head takes, without the branch. numbers: that the branch reads of a row.
-    """
-
-    def __init__(self, encoders: Encoders, config: NeuralConfig, width: int, numbers: int) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleDict({str(part): encoder for part, encoder in encoders.items()})
-        self.config = config
-        self.still: list[nn.Module] = [self.encoders[part] for part in config.frozen()]
-        for encoder in self.still:
-            encoder.requires_grad_(False)
-        self.branch = None
-        if config.has_branch:
-            self.branch = FieldBranch(numbers, config.categories, config.category_dropout, config.dropout)
-            width += FieldBranch.WIDTH
-        self.head = PriceHead(
-            width, config.regressor_width, config.regressor_depth, config.dropout, config.head, config.bins
-        )
-
-    def prepare_encoder(self) -> None:
-        """Before training: which of the text encoder's weights learn, and whether adapters learn in their place."""
-        if self.config.freeze_text:
-            return
-        encoder, frozen = self.encoders["text"], self.config.frozen_layers
-        if self.config.lora_rank:
-            add_adapters(encoder, self.config.lora_rank, frozen)
-        if frozen:
-            self.still += still_modules(encoder, frozen)
-
-    def finish_encoder(self) -> None:
-        """After training: the encoder as it was built, with what has been learnt."""
-        if self.config.lora_rank and not self.config.freeze_text:
-            merge_adapters(self.encoders["text"])
-
-    def say(self, state: Tensor, numbers: Tensor | None, words: Tensor | None) -> Tensor:
-        """The head's outputs for (B, width) states beside the rows' fields."""
-        if self.branch is not None:
-            state = torch.cat([state, self.branch(numbers, words).to(state.dtype)], dim=1)
-        return self.head(state)
-
-    def loss(self, outputs: Tensor, target: Tensor, of_point: losses.Loss) -> Tensor:
-        return self.head.loss(outputs, target, of_point)
-
-    def point(self, outputs: Tensor) -> Tensor:
-        return self.head.point(outputs)
-
-    def rates(self) -> dict[str, float]:
-        names = [name for name, _ in self.named_parameters()]
-        rates = {name: self.config.head_rate for name in names if not name.startswith("encoders.")}
-        if self.config.layer_decay < 1 and not self.config.freeze_text:
-            depth = depths(self.encoders["text"])
-            top = max(depth.values())
-            rates |= {f"encoders.text.{name}": self.config.layer_decay ** (top - at) for name, at in depth.items()}
-        return rates
-
-    def train(self, mode: bool = True) -> Network:
-        super().train(mode)
-        for module in self.still:
-            module.eval()
-        return self
 
 
 class NeuralModel:

@@ -13,14 +13,9 @@ from torch import Tensor
 
 from core import losses
 from core.architectures import base
-from core.architectures.neural import (
-    Encoders,
-    Network,
-    NeuralArchitecture,
-    NeuralConfig,
-    NeuralModel,
-    texts_of,
-)
+from core.architectures.network import Encoders, Network
+from core.architectures.neural import NeuralArchitecture, NeuralModel, texts_of
+from core.architectures.neural_config import NeuralConfig
 from core.batches import Batch, Examples
 from core.catalog import Catalog, Strings
 from core.features import Frozen, text_states

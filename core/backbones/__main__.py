@@ -12,7 +12,7 @@ from torch import nn
 
 from core.architectures.base import make_config
 from core.architectures.multimodal import MultimodalConfig, MultimodalNetwork
-from core.architectures.neural import NeuralConfig
+from core.architectures.neural_config import NeuralConfig
 from core.architectures.text import TextNetwork
 from core.backbones.presets import PRESETS
 from core.backbones.shapes import count, outline

@@ -21,7 +21,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from core.architectures import architecture
 from core.architectures.base import Context, Report, ignore_report, make_config
 from core.architectures.multimodal import MultimodalConfig
-from core.architectures.neural import NeuralConfig
+from core.architectures.neural_config import NeuralConfig
 from core.augment import normalise
 from core.backbones.loading import load_encoder
 from core.backbones.tiny import text_encoder

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core import checkpoint
 from core.architectures import architecture
 from core.architectures.base import Context, make_config
-from core.architectures.neural import NeuralConfig
+from core.architectures.neural_config import NeuralConfig
 from core.backbones.hub import HubText
 from core.backbones.tiny import text_encoder
 from core.cache import Cache
