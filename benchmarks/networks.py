@@ -84,12 +84,19 @@ def read() -> pd.DataFrame:
 
 
 def table(done: pd.DataFrame) -> pd.DataFrame:
-    """Lowest SMAPE of the epochs, mean over folds and seeds; seconds of a training; relative: mean ratio to `none`."""
-    done = done.assign(best=done.smape.map(min), last=done.smape.map(lambda curve: curve[-1]))
-    means = done.groupby(["option", "catalog"])[["best", "last", "seconds"]].mean().unstack("catalog")
-    relative = (means["best"] / means["best"].loc["none"]).mean(axis=1, skipna=False).rename("relative")
-    means.columns = [" ".join(column) for column in means.columns]
-    return means.join(relative).join(done.groupby("option").size().rename("trainings")).sort_values("relative")
+    """Per option and catalog: lowest SMAPE of the epochs and seconds, means over folds and seeds.
+
+    relative: to `none` on the same catalog, fold and seed; mean over these within a catalog, then over the catalogs.
+    """
+    done = done.assign(best=done.smape.map(min))
+    place = ["catalog", "fold", "seed"]
+    done = done.merge(done[done.option == "none"][[*place, "best"]], on=place, suffixes=("", " of none"))
+    done["relative"] = done["best"] / done["best of none"]
+    by = done.groupby(["option", "catalog"])
+    wide = by[["best", "seconds"]].mean().join(by.size().rename("trainings")).unstack("catalog")
+    wide.columns = [" ".join(column) for column in wide.columns]
+    relative = by.relative.mean().unstack("catalog").mean(axis=1, skipna=False)
+    return wide.join(relative.rename("relative")).sort_values("relative")
 
 
 def main() -> None:

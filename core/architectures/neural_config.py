@@ -31,7 +31,7 @@ class NeuralConfig(TrainerConfig):
     dropout: float = Field(0.4, ge=0, lt=1, description="in the regression head")
     regressor_width: int = Field(256, ge=1, le=65_536, description="neurons per hidden layer of the head")
     regressor_depth: int = Field(1, ge=1, le=16, description="hidden layers of the head")
-    head: HeadName = Field("point", description="what is said of a price: one number, bins of log price, or both")
+    head: HeadName = Field("both", description="what is said of a price: one number, bins of log price, or both")
     bins: int = Field(64, ge=8, le=1024, description="of log price")
     fields: FieldsName = Field("dense", description="fields beside the text: a branch of the network, tokens before it")
     categories: int = Field(16, ge=0, le=256, description="numbers per embedded word field (brand, kind) of the branch")
