@@ -136,6 +136,16 @@ class PriceHead(nn.Module):
         z = F.softplus(self.bins.point(self.logits(outputs)))  # log1p of e to the log price
         return z if self.out is None else (z + outputs[:, 0]) / 2
 
+    @property
+    def described(self) -> int:
+        """How many numbers `describe` gives of a row."""
+        return 1 if self.bins is None else len(self.bins.edges)
+
+    def describe(self, outputs: Tensor) -> Tensor:
+        """(B, 1) z, or (B, 1 + bins) z and the share of each bin."""
+        z = self.point(outputs)[:, None]
+        return z if self.bins is None else torch.cat([z, self.logits(outputs).softmax(dim=1)], dim=1)
+
     def logits(self, outputs: Tensor) -> Tensor:
         """(B, bins) of the outputs of a head that has them."""
         return outputs if self.out is None else outputs[:, 1:]

@@ -31,12 +31,13 @@ def predict(
     The processes of a group each compute a share of the rows, and all of them get all prices.
     Raises UserError that names the rows whose price came out NaN or infinite, and where memory does not hold one row.
     """
-    z = np.zeros(len(examples.ids))
-    own = group.share_of(np.arange(len(z)))
-    z[own] = answers(network, examples, config, device, network.point, own)
-    z = group.add(torch.from_numpy(z)).numpy()
+    return prices_of(answers(network, examples, config, device, network.point, group=group), examples.ids)
+
+
+def prices_of(z: NDArray[np.float64], ids: Strings) -> NDArray[np.float64]:
+    """(n,) prices in currency units. Raises UserError that names the rows whose z is NaN or infinite."""
     if not np.isfinite(z).all():
-        raise not_finite("the predicted prices are not numbers", examples.ids[~np.isfinite(z)])
+        raise not_finite("the predicted prices are not numbers", ids[~np.isfinite(z)])
     return losses.prices(z)
 
 
@@ -46,10 +47,11 @@ def answers(
     config: TrainerConfig,
     device: str,
     read: Callable[[Tensor], Tensor],
-    rows: Rows,
     columns: tuple[int, ...] = (),
+    group: Group = ALONE,
 ) -> NDArray[np.float64]:
-    """(len(rows), *columns): what `read` makes of the network's float32 outputs for these rows."""
+    """(n, *columns): what `read` makes of the network's float32 outputs, row by row. On all processes of a group, of which each
+    computes a share."""
     network.to(device).eval()
     precision, passes = settled(network, config, device), Passes.by_device(device, config.tokens_per_pass)
 
@@ -61,13 +63,14 @@ def answers(
             return read(outputs.float()).double().cpu().numpy()
 
     found = np.zeros((len(examples.ids), *columns))
+    own = group.share_of(np.arange(len(found)))
     while True:
-        parts = list(micro_batches(rows, examples.lengths, passes.tokens))
+        parts = list(micro_batches(own, examples.lengths, passes.tokens))
         try:
             # An accelerator gains nothing from passes side by side, which add up their memory.
             for part, one in side_by_side(answer, parts, torch.get_num_threads() if device == "cpu" else 1):
                 found[part] = one
-            return found[rows]
+            return group.add(torch.from_numpy(found)).numpy()
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise

@@ -25,8 +25,8 @@ from core.errors import UserError
 from core.features import no_hurry
 from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
 from core.files import write_text
-from core.group import ALONE
-from core.inference import answers, predict
+from core.group import ALONE, Group
+from core.inference import answers, prices_of
 from core.machine import Machine, detect
 from core.precision import PrecisionName, Settled, has_fast_bf16
 from core.precision import choose as choose_precision
@@ -36,6 +36,8 @@ from core.trainer import fit, seeded, torch_threads
 
 _SAVED = "model"
 _FORMAT = 2
+_KEPT = 2
+"""Catalogs whose quantiles are remembered: a fold's and the test rows."""
 
 # Coarse speeds for plans made before anything was measured. The tiny ones were measured on one core.
 _FLOPS_PER_CORE: dict[Settled, float] = {"fp32": 5e10, "bf16": 1.2e11, "fp16": 5e10}
@@ -61,6 +63,7 @@ class NeuralModel:
     ) -> None:
         self.architecture, self.network, self.tokenizer, self.config = architecture, network, tokenizer, config
         self.fields = fields
+        self._quantiles: dict[str, Prices] = {}
         self.best_epoch = 1
         self.device = "cpu"
         self.threads: int | None = None
@@ -69,27 +72,26 @@ class NeuralModel:
         self.group = ALONE
 
     def predict(self, catalog: Catalog) -> Prices:
-        examples = self.architecture.examples(self, catalog.without_prices())
-        with torch_threads(self.threads):
-            return predict(self.network, examples, self.config, self.device, self.group)
+        return self._read(catalog.without_prices(), self.group)
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
         """(n, 9) at `core.quantiles.LEVELS` where the head knows bins. Each process of a group may ask for itself."""
-        head = self.network.head
-        if head.bins is None:
+        if self.network.head.bins is None:
             return None
-        examples = self.architecture.examples(self, catalog.without_prices())
+        rows = catalog.without_prices()
+        if rows.fingerprint not in self._quantiles:
+            self._read(rows, ALONE)
+        return self._quantiles[rows.fingerprint]
+
+    def _read(self, rows: Catalog, group: Group) -> Prices:
+        """(n,) prices. What the same pass tells of their distribution is kept: reading the rows again would cost as much."""
+        examples, head = self.architecture.examples(self, rows), self.network.head
         with torch_threads(self.threads):
-            shares = answers(
-                self.network,
-                examples,
-                self.config,
-                self.device,
-                lambda outputs: head.logits(outputs).softmax(dim=1),
-                np.arange(len(catalog)),
-                (self.config.bins,),
-            )
-        return np.exp(histogram_quantiles(shares, head.bins.edges.double().cpu().numpy()))
+            said = answers(self.network, examples, self.config, self.device, head.describe, (head.described,), group)
+        if head.bins is not None:
+            quantiles = np.exp(histogram_quantiles(said[:, 1:], head.bins.edges.double().cpu().numpy()))
+            self._quantiles = dict([*self._quantiles.items(), (rows.fingerprint, quantiles)][-_KEPT:])
+        return prices_of(said[:, 0], examples.ids)
 
     def save(self, folder: Path) -> None:
         write_text(folder / "tokenizer.json", self.tokenizer.to_str())

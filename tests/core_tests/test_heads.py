@@ -87,3 +87,14 @@ def test_a_graph_of_branch_and_head_gives_the_same_prices(kind: HeadName) -> Non
     exported = torch.export.export(whole, rows(3), dynamic_shapes=({0: batch},) * 3).module()
     given = rows(7)
     torch.testing.assert_close(exported(*given), whole(*given))
+
+
+@pytest.mark.parametrize("kind", ["point", "bins", "both"])
+def test_what_is_described_is_the_point_and_shares_of_one(kind: HeadName) -> None:
+    made = head(kind)
+    outputs = made(states()).detach()
+    said = made.describe(outputs)
+    assert said.shape == (5, made.described)
+    torch.testing.assert_close(said[:, 0], made.point(outputs))
+    if kind != "point":
+        torch.testing.assert_close(said[:, 1:].sum(dim=1), torch.ones(5))
