@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from core.cache import Cache
 from core.catalog import Catalog
 from core.files import digest
+from core.light.numbers import NumberScale, learn_scale
 from core.light.store import FEATURES_VERSION, fields_of
-from core.number_scale import NumberScale, learn_scale
 
 CATEGORIES = ("brand", "kind", "head", "unit")
 """The word fields that are embedded."""
@@ -107,6 +107,7 @@ class FieldReader:
             "fields": scale.fields,
             "means": scale.means.tolist(),
             "spreads": scale.spreads.tolist(),
+            "knots": [[None if np.isnan(knot) else knot for knot in row] for row in scale.knots.tolist()],
             "known": self.known.tolist(),
         }
 
@@ -119,8 +120,10 @@ def learn_fields(fields: pd.DataFrame) -> FieldReader:
 
 def reader_from(record: Mapping[str, Any]) -> FieldReader:
     """Reads back what `FieldReader.record` gave."""
-    scale = NumberScale(list(record["fields"]), np.array(record["means"]), np.array(record["spreads"]))
-    return FieldReader(scale, np.array(record["known"], dtype=np.int64))
+    means, spreads, knots = (np.array(record[part], dtype=np.float64) for part in ("means", "spreads", "knots"))
+    return FieldReader(
+        NumberScale(list(record["fields"]), means, spreads, knots), np.array(record["known"], dtype=np.int64)
+    )
 
 
 def _places(fields: pd.DataFrame) -> NDArray[np.int64]:

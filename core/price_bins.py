@@ -7,13 +7,17 @@ losses"): cross-entropy with the mass that a Gaussian around the true log price 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.quantiles import LEVELS
+
+Floats = NDArray[np.float64]
 _TAIL = 0.001
 _MARGIN = 0.5
 _SPREAD = 0.75
@@ -69,6 +73,14 @@ class PriceBins(nn.Module):
         away = _tanh_integral(points[:, None] - self.edges)
         expected = logits.softmax(dim=1) @ (away[:, :-1] - away[:, 1:]).T
         return points[expected.argmin(dim=1)]
+
+
+def histogram_quantiles(shares: Floats, edges: Floats, levels: Sequence[float] = LEVELS) -> Floats:
+    """(n, q) quantiles of n histograms: shares (n, k) of the k bins between edges (k + 1,), even within a bin."""
+    below = np.hstack([np.zeros((len(shares), 1)), np.cumsum(shares, axis=1)])
+    below /= below[:, -1:]
+    rows = [np.interp(levels, row, edges) for row in below]
+    return np.array(rows).reshape(len(shares), len(levels))
 
 
 def _tanh_integral(x: Tensor) -> Tensor:

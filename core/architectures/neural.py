@@ -30,7 +30,7 @@ from core.inference import answers, prices_of
 from core.machine import Machine, detect
 from core.precision import PrecisionName, Settled, has_fast_bf16
 from core.precision import choose as choose_precision
-from core.quantiles import histogram_quantiles
+from core.price_bins import histogram_quantiles
 from core.tokens import clean
 from core.trainer import fit, seeded, torch_threads
 

@@ -15,11 +15,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from core.catalog import Catalog
 from core.files import read_json, write_json
+from core.light.numbers import NumberScale, learn_scale
 from core.light.store import fields_of, load_arrays, save_arrays
-from core.number_scale import NumberScale, learn_scale
 
 Floats = NDArray[np.float64]
 _TEXT = "text"
+_SCALE = ("means", "spreads", "knots")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Inputs:
         record = {"terms": terms, "number_fields": self.scale.fields, "number_weight": self.number_weight}
         write_json(folder / "inputs.json", record)
         arrays: dict[str, NDArray[Any]] = {block.name: vectorizer.idf_ for block, vectorizer in self.blocks}
-        save_arrays(folder / "inputs.npz", arrays | {"means": self.scale.means, "spreads": self.scale.spreads})
+        save_arrays(folder / "inputs.npz", arrays | {part: getattr(self.scale, part) for part in _SCALE})
 
 
 def load_inputs(folder: Path) -> Inputs:
@@ -85,7 +86,7 @@ def load_inputs(folder: Path) -> Inputs:
             vectorizer = block.vectorizer(0, record["terms"][block.name])
             vectorizer.idf_ = arrays[block.name]
             blocks.append((block, vectorizer))
-    scale = NumberScale(record["number_fields"], arrays["means"], arrays["spreads"])
+    scale = NumberScale(record["number_fields"], *(arrays[part] for part in _SCALE))
     return Inputs(blocks, scale, float(record["number_weight"]))
 
 
