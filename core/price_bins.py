@@ -72,7 +72,11 @@ class PriceBins(nn.Module):
         points = self.edges[0] + share * (self.edges[-1] - self.edges[0])
         away = _tanh_integral(points[:, None] - self.edges)
         expected = logits.softmax(dim=1) @ (away[:, :-1] - away[:, 1:]).T
-        return points[expected.argmin(dim=1)]
+        # The vertex of the parabola through the lowest place and its neighbours: the place alone would jump with rounding.
+        best = 1 + expected[:, 1:-1].argmin(dim=1, keepdim=True)
+        before, at, after = (expected.gather(1, best + step)[:, 0] for step in (-1, 0, 1))
+        bend = (before - 2 * at + after).clamp(min=1e-9)
+        return points[best[:, 0]] + (points[1] - points[0]) * ((before - after) / (2 * bend)).clamp(-1, 1)
 
 
 def histogram_quantiles(shares: Floats, edges: Floats, levels: Sequence[float] = LEVELS) -> Floats:
