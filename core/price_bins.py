@@ -71,8 +71,15 @@ class PriceBins(nn.Module):
         share = torch.linspace(0.0, 1.0, _POINTS_PER_BIN * bins + 1, device=logits.device)
         points = self.edges[0] + share * (self.edges[-1] - self.edges[0])
         away = _tanh_integral(points[:, None] - self.edges)
-        expected = logits.softmax(dim=1) @ (away[:, :-1] - away[:, 1:]).T
-        return points[expected.argmin(dim=1)]
+        costs = away[:, :-1] - away[:, 1:]
+        shares = logits.softmax(dim=1)
+        # The vertex of the parabola through the lowest place and its neighbours: the place alone would jump with rounding.
+        # Rises are summed by themselves, since the difference of two expected costs would be mostly rounding.
+        best = (shares @ costs[1:-1].T).argmin(dim=1, keepdim=True)
+        rises = shares @ (costs[1:] - costs[:-1]).T
+        before, after = (rises.gather(1, best + step)[:, 0] for step in (0, 1))
+        vertex = (-(before + after) / (2 * (after - before).clamp(min=1e-9))).clamp(-1, 1)
+        return points[1 + best[:, 0]] + (points[1] - points[0]) * vertex
 
 
 def histogram_quantiles(shares: Floats, edges: Floats, levels: Sequence[float] = LEVELS) -> Floats:
