@@ -318,12 +318,15 @@ class Study:
                 self._results[name] = self._ledger.get(trial._trial_id)
 
     def _due(self, trials: Sequence[FrozenTrial]) -> Iterator[_Queued]:
-        """What comes before the sampler's proposals: the documented best in a new study, interrupted configs, queued points.
+        """What comes before the sampler's proposals: the documented points, interrupted configs, queued points.
 
         It follows from the trials alone, so that two drivers killed in a row leave no config twice in the queue.
         """
-        if self.space.best and not trials:
-            yield _Queued(dict(self.space.best), "documented best")
+        tried = {trial.user_attrs.get("config") for trial in trials}
+        documented = [(self.space.best, "documented best"), *((point, "documented") for point in self.space.then)]
+        for point, origin in documented:
+            if point and self._identify(point) not in tried:
+                yield _Queued(dict(point), origin)
         last: dict[str, FrozenTrial] = {}
         for trial in trials:
             if trial.state not in (TrialState.RUNNING, TrialState.WAITING) and self._is_point(trial.params):

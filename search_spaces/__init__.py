@@ -19,11 +19,15 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Space:
-    """values: the choices of each searched setting, in the file's order. best: the point to try first, as trial 0."""
+    """values: the choices of each searched setting, in the file's order. best: the point to try first, as trial 0.
+
+    then: points to try next, before a sampler is asked: other kinds of model, which a stack gains most by.
+    """
 
     source: str
     values: dict[str, tuple[Any, ...]]
     best: dict[str, Any]
+    then: tuple[dict[str, Any], ...] = ()
 
     @property
     def points(self) -> int:
@@ -36,18 +40,18 @@ class Space:
 
     def without(self, fixed: Mapping[str, Any]) -> Space:
         """The space that is left when the user has fixed some settings."""
-        return Space(
-            self.source,
-            {name: choices for name, choices in self.values.items() if name not in fixed},
-            {name: value for name, value in self.best.items() if name not in fixed},
-        )
+
+        def left(settings: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in settings.items() if name not in fixed}
+
+        return Space(self.source, left(self.values), left(self.best), tuple(map(left, self.then)))
 
 
 def load_space(name: str | Path, kind: type[Config]) -> Space:
     """The space of that name (`text`), or of a YAML file. Keys and values are checked against the config's fields.
 
     Raises UserError for a missing or unreadable file, an unknown key (with the nearest name), a value that the config refuses,
-    and a `best` that lies outside the ranges.
+    and a `best` or `then` that lies outside the ranges. Each point of `then` is written as what it changes of `best`.
     """
     path = name if isinstance(name, Path) else FOLDER / f"{name}.yaml"
     if not path.is_file():
@@ -66,10 +70,10 @@ def _checked(source: str, content: Any, kind: type[Config]) -> Space:
     if (
         not isinstance(content, dict)
         or not isinstance(content.get("values"), dict)
-        or set(content) - {"values", "best"}
+        or set(content) - {"values", "best", "then"}
     ):
         raise UserError(
-            f"{source} must have the keys `values` (setting: list of choices) and, if wanted, `best`",
+            f"{source} must have the keys `values` (setting: list of choices) and, if wanted, `best` and `then`",
             cure="compare it with search_spaces/text.yaml",
         )
     values, best = content["values"], content.get("best") or {}
@@ -80,13 +84,21 @@ def _checked(source: str, content: Any, kind: type[Config]) -> Space:
             raise UserError(f"{source}: `{key}` must list at least one choice", cure=f"write `{key}: [value, value]`")
         for choice in choices:
             make_config(kind, {key: choice})
-    for key, value in best.items():
-        if value not in values.get(key, []):
-            raise UserError(
-                f"{source}: best {key}={value!r} is not among its choices", cure=f"add it to `values: {key}`"
-            )
     if best and set(best) != set(values):
         raise UserError(
             f"{source}: best lacks {sorted(set(values) - set(best))}", cure="give one value for every setting"
         )
-    return Space(source, {key: tuple(choices) for key, choices in values.items()}, best)
+    changes = content.get("then") or []
+    if changes and not (best and isinstance(changes, list) and all(isinstance(each, dict) for each in changes)):
+        raise UserError(
+            f"{source}: `then` must list settings that it changes of `best`", cure="write `then: [{setting: value}]`"
+        )
+    then = tuple({**best, **each} for each in changes)
+    for point in (best, *then):
+        for key, value in point.items():
+            if value not in values.get(key, []):
+                raise UserError(
+                    f"{source}: best or then has {key}={value!r}, which is not among its choices",
+                    cure=f"add it to `values: {key}`",
+                )
+    return Space(source, {key: tuple(choices) for key, choices in values.items()}, best, then)

@@ -58,10 +58,21 @@ def test_every_point_of_every_space_is_a_config(stem: str) -> None:
     assert space.best, "every shipped space names its best point"
     assert space.points == sum(1 for _ in space.grid()) or space.points > 10_000
     assert make_config(kind, space.best)
+    assert all(make_config(kind, point) and point != space.best for point in space.then)
 
 
 def test_every_architecture_has_a_space() -> None:
     assert set(ARCHITECTURES) <= {owner(file.stem) for file in FOLDER.glob("*.yaml")}
+
+
+def test_points_to_try_next_say_what_they_change_of_the_best(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "values: {dropout: [0.1, 0.2], epochs: [3, 4]}\nbest: {dropout: 0.1, epochs: 3}\nthen: [{epochs: 4}, {dropout: 0.2}]"
+    )
+    space = load_space(path, TEXT)
+    assert space.then == ({"dropout": 0.1, "epochs": 4}, {"dropout": 0.2, "epochs": 3})
+    assert space.without({"epochs": 4}).then == ({"dropout": 0.1}, {"dropout": 0.2})
 
 
 def test_what_the_user_fixed_is_not_searched() -> None:
@@ -79,6 +90,9 @@ def test_what_the_user_fixed_is_not_searched() -> None:
         ("values: {dropout: [many]}", "bad value for dropout"),
         ("values: {dropout: [0.1]}\nbest: {dropout: 0.2}", "not among its choices"),
         ("values: {dropout: [0.1], epochs: [3]}\nbest: {dropout: 0.1}", "best lacks"),
+        ("values: {dropout: [0.1]}\nbest: {dropout: 0.1}\nthen: [{dropout: 0.2}]", "not among its choices"),
+        ("values: {dropout: [0.1]}\nbest: {dropout: 0.1}\nthen: {dropout: 0.1}", "must list settings"),
+        ("values: {dropout: [0.1]}\nthen: [{dropout: 0.1}]", "must list settings"),
         ("dropout: [0.1]", "must have the keys"),
         ("values: {dropout: [0.1]}\nranges: {}", "must have the keys"),
         ("values: [", "not readable as YAML"),

@@ -10,12 +10,13 @@ import pytest
 
 from core.architectures import architecture
 from core.architectures.base import Context, make_config
+from core.architectures.boosted import BoostedConfig
 from core.cache import Cache
 from core.catalog import Catalog
 from core.folds import Folds
 from core.leaks import find_leaks
 from core.light.inner import inner_folds
-from core.light.knowledge import Settings, learn_knowledge
+from core.light.knowledge import learn_knowledge
 from core.metrics import smape
 from ensemble.validation import validate
 from tests.ensemble_tests.toys import matrix
@@ -168,7 +169,7 @@ def test_the_order_of_rows_is_no_feature(tmp_path: Path) -> None:
         for place, (each, parts) in enumerate(((made, folds), (mixed, moved)))
     )
     assert two[0] == pytest.approx(one[0][order], rel=1e-2) and two[1] == pytest.approx(one[1], rel=1e-2)
-    settings = Settings(3, 3.0, 8, 20_000, 0, 60_000, 0.1, 0)
+    settings = BoostedConfig(inner_folds=3, svd_components=0).features(0)
     parts = inner_folds(folds.groups, 3, 0)
     here = learn_knowledge(made.train, parts, settings, lambda doing: None)[1]
     there = learn_knowledge(mixed.train, parts[order], settings, lambda doing: None)[1]

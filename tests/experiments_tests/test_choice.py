@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,16 @@ class House:
         true = self.workspace.train.known_prices[self.rows]
         return np.asarray(true * np.exp(np.random.default_rng(seed).normal(0.0, spread, len(true))))
 
+    def _configs(self, name: str) -> list[tuple[str, dict[str, Any]]]:
+        """Different configs, by id: points that differ in settings without effect are one."""
+        entry, found = self.entries[name], dict[str, dict[str, Any]]()
+        for point in islice(entry.study.space.grid(), 0, None, 30):
+            found.setdefault(self.members.key(entry.kind, entry.make_settings(point)).id, point)
+        return list(found.items())
+
     def trial(self, choice: Choice, name: str, number: int, prices: np.ndarray, seconds: float = 1.0) -> str:
-        """A finished trial with these holdout prices; the name of the member that would follow."""
-        searched = list(self.entries[name].study.space.grid())[number]
-        config = self.members.key(self.entries[name].kind, self.entries[name].make_settings(searched)).id
+        """A finished trial of the space's config of that number, with these holdout prices; the member that would follow."""
+        config, searched = self._configs(name)[number]
         write_prices(holdout_path(self.workspace, config), prices)
         found = Finished(number, searched, config, 20.0, 1, 20.0, 1.0)
         choice.tried(self.entries[name], found, seconds)

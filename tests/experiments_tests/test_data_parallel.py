@@ -31,7 +31,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TWO = Resources(concurrent=1, cpus=1.0, gpus=0.0, workers=2)
 EPOCHS = 4
 CLOSE = 1e-4
-SETTINGS = {"text_encoder": "tiny", "dropout": 0.0, "learning_rate": 2e-3, "batch_size": 16, "epochs": 3}
+SETTINGS = {
+    "text_encoder": "tiny", "dropout": 0.0, "category_dropout": 0.0, "learning_rate": 2e-3, "batch_size": 16, "epochs": 3,
+}  # fmt: skip
 
 
 class Curves(Source):
@@ -182,7 +184,8 @@ def test_the_command_gives_one_workers_curve_and_member(
 ) -> None:
     train, test = toy_files(150, 40)
     arguments = ["text", "lexical", "--text-encoder", "tiny", "--train", train, "--test", test, "--folds", 2]
-    arguments += ["--trials", 1, "--members", 1, "--set", "text.dropout=0.0", "--set", "text.epochs=3"]
+    arguments += ["--trials", 1, "--members", 1, "--set", "text.dropout=0.0", "--set", "text.category_dropout=0.0"]
+    arguments += ["--set", "text.epochs=3"]
     said = {}
     for workers in (1, 2):
         command = [*arguments, "--workspace", tmp_path / f"runs-{workers}", "--workers-per-trial", workers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,22 @@ def test_the_documented_best_is_trial_0(url: str) -> None:
     proposal = study(url).ask()
     assert proposal is not None
     assert (proposal.number, proposal.searched) == (0, {"depth": 2, "rate": 0.2})
+
+
+def test_documented_points_come_next_and_none_is_forgotten_or_repeated_when_a_sweep_goes_on(url: str) -> None:
+    then = ({"depth": 1, "rate": 0.2}, {"depth": 2, "rate": 0.2}, {"depth": 3, "rate": 0.4})
+
+    def begun() -> Study:
+        return Study("toy", replace(SPACE, then=then), open_storage(url), identify=identify, known={}.get)
+
+    seen = []
+    for _ in range(3):  # each proposal by another process
+        search = begun()
+        proposal = search.ask()
+        assert proposal is not None
+        seen.append(proposal.searched)
+        search.complete(proposal.name, outcome(40.0))
+    assert seen == [SPACE.best, then[0], then[2]]
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
