@@ -28,6 +28,7 @@ from experiments.worth import (
     Candidate,
     Source,
     Step,
+    believed,
     gains,
     next_step,
     smape_of,
@@ -220,24 +221,35 @@ class Choice:
     def _measured(self) -> dict[str, float]:
         if not self._worth and self._found:
             errors = np.column_stack([each.errors for each in self._found.values()])
-            self._worth = dict(zip(self._found, map(float, gains(self._matrix(), errors, self._parts)), strict=True))
+            measured = zip(self._found.items(), *gains(self._matrix(), errors, self._parts), strict=True)
+            self._worth = {
+                name: believed(float(gain), float(error), self._prior(each.source))
+                for (name, each), gain, error in measured
+            }
         return self._worth
 
-    def _sources(self, busy: Sequence[float], worth: Mapping[str, float]) -> Iterator[Source]:
+    def _prior(self, source: str) -> float:
+        """Percentage points expected of a new candidate of the source; of a kind that is there, less with every member."""
         if self._smape is None:
             self._smape = stack_smape(self._matrix())
-        smape = self._smape
+        architecture = source.removesuffix(SEEDS)
+        count = self._count(architecture)
+        if not count:
+            return self.entries[architecture].prior * self._smape
+        further = NEW_CONFIG if source == architecture else NEW_SEED
+        return further * FADING ** (count - 1) * self._smape
+
+    def _sources(self, busy: Sequence[float], worth: Mapping[str, float]) -> Iterator[Source]:
         for entry in self.entries.values():
             if not self._wanted(entry.name):
                 continue
-            prior = NEW_CONFIG if self._has(entry.name) else entry.prior
             work, wall = self._k * entry.seconds, self._wall(entry.seconds, busy)
             awaited = entry.running and not entry.fit_seconds  # nothing is known of it before its first trial has ended
             if entry.progress().wants_more and not awaited:
-                yield Source(entry.name, prior * smape, self._seen(entry.name, worth), work, wall)
+                yield Source(entry.name, self._prior(entry.name), self._seen(entry.name, worth), work, wall)
             if self._seedable(entry.name):
                 name = entry.name + SEEDS
-                yield Source(name, NEW_SEED * smape, self._seen(name, worth), work, wall)
+                yield Source(name, self._prior(name), self._seen(name, worth), work, wall)
 
     def _seen(self, source: str, worth: Mapping[str, float]) -> tuple[float, ...]:
         now = [worth[name] for name, each in self._found.items() if each.source == source]

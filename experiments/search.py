@@ -200,7 +200,7 @@ class Study:
         """The sweep ends while it runs: FAIL now, and the first to be proposed when the sweep goes on."""
         trial = self._running[name][0]
         self._end(name, TrialState.FAIL, None, {"error": INTERRUPTED})
-        self._queue.append(_Queued(dict(trial.advice.params), f"retry of #{trial.number}"))
+        self._queue.appendleft(_Queued(dict(trial.advice.params), f"retry of #{trial.number}"))
 
     def close(self) -> None:
         """The sweep is over: what still runs is interrupted, and no trial is left RUNNING in the storage."""
@@ -318,15 +318,10 @@ class Study:
                 self._results[name] = self._ledger.get(trial._trial_id)
 
     def _due(self, trials: Sequence[FrozenTrial]) -> Iterator[_Queued]:
-        """What comes before the sampler's proposals: the documented points, interrupted configs, queued points.
+        """What comes before the sampler's proposals: interrupted configs, queued points, documented points.
 
         It follows from the trials alone, so that two drivers killed in a row leave no config twice in the queue.
         """
-        tried = {trial.user_attrs.get("config") for trial in trials}
-        documented = [(self.space.best, "documented best"), *((point, "documented") for point in self.space.then)]
-        for point, origin in documented:
-            if point and self._identify(point) not in tried:
-                yield _Queued(dict(point), origin)
         last: dict[str, FrozenTrial] = {}
         for trial in trials:
             if trial.state not in (TrialState.RUNNING, TrialState.WAITING) and self._is_point(trial.params):
@@ -339,6 +334,11 @@ class Study:
                 params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
                 if self._is_point(params):
                     yield _Queued(params, trial.user_attrs.get("origin", "queued"), trial)
+        tried = {trial.user_attrs.get("config") for trial in trials}
+        documented = [(self.space.best, "documented best"), *((point, "documented") for point in self.space.then)]
+        for point, origin in documented:
+            if point and self._identify(point) not in tried:
+                yield _Queued(dict(point), origin)
 
     def _is_point(self, params: Mapping[str, Any]) -> bool:
         """False for half a point, and for one of another space."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.worth import FADING, PARTS, Candidate, Source, gains, next_step, smape_of, stack_smape
+from experiments.worth import FADING, PARTS, Candidate, Source, believed, gains, next_step, smape_of, stack_smape
 
 ROWS = 600
 PARTED = np.arange(ROWS) % PARTS
@@ -21,20 +21,33 @@ def test_a_worse_member_that_errs_elsewhere_is_worth_more_than_a_better_one_that
     present = noise(0, 0.3)
     alike, elsewhere = present + noise(1, 0.02), noise(2, 0.35)
     assert smape_of(elsewhere) > smape_of(alike)
-    first, second = gains(present[:, None], np.column_stack([alike, elsewhere]), PARTED)
+    (first, second), _ = gains(present[:, None], np.column_stack([alike, elsewhere]), PARTED)
     assert second > 2.0 and abs(first) < 0.2
 
 
 def test_a_gain_is_what_the_stack_loses() -> None:
     present, other = noise(0, 0.3), noise(1, 0.3)
-    (gain,) = gains(present[:, None], other[:, None], PARTED)
+    ((gain,), _) = gains(present[:, None], other[:, None], PARTED)
     assert gain == pytest.approx(smape_of(present) - stack_smape(np.column_stack([present, other])), abs=0.3)
 
 
 def test_copies_and_noise_are_worth_nothing() -> None:
     present = np.column_stack([noise(0, 0.3), noise(1, 0.3)])
     useless = np.column_stack([present[:, 0], noise(2, 3.0), noise(3, 3.0) + 2.0])
-    assert np.abs(gains(present, useless, PARTED)).max() < 0.15
+    assert np.abs(gains(present, useless, PARTED)[0]).max() < 0.15
+
+
+def test_the_error_of_a_gain_is_how_far_it_varies_from_one_holdout_fold_to_another() -> None:
+    found = [gains(noise(seed, 0.3)[:, None], noise(1_000 + seed, 0.3)[:, None], PARTED) for seed in range(0, 400, 4)]
+    assert np.std([gain for gain, _ in found]) == pytest.approx(np.mean([error for _, error in found]), rel=0.25)
+
+
+@given(st.floats(-5, 5), st.floats(1e-3, 10), st.floats(1e-3, 5))
+def test_a_measured_gain_is_believed_the_less_the_less_is_known(gain: float, error: float, prior: float) -> None:
+    said = believed(gain, error, prior)
+    assert min(gain, prior) - 1e-9 <= said <= max(gain, prior) + 1e-9
+    assert abs(said - gain) <= abs(believed(gain, 2 * error, prior) - gain) + 1e-9
+    assert believed(gain, 0.0, prior) == pytest.approx(gain)
 
 
 def candidate(
