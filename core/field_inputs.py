@@ -22,6 +22,7 @@ CATEGORIES = ("brand", "kind", "head", "unit")
 """The word fields that are embedded."""
 BUCKETS = 4_096
 UNKNOWN = 0
+_NO_WORD = -1
 _FILE = "fields.parquet"
 _SEEN = 2
 """Rows of the training set in which a word must stand: of one that stands in a single row only that row's price is known."""
@@ -85,7 +86,7 @@ class FieldInputs:
 
 @dataclass(frozen=True, eq=False)
 class FieldReader:
-    """What was learnt of the training rows' fields; prices are not looked at. known: the places of their words, ascending."""
+    """What was learnt of the training rows' fields; prices are not looked at. known: the hashes of their words, ascending."""
 
     scale: NumberScale
     known: NDArray[np.int64]
@@ -96,8 +97,8 @@ class FieldReader:
         return 2 * len(self.scale.fields)
 
     def read(self, fields: pd.DataFrame) -> FieldInputs:
-        places = _places(fields)
-        words = np.where(np.isin(places, self.known), places, UNKNOWN)
+        hashes = _hashes(fields)
+        words = np.where(np.isin(hashes, self.known), 1 + hashes % BUCKETS, UNKNOWN)
         return FieldInputs(self.scale.apply(fields).astype(np.float32), words)
 
     def record(self) -> dict[str, Any]:
@@ -114,8 +115,8 @@ class FieldReader:
 
 def learn_fields(fields: pd.DataFrame) -> FieldReader:
     """The reader of these rows' fields."""
-    places, rows = np.unique(_places(fields), return_counts=True)
-    return FieldReader(learn_scale(fields), places[(rows >= _SEEN) & (places != UNKNOWN)])
+    hashes, rows = np.unique(_hashes(fields), return_counts=True)
+    return FieldReader(learn_scale(fields), hashes[(rows >= _SEEN) & (hashes != _NO_WORD)])
 
 
 def reader_from(record: Mapping[str, Any]) -> FieldReader:
@@ -126,14 +127,14 @@ def reader_from(record: Mapping[str, Any]) -> FieldReader:
     )
 
 
-def _places(fields: pd.DataFrame) -> NDArray[np.int64]:
-    """(n, len(CATEGORIES)) places from 1 to BUCKETS by the hash of field and word; UNKNOWN where there is no word."""
+def _hashes(fields: pd.DataFrame) -> NDArray[np.int64]:
+    """(n, len(CATEGORIES)) hashes of field and word; _NO_WORD where there is none."""
     return np.column_stack([_hashed(name, fields[name]) for name in CATEGORIES])
 
 
 def _hashed(name: str, words: Iterable[str]) -> NDArray[np.int64]:
-    places = {"": UNKNOWN}
+    hashes = {"": _NO_WORD}
     for word in words:
-        if word not in places:
-            places[word] = 1 + zlib.crc32(f"{name} {word}".encode()) % BUCKETS
-    return np.array([places[word] for word in words], dtype=np.int64)
+        if word not in hashes:
+            hashes[word] = zlib.crc32(f"{name} {word}".encode())
+    return np.array([hashes[word] for word in words], dtype=np.int64)

@@ -18,6 +18,16 @@ def smape_terms(true: ArrayLike, predicted: ArrayLike) -> Floats:
     return np.divide(200.0 * np.abs(p - y), size, out=np.zeros_like(size), where=size > 0)
 
 
+def smape_terms_of_logs(difference: Floats) -> Floats:
+    """The same for positive prices whose logarithms differ by so much, any shape: `200 tanh(|d| / 2)`."""
+    return np.asarray(200.0 * np.tanh(np.abs(difference) / 2))
+
+
+def smape_of_logs(difference: Floats) -> float:
+    """SMAPE in percent of positive prices whose logarithms differ by so much."""
+    return float(smape_terms_of_logs(difference).mean())
+
+
 def smape(true: ArrayLike, predicted: ArrayLike) -> float:
     """Symmetric mean absolute percentage error in percent, 0 (exact) to 200 (worst): the challenge's measure."""
     return float(smape_terms(true, predicted).mean())
@@ -40,6 +50,15 @@ def r2(true: ArrayLike, predicted: ArrayLike) -> float:
     y, p = _checked(true, predicted)
     variance = float(np.square(y - y.mean()).sum())
     return 1.0 - float(np.square(p - y).sum()) / variance if variance > 0 else 0.0
+
+
+MAD_TO_DEVIATION = 1.4826
+"""Times the median absolute deviation: the standard deviation, where values are normal."""
+
+
+def robust_deviation(values: Floats) -> float:
+    """The standard deviation of most of the values (n,), by their median absolute deviation: outliers have no say."""
+    return MAD_TO_DEVIATION * float(np.median(np.abs(values - np.median(values))))
 
 
 METRICS = ("smape", "mae", "rmse", "r2")

@@ -131,7 +131,7 @@ def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence
     """
     import lightgbm
 
-    from core.light.boosting import smape_of_logs
+    from core.light.boosting import smape_metric
 
     settings = {
         **SETTINGS,
@@ -148,7 +148,7 @@ def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence
         early = lightgbm.early_stopping(PATIENCE, verbose=False)
         models.append(
             lightgbm.train(
-                {**settings, "seed": seed}, learn, MAX_ROUNDS, valid_sets=[stop], feval=smape_of_logs, callbacks=[early]
+                {**settings, "seed": seed}, learn, MAX_ROUNDS, valid_sets=[stop], feval=smape_metric, callbacks=[early]
             )
         )
     return Boosted(task.start, tuple(models))

@@ -9,7 +9,7 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from core.metrics import smape
+from core.metrics import MAD_TO_DEVIATION, smape
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,7 +34,6 @@ _MEDIAN_ERROR = 1.2533  # sqrt(pi / 2): standard error of a median of n normal v
 _MAD_ERROR = (
     1.1664  # the same of the log of their median absolute deviation (efficiency 0.367: Rousseeuw and Croux 1993)
 )
-_MAD_TO_DEVIATION = 1.4826
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def partings(oof: Floats, test: Floats, groups: int | None = None) -> list[Parti
     ]
     spread = (spreads[1] / spreads[0]).min(axis=0)
     chance = sqrt(1 / (groups or len(oof)) + 1 / len(test))
-    deviation = _MAD_TO_DEVIATION * np.maximum(spreads[0][1], spreads[1][1])
+    deviation = MAD_TO_DEVIATION * np.maximum(spreads[0][1], spreads[1][1])
     found = []
     for member, voice in enumerate(voices):
         usual = max(1.0, float(np.median(spread[voices != voice])))
@@ -176,7 +175,7 @@ def partings(oof: Floats, test: Floats, groups: int | None = None) -> list[Parti
 def median_shift(oof: Floats, test: Floats) -> tuple[float, float]:
     """(difference of the medians of the test's and the out-of-fold log prices, the same in standard errors) of one member."""
     middles = np.median(oof), np.median(test)
-    deviation = _MAD_TO_DEVIATION * max(
+    deviation = MAD_TO_DEVIATION * max(
         float(np.median(np.abs(part - middle))) for part, middle in zip((oof, test), middles, strict=True)
     )
     shift = float(middles[1] - middles[0])

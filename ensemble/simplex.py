@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from core.metrics import smape_of_logs
 from ensemble.blend import Blend, Space
 from ensemble.greedy import select_greedily
 from ensemble.quadratic import simplex_minimum
@@ -198,5 +199,5 @@ def _search_line(combined: Floats, ahead: Floats, value: float, longest: float, 
 
 def _smape(combined: Floats, space: Space) -> float:
     if space == "log":
-        return 200.0 * float(np.tanh(np.abs(combined) / 2).mean())
+        return smape_of_logs(combined)
     return 200.0 * float((np.abs(combined - 1.0) / (combined + 1.0)).mean())

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.folds import HOLDOUT
+from core.metrics import smape_of_logs
 from core.predictions import read_prices
+from ensemble.booster import parts_of
 from experiments.entry import Entry
 from experiments.members import MemberPlan, Members
 from experiments.plan import CAUTION, Budget, makespan
@@ -24,14 +26,12 @@ from experiments.worth import (
     FADING,
     NEW_CONFIG,
     NEW_SEED,
-    PARTS,
     Candidate,
     Source,
     Step,
     believed,
     gains,
     next_step,
-    smape_of,
     stack_smape,
 )
 
@@ -66,7 +66,7 @@ class Choice:
         self._store, self._k = workspace.store, workspace.folds.k
         self._rows = workspace.folds.split(HOLDOUT)[1]
         self._true = np.log(workspace.train.known_prices[self._rows])
-        self._parts = workspace.train.product_groups[self._rows] % PARTS
+        self._parts = parts_of(workspace.train.product_groups[self._rows], members.seed)
         self._stack: dict[str, Floats] = {}  # members, those in the making too
         self._found: dict[str, Found] = {}  # candidates
         self._worth: dict[str, float] = {}  # of the candidates, while the stack stays what it is
@@ -141,7 +141,7 @@ class Choice:
     def other_seed(self, source: str) -> MemberPlan:
         """One of the architecture's members, those of few seeds and of low SMAPE first, with a seed that it has not had."""
         own = self._seedable(source.removesuffix(SEEDS))
-        base = min(own, key=lambda name: (1 + self._seeds[name]) * smape_of(self._stack[name]))
+        base = min(own, key=lambda name: (1 + self._seeds[name]) * smape_of_logs(self._stack[name]))
         while True:
             self._seeds[base] += 1
             plan = self.members.reseeded(base, self.members.seed + self._seeds[base])
@@ -167,7 +167,7 @@ class Choice:
 
     def _best(self, architecture: str) -> str | None:
         """The candidate of the lowest SMAPE that its search has found."""
-        own = {name: smape_of(each.errors) for name, each in self._found.items() if each.source == architecture}
+        own = {name: smape_of_logs(each.errors) for name, each in self._found.items() if each.source == architecture}
         return min(own, key=own.__getitem__) if own else None
 
     def _candidate(self, name: str, gain: float, busy: Sequence[float]) -> Candidate:
@@ -180,7 +180,7 @@ class Choice:
         steps = [
             Step("seed", entry.name + SEEDS, 0.0, self._k * entry.seconds, self._wall(entry.seconds, busy))
             for entry in self.entries.values()
-            if self._seedable(entry.name) and self._count(entry.name) < wanted
+            if self._seedable(entry.name) and not entry.failures.hopeless and self._count(entry.name) < wanted
         ]
         fitting = [each for each in steps if each.wall <= self._left(now)]
         return min(fitting, key=lambda each: (self._count(each.name.removesuffix(SEEDS)), each.work), default=None)
@@ -247,7 +247,7 @@ class Choice:
             awaited = entry.running and not entry.fit_seconds  # nothing is known of it before its first trial has ended
             if entry.progress().wants_more and not awaited:
                 yield Source(entry.name, self._prior(entry.name), self._seen(entry.name, worth), work, wall)
-            if self._seedable(entry.name):
+            if self._seedable(entry.name) and not entry.failures.hopeless:
                 name = entry.name + SEEDS
                 yield Source(name, self._prior(name), self._seen(name, worth), work, wall)
 

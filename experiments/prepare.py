@@ -76,9 +76,9 @@ def _create(
         folds.mode,
         {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap},
     )
-    workspace.create(train, test, folds, facts)
-    keep_notes(workspace, leaks)
+    keep_notes(workspace, leaks)  # before the workspace counts as made
     write_findings(workspace.path(FILE), labels)
+    workspace.create(train, test, folds, facts)
 
 
 def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say) -> tuple[Catalog, Catalog]:

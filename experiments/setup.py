@@ -50,7 +50,13 @@ class Candidate:
     def encoder_folders(self) -> set[str]:
         """Encoders that the user named by a local folder: other machines do not have it."""
         values = {**{key: (value,) for key, value in self.settings(self.space.best).items()}, **self.space.values}
-        named = {str(value) for key, choices in values.items() if key.endswith("_encoder") for value in choices}
+        named = {
+            str(value)
+            for key, choices in values.items()
+            if key.endswith("_encoder")
+            for value in choices
+            if value is not None
+        }
         return {name for name in named if Path(name).expanduser().is_dir()}
 
     def settings(self, searched: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def for_catalog(
 def prior_of(candidate: Candidate) -> float:
     """What the first member of the architecture is expected to take off the stack's SMAPE, as a share of it."""
     settings = candidate.settings(candidate.space.best)
-    encoders = {value for key, value in settings.items() if key.endswith("_encoder")}
+    encoders = {value for key, value in settings.items() if key.endswith("_encoder") and value is not None}
     if not encoders:
         return NEW_KIND
     return UNTRAINED if encoders <= {TINY, TINY_VISION} else PRETRAINED

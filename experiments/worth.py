@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.folds import Rows
+from core.metrics import smape_of_logs, smape_terms_of_logs
 from ensemble.simplex import fit_simplex
 
 Floats = NDArray[np.float64]
 
-PARTS = 3
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Weights of a candidate beside the stack as it is."""
 PRETRAINED, NEW_KIND, UNTRAINED, NEW_CONFIG, NEW_SEED = 0.05, 0.02, 0.004, 0.006, 0.003
@@ -36,17 +36,19 @@ def gains(members: Floats, candidates: Floats, parts: Rows) -> tuple[Floats, Flo
 
     members: (n, m) and candidates: (n, c), log prices minus the true ones, on rows that no model has seen; parts: (n,) numbers.
     The stack's weights and the candidate's weight beside it are fitted without one part and judged on it, part by part: a
-    candidate that only fits the noise of these rows gains nothing.
+    candidate that only fits the noise of these rows gains nothing. Where there is one part, nothing is known: an infinite error.
     """
+    if len(np.unique(parts)) < 2:
+        return np.zeros(candidates.shape[1]), np.full(candidates.shape[1], np.inf)
     fallen = np.empty(candidates.shape)
     for part in np.unique(parts):
         inside = parts == part
         stack = members @ _weights(members[~inside])
         scores = np.stack([_terms(stack[~inside, None], candidates[~inside], share).mean(axis=0) for share in SHARES])
         best = np.array(SHARES)[scores.argmin(axis=0)]
-        better = scores.min(axis=0) < smape_of(stack[~inside])
+        better = scores.min(axis=0) < smape_of_logs(stack[~inside])
         after = _terms(stack[inside, None], candidates[inside], np.where(better, best, 0.0))
-        before = 200.0 * np.tanh(np.abs(stack[inside]) / 2)
+        before = smape_terms_of_logs(stack[inside])
         fallen[inside] = before[:, None] - after
     return fallen.mean(axis=0), fallen.std(axis=0) / np.sqrt(len(parts))
 
@@ -57,13 +59,15 @@ def believed(gain: float, error: float, prior: float) -> float:
     A holdout fold of some hundred rows tells the usual gains hardly from nothing; taken at its word, it would send a search on
     and on for a lucky one.
     """
+    if error == 0.0:
+        return gain
     trust = prior**2 / (prior**2 + error**2)
     return trust * gain + (1.0 - trust) * prior
 
 
 def stack_smape(members: Floats) -> float:
     """SMAPE in percent of the best weights on these rows, (n, m) log prices minus the true ones."""
-    return smape_of(members @ _weights(members))
+    return smape_of_logs(members @ _weights(members))
 
 
 def _weights(members: Floats) -> Floats:
@@ -71,12 +75,7 @@ def _weights(members: Floats) -> Floats:
 
 
 def _terms(stack: Floats, candidates: Floats, share: float | Floats) -> Floats:
-    return np.asarray(200.0 * np.tanh(np.abs((1.0 - share) * stack + share * candidates) / 2))
-
-
-def smape_of(differences: Floats) -> float:
-    """SMAPE in percent of log prices minus the true ones."""
-    return 200.0 * float(np.tanh(np.abs(differences) / 2).mean())
+    return smape_terms_of_logs((1.0 - share) * stack + share * candidates)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from core.labels.weights import without_suspects
 from core.light.amounts import DIMENSIONS
 from core.light.boosting import OBJECTIVES, boost, boost_quantiles, choose_rounds
 from core.light.embeddings import reader_for
-from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder
+from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder, states_memory
 from core.light.inner import inner_folds
 from core.light.inputs import text_memory
 from core.light.knowledge import Knowledge, Settings, learn_knowledge
@@ -191,7 +191,8 @@ class BoostedArchitecture:
 
     def estimate_memory(self, catalog: Catalog, config: BoostedConfig, machine: Machine) -> int:
         columns = 100 + config.svd_components
-        return text_memory(catalog) + 40 * len(catalog) * columns  # features, in five copies at most
+        features = 40 * len(catalog) * columns  # in five copies at most
+        return text_memory(catalog) + features + states_memory(catalog, config.frozen_encoder)
 
     def prepare(
         self, catalogs: Mapping[str, Catalog], config: BoostedConfig, cache: Cache, *, drop_bad: bool

@@ -23,7 +23,7 @@ from core.labels.weights import Suspects, row_weights
 from core.light import kernel
 from core.light.amounts import log_amounts
 from core.light.embeddings import TextReader, reader_for
-from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder
+from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder, states_memory
 from core.light.inner import inner_folds
 from core.light.inputs import Inputs, learn_inputs, load_inputs, text_memory
 from core.light.lexical_model import LexicalModel, Nearest, comparable, load_lexical
@@ -114,6 +114,8 @@ class LexicalConfig(Config):
         used = set().union(*(_USED_BY[part] for part in self.parts))
         unused = set().union(*_USED_BY.values()) - used
         unused |= {"max_length"} if self.encoder is None else set()
+        if "linear" not in self.parts and not ("neighbours" in self.parts and self.encoder is None):
+            unused |= {"number_weight"}  # the others scale the numbers themselves
         return unused | (set() if self.model == "blend" else {"mlp_weight"})
 
     def recipe(self, rows: int) -> Recipe:
@@ -170,15 +172,15 @@ class LexicalArchitecture:
             # Of a net's first layer there are weights, gradients, two moments and a spare, in four bytes each.
             memory += 20 * min(8 * len(catalog), 3 * config.max_terms) * config.hidden
         if "kernel" in config.parts:
-            # Similarities of the rows to the references, twice, and some matrices of the references, in eight bytes each.
-            references = min(len(catalog), config.kernel_rows)
-            memory += 8 * references * (2 * len(catalog) + 6 * references)
-        return memory
+            # Of a sample a matrix for each block and field, in four bytes; of the references some in eight.
+            references, sample = min(len(catalog), config.kernel_rows), min(len(catalog), config.kernel_sample_rows)
+            memory += max(4 * sample**2 * _KERNEL_MATRICES, 8 * references**2 * (8 + config.kernel_samples))
+        return memory + states_memory(catalog, config.encoder)
 
     def prepare(
         self, catalogs: Mapping[str, Catalog], config: LexicalConfig, cache: Cache, *, drop_bad: bool
     ) -> tuple[str, ...]:
-        prepare_states(catalogs, config.frozen_encoder, config.max_length, cache)
+        prepare_states(catalogs, config.encoder, config.max_length, cache)
         return ()  # every other feature is learnt from the training rows of a fold
 
     def train(self, train: Catalog, valid: Catalog | None, config: LexicalConfig, context: Context) -> LexicalModel:
@@ -198,7 +200,7 @@ class LexicalArchitecture:
         return load_lexical(folder)
 
 
-_KERNEL_STEPS = 60
+_KERNEL_STEPS, _KERNEL_MATRICES = 60, 130
 
 
 def _learnt(

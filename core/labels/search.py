@@ -13,7 +13,9 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from core.catalog import Catalog, Strings
 from core.fields import read_fields
 from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER, Finding, worst_first
-from core.labels.weights import FACTOR, FAR, MAD, cross_fitted, robust_z
+from core.labels.weights import FACTOR, FAR, cross_fitted, robust_z
+from core.light.amounts import DIMENSIONS, log_amounts
+from core.metrics import robust_deviation
 from core.similarity import Links
 from core.vocabulary import Vocabulary
 
@@ -53,7 +55,7 @@ def find_conflicts(train: Catalog, links: Links) -> list[Finding]:
     amounts = _log_amounts(train, np.concatenate([cheap, dear]))
     partners: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for low, high in zip(cheap.tolist(), dear.tolist(), strict=True):
-        more = float(np.nan_to_num(amounts[high] - amounts[low]))
+        more = float(_more(amounts[[high]], amounts[[low]])[0])
         if not re.search(r"\w", train.texts[low]):
             continue  # rows without a text are no one product
         if more == 0 and _numbers(train.texts[low]) != _numbers(train.texts[high]):
@@ -83,10 +85,10 @@ def find_outliers(train: Catalog, words: Vocabulary) -> list[Finding]:
     amounts = _log_amounts(train, np.concatenate([candidates, *nearest]))
     found = []
     for row, near in zip(candidates.tolist(), nearest, strict=True):
-        more = np.nan_to_num(amounts[row] - amounts[near])
+        more = _more(amounts[[row]], amounts[near])
         said = logs[near] + np.clip(logs[row] - logs[near], np.minimum(more, 0.0), np.maximum(more, 0.0))
         middle = float(np.median(said))
-        spread = max(MAD * float(np.median(np.abs(said - middle))), _LEAST_SPREAD)
+        spread = max(robust_deviation(said), _LEAST_SPREAD)
         distance = logs[row] - middle
         if abs(distance) > max(FACTOR, _BEYOND * spread):
             low, high = (float(np.exp(middle + side * _BEYOND * spread / 2)) for side in (-1, 1))
@@ -128,12 +130,19 @@ def _nearest(matrix: sp.csr_matrix, row: int) -> Ints:
 
 
 def _log_amounts(train: Catalog, rows: Ints) -> Floats:
-    """(n,) logarithms of the amounts of these rows, NaN for the others and where the text does not say: reading takes time."""
-    amounts, looked_at = np.full(len(train), np.nan), np.unique(rows)
+    """(n, a) log amounts by dimension of these rows, NaN for the others and where the text does not say: reading takes time."""
+    amounts, looked_at = np.full((len(train), len(DIMENSIONS)), np.nan), np.unique(rows)
     if len(looked_at):
-        known = read_fields(train.texts[looked_at])["amount"].to_numpy(np.float64)
-        amounts[looked_at] = np.log(np.where(known > 0, known, np.nan))
+        amounts[looked_at] = log_amounts(read_fields(train.texts[looked_at]))
     return amounts
+
+
+def _more(left: Floats, right: Floats) -> Floats:
+    """(n,) by how much amounts (n, a) exceed others, in logarithms: in the first dimension that both know, else 0."""
+    apart = left - right
+    known = ~np.isnan(apart)
+    first = np.take_along_axis(apart, known.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return np.where(known.any(axis=1), first, 0.0)
 
 
 def _extremes(links: Links, logs: Floats) -> tuple[Ints, Ints]:

@@ -12,13 +12,12 @@ from core.catalog import Catalog
 from core.light.inner import inner_folds
 from core.light.inputs import learn_inputs
 from core.light.linear import fit_ridge
+from core.metrics import robust_deviation
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Suspects = Literal["keep", "downweight", "drop"]
 
-MAD = 1.4826
-"""Times the median absolute deviation: the standard deviation, where errors are normal."""
 _FOLDS = 3
 _ALPHA = 1.0
 _DOUBT = 2.5
@@ -41,7 +40,7 @@ def cross_fitted(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, seed: 
 def robust_z(residuals: Floats) -> Floats:
     """(n,) distances of log prices (n,) from their median, in robust standard deviations of LEAST_SCALE at least."""
     centred = residuals - np.median(residuals)
-    return np.asarray(centred / max(MAD * float(np.median(np.abs(centred))), LEAST_SCALE))
+    return np.asarray(centred / max(robust_deviation(residuals), LEAST_SCALE))
 
 
 def row_weights(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, suspects: Suspects, seed: int) -> Floats:

@@ -9,6 +9,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from core.metrics import smape_of_logs
 from core.quantiles import LEVELS
 
 Floats = NDArray[np.float64]
@@ -36,10 +37,9 @@ def smape_slopes(difference: Floats) -> tuple[Floats, Floats]:
 OBJECTIVES: dict[str, Any] = {"l2": "l2", "l1": "l1", "huber": "huber", "smape": smape_objective}
 
 
-def smape_of_logs(predicted: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
+def smape_metric(predicted: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:
     """The SMAPE of predicted log prices, as LightGBM asks for a metric: (name, percent, whether higher is better)."""
-    difference = np.abs(predicted - np.asarray(data.get_label(), dtype=np.float64))
-    return "smape", float(np.mean(200.0 * np.tanh(0.5 * difference))), False
+    return "smape", smape_of_logs(predicted - np.asarray(data.get_label(), dtype=np.float64)), False
 
 
 def choose_rounds(
@@ -58,7 +58,7 @@ def choose_rounds(
         held = _dataset(features[inside], target[inside], params)
         callbacks = [lgb.record_evaluation(record), _ticking(tick)]
         train = _dataset(features[~inside], target[~inside], params)
-        lgb.train(params, train, rounds, valid_sets=[held], feval=smape_of_logs, callbacks=callbacks)
+        lgb.train(params, train, rounds, valid_sets=[held], feval=smape_metric, callbacks=callbacks)
         curve += np.array(record["valid_0"]["smape"]) * inside.sum()
     return int(np.argmin(curve)) + 1
 

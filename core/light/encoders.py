@@ -17,6 +17,7 @@ from core.machine import Machine, detect
 _KEY = "frozen_encoder"
 # Coarse, as in the neural architectures: multiply-adds per weight and token, characters per token.
 _FLOPS_PER_CORE, _FLOPS_PER_GPU, _CHARACTERS_PER_TOKEN = 1e11, 5e13, 4
+_WIDTH = 768  # of most encoders
 
 
 def settled_encoder(
@@ -59,6 +60,11 @@ def prepare_states(catalogs: Mapping[str, Catalog], name: str | None, max_length
         return
     reader = TextReader(name, encoder_identity(name)["text"], max_length, cache, detect().device)
     reader.states([text for catalog in catalogs.values() for text in catalog.texts])
+
+
+def states_memory(catalog: Catalog, name: str | None) -> int:
+    """Roughly the bytes of the catalog's states: in eight bytes, in four copies at most; 0 without an encoder."""
+    return 0 if name is None else 32 * len(catalog) * _WIDTH
 
 
 def reading_seconds(catalog: Catalog, name: str | None, max_length: int, machine: Machine) -> float:

@@ -19,6 +19,7 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
+from core.errors import UserError
 from core.light.neighbours import Vectors
 
 Floats = NDArray[np.float64]
@@ -29,6 +30,8 @@ _SHRINKAGE = 0.1
 """Pull of the logarithms of all settings towards those they start from."""
 _STEPS = 50
 _JITTER = 1e-10
+_LIFTS = (1e-8, 1e-6, 1e-4)
+_IMPOSSIBLE = 1e9
 _CHUNK = 1_024
 
 
@@ -157,13 +160,26 @@ def _reduced(shapes: list[Shape], rows: Rows, chosen: Rows, target: Floats, tick
 
 
 def _regressors(shape: Shape, own: Floats, normal: Floats, side: Floats) -> Floats:
-    """Solves (normal + noise own) c = side through own = L L', which keeps what is nearly singular at bay."""
-    own[np.diag_indices(len(own))] += 1e-8 * shape.signal
+    """Solves (normal + noise own) c = side through own = L L', which keeps what is nearly singular at bay.
+
+    own is lifted by as little as rounding needs: references that are nearly copies make it nearly singular.
+    """
+    for lift in _LIFTS:
+        try:
+            return _through_factor(own + lift * shape.signal * np.eye(len(own)), normal, side, shape.noise)
+        except np.linalg.LinAlgError:
+            continue
+    raise UserError(
+        f"the {len(own)} reference rows of a Gaussian process cannot be told apart", cure="set lexical.model=blend"
+    )
+
+
+def _through_factor(own: Floats, normal: Floats, side: Floats, noise: float) -> Floats:
     lower = np.linalg.cholesky(own)
     half = solve_triangular(lower, normal, lower=True)
-    inner = solve_triangular(lower, half.T, lower=True) / shape.noise
+    inner = solve_triangular(lower, half.T, lower=True) / noise
     inner[np.diag_indices(len(own))] += 1.0
-    solved = cho_solve(cho_factor(inner), solve_triangular(lower, side, lower=True) / shape.noise)
+    solved = cho_solve(cho_factor(inner), solve_triangular(lower, side, lower=True) / noise)
     return np.asarray(solve_triangular(lower, solved, lower=True, trans="T"), dtype=np.float64)
 
 
@@ -198,7 +214,11 @@ def _loss(
     shape = signal * value.astype(np.float64)
     kernel = shape.reshape(count, count).copy()
     kernel[np.diag_indices(count)] += noise
-    factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
+    away = logs - start
+    try:
+        factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
+    except np.linalg.LinAlgError:  # noise below what single precision resolves: no place to go
+        return _IMPOSSIBLE, _SHRINKAGE * away
     dual, half = cho_solve(factor, target), dpotri(factor[0], lower=1, overwrite_c=0)[0]
     inverse = np.tril(half) + np.tril(half, -1).T
     value_of = 0.5 * float(target @ dual) + float(np.log(np.diag(factor[0])).sum())
@@ -211,7 +231,6 @@ def _loss(
             [slope @ shape, noise * slope[:: count + 1].sum()],
         ]
     )
-    away = logs - start
     return value_of + 0.5 * _SHRINKAGE * float(away @ away), gradient + _SHRINKAGE * away
 
 
@@ -228,9 +247,9 @@ def _unlike(left: Rows, right: Rows) -> list[Floats]:
     """1 - cos of every pair, (n, m) by block; at least 0, whatever rounding says."""
     found = []
     for one, other in zip(left.blocks, right.blocks, strict=True):
-        product = one @ other.T
+        product = one.astype(np.float64) @ other.T.astype(np.float64)
         likeness = product if isinstance(product, np.ndarray) else product.toarray()
-        found.append(np.maximum(1.0 - likeness.astype(np.float64), 0.0))
+        found.append(np.maximum(1.0 - likeness, 0.0))
     return found
 
 

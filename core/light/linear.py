@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
-from core.metrics import smape
+from core.metrics import MAD_TO_DEVIATION, smape
 
 Floats = NDArray[np.float64]
 _TOLERANCE, _MOST_STEPS = 1e-3, 300
@@ -57,7 +57,7 @@ def fit_huber(inputs: sp.csr_matrix, log_prices: Floats, alpha: float, weights: 
     fitted = fit_ridge(inputs, log_prices, alpha, given)
     for _ in range(_HUBER_ROUNDS):
         residual = np.abs(log_prices - fitted.predict(inputs))
-        width = max(_HUBER_WIDTH * 1.4826 * float(np.median(residual)), 1e-6)
+        width = max(_HUBER_WIDTH * MAD_TO_DEVIATION * float(np.median(residual)), 1e-6)
         fitted = fit_ridge(inputs, log_prices, alpha, given * width / np.maximum(residual, width))
     return fitted
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,27 @@ from core.files import atomic_path
 FEATURES_VERSION = "2"
 """Part of every cache key: raised when fields or features change their meaning."""
 
-_fields: WeakKeyDictionary[Catalog, pd.DataFrame] = WeakKeyDictionary()
+_MOST_ROWS = 500_000
+_lock = Lock()
+_rows: dict[str, int] = {}
+_table: list[pd.DataFrame] = []
 
 
 def fields_of(catalog: Catalog) -> pd.DataFrame:
-    """`read_fields` of the catalog's texts, read once for as long as the catalog object lives; not to be changed."""
-    if catalog not in _fields:
-        _fields[catalog] = read_fields(catalog.texts)
-    return _fields[catalog]
+    """`read_fields` of the catalog's texts, each text read once in the life of the process: folds and trials share rows.
+
+    Beyond 500,000 different texts reading begins anew. The frame is the caller's own.
+    """
+    with _lock:
+        if len(_rows) > _MOST_ROWS:
+            _rows.clear()
+            _table.clear()
+        unread = [text for text in dict.fromkeys(catalog.texts) if text not in _rows]
+        if unread:
+            _table[:] = [pd.concat([*_table, read_fields(unread)], ignore_index=True)]
+            _rows.update(zip(unread, range(len(_rows), len(_rows) + len(unread)), strict=True))
+        places = [_rows[text] for text in catalog.texts]
+        return _table[0].iloc[places].reset_index(drop=True) if _table else read_fields([])
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

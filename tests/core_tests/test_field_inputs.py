@@ -65,6 +65,16 @@ def test_words_that_the_training_rows_do_not_repeat_are_unknown() -> None:
     assert (words[2] == UNKNOWN).all()
 
 
+def test_a_word_is_not_known_by_another_that_shares_its_place() -> None:
+    def place(brand: str) -> int:
+        return 1 + zlib.crc32(f"brand {brand}".encode()) % BUCKETS
+
+    other = next(name for name in (f"x{number}" for number in range(100_000)) if place(name) == place("acme"))
+    reader = learn_fields(read_fields(["ACME red chair", "ACME oak table", f"{other} iron shelf"]))
+    words = reader.read(read_fields(["ACME stool", f"{other} stool"])).words[:, CATEGORIES.index("brand")]
+    assert words.tolist() == [place("acme"), UNKNOWN]
+
+
 def test_a_reader_survives_json_and_reads_rows_alone(catalog: Catalog) -> None:
     reader = learn_fields(read_fields(catalog.texts))
     again = reader_from(json.loads(json.dumps(reader.record())))

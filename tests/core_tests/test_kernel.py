@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.linalg import cho_solve
 
-from core.errors import OutOfTime
+from core.errors import OutOfTime, UserError
 from core.light import kernel
 
 RECIPE = kernel.Recipe(samples=1, sample_rows=80, rows=1_000)
@@ -47,6 +47,20 @@ def test_the_loss_is_the_negative_log_likelihood_of_a_gaussian() -> None:
     squares = np.array([np.square(column[:, None] - column[None]).ravel() for column in rows.numbers.T], np.float32)
     found, _ = kernel._loss(logs, logs, np.array(unlike, np.float32).reshape(1, -1), squares, target)
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_references_that_are_nearly_copies_are_told_apart_or_refused() -> None:
+    """Cosines of 32 bits are rounded by more than the smallest eigenvalue of such a matrix."""
+    rng = np.random.default_rng(0)
+    words = (rng.random((700, 12)) < 0.4).astype(np.float32)
+    words[words.sum(axis=1) == 0, 0] = 1
+    words /= np.sqrt((words**2).sum(axis=1, keepdims=True))
+    rows = kernel.Rows([sp.csr_matrix(words)], np.zeros((700, 1)))
+    log_prices = words @ rng.normal(size=12) + rng.normal(0, 0.05, 700)
+    model = kernel.fit_kernel(rows, log_prices, np.arange(700), kernel.Recipe(1, 80, 500), seed=0)
+    assert np.abs(model.predict(rows) - log_prices).mean() < 0.1
+    with pytest.raises(UserError, match="cannot be told apart"):
+        kernel._regressors(model.shapes[0], -np.eye(3), np.eye(3), np.ones(3))
 
 
 def test_fields_that_say_nothing_fade() -> None:

@@ -74,6 +74,13 @@ def test_amounts_are_considered(amounts: tuple[int, int], prices: tuple[float, f
     assert bool(conflicts(texts, list(prices))) == found
 
 
+def test_amounts_of_different_dimensions_explain_nothing() -> None:
+    texts = [f"Item Name: Tea, {amount}\n{LONG}" for amount in ("500 g", "4 count")]
+    assert conflicts(texts, [40.0, 4.0]) == [] and conflicts(texts, [4.0, 40.0]) == []  # other numbers, other products
+    texts = [f"Item Name: Tea, {amount}\n{LONG}" for amount in ("500 g", "500 ml")]
+    assert conflicts(texts, [40.0, 4.0])
+
+
 def labels_of(catalog: Catalog) -> list[Finding]:
     links = find_links(list(catalog.texts), [""] * len(catalog))
     return find_labels(catalog, links, read_vocabulary(list(catalog.texts)))

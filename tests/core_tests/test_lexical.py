@@ -127,6 +127,20 @@ def test_settings_without_effect_are_left_out() -> None:
     assert ridge[0].canonical() == ridge[1].canonical()
     blend = [make_config(LexicalConfig, {"model": "blend", "hidden": hidden}) for hidden in (32, 64)]
     assert blend[0].canonical() != blend[1].canonical()
+    for model, matters in (("kernel", False), ("mlp", False), ("ridge", True), ("neighbours", True)):
+        numbers = [make_config(LexicalConfig, {"model": model, "number_weight": weight}) for weight in (0.1, 0.2)]
+        assert (numbers[0].canonical() != numbers[1].canonical()) == matters
+
+
+def test_the_size_of_numbers_changes_no_kernel_and_no_net(tmp_path: Path) -> None:
+    """It is left out of the config's name there."""
+    for model in ("kernel", "mlp"):
+        prices = []
+        for weight in (0.05, 0.2):
+            config = make_config(LexicalConfig, {"model": model, "number_weight": weight, "epochs": 2})
+            trained = LEXICAL.train(products(60), None, config, context(tmp_path / f"{model}{weight}"))
+            prices.append(trained.predict(products(60)))
+        np.testing.assert_allclose(prices[0], prices[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("smape_weight", [0.0, 0.4, 1.0])

@@ -8,9 +8,11 @@ import pytest
 
 from core.errors import UserError
 from core.machine import Machine
+from core.workspace import Workspace
 from experiments.options import Options, architectures_of
 from experiments.pool import Resources
-from experiments.setup import cluster_resources, resources
+from experiments.setup import candidates, cluster_resources, prior_of, resources
+from experiments.worth import NEW_KIND, UNTRAINED
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 SERVER = Machine(cores=16, memory=64 * 2**30, device="cpu", gpus=0)
@@ -77,3 +79,13 @@ def test_light_architectures_alone_are_no_use_for_workers() -> None:
         shares(LAPTOP, "lexical", "boosted", workers_per_trial=2)
     assert "text, multimodal" in failure.value.cure
     assert shares(LAPTOP, "lexical", "text", workers_per_trial=2).workers == 2
+
+
+def test_what_is_expected_of_a_kind_follows_from_its_encoder(toy_workspace: Workspace) -> None:
+    options = Options(("text", "lexical", "boosted"), toy_workspace.folder)
+    found = candidates(architectures_of(options), options, toy_workspace, LAPTOP)
+    assert {each.name: prior_of(each) for each in found} == {
+        "text": UNTRAINED,
+        "lexical": NEW_KIND,
+        "boosted": NEW_KIND,
+    }

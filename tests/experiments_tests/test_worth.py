@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.worth import FADING, PARTS, Candidate, Source, believed, gains, next_step, smape_of, stack_smape
+from core.metrics import smape_of_logs
+from experiments.worth import FADING, Candidate, Source, believed, gains, next_step, stack_smape
 
 ROWS = 600
-PARTED = np.arange(ROWS) % PARTS
+PARTED = np.arange(ROWS) % 3
 
 
 def noise(seed: int, scale: float) -> np.ndarray:
@@ -20,7 +21,7 @@ def noise(seed: int, scale: float) -> np.ndarray:
 def test_a_worse_member_that_errs_elsewhere_is_worth_more_than_a_better_one_that_errs_alike() -> None:
     present = noise(0, 0.3)
     alike, elsewhere = present + noise(1, 0.02), noise(2, 0.35)
-    assert smape_of(elsewhere) > smape_of(alike)
+    assert smape_of_logs(elsewhere) > smape_of_logs(alike)
     (first, second), _ = gains(present[:, None], np.column_stack([alike, elsewhere]), PARTED)
     assert second > 2.0 and abs(first) < 0.2
 
@@ -28,7 +29,7 @@ def test_a_worse_member_that_errs_elsewhere_is_worth_more_than_a_better_one_that
 def test_a_gain_is_what_the_stack_loses() -> None:
     present, other = noise(0, 0.3), noise(1, 0.3)
     ((gain,), _) = gains(present[:, None], other[:, None], PARTED)
-    assert gain == pytest.approx(smape_of(present) - stack_smape(np.column_stack([present, other])), abs=0.3)
+    assert gain == pytest.approx(smape_of_logs(present) - stack_smape(np.column_stack([present, other])), abs=0.3)
 
 
 def test_copies_and_noise_are_worth_nothing() -> None:
@@ -48,6 +49,13 @@ def test_a_measured_gain_is_believed_the_less_the_less_is_known(gain: float, err
     assert min(gain, prior) - 1e-9 <= said <= max(gain, prior) + 1e-9
     assert abs(said - gain) <= abs(believed(gain, 2 * error, prior) - gain) + 1e-9
     assert believed(gain, 0.0, prior) == pytest.approx(gain)
+    assert believed(gain, np.inf, prior) == pytest.approx(prior)
+
+
+def test_nothing_is_known_of_gains_on_one_product_or_of_a_stack_without_error() -> None:
+    gain, error = gains(noise(0, 0.3)[:, None], noise(1, 0.3)[:, None], np.zeros(ROWS, dtype=np.int64))
+    assert (gain == 0).all() and np.isinf(error).all()
+    assert believed(0.0, 0.0, 0.0) == 0.0
 
 
 def candidate(
