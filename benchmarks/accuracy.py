@@ -22,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
+from lines import add_line, read_lines
 from whole_machine import Lowest
 
 from core.metrics import group_standard_error, smape_terms
@@ -93,8 +94,7 @@ def measure(case: Case, arguments: argparse.Namespace, scratch: Path) -> dict[st
 
 
 def read() -> pd.DataFrame:
-    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    return pd.DataFrame([json.loads(line) for line in lines])
+    return pd.DataFrame(read_lines(RESULTS))
 
 
 def table(done: pd.DataFrame) -> str:
@@ -145,9 +145,7 @@ def main() -> None:
                 scratch = (arguments.keep or Path(temporary)) / name
                 scratch.mkdir(parents=True, exist_ok=True)
                 record = measure(case, arguments, scratch)
-            RESULTS.parent.mkdir(exist_ok=True)
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(record, default=float) + "\n")
+            add_line(RESULTS, record)
             print(record, flush=True)
     print(table(read()))
 

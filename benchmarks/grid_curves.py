@@ -9,13 +9,13 @@ finished training is a line of benchmarks/data/grid_curves.jsonl and is never re
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from holdout import holdout, learning_curve
+from lines import add_line, read_lines
 
 from core.cache import Cache
 from core.console import progress
@@ -41,8 +41,7 @@ GRID = Space(
 
 def read_curves() -> list[tuple[dict[str, Any], list[float]]]:
     """(point, SMAPE after each epoch) of every point that was trained."""
-    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    return [(record["point"], record["smape"]) for record in map(json.loads, lines)]
+    return [(record["point"], record["smape"]) for record in read_lines(RESULTS)]
 
 
 def main() -> None:
@@ -62,9 +61,7 @@ def main() -> None:
                     "smape": [round(value, 3) for value in curve],
                     "seconds": round(time.perf_counter() - start, 2),
                 }
-                RESULTS.parent.mkdir(exist_ok=True)
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
+                add_line(RESULTS, record)
             advance(number, GRID.points)
 
 

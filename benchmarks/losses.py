@@ -10,7 +10,6 @@ repeated. The stages come in the order of what they tell: losses first, then poo
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 from holdout import holdout, learning_curve
+from lines import add_line, read_lines
 
 from core.cache import Cache
 from core.catalog import Catalog
@@ -45,8 +45,7 @@ def wanted(stage: int, done: pd.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def read() -> pd.DataFrame:
-    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    return pd.DataFrame([json.loads(line) for line in lines], columns=[*KEY, "smape", "epochs", "seconds"])
+    return pd.DataFrame(read_lines(RESULTS), columns=[*KEY, "smape", "epochs", "seconds"])
 
 
 def table(done: pd.DataFrame) -> pd.DataFrame:
@@ -100,9 +99,7 @@ def one(
         "catalog": name, "loss": loss, "pooling": pooling, "seed": seed, "smape": [round(one, 3) for one in curve],
         "epochs": len(curve), "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    add_line(RESULTS, record)
     print(record, flush=True)
 
 

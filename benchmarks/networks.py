@@ -10,7 +10,6 @@ It can be stopped at any time: a finished training is a line of benchmarks/data/
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from holdout import holdout, learning_curve
+from lines import add_line, read_lines
 
 from core.cache import Cache
 
@@ -82,8 +82,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def read() -> pd.DataFrame:
-    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    return pd.DataFrame([json.loads(line) for line in lines], columns=[*KEY, "smape", "seconds"])
+    return pd.DataFrame(read_lines(RESULTS), columns=[*KEY, "smape", "seconds"])
 
 
 def table(done: pd.DataFrame) -> pd.DataFrame:
@@ -142,9 +141,7 @@ def run(given: argparse.Namespace, cache: Cache) -> None:
             curve = learning_curve((learn, held), settings, seed, cache, given.threads)
             seconds = round(time.perf_counter() - start, 1)
             record = {**dict(zip(KEY, key, strict=True)), "smape": [round(one, 3) for one in curve], "seconds": seconds}
-            RESULTS.parent.mkdir(exist_ok=True)
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            add_line(RESULTS, record)
             print(record, flush=True)
 
 
