@@ -112,14 +112,16 @@ def fit_kernel(
 ) -> KernelModel:
     """A model of these rows' log prices (n,). groups: (n,) product numbers. `tick` is called often and may raise.
 
-    Shapes are found on rows of different products: copies of one would say that prices hardly vary. With more rows than
-    `recipe.rows`, so many of them, drawn by seed, are the references of a subset-of-regressors approximation (section 8.3.1).
+    Shapes are found on rows of different products: copies of one would say that prices hardly vary. Where a sample holds a row of
+    every product, one shape says it all. With more rows than `recipe.rows`, so many of them, drawn by seed, are the references
+    of a subset-of-regressors approximation (section 8.3.1).
     """
     rng = np.random.default_rng(seed)
     mean, scale = float(log_prices.mean()), max(float(log_prices.std()), 1e-6)
     target = (log_prices - mean) / scale
-    shapes = []
-    for _ in range(recipe.samples):
+    shapes: list[Shape] = []
+    samples = recipe.samples if len(np.unique(groups)) > recipe.sample_rows else 1
+    for _ in range(samples):
         order = rng.permutation(len(rows))
         apart = order[np.sort(np.unique(groups[order], return_index=True)[1])]
         sample = np.sort(apart[: recipe.sample_rows])
