@@ -1,0 +1,25 @@
+"""Takes out of a text what no log may keep: keys, passwords, and what stands behind a URL's question mark."""
+
+from __future__ import annotations
+
+import re
+
+from serving.guard.keys import PREFIX
+
+HIDDEN = "***"
+
+_KEY = re.compile(rf"{PREFIX}[A-Za-z0-9_-]+")
+_CREDENTIALS = re.compile(r"(?i)\b(bearer|basic|token|digest)\s+[A-Za-z0-9._~+/=-]{6,}")
+_NAMED = re.compile(
+    r"""(?ix) ( (?:authorization|proxy-authorization|cookie|set-cookie|x-api-key|api[_-]?key|password|passwd|secret|token)
+    ["']? \s* [:=] \s* ) (?: "[^"]*" | '[^']*' | [^\s,;&"']+ )"""
+)
+# Bounded schemes, and rests that end where another URL begins: what was sent by strangers must not make these search for long.
+_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+]{0,15}://)[^/\s?#]*@")
+_QUERY = re.compile(r"(?i)\b([a-z][a-z0-9+]{0,15}://(?:(?!://)[^\s?#\"'<>])*+)[?#][^\s\"'<>]*")
+
+
+def redact(text: str) -> str:
+    """The text without keys of this service, credentials, values named like secrets, and URLs' user names and queries."""
+    text = _QUERY.sub(rf"\1?{HIDDEN}", _USERINFO.sub(r"\1", text))
+    return _KEY.sub(HIDDEN, _CREDENTIALS.sub(rf"\1 {HIDDEN}", _NAMED.sub(rf"\1{HIDDEN}", text)))
