@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,9 @@ from serving.guard.limits import Limits
 
 ACCEPTED = tuple(name for name in FORMATS if name != "TIFF")
 """No TIFF: a dozen codecs behind one name, whose library writes what it thinks of a file to the standard error."""
+
+# Pillow warns of strangers' odd files on the standard error, with its own path; nobody here can mend them.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
 _SCANS = 64

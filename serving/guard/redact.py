@@ -10,9 +10,10 @@ HIDDEN = "***"
 
 _KEY = re.compile(rf"{PREFIX}[A-Za-z0-9_-]+")
 _CREDENTIALS = re.compile(r"(?i)\b(bearer|basic|token|digest)\s+[A-Za-z0-9._~+/=-]{6,}")
+_HEADER = re.compile(r"""(?i)((?:proxy-)?authorization["']?\s*[:=]\s*["']?|cookie["']?\s*[:=]\s*["']?)[^"'\r\n]+""")
 _NAMED = re.compile(
-    r"""(?ix) ( (?:authorization|proxy-authorization|cookie|set-cookie|x-api-key|api[_-]?key|password|passwd|secret|token)
-    ["']? \s* [:=] \s* ) (?: "[^"]*" | '[^']*' | [^\s,;&"']+ )"""
+    r"""(?ix) ( (?:api[_-]?key|password|passwd|secret|token) ["']? \s* [:=] \s* )
+    (?: "[^"]*" | '[^']*' | [^\s,;&"']+ )"""
 )
 # Bounded schemes, and rests that end where another URL begins: what was sent by strangers must not make these search for long.
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+]{0,15}://)[^/\s?#]*@")
@@ -22,4 +23,6 @@ _QUERY = re.compile(r"(?i)\b([a-z][a-z0-9+]{0,15}://(?:(?!://)[^\s?#\"'<>])*+)[?
 def redact(text: str) -> str:
     """The text without keys of this service, credentials, values named like secrets, and URLs' user names and queries."""
     text = _QUERY.sub(rf"\1?{HIDDEN}", _USERINFO.sub(r"\1", text))
-    return _KEY.sub(HIDDEN, _CREDENTIALS.sub(rf"\1 {HIDDEN}", _NAMED.sub(rf"\1{HIDDEN}", text)))
+    for pattern in (_HEADER, _NAMED):
+        text = pattern.sub(rf"\1{HIDDEN}", text)
+    return _KEY.sub(HIDDEN, _CREDENTIALS.sub(rf"\1 {HIDDEN}", text))
