@@ -9,6 +9,7 @@ from serving.guard.pictures import decode_picture
 from serving.guard.problems import problem, request_id
 from serving.guard.protect import protect
 from serving.guard.rate import RateLimiter
+from serving.guard.texts import check_text
 from serving.guard.urls import ImageUrlError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "admin_only",
     "caller_of",
     "check_exposure",
+    "check_text",
     "decode_picture",
     "logging_config",
     "problem",

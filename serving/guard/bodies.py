@@ -46,7 +46,7 @@ class BodyLimits:
             await problem(refused.status, str(refused), headers={"Connection": "close"})(scope, receive, send)
             return
         if body is not None:
-            await self._app(scope, _once(body, receive), send)
+            await self._app(scope, give_once(body, receive), send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body; None where the client left in the middle of it."""
@@ -107,7 +107,7 @@ def deeper_than(depth: int, body: bytes) -> bool:
     return bool(brackets)
 
 
-def _once(body: bytes, receive: Receive) -> Receive:
+def give_once(body: bytes, receive: Receive) -> Receive:
     """Gives the body as one message; afterwards what the server says, which is that the client has left."""
     waiting = [body]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
@@ -13,9 +14,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 MEDIA_TYPE = "application/problem+json"
+_SHOWN = 20
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request that is being answered, also in the threads that work for it; "" outside requests."""
+
+
+class _Problem(JSONResponse):
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """In ASCII: names that callers sent may hold half a surrogate pair, which no UTF-8 can."""
+        return json.dumps(content).encode("ascii")
 
 
 def problem(status: int, detail: str = "", *, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
@@ -23,7 +33,7 @@ def problem(status: int, detail: str = "", *, headers: Mapping[str, str] | None 
     content = {"title": HTTPStatus(status).phrase, "status": status, "request_id": request_id.get(), **members}
     if detail:
         content["detail"] = detail
-    return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
+    return _Problem(content, status, headers)
 
 
 async def answer_http_exception(_: Request, error: Exception) -> JSONResponse:
@@ -36,7 +46,10 @@ async def answer_http_exception(_: Request, error: Exception) -> JSONResponse:
 
 
 async def answer_validation_error(_: Request, error: Exception) -> JSONResponse:
-    """The handler of bodies that the schema does not allow: where and why, without sending the input back."""
+    """The handler of what the schema does not allow: where and why, at most 20 places, without sending the input back."""
     assert isinstance(error, RequestValidationError)
-    faults = [{"loc": list(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in error.errors()]
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the request does not fit the schema", errors=faults)
+    found = error.errors()
+    shown = [{"loc": list(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in found[:_SHOWN]]
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, f"the request does not fit the schema in {len(found)} places", errors=shown
+    )

@@ -63,7 +63,9 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = caller_of(scope)
-        wait = self._limiter.take(caller.name or site_of(scope)) if caller is not None else 0.0
+        wait = 0.0
+        if caller is not None and scope["type"] == "http":
+            wait = self._limiter.take(caller.name or site_of(scope))
         if wait > 0:
             seconds = math.ceil(wait)
             answer = problem(

@@ -24,7 +24,7 @@ from serving.guard.headers import HEADERS
 LIMITS = Limits(json_bytes=2_000, form_bytes=4_000, json_depth=4, requests_per_second=0.001, burst=100)
 
 
-class Row(BaseModel):
+class Row(BaseModel, extra="forbid"):
     catalog_content: str
     count: int = 1
 
@@ -110,6 +110,9 @@ def test_the_schemas_refusal_does_not_send_the_input_back(client: TestClient) ->
         }
     ]
     assert "organic" not in answer.text and "secret" not in answer.text
+    assert answer.json()["detail"] == "the request does not fit the schema in 1 places"
+    many = client.post("/predict", json={f"n{number}": 1 for number in range(100)})
+    assert len(many.json()["errors"]) == 20 and "in 101 places" in many.json()["detail"]
     broken = client.post(
         "/predict", content='{"catalog_content": "organic', headers={"content-type": "application/json"}
     )
@@ -126,6 +129,7 @@ def test_the_schemas_refusal_does_not_send_the_input_back(client: TestClient) ->
         "[" * 3 + "]" * 3,
         '{"count": ' + "9" * 1_000 + "}",
         '"\\ud800"',
+        '{"\\ud800": 1, "catalog_content": "a"}',
     ],
 )
 def test_broken_json_is_the_callers_fault(client: TestClient, content: str) -> None:
@@ -137,6 +141,7 @@ def test_strangers_are_refused_before_their_body_is_read(tmp_path: Path, key: st
     client = TestClient(application(KeyRing(tmp_path / "keys.json")))
     assert client.post("/predict", content="[" * 5_000).status_code == 401
     assert client.get("/health").status_code == 200
+    assert client.request("GET", "/health", content="[" * 1_000).status_code == 200
 
 
 def test_the_page_is_open_keeps_its_caching_and_may_run_no_inline_script(client: TestClient) -> None:
