@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 POLICY = "; ".join(
@@ -28,7 +27,10 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_HTTPS_FOR = "max-age=31536000"
+_SET = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+_NAMES = frozenset(name for name, _ in _SET)
+_NO_STORE = (b"cache-control", b"no-store")
+_HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 
 
 class SecurityHeaders:
@@ -40,11 +42,12 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                headers.setdefault("Cache-Control", "no-store")
+                own = [one for one in message.get("headers", ()) if one[0].lower() not in _NAMES]
+                if not any(name.lower() == _NO_STORE[0] for name, _ in own):
+                    own.append(_NO_STORE)
                 if scope["scheme"] == "https":
-                    headers["Strict-Transport-Security"] = _HTTPS_FOR
+                    own.append(_HTTPS_ONLY)
+                message["headers"] = own + _SET
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

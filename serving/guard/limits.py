@@ -43,7 +43,7 @@ class Limits(Config):
     batch_rows: PositiveInt = 1024
 
     picture_bytes: PositiveInt = 8 * MEGA
-    picture_pixels: PositiveInt = 25_000_000
+    picture_pixels: PositiveInt = 16_000_000
 
     image_hosts: tuple[Annotated[str, AfterValidator(check_pattern)], ...] = ()
     url_chars: PositiveInt = 2048

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
 import uuid
@@ -46,12 +47,12 @@ class JsonFormatter(logging.Formatter):
         self._texts = texts
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
+        head = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
         }
+        line: dict[str, Any] = {"message": record.getMessage()}
         if request_id.get():
             line["request_id"] = request_id.get()
         line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
@@ -59,7 +60,7 @@ class JsonFormatter(logging.Formatter):
             line |= self._error(record.exc_info[1])
         if not self._texts:
             line |= dict.fromkeys(TEXT_FIELDS & line.keys(), HIDDEN)
-        return json.dumps(_redacted(line), ensure_ascii=False)
+        return json.dumps(head | _redacted(line))
 
     def _error(self, error: BaseException) -> dict[str, str]:
         told = {"error": type(error).__name__, "raised": _place(error.__traceback__)}
@@ -72,7 +73,7 @@ def _redacted(value: Any) -> Any:
         return {redact(str(key)): _redacted(one) for key, one in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_redacted(one) for one in value]
-    if isinstance(value, (bool, int, float)) or value is None:
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return redact(str(value))
 

@@ -25,7 +25,7 @@ part of an hour. Encoders write one, or about ten in progressive files."""
 def decode_picture(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
     """The picture as `core.images.decode` gives it, (size, size, 3) RGB, within `picture_bytes` and `picture_pixels`.
 
-    Takes up to 16 bytes of memory per pixel of the file and a processor for up to a second: call it in a thread, and in few at a
+    Takes up to 32 bytes of memory per pixel of the file and a processor for up to a second: call it in a thread, and in few at a
     time. What the sender says the bytes are is not asked; `ACCEPTED` formats are told by their content. Of an
     animation the first picture is taken, as in training.
 

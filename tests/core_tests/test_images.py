@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from core.cache import Cache
@@ -152,6 +152,15 @@ def test_transparency_shows_the_white_ground_and_cameras_are_turned_upright(tmp_
     pixels = decode(tmp_path / "turned.jpg", SIZE).astype(int)
     assert pixels[16, -3, 1] < 80
     assert pixels[16, 3, 1] > 200
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    noise(60, 40).save(tmp_path / "turned.png", exif=tags)
+    ImageOps.exif_transpose(Image.open(tmp_path / "turned.png")).save(tmp_path / "upright.png")
+    assert np.array_equal(decode(tmp_path / "turned.png", SIZE), decode(tmp_path / "upright.png", SIZE))
 
 
 @pytest.mark.parametrize("place", [29, 31])

@@ -110,6 +110,11 @@ def test_fields_are_redacted_however_deep() -> None:
     assert "abcdef" not in str(line) and KEY not in str(line) and "secret" not in str(line) and "u:p" not in str(line)
 
 
+def test_what_json_cannot_say_is_a_text() -> None:
+    line = logged("half \ud800", price=float("nan"), most=float("inf"), path=ValueError("odd"))
+    assert (line["message"], line["price"], line["most"], line["path"]) == ("half \ud800", "nan", "inf", "odd")
+
+
 def test_texts_are_written_only_where_asked() -> None:
     assert logged("x", catalog_content="organic tea", text="tea", rows=1)["catalog_content"] == "***"
     assert logged("x", catalog_content="organic tea", text="tea")["text"] == "***"

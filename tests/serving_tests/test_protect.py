@@ -154,6 +154,17 @@ def test_the_page_is_open_keeps_its_caching_and_may_run_no_inline_script(client:
     assert "strict-transport-security" in TestClient(client.app, base_url="https://testserver").get("/").headers
 
 
+def test_headers_are_there_once_whatever_a_route_sets(client: TestClient) -> None:
+    @client.app.get("/own")  # type: ignore[attr-defined]
+    def own() -> HTMLResponse:
+        return HTMLResponse(
+            "", headers={"Content-Security-Policy": "default-src *", "x-frame-options": "ALLOW", "X-Own": "1"}
+        )
+
+    headers = client.get("/own").headers
+    assert all(headers.get_list(name) == [value] for name, value in HEADERS.items()) and headers["x-own"] == "1"
+
+
 def test_the_rate_is_each_keys_own(tmp_path: Path, key: str) -> None:
     other = add_key(tmp_path / "keys.json", "other")
     limits = LIMITS.model_copy(update={"burst": 2})
