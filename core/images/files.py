@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from core.catalog import LINK, Catalog
 from core.errors import UserError
@@ -36,6 +37,17 @@ _ENDINGS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _TAIL = 64
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 """Everything Pillow's decoders raise for bytes they cannot make sense of (SyntaxError is its word for a broken PNG)."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How a picture becomes upright, by EXIF's orientation."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -167,18 +179,20 @@ def fault(path: Path) -> str:
     return ""
 
 
-def decode(path: Path, size: int) -> NDArray[np.uint8]:
-    """The picture as (size, size, 3) RGB: turned upright, fitted into the square without distortion, centred on white.
+def decode(
+    source: Path | bytes, size: int, *, formats: Sequence[str] = FORMATS, pixel_limit: int = PIXEL_LIMIT
+) -> NDArray[np.uint8]:
+    """The picture (a file, or a file's bytes) as (size, size, 3) RGB: upright, fitted into the square, centred on white.
 
-    Raises UnreadablePictureError. JPEGs are decoded at the smallest scale that still has twice the wanted resolution.
+    Raises UnreadablePictureError. JPEGs are decoded at the smallest scale that still has twice the wanted resolution. Of an
+    animation the first picture is taken.
     """
     try:
-        with _opened(path) as image:
+        with _opened(source, formats, pixel_limit) as image:
             image.draft("RGB", (2 * size, 2 * size))
-            upright = ImageOps.exif_transpose(image)
-            return _square(_opaque(upright), size)
+            return _square(_opaque(_upright(image)), size)
     except _UNREADABLE as error:
-        raise UnreadablePictureError(_reason(error)) from None
+        raise UnreadablePictureError(_reason(error, pixel_limit)) from None
 
 
 def in_threads(
@@ -197,17 +211,17 @@ def in_threads(
                 progress(done, len(items))
 
 
-def _opened(path: Path) -> Image.Image:
-    if path.stat().st_size == 0:
+def _opened(source: Path | bytes, formats: Sequence[str] = FORMATS, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise UnreadablePictureError("the file is empty")
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=tuple(formats))
     except UnidentifiedImageError:
-        raise UnreadablePictureError(f"not a picture (known formats: {', '.join(FORMATS)})") from None
+        raise UnreadablePictureError(f"not a picture (known formats: {', '.join(formats)})") from None
     width, height = image.size
-    if width * height > PIXEL_LIMIT:
+    if width * height > pixel_limit:
         image.close()
-        raise UnreadablePictureError(f"{width:,} x {height:,} pixels are more than the limit of {PIXEL_LIMIT:,}")
+        raise UnreadablePictureError(f"{width:,} x {height:,} pixels are more than the limit of {pixel_limit:,}")
     return image
 
 
@@ -230,12 +244,19 @@ def _last_bytes(path: Path) -> bytes:
         return file.read()
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, pixel_limit: int = PIXEL_LIMIT) -> str:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"more pixels than the limit of {PIXEL_LIMIT:,}"
+        return f"more pixels than the limit of {pixel_limit:,}"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read: {error.strerror}"
     return f"damaged or truncated ({error})"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says. Not by Pillow's `exif_transpose`, which also rewrites the EXIF and fails on odd values in it."""
+    image.load()  # a PNG's EXIF may stand behind its pixels
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from core.cache import Cache
@@ -152,6 +152,37 @@ def test_transparency_shows_the_white_ground_and_cameras_are_turned_upright(tmp_
     pixels = decode(tmp_path / "turned.jpg", SIZE).astype(int)
     assert pixels[16, -3, 1] < 80
     assert pixels[16, 3, 1] > 200
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    noise(60, 40).save(tmp_path / "turned.png", exif=tags)
+    ImageOps.exif_transpose(Image.open(tmp_path / "turned.png")).save(tmp_path / "upright.png")
+    assert np.array_equal(decode(tmp_path / "turned.png", SIZE), decode(tmp_path / "upright.png", SIZE))
+
+
+@pytest.mark.parametrize("place", [29, 31])
+def test_an_odd_value_in_the_exif_leaves_the_picture_readable_and_upright(tmp_path: Path, place: int) -> None:
+    """A resolution of another kind than a fraction, or of none: `ImageOps.exif_transpose` raises TypeError or struct.error."""
+    tags = Image.Exif()
+    tags[0x0112], tags[0x011A] = 6, 72.0
+    odd = bytearray(tags.tobytes())
+    odd[place] = 2
+    noise(60, 40).save(tmp_path / "odd.png", exif=bytes(odd))
+    noise(60, 40).transpose(Image.Transpose.ROTATE_270).save(tmp_path / "upright.png")
+    assert np.array_equal(decode(tmp_path / "odd.png", SIZE), decode(tmp_path / "upright.png", SIZE))
+
+
+def test_bytes_decode_as_their_file_does(images: Path) -> None:
+    assert np.array_equal(decode((images / "0.jpg").read_bytes(), SIZE), decode(images / "0.jpg", SIZE))
+    with pytest.raises(UnreadablePictureError, match="empty"):
+        decode(b"", SIZE)
+    with pytest.raises(UnreadablePictureError, match="known formats: PNG"):
+        decode((images / "0.jpg").read_bytes(), SIZE, formats=["PNG"])
+    with pytest.raises(UnreadablePictureError, match="limit of 10"):
+        decode((images / "0.jpg").read_bytes(), SIZE, pixel_limit=10)
 
 
 def test_a_square_picture_becomes_what_clips_own_preprocessing_makes_of_it(tmp_path: Path) -> None:

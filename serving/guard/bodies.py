@@ -1,0 +1,119 @@
+"""Bounds what a request may send before anything parses it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.guard.limits import Limits
+from serving.guard.problems import problem
+
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class _Refused(Exception):
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class BodyLimits:
+    """ASGI middleware: reads each body within `body_seconds`, then hands it on in one piece.
+
+    More than `form_bytes` of a form, `json_bytes` of anything else, announced or (chunked) arrived, are answered 413, too slow
+    ones 408. What is no form counts as JSON: brackets deeper than `json_depth`, or bytes that no JSON has, are answered 400.
+    Nothing of such a body is parsed.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._read(Headers(scope=scope), receive)
+        except _Refused as refused:
+            await problem(refused.status, str(refused), headers={"Connection": "close"})(scope, receive, send)
+            return
+        if body is not None:
+            await self._app(scope, give_once(body, receive), send)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
+        """The whole body; None where the client left in the middle of it."""
+        form = headers.get("content-type", "").lower().startswith(_FORMS)
+        limit = self._limits.form_bytes if form else self._limits.json_bytes
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit:
+            raise _too_large(limit)
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                body = await _whole(receive, limit)
+        except TimeoutError:
+            seconds = self._limits.body_seconds
+            raise _Refused(HTTPStatus.REQUEST_TIMEOUT, f"the body took longer than {seconds:g} s") from None
+        if body and not form:
+            self._check_json(body)
+        return body
+
+    def _check_json(self, body: bytes) -> None:
+        if b"\0" in body:  # UTF-16 and UTF-32, in which brackets could hide from this check; JSON is UTF-8 (RFC 8259)
+            raise _Refused(HTTPStatus.BAD_REQUEST, "the body is not JSON in UTF-8")
+        limit = self._limits.json_depth
+        if deeper_than(limit, body):
+            raise _Refused(
+                HTTPStatus.BAD_REQUEST, f"the body's brackets are nested deeper than {limit}, or do not match"
+            )
+
+
+async def _whole(receive: Receive, limit: int) -> bytes | None:
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise _too_large(limit)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> _Refused:
+    return _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {limit:,} bytes")
+
+
+def deeper_than(depth: int, body: bytes) -> bool:
+    """Whether JSON in UTF-8 nests arrays and objects deeper than `depth`; True also where brackets have no partner.
+
+    Strings and all but brackets are taken out, then innermost pairs, once for each level: linear, and without a loop in Python
+    over the bytes, as bodies are checked on the event loop.
+    """
+    brackets = _STRING.sub(b"", body).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(depth):
+        if not brackets:
+            break
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def give_once(body: bytes, receive: Receive) -> Receive:
+    """Gives the body as one message; afterwards what the server says, which is that the client has left."""
+    waiting = [body]
+
+    async def receive_body() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return receive_body

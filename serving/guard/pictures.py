@@ -1,0 +1,38 @@
+"""Decodes pictures that strangers sent or pointed to, with the very decoder that training uses, behind bounds of its own."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.images import FORMATS, UnreadablePictureError, decode
+from serving.guard.limits import Limits
+
+ACCEPTED = tuple(name for name in FORMATS if name != "TIFF")
+"""No TIFF: a dozen codecs behind one name, whose library writes what it thinks of a file to the standard error."""
+
+# Pillow warns of strangers' odd files on the standard error, with its own path; nobody here can mend them.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
+_SCANS = 64
+"""A scan of 42 bytes makes the decoder go over the whole picture once more: 8 MB of them would keep a core busy for the better
+part of an hour. Encoders write one, or about ten in progressive files."""
+
+
+def decode_picture(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
+    """The picture as `core.images.decode` gives it, (size, size, 3) RGB, within `picture_bytes` and `picture_pixels`.
+
+    Takes up to 32 bytes of memory per pixel of the file and a processor for up to a second: call it in a thread, and in few at a
+    time. What the sender says the bytes are is not asked; `ACCEPTED` formats are told by their content. Of an
+    animation the first picture is taken, as in training.
+
+    Raises UnreadablePictureError, whose text is fit for an answer.
+    """
+    if len(data) > limits.picture_bytes:
+        raise UnreadablePictureError(f"the file has more than {limits.picture_bytes:,} bytes")
+    if data.startswith(_JPEG) and data.count(_SCAN) > _SCANS:
+        raise UnreadablePictureError(f"a JPEG of more than {_SCANS} scans")
+    return decode(data, size, formats=ACCEPTED, pixel_limit=limits.picture_pixels)

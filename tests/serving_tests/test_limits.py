@@ -1,0 +1,55 @@
+"""The settings object: its defaults, and how they are changed."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from pydantic import ValidationError
+
+from core.catalog_reading import MAX_TEXT
+from core.errors import UserError
+from serving.guard.limits import Limits, read_limits
+
+
+def test_defaults_fetch_nothing_and_fit_together() -> None:
+    limits = Limits()
+    assert limits.image_hosts == ()
+    assert limits.text_chars == MAX_TEXT and limits.batch_rows == 1024
+    assert limits.form_bytes > limits.picture_bytes + limits.text_chars * 4
+    assert limits.json_bytes > limits.text_chars * 4
+
+
+def test_limits_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Limits().json_depth = 3  # type: ignore[misc]
+
+
+def test_limits_are_read_from_assignments() -> None:
+    limits = read_limits(
+        ["json_depth=3", "image_hosts=[cdn.example.com, '*.Shop.example']", "refused_networks=[1.2.0.0/16]"]
+    )
+    assert limits.json_depth == 3
+    assert limits.image_hosts == ("cdn.example.com", "*.shop.example")
+    assert limits.refused_networks == (ip_network("1.2.0.0/16"),)
+    assert limits == Limits(json_depth=3, image_hosts=limits.image_hosts, refused_networks=limits.refused_networks)
+    assert read_limits([]) == Limits()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("json_dept=3", "did you mean 'json_depth'"),
+        ("json_depth=0", "json_depth"),
+        ("json_depth=deep", "json_depth"),
+        ("json_depth", "NAME=VALUE"),
+        ("image_hosts=cdn.example.com", "image_hosts"),
+        ("image_hosts=[localhost]", "image_hosts"),
+        ("refused_networks=[x]", "refused_networks"),
+        ("json_depth=[", "YAML"),
+    ],
+)
+def test_mistakes_are_named(line: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_limits([line])
+    assert words in str(caught.value)
