@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from core.catalog import Strings
 from core.errors import UserError
 from core.workspace import Facts, Workspace
-from ensemble.row_features import RowFeatures, of_catalog
+from ensemble.row_features import FieldReader, RowFeatures, of_catalog
 from ensemble.selection import Column, Rules, Targets, select
 
 Floats = NDArray[np.float64]
@@ -47,6 +47,7 @@ class Matrix:
     feature_names: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    reader: FieldReader | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -128,6 +129,7 @@ def assemble(
         feature_names=features.names,
         external=tuple(column.name for column in columns if column.external),
         seconds={column.name: column.seconds for column in columns if column.seconds is not None},
+        reader=features.reader,
         notes=notes,
     )
 
