@@ -1,0 +1,223 @@
+"""How a bundle is put together from a workspace, and compared with what was submitted before it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.architectures import architecture
+from core.catalog import ID
+from core.errors import UserError
+from core.files import read_json, write_json, write_text
+from core.light.store import save_arrays
+from core.metrics import constant_floor
+from core.workspace import Workspace
+from ensemble import stored
+from ensemble.holes import completed
+from ensemble.matrix import EXTERNAL
+from ensemble.row_features import of_catalog
+from ensemble.rows import Rows
+from ensemble.selection import Column
+from serving import bundle as parts
+from serving.bundle import Bundle, Facts, MemberFacts
+from serving.card import card
+from serving.forms import SAVED, form, is_light
+from serving.interval import LEVEL, bounds, fit_interval, save_interval, width
+from serving.predictor import load_members
+from serving.statistics import describe
+
+Floats = NDArray[np.float64]
+Tell = Callable[[int, int], None]
+
+COMPARED = 200
+"""Test rows whose prices from the bundle are compared with the submitted ones."""
+REFERENCE_ROWS = 2_000
+"""Training rows by whose out-of-fold prices a member that does not answer is filled in."""
+_RESTACK = "run `python -m ensemble.stack` again, then `python -m serving.export`"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a bundle is made from. stack: narrowed to the members it looks at. record: stack.json.
+
+    oof: (n, m), test: (t, m) those members' prices, complete. features, test_features: of the rows. nested: (n,) prices of
+    the training rows, submitted: (t,) of the test rows.
+    """
+
+    workspace: Workspace
+    stack: stored.Stack
+    record: dict[str, Any]
+    oof: Floats
+    test: Floats
+    features: Floats
+    test_features: Floats
+    nested: Floats
+    submitted: Floats
+
+
+def export(workspace: Workspace, home: Path, name: str, network_form: str, tell: Tell) -> tuple[Bundle, bool]:
+    """(the bundle in `home`, whether it is new). network_form: of `serving.forms`, for members with a network.
+
+    Raises UserError where there is no stack or it is not that of the workspace's members, where a member has no models, and
+    where a price from the bundle is not the submitted one.
+    """
+    source = read_source(workspace)
+    members = [_member(source, place, network_form) for place in range(len(source.stack.members))]
+    with parts.unfinished(home) as folder:
+        steps = sum(len(member.folds) for member in members) + 2
+        done = 0
+        for member in members:
+            kind = architecture(member.architecture)
+            for fold, inside in zip(member.folds, member.folders, strict=True):
+                form(member.form).write(kind, workspace.store.fold_folder(member.id, fold), folder / inside)
+                done += 1
+                tell(done, steps)
+        facts = _write_rest(folder, source, members)
+        tell(steps - 1, steps)
+        facts = replace(facts, **_compare(folder, source, facts, name))
+        parts.write_facts(folder, facts)
+        write_text(folder / parts.CARD, card(name, facts, source.record))
+        finished = parts.publish(folder, home, name)
+        tell(steps, steps)
+    return finished
+
+
+def read_source(workspace: Workspace) -> Source:
+    """Raises UserError where there is no stack, and where it was not made of the workspace's members as they are now."""
+    facts = workspace.facts
+    stack = stored.load_stack(workspace.path(stored.STACK))
+    record = read_json(workspace.path("stack.json"))
+    names = [each["name"] for each in record["members"]]
+    if (stack.catalog, stack.folds) != (facts.catalog, facts.folds) or (
+        record["combination"] != stack.stacked.describe() or names != list(stack.members)
+    ):
+        raise UserError(
+            f"stack.json and the folder {stored.STACK} of {workspace.folder} do not belong together", cure=_RESTACK
+        )
+    frame = pd.read_parquet(workspace.path("stack_oof.parquet"))
+    if frame[ID].tolist() != workspace.train.ids.tolist():
+        raise UserError(f"{workspace.path('stack_oof.parquet')} has other rows than the catalog", cure=_RESTACK)
+    oof, test = _predictions(workspace, stack)
+    features = of_catalog(workspace.train, workspace.test, workspace.cache())
+    if features.reader != stack.reader:
+        raise UserError("the catalog's fields are read otherwise than when the stack was made", cure=_RESTACK)
+    submitted = stack.stacked.predict(Rows(test, features.test))
+    used, narrow = stack.used, stack.narrowed()
+    nested = frame["stack"].to_numpy(np.float64)
+    return Source(
+        workspace, narrow, record, oof[:, used], test[:, used], features.train, features.test, nested, submitted
+    )
+
+
+def _predictions(workspace: Workspace, stack: stored.Stack) -> tuple[Floats, Floats]:
+    """(n, m) and (t, m) prices of the stack's members, as it saw them."""
+    missing = [name for name in stack.members if not workspace.store.has_member(name)]
+    if missing:
+        raise UserError(f"the stack's member {missing[0]} is no longer in {workspace.folder}", cure=_RESTACK)
+    read = [workspace.store.read(name) for name in stack.members]
+    oof, test = completed(np.column_stack([each.oof for each in read]), np.column_stack([each.test for each in read]))
+    for name, print_, *columns in zip(stack.members, stack.fingerprints, oof.T, test.T, strict=True):
+        if Column(name, *columns).fingerprint != print_:
+            raise UserError(f"member {name} has changed since the stack was made", cure=_RESTACK)
+    return oof, test
+
+
+def _member(source: Source, place: int, network_form: str) -> MemberFacts:
+    """Raises UserError for a member without models."""
+    name, store = source.stack.members[place], source.workspace.store
+    record = store.read(name).record
+    if record["folds"] == EXTERNAL:
+        raise UserError(
+            f"the stack looks at member {name}, which was made outside: its predictions are here, its models are not",
+            cure=f"leave it out: `python -m ensemble.stack --drop {name}`, then `python -m serving.export`",
+        )
+    folds = tuple(range(source.workspace.facts.k))
+    lost = [fold for fold in folds if not store.has_fit(name, fold)]
+    if lost:
+        raise UserError(
+            f"member {name} has no model of fold {lost[0]} in {store.folder / name}",
+            cure=f"restore the folder, or leave the member out: `python -m ensemble.stack --drop {name}`",
+        )
+    told = next(each for each in source.record["members"] if each["name"] == name)
+    light = is_light(architecture(record["architecture"]))
+    return MemberFacts(
+        name,
+        record["architecture"],
+        SAVED if light else network_form,
+        light,
+        folds,
+        told["weight"],
+        told["oof"]["smape"],
+    )
+
+
+def _write_rest(folder: Path, source: Source, members: list[MemberFacts]) -> Facts:
+    """Everything but the members' models."""
+    workspace, record, stack = source.workspace, source.record, source.stack
+    train, test, folds = workspace.train, workspace.test, workspace.folds
+    stack.save(folder / parts.STACK)
+    conditional, judged = fit_interval(
+        source.nested, train.known_prices, Rows(source.oof, source.features), folds.assignment
+    )
+    save_interval(conditional, folder / parts.INTERVAL)
+    served = bounds(conditional, source.submitted, Rows(source.test, source.test_features))
+    rows = np.random.default_rng(0).permutation(len(train))[:REFERENCE_ROWS]
+    save_arrays(folder / parts.REFERENCE, {"oof": source.oof[np.sort(rows)]})
+    write_json(folder / parts.STATISTICS, describe((train, test), source.submitted))
+    low, high = np.quantile(train.known_prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Facts(
+        catalog=stack.catalog,
+        folds=stack.folds,
+        fold_mode=workspace.facts.fold_mode,
+        k=folds.k,
+        rows=record["rows"],
+        members=tuple(members),
+        nested=record["nested"],
+        middle=constant_floor(train.known_prices)[0],
+        low=float(low),
+        high=float(high),
+        coverage=judged.coverage,
+        width=judged.width,
+        stretch=max(1.0, judged.width / width(served)),
+        compared=0,
+        largest_difference=0.0,
+        code=parts.CODE,
+    )
+
+
+def _compare(folder: Path, source: Source, facts: Facts, name: str) -> dict[str, Any]:
+    """The part of the facts that says how near prices from the files are to the submitted ones.
+
+    Raises UserError for a member, or the stack, that is further away than the member's form allows.
+    """
+    rows = np.arange(min(COMPARED, len(source.workspace.test)))
+    catalog = source.workspace.test.take(rows)
+    given = np.empty((len(rows), len(facts.members)))
+    for place, served in enumerate(load_members(Bundle(folder, name, "", facts))):
+        given[:, place] = served.predict(catalog)
+        _check(served.facts.id, given[:, place], source.test[rows, place], form(served.facts.form).tolerance)
+    prices = source.stack.stacked.predict(source.stack.rows(given, catalog))
+    allowed = max(form(member.form).tolerance for member in facts.members)
+    return {
+        "compared": len(rows),
+        "largest_difference": _check("the stack", prices, source.submitted[rows], allowed),
+    }
+
+
+def _check(who: str, prices: Floats, expected: Floats, allowed: float) -> float:
+    """The largest relative difference."""
+    largest = float(np.abs(prices / expected - 1).max())
+    if not largest <= allowed:
+        raise UserError(
+            f"from the bundle's files {who} gives prices up to {largest:.2%} away from the submitted ones; {allowed:.1%} "
+            "is allowed",
+            cure="choose --precision fp32; if that is chosen, the member's models were changed, or trained by another "
+            "version of the code: remove the member, train it again and stack again",
+        )
+    return largest
