@@ -136,9 +136,11 @@ class Predictor:
         if light and not member.facts.light:
             return np.full(len(catalog), np.nan)
         try:
-            prices = member.predict(catalog)
-        except Exception:  # whatever a model raises, the others still answer, and the answer says who did
-            log.exception("member %s did not answer for %d rows", member.facts.id, len(catalog))
+            with np.errstate(invalid="ignore", divide="ignore"):  # what is no price is sorted out below
+                prices = member.predict(catalog)
+        except Exception as error:  # whatever a model raises, the others still answer, and the answer says who did
+            told = (member.facts.id, len(catalog), type(error).__name__, error)
+            log.warning("member %s did not answer for %d rows: %s: %s", *told, exc_info=log.isEnabledFor(logging.DEBUG))
             return np.full(len(catalog), np.nan)
         return np.where(np.isfinite(prices) & (prices > 0), prices, np.nan)
 
