@@ -37,7 +37,9 @@ def test_there_is_no_pickle_and_no_time_in_it(exported: Path) -> None:
     assert suffixes == {".json", ".npz", ".txt", ".md"}
     facts, stack = json.loads((exported / "bundle.json").read_text()), (exported / "README.md").read_text()
     assert "seconds" not in facts
-    assert f"{facts['nested']['smape']:.2f}" in stack and facts["catalog"] in stack and facts["members"][0]["id"] in stack
+    assert (
+        f"{facts['nested']['smape']:.2f}" in stack and facts["catalog"] in stack and facts["members"][0]["id"] in stack
+    )
 
 
 def test_exporting_again_finds_the_same_bundle(stacked: Workspace) -> None:
@@ -106,7 +108,9 @@ def test_models_that_give_other_prices_than_were_submitted_make_no_bundle(stacke
     record = json.loads(booster.read_text())
     booster.write_text(json.dumps({**record, "centre": record["centre"] + 0.2}))
     before = sorted(stacked.path("bundles").iterdir()) if stacked.path("bundles").exists() else []
-    with pytest.raises(UserError, match=rf"{name} gives prices up to 1\d\.\d\d% away from the submitted ones; 0\.5% is"):
+    with pytest.raises(
+        UserError, match=rf"{name} gives prices up to 1\d\.\d\d% away from the submitted ones; 0\.5% is"
+    ):
         exporting(stacked)
     assert [path for path in sorted(stacked.path("bundles").iterdir()) if path.is_dir()] == [
         path for path in before if path.is_dir()

@@ -66,7 +66,9 @@ def test_a_member_that_fails_is_filled_in_and_marked(predictor: Predictor, stack
     assert answer.answered[:, 0].tolist() == (~failed).tolist() and answer.answered[:, 1].all()
     assert [LEVELS[level] for level in answer.levels[failed]] == ["members"] * failed.sum()
     assert answer.prices[~failed] == pytest.approx(whole.prices[~failed])
-    assert np.median(np.abs(np.log(answer.prices / whole.prices))[failed]) < 0.4  # the other member knows nearly as much
+    assert (
+        np.median(np.abs(np.log(answer.prices / whole.prices))[failed]) < 0.4
+    )  # the other member knows nearly as much
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -3.0])
