@@ -65,6 +65,7 @@ def test_heavy_libraries_have_few_doors(library: str) -> None:
         "core.catalog_reading", "core.folds", "core.metrics", "core.fields", "core.workspace", "core.demo", "core.fold_making",
         "experiments.status", "experiments.state", "experiments.compare", "experiments.sides", "core.backbones",
         "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
+        "ensemble.stored", "serving.predictor", "serving.assembly", "serving.batch", "serving.export", "serving.predict",
     ],
 )  # fmt: skip
 def test_what_needs_no_torch_does_not_import_it(module: str) -> None:
