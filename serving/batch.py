@@ -22,7 +22,7 @@ import numpy as np
 from core.catalog import ID, PRICE, Catalog
 from core.catalog_reading import read_in_parts
 from core.errors import UserError
-from core.files import atomic_path, read_json, write_json
+from core.files import atomic_path, locked, read_json, write_json
 from ensemble.submission import check_place
 from serving.predictor import LEVELS, Answer, Predictor
 
@@ -69,22 +69,31 @@ class Done:
 def price_file(job: Job, tell: Tell) -> Done:
     """Prices a file and says how it went. tell: called with (rows done, of how many).
 
-    Raises UserError for a bundle or a file that is not as it must be, before anything is priced.
+    Raises UserError for a bundle or a file that is not as it must be, before anything is priced, and while another run
+    writes the same output.
     """
     check_place(job.out)
     predictor = Predictor(job.bundle)
     done = Done(f"{predictor.bundle.name} {predictor.bundle.version}")
     _look_through(job, done)
-    _resume(job, done)
-    tell(done.resumed, done.rows)
+    with locked(job.parts, wait=False) as alone:
+        if not alone:
+            raise UserError(f"another run is writing {job.out}", cure="wait for it, or name another file with --out")
+        _resume(job, done)
+        tell(done.resumed, done.rows)
+        _price(job, predictor, done, tell)
+        _finish(job, done)
+    return done
+
+
+def _price(job: Job, predictor: Predictor, done: Done, tell: Tell) -> None:
+    """Appends the rows that are missing to the finished ones."""
     finished = done.resumed
     with job.parts.open("a", encoding="utf-8", newline="") as stream:
         for part in _after(job, done.resumed):
             _append(stream, part, predictor.predict(part, rows=job.rows))
             finished += len(part)
             tell(finished, done.rows)
-    _finish(job, done)
-    return done
 
 
 def _look_through(job: Job, done: Done) -> None:

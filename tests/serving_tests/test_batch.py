@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from core.errors import UserError
+from core.files import locked
 from core.workspace import Workspace
 from ensemble.validation import tell_nobody
 from serving.batch import Done, Job, price_file
@@ -63,6 +64,13 @@ def test_whoever_stops_it_goes_on_and_gets_the_same_bytes(job: Job, monkeypatch:
     done, _ = price(job)
     assert (done.resumed, sum(asked), done.levels) == (16, 24, {"stack": 40})
     assert job.out.read_bytes() == whole
+
+
+def test_two_runs_do_not_write_one_output(job: Job) -> None:
+    job.out.parent.mkdir()
+    with locked(job.parts), pytest.raises(UserError, match="another run is writing"):
+        price(job)
+    assert price(job)[0].rows == 40
 
 
 def test_another_input_begins_anew(job: Job) -> None:
