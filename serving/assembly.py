@@ -46,17 +46,15 @@ _RESTACK = "run `python -m ensemble.stack` again, then `python -m serving.export
 class Source:
     """What a bundle is made from. stack: narrowed to the members it looks at. record: stack.json.
 
-    oof: (n, m), test: (t, m) those members' prices, complete. features, test_features: of the rows. nested: (n,) prices of
-    the training rows, submitted: (t,) of the test rows.
+    train, test: n and t rows with those members' prices. nested: (n,) the stack's prices of the training rows out of fold,
+    submitted: (t,) of the test rows.
     """
 
     workspace: Workspace
     stack: stored.Stack
     record: dict[str, Any]
-    oof: Floats
-    test: Floats
-    features: Floats
-    test_features: Floats
+    train: Rows
+    test: Rows
     nested: Floats
     submitted: Floats
 
@@ -108,11 +106,9 @@ def read_source(workspace: Workspace) -> Source:
     if features.reader != stack.reader:
         raise UserError("the catalog's fields are read otherwise than when the stack was made", cure=_RESTACK)
     submitted = stack.stacked.predict(Rows(test, features.test))
-    used, narrow = stack.used, stack.narrowed()
-    nested = frame["stack"].to_numpy(np.float64)
-    return Source(
-        workspace, narrow, record, oof[:, used], test[:, used], features.train, features.test, nested, submitted
-    )
+    used, nested = stack.used, frame["stack"].to_numpy(np.float64)
+    narrow = Rows(oof[:, used], features.train), Rows(test[:, used], features.test)
+    return Source(workspace, stack.narrowed(), record, *narrow, nested, submitted)
 
 
 def _predictions(workspace: Workspace, stack: stored.Stack) -> tuple[Floats, Floats]:
@@ -162,13 +158,11 @@ def _write_rest(folder: Path, source: Source, members: list[MemberFacts]) -> Fac
     workspace, record, stack = source.workspace, source.record, source.stack
     train, test, folds = workspace.train, workspace.test, workspace.folds
     stack.save(folder / parts.STACK)
-    conditional, judged = fit_interval(
-        source.nested, train.known_prices, Rows(source.oof, source.features), folds.assignment
-    )
+    conditional, judged = fit_interval(source.nested, train.known_prices, source.train, folds.assignment)
     save_interval(conditional, folder / parts.INTERVAL)
-    served = bounds(conditional, source.submitted, Rows(source.test, source.test_features))
+    served = bounds(conditional, source.submitted, source.test)
     rows = np.random.default_rng(0).permutation(len(train))[:REFERENCE_ROWS]
-    save_arrays(folder / parts.REFERENCE, {"oof": source.oof[np.sort(rows)]})
+    save_arrays(folder / parts.REFERENCE, {"oof": source.train.members[np.sort(rows)]})
     write_json(folder / parts.STATISTICS, describe((train, test), source.submitted))
     low, high = np.quantile(train.known_prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Facts(
@@ -201,7 +195,7 @@ def _compare(folder: Path, source: Source, facts: Facts, name: str) -> dict[str,
     given = np.empty((len(rows), len(facts.members)))
     for place, served in enumerate(load_members(Bundle(folder, name, "", facts))):
         given[:, place] = served.predict(catalog)
-        _check(served.facts.id, given[:, place], source.test[rows, place], form(served.facts.form).tolerance)
+        _check(served.facts.id, given[:, place], source.test.members[rows, place], form(served.facts.form).tolerance)
     prices = source.stack.stacked.predict(source.stack.rows(given, catalog))
     allowed = max(form(member.form).tolerance for member in facts.members)
     return {
