@@ -48,16 +48,23 @@ class _Candidate:
 
 
 def make_folds(
-    train: Catalog, test: Catalog, *, k: int = 5, seed: int = 0, fold_groups: FoldGroups = "auto"
+    train: Catalog,
+    test: Catalog,
+    *,
+    k: int = 5,
+    seed: int = 0,
+    fold_groups: FoldGroups = "auto",
+    links: Links | None = None,
 ) -> tuple[Folds, FoldReport]:
     """k folds of the training rows, balanced over price quantiles and sizes, and the reason for their kind.
 
     `off`: random folds. `on`: products stay whole. `auto`: random, or groups of the strictness, whose profile of
     nearest-neighbour similarities (row of a fold to the other folds) is closest to the test file's (row to train). Test
-    prices are never looked at. Raises UserError for k < 2 and for fewer rows or products than folds.
+    prices are never looked at. links: of all rows (`catalog_links`), if they are known. Raises UserError for k < 2 and for
+    fewer rows or products than folds.
     """
     _check_count(k, len(train), "training rows")
-    links = find_links([*train.texts, *test.texts], [*train.picture_names, *test.picture_names])
+    links = links or catalog_links(train, test)
     inside = links.among(np.arange(len(train)))
     products = product_groups(inside, 1.0)
     if fold_groups != "off":
@@ -77,6 +84,11 @@ def make_folds(
     sentence = _sentence(chosen.threshold, fold_groups, (test_overlap, random_overlap, fold_overlap))
     report = FoldReport(mode, test_overlap, random_overlap, fold_overlap, chosen.threshold, sentence)
     return Folds(chosen.assignment, chosen.groups, mode), report
+
+
+def catalog_links(train: Catalog, test: Catalog) -> Links:
+    """Links between all rows, the training rows first."""
+    return find_links([*train.texts, *test.texts], [*train.picture_names, *test.picture_names])
 
 
 def assign(groups: Integers, prices: NDArray[np.float64], k: int, seed: int) -> Integers:

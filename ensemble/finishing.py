@@ -5,7 +5,7 @@ To add one: a class with `fit` and `predict`, and a line in STEPS.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from core.metrics import smape
 from ensemble.decision import Conditional, fit_conditional, smape_point
 from ensemble.rows import Rows
+from ensemble.spread import fit_spread
 
 Floats = NDArray[np.float64]
 
+SPREAD = "spread"
+"""The step that needs members' quantiles."""
 _TAIL = 0.05
 _SLOPES = tuple(np.linspace(0.4, 1.2, 17))
 _COMMON = 0.1
@@ -118,5 +121,15 @@ def fit_endings(combined: Floats, prices: Floats, rows: Rows, seed: int) -> Step
 
 
 Fit = Callable[[Floats, Floats, Rows, int], Step | None]
-STEPS: dict[str, Fit] = {"decision": fit_decision, "shrinkage": fit_shrinkage, "endings": fit_endings}
+STEPS: dict[str, Fit] = {
+    SPREAD: fit_spread,
+    "decision": fit_decision,
+    "shrinkage": fit_shrinkage,
+    "endings": fit_endings,
+}
 """In the order in which they are tried and applied. Each takes prices out of fold (n,), true ones (n,), the rows and a seed."""
+
+
+def applicable(names: Sequence[str], rows: Rows) -> tuple[str, ...]:
+    """Those of the steps that these rows have what they need for."""
+    return tuple(name for name in names if name != SPREAD or rows.quantiles is not None)

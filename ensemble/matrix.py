@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from core.catalog import Strings
 from core.errors import UserError
+from core.leaks import kept_notes
+from core.quantiles import LEVELS
 from core.workspace import Facts, Workspace
 from ensemble.row_features import FieldReader, RowFeatures, of_catalog
+from ensemble.rows import Quantiles, Rows
 from ensemble.selection import Column, Rules, Targets, select
 
 Floats = NDArray[np.float64]
@@ -28,8 +31,9 @@ class Matrix:
     finite and > 0. folds: (n,) the fold of each row. groups: (n,), rows of the same product share a number. names: m ids of
     members. catalog, folds_hash: which data this is. features: (n, f), test_features: (t, f) numbers about each row, NaN where
     unknown, under feature_names; f may be 0. external: names of members made outside, on unknown folds. seconds: what each
-    member's training took, where known. notes: what a user should know of how the matrix was
-    made, one sentence each.
+    member's training took, where known. quantiles: of the training and of the test rows, by the members that give any; None
+    where none does. reader: gives new rows these features, None where they are columns of
+    tables. notes: what a user should know of how the matrix was made, one sentence each.
     """
 
     ids: Strings
@@ -48,7 +52,18 @@ class Matrix:
     external: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     reader: FieldReader | None = None
+    quantiles: tuple[Quantiles, Quantiles] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def train_rows(self) -> Rows:
+        """What combinations are fitted to."""
+        return Rows(self.oof, self.features, None if self.quantiles is None else self.quantiles[0])
+
+    @property
+    def test_rows(self) -> Rows:
+        """What a submission is made of."""
+        return Rows(self.test, self.test_features, None if self.quantiles is None else self.quantiles[1])
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -77,6 +92,7 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
                 seconds=None if seconds is None else float(seconds),
                 kind=member.record.get("architecture", "member"),
                 external=member.record["folds"] == EXTERNAL,
+                quantiles=stored_quantiles(workspace, name),
             )
         )
     if not columns:
@@ -93,7 +109,11 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
         catalog=facts.catalog,
         folds_hash=facts.folds,
         features=of_catalog(train, test, workspace.cache()),
-        notes=(*map(_external_note, (column.name for column in kept if column.external)), *notes),
+        notes=(
+            *kept_notes(workspace),
+            *map(_external_note, (column.name for column in kept if column.external)),
+            *notes,
+        ),
     )
 
 
@@ -130,8 +150,39 @@ def assemble(
         external=tuple(column.name for column in columns if column.external),
         seconds={column.name: column.seconds for column in columns if column.seconds is not None},
         reader=features.reader,
+        quantiles=_quantiles(columns),
         notes=notes,
     )
+
+
+def stored_quantiles(workspace: Workspace, name: str) -> tuple[Floats, Floats] | None:
+    """A member's quantiles of the training and of the test rows. Raises UserError for others than those of LEVELS."""
+    parts = [workspace.store.quantiles(name, part) for part in ("oof", "test")]
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts):
+        return None
+    for part, rows in zip(found, (len(workspace.train), len(workspace.test)), strict=True):
+        if part.shape != (rows, len(LEVELS)):
+            raise UserError(
+                f"member {name} has quantiles of shape {part.shape} where {rows} rows have {len(LEVELS)} each",
+                cure="remove that member and train it again",
+            )
+    return found[0], found[1]
+
+
+def _quantiles(columns: Sequence[Column]) -> tuple[Quantiles, Quantiles] | None:
+    """Of the columns whose quantiles are prices everywhere: where a fold is missing there is no distribution to complete."""
+    given = [
+        (place, column.quantiles)
+        for place, column in enumerate(columns)
+        if column.quantiles is not None
+        and all(np.isfinite(part).all() and (part > 0).all() for part in column.quantiles)
+    ]
+    if not given:
+        return None
+    places = [place for place, _ in given]
+    train, test = (Quantiles.of(places, [parts[side] for _, parts in given]) for side in (0, 1))
+    return train, test
 
 
 def _external_note(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,18 +23,42 @@ def fingerprint(*tables: Floats) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class Quantiles:
+    """What p of the members know beyond a point.
+
+    members: (p,) their places among the columns. logs: (n, p, 9) log prices at `core.quantiles.LEVELS`, finite.
+    """
+
+    members: NDArray[np.int64]
+    logs: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, members: Sequence[int], prices: Sequence[Floats]) -> Quantiles:
+        """Of p members' prices at the levels, (n, 9) each."""
+        return cls(np.array(members, dtype=np.int64), np.log(np.stack(prices, axis=1)).astype(np.float32))
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Quantiles:
+        return Quantiles(self.members, self.logs[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class Rows:
-    """members: (n, m) prices, finite and > 0. features: (n, f) other numbers of the rows, NaN where unknown; f may be 0."""
+    """members: (n, m) prices, finite and > 0. features: (n, f) other numbers of the rows, NaN where unknown; f may be 0.
+
+    quantiles: those of the members that give any, None where none does.
+    """
 
     members: Floats
     features: Floats
+    quantiles: Quantiles | None = None
 
     def __len__(self) -> int:
         return len(self.members)
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
         """These rows alone; the statistics are taken along where they are known."""
-        taken = Rows(self.members[rows], self.features[rows])
+        quantiles = None if self.quantiles is None else self.quantiles.take(rows)
+        taken = Rows(self.members[rows], self.features[rows], quantiles)
         for name in ("logs", "centre", "statistics"):
             if name in self.__dict__:
                 taken.__dict__[name] = self.__dict__[name][rows]

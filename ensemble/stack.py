@@ -118,14 +118,13 @@ def _stack(
     matrix: Matrix, paths: Paths, methods: Sequence[str] | None, seed: int, start: float, tell: Tell | None
 ) -> StackResult:
     from ensemble.result import StackResult, make_record, write_files
-    from ensemble.rows import Rows
     from ensemble.submission import check_place, write_submission
     from ensemble.validation import tell_nobody, validate
 
     check_place(paths.submission)
     read = time.perf_counter()
     validation = validate(matrix, seed, tell or tell_nobody, methods=methods)
-    test = validation.final.predict(Rows(matrix.test, matrix.test_features))
+    test = validation.final.predict(matrix.test_rows)
     record = make_record(matrix, validation, seed)
     chosen = time.perf_counter()
     write_submission(paths.submission, matrix.test_ids, test)

@@ -12,8 +12,8 @@ and dictionaries.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,11 +29,13 @@ from core.predictions import CORE_VERSION
 from ensemble.blend import Blend, Trimmed
 from ensemble.booster import Boosted
 from ensemble.decision import Conditional, Quantiles
-from ensemble.finishing import Decision, Endings, Shrinkage
+from ensemble.finishing import SPREAD, Decision, Endings, Shrinkage
 from ensemble.matrix import Matrix
 from ensemble.recipe import Recipe
 from ensemble.row_features import FieldReader
+from ensemble.rows import Quantiles as MemberQuantiles
 from ensemble.rows import Rows
+from ensemble.spread import Spread
 from ensemble.validation import Stacked
 
 Floats = NDArray[np.float64]
@@ -53,7 +55,8 @@ class Stack:
     """A fitted stack with what it needs to know of its rows.
 
     members: m ids, in the order of the columns. fingerprints: m hashes of the predictions that it was fitted to. reader: of the
-    rows' features. catalog, folds: hashes of the data behind it.
+    rows' features. catalog, folds: hashes of the data behind it. quantiles: places of the p members whose quantiles a last step
+    reads, none where no step does.
     """
 
     members: tuple[str, ...]
@@ -62,10 +65,19 @@ class Stack:
     reader: FieldReader
     catalog: str
     folds: str
+    quantiles: tuple[int, ...] = ()
 
-    def rows(self, prices: Floats, catalog: Catalog) -> Rows:
-        """The rows of a catalog whose members' prices are (n, m)."""
-        return Rows(prices, self.reader.read(catalog))
+    def rows(self, prices: Floats, catalog: Catalog, quantiles: Sequence[Floats] = ()) -> Rows:
+        """The rows of a catalog whose members' prices are (n, m). quantiles: of the p members, (n, 9) prices each, or none."""
+        known = MemberQuantiles.of(self.quantiles, quantiles) if len(quantiles) else None
+        return Rows(prices, self.reader.read(catalog), known)
+
+    @property
+    def without_quantiles(self) -> Stacked:
+        """For rows whose members did not give them: the same without the last step that reads them."""
+        recipe = self.stacked.recipe
+        kept = {name: step for name, step in recipe.steps.items() if name != SPREAD}
+        return replace(self.stacked, recipe=replace(recipe, steps=kept))
 
     @property
     def used(self) -> NDArray[np.bool_]:
@@ -89,7 +101,7 @@ class Stack:
             tuple(name for name, kept in zip(names, used, strict=True) if kept)
             for names in (self.members, self.fingerprints)
         )
-        return Stack(members, prints, Stacked(self.stacked.recipe, fitted), self.reader, self.catalog, self.folds)
+        return replace(self, members=members, fingerprints=prints, stacked=replace(self.stacked, fitted=fitted))
 
     def save(self, folder: Path) -> None:
         save(self, folder)
@@ -100,7 +112,7 @@ KINDS: dict[str, type] = {
     for kind in (
         *(Stack, Stacked, Recipe, FieldReader),
         *(Blend, Trimmed, Boosted, Quantiles),
-        *(Decision, Conditional, Shrinkage, Endings),
+        *(Spread, Decision, Conditional, Shrinkage, Endings),
     )
 }
 """Everything that can be stored, by the name it is stored under. A new combination or last step is one more word here."""
@@ -111,6 +123,7 @@ def stack_of(matrix: Matrix, stacked: Stacked) -> Stack:
     if matrix.reader is None:
         raise ValueError("the features of this matrix cannot be read from a catalog")
     prints = matrix.fingerprints
+    given = matrix.quantiles if SPREAD in stacked.recipe.steps else None
     return Stack(
         matrix.names,
         tuple(prints[name] for name in matrix.names),
@@ -118,6 +131,7 @@ def stack_of(matrix: Matrix, stacked: Stacked) -> Stack:
         matrix.reader,
         matrix.catalog,
         matrix.folds_hash,
+        () if given is None else tuple(given[0].members.tolist()),
     )
 
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from core.errors import UserError
 from core.machine import usable_cores
-from ensemble.finishing import STEPS
+from ensemble.finishing import STEPS, applicable
 from ensemble.matrix import Matrix
 from ensemble.methods import BLEND, Combination, Problem, fit_methods, fitting, known_methods
 from ensemble.recipe import MIN_STEP_ROWS, Conclusion, Judged, Recipe, conclude
@@ -124,7 +124,7 @@ class _Nested:
 
     @cached_property
     def rows(self) -> Rows:
-        rows = Rows(self.matrix.oof, self.matrix.features)
+        rows = self.matrix.train_rows
         _ = rows.statistics  # computed once, here, and taken along by every part of the rows
         return rows
 
@@ -151,7 +151,7 @@ class _Nested:
         """None unless every choice has rows enough to try them by: the honest figure is that of the same procedure."""
         sizes = np.bincount(self.blocks)
         judged = [sum(sizes[b] for pair in self.pairs if a in pair for b in pair if b != a) for a in range(len(sizes))]
-        return self.steps if min(judged) >= MIN_STEP_ROWS else ()
+        return applicable(self.steps, self.rows) if min(judged) >= MIN_STEP_ROWS else ()
 
     def run(self) -> Validation:
         k, pairs = int(self.blocks.max()) + 1, self.pairs

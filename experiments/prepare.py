@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from core.catalog import Catalog
 from core.catalog_reading import read_catalogs
 from core.console import progress
 from core.demo import make_demo
 from core.errors import UserError
-from core.fold_making import make_folds
+from core.fold_making import catalog_links, make_folds
 from core.images import check_pictures
+from core.labels.finding import FILE, summary, write_findings
+from core.labels.search import find_labels
+from core.leaks import find_leaks, keep_notes
+from core.vocabulary import read_vocabulary
 from core.workspace import Facts, Workspace, catalog_fingerprint
 from experiments.options import FoldGroups, Options
 
@@ -49,8 +55,17 @@ def _create(
 ) -> None:
     train, test = _read(train_path, test_path, images, options.drop_bad, say)
     mode: FoldGroups = options.fold_groups or "auto"
-    folds, report = make_folds(train, test, k=options.folds or DEFAULT_FOLDS, seed=options.seed, fold_groups=mode)
+    links, words = catalog_links(train, test), read_vocabulary([*train.texts, *test.texts])
+    folds, report = make_folds(
+        train, test, k=options.folds or DEFAULT_FOLDS, seed=options.seed, fold_groups=mode, links=links
+    )
     say(report.sentence)
+    leaks = find_leaks(train, test, folds, words)
+    for leak in leaks:
+        say(leak.note)
+    labels = find_labels(train.with_groups(folds.groups), links.among(np.arange(len(train))), words)
+    for line in summary(labels, workspace.path(FILE)):
+        say(line)
     facts = Facts(
         str(train_path.resolve()),
         str(test_path.resolve()),
@@ -63,6 +78,8 @@ def _create(
         {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap},
     )
     workspace.create(train, test, folds, facts)
+    keep_notes(workspace, leaks)
+    write_findings(workspace.path(FILE), labels)
 
 
 def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say) -> tuple[Catalog, Catalog]:

@@ -20,9 +20,9 @@ from core.metrics import constant_floor
 from core.workspace import Workspace
 from ensemble import stored
 from ensemble.holes import completed
-from ensemble.matrix import EXTERNAL
+from ensemble.matrix import EXTERNAL, stored_quantiles
 from ensemble.row_features import of_catalog
-from ensemble.rows import Rows
+from ensemble.rows import Quantiles, Rows
 from ensemble.selection import Column
 from serving import bundle as parts
 from serving.bundle import Bundle, Facts, MemberFacts
@@ -105,10 +105,12 @@ def read_source(workspace: Workspace) -> Source:
     features = of_catalog(workspace.train, workspace.test, workspace.cache())
     if features.reader != stack.reader:
         raise UserError("the catalog's fields are read otherwise than when the stack was made", cure=_RESTACK)
-    submitted = stack.stacked.predict(Rows(test, features.test))
+    train_quantiles, test_quantiles = _quantiles(workspace, stack)
+    submitted = stack.stacked.predict(Rows(test, features.test, test_quantiles))
     used, nested = stack.used, frame["stack"].to_numpy(np.float64)
-    narrow = Rows(oof[:, used], features.train), Rows(test[:, used], features.test)
-    return Source(workspace, stack.narrowed(), record, *narrow, nested, submitted)
+    train_rows = Rows(oof[:, used], features.train, train_quantiles)
+    test_rows = Rows(test[:, used], features.test, test_quantiles)
+    return Source(workspace, stack.narrowed(), record, train_rows, test_rows, nested, submitted)
 
 
 def _predictions(workspace: Workspace, stack: stored.Stack) -> tuple[Floats, Floats]:
@@ -122,6 +124,18 @@ def _predictions(workspace: Workspace, stack: stored.Stack) -> tuple[Floats, Flo
         if Column(name, *columns).fingerprint != print_:
             raise UserError(f"member {name} has changed since the stack was made", cure=_RESTACK)
     return oof, test
+
+
+def _quantiles(workspace: Workspace, stack: stored.Stack) -> tuple[Quantiles | None, Quantiles | None]:
+    """Of the training and of the test rows, where the stack reads any."""
+    if not stack.quantiles:
+        return None, None
+    given = [stored_quantiles(workspace, stack.members[place]) for place in stack.quantiles]
+    known = [parts for parts in given if parts is not None]
+    if len(known) < len(given):
+        raise UserError("a member no longer has the quantiles that the stack reads", cure=_RESTACK)
+    train, test = (Quantiles.of(stack.quantiles, [part[side] for part in known]) for side in (0, 1))
+    return train, test
 
 
 def _member(source: Source, place: int, network_form: str) -> MemberFacts:
@@ -192,11 +206,13 @@ def _compare(folder: Path, source: Source, facts: Facts, name: str) -> dict[str,
     """
     rows = np.arange(min(COMPARED, len(source.workspace.test)))
     catalog = source.workspace.test.take(rows)
-    given = np.empty((len(rows), len(facts.members)))
+    given, quantiles = np.empty((len(rows), len(facts.members))), list[Floats]()
     for place, served in enumerate(load_members(Bundle(folder, name, "", facts))):
         given[:, place] = served.predict(catalog)
+        if place in source.stack.quantiles:
+            quantiles.append(served.predict_quantiles(catalog))
         _check(served.facts.id, given[:, place], source.test.members[rows, place], form(served.facts.form).tolerance)
-    prices = source.stack.stacked.predict(source.stack.rows(given, catalog))
+    prices = source.stack.stacked.predict(source.stack.rows(given, catalog, quantiles))
     allowed = max(form(member.form).tolerance for member in facts.members)
     return {
         "compared": len(rows),

@@ -19,6 +19,9 @@ class Servable(Protocol):
     def predict(self, catalog: Catalog) -> Prices:
         """(n,) prices in currency units."""
 
+    def predict_quantiles(self, catalog: Catalog) -> Prices | None:
+        """(n, 9) prices at `core.quantiles.LEVELS` where the model knows more than a point."""
+
 
 class Form(Protocol):
     """How one fold model is written and read. tolerance: largest relative difference of its prices from the original's."""

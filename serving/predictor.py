@@ -25,6 +25,7 @@ from core.architectures.base import Prices
 from core.catalog import Catalog
 from core.light.store import load_arrays
 from core.predictions import geometric_mean
+from core.quantiles import LEVELS as DECILES
 from ensemble.holes import completed
 from ensemble.stored import load_stack
 from serving import interval
@@ -81,6 +82,14 @@ class Served:
         """(n,) their geometric mean, as the prediction store makes it."""
         return geometric_mean([model.predict(catalog) for model in self.models])
 
+    def predict_quantiles(self, catalog: Catalog) -> Prices:
+        """(n, 9) likewise. Raises ValueError where a model gives none."""
+        given = [model.predict_quantiles(catalog) for model in self.models]
+        known = [each for each in given if each is not None]
+        if len(known) < len(given):
+            raise ValueError(f"member {self.facts.id} gives no quantiles")
+        return geometric_mean(known)
+
 
 def load_members(bundle: Bundle) -> Iterator[Served]:
     """Torch is imported only where a network is among them."""
@@ -119,30 +128,42 @@ class Predictor:
 
     def _chunk(self, catalog: Catalog, light: bool) -> Answer:
         with self._lock:
-            given = np.column_stack([self._ask(member, catalog, light) for member in self.members])
+            told = [self._ask(place, catalog, light) for place in range(len(self.members))]
+            given = np.column_stack([each[:, 0] for each in told])
             answered = ~np.isnan(given)
             prices = np.full(len(catalog), self.facts.middle)
             ends = np.tile([self.facts.low, self.facts.high], (len(catalog), 1))
+            whole = answered[:, list(self.stack.quantiles)].all(axis=1)
             known: NDArray[np.bool_] = np.asarray(answered.any(axis=1))
-            if known.any():
-                complete = given[known] if answered.all() else completed(self._reference, given[known])[1]
-                stacked = self.stack.rows(complete, catalog if known.all() else catalog.take(known))
-                prices[known] = self.stack.stacked.predict(stacked)
-                ends[known] = interval.bounds(self._conditional, prices[known], stacked, self.facts.stretch)
+            for rows, stacked, places in (
+                (known & whole, self.stack.stacked, self.stack.quantiles),
+                (known & ~whole, self.stack.without_quantiles, ()),
+            ):
+                if rows.any():
+                    complete = given if answered.all() else completed(self._reference, given[rows])[1]
+                    part = catalog if rows.all() else catalog.take(rows)
+                    shown = self.stack.rows(complete, part, [told[place][rows, 1:] for place in places])
+                    prices[rows] = stacked.predict(shown)
+                    ends[rows] = interval.bounds(self._conditional, prices[rows], shown, self.facts.stretch)
             return Answer(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))
 
-    def _ask(self, member: Served, catalog: Catalog, light: bool) -> Prices:
-        """(n,) a member's prices, NaN where it has none."""
+    def _ask(self, place: int, catalog: Catalog, light: bool) -> Prices:
+        """(n, 1) a member's prices and, where a last step reads them, its quantiles (n, 9) beside them; NaN where it has none."""
+        member, more = self.members[place], place in self.stack.quantiles
+        nothing = np.full((len(catalog), 1 + more * len(DECILES)), np.nan)
         if light and not member.facts.light:
-            return np.full(len(catalog), np.nan)
+            return nothing
         try:
             with np.errstate(invalid="ignore", divide="ignore"):  # what is no price is sorted out below
-                prices = member.predict(catalog)
+                prices = member.predict(catalog)[:, None]
+                if more:
+                    prices = np.hstack([prices, member.predict_quantiles(catalog)])
         except Exception as error:  # whatever a model raises, the others still answer, and the answer says who did
             told = (member.facts.id, len(catalog), type(error).__name__, error)
             log.warning("member %s did not answer for %d rows: %s: %s", *told, exc_info=log.isEnabledFor(logging.DEBUG))
-            return np.full(len(catalog), np.nan)
-        return np.where(np.isfinite(prices) & (prices > 0), prices, np.nan)
+            return nothing
+        fine = (np.isfinite(prices) & (prices > 0)).all(axis=1, keepdims=True)
+        return np.where(fine, prices, np.nan)
 
     def _levels(self, answered: NDArray[np.bool_]) -> NDArray[np.int64]:
         heavy = np.array([not member.facts.light for member in self.members])

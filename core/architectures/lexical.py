@@ -18,6 +18,7 @@ from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from core.files import digest_json, read_json, write_json
+from core.labels.weights import Suspects, row_weights
 from core.light.inner import inner_folds
 from core.light.inputs import Inputs, learn_inputs, load_inputs
 from core.light.linear import Linear, choose_alpha, fit_ridge
@@ -48,6 +49,9 @@ class LexicalConfig(Config):
 
     model: Literal["ridge", "mlp", "blend"] = Field(
         "blend", description="linear model, net, or the geometric mean of both"
+    )
+    suspects: Suspects = Field(
+        "downweight", description="rows far from what other rows say: less weight in the ridge, or none in any model"
     )
     alpha: float | Literal["auto"] = Field("auto", description="ridge penalty; auto: by inner group folds")
     mlp_weight: float = Field(0.5, ge=0, le=1, description="weight of the net's log price in the blend")
@@ -155,11 +159,12 @@ class LexicalArchitecture:
             inputs, matrix = _inputs(train, config, context)
             context.check_time("reading the text")
             log_prices = np.log(train.known_prices)
+            weights = row_weights(matrix, log_prices, train.product_groups, config.suspects, context.seed)
             ridge, nets = None, []
             if config.model != "mlp":
-                ridge = _ridge(matrix, log_prices, train.product_groups, config, context)
+                ridge = _ridge(matrix, log_prices, train.product_groups, weights, config, context)
             if config.model != "ridge":
-                nets = _nets(matrix, log_prices, config, context)
+                nets = _nets(matrix[weights > 0], log_prices[weights > 0], config, context)
             weight = {"ridge": 0.0, "mlp": 1.0, "blend": config.mlp_weight}[config.model]
             model = LexicalModel(inputs, ridge, nets, weight, range_of(log_prices))
             if valid is not None:
@@ -196,13 +201,20 @@ def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[In
 
 
 def _ridge(
-    matrix: sp.csr_matrix, log_prices: Floats, groups: NDArray[np.int64], config: LexicalConfig, context: Context
+    matrix: sp.csr_matrix,
+    log_prices: Floats,
+    groups: NDArray[np.int64],
+    weights: Floats,
+    config: LexicalConfig,
+    context: Context,
 ) -> Linear:
     alpha = config.alpha
     if alpha == "auto":
         folds = inner_folds(groups, _ALPHA_FOLDS, context.seed)
-        alpha = choose_alpha(matrix, log_prices, folds, lambda: context.check_time("choosing the ridge penalty"))
-    return fit_ridge(matrix, log_prices, alpha)
+        alpha = choose_alpha(
+            matrix, log_prices, folds, lambda: context.check_time("choosing the ridge penalty"), weights
+        )
+    return fit_ridge(matrix, log_prices, alpha, weights)
 
 
 def _nets(matrix: sp.csr_matrix, log_prices: Floats, config: LexicalConfig, context: Context) -> list[Net]:

@@ -29,19 +29,27 @@ class Linear:
         return np.asarray(inputs @ self.coefficients, dtype=np.float64) + self.intercept
 
 
-def fit_ridge(inputs: sp.csr_matrix, log_prices: Floats, alpha: float) -> Linear:
-    """Minimises sum (X w + b - y)^2 + alpha |w|^2 by conjugate gradients, which need no n x n or d x d matrix."""
+def fit_ridge(inputs: sp.csr_matrix, log_prices: Floats, alpha: float, weights: Floats | None = None) -> Linear:
+    """Minimises sum v (X w + b - y)^2 + alpha |w|^2 by conjugate gradients, which need no n x n or d x d matrix.
+
+    weights: v (n,), 1 if not given.
+    """
     ridge = Ridge(alpha=alpha, solver="sparse_cg", tol=_TOLERANCE, max_iter=_MOST_STEPS)
-    ridge.fit(inputs.astype(np.float64), log_prices)
+    ridge.fit(inputs.astype(np.float64), log_prices, sample_weight=weights)
     return Linear(np.asarray(ridge.coef_, dtype=np.float64), float(ridge.intercept_))
 
 
 def choose_alpha(
-    inputs: sp.csr_matrix, log_prices: Floats, folds: NDArray[np.int64], tick: Callable[[], None]
+    inputs: sp.csr_matrix,
+    log_prices: Floats,
+    folds: NDArray[np.int64],
+    tick: Callable[[], None],
+    weights: Floats | None = None,
 ) -> float:
     """The penalty of ALPHAS with the lowest SMAPE on rows that the fit has not seen, over these inner folds (n,).
 
-    Goes from the strongest down and stops once it gets worse: weak penalties take the most time and overfit.
+    Goes from the strongest down and stops once it gets worse: weak penalties take the most time and overfit. weights: (n,) of the
+    rows in the fits; the SMAPE counts them alike.
     """
     bounds = log_prices.min() - 1.0, log_prices.max() + 1.0
     best, lowest = ALPHAS[0], np.inf
@@ -50,7 +58,9 @@ def choose_alpha(
         for fold in np.unique(folds):
             tick()
             inside = folds == fold
-            predicted[inside] = fit_ridge(inputs[~inside], log_prices[~inside], alpha).predict(inputs[inside])
+            known = None if weights is None else weights[~inside]
+            fitted = fit_ridge(inputs[~inside], log_prices[~inside], alpha, known)
+            predicted[inside] = fitted.predict(inputs[inside])
         score = smape(np.exp(log_prices), np.exp(np.clip(predicted, *bounds)))
         if score >= lowest:
             break

@@ -7,6 +7,7 @@ import pytest
 
 from core.metrics import smape
 from ensemble.finishing import STEPS, Endings, fit_endings, fit_shrinkage
+from ensemble.rows import Quantiles, Rows
 from tests.ensemble_tests.toys import members, rows
 
 
@@ -14,11 +15,13 @@ from tests.ensemble_tests.toys import members, rows
 def test_every_step_gives_prices_and_describes_itself(name: str) -> None:
     oof, prices = members(600, 2)
     prices = np.floor(prices) + 0.99
-    step = STEPS[name](oof[:, 0], prices, rows(oof), 0)
+    deciles = np.log(oof)[:, :1, None] + np.linspace(-1, 1, 9).astype(np.float32)
+    known = Rows(oof, np.zeros((600, 0)), Quantiles(np.array([0]), deciles.astype(np.float32)))
+    step = STEPS[name](oof[:, 0], prices, known, 0)
     assert step is not None
-    after = step.predict(oof[:, 0], rows(oof))
+    after = step.predict(oof[:, 0], known)
     assert np.isfinite(after).all() and (after > 0).all() and after.shape == (600,)
-    assert step.predict(oof[:5, 0], rows(oof[:5])) == pytest.approx(after[:5])
+    assert step.predict(oof[:5, 0], known.take(np.arange(5))) == pytest.approx(after[:5])
     json.dumps(step.describe(), allow_nan=False)
 
 

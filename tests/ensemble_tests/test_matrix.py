@@ -85,6 +85,33 @@ def test_fields_of_the_texts_become_features_and_are_read_once(toy_workspace: Wo
     assert np.array_equal(again.features, found.features, equal_nan=True)
 
 
+def test_quantiles_are_carried_for_the_members_that_give_them(toy_workspace: Workspace) -> None:
+    add_member(toy_workspace, "lexical-a", 1)
+    member, halved = add_member(toy_workspace, "text-b", 2), add_member(toy_workspace, "text-c", 3)
+    spread = np.exp(np.linspace(-0.4, 0.8, 9))
+    for each in (member, halved):
+        for part, prices in (("oof", each.oof), ("test", each.test)):
+            toy_workspace.store.write_quantiles(each.id, part, prices[:, None] * spread)
+    holes = halved.oof[:, None] * spread
+    holes[:40] = np.nan
+    toy_workspace.store.write_quantiles("text-c", "oof", holes)
+    found = from_workspace(toy_workspace)
+    train, test = found.train_rows.quantiles, found.test_rows.quantiles
+    assert train is not None and test is not None
+    assert train.members.tolist() == test.members.tolist() == [1]
+    assert train.logs[:, 0] == pytest.approx(np.log(member.oof[:, None] * spread), abs=1e-5)
+    assert test.logs[:, 0] == pytest.approx(np.log(member.test[:, None] * spread), abs=1e-5)
+    assert from_workspace(toy_workspace, Rules(drop=("text-b",))).train_rows.quantiles is None
+
+
+def test_quantiles_of_other_levels_are_refused(toy_workspace: Workspace) -> None:
+    member = add_member(toy_workspace, "text-a")
+    toy_workspace.store.write_quantiles("text-a", "oof", np.repeat(member.oof[:, None], 5, axis=1))
+    toy_workspace.store.write_quantiles("text-a", "test", np.repeat(member.test[:, None], 5, axis=1))
+    with pytest.raises(UserError, match=r"member text-a has quantiles of shape \(120, 5\) where 120 rows have 9 each"):
+        from_workspace(toy_workspace)
+
+
 @pytest.mark.parametrize("bad", [0.0, -3.0, np.inf])
 def test_impossible_prices_name_member_and_rows(toy_workspace: Workspace, bad: float) -> None:
     member = add_member(toy_workspace, "text-a")

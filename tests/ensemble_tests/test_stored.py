@@ -19,7 +19,7 @@ from ensemble.finishing import STEPS
 from ensemble.methods import METHODS
 from ensemble.recipe import Recipe
 from ensemble.row_features import FieldReader
-from ensemble.rows import Rows
+from ensemble.rows import Quantiles, Rows
 from ensemble.stack import stack_workspace
 from ensemble.stored import Stack, load, load_stack, save, stack_of
 from ensemble.validation import Stacked
@@ -32,7 +32,8 @@ def telling_rows(prices: np.ndarray, count: int) -> Rows:
     """With a feature that is unknown in some of the rows."""
     feature = np.log(prices[:, :1]).round(1)
     feature[::7] = np.nan
-    return Rows(prices[:, :count], feature)
+    deciles = np.log(prices[:, :2, None]) + np.linspace(-0.7, 0.5, 9)
+    return Rows(prices[:, :count], feature, Quantiles(np.array([0, 1]), deciles.astype(np.float32)))
 
 
 def stack(stacked: Stacked, count: int) -> Stack:
@@ -94,10 +95,14 @@ def test_it_needs_nothing_of_the_process_that_wrote_it(tmp_path: Path) -> None:
     made.save(tmp_path / "stack")
     np.save(tmp_path / "members.npy", given.members)
     np.save(tmp_path / "features.npy", given.features)
+    assert given.quantiles is not None
+    np.save(tmp_path / "quantiles.npy", given.quantiles.logs)
     code = (
         "import sys, numpy as np; from pathlib import Path;"
-        "from ensemble.rows import Rows; from ensemble.stored import load_stack;"
-        "folder = Path(sys.argv[1]); rows = Rows(np.load(folder / 'members.npy'), np.load(folder / 'features.npy'));"
+        "from ensemble.rows import Quantiles, Rows; from ensemble.stored import load_stack;"
+        "folder = Path(sys.argv[1]); read = lambda name: np.load(folder / name);"
+        "known = Quantiles(np.array([0, 1]), read('quantiles.npy'));"
+        "rows = Rows(read('members.npy'), read('features.npy'), known);"
         "np.save(folder / 'prices.npy', load_stack(folder / 'stack').stacked.predict(rows)); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)

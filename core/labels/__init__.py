@@ -1,0 +1,1 @@
+"""Labels that look wrong: found, reported, and left out of trainings that ask for it."""

@@ -1,0 +1,76 @@
+"""What was found: rows whose price looks wrong, and why, as sentences and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from core.catalog import ID, PRICE
+from core.files import atomic_path
+
+FILE = "labels.csv"
+CONFLICT, OUTLIER, CONSENSUS = "conflict", "outlier", "members"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A training row whose price lies outside of what the other rows make of it, `low` to `high` (currency units).
+
+    kind: `conflict` with rows of the same product, `outlier` among similar rows, or far from all `members`. others: ids of the
+    rows behind the range.
+    """
+
+    sample_id: str
+    kind: str
+    price: float
+    low: float
+    high: float
+    reason: str
+    others: tuple[str, ...] = ()
+
+    @property
+    def times(self) -> float:
+        """How many times too high (above 1) or too low the price is, by the nearer end of the range; at least 1."""
+        return max(self.price / self.high, self.low / self.price, 1.0)
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.sample_id} costs {self.price:g}, expected {self.low:.4g} to {self.high:.4g}: {self.reason}"
+
+
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda each: (-each.times, each.sample_id, each.kind))
+
+
+def write_findings(path: Path, findings: Sequence[Finding]) -> None:
+    """A CSV with one line for each finding, the worst first; whole or not at all."""
+    columns = {
+        ID: [each.sample_id for each in findings],
+        "kind": [each.kind for each in findings],
+        PRICE: [each.price for each in findings],
+        "expected_low": [round(each.low, 4) for each in findings],
+        "expected_high": [round(each.high, 4) for each in findings],
+        "reason": [each.reason for each in findings],
+        "other_rows": [" ".join(each.others) for each in findings],
+    }
+    with atomic_path(path) as temporary:
+        pd.DataFrame(columns).to_csv(temporary, index=False)
+
+
+def summary(findings: Sequence[Finding], path: Path, worst: int = 3) -> list[str]:
+    """Lines for people: how many of which kind, and the worst few. Empty for no finding."""
+    if not findings:
+        return []
+    words = {
+        CONFLICT: "conflict with the same product",
+        OUTLIER: "far from similar rows",
+        CONSENSUS: "far from all members",
+    }
+    counts = {kind: sum(each.kind == kind for each in findings) for kind in words}
+    parts = ", ".join(f"{count} {words[kind]}" for kind, count in counts.items() if count)
+    rows = len({each.sample_id for each in findings})
+    lines = [f"labels: {rows:,} training rows have a price that looks wrong ({parts}); all are in {path}"]
+    return lines + [f"  {each.sentence}" for each in findings[:worst]]

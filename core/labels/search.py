@@ -1,0 +1,178 @@
+"""Finds training rows whose price contradicts that of the same product, of similar rows, or all members' out-of-fold prices."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfTransformer
+
+from core.catalog import Catalog, Strings
+from core.fields import read_fields
+from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER, Finding, worst_first
+from core.labels.weights import FACTOR, FAR, MAD, cross_fitted, robust_z
+from core.similarity import Links
+from core.vocabulary import Vocabulary
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SAME = 0.9
+"""Similarity from which two rows count as one product, as in the folds' overlap rates."""
+NEIGHBOURS = 8
+MIN_ROWS = 50
+"""With fewer rows there is no usual distance to be far beyond."""
+_LOOKED_AT = 300
+_LEAST_SPREAD = 0.2
+_BEYOND = 3.0
+_CONSENSUS = 5.0
+_CONSENSUS_FACTOR = float(np.log(3))
+
+
+def find_labels(train: Catalog, links: Links, words: Vocabulary) -> list[Finding]:
+    """Conflicts and outliers among the training rows (with groups), the worst first.
+
+    links: between these rows. words: of these rows, and maybe of others behind them. Seconds for 75,000 rows.
+    """
+    return worst_first([*find_conflicts(train, links), *find_outliers(train, words)])
+
+
+def find_conflicts(train: Catalog, links: Links) -> list[Finding]:
+    """Rows of one product (equal or nearly equal text, or picture) whose prices differ more than twofold.
+
+    Where their amounts differ, the dearer price may be as many times higher as the amount is, and twofold beyond. Rows whose
+    numbers differ without being amounts are other products.
+    """
+    logs = np.log(train.known_prices)
+    cheap, dear = _extremes(links, logs)
+    apart = logs[dear] - logs[cheap] > FACTOR
+    cheap, dear = cheap[apart], dear[apart]
+    amounts = _log_amounts(train, np.concatenate([cheap, dear]))
+    partners: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for low, high in zip(cheap.tolist(), dear.tolist(), strict=True):
+        more = float(np.nan_to_num(amounts[high] - amounts[low]))
+        if more == 0 and _numbers(train.texts[low]) != _numbers(train.texts[high]):
+            continue
+        if logs[high] - logs[low] > max(more, 0.0) + FACTOR:
+            partners[low].append((high, -more))
+            partners[high].append((low, more))
+    return [_conflict(train, row, others) for row, others in partners.items()]
+
+
+def find_outliers(train: Catalog, words: Vocabulary) -> list[Finding]:
+    """Rows far from what a ridge regression on other products' rows expects, and as far from their nearest neighbours' prices.
+
+    A neighbour of another amount may cost anything from its own price to that price in proportion to the amounts.
+    """
+    logs = np.log(train.known_prices)
+    if len(logs) < MIN_ROWS:
+        return []
+    matrix = _matrix(words, len(train))
+    residuals = logs - cross_fitted(matrix, logs, train.product_groups, seed=0)
+    far = np.abs(robust_z(residuals))
+    candidates = np.flatnonzero((far > FAR) & (np.abs(residuals) > FACTOR))
+    candidates = candidates[np.argsort(-far[candidates], kind="stable")][:_LOOKED_AT]
+    nearest = [_nearest(matrix, row) for row in candidates.tolist()]
+    amounts = _log_amounts(train, np.concatenate([candidates, *nearest]))
+    found = []
+    for row, near in zip(candidates.tolist(), nearest, strict=True):
+        more = np.nan_to_num(amounts[row] - amounts[near])
+        said = logs[near] + np.clip(logs[row] - logs[near], np.minimum(more, 0.0), np.maximum(more, 0.0))
+        middle = float(np.median(said))
+        spread = max(MAD * float(np.median(np.abs(said - middle))), _LEAST_SPREAD)
+        distance = logs[row] - middle
+        if abs(distance) > max(FACTOR, _BEYOND * spread):
+            low, high = (float(np.exp(middle + side * _BEYOND * spread / 2)) for side in (-1, 1))
+            reason = f"{_times(distance)} what the {len(near)} most similar rows cost"
+            found.append(_finding(train, row, OUTLIER, low, high, reason, near.tolist()))
+    return found
+
+
+def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[Finding]:
+    """Rows whose price lies outside of all members' out-of-fold prices (n, m), far beyond what is usual; NaN is no price."""
+    known = np.isfinite(oof).any(axis=1)
+    if known.sum() < MIN_ROWS:
+        return []
+    ids, logs, members = ids[known], np.log(prices[known]), np.log(oof[known])
+    middle, low, high = np.nanmedian(members, axis=1), np.nanmin(members, axis=1), np.nanmax(members, axis=1)
+    distance = logs - middle
+    wrong = (np.abs(robust_z(distance)) > _CONSENSUS) & (np.abs(distance) > _CONSENSUS_FACTOR)
+    wrong &= (logs < low) | (logs > high)
+    return worst_first(
+        [
+            Finding(
+                str(ids[row]),
+                CONSENSUS,
+                float(np.exp(logs[row])),
+                float(np.exp(low[row])),
+                float(np.exp(high[row])),
+                f"{_times(distance[row])} what models say that have not seen it ({oof.shape[1]} members)",
+            )
+            for row in np.flatnonzero(wrong).tolist()
+        ]
+    )
+
+
+def _nearest(matrix: sp.csr_matrix, row: int) -> Ints:
+    """The NEIGHBOURS rows of highest cosine similarity to `row`, the nearest first."""
+    likeness = (matrix @ matrix[row].T).toarray()[:, 0]
+    likeness[row] = -1.0
+    return np.argsort(-likeness, kind="stable")[:NEIGHBOURS]
+
+
+def _log_amounts(train: Catalog, rows: Ints) -> Floats:
+    """(n,) logarithms of the amounts of these rows, NaN for the others and where the text does not say: reading takes time."""
+    amounts, looked_at = np.full(len(train), np.nan), np.unique(rows)
+    if len(looked_at):
+        known = read_fields(train.texts[looked_at])["amount"].to_numpy(np.float64)
+        amounts[looked_at] = np.log(np.where(known > 0, known, np.nan))
+    return amounts
+
+
+def _extremes(links: Links, logs: Floats) -> tuple[Ints, Ints]:
+    """(p,) cheaper and (p,) dearer rows of pairs of one product: the cheapest and dearest of a text, or of two linked ones."""
+    order = np.lexsort((logs, links.nodes))
+    starts = np.flatnonzero(np.append(True, np.diff(links.nodes[order]) > 0))
+    low, high = order[starts], order[np.append(starts[1:], len(order)) - 1]
+    same = links.similarity >= SAME
+    left, right = links.left[same], links.right[same]
+    cheap, dear = np.concatenate([low, low[left], low[right]]), np.concatenate([high, high[right], high[left]])
+    return cheap, dear
+
+
+def _conflict(train: Catalog, row: int, others: list[tuple[int, float]]) -> Finding:
+    """others: (row, log of this row's amount over that row's)."""
+    prices = train.known_prices
+    low = min(prices[other] * np.exp(min(more, 0.0)) for other, more in others)
+    high = max(prices[other] * np.exp(max(more, 0.0)) for other, more in others)
+    nearest = min((other for other, _ in others), key=lambda other: abs(np.log(prices[other] / prices[row])))
+    reason = f"{_times(float(np.log(prices[row] / prices[nearest])))} what the same product costs in row {train.ids[nearest]}"
+    if any(more != 0 for _, more in others):
+        reason += ", amounts considered"
+    return _finding(train, row, CONFLICT, float(low), float(high), reason, [other for other, _ in others])
+
+
+def _finding(train: Catalog, row: int, kind: str, low: float, high: float, reason: str, others: list[int]) -> Finding:
+    ids = tuple(str(train.ids[other]) for other in others)
+    return Finding(str(train.ids[row]), kind, float(train.known_prices[row]), low, high, reason, ids)
+
+
+def _times(distance: float) -> str:
+    return f"{np.exp(abs(distance)):.1f} times {'' if distance > 0 else 'below '}".rstrip()
+
+
+def _numbers(text: str) -> list[str]:
+    return sorted(re.findall(r"\d+", text))
+
+
+def _matrix(words: Vocabulary, rows: int) -> sp.csr_matrix:
+    """(n, d) TF-IDF of the first n rows' words that stand in two rows at least."""
+    inside = words.rows < rows
+    table = sp.csr_matrix(
+        (np.ones(inside.sum(), dtype=np.float32), (words.rows[inside], words.words[inside])),
+        shape=(rows, max(len(words.names), 1)),
+    )
+    return TfidfTransformer().fit_transform(table[:, table.getnnz(axis=0) > 1]).tocsr()
