@@ -141,12 +141,14 @@ def _member(source: Source, place: int, network_form: str) -> MemberFacts:
             cure=f"restore the folder, or leave the member out: `python -m ensemble.stack --drop {name}`",
         )
     told = next(each for each in source.record["members"] if each["name"] == name)
-    light = is_light(architecture(record["architecture"]))
+    kind = architecture(record["architecture"])
+    light = is_light(kind)
     return MemberFacts(
         name,
-        record["architecture"],
+        kind.name,
         SAVED if light else network_form,
         light,
+        kind.reads_pictures,
         folds,
         told["weight"],
         told["oof"]["smape"],

@@ -43,7 +43,7 @@ _AGAIN = "copy the bundle again, or write it again with `python -m serving.expor
 
 @dataclass(frozen=True)
 class MemberFacts:
-    """A member in a bundle. form: how its models are written (`serving.forms`). light: needs no torch.
+    """A member in a bundle. form: how its models are written (`serving.forms`). light: needs no torch. pictures: reads them.
 
     folds: the numbers of its fold models. weight: in the stack's linear parts. smape: out of fold.
     """
@@ -52,6 +52,7 @@ class MemberFacts:
     architecture: str
     form: str
     light: bool
+    pictures: bool
     folds: tuple[int, ...]
     weight: float
     smape: float
