@@ -3,8 +3,7 @@
 What happens where members do not answer, row by row, each marked:
 
     stack      every member answered
-    members    some did; those that did not are filled in as the stack fills holes, by the others' median and their usual distance
-               from it, and the stack is applied
+    members    some did; those that did not are filled in by the nearest that did (`serving.filling`), and the stack is applied
     light      likewise, and no network was among those that answered
     median     none did: the best constant price of the training rows
 """
@@ -23,12 +22,11 @@ from numpy.typing import NDArray
 from core.architectures import architecture
 from core.architectures.base import Prices
 from core.catalog import Catalog
-from core.light.store import load_arrays
 from core.predictions import geometric_mean
-from ensemble.holes import completed
 from ensemble.stored import load_stack
 from serving import interval
-from serving.bundle import INTERVAL, REFERENCE, STACK, Bundle, MemberFacts, open_bundle
+from serving.bundle import DISTANCES, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
+from serving.filling import load_distances
 from serving.forms import Servable, form
 
 log = logging.getLogger(__name__)
@@ -102,7 +100,7 @@ class Predictor:
         self.stack = load_stack(self.bundle.path(STACK))
         self.members = tuple(load_members(self.bundle))
         self._conditional = interval.load_interval(self.bundle.path(INTERVAL))
-        self._reference = load_arrays(self.bundle.path(REFERENCE))["oof"]
+        self._distances = load_distances(self.bundle.path(DISTANCES))
         self._lock = threading.Lock()
 
     def predict(self, catalog: Catalog, *, light: bool = False, rows: int = ROWS) -> Answer:
@@ -125,8 +123,9 @@ class Predictor:
             ends = np.tile([self.facts.low, self.facts.high], (len(catalog), 1))
             known: NDArray[np.bool_] = np.asarray(answered.any(axis=1))
             if known.any():
-                complete = given[known] if answered.all() else completed(self._reference, given[known])[1]
-                stacked = self.stack.rows(complete, catalog if known.all() else catalog.take(known))
+                stacked = self.stack.rows(
+                    self._distances.fill(given[known]), catalog if known.all() else catalog.take(known)
+                )
                 prices[known] = self.stack.stacked.predict(stacked)
                 ends[known] = interval.bounds(self._conditional, prices[known], stacked, self.facts.stretch)
             return Answer(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))
