@@ -15,7 +15,6 @@ from core.architectures import architecture
 from core.catalog import ID
 from core.errors import UserError
 from core.files import read_json, write_json, write_text
-from core.light.store import save_arrays
 from core.metrics import constant_floor
 from core.workspace import Workspace
 from ensemble import stored
@@ -27,6 +26,7 @@ from ensemble.selection import Column
 from serving import bundle as parts
 from serving.bundle import Bundle, Facts, MemberFacts
 from serving.card import card
+from serving.filling import measure
 from serving.forms import SAVED, form, is_light
 from serving.interval import LEVEL, bounds, fit_interval, save_interval, width
 from serving.predictor import load_members
@@ -37,8 +37,6 @@ Tell = Callable[[int, int], None]
 
 COMPARED = 200
 """Test rows whose prices from the bundle are compared with the submitted ones."""
-REFERENCE_ROWS = 2_000
-"""Training rows by whose out-of-fold prices a member that does not answer is filled in."""
 _RESTACK = "run `python -m ensemble.stack` again, then `python -m serving.export`"
 
 
@@ -155,12 +153,14 @@ def _member(source: Source, place: int, network_form: str) -> MemberFacts:
             cure=f"restore the folder, or leave the member out: `python -m ensemble.stack --drop {name}`",
         )
     told = next(each for each in source.record["members"] if each["name"] == name)
-    light = is_light(architecture(record["architecture"]))
+    kind = architecture(record["architecture"])
+    light = is_light(kind)
     return MemberFacts(
         name,
-        record["architecture"],
+        kind.name,
         SAVED if light else network_form,
         light,
+        kind.reads_pictures,
         folds,
         told["weight"],
         told["oof"]["smape"],
@@ -175,8 +175,7 @@ def _write_rest(folder: Path, source: Source, members: list[MemberFacts]) -> Fac
     conditional, judged = fit_interval(source.nested, train.known_prices, source.train, folds.assignment)
     save_interval(conditional, folder / parts.INTERVAL)
     served = bounds(conditional, source.submitted, source.test)
-    rows = np.random.default_rng(0).permutation(len(train))[:REFERENCE_ROWS]
-    save_arrays(folder / parts.REFERENCE, {"oof": source.train.members[np.sort(rows)]})
+    measure(source.train.members).save(folder / parts.DISTANCES)
     write_json(folder / parts.STATISTICS, describe((train, test), source.submitted))
     low, high = np.quantile(train.known_prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Facts(

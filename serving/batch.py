@@ -21,9 +21,10 @@ import numpy as np
 
 from core.catalog import ID, PRICE, Catalog
 from core.catalog_reading import read_in_parts
-from core.errors import UserError
+from core.errors import UserError, some
 from core.files import atomic_path, locked, read_json, write_json
 from ensemble.submission import check_place
+from serving.bundle import Facts
 from serving.predictor import LEVELS, Answer, Predictor
 
 Tell = Callable[[int, int], None]
@@ -76,6 +77,7 @@ def price_file(job: Job, tell: Tell) -> Done:
     predictor = Predictor(job.bundle)
     done = Done(f"{predictor.bundle.name} {predictor.bundle.version}")
     _look_through(job, done)
+    done.notes += picture_notes(predictor.facts, job.images)
     with locked(job.parts, wait=False) as alone:
         if not alone:
             raise UserError(f"another run is writing {job.out}", cure="wait for it, or name another file with --out")
@@ -104,6 +106,14 @@ def _look_through(job: Job, done: Done) -> None:
         notes.update(dict.fromkeys(said))
     more = [f"... and {len(notes) - _NOTES} more notes"] if len(notes) > _NOTES else []
     done.notes = [*list(notes)[:_NOTES], *more]
+
+
+def picture_notes(facts: Facts, images: Path | None) -> list[str]:
+    """What to say where members read pictures and no folder was named."""
+    readers = [member.id for member in facts.members if member.pictures]
+    if images is not None or not readers:
+        return []
+    return [f"no pictures are read, for want of --images: {some(readers)} would look at them"]
 
 
 def _resume(job: Job, done: Done) -> None:

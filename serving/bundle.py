@@ -6,7 +6,7 @@ bundles/<name>-<number>-<hash>/
     README.md          the model card
     stack/             the fitted stack (`ensemble.stored`)
     interval/          how true prices lie around the stack's (`serving.interval`)
-    reference.npz      members' out-of-fold prices, by which one that does not answer is filled in
+    distances.npz      of members from each other, by which one that does not answer is filled in (`serving.filling`)
     statistics.json    what the catalog looked like, for drift (`serving.statistics`)
     members/<id>/fold-<k>/   fold models, in the form that `serving.forms` wrote
 
@@ -33,7 +33,7 @@ from core.light.store import FEATURES_VERSION
 from core.predictions import CORE_VERSION
 
 MANIFEST, FACTS, CARD = "manifest.json", "bundle.json", "README.md"
-STACK, INTERVAL, REFERENCE, STATISTICS, MEMBERS = "stack", "interval", "reference.npz", "statistics.json", "members"
+STACK, INTERVAL, DISTANCES, STATISTICS, MEMBERS = "stack", "interval", "distances.npz", "statistics.json", "members"
 FORMAT = 1
 CODE = {"core": CORE_VERSION, "features": FEATURES_VERSION}
 """What decides the prices that the same files give: a bundle is only read by the code that it was written with."""
@@ -43,7 +43,7 @@ _AGAIN = "copy the bundle again, or write it again with `python -m serving.expor
 
 @dataclass(frozen=True)
 class MemberFacts:
-    """A member in a bundle. form: how its models are written (`serving.forms`). light: needs no torch.
+    """A member in a bundle. form: how its models are written (`serving.forms`). light: needs no torch. pictures: reads them.
 
     folds: the numbers of its fold models. weight: in the stack's linear parts. smape: out of fold.
     """
@@ -52,6 +52,7 @@ class MemberFacts:
     architecture: str
     form: str
     light: bool
+    pictures: bool
     folds: tuple[int, ...]
     weight: float
     smape: float

@@ -3,8 +3,7 @@
 What happens where members do not answer, row by row, each marked:
 
     stack      every member answered
-    members    some did; those that did not are filled in as the stack fills holes, by the others' median and their usual distance
-               from it, and the stack is applied
+    members    some did; those that did not are filled in by the nearest that did (`serving.filling`), and the stack is applied
     light      likewise, and no network was among those that answered
     median     none did: the best constant price of the training rows
 """
@@ -23,13 +22,12 @@ from numpy.typing import NDArray
 from core.architectures import architecture
 from core.architectures.base import Prices
 from core.catalog import Catalog
-from core.light.store import load_arrays
 from core.predictions import geometric_mean
 from core.quantiles import LEVELS as DECILES
-from ensemble.holes import completed
 from ensemble.stored import load_stack
 from serving import interval
-from serving.bundle import INTERVAL, REFERENCE, STACK, Bundle, MemberFacts, open_bundle
+from serving.bundle import DISTANCES, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
+from serving.filling import load_distances
 from serving.forms import Servable, form
 
 log = logging.getLogger(__name__)
@@ -111,7 +109,7 @@ class Predictor:
         self.stack = load_stack(self.bundle.path(STACK))
         self.members = tuple(load_members(self.bundle))
         self._conditional = interval.load_interval(self.bundle.path(INTERVAL))
-        self._reference = load_arrays(self.bundle.path(REFERENCE))["oof"]
+        self._distances = load_distances(self.bundle.path(DISTANCES))
         self._lock = threading.Lock()
 
     def predict(self, catalog: Catalog, *, light: bool = False, rows: int = ROWS) -> Answer:
@@ -140,9 +138,9 @@ class Predictor:
                 (known & ~whole, self.stack.without_quantiles, ()),
             ):
                 if rows.any():
-                    complete = given if answered.all() else completed(self._reference, given[rows])[1]
                     part = catalog if rows.all() else catalog.take(rows)
-                    shown = self.stack.rows(complete, part, [told[place][rows, 1:] for place in places])
+                    quantiles = [told[place][rows, 1:] for place in places]
+                    shown = self.stack.rows(self._distances.fill(given[rows]), part, quantiles)
                     prices[rows] = stacked.predict(shown)
                     ends[rows] = interval.bounds(self._conditional, prices[rows], shown, self.facts.stretch)
             return Answer(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))

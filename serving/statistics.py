@@ -67,5 +67,5 @@ def _script_of(letter: str) -> str:
 
 def missing_pictures(catalog: Catalog) -> NDArray[np.bool_]:
     """(n,) rows that have no picture: no link, or no file of its name in the folder."""
-    there = list_pictures(catalog.images)
+    there = list_pictures(catalog.images, frozenset(catalog.picture_names))
     return np.array([name not in there for name in catalog.picture_names])

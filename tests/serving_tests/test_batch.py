@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,8 @@ from core.errors import UserError
 from core.files import locked
 from core.workspace import Workspace
 from ensemble.validation import tell_nobody
-from serving.batch import Done, Job, price_file
+from serving.batch import Done, Job, picture_notes, price_file
+from serving.bundle import open_bundle
 from serving.predictor import Predictor
 
 
@@ -99,6 +101,16 @@ def test_a_file_that_is_refused_at_its_end_is_refused_before_anything_is_priced(
     with pytest.raises(UserError, match=rf"row 41 \(line 202\), column sample_id: id used before: '{first}'"):
         price(job)
     assert list(job.out.parent.iterdir()) == []
+
+
+def test_pictures_that_nobody_named_a_folder_for_are_missed_aloud(job: Job) -> None:
+    facts = open_bundle(job.bundle).facts
+    assert picture_notes(facts, None) == []
+    seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
+    assert picture_notes(seeing, None) == [
+        "no pictures are read, for want of --images: multimodal-1 would look at them"
+    ]
+    assert picture_notes(seeing, job.source.parent) == []
 
 
 def test_names_with_commas_and_quotes_and_gzip(job: Job, tmp_path: Path) -> None:
