@@ -123,9 +123,8 @@ class Predictor:
             ends = np.tile([self.facts.low, self.facts.high], (len(catalog), 1))
             known: NDArray[np.bool_] = np.asarray(answered.any(axis=1))
             if known.any():
-                stacked = self.stack.rows(
-                    self._distances.fill(given[known]), catalog if known.all() else catalog.take(known)
-                )
+                part = catalog if known.all() else catalog.take(known)
+                stacked = self.stack.rows(self._distances.fill(given[known]), part)
                 prices[known] = self.stack.stacked.predict(stacked)
                 ends[known] = interval.bounds(self._conditional, prices[known], stacked, self.facts.stretch)
             return Answer(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))
