@@ -89,10 +89,7 @@ def read_source(workspace: Workspace) -> Source:
     facts = workspace.facts
     stack = stored.load_stack(workspace.path(stored.STACK))
     record = read_json(workspace.path("stack.json"))
-    names = [each["name"] for each in record["members"]]
-    if (stack.catalog, stack.folds) != (facts.catalog, facts.folds) or (
-        record["combination"] != stack.stacked.describe() or names != list(stack.members)
-    ):
+    if (stack.catalog, stack.folds) != (facts.catalog, facts.folds) or not _is_of(record, stack):
         raise UserError(
             f"stack.json and the folder {stored.STACK} of {workspace.folder} do not belong together", cure=_RESTACK
         )
@@ -109,6 +106,14 @@ def read_source(workspace: Workspace) -> Source:
     train_rows = Rows(oof[:, used], features.train, train_quantiles)
     test_rows = Rows(test[:, used], features.test, test_quantiles)
     return Source(workspace, stack.narrowed(), record, train_rows, test_rows, nested, submitted)
+
+
+def _is_of(record: dict[str, Any], stack: stored.Stack) -> bool:
+    """Whether stack.json tells of this stack."""
+    names = [each["name"] for each in record["members"]]
+    steps = {each["name"]: each["fitted"] for each in record["steps"] if each["kept"]}
+    found = {name: step.describe() for name, step in stack.stacked.recipe.steps.items()}
+    return names == list(stack.members) and record["combination"] == stack.stacked.describe() and steps == found
 
 
 def _predictions(workspace: Workspace, stack: stored.Stack) -> tuple[Floats, Floats]:
