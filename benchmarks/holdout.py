@@ -1,4 +1,4 @@
-"""What benchmarks that fine-tune text encoders share: a catalog's holdout fold, and the learning curve of one config on it."""
+"""What benchmarks that train text networks share: a fold of a catalog held out, and one config's learning curve on it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from core.fold_making import make_folds
 from core.folds import HOLDOUT
 
 
-def holdout(folder: Path) -> tuple[Catalog, Catalog]:
-    """(rows to learn from, rows held out) of a folder with train.csv and test.csv."""
+def holdout(folder: Path, fold: int = HOLDOUT) -> tuple[Catalog, Catalog]:
+    """(rows to learn from, rows of the fold that is held out) of a folder with train.csv and test.csv."""
     read = read_catalogs(folder / "train.csv", folder / "test.csv", None)
     folds, _ = make_folds(read.train, read.test, k=5, seed=0, fold_groups="auto")
-    learn, held = folds.split(HOLDOUT)
+    learn, held = folds.split(fold)
     return read.train.take(learn), read.train.take(held)
 
 

@@ -60,6 +60,7 @@ class Setting:
             "vision_encoder": str(self.tower),
             "batch_size": BATCH,
             "max_length": LENGTH,
+            "fields": "none",
         }
         return make_config(
             architecture("multimodal").Config, {**settings, "cached_views": VIEWS, "learning_rate": 1e-4}

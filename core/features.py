@@ -2,7 +2,7 @@
 
 features/<key>/features.npy   (m + 1, views + 1, T, width): m pictures, and last the black square of a missing one; view 0 is
                               the picture as it is, the others are augmented
-states/<key>/states.npy       (n, width): one pooled state per text
+states/<key>/states.npy       (n, width): one pooled state per text; rows.npy names the texts
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -37,7 +38,7 @@ from core.tokens import Rows, Tokens, micro_batches
 _VERSION = "1"
 """Raised when the same encoder and the same input give other features."""
 
-_FEATURES, _STATES = "features.npy", "states.npy"
+_FEATURES, _STATES, _NAMES = "features.npy", "states.npy", "rows.npy"
 _AUGMENTATION = repr(
     (
         augment.CROP_SCALE, augment.CROP_RATIO, augment.ROTATION_DEGREES, augment.BRIGHTNESS, augment.CONTRAST,
@@ -151,22 +152,63 @@ def text_states(
 
     pooling: `cls` or `mean`; `attention` learns and cannot be computed before.
     """
-    content = digest(tokens.ids.tobytes(), tokens.offsets.tobytes(), str(tokens.suffix))
-    key = digest(_VERSION, content, frozen.key, str(max_length), pooling)
-    pool = Pooling(pooling, 0)
+    kind = digest(_VERSION, frozen.key, str(max_length), pooling, str(tokens.suffix))
+    names = _row_names(tokens)
+    make = partial(
+        _write_states, tokens=tokens, names=names, kind=kind, frozen=frozen,
+        max_length=max_length, tokens_per_pass=tokens_per_pass, pool=Pooling(pooling, 0),
+    )  # fmt: skip
+    key = f"{kind}-{digest(names.tobytes())}"
+    return frozen.cache.get("states", key, make, lambda folder: np.load(folder / _STATES, mmap_mode="r"))
+
+
+def _write_states(
+    folder: Path,
+    tokens: Tokens,
+    names: NDArray[np.bytes_],
+    kind: str,
+    frozen: Frozen,
+    max_length: int,
+    tokens_per_pass: int,
+    pool: Pooling,
+) -> None:
+    """Copies what other rows' entries of this `kind` hold, for the folds of one catalog share their texts; reads the rest."""
+    encoder: Any = frozen.encoder
+    states = np.zeros((len(tokens), encoder.width), dtype=np.float16)
+    unread = np.ones(len(tokens), dtype=bool)
+    for path in frozen.cache.paths("states"):
+        if path.name.startswith(kind):
+            unread &= ~_copy_states(path, names, unread, states)
 
     def answers(rows: Rows) -> NDArray[np.float16]:
         ids, mask = tokens.batch(rows, max_length)
         return _half(pool(frozen(ids, mask), mask.to(frozen.device)))
 
-    def make(folder: Path) -> None:
-        encoder: Any = frozen.encoder
-        states = np.zeros((len(tokens), encoder.width), dtype=np.float16)
-        batches = list(micro_batches(np.arange(len(tokens)), tokens.lengths(max_length), tokens_per_pass))
-        frozen.each(answers, batches, states.__setitem__, "texts through the encoder")
-        np.save(folder / _STATES, states)
+    batches = list(micro_batches(np.flatnonzero(unread), tokens.lengths(max_length), tokens_per_pass))
+    frozen.each(answers, batches, states.__setitem__, "texts through the encoder")
+    np.save(folder / _NAMES, names)
+    np.save(folder / _STATES, states)
 
-    return frozen.cache.get("states", key, make, lambda folder: np.load(folder / _STATES, mmap_mode="r"))
+
+def _copy_states(
+    path: Path, names: NDArray[np.bytes_], wanted: NDArray[np.bool_], states: NDArray[np.float16]
+) -> NDArray[np.bool_]:
+    """(n,) which of the `wanted` rows that entry holds; their states are copied."""
+    try:
+        there, held = np.load(path / _NAMES), np.load(path / _STATES, mmap_mode="r")
+    except FileNotFoundError:  # another process needed the room
+        return np.zeros(len(names), dtype=bool)
+    order = np.argsort(there)
+    place = order[np.minimum(np.searchsorted(there, names, sorter=order), len(there) - 1)] if len(there) else order
+    found = wanted & (there[place] == names) if len(there) else np.zeros(len(names), dtype=bool)
+    states[found] = held[place[found]]
+    return found
+
+
+def _row_names(tokens: Tokens) -> NDArray[np.bytes_]:
+    """(n,) hashes of the rows' tokens."""
+    rows = [tokens.ids[start:end].tobytes() for start, end in pairwise(tokens.offsets.tolist())]
+    return np.array([digest(row).encode() for row in rows], dtype="S32")
 
 
 def _write(folder: Path, pixels: Pixels, frozen: Frozen, views: Views, pooled: bool) -> None:

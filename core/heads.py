@@ -1,14 +1,23 @@
-"""From encoder states to one number: pooling, cross-attention onto a picture, and the regression head."""
+"""From encoder states to a price: pooling, cross-attention onto a picture, the branch of the fields, and the head."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core import losses
+from core.field_inputs import BUCKETS, CATEGORIES, UNKNOWN
+from core.price_bins import PriceBins
+
 PoolingName = Literal["cls", "mean", "attention"]
+HeadName = Literal["point", "bins", "both"]
+
+_BINS_SHARE = 0.1
+"""Weight of the bins' loss beside the point's: brings both to one size."""
 
 
 class Pooling(nn.Module):
@@ -57,22 +66,86 @@ def heads_for(width: int, wanted: int = 8) -> int:
     return max(count for count in range(1, wanted + 1) if width % count == 0 and (count == 1 or width // count >= 8))
 
 
-class PriceHead(nn.Module):
-    """(B, width) to z (B,): `depth` hidden layers (ReLU, dropout), then one number, which starts at the bias.
+class FieldBranch(nn.Module):
+    """A row's numbers (B, n) and words (B, len(CATEGORIES)), as `core.field_inputs` reads them, to (B, WIDTH).
 
-    The last layer's bias is set to the mean of the training rows' log1p prices by `start_at`.
+    words: numbers per embedded word, 0 for none. hidden: share of the words that training takes for unknown, so that the
+    network learns what to say of brands that it has never seen.
     """
 
-    def __init__(self, width: int, hidden: int, depth: int, dropout: float) -> None:
+    WIDTH = 64
+
+    def __init__(self, numbers: int, words: int, hidden: float, dropout: float) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.words = nn.Embedding(BUCKETS + 1, words) if words else None
+        if self.words is not None:
+            nn.init.normal_(self.words.weight, std=0.1)
+        self.mix = nn.Linear(numbers + words * len(CATEGORIES), self.WIDTH)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, numbers: Tensor, words: Tensor) -> Tensor:
+        if self.words is not None:
+            if self.training and self.hidden:
+                words = words.masked_fill(torch.rand(words.shape, device=words.device) < self.hidden, UNKNOWN)
+            numbers = torch.cat([numbers, self.words(words).flatten(1)], dim=1)
+        return self.dropout(F.relu(self.mix(numbers)))
+
+
+class PriceHead(nn.Module):
+    """(B, width) through `depth` hidden layers (ReLU, dropout) to what is said of the price.
+
+    kind `point`: z (B,), which starts at the mean of the training rows' log1p prices. `bins`: logits (B, bins) of bins of log
+    price. `both`: (B, 1 + bins), z first; the price is then the mean of both in z.
+    """
+
+    def __init__(
+        self, width: int, hidden: int, depth: int, dropout: float, kind: HeadName = "point", bins: int = 0
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for given in [width, *[hidden] * (depth - 1)]:
             layers += [nn.Linear(given, hidden), nn.ReLU(), nn.Dropout(dropout)]
         self.hidden = nn.Sequential(*layers)
-        self.out = nn.Linear(hidden, 1)
+        self.out = None if kind == "bins" else nn.Linear(hidden, 1)
+        self.bins = None if kind == "point" else PriceBins(hidden, bins)
 
-    def start_at(self, mean: float) -> None:
-        nn.init.constant_(self.out.bias, mean)
+    def start_at(self, prices: ArrayLike) -> None:
+        """Begins with what is known of prices (n,) before any row is looked at."""
+        if self.out is not None:
+            nn.init.constant_(self.out.bias, float(losses.targets(prices).mean()))
+        if self.bins is not None:
+            self.bins.start_at(prices)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.hidden(x)).squeeze(-1)
+        x = self.hidden(x)
+        said = [part(x) for part in (self.out, self.bins) if part is not None]
+        return said[0].squeeze(-1) if self.bins is None else torch.cat(said, dim=1)
+
+    def loss(self, outputs: Tensor, target: Tensor, of_point: losses.Loss) -> Tensor:
+        """(B,) losses: of the point, of the bins, or their sum."""
+        if self.bins is None:
+            return of_point(outputs, target)
+        of_bins = self.bins.loss(self.logits(outputs), losses.log_price(target))
+        return of_bins if self.out is None else _BINS_SHARE * of_bins + of_point(outputs[:, 0], target)
+
+    def point(self, outputs: Tensor) -> Tensor:
+        """z (B,)."""
+        if self.bins is None:
+            return outputs
+        z = F.softplus(self.bins.point(self.logits(outputs)))  # log1p of e to the log price
+        return z if self.out is None else (z + outputs[:, 0]) / 2
+
+    @property
+    def described(self) -> int:
+        """How many numbers `describe` gives of a row."""
+        return 1 if self.bins is None else len(self.bins.edges)
+
+    def describe(self, outputs: Tensor) -> Tensor:
+        """(B, 1) z, or (B, 1 + bins) z and the share of each bin."""
+        z = self.point(outputs)[:, None]
+        return z if self.bins is None else torch.cat([z, self.logits(outputs).softmax(dim=1)], dim=1)
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """(B, bins) of the outputs of a head that has them."""
+        return outputs if self.out is None else outputs[:, 1:]

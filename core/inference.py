@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from core import losses
 from core.batches import Examples
@@ -16,27 +18,63 @@ from core.optimiser import out_of_memory
 from core.parallel import side_by_side
 from core.passes import Passes
 from core.precision import Settled, autocast, choose, has_fast_bf16
+from core.price_network import PriceNetwork
 from core.tokens import Rows, micro_batches
 from core.trainer_config import TrainerConfig
 
 
 def predict(
-    network: nn.Module, examples: Examples, config: TrainerConfig, device: str, group: Group = ALONE
+    network: PriceNetwork, examples: Examples, config: TrainerConfig, device: str, group: Group = ALONE
 ) -> NDArray[np.float64]:
     """(n,) prices in currency units. Rows run in parts of similar length; no row depends on another.
 
     The processes of a group each compute a share of the rows, and all of them get all prices.
     Raises UserError that names the rows whose price came out NaN or infinite, and where memory does not hold one row.
     """
+    return prices_of(answers(network, examples, config, device, network.point, group=group), examples.ids)
+
+
+def prices_of(z: NDArray[np.float64], ids: Strings) -> NDArray[np.float64]:
+    """(n,) prices in currency units. Raises UserError that names the rows whose z is NaN or infinite."""
+    if not np.isfinite(z).all():
+        raise not_finite("the predicted prices are not numbers", ids[~np.isfinite(z)])
+    return losses.prices(z)
+
+
+def answers(
+    network: nn.Module,
+    examples: Examples,
+    config: TrainerConfig,
+    device: str,
+    read: Callable[[Tensor], Tensor],
+    columns: tuple[int, ...] = (),
+    group: Group = ALONE,
+) -> NDArray[np.float64]:
+    """(n, *columns): what `read` makes of the network's float32 outputs, row by row. On all processes of a group, of which each
+    computes a share."""
     network.to(device).eval()
     precision, passes = settled(network, config, device), Passes.by_device(device, config.tokens_per_pass)
-    z = np.zeros(len(examples.ids))
-    own = group.share_of(np.arange(len(z)))
-    z[own] = _outputs(network, examples, own, precision, device, passes)
-    z = group.add(torch.from_numpy(z)).numpy()
-    if not np.isfinite(z).all():
-        raise not_finite("the predicted prices are not numbers", examples.ids[~np.isfinite(z)])
-    return losses.prices(z)
+
+    def answer(part: Rows) -> NDArray[np.float64]:
+        batch = examples.batch(part, None).to(device)
+        with torch.inference_mode():
+            with autocast(precision, device):
+                outputs = network(**batch.inputs)
+            return read(outputs.float()).double().cpu().numpy()
+
+    found = np.zeros((len(examples.ids), *columns))
+    own = group.share_of(np.arange(len(found)))
+    while True:
+        parts = list(micro_batches(own, examples.lengths, passes.tokens))
+        try:
+            # An accelerator gains nothing from passes side by side, which add up their memory.
+            for part, one in side_by_side(answer, parts, torch.get_num_threads() if device == "cpu" else 1):
+                found[part] = one
+            return group.add(torch.from_numpy(found)).numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        passes = passes.halved(examples.lengths)
 
 
 def settled(network: nn.Module, config: TrainerConfig, device: str) -> Settled:
@@ -51,26 +89,3 @@ def not_finite(what: str, ids: Strings) -> UserError:
         f"{what}, last for sample_id {', '.join(map(str, ids[:5]))}",
         cure="lower learning_rate, choose loss=huber or precision=fp32, and look at these rows",
     )
-
-
-def _outputs(
-    network: nn.Module, examples: Examples, asked: Rows, precision: Settled, device: str, passes: Passes
-) -> NDArray[np.float64]:
-    """(n,) outputs of the network for these rows, in as many passes as the memory wants."""
-
-    def answers(rows: Rows) -> NDArray[np.float64]:
-        batch = examples.batch(rows, None).to(device)
-        with torch.inference_mode(), autocast(precision, device):
-            return network(**batch.inputs).double().cpu().numpy()
-
-    z = np.zeros(len(examples.ids))
-    parts = list(micro_batches(asked, examples.lengths, passes.tokens))
-    try:
-        # An accelerator gains nothing from passes side by side, which add up their memory.
-        for rows, found in side_by_side(answers, parts, torch.get_num_threads() if device == "cpu" else 1):
-            z[rows] = found
-        return z[asked]
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-    return _outputs(network, examples, asked, precision, device, passes.halved(examples.lengths))

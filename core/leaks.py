@@ -68,17 +68,16 @@ def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | 
 
     words: of all rows, the training rows first, if they are known. A catalog of 75,000 rows of 150 words takes seconds.
     """
-    if len(train) < MIN_ROWS or not len(test):
+    if len(train) < MIN_ROWS:
         return []
     logs = np.log(train.known_prices)
     words = words or read_vocabulary([*train.texts, *test.texts])
-    return [
-        *_ids(train, logs, folds.groups),
-        *_order(logs, folds.groups),
-        *_one_sided(words, len(train), len(test)),
-        *_numbers(train, logs, folds.groups),
-        *_codes(words, logs, folds, len(train)),
-    ]
+    found = [*_ids(train, logs, folds.groups), *_order(logs, folds.groups)]
+    if (words.rows < len(train)).any() and len(test):
+        found += _one_sided(words, len(train), len(test))
+        found += _numbers(train, logs, folds.groups)
+        found += _codes(words, logs, folds, len(train), len(test))
+    return found
 
 
 def keep_notes(workspace: Workspace, leaks: Sequence[Leak]) -> None:
@@ -168,7 +167,7 @@ def _numbers(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
     ]
 
 
-def _codes(words: Vocabulary, logs: Floats, folds: Folds, train: int) -> list[Leak]:
+def _codes(words: Vocabulary, logs: Floats, folds: Folds, train: int, test: int) -> list[Leak]:
     """Shapes of words that a few rows share whenever they cost the same, and that tie folds together but not the test file.
 
     Codes that look like other words of the texts, letters alone, are not told apart from them.
@@ -193,7 +192,7 @@ def _codes(words: Vocabulary, logs: Floats, folds: Folds, train: int) -> list[Le
     code[word[starts][rare & telling[shape]]] = True
     tied = _tied(words, code, folds, train)
     tests = words.rows[~inside & code[words.words]]
-    shares = tied, len(np.unique(tests)) / (int(words.rows.max()) + 1 - train)
+    shares = tied, len(np.unique(tests)) / test
     if shares[0] < shares[1] + TIED:
         return []
     worst = int(np.where(telling, count, 0).argmax())

@@ -14,6 +14,7 @@ from core.errors import UserError
 from core.group import ALONE, Group
 from core.losses import Loss
 from core.precision import Settled, autocast
+from core.price_network import PriceNetwork
 
 _SPARSE_FROM = 2**20
 """Weights of an embedding from which on a processor gathers only the rows that a batch touched: filling 12 million zeros per
@@ -21,7 +22,7 @@ pass took a tenth of MiniLM's step."""
 
 
 class Optimiser:
-    """AdamW with gradient clipping, in mixed precision, over the weights of `network` that learn.
+    """AdamW with gradient clipping, in mixed precision, over the weights of `network` that learn, each at its own rate.
 
     Steps whose loss or gradient is not finite change nothing; with fp16 they also lower the scaler's factor.
     The processes of a group add up their gradients, and then all make the same movement.
@@ -29,7 +30,7 @@ class Optimiser:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: PriceNetwork,
         loss: Loss,
         device: str,
         precision: Settled,
@@ -40,10 +41,11 @@ class Optimiser:
     ) -> None:
         self.network, self.loss, self.device, self.precision, self.group = network, loss, device, precision, group
         self.gradient_norm = gradient_norm
-        self.learning = [weights for weights in network.parameters() if weights.requires_grad]
+        learning = {name: weights for name, weights in network.named_parameters() if weights.requires_grad}
+        self.learning = list(learning.values())
         if device == "cpu":
             _gather_sparsely(network)
-        self.adamw = torch.optim.AdamW(_groups(self.learning, weight_decay), fused=True)
+        self.adamw = torch.optim.AdamW(_groups(learning, network.rates(), weight_decay), fused=True)
         self.scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
 
     def step(self, batches: Iterable[Batch], rows: int, learning_rate: float) -> float:
@@ -54,7 +56,7 @@ class Optimiser:
         """
         self.adamw.zero_grad(set_to_none=True)
         for group in self.adamw.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["factor"]
         total = self._gradients(batches, rows)
         if self.group.size == 1:
             return self._move(total)
@@ -107,9 +109,9 @@ class Optimiser:
         """Adds the gradient of these rows' share of the mean loss of `rows` rows; returns that share."""
         given = batch.to(self.device)
         assert given.targets is not None, "rows to train on have prices"
-        z = self.network(**given.inputs)
+        outputs = self.network(**given.inputs)
         with torch.autocast(self.device.partition(":")[0], enabled=False):
-            loss = self.loss(z.float(), given.targets).sum() / rows
+            loss = self.network.loss(outputs.float(), given.targets, self.loss).sum() / rows
             self.scaler.scale(loss).backward()
         return loss.detach()
 
@@ -148,12 +150,16 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "not enough memory" in said)
 
 
-def _groups(learning: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices are decayed; norms, biases and other vectors are not."""
-    learning = list(learning)
+def _groups(
+    learning: Mapping[str, nn.Parameter], rates: Mapping[str, float], weight_decay: float
+) -> list[dict[str, Any]]:
+    """By rate. Matrices are decayed; norms, biases and other vectors are not."""
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, weights in learning.items():
+        groups.setdefault((rates.get(name, 1.0), weights.ndim >= 2), []).append(weights)
     return [
-        {"params": [weights for weights in learning if weights.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [weights for weights in learning if weights.ndim < 2], "weight_decay": 0.0},
+        {"params": groups[factor, decayed], "factor": factor, "weight_decay": weight_decay if decayed else 0.0}
+        for factor, decayed in sorted(groups, reverse=True)
     ]
 
 

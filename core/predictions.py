@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core.files import atomic_path, digest_json, read_json, write_json
 from core.folds import HOLDOUT
 
-CORE_VERSION = "3"
+CORE_VERSION = "4"
 """Raised when a change in `core` makes the same config learn something else: older members stay what they are."""
 
 Prices = NDArray[np.float64]
@@ -86,7 +86,7 @@ class PredictionStore:
             ("oof", fit.valid, fit.valid_quantiles),
             ("test", fit.test, fit.test_quantiles),
         ):
-            _write_prices(folder / f"{part}.parquet", prices)
+            write_prices(folder / f"{part}.parquet", prices)
             if quantiles is not None:
                 _write_quantiles(folder / f"{part}_quantiles.parquet", quantiles)
         write_json(folder / "fit.json", {"fold": fit.fold, "seconds": round(fit.seconds, 3)})
@@ -95,8 +95,8 @@ class PredictionStore:
         folder = self.fold_folder(member, fold)
         return Fit(
             fold,
-            _read_prices(folder / "oof.parquet"),
-            _read_prices(folder / "test.parquet"),
+            read_prices(folder / "oof.parquet"),
+            read_prices(folder / "test.parquet"),
             float(read_json(folder / "fit.json")["seconds"]),
             _read_quantiles(folder / "oof_quantiles.parquet"),
             _read_quantiles(folder / "test_quantiles.parquet"),
@@ -104,8 +104,8 @@ class PredictionStore:
 
     def write_member(self, member: Member) -> None:
         folder = self.folder / member.id
-        _write_prices(folder / "oof.parquet", member.oof)
-        _write_prices(folder / "test.parquet", member.test)
+        write_prices(folder / "oof.parquet", member.oof)
+        write_prices(folder / "test.parquet", member.test)
         write_json(folder / "member.json", member.record)
 
     def has_member(self, member: str) -> bool:
@@ -125,8 +125,8 @@ class PredictionStore:
         folder = self.folder / member
         return Member(
             member,
-            _read_prices(folder / "oof.parquet"),
-            _read_prices(folder / "test.parquet"),
+            read_prices(folder / "oof.parquet"),
+            read_prices(folder / "test.parquet"),
             read_json(folder / "member.json"),
         )
 
@@ -139,16 +139,18 @@ class PredictionStore:
 
 
 def geometric_mean(prices: list[Prices]) -> Prices:
-    """(n,) from a list of (n,): the average of the fold models in log space, where their errors are symmetric."""
+    """(n,) or (n, q) from a list of such: the average of the fold models in log space, where their errors are symmetric."""
     return np.exp(np.mean(np.log(np.stack(prices)), axis=0))
 
 
-def _write_prices(path: Path, prices: Prices) -> None:
+def write_prices(path: Path, prices: Prices) -> None:
+    """Prices (n,) in a Parquet file, whole or not at all."""
     with atomic_path(path) as temporary:
         pd.DataFrame({"price": prices}).to_parquet(temporary, index=False)
 
 
-def _read_prices(path: Path) -> Prices:
+def read_prices(path: Path) -> Prices:
+    """Reads back what `write_prices` wrote, (n,)."""
     return pd.read_parquet(path)["price"].to_numpy(np.float64)
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from core.architectures.base import Context
 from core.batches import Examples
 from core.errors import OutOfTime, UserError
+from core.price_network import PriceNetwork
 from core.trainer_config import TrainerConfig
 from core.training import Training
 
@@ -40,7 +41,7 @@ def seeded(context: Context) -> Iterator[None]:
         yield
 
 
-def fit(network: nn.Module, train: Examples, valid: Examples | None, config: TrainerConfig, context: Context) -> int:
+def fit(network: PriceNetwork, train: Examples, valid: Examples | None, config: TrainerConfig, context: Context) -> int:
     """Trains `network` in place and returns the epoch (from 1) whose weights it is left with.
 
     Each epoch is reported: SMAPE, MAE, RMSE and R2 of `valid` on the price scale, mean training loss (absent where no step

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core import checkpoint, losses
 from core.architectures.base import Context
@@ -23,6 +23,7 @@ from core.inference import not_finite, predict, settled
 from core.metrics import all_metrics
 from core.optimiser import Optimiser, out_of_memory
 from core.passes import Passes
+from core.price_network import PriceNetwork
 from core.tokens import Rows, training_batches
 from core.trainer_config import TrainerConfig, schedule
 
@@ -60,7 +61,7 @@ class Training:
     """The moving parts of one training."""
 
     def __init__(
-        self, network: nn.Module, train: Examples, valid: Examples | None, config: TrainerConfig, context: Context
+        self, network: PriceNetwork, train: Examples, valid: Examples | None, config: TrainerConfig, context: Context
     ) -> None:
         self.network, self.train, self.valid, self.config, self.context = network, train, valid, config, context
         self.group = context.group

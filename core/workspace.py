@@ -3,7 +3,7 @@
 workspace.json              where the catalog came from, fingerprints, fold settings; written last when it is made
 catalog/{train,test,folds}.parquet
 cache/                      what is computed once (`core.cache`), shared by all trials
-trials/<id>/trial.json      finished trials
+trials/<id>/trial.json      finished trials, their prices of the holdout fold in holdout.parquet
 members/                    the prediction store
 optuna.db  mlflow.db  mlartifacts/  ray/
 stack.json  stack/  submission.csv  report.html  bundles/

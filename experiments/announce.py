@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from core.workspace import Workspace
 from experiments import STARTED
+from experiments.entry import Entry
 from experiments.events import SCHEMA, Events
 from experiments.options import Options
 from experiments.plan import Budget
-from experiments.portfolio import Entry, Portfolio
+from experiments.portfolio import Portfolio
 from experiments.record import Record, here
 from experiments.storage import without_password
 

@@ -18,10 +18,11 @@ from core.files import sync
 from core.workspace import Workspace
 from experiments.jobs import Job
 from experiments.parcel import CHUNK
+from experiments.trial import holdout_path, trial_path
 
 _CONFIG = r"[a-z][a-z0-9_]*-[0-9a-f]{12}"
 _TAKEN = re.compile(
-    rf"(?:trials/{_CONFIG}/trial\.json|members/{_CONFIG}/fold-\d{{1,4}}/[A-Za-z0-9][A-Za-z0-9._-]{{0,100}})"
+    rf"(?:trials/{_CONFIG}/(?:trial\.json|holdout\.parquet)|members/{_CONFIG}/fold-\d{{1,4}}/[A-Za-z0-9][A-Za-z0-9._-]{{0,100}})"
 )
 _DELIVERY = re.compile(r"[0-9a-f]{32}")
 _MARKERS = ("fit.json", "trial.json")
@@ -101,9 +102,8 @@ def _left(workspace: Workspace, job: Job) -> Iterator[Path]:
     """A worker makes one thing at a time, and its store is its own: every whole fit there is the job's."""
     for marker in workspace.store.folder.glob("*/fold-*/fit.json"):
         yield from sorted(path for path in marker.parent.iterdir() if path.is_file())
-    trial = workspace.path("trials", job.name, "trial.json")
-    if trial.exists():
-        yield trial
+    if trial_path(workspace, job.name).exists():
+        yield from (holdout_path(workspace, job.name), trial_path(workspace, job.name))
 
 
 def _rank(name: str) -> int:

@@ -11,13 +11,13 @@ from optuna.storages import BaseStorage
 from core.machine import Machine
 from core.predictions import CORE_VERSION
 from core.workspace import Workspace
+from experiments.entry import Entry, JobDefaults
 from experiments.lease import Lease
 from experiments.members import Members
 from experiments.options import Options
 from experiments.pool import Resources
-from experiments.portfolio import Entry, JobDefaults
 from experiments.search import Study, study_name
-from experiments.setup import Candidate
+from experiments.setup import Candidate, prior_of
 from experiments.trial import read_trial
 
 
@@ -68,8 +68,9 @@ def open_entry(
         candidate.settings,
         candidate.estimate,
         candidate.trials,
-        options.wanted_members,
+        candidate.members,
         candidate.longest,
+        prior_of(candidate),
         fit_seconds=study.seconds(),
     )
 

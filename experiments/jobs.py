@@ -50,7 +50,7 @@ class Outcome:
 
     cut: True where the deadline ended the training: a result to use, but not what this config can do. steady: SMAPE without the
     luck of its best epoch (`experiments.promotion`). standard_error: of the SMAPE, over the products held out;
-    None where they are too few to tell.
+    None where they are too few to tell. memory: bytes that the process held at most; None: not measured.
     """
 
     metrics: dict[str, float]
@@ -59,6 +59,7 @@ class Outcome:
     cut: bool = False
     steady: float | None = None
     standard_error: float | None = None
+    memory: int | None = None
 
 
 ROOM = "placement_group"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,14 +49,35 @@ class Members:
         """The member that follows from a finished trial. Its epochs come from the search, never from the fold it predicts."""
         refit = refit_settings(kind, settings, found.best_epoch)
         key = self.key(kind, refit)
-        missing = [fold for fold in range(self.workspace.folds.k) if not self.workspace.store.has_fit(key.id, fold)]
         origin = {
             "trial": found.number, "trial_smape": found.smape, "steady_smape": found.steady,
             "standard_error": found.standard_error, "best_epoch": found.best_epoch,
         }  # fmt: skip
-        plan = MemberPlan(key, refit, tuple(missing), origin)
+        plan = MemberPlan(key, refit, self._missing(key), origin)
         self._plans[key.id] = plan
         return plan
+
+    def reseeded(self, name: str, seed: int) -> MemberPlan:
+        """The member of that name, already planned, trained with another seed."""
+        base = self._plans[name]
+        key = replace(base.key, seed=seed)
+        plan = MemberPlan(key, base.settings, self._missing(key), {**base.origin, "seed_of": base.name})
+        self._plans[key.id] = plan
+        return plan
+
+    def again(self, name: str) -> MemberPlan:
+        """The plan of that name, with what is missing by now."""
+        plan = self._plans[name]
+        return replace(plan, missing=self._missing(plan.key))
+
+    def planned(self, architecture: str) -> list[MemberPlan]:
+        """What was planned of an architecture with the sweep's own seed."""
+        return [
+            plan for plan in self._plans.values() if plan.architecture == architecture and plan.key.seed == self.seed
+        ]
+
+    def _missing(self, key: MemberKey) -> tuple[int, ...]:
+        return tuple(fold for fold in range(self.workspace.folds.k) if not self.workspace.store.has_fit(key.id, fold))
 
     def assemble(self, name: str) -> dict[str, Any] | None:
         """Writes the member if its last fit is there and returns its record; None while folds are missing, or if it was there."""

@@ -18,14 +18,14 @@ ALL = "all"
 DEFAULT_TRIALS, DEFAULT_MEMBERS = 8, 2
 """Per architecture, where no time budget decides."""
 MOST_MEMBERS = 6
-"""Per architecture where time decides: what a seventh config of one kind adds to a stack is noise."""
+"""Where time decides, so many best trials of an architecture keep their model: others that become members train one fold more."""
 
 
 @dataclass(frozen=True)
 class Options:
     """The flags of `python -m experiments.sweep`, checked for what can be checked without reading a file.
 
-    cache_limit: bytes, None as in `Workspace.cache`.
+    cache_limit: bytes, None as in `Workspace.cache`. memory: bytes for everything; None: what is free on this machine.
     """
 
     architectures: tuple[str, ...]
@@ -57,6 +57,7 @@ class Options:
     fresh: bool = False
     drop_bad: bool = False
     cache_limit: int | None = None
+    memory: int | None = None
     tracking: str | None = None
     quiet: bool = False
     json: bool = False
@@ -74,6 +75,11 @@ class Options:
                 f"--minutes {self.minutes:g} leaves no time to train anything",
                 cure="give a positive number of minutes, or leave the flag out; --dry-run shows the plan without training",
             )
+        if self.memory is not None and self.address is not None:
+            raise UserError(
+                "--memory is this machine's, but with --address trainings run on the cluster's nodes",
+                cure="leave --memory out, and say with --max-concurrent how many trainings run at once",
+            )
         if self.space is not None and len(self.names()) != 1:
             raise UserError(
                 f"--space is one architecture's, but the sweep has {', '.join(self.names())}",
@@ -89,11 +95,9 @@ class Options:
         return tuple(dict.fromkeys(given))
 
     @property
-    def wanted_members(self) -> int:
-        """Configs to cross-validate per architecture, if the time allows."""
-        if self.members is not None:
-            return self.members
-        return DEFAULT_MEMBERS if self.minutes is None else MOST_MEMBERS
+    def wanted_members(self) -> int | None:
+        """Configs to cross-validate per architecture; None: as many as lower the stack's SMAPE while there is time."""
+        return DEFAULT_MEMBERS if self.members is None and self.minutes is None else self.members
 
     @property
     def wanted_trials(self) -> int | None:

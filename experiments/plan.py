@@ -1,19 +1,20 @@
-"""What is worth starting in the time that is left. Pure functions of what was measured, so that a plan can be tested.
+"""What fits into the time that is left. Pure functions of what was measured, so that a plan can be tested.
 
-With a time budget, trials may use the first 45% of it and members get the rest: cross-validating a config takes k trainings
-where trying it took one, and only members reach the submission. Nothing is started that would not be finished.
+Nothing is started that would not be finished: a trial only where the folds that would make it a member still fit behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from heapq import heapify, heappop, heappush
 
-SEARCH_SHARE = 0.45
+OPENING_SHARE = 0.2
+"""An architecture whose cross-validation is expected to take less than this share of the time is cross-validated at once, as its
+documented best: a stack of the light ones stands early, whatever happens later."""
 CAUTION = 1.25
 """Measured seconds vary: a job is started if this multiple of its expected duration still fits."""
-CLOSING_SECONDS = 8.0
+CLOSING_SECONDS = 6.0
 """Kept free at the end for writing members, shutting the workers down and drawing the report."""
 
 
@@ -42,22 +43,22 @@ class Budget:
         """Seconds in which jobs may run."""
         return float("inf") if self.end is None else max(0.0, self.end - self.closing - now)
 
-    def search_left(self, now: float) -> float:
-        """Seconds in which further trials may run."""
-        if self.end is None:
-            return float("inf")
-        return max(0.0, self.start + SEARCH_SHARE * (self.end - self.stack - self.start) - now)
-
     @property
     def deadline(self) -> float | None:
         """When the last job must have come to its end."""
         return None if self.end is None else self.end - self.stack - CLOSING_SECONDS / 2
 
-    def trial_deadline(self, seconds: float, now: float) -> float | None:
-        """When a trial must stop: with the search's share, so that one slow trial cannot eat the members' time."""
-        if self.end is None or self.deadline is None:
-            return None
-        return min(self.deadline, max(now + self.search_left(now), now + CAUTION * seconds))
+    def trial_deadline(self, now: float) -> float | None:
+        """When a trial must stop: at half of the time left, or there would be none for its member.
+
+        Not earlier, though a member takes more rounds than two: the first trainings wait for their workers to start.
+        """
+        return None if self.deadline is None else now + max(0.0, self.deadline - now) / 2
+
+    def opens(self, seconds: float, trainings: int) -> bool:
+        """True if a member of so many trainings belongs to the opening."""
+        wall = makespan((), [seconds] * trainings, self.concurrent)
+        return self.end is not None and wall <= OPENING_SHARE * (self.end - self.start)
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,30 @@ class Progress:
         return self.open and (self.wanted is None or self.finished + self.running < self.wanted)
 
 
-def next_search(progress: Sequence[Progress], budget: Budget, now: float) -> str | None:
-    """The architecture that gets the next trial, or None if none should.
+def next_search(progress: Sequence[Progress]) -> str | None:
+    """The architecture that gets the next trial where no time limit decides, or None if none wants one.
 
     Each has its trial 0 first, the cheapest before the others; then the one on which least time was spent.
     """
-    firsts = [each for each in progress if each.wants_more and each.first and fits(each.seconds, budget.left(now))]
-    if firsts:
+    wanting = [each for each in progress if each.wants_more]
+    if firsts := [each for each in wanting if each.first]:
         return min(firsts, key=lambda each: each.seconds).name
-    others = [
-        each for each in progress if each.wants_more and not each.first and fits(each.seconds, budget.search_left(now))
-    ]
-    return min(others, key=lambda each: each.spent).name if others else None
+    return min(wanting, key=lambda each: each.spent).name if wanting else None
+
+
+def makespan(busy: Sequence[float], jobs: Sequence[float], slots: int) -> float:
+    """Seconds until the last of `jobs`, seconds each, has ended when each in turn goes to the slot that is free first.
+
+    busy: seconds that jobs which run now still need. 0 without jobs. (Graham 1969, list scheduling.)
+    """
+    free = [0.0] * max(0, slots - len(busy)) + sorted(busy)
+    heapify(free)
+    last = 0.0
+    for seconds in jobs:
+        end = heappop(free) + seconds
+        last = max(last, end)
+        heappush(free, end)
+    return last
 
 
 def fits(seconds: float, left: float) -> bool:
@@ -109,47 +122,24 @@ class NextMember:
     trainings: int
     seconds: float
 
-    def wall_seconds(self, concurrent: int) -> float:
-        """How long it takes when so many trainings run at once."""
-        return ceil(self.trainings / concurrent) * self.seconds
 
-
-def next_member(waiting: Sequence[NextMember], budget: Budget, now: float) -> str | None:
-    """The architecture that gets the next member, or None if none fits into the time left.
+def next_member(waiting: Sequence[NextMember], concurrent: int) -> str | None:
+    """The architecture that gets the next member where no time limit decides, or None if none waits.
 
     Every architecture has its best before any has its second, the cheaper first: different architectures err differently,
     which is what a stack lives on.
     """
-    left = budget.left(now)
-    fitting = [each for each in waiting if fits(each.wall_seconds(budget.concurrent), left)]
-    return min(fitting, key=lambda each: (each.rank, each.wall_seconds(budget.concurrent))).name if fitting else None
+
+    def order(each: NextMember) -> tuple[int, float]:
+        return each.rank, makespan((), [each.seconds] * each.trainings, concurrent)
+
+    return min(waiting, key=order).name if waiting else None
 
 
-@dataclass(frozen=True)
-class Affordable:
-    """What is left to an architecture: further trials, and members of so many trainings each."""
-
-    trials: int
-    members: int
-    trainings: int
-
-    def sentence(self, seconds: float, wanted: int) -> str:
-        """For people. seconds: of one training. wanted: members at most."""
-        start = f"one training takes {seconds:.1f} s; there is time for about {self.trials} more trials"
-        if not self.members:
-            return f"{start} and for no member of {self.trainings} trainings: give more --minutes"
-        return f"{start} and {min(self.members, wanted)} members of {self.trainings} trainings each"
-
-
-def affordable(
-    own: Progress, searched: Sequence[Progress], budget: Budget, now: float, trainings: int
-) -> Affordable | None:
-    """What `own`, one of the searched architectures, can afford when they share the time equally; None without a limit."""
-    if budget.end is None:
-        return None
-    share = budget.concurrent / len(searched)
-    search, members = budget.search_left(now), budget.left(now) - budget.search_left(now)
-    trials = int(search * share / own.seconds)
-    if own.wanted is not None:
-        trials = min(trials, own.wanted - own.finished - own.running)
-    return Affordable(max(0, trials), int(members * share / (trainings * own.seconds)), trainings)
+def affordable(seconds: float, trainings: int, budget: Budget, now: float) -> str:
+    """For people: what the time left is enough for if one training takes so many seconds."""
+    members = int(budget.left(now) * budget.concurrent / (CAUTION * seconds * trainings))
+    start = f"one training takes {seconds:.1f} s"
+    if not members:
+        return f"{start}; there is no time for a member of {trainings}: give more --minutes"
+    return f"{start}, and the {budget.left(now):.0f} s left are enough for {members} members of {trainings}"

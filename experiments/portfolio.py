@@ -1,128 +1,143 @@
 """The sweep's head: turns studies, members and the time that is left into a stream of jobs, and remembers what came back.
 
 It knows neither Ray nor MLflow: the cluster asks it for jobs and tells it of results, and it passes the news on to listeners.
+Without a time limit trials come first, then the folds of the best configs; with one, `experiments.choice` says what is next.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from statistics import median
-from typing import Any
+from collections.abc import Mapping
 
-from core.architectures.base import Architecture
 from core.folds import HOLDOUT
-from experiments.failures import Failures
+from experiments.choice import SEEDS, Choice
+from experiments.entry import Entry, JobDefaults
 from experiments.jobs import Job, Listener, Outcome, headline
+from experiments.limits import Limits
 from experiments.members import MemberPlan, Members
-from experiments.plan import Budget, NextMember, Progress, affordable, fits, next_member, next_search
-from experiments.promotion import Finished, survivors
-from experiments.search import INTERRUPTED, Proposal, Study
+from experiments.options import MOST_MEMBERS
+from experiments.plan import NextMember, affordable, fits, next_member, next_search
+from experiments.promotion import Finished
+from experiments.search import INTERRUPTED, Proposal
 from experiments.trial import scratch_folder
-
-
-@dataclass
-class Entry:
-    """One architecture in the sweep. make_config: the full settings of a trial from the searched ones.
-
-    longest: epochs of any config in the search.
-    spent: seconds of its trials so far; fit_seconds: of each finished training, newest last. promoted: how many
-    of its configs were queued as members.
-    """
-
-    kind: Architecture
-    study: Study
-    make_settings: Callable[[Mapping[str, Any]], dict[str, Any]]
-    estimate: float
-    trials: int | None
-    members: int
-    longest: int
-    open: bool = True
-    running: int = 0
-    promoted: int = 0
-    failures: Failures = field(default_factory=Failures)
-    spent: float = 0.0
-    fit_seconds: list[float] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.kind.name
-
-    @property
-    def seconds(self) -> float:
-        """Of one training: measured where there is a measurement."""
-        return median(self.fit_seconds) if self.fit_seconds else self.estimate
-
-    def ranking(self) -> list[Finished]:
-        """Its trials that are worth cross-validating, the best first."""
-        return survivors(self.study.ranking())
-
-    def progress(self) -> Progress:
-        is_open = self.open and not self.study.exhausted
-        return Progress(self.name, self.seconds, self.spent, self.study.distinct, self.running, self.trials, is_open)
-
-
-@dataclass(frozen=True)
-class JobDefaults:
-    """What all jobs of a sweep share. threads: of each worker. workers: of each job."""
-
-    seed: int
-    threads: int
-    device: str
-    workers: int = 1
-
-    def of(self, kind: Architecture) -> dict[str, Any]:
-        """For the jobs of this architecture: one that cannot be trained by several workers together gets one."""
-        return {**vars(self), "workers": self.workers if kind.data_parallel else 1}
 
 
 class Portfolio:
     """A `JobSource` over several architectures that share one budget."""
 
     def __init__(
-        self, entries: list[Entry], members: Members, budget: Budget, defaults: JobDefaults, listeners: list[Listener]
+        self,
+        entries: list[Entry],
+        members: Members,
+        limits: Limits,
+        defaults: JobDefaults,
+        listeners: list[Listener],
     ) -> None:
         self.entries = {entry.name: entry for entry in entries}
-        self.members, self.budget, self.defaults, self.listeners = members, budget, defaults, listeners
+        self.members, self.budget, self.defaults, self.listeners = members, limits.budget, defaults, listeners
+        self.memory = limits.room
+        chosen = self.budget.end is not None or limits.seeds is not None
+        self.choice = Choice(self.entries, members, self.budget, limits.seeds) if chosen else None
         self._fits: list[Job] = []
-        self._since: dict[tuple[str, int], float] = {}  # jobs that run
+        self._probes: set[str] = set()  # members with another seed of which one fold is tried
+        self._since: dict[tuple[str, int], tuple[Job, float]] = {}  # jobs that run
         self._again: list[Job] = []  # lost with their workers, to be run once more
+        self._crowded: set[str] = set()  # told that they wait for memory
         self._lost: set[tuple[str, int]] = set()
         self.skipped: list[str] = []
 
     def next(self) -> Job | None:
         now = time.time()
-        job = self._again.pop(0) if self._again else self._next_trial(now) or self._next_fit(now)
+        job = self._again.pop(0) if self._again else self._queued(now) or self._next(now)
+        if job is not None and not self._has_room(job):
+            self._again.insert(0, job)
+            return None
         if job is not None:
-            self._since[job.name, job.fold] = now
+            self._since[job.name, job.fold] = job, now
             for listener in self.listeners:
                 listener.started(job)
         return job
+
+    def _next(self, now: float) -> Job | None:
+        """What no member that was begun still needs: a trial, or the first fold of another member."""
+        if self.choice is not None:
+            return self._next_step(self.choice, now)
+        return self._next_trial() or self._next_fit()
+
+    def _has_room(self, job: Job) -> bool:
+        """False where its memory is not free before something that runs has ended."""
+        running = [other.architecture for other, _ in self._since.values()]
+        if not running or self.memory.fits(job.architecture, running):
+            return True
+        if job.architecture not in self._crowded:
+            self._crowded.add(job.architecture)
+            self._tell(f"{job.architecture}: fewer trainings at once, for the memory that they take (--memory)")
+        return False
 
     @property
     def done(self) -> bool:
         if self._since or self._fits or self._again:
             return False
+        if self.choice is None:
+            return self._next_searched() is None and self._due() is None
         now = time.time()
-        return self._next_searched(now) is None and self._due(now) is None
+        return not any(look(now, ()) for look in (self.choice.open, self.choice.first, self.choice.step))
 
-    def _next_searched(self, now: float) -> str | None:
-        """The architecture that gets the next trial, or None if no search goes on."""
-        return next_search([entry.progress() for entry in self.entries.values()], self.budget, now)
-
-    def _next_trial(self, now: float) -> Job | None:
+    def _next_step(self, choice: Choice, now: float) -> Job | None:
         while True:
-            name = self._next_searched(now)
-            if name is None:
+            busy = self._busy(now)
+            if (name := choice.open(now, busy)) is not None:
+                self._queue(choice.take(name))
+            elif (first := choice.first(now, busy)) is not None:
+                if (job := self._try(self.entries[first])) is not None:
+                    return job
+            elif (step := choice.step(now, busy)) is None:
                 return None
-            entry = self.entries[name]
-            proposal = entry.study.ask(entry.trials)
-            if proposal is not None:
-                entry.running += 1
-                return self._trial(entry, proposal)
+            elif step.make == "member":
+                self._tell(
+                    f"next: member {step.name}, expected {-step.gain:+.2f} SMAPE for {step.work:.0f} s of one worker"
+                )
+                self._queue(choice.take(step.name, step.gain))
+            elif step.make == "seed":
+                self._queue(choice.other_seed(step.name))
+            elif step.name.endswith(SEEDS):
+                plan = choice.other_seed(step.name)
+                if HOLDOUT in plan.missing:
+                    self._probes.add(plan.name)
+                    return self._fit(plan, HOLDOUT)
+                choice.seeded(plan.name, self.entries[plan.architecture].seconds)  # an earlier sweep has tried it
+            elif (job := self._try(self.entries[step.name])) is not None:
+                return job
+            if (job := self._queued(now)) is not None:
+                return job
+
+    def _busy(self, now: float) -> list[float]:
+        """Seconds that the jobs which run now are still expected to take."""
+        return [max(0.0, self.entries[job.architecture].seconds - (now - start)) for job, start in self._since.values()]
+
+    def _next_searched(self) -> str | None:
+        """The architecture that gets the next trial, or None if no search goes on."""
+        return next_search([entry.progress() for entry in self.entries.values()])
+
+    def _next_trial(self) -> Job | None:
+        while (name := self._next_searched()) is not None:
+            if (job := self._try(self.entries[name])) is not None:
+                return job
+        return None
+
+    def _try(self, entry: Entry) -> Job | None:
+        """A trial of the architecture, or None if its search has ended."""
+        if not self.memory.fits(entry.name):
+            self._tell(f"{entry.name}: {self.memory.sentence(entry.name)}")
             entry.open = False
+            return None
+        proposal = entry.study.ask(entry.trials)
+        if proposal is None:
+            entry.open = False
+            return None
+        entry.running += 1
+        return self._trial(entry, proposal)
 
     def _trial(self, entry: Entry, proposal: Proposal) -> Job:
         settings = entry.make_settings(proposal.searched)
@@ -137,47 +152,43 @@ class Portfolio:
             # What never looks at its validation rows reports once, however many epochs it makes inside.
             epochs=int(settings.get("epochs", 1)) if entry.kind.stops_on_valid else 1,
             longest=entry.longest,
-            deadline=self.budget.trial_deadline(entry.seconds, time.time()),
-            keep_below=entry.study.threshold(entry.members),
+            deadline=self.budget.trial_deadline(time.time()),
+            keep_below=entry.study.threshold(MOST_MEMBERS if entry.members is None else entry.members),
             **self.defaults.of(entry.kind),
         )
 
-    def _next_fit(self, now: float) -> Job | None:
-        while True:
-            if not self._fits:
-                due = self._due(now)
-                if due is None:
-                    return None
-                self.entries[due.architecture].promoted += 1
-                self._queue(due)
-                continue
+    def _next_fit(self) -> Job | None:
+        while not self._fits:
+            due = self._due()
+            if due is None:
+                return None
+            self.entries[due.architecture].promoted += 1
+            self._queue(due)
+        return self._fits.pop(0)
+
+    def _queued(self, now: float) -> Job | None:
+        """The next training of a member that was begun and can still be completed."""
+        while self._fits:
             job = self._fits.pop(0)
             if fits(self.entries[job.architecture].seconds, self.budget.left(now)):
                 return job
             self._skip(job, "there was no time left for it")
+        return None
 
-    def _due(self, now: float) -> MemberPlan | None:
-        """The member to be trained next, or None if none is, now or in the time left."""
-        waiting = {entry.name: plan for entry in self._searched(now) if (plan := self._candidate(entry)) is not None}
+    def _due(self) -> MemberPlan | None:
+        """The member to be trained next where no time limit decides, or None if none is now."""
+        over = [each for each in self.entries.values() if not each.running and next_search([each.progress()]) is None]
+        waiting = {entry.name: plan for entry in over if (plan := self._candidate(entry)) is not None}
         costs = [
             NextMember(name, self.entries[name].promoted, len(plan.missing), self.entries[name].seconds)
             for name, plan in waiting.items()
         ]
-        name = next_member(costs, self.budget, now)
+        name = next_member(costs, self.budget.concurrent)
         return None if name is None else waiting[name]
-
-    def _searched(self, now: float) -> list[Entry]:
-        """The architectures whose search is over. With a time limit members wait for all: the searches pay for what they use."""
-        over = [
-            entry
-            for entry in self.entries.values()
-            if not entry.running and next_search([entry.progress()], self.budget, now) is None
-        ]
-        return over if self.budget.end is None or len(over) == len(self.entries) else []
 
     def _candidate(self, entry: Entry) -> MemberPlan | None:
         """The best config of the architecture that is no member yet."""
-        if entry.promoted >= entry.members:
+        if entry.members is None or entry.promoted >= entry.members:
             return None
         for best in entry.ranking()[entry.promoted : entry.promoted + 1]:
             return self.members.plan(entry.kind, entry.make_settings(best.searched), best)
@@ -193,30 +204,24 @@ class Portfolio:
 
     def left_out(self) -> list[str]:
         """What a person should know of members that did not come to be."""
-        if self.budget.end is None:
-            return self.skipped + [
-                f"{entry.members - entry.promoted} of {entry.members} {entry.name} members: no other trial ran to its end "
-                "and came near the best (more --trials, or --pruner none)"
-                for entry in self.entries.values()
-                if 0 < entry.promoted < entry.members and entry.promoted == len(entry.ranking())
-            ]
-        bare = [entry for entry in self.entries.values() if entry.study.ranking() and not entry.promoted]
-        return self.skipped + [f"{entry.name}: no time was left to cross-validate its best config" for entry in bare]
+        if self.choice is not None:
+            return self.skipped + self.choice.left_out()
+        return self.skipped + [
+            f"{entry.members - entry.promoted} of {entry.members} {entry.name} members: no other trial ran to its end "
+            "and came near the best (more --trials, or --pruner none)"
+            for entry in self.entries.values()
+            if entry.members is not None
+            and 0 < entry.promoted < entry.members
+            and entry.promoted == len(entry.ranking())
+        ]
 
     def _queue(self, plan: MemberPlan) -> None:
-        for fold in plan.missing:
-            self._fits.append(
-                Job(
-                    "fit",
-                    plan.architecture,
-                    plan.name,
-                    plan.settings,
-                    fold=fold,
-                    deadline=self.budget.deadline,
-                    **self.defaults.of(self.entries[plan.architecture].kind),
-                )
-            )
+        self._fits += [self._fit(plan, fold) for fold in plan.missing]
         self._assemble(plan.name)
+
+    def _fit(self, plan: MemberPlan, fold: int) -> Job:
+        shared = {**self.defaults.of(self.entries[plan.architecture].kind), "seed": plan.key.seed}
+        return Job("fit", plan.architecture, plan.name, plan.settings, fold, deadline=self.budget.deadline, **shared)
 
     def _assemble(self, name: str) -> None:
         record = self.members.assemble(name)
@@ -234,14 +239,22 @@ class Portfolio:
         entry = self._ended(job)
         entry.failures.end_row(job.searched)
         entry.fit_seconds.append(outcome.seconds)
-        if len(entry.fit_seconds) == 1:
-            self._tell_affordable(entry)
+        if outcome.memory is not None:
+            self.memory.measure(entry.name, outcome.memory)
+        if len(entry.fit_seconds) == 1 and self.budget.end is not None:  # what the time is enough for is known now
+            k = self.members.workspace.folds.k
+            self._tell(f"{entry.name}: {affordable(entry.seconds, k, self.budget, time.time())}")
         if job.kind == "trial":
             entry.study.complete(job.name, outcome)
         for listener in self.listeners:
             listener.finished(job, outcome)
-        if job.kind == "fit":
+        if job.name in self._probes and self.choice is not None:
+            self._probes.remove(job.name)
+            self.choice.seeded(job.name, outcome.seconds)
+        elif job.kind == "fit":
             self._assemble(job.name)
+        elif self.choice is not None:
+            self.choice.tried(entry, finished(job, outcome), outcome.seconds)
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:
         entry = self._ended(job)
@@ -276,8 +289,9 @@ class Portfolio:
 
     def interrupted(self, job: Job) -> None:
         """Ctrl-C or the end of the time: what ran is not lost but will be proposed first by the next sweep."""
-        entry = self._ended(job)
-        entry.open = False  # there is no time left for another like it
+        entry, now = self._ended(job), time.time()
+        own_limit = job.deadline is not None and job.deadline <= now and self.budget.left(now) > 0
+        entry.open = entry.open and own_limit  # it may be tried again where the sweep itself goes on
         if job.kind == "trial":
             entry.study.interrupt(job.name)
         else:
@@ -292,13 +306,6 @@ class Portfolio:
         for entry in self.entries.values():
             entry.study.close()
 
-    def _tell_affordable(self, entry: Entry) -> None:
-        """What the time is enough for, once one training was measured."""
-        searched = [other.progress() for other in self.entries.values()]
-        afford = affordable(entry.progress(), searched, self.budget, time.time(), self.members.workspace.folds.k)
-        if afford is not None:
-            self._tell(f"{entry.name}: {afford.sentence(entry.seconds, entry.members)}")
-
     def _tell(self, text: str) -> None:
         for listener in self.listeners:
             listener.note(text)
@@ -306,16 +313,27 @@ class Portfolio:
     def _ended(self, job: Job) -> Entry:
         entry = self.entries[job.architecture]
         now = time.time()
-        seconds = now - self._since.pop((job.name, job.fold), now)
+        _, start = self._since.pop((job.name, job.fold), (job, now))
         if job.kind == "trial":
             entry.running -= 1
-            entry.spent += seconds
+            entry.spent += now - start
         return entry
 
     def _skip(self, job: Job, why: str) -> None:
         self.skipped.append(f"{job.name}: {why}")
+        if self.choice is not None:
+            self.choice.drop(job.name)
         self._fits = [other for other in self._fits if other.name != job.name]
 
     def _drop(self, job: Job, error: str) -> None:
         """A member that lost a fold can not be completed: its other folds are not worth training now."""
         self._skip(job, f"fold {job.fold} failed: {headline(error)}")
+
+
+def finished(job: Job, outcome: Outcome) -> Finished:
+    """A trial that has ended, as promotion sees it."""
+    smape, steady = outcome.metrics["smape"], outcome.steady
+    return Finished(
+        job.number, job.searched or {}, job.name, smape, outcome.best_epoch,
+        smape if steady is None else steady, outcome.standard_error,
+    )  # fmt: skip

@@ -19,10 +19,10 @@ from core.labels.search import find_labels
 from core.leaks import find_leaks, keep_notes
 from core.vocabulary import read_vocabulary
 from core.workspace import Facts, Workspace, catalog_fingerprint
+from experiments.few import default_folds
 from experiments.options import FoldGroups, Options
 
 DEMO_ROWS = 2000
-DEFAULT_FOLDS = 5
 
 Say = Callable[[str], None]
 
@@ -56,9 +56,8 @@ def _create(
     train, test = _read(train_path, test_path, images, options.drop_bad, say)
     mode: FoldGroups = options.fold_groups or "auto"
     links, words = catalog_links(train, test), read_vocabulary([*train.texts, *test.texts])
-    folds, report = make_folds(
-        train, test, k=options.folds or DEFAULT_FOLDS, seed=options.seed, fold_groups=mode, links=links
-    )
+    k = options.folds or default_folds(len(train))
+    folds, report = make_folds(train, test, k=k, seed=options.seed, fold_groups=mode, links=links)
     say(report.sentence)
     leaks = find_leaks(train, test, folds, words)
     for leak in leaks:

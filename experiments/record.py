@@ -34,7 +34,7 @@ class Record:
     tracking: str
     studies: dict[str, str]
     trials: dict[str, int | None]
-    members: int
+    members: int | None
     command: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     state: str = RUNNING

@@ -18,8 +18,11 @@ from experiments.cluster import Work, check_pruner, run
 from experiments.endings import Endings
 from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
+from experiments.few import FEW_SEEDS, are_few, for_few
 from experiments.lease import SETTLE, lease
+from experiments.limits import Limits
 from experiments.members import Members
+from experiments.memory import MemoryRoom, available_memory
 from experiments.options import MOST_MEMBERS, Options, architectures_of
 from experiments.parcel import Parcel
 from experiments.plan import Budget, stack_seconds
@@ -28,7 +31,7 @@ from experiments.portfolio import Portfolio
 from experiments.prepare import fill_workspace
 from experiments.record import FINISHED, INTERRUPTED, recorded
 from experiments.search import check_sampler
-from experiments.setup import Candidate, candidates, cluster_resources, resources, together
+from experiments.setup import Candidate, candidates, cluster_resources, for_catalog, resources, together
 from experiments.states import Depot
 from experiments.storage import StorageError, cause, open_storage
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
@@ -79,9 +82,16 @@ def _on(
     with workspace.lock():
         with hushed() if options.quiet else nullcontext():
             fill_workspace(workspace, options, say)
-            found = candidates(kinds, options, workspace, machine)
+            found, notes = for_catalog(candidates(kinds, options, workspace, machine), options, workspace)
             cache = workspace.cache(options.cache_limit)
-            show_plan(workspace, found, options, share, cache)
+            few = are_few(workspace, options)
+            if few:
+                found, more = for_few(found, options)
+                notes += more
+            for note in notes:
+                say(note)
+            limits = Limits(_budget(options, share, workspace), _room(options, found), FEW_SEEDS if few else None)
+            show_plan(workspace, found, options, share, cache, limits)
             if options.dry_run:
                 say("dry run: nothing was trained")
                 return True
@@ -89,7 +99,7 @@ def _on(
                 catalogs = {"train": workspace.train, "test": workspace.test}
                 for note in each.prepare(catalogs, cache, options.drop_bad):
                     say(f"{each.name}: {note}")
-        return _run(workspace, cache, found, options, machine, share, events)
+        return _run(workspace, cache, found, options, machine, share, limits, events)
 
 
 def _run(
@@ -99,10 +109,10 @@ def _run(
     options: Options,
     machine: Machine,
     share: Resources,
+    limits: Limits,
     events: Events | None,
 ) -> bool:
-    end = None if options.minutes is None else STARTED + 60 * options.minutes
-    budget = Budget(STARTED, end, share.concurrent, stack_seconds(len(workspace.train)))
+    budget = limits.budget
     members = Members(workspace, options.seed, {each.name: each.resolution.notes for each in found})
     try:
         storage = open_storage(storage_url(workspace, options))
@@ -122,7 +132,7 @@ def _run(
             ):
                 work, endings = _work(workspace, cache, found, options)
                 defaults = job_defaults(options, share, machine)
-                portfolio = Portfolio(entries, members, budget, defaults, [*listeners, endings])
+                portfolio = Portfolio(entries, members, limits, defaults, [*listeners, endings])
                 finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
                 portfolio.settle()
                 endings.settle()
@@ -159,6 +169,17 @@ def _work(workspace: Workspace, cache: Cache, found: list[Candidate], options: O
     home = at_home(parcel, folder)
     away = Away(home, preparations, options.drop_bad, options.cache_limit, options.storage_path)
     return away, Endings([away.end, *stores])
+
+
+def _budget(options: Options, share: Resources, workspace: Workspace) -> Budget:
+    end = None if options.minutes is None else STARTED + 60 * options.minutes
+    return Budget(STARTED, end, share.concurrent, stack_seconds(len(workspace.train)))
+
+
+def _room(options: Options, found: list[Candidate]) -> MemoryRoom:
+    """Nodes of a cluster look after their own memory."""
+    limit = None if options.address is not None else options.memory or available_memory()
+    return MemoryRoom(limit, {each.name: each.memory for each in found})
 
 
 def _seconds(budget: Budget) -> float | None:

@@ -9,13 +9,15 @@ from typing import Any
 
 from core.architectures import ARCHITECTURES, architecture
 from core.architectures.base import Architecture, Resolution, make_config
+from core.backbones.presets import TINY, TINY_VISION
 from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from core.machine import Machine
 from core.workspace import Workspace
-from experiments.options import Options, user_settings
+from experiments.options import ALL, Options, user_settings
 from experiments.pool import Resources
+from experiments.worth import NEW_KIND, PRETRAINED, UNTRAINED
 from search_spaces import Space, load_space
 
 
@@ -23,15 +25,18 @@ from search_spaces import Space, load_space
 class Candidate:
     """One architecture, ready to be searched.
 
-    longest: epochs of any config in the space. estimate: rough seconds of one training, before anything was measured.
+    trials, members: wanted; None: as many as the time allows. longest: epochs of any config in the space. estimate, memory: rough
+    seconds and bytes of one training, before anything was measured.
     """
 
     kind: Architecture
     resolution: Resolution
     space: Space
     trials: int | None
+    members: int | None
     longest: int
     estimate: float
+    memory: int
 
     @property
     def name(self) -> str:
@@ -52,6 +57,29 @@ class Candidate:
         """Every setting of the config with these searched values, JSON-ready."""
         config = make_config(self.kind.Config, {**self.resolution.settings, **searched})
         return config.model_dump(mode="json")
+
+
+def for_catalog(
+    found: list[Candidate], options: Options, workspace: Workspace
+) -> tuple[list[Candidate], tuple[str, ...]]:
+    """Of `all` architectures those that this catalog is for, and a sentence about each of the others; named ones always are."""
+    if ALL not in options.architectures or workspace.facts.images is not None:
+        return found, ()
+    notes = tuple(
+        f"{each.name} is left out of `{ALL}`: there are no pictures, so it would learn what others learn from the texts"
+        for each in found
+        if each.kind.reads_pictures
+    )
+    return [each for each in found if not each.kind.reads_pictures], notes
+
+
+def prior_of(candidate: Candidate) -> float:
+    """What the first member of the architecture is expected to take off the stack's SMAPE, as a share of it."""
+    settings = candidate.settings(candidate.space.best)
+    encoders = {value for key, value in settings.items() if key.endswith("_encoder")}
+    if not encoders:
+        return NEW_KIND
+    return UNTRAINED if encoders <= {TINY, TINY_VISION} else PRETRAINED
 
 
 def candidates(kinds: list[Architecture], options: Options, workspace: Workspace, machine: Machine) -> list[Candidate]:
@@ -75,7 +103,9 @@ def _candidate(
         wanted = space.points if wanted is None else wanted
     trials = None if wanted is None else min(wanted, space.points)
     longest = max(space.values.get("epochs", (getattr(config, "epochs", 1),)))
-    return Candidate(kind, resolution, space, trials, longest, kind.estimate_seconds(workspace.train, config, machine))
+    seconds = kind.estimate_seconds(workspace.train, config, machine)
+    memory = kind.estimate_memory(workspace.train, config, machine)
+    return Candidate(kind, resolution, space, trials, options.wanted_members, longest, seconds, memory)
 
 
 def together(nodes: Sequence[Machine]) -> Machine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from core.cache import Cache, size_text
 from core.console import console, say
 from core.errors import UserError
 from core.workspace import Workspace
+from experiments.entry import Entry
+from experiments.forecast import forecast
+from experiments.limits import Limits
 from experiments.options import Options
 from experiments.pool import Resources
-from experiments.portfolio import Entry, Portfolio
+from experiments.portfolio import Portfolio
 from experiments.promotion import Finished
 from experiments.setup import Candidate
 from experiments.storage import without_password
@@ -20,10 +24,18 @@ from experiments.words import describe, duration, metrics_text, plain_table
 
 
 def show_plan(
-    workspace: Workspace, found: Sequence[Candidate], options: Options, share: Resources, cache: Cache
+    workspace: Workspace,
+    found: Sequence[Candidate],
+    options: Options,
+    share: Resources,
+    cache: Cache,
+    limits: Limits,
 ) -> None:
-    """The catalog's facts, each architecture's encoders, space and plan, an estimate of the time, and the cache's limit."""
-    facts, train = workspace.facts, workspace.train
+    """The catalog's facts, each architecture's encoders, space and plan, an estimate of the time, and the cache's limit.
+
+    With a time limit also what is going to happen in which order.
+    """
+    facts, train, budget, room = workspace.facts, workspace.train, limits.budget, limits.room
     prices = train.known_prices
     say(
         f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {prices.min():g} to "
@@ -36,27 +48,37 @@ def show_plan(
     for each in found:
         for note in each.resolution.notes:
             say(f"{each.name}: {note}")
-    table = plain_table("architecture", "space", "points", "trials", "members", "estimate", left=2)
+    table = plain_table("architecture", "space", "points", "trials", "members", "estimate", "memory", left=2)
     total = 0.0
     for each in found:
-        trials = each.trials if each.trials is not None else 1
-        seconds = each.estimate * (trials + options.wanted_members * facts.k) / share.concurrent
+        trials, members = each.trials or 1, each.members or 1
+        seconds = each.estimate * (trials + members * facts.k) / share.concurrent
         total += seconds
-        wanted = str(each.trials) if each.trials is not None else "as time allows"
-        space = each.space
+        wanted = [_wanted(each.trials), _wanted(each.members)]
         table.add_row(
-            each.name, space.source, f"{space.points:,}", wanted, str(options.wanted_members), duration(seconds)
+            each.name, each.space.source, f"{each.space.points:,}", *wanted, duration(seconds), size_text(each.memory)
         )
     console.print(table)
-    limit = f"; --minutes {options.minutes:g} is the limit" if options.minutes is not None else ""
     workers = f"{share.workers} workers per trial, " if share.workers > 1 else ""
     say(
         f"{share.concurrent} at once, {workers}{share.cpus:g} cores and {share.gpus:g} GPUs each; "
-        f"about {duration(total)}{limit}"
+        + (f"about {duration(total)}" if budget.end is None else f"--minutes {options.minutes:g} is the limit")
     )
+    if budget.end is not None:
+        for line in forecast({each.name: each.estimate for each in found}, facts.k, limits, time.time()):
+            say(f"plan: {line}")
+    if room.limit is not None:
+        say(f"memory: at most {size_text(room.limit)} ({'what is free; ' if options.memory is None else ''}--memory)")
+        for each in found:
+            if not room.fits(each.name):
+                say(f"{each.name}: {room.sentence(each.name)}")
     assert cache.limit is not None, "a workspace's cache has a limit"
     default = "half of the free disk; --cache-limit" if options.cache_limit is None else "--cache-limit"
     say(f"cache: {cache.folder}, at most {size_text(cache.limit)} ({default})")
+
+
+def _wanted(count: int | None) -> str:
+    return "as time allows" if count is None else str(count)
 
 
 def show_outcome(workspace: Workspace, portfolio: Portfolio) -> None:

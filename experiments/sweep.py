@@ -21,7 +21,9 @@ Examples:
 
   python -m experiments.sweep multimodal --train train.csv --test test.csv --images images/
 
-  python -m experiments.sweep text lexical boosted --train train.csv --test test.csv --minutes 60
+  python -m experiments.sweep all --train train.csv --test test.csv --minutes 10      whatever lowers the stack's error most
+
+  python -m experiments.sweep all --minutes 10 --memory 4GiB --dry-run                what would ten minutes afford?
 
   python -m experiments.sweep lexical --grid --dry-run        what would an exhaustive search cost?
 
@@ -46,9 +48,13 @@ def main(
     minutes: Annotated[float | None, typer.Option(help="time for everything, members included")] = None,
     members: Annotated[
         int | None,
-        typer.Option(min=1, help="best configs per architecture to cross-validate (2; with --minutes up to 6)"),
+        typer.Option(
+            min=1, help="best configs per architecture to cross-validate (2; with --minutes as many as help the stack)"
+        ),
     ] = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="k (5); made once per workspace")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="k (5; 10 with 100 to 499 rows); made once per workspace")
+    ] = None,
     fold_groups: Annotated[
         FoldGroups | None, typer.Option(help="keep rows of one product in one fold (auto: as the test file does)")
     ] = None,
@@ -93,6 +99,9 @@ def main(
     cache_limit: Annotated[
         str | None, typer.Option(metavar="SIZE", help="of everything cached, e.g. 20GB (half of the free disk)")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="for everything that runs, e.g. 4GiB (what is free)")
+    ] = None,
     tracking: Annotated[
         str | None,
         typer.Option(envvar="MLFLOW_TRACKING_URI", help="URL of an MLflow server (a file in the workspace)"),
@@ -107,7 +116,8 @@ def main(
         tuple(architectures or [ALL]), workspace or default_folder(), train, test, images, trials, minutes, members,
         folds, fold_groups, grid, sampler, pruner, seed, text_encoder, vision_encoder, tuple(settings or ()), space,
         max_concurrent, cpus_per_trial, gpus_per_trial, workers_per_trial, storage, address, storage_path, dry_run,
-        fresh, drop_bad, None if cache_limit is None else parse_size(cache_limit, "--cache-limit"), tracking, quiet, json,
+        fresh, drop_bad, None if cache_limit is None else parse_size(cache_limit, "--cache-limit"),
+        None if memory is None else parse_size(memory, "--memory"), tracking, quiet, json,
     )  # fmt: skip
     from experiments.run import sweep  # Ray, torch and MLflow: seconds that --help should not take
 

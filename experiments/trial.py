@@ -19,9 +19,10 @@ from core.errors import OutOfTime
 from core.files import read_json, write_json
 from core.group import ALONE, Group, PeerLost
 from core.metrics import all_metrics, group_standard_error, smape_terms
-from core.predictions import Fit, MemberKey
+from core.predictions import Fit, MemberKey, write_prices
 from core.workspace import Workspace
 from experiments.jobs import Job, Outcome
+from experiments.memory import Peak
 from experiments.promotion import steady
 from experiments.states import mirrored
 
@@ -42,6 +43,11 @@ def read_trial(workspace: Workspace, name: str) -> Outcome | None:
     return Outcome(
         record["metrics"], record["best_epoch"], record["seconds"], False, record["steady"], record["standard_error"]
     )
+
+
+def holdout_path(workspace: Workspace, name: str) -> Path:
+    """Where the prices of the holdout fold that a finished trial gave are written; there if the trial is."""
+    return workspace.path("trials", name, "holdout.parquet")
 
 
 def member_key(workspace: Workspace, kind: Architecture, settings: Mapping[str, Any], seed: int) -> MemberKey:
@@ -82,8 +88,8 @@ def run_job(
     workspace = _open(folder)
     scratch = scratch_folder(workspace, job)
     try:
-        with mirrored(storage_path if group.leads else None, job, scratch):
-            outcome = _run(job, workspace, workspace.cache(cache_limit), report, scratch, group)
+        with mirrored(storage_path if group.leads else None, job, scratch), Peak() as peak:
+            outcome = _run(job, workspace, workspace.cache(cache_limit), report, scratch, group, peak)
     except (OutOfTime, PeerLost):
         raise
     except Exception:
@@ -95,7 +101,9 @@ def run_job(
     return outcome
 
 
-def _run(job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: Path, group: Group) -> Outcome:
+def _run(
+    job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: Path, group: Group, peak: Peak
+) -> Outcome:
     start = time.monotonic()
     curve: list[float] = []
 
@@ -120,10 +128,11 @@ def _run(job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: 
     error = group_standard_error(smape_terms(valid.known_prices, prices), valid.product_groups)
     outcome = Outcome(
         metrics, model.best_epoch, time.monotonic() - start, cut,
-        steady=metrics["smape"] + luck, standard_error=error if math.isfinite(error) else None,
+        steady=metrics["smape"] + luck, standard_error=error if math.isfinite(error) else None, memory=peak.bytes,
     )  # fmt: skip
     if job.kind == "trial" and not cut and group.leads:
         record = {"architecture": job.architecture, "settings": job.settings, "seed": job.seed, **vars(outcome)}
+        write_prices(holdout_path(workspace, job.name), prices)
         write_json(trial_path(workspace, job.name), record)
     return outcome
 

@@ -16,13 +16,13 @@ from core.console import console
 from core.files import digest
 from core.workspace import Workspace
 from experiments.board import Board
+from experiments.entry import Entry
 from experiments.events import Events
 from experiments.jobs import Listener
 from experiments.live import View, Warnings
 from experiments.options import Options
 from experiments.pages import pages_of_study, trial_key
 from experiments.plan import Budget
-from experiments.portfolio import Entry
 from experiments.tracking import FLUSH_SECONDS, Diary
 
 DIARY_MARK = "diary"

@@ -150,6 +150,9 @@ class Architecture(Protocol):
     def estimate_seconds(self, catalog: Catalog, config: Any, machine: Machine) -> float:
         """A rough guess of one training's seconds on all of `catalog`, for plans made before anything was measured."""
 
+    def estimate_memory(self, catalog: Catalog, config: Any, machine: Machine) -> int:
+        """A rough guess of the bytes of memory that a process holds at most while it trains on all of `catalog`."""
+
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         """Puts into the cache, once and before several processes ask for it, what no training changes (decoded pictures).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,22 +10,31 @@ from typing import Any, ClassVar, Literal
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from core.architectures.base import Config, Context, Prices, Resolution
 from core.cache import Cache
 from core.catalog import Catalog
 from core.files import digest, digest_json, read_json, write_json, write_text
-from core.light.boosting import OBJECTIVES, boost, choose_rounds
+from core.labels.weights import without_suspects
+from core.light.amounts import DIMENSIONS
+from core.light.boosting import OBJECTIVES, boost, boost_quantiles, choose_rounds
+from core.light.embeddings import reader_for
+from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder
 from core.light.inner import inner_folds
-from core.light.knowledge import Knowledge, Settings, learn_knowledge, load_knowledge
+from core.light.inputs import text_memory
+from core.light.knowledge import Knowledge, Settings, learn_knowledge
+from core.light.knowledge_store import load_knowledge, save_knowledge
 from core.light.range import PriceRange, range_of
 from core.light.store import FEATURES_VERSION, load_arrays, save_arrays
 from core.machine import Machine
 from core.metrics import all_metrics
+from core.quantiles import LEVELS
 
 Floats = NDArray[np.float64]
+AMOUNTS = frozenset(name for names in DIMENSIONS.values() for name in names) | {"amount", "value"}
+"""Number fields in which a `monotone` model never falls."""
 
 
 class BoostedConfig(Config):
@@ -34,13 +43,17 @@ class BoostedConfig(Config):
     objective: Literal["l2", "l1", "huber", "smape"] = Field(
         "huber", description="loss of log prices that trees reduce"
     )
+    suspects: Literal["keep", "drop"] = Field(
+        "keep", description="whether rows far from what other rows say are left out"
+    )
     learning_rate: float = Field(0.05, gt=0, le=1, description="weight of each tree")
-    num_leaves: int = Field(15, ge=2, le=1024, description="leaves per tree")
-    min_leaf_rows: int = Field(10, ge=1, description="rows that a leaf must hold")
+    num_leaves: int = Field(31, ge=2, le=1024, description="leaves per tree")
+    min_leaf_rows: int = Field(5, ge=1, description="rows that a leaf must hold")
     max_rounds: int = Field(
         400, ge=1, le=20_000, description="most trees; how many are used is found on inner group folds"
     )
-    feature_fraction: float = Field(0.4, gt=0, le=1, description="share of the features that a tree may use")
+    feature_fraction: float = Field(0.7, gt=0, le=1, description="share of the features that a tree may use")
+    extra_trees: bool = Field(False, description="one random threshold per feature and split instead of the best")
     row_fraction: float = Field(0.8, gt=0, le=1, description="share of the rows that a tree sees")
     l2: float = Field(3.0, ge=0, description="penalty on leaf values")
     huber_delta: float = Field(0.3, gt=0, description="where Huber's loss turns from square to linear, in log price")
@@ -52,19 +65,39 @@ class BoostedConfig(Config):
     svd_components: int = Field(16, ge=0, le=512, description="components of the TF-IDF matrix")
     max_terms: int = Field(60_000, ge=100, description="terms kept per TF-IDF block, the most frequent")
     number_weight: float = Field(
-        0.1, ge=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
+        0.1, gt=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
     )
+    monotone: bool = Field(False, description="no larger amount makes a product cheaper; not with l1")
+    quantiles: bool = Field(False, description="also learn the deciles of each price")
+    quantile_rounds: int = Field(60, ge=1, le=5_000, description="trees per decile, at a learning rate of 0.1")
+    frozen_encoder: str | None = Field(
+        None,
+        description="short name, hub name or folder of a frozen text encoder whose states are features; auto: by policy",
+    )
+    max_length: int = Field(256, ge=8, le=100_000, description="tokens of each text that the encoder reads")
+    embedding_components: int = Field(24, ge=0, le=4096, description="principal components of the encoder's states")
+
+    @model_validator(mode="after")
+    def _monotone_fits(self) -> BoostedConfig:
+        if self.monotone and self.objective == "l1":
+            raise ValueError(
+                "LightGBM refuses monotone constraints with objective l1; take huber, smape or l2, or monotone=false"
+            )
+        return self
 
     def without_effect(self) -> set[str]:
-        return set() if self.objective == "huber" else {"huber_delta"}
+        unused = set() if self.objective == "huber" else {"huber_delta"}
+        unused |= set() if self.quantiles else {"quantile_rounds"}
+        return unused | (set() if self.frozen_encoder else {"max_length", "embedding_components"})
 
     def features(self, seed: int) -> Settings:
         """The part of the settings that decides the feature table."""
         shared = {name: getattr(self, name) for name in Settings.__dataclass_fields__ if name != "seed"}
         return Settings(**shared, seed=seed)
 
-    def params(self, threads: int, seed: int) -> dict[str, Any]:
-        """LightGBM's parameters."""
+    def params(self, names: Sequence[str], threads: int, seed: int) -> dict[str, Any]:
+        """LightGBM's parameters for features of these names."""
+        constraints = [int(name in AMOUNTS) for name in names] if self.monotone else None
         return {
             "objective": OBJECTIVES[self.objective],
             "alpha": self.huber_delta,
@@ -72,6 +105,7 @@ class BoostedConfig(Config):
             "num_leaves": self.num_leaves,
             "min_data_in_leaf": self.min_leaf_rows,
             "feature_fraction": self.feature_fraction,
+            "extra_trees": self.extra_trees,
             "bagging_fraction": self.row_fraction,
             "bagging_freq": 1,
             "lambda_l2": self.l2,
@@ -81,7 +115,12 @@ class BoostedConfig(Config):
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,
+            "monotone_constraints": constraints,
         }
+
+    def quantile_params(self, threads: int, seed: int) -> dict[str, Any]:
+        """The same for the deciles: fewer and larger steps, and no constraints, which LightGBM refuses for them."""
+        return self.params((), threads, seed) | {"learning_rate": 0.1, "monotone_constraints": None}
 
 
 @dataclass
@@ -92,22 +131,34 @@ class BoostedModel:
     boosters: list[lgb.Booster]
     centre: float
     range: PriceRange
+    quantiles: list[lgb.Booster]
     best_epoch: int = 1
 
     def predict(self, catalog: Catalog) -> Prices:
-        features = self.knowledge.features(catalog)
-        trees = [np.asarray(booster.predict(features, num_threads=1)) for booster in self.boosters]
-        return self.range.prices(self.centre + np.mean(trees, axis=0))
+        return self.range.prices(self.centre + self._outputs(self.boosters, catalog).mean(axis=1))
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
-        return None
+        if not self.quantiles:
+            return None
+        # Crossing quantiles are sorted (Chernozhukov, Fernandez-Val, Galichon 2010).
+        return self.range.prices(self.centre + np.sort(self._outputs(self.quantiles, catalog), axis=1))
+
+    def _outputs(self, boosters: list[lgb.Booster], catalog: Catalog) -> Floats:
+        features = self.knowledge.features(catalog)
+        return np.column_stack([np.asarray(booster.predict(features, num_threads=1)) for booster in boosters])
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.knowledge.save(folder)
-        for place, booster in enumerate(self.boosters):
-            write_text(folder / f"booster-{place}.txt", booster.model_to_string())
-        record = {"boosters": len(self.boosters), "centre": self.centre, "range": asdict(self.range)}
+        save_knowledge(self.knowledge, folder)
+        for name, boosters in (("booster", self.boosters), ("quantile", self.quantiles)):
+            for place, booster in enumerate(boosters):
+                write_text(folder / f"{name}-{place}.txt", booster.model_to_string())
+        record = {
+            "boosters": len(self.boosters),
+            "quantiles": len(self.quantiles),
+            "centre": self.centre,
+            "range": asdict(self.range),
+        }
         write_json(folder / "boosted.json", record)
 
 
@@ -122,10 +173,11 @@ class BoostedArchitecture:
     data_parallel: ClassVar[bool] = False
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
-        return Resolution(dict(settings), "boosted")
+        settled, notes = settled_encoder(settings, machine, minutes)
+        return Resolution(settled, "boosted", notes)
 
     def identity(self, config: BoostedConfig) -> dict[str, str]:
-        return {}
+        return encoder_identity(config.frozen_encoder)
 
     def refit_config(self, config: BoostedConfig, best_epoch: int) -> BoostedConfig:
         return config
@@ -133,15 +185,24 @@ class BoostedArchitecture:
     def estimate_seconds(self, catalog: Catalog, config: BoostedConfig, machine: Machine) -> float:
         # Measured on one core: about 1 ms per row for the features, and half a microsecond per row and tree of 15 leaves.
         trees = config.max_rounds * (_ROUND_FOLDS + config.bags) * config.num_leaves / 15
-        return 1.0 + len(catalog) * (1e-3 + 0.5e-6 * trees)
+        trees += len(LEVELS) * config.quantile_rounds if config.quantiles else 0
+        reading = reading_seconds(catalog, config.frozen_encoder, config.max_length, machine)
+        return 1.0 + len(catalog) * (1e-3 + 0.5e-6 * trees) + reading
+
+    def estimate_memory(self, catalog: Catalog, config: BoostedConfig, machine: Machine) -> int:
+        columns = 100 + config.svd_components
+        return text_memory(catalog) + 40 * len(catalog) * columns  # features, in five copies at most
 
     def prepare(
         self, catalogs: Mapping[str, Catalog], config: BoostedConfig, cache: Cache, *, drop_bad: bool
     ) -> tuple[str, ...]:
-        return ()  # every feature is learnt from the training rows of a fold
+        prepare_states(catalogs, config.frozen_encoder, config.max_length, cache)
+        return ()  # every other feature is learnt from the training rows of a fold
 
     def train(self, train: Catalog, valid: Catalog | None, config: BoostedConfig, context: Context) -> BoostedModel:
         with threadpool_limits(context.threads):
+            if config.suspects == "drop":
+                train = without_suspects(train, config.max_terms, config.number_weight, context.seed)
             folds = inner_folds(train.product_groups, config.inner_folds, context.seed)
             knowledge, features = _knowledge(train, folds, config, context)
             log_prices = np.log(train.known_prices)
@@ -151,24 +212,33 @@ class BoostedArchitecture:
             def tick() -> None:
                 context.check_time("boosting trees")
 
-            params = config.params(context.threads, context.seed)
+            params = config.params(knowledge.names, context.threads, context.seed)
             rounds = choose_rounds(features, target, folds % _ROUND_FOLDS, params, config.max_rounds, tick)
             boosters = [
                 boost(features, target, knowledge.names, params | {"seed": context.seed * 1000 + bag}, rounds, tick)
                 for bag in range(config.bags)
             ]
-            model = BoostedModel(knowledge, boosters, centre, range_of(log_prices))
+            quantiles = []
+            if config.quantiles:
+                own = config.quantile_params(context.threads, context.seed)
+                quantiles = boost_quantiles(features, target, knowledge.names, own, config.quantile_rounds, tick)
+            model = BoostedModel(knowledge, boosters, centre, range_of(log_prices), quantiles)
             if valid is not None:
                 context.report(1, all_metrics(valid.known_prices, model.predict(valid)))
         return model
 
     def load(self, folder: Path) -> BoostedModel:
         record = read_json(folder / "boosted.json")
-        boosters = [
-            lgb.Booster(model_str=(folder / f"booster-{place}.txt").read_text(encoding="utf-8"))
-            for place in range(record["boosters"])
-        ]
-        return BoostedModel(load_knowledge(folder), boosters, record["centre"], PriceRange(**record["range"]))
+        boosters, quantiles = (
+            [
+                lgb.Booster(model_str=(folder / f"{name}-{place}.txt").read_text(encoding="utf-8"))
+                for place in range(record[f"{name}s"])
+            ]
+            for name in ("booster", "quantile")
+        )
+        return BoostedModel(
+            load_knowledge(folder), boosters, record["centre"], PriceRange(**record["range"]), quantiles
+        )
 
 
 _ROUND_FOLDS = 3
@@ -179,14 +249,16 @@ def _knowledge(
 ) -> tuple[Knowledge, Floats]:
     """The knowledge of these rows and their feature table: the same for most trials, so kept in the shared cache."""
     settings = config.features(context.seed)
+    reader = None if config.frozen_encoder is None else reader_for(config.frozen_encoder, config.max_length, context)
 
     def write(folder: Path) -> None:
-        knowledge, features = learn_knowledge(train, folds, settings, context.check_time)
-        knowledge.save(folder)
+        knowledge, features = learn_knowledge(train, folds, settings, context.check_time, reader)
+        save_knowledge(knowledge, folder)
         save_arrays(folder / "features.npz", {"features": features})
 
     def read(folder: Path) -> tuple[Knowledge, Floats]:
-        return load_knowledge(folder), load_arrays(folder / "features.npz")["features"]
+        return load_knowledge(folder, reader), load_arrays(folder / "features.npz")["features"]
 
-    key = digest(FEATURES_VERSION, train.fingerprint, folds.astype("<i8").tobytes(), digest_json(asdict(settings)))
+    record = [FEATURES_VERSION, asdict(settings), None if reader is None else reader.record]
+    key = digest(train.fingerprint, folds.astype("<i8").tobytes(), digest_json(record))
     return context.cache.get("boosted", key, write, read)

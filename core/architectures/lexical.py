@@ -1,9 +1,10 @@
-"""`lexical`: word and character TF-IDF with ridge regression and a small sparse net. Seconds to minutes on one core."""
+"""`lexical`: word and character TF-IDF with linear models, sparse nets, neighbours or Gaussian processes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,55 +14,72 @@ from numpy.typing import NDArray
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from core.architectures.base import Config, Context, Prices, Resolution
+from core.architectures.base import Config, Context, Resolution
 from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
-from core.files import digest_json, read_json, write_json
+from core.files import digest_json
 from core.labels.weights import Suspects, row_weights
+from core.light import kernel
+from core.light.amounts import log_amounts
+from core.light.embeddings import TextReader, reader_for
+from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder
 from core.light.inner import inner_folds
-from core.light.inputs import Inputs, learn_inputs, load_inputs
-from core.light.linear import Linear, choose_alpha, fit_ridge
+from core.light.inputs import Inputs, learn_inputs, load_inputs, text_memory
+from core.light.lexical_model import LexicalModel, Nearest, comparable, load_lexical
+from core.light.linear import Linear, choose_alpha, fit_huber, fit_ridge
 from core.light.mlp import Net, Recipe, train_net
-from core.light.range import PriceRange, range_of
-from core.light.store import FEATURES_VERSION, load_arrays, save_arrays, sparse_arrays, sparse_from
+from core.light.neighbours import learn_neighbours, telling_columns
+from core.light.range import range_of
+from core.light.store import FEATURES_VERSION, fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.machine import Machine
 from core.metrics import all_metrics
 
 Floats = NDArray[np.float64]
 _LEAST_BATCH = 8
 _ALPHA_FOLDS = 3
-_MLP_ONLY = {
-    "nets",
-    "hidden",
-    "layers",
-    "epochs",
-    "steps",
-    "learning_rate",
-    "dropout",
-    "weight_decay",
-    "smape_weight",
+_ENCODER = {"frozen_encoder", "max_length"}
+_USED_BY: dict[str, set[str]] = {
+    "linear": {"alpha", "linear_loss", "suspects"},
+    "mlp": {
+        *("nets", "net_inputs", "net_number_weight", "hidden", "layers", "epochs", "steps"),
+        *("learning_rate", "dropout", "weight_decay", "smape_weight"),
+    },
+    "neighbours": {"neighbours", "sharpness", "per_unit", "neighbour_rows", *_ENCODER},
+    "kernel": {"kernel_samples", "kernel_sample_rows", "kernel_rows", *_ENCODER},
+}
+_PARTS: dict[str, set[str]] = {
+    "ridge": {"linear"},
+    "mlp": {"mlp"},
+    "blend": {"linear", "mlp"},
+    "neighbours": {"neighbours"},
+    "kernel": {"kernel"},
 }
 
 
 class LexicalConfig(Config):
     """Settings of `lexical`."""
 
-    model: Literal["ridge", "mlp", "blend"] = Field(
-        "blend", description="linear model, net, or the geometric mean of both"
+    model: Literal["ridge", "mlp", "blend", "neighbours", "kernel"] = Field(
+        "kernel", description="linear model, net, the geometric mean of both, nearest products, or Gaussian process"
     )
     suspects: Suspects = Field(
-        "downweight", description="rows far from what other rows say: less weight in the ridge, or none in any model"
+        "downweight", description="rows far from what other rows say: less weight in the linear model, or none"
     )
     alpha: float | Literal["auto"] = Field("auto", description="ridge penalty; auto: by inner group folds")
+    linear_loss: Literal["square", "huber"] = Field("square", description="loss of the linear model")
     mlp_weight: float = Field(0.5, ge=0, le=1, description="weight of the net's log price in the blend")
     max_terms: int = Field(60_000, ge=100, description="terms kept per TF-IDF block, the most frequent")
     number_weight: float = Field(
-        0.1, ge=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
+        0.1, gt=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
     )
-    nets: int = Field(3, ge=1, le=16, description="nets averaged")
+    nets: int = Field(4, ge=1, le=16, description="nets averaged")
+    net_inputs: Literal["tfidf", "binary", "both"] = Field(
+        "both", description="TF-IDF, which terms are there at all, or the nets in turn one and the other"
+    )
+    net_number_weight: float = Field(1.0, gt=0, le=10, description="number_weight of the nets")
     hidden: int = Field(
-        64, ge=4, le=1024, description="width of the first hidden layer; the next are half as wide each"
+        32, ge=4, le=1024, description="width of the first hidden layer; the next are half as wide each"
     )
     layers: int = Field(2, ge=1, le=4, description="hidden layers")
     epochs: int = Field(16, ge=1, le=200, description="passes over the rows")
@@ -70,11 +88,33 @@ class LexicalConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped")
     weight_decay: float = Field(0.0, ge=0, description="decoupled decay of the weights")
     smape_weight: float = Field(0.3, ge=0, le=1, description="loss: 0 is Huber's, 1 SMAPE, of log prices")
+    neighbours: int = Field(8, ge=1, le=200, description="nearest products whose log prices are averaged")
+    sharpness: float = Field(6.0, ge=0, le=100, description="their weights are similarity to this power")
+    per_unit: bool = Field(True, description="they say prices per base unit where both amounts are known")
+    neighbour_rows: int = Field(20_000, ge=1, description="most products that neighbours are sought among")
+    kernel_samples: int = Field(3, ge=1, le=32, description="Gaussian processes with settings of their own, averaged")
+    kernel_sample_rows: int = Field(700, ge=10, le=5_000, description="rows on which such settings are found")
+    kernel_rows: int = Field(3_000, ge=10, le=20_000, description="most products that a price is compared with")
+    frozen_encoder: str | None = Field(
+        None, description="short name, hub name or folder of a frozen text encoder to compare texts by; auto: by policy"
+    )
+    max_length: int = Field(256, ge=8, le=100_000, description="tokens of each text that the encoder reads")
+
+    @property
+    def parts(self) -> set[str]:
+        """Which learners the model has."""
+        return _PARTS[self.model]
+
+    @property
+    def encoder(self) -> str | None:
+        """The encoder that is really read."""
+        return self.frozen_encoder if self.parts & {"neighbours", "kernel"} else None
 
     def without_effect(self) -> set[str]:
-        if self.model == "ridge":
-            return {"mlp_weight", *_MLP_ONLY}
-        return {"alpha", "mlp_weight"} if self.model == "mlp" else set()
+        used = set().union(*(_USED_BY[part] for part in self.parts))
+        unused = set().union(*_USED_BY.values()) - used
+        unused |= {"max_length"} if self.encoder is None else set()
+        return unused | (set() if self.model == "blend" else {"mlp_weight"})
 
     def recipe(self, rows: int) -> Recipe:
         """How nets are trained on so many rows: with more rows larger batches, so that the steps stay about as many."""
@@ -84,73 +124,62 @@ class LexicalConfig(Config):
         return Recipe(widths, self.epochs, batch, rate, self.dropout, decay, self.smape_weight)
 
 
-@dataclass
-class LexicalModel:
-    """A ridge, nets, or both, on one matrix of inputs."""
-
-    inputs: Inputs
-    ridge: Linear | None
-    nets: list[Net]
-    mlp_weight: float
-    range: PriceRange
-    best_epoch: int = 1
-
-    def predict(self, catalog: Catalog) -> Prices:
-        matrix = self.inputs.matrix(catalog)
-        logs = np.zeros(len(catalog))
-        if self.nets:
-            logs += self.mlp_weight * np.mean([net.predict(matrix) for net in self.nets], axis=0)
-        if self.ridge is not None:
-            logs += (1.0 - self.mlp_weight) * self.ridge.predict(matrix)
-        return self.range.prices(logs)
-
-    def predict_quantiles(self, catalog: Catalog) -> Prices | None:
-        return None
-
-    def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.inputs.save(folder)
-        arrays: dict[str, NDArray[Any]] = {}
-        for place, net in enumerate(self.nets):
-            for layer, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True)):
-                arrays |= {f"net {place} weight {layer}": weight, f"net {place} bias {layer}": bias}
-        if self.ridge is not None:
-            arrays |= {"ridge": self.ridge.coefficients, "intercept": np.array(self.ridge.intercept)}
-        save_arrays(folder / "lexical.npz", arrays)
-        layers = len(self.nets[0].weights) if self.nets else 0
-        record = {"nets": len(self.nets), "layers": layers, "mlp_weight": self.mlp_weight, "range": asdict(self.range)}
-        write_json(folder / "lexical.json", record)
-
-
 class LexicalArchitecture:
-    """TF-IDF with linear models and a small sparse net."""
+    """TF-IDF with linear models, small sparse nets, nearest products, or a Gaussian process."""
 
     name: ClassVar[str] = "lexical"
-    summary: ClassVar[str] = "word and character TF-IDF with ridge regression and a small sparse net"
+    summary: ClassVar[str] = (
+        "word and character TF-IDF with linear models, sparse nets, neighbours or Gaussian processes"
+    )
     Config: ClassVar[type[Config]] = LexicalConfig
     stops_on_valid: ClassVar[bool] = False
     reads_pictures: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
-        return Resolution(dict(settings), "lexical")
+        settled, notes = settled_encoder(settings, machine, minutes)
+        return Resolution(settled, "lexical", notes)
 
     def identity(self, config: LexicalConfig) -> dict[str, str]:
-        return {}
+        return encoder_identity(config.encoder)
 
     def refit_config(self, config: LexicalConfig, best_epoch: int) -> LexicalConfig:
         return config
 
     def estimate_seconds(self, catalog: Catalog, config: LexicalConfig, machine: Machine) -> float:
-        # Measured on one core: about 1 ms per row for text and ridge; a step of the net touches every weight of its first layer.
-        steps = 0.0 if config.model == "ridge" else config.nets * config.steps * (config.epochs + 10) / 8
-        columns = min(8 * len(catalog), 3 * config.max_terms)
-        return 1.0 + len(catalog) * 1e-3 + steps * columns * config.hidden * 5e-9
+        # Measured on one core: about 1 ms per row for the text and the linear model.
+        rows, parts = len(catalog), config.parts
+        seconds = 1.0 + rows * 1e-3
+        if "linear" in parts and config.linear_loss == "huber":
+            seconds += rows * 1e-3
+        if "mlp" in parts:
+            # A step touches every weight of the first layer.
+            steps = config.nets * config.steps * (config.epochs + 10) / 8
+            seconds += steps * min(8 * rows, 3 * config.max_terms) * config.hidden * 5e-9
+        if "neighbours" in parts:
+            seconds += rows * min(rows, config.neighbour_rows) * 1e-7
+        if "kernel" in parts:
+            sample, references = min(rows, config.kernel_sample_rows), min(rows, config.kernel_rows)
+            found = sample**2 * _KERNEL_STEPS * 8e-8
+            seconds += config.kernel_samples * (found + rows * references**2 * 4e-11) + rows * references * 3e-7
+        return seconds + reading_seconds(catalog, config.encoder, config.max_length, machine)
+
+    def estimate_memory(self, catalog: Catalog, config: LexicalConfig, machine: Machine) -> int:
+        memory = text_memory(catalog)
+        if "mlp" in config.parts:
+            # Of a net's first layer there are weights, gradients, two moments and a spare, in four bytes each.
+            memory += 20 * min(8 * len(catalog), 3 * config.max_terms) * config.hidden
+        if "kernel" in config.parts:
+            # Similarities of the rows to the references, twice, and some matrices of the references, in eight bytes each.
+            references = min(len(catalog), config.kernel_rows)
+            memory += 8 * references * (2 * len(catalog) + 6 * references)
+        return memory
 
     def prepare(
         self, catalogs: Mapping[str, Catalog], config: LexicalConfig, cache: Cache, *, drop_bad: bool
     ) -> tuple[str, ...]:
-        return ()  # every feature is learnt from the training rows of a fold
+        prepare_states(catalogs, config.frozen_encoder, config.max_length, cache)
+        return ()  # every other feature is learnt from the training rows of a fold
 
     def train(self, train: Catalog, valid: Catalog | None, config: LexicalConfig, context: Context) -> LexicalModel:
         with threadpool_limits(context.threads):
@@ -158,31 +187,47 @@ class LexicalArchitecture:
                 raise UserError(f"{len(train)} training rows are too few", cure="give at least 2 training rows")
             inputs, matrix = _inputs(train, config, context)
             context.check_time("reading the text")
-            log_prices = np.log(train.known_prices)
-            weights = row_weights(matrix, log_prices, train.product_groups, config.suspects, context.seed)
-            ridge, nets = None, []
-            if config.model != "mlp":
-                ridge = _ridge(matrix, log_prices, train.product_groups, weights, config, context)
-            if config.model != "ridge":
-                nets = _nets(matrix[weights > 0], log_prices[weights > 0], config, context)
-            weight = {"ridge": 0.0, "mlp": 1.0, "blend": config.mlp_weight}[config.model]
-            model = LexicalModel(inputs, ridge, nets, weight, range_of(log_prices))
+            reader = None if config.encoder is None else reader_for(config.encoder, config.max_length, context)
+            model = LexicalModel(inputs, range_of(np.log(train.known_prices)), reader)
+            model = _learnt(model, train, matrix, config, context)
             if valid is not None:
                 context.report(1, all_metrics(valid.known_prices, model.predict(valid)))
         return model
 
     def load(self, folder: Path) -> LexicalModel:
-        record, arrays = read_json(folder / "lexical.json"), load_arrays(folder / "lexical.npz")
-        ridge = Linear(arrays["ridge"], float(arrays["intercept"])) if "ridge" in arrays else None
-        layers = range(record["layers"])
-        nets = [
-            Net(
-                [arrays[f"net {place} weight {layer}"] for layer in layers],
-                [arrays[f"net {place} bias {layer}"] for layer in layers],
-            )
-            for place in range(record["nets"])
-        ]
-        return LexicalModel(load_inputs(folder), ridge, nets, record["mlp_weight"], PriceRange(**record["range"]))
+        return load_lexical(folder)
+
+
+_KERNEL_STEPS = 60
+
+
+def _learnt(
+    model: LexicalModel, train: Catalog, matrix: sp.csr_matrix, config: LexicalConfig, context: Context
+) -> LexicalModel:
+    """The model with the learners that the config asks for."""
+    log_prices, parts = np.log(train.known_prices), config.parts
+    if "linear" in parts:
+        model = replace(model, linear=_linear(matrix, log_prices, train.product_groups, config, context))
+    if "mlp" in parts:
+        weight = config.mlp_weight if config.model == "blend" else 1.0
+        model = replace(model, net_inputs=config.net_inputs, net_number_weight=config.net_number_weight)
+        model = replace(model, mlp_weight=weight)
+        model = replace(model, nets=_nets(model, matrix, log_prices, config, context))
+    if "neighbours" in parts:
+        model = replace(model, nearest=_nearest(train, matrix, model.reader, config, context))
+    if "kernel" in parts:
+        rows = comparable(model.inputs, matrix, train, model.reader)
+        recipe = kernel.Recipe(config.kernel_samples, config.kernel_sample_rows, config.kernel_rows)
+        found = kernel.fit_kernel(
+            rows,
+            log_prices,
+            train.product_groups,
+            recipe,
+            context.seed,
+            _ticking(context, "fitting Gaussian processes"),
+        )
+        model = replace(model, kernel=found)
+    return model
 
 
 def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[Inputs, sp.csr_matrix]:
@@ -200,27 +245,39 @@ def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[In
     return context.cache.get("lexical", digest_json(settings), write, read)
 
 
-def _ridge(
-    matrix: sp.csr_matrix,
-    log_prices: Floats,
-    groups: NDArray[np.int64],
-    weights: Floats,
-    config: LexicalConfig,
-    context: Context,
+def _linear(
+    matrix: sp.csr_matrix, log_prices: Floats, groups: NDArray[np.int64], config: LexicalConfig, context: Context
 ) -> Linear:
+    weights = row_weights(matrix, log_prices, groups, config.suspects, context.seed)
     alpha = config.alpha
     if alpha == "auto":
         folds = inner_folds(groups, _ALPHA_FOLDS, context.seed)
-        alpha = choose_alpha(
-            matrix, log_prices, folds, lambda: context.check_time("choosing the ridge penalty"), weights
-        )
-    return fit_ridge(matrix, log_prices, alpha, weights)
+        tick = _ticking(context, "choosing the ridge penalty")
+        alpha = choose_alpha(matrix, log_prices, folds, tick, weights)
+    return (fit_ridge if config.linear_loss == "square" else fit_huber)(matrix, log_prices, alpha, weights)
 
 
-def _nets(matrix: sp.csr_matrix, log_prices: Floats, config: LexicalConfig, context: Context) -> list[Net]:
-    def tick() -> None:
-        context.check_time("training the net")
+def _nets(
+    model: LexicalModel, matrix: sp.csr_matrix, log_prices: Floats, config: LexicalConfig, context: Context
+) -> list[Net]:
+    recipe, tick = config.recipe(len(log_prices)), _ticking(context, "training the net")
+    return [
+        train_net(model.seen(matrix, place), log_prices, recipe, context.seed * 1000 + place, tick)
+        for place in range(config.nets)
+    ]
 
-    recipe = config.recipe(len(log_prices))
-    seeds = [context.seed * 1000 + place for place in range(config.nets)]
-    return [train_net(matrix, log_prices, recipe, seed, tick) for seed in seeds]
+
+def _nearest(
+    train: Catalog, matrix: sp.csr_matrix, reader: TextReader | None, config: LexicalConfig, context: Context
+) -> Nearest:
+    telling = telling_columns(matrix) if reader is None else None
+    vectors = matrix[:, telling] if reader is None else reader.states(train.texts.tolist())
+    amounts = log_amounts(fields_of(train))
+    among = learn_neighbours(
+        vectors, np.log(train.known_prices), amounts, config.neighbours, config.neighbour_rows, context.seed
+    )
+    return Nearest(among, telling, config.sharpness, config.per_unit)
+
+
+def _ticking(context: Context, doing: str) -> Callable[[], None]:
+    return partial(context.check_time, doing)

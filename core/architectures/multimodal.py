@@ -16,7 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.architectures import base
-from core.architectures.neural import PATCHES, Encoders, NeuralArchitecture, NeuralConfig, NeuralModel
+from core.architectures.network import Encoders
+from core.architectures.neural import PATCHES, NeuralArchitecture, NeuralModel
+from core.architectures.neural_config import NeuralConfig
 from core.architectures.text import TextExamples, TextReader, text_examples
 from core.augment import Triple, augment, mixup, normalise
 from core.backbones.loading import load_encoder
@@ -154,13 +156,13 @@ class MultimodalExamples:
 
 
 class MultimodalNetwork(TextReader):
-    """Text (`TextReader.read`) and picture to z (B,).
+    """Text (`TextReader.read`), picture and fields to the head's outputs.
 
     has_picture (B,), and either pixels (B, 3, S, S) or features (B, T, seen) that the frozen vision encoder gave before.
     """
 
-    def __init__(self, encoders: Encoders, config: MultimodalConfig) -> None:
-        super().__init__(encoders, config)
+    def __init__(self, encoders: Encoders, config: MultimodalConfig, numbers: int = 0) -> None:
+        super().__init__(encoders, config, numbers)
         seen = int(getattr(encoders["vision"], "width"))  # noqa: B009
         self.pooled = config.image_tokens == "pooled"
         self.projection = nn.Linear(seen, self.width)
@@ -175,6 +177,8 @@ class MultimodalNetwork(TextReader):
         states: Tensor | None = None,
         pixels: Tensor | None = None,
         features: Tensor | None = None,
+        numbers: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> Tensor:
         query = self.read(input_ids, attention_mask, states)
         tokens = self.encoders["vision"](pixels) if features is None else features.float()
@@ -182,7 +186,7 @@ class MultimodalNetwork(TextReader):
             tokens = tokens.mean(dim=1, keepdim=True)
         tokens = self.projection(tokens)
         tokens = tokens + (~has_picture)[:, None, None].to(tokens.dtype) * self.no_picture
-        return self.head(self.attention(query, tokens))
+        return self.say(self.attention(query, tokens), numbers, words)
 
 
 class MultimodalArchitecture(NeuralArchitecture):
@@ -200,8 +204,8 @@ class MultimodalArchitecture(NeuralArchitecture):
             bad = prepare_pixels(catalogs, cache, size, drop_bad=drop_bad, progress=advance)
         return (f"{bad} pictures could not be decoded and count as missing",) if bad else ()
 
-    def network(self, encoders: Encoders, config: MultimodalConfig) -> MultimodalNetwork:
-        return MultimodalNetwork(encoders, config)
+    def network(self, encoders: Encoders, config: MultimodalConfig, numbers: int = 0) -> MultimodalNetwork:
+        return MultimodalNetwork(encoders, config, numbers)
 
     def examples(self, model: NeuralModel, catalog: Catalog) -> Examples:
         vision: Any = model.network.encoders["vision"]

@@ -1,4 +1,4 @@
-"""What `text` and `multimodal` share: common settings, choice of encoders, training, and the saved form of a model."""
+"""What `text` and `multimodal` share: choice of encoders, training, and the saved form of a model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 from tokenizers import Tokenizer
-from torch import nn
 
-from core import checkpoint, losses
+from core import checkpoint
 from core.architectures.base import Config, Context, Prices, Resolution
+from core.architectures.network import Encoders, Network
+from core.architectures.neural_config import NeuralConfig
 from core.backbones import tiny
 from core.backbones.auto import choose
 from core.backbones.loading import available, build_encoder, identity, load_encoder, locate, parameters
@@ -23,19 +23,21 @@ from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
 from core.features import no_hurry
+from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
 from core.files import write_text
-from core.group import ALONE
-from core.heads import PoolingName, PriceHead
-from core.inference import predict
+from core.group import ALONE, Group
+from core.inference import answers, prices_of
 from core.machine import Machine, detect
 from core.precision import PrecisionName, Settled, has_fast_bf16
 from core.precision import choose as choose_precision
+from core.price_bins import histogram_quantiles
 from core.tokens import clean
 from core.trainer import fit, seeded, torch_threads
-from core.trainer_config import TrainerConfig
 
 _SAVED = "model"
-_FORMAT = 1
+_FORMAT = 2
+_KEPT = 2
+"""Catalogs whose quantiles are remembered: a fold's and the test rows."""
 
 # Coarse speeds for plans made before anything was measured. The tiny ones were measured on one core.
 _FLOPS_PER_CORE: dict[Settled, float] = {"fp32": 5e10, "bf16": 1.2e11, "fp16": 5e10}
@@ -43,54 +45,8 @@ _FLOPS_PER_GPU = 5e13
 _TINY_SECONDS_PER_TOKEN, _TINY_SECONDS_PER_PICTURE = 1.3e-5, 5.0e-4
 _CHARACTERS_PER_TOKEN = 4
 PATCHES = 50
-
-Encoders = dict[Part, nn.Module]
-
-
-class NeuralConfig(TrainerConfig):
-    """Settings that `text` and `multimodal` have in common."""
-
-    text_encoder: str = Field(AUTO, description="short name, hub name or folder of the text encoder")
-    freeze_text: bool = Field(False, description="keep the text encoder's weights as they are")
-    max_length: int = Field(625, ge=8, le=100_000, description="tokens read of each text, if the encoder reads so many")
-    pooling: PoolingName = Field("mean", description="how the text encoder's states become one")
-    dropout: float = Field(0.4, ge=0, lt=1, description="in the regression head")
-    regressor_width: int = Field(256, ge=1, le=65_536, description="neurons per hidden layer of the head")
-    regressor_depth: int = Field(1, ge=1, le=16, description="hidden layers of the head")
-
-    def encoders(self) -> dict[Part, str]:
-        """The encoder's name for each part of the architecture."""
-        return {"text": self.text_encoder}
-
-    def frozen(self) -> set[Part]:
-        """The parts whose encoders keep their weights."""
-        return {"text"} if self.freeze_text else set()
-
-    def frozen_passes(self, part: Part) -> int:
-        """How often a frozen encoder reads each row in a whole training: what it answers is cached where that is possible."""
-        return self.epochs if self.pooling == "attention" else 1
-
-    def memory_key(self) -> str:
-        parts = [f"{name}{' (frozen)' if part in self.frozen() else ''}" for part, name in self.encoders().items()]
-        return f"{' + '.join(parts)}, {self.max_length} tokens"
-
-
-class Network(nn.Module):
-    """Encoders, and a head that ends in `z` (B,). Frozen encoders take no gradient and no dropout."""
-
-    def __init__(self, encoders: Encoders, config: NeuralConfig, width: int) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleDict({str(part): encoder for part, encoder in encoders.items()})
-        self.frozen = config.frozen()
-        for part in self.frozen:
-            self.encoders[part].requires_grad_(False)
-        self.head = PriceHead(width, config.regressor_width, config.regressor_depth, config.dropout)
-
-    def train(self, mode: bool = True) -> Network:
-        super().train(mode)
-        for part in self.frozen:
-            self.encoders[part].eval()
-        return self
+# Weights, gradients and two moments take 16 bytes; what 4,096 tokens leave behind in the layers took twice that (MiniLM, 22 M).
+_PROCESS_BYTES, _BYTES_PER_WEIGHT = 900 * 2**20, 48
 
 
 class NeuralModel:
@@ -100,9 +56,16 @@ class NeuralModel:
     """
 
     def __init__(
-        self, architecture: NeuralArchitecture, network: Network, tokenizer: Tokenizer, config: NeuralConfig
+        self,
+        architecture: NeuralArchitecture,
+        network: Network,
+        tokenizer: Tokenizer,
+        config: NeuralConfig,
+        fields: FieldReader | None = None,
     ) -> None:
         self.architecture, self.network, self.tokenizer, self.config = architecture, network, tokenizer, config
+        self.fields = fields
+        self._quantiles: dict[str, Prices] = {}
         self.best_epoch = 1
         self.device = "cpu"
         self.threads: int | None = None
@@ -111,12 +74,26 @@ class NeuralModel:
         self.group = ALONE
 
     def predict(self, catalog: Catalog) -> Prices:
-        examples = self.architecture.examples(self, catalog.without_prices())
-        with torch_threads(self.threads):
-            return predict(self.network, examples, self.config, self.device, self.group)
+        return self._read(catalog.without_prices(), self.group)
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
-        return None
+        """(n, 9) at `core.quantiles.LEVELS` where the head knows bins. Each process of a group may ask for itself."""
+        if self.network.head.bins is None:
+            return None
+        rows = catalog.without_prices()
+        if rows.fingerprint not in self._quantiles:
+            self._read(rows, ALONE)
+        return self._quantiles[rows.fingerprint]
+
+    def _read(self, rows: Catalog, group: Group) -> Prices:
+        """(n,) prices. What the same pass tells of their distribution is kept: reading the rows again would cost as much."""
+        examples, head = self.architecture.examples(self, rows), self.network.head
+        with torch_threads(self.threads):
+            said = answers(self.network, examples, self.config, self.device, head.describe, (head.described,), group)
+        if head.bins is not None:
+            quantiles = np.exp(histogram_quantiles(said[:, 1:], head.bins.edges.double().cpu().numpy()))
+            self._quantiles = dict([*self._quantiles.items(), (rows.fingerprint, quantiles)][-_KEPT:])
+        return prices_of(said[:, 0], examples.ids)
 
     def save(self, folder: Path) -> None:
         write_text(folder / "tokenizer.json", self.tokenizer.to_str())
@@ -126,6 +103,7 @@ class NeuralModel:
             "config": self.config.model_dump(mode="json"),
             "best_epoch": self.best_epoch,
             "encoders": {part: encoder.spec for part, encoder in self.network.encoders.items()},
+            "fields": None if self.fields is None else self.fields.record(),
         }
         checkpoint.write(folder, _SAVED, self.network.state_dict(), record)
 
@@ -141,8 +119,8 @@ class NeuralArchitecture(ABC):
     data_parallel: ClassVar[bool] = True
 
     @abstractmethod
-    def network(self, encoders: Encoders, config: Any) -> Network:
-        """The whole network around these encoders."""
+    def network(self, encoders: Encoders, config: Any, numbers: int = 0) -> Network:
+        """The whole network around these encoders. numbers: that its branch, if the config has one, reads of a row's fields."""
 
     @abstractmethod
     def examples(self, model: NeuralModel, catalog: Catalog) -> Examples:
@@ -164,8 +142,13 @@ class NeuralArchitecture(ABC):
         names = {part: settled[f"{part}_encoder"] for part in defaults.encoders()}
         precision, why = _precision(settled.get("precision", defaults.precision), names, machine)
         notes.append(f"precision: {precision} ({why})")
-        small = settled["text_encoder"] == TINY
-        return Resolution(settled, f"{self.name}-tiny" if small else self.name, tuple(notes))
+        return Resolution(settled, self._space(settled), tuple(notes))
+
+    def _space(self, settled: Mapping[str, Any]) -> str:
+        """Random weights, and a head alone, learn nothing at the rates that suit encoders which know their language."""
+        if settled["text_encoder"] == TINY:
+            return f"{self.name}-tiny"
+        return f"{self.name}-frozen" if settled.get("freeze_text") else self.name
 
     def identity(self, config: Any) -> dict[str, str]:
         own = {TINY: tiny.TEXT_IDENTITY, TINY_VISION: tiny.VISION_IDENTITY}
@@ -191,9 +174,17 @@ class NeuralArchitecture(ABC):
                 seconds += epochs * units * (_TINY_SECONDS_PER_TOKEN if part == "text" else _TINY_SECONDS_PER_PICTURE)
                 continue
             # FLOPs per weight and token: 2 forward, and twice that backward; what is frozen is read once and cached.
-            passes = 2 * config.frozen_passes(part) if part in config.frozen() else 6 * epochs
+            passes = (
+                2 * config.frozen_passes(part) if part in config.frozen() else _learning_passes(config, part) * epochs
+            )
             seconds += passes * parameters(name, part) * units * (1 if part == "text" else PATCHES) / speed
         return seconds
+
+    def estimate_memory(self, catalog: Catalog, config: Any, machine: Machine) -> int:
+        config = self._settled(config)
+        weights = sum(parameters(name, part) for part, name in config.encoders().items() if name != _tiny(part))
+        held = 0 if machine.has_gpu else _BYTES_PER_WEIGHT * int(weights)
+        return _PROCESS_BYTES + held + 8 * sum(map(len, catalog.texts))
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         return ()  # tokens are cached by the worker that first needs them
@@ -201,14 +192,17 @@ class NeuralArchitecture(ABC):
     def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> NeuralModel:
         config = self._settled(config)
         with seeded(context):
-            encoders, tokenizer = self._encoders(config, train)
-            network = self.network(encoders, config)
-            network.head.start_at(float(losses.targets(train.known_prices).mean()))
-            model = NeuralModel(self, network, tokenizer, config)
+            encoders, tokenizer = self._encoders(config, train, context.cache)
+            fields = learn_fields(table_of(train, context.cache)) if config.has_branch else None
+            network = self.network(encoders, config, fields.width if fields else 0)
+            network.head.start_at(train.known_prices)
+            network.prepare_encoder()
+            model = NeuralModel(self, network, tokenizer, config, fields)
             model.device, model.threads, model.cache = context.device, context.threads, context.cache
             model.check_time, model.group = context.check_time, context.group
             judged = None if valid is None else self.examples(model, valid)
             model.best_epoch = fit(network, self.examples(model, train), judged, config, context)
+            network.finish_encoder()
             model.check_time = no_hurry
         return model
 
@@ -222,9 +216,10 @@ class NeuralArchitecture(ABC):
             )
         config: Any = self.Config.model_validate(record["config"])
         encoders: Encoders = {part: build_encoder(spec) for part, spec in record["encoders"].items()}
-        network = self.network(encoders, config)
+        fields = reader_from(record["fields"]) if record["fields"] else None
+        network = self.network(encoders, config, fields.width if fields else 0)
         network.load_state_dict(weights)
-        model = NeuralModel(self, network, Tokenizer.from_file(str(folder / "tokenizer.json")), config)
+        model = NeuralModel(self, network, Tokenizer.from_file(str(folder / "tokenizer.json")), config, fields)
         model.best_epoch = int(record["best_epoch"])
         return model
 
@@ -235,14 +230,14 @@ class NeuralArchitecture(ABC):
         asked = {f"{part}_encoder": name for part, name in config.encoders().items()}
         return config.model_copy(update=self.resolve(asked, detect(), None).settings)
 
-    def _encoders(self, config: Any, train: Catalog) -> tuple[Encoders, Tokenizer]:
+    def _encoders(self, config: Any, train: Catalog, cache: Cache) -> tuple[Encoders, Tokenizer]:
         encoders: Encoders = {}
         tokenizer: Tokenizer | None = None
         for part, name in config.encoders().items():
             if name == TINY_VISION and part == "vision":
                 encoders[part] = tiny.TinyVision()
             elif name == TINY and part == "text":
-                tokenizer = tiny.train_tokenizer([clean(text) for text in train.texts])
+                tokenizer = tiny.train_tokenizer([clean(text) for text in texts_of(train, config, cache)])
                 encoders[part] = tiny.text_encoder(tokenizer.get_vocab_size())
             else:
                 encoders[part], own = load_encoder(name, part)
@@ -259,6 +254,16 @@ def _precision(asked: PrecisionName, encoders: Mapping[Part, str], machine: Mach
     """(format, reason) in which a network around these encoders computes on that machine."""
     size = sum(parameters(name, part) for part, name in encoders.items() if name != _tiny(part))
     return choose_precision(asked, machine.device, size, fast_bf16=has_fast_bf16(machine.device))
+
+
+def texts_of(catalog: Catalog, config: NeuralConfig, cache: Cache | None) -> list[str]:
+    """What the text encoder reads of the rows, before it is cleaned."""
+    return with_line(catalog.texts, table_of(catalog, cache)) if config.has_line else catalog.texts.tolist()
+
+
+def _learning_passes(config: NeuralConfig, part: Part) -> int:
+    """FLOPs per weight and token; adapters need no gradients of the matrices that they change."""
+    return 4 if part == "text" and config.lora_rank else 6
 
 
 def _tiny(part: Part) -> str:

@@ -13,10 +13,13 @@ from torch import Tensor
 
 from core import losses
 from core.architectures import base
-from core.architectures.neural import Encoders, Network, NeuralArchitecture, NeuralConfig, NeuralModel
+from core.architectures.network import Encoders, Network
+from core.architectures.neural import NeuralArchitecture, NeuralModel, texts_of
+from core.architectures.neural_config import NeuralConfig
 from core.batches import Batch, Examples
 from core.catalog import Catalog, Strings
 from core.features import Frozen, text_states
+from core.field_inputs import FieldInputs, table_of
 from core.heads import Pooling
 from core.passes import Passes
 from core.tokens import Rows, Tokens, tokenise
@@ -24,13 +27,17 @@ from core.tokens import Rows, Tokens, tokenise
 
 @dataclass(frozen=True, eq=False)
 class TextExamples:
-    """Catalog rows as token batches (`core.batches.Examples`). states: (n, width) of a frozen encoder, None to compute them."""
+    """Catalog rows as token batches (`core.batches.Examples`).
+
+    states: (n, width) of a frozen encoder, None to compute them. fields: for the network's branch, None if it has none.
+    """
 
     ids: Strings
     prices: NDArray[np.float64] | None
     tokens: Tokens
     max_length: int
     states: NDArray[np.float16] | None = None
+    fields: FieldInputs | None = None
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -40,32 +47,44 @@ class TextExamples:
 
     def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
         known = None if self.prices is None else torch.from_numpy(losses.targets(self.prices[rows])).float()
+        return Batch({**self._text(rows), **self._fields(rows)}, known)
+
+    def _text(self, rows: Rows) -> dict[str, Tensor]:
         if self.states is not None:
-            return Batch({"states": torch.from_numpy(self.states[rows])}, known)
+            return {"states": torch.from_numpy(self.states[rows])}
         ids, mask = self.tokens.batch(rows, self.max_length)
-        return Batch({"input_ids": ids, "attention_mask": mask}, known)
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def _fields(self, rows: Rows) -> dict[str, Tensor]:
+        if self.fields is None:
+            return {}
+        return {
+            "numbers": torch.from_numpy(self.fields.numbers[rows]),
+            "words": torch.from_numpy(self.fields.words[rows]),
+        }
 
 
 def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
     """The catalog's texts as this model's text encoder reads them; what a frozen one answers comes from the cache."""
     encoder: Any = model.network.encoders["text"]
     config, cache = model.config, model.cache
-    tokens = tokenise(catalog.texts.tolist(), model.tokenizer, encoder.pad, cache)
+    tokens = tokenise(texts_of(catalog, config, cache), model.tokenizer, encoder.pad, cache)
     max_length = min(config.max_length, encoder.max_positions)
     states = None
     if cache is not None and "text" in config.frozen() and config.pooling != "attention":
         frozen = Frozen(encoder, cache, model.device, model.threads, config.precision, model.check_time)
         tokens_per_pass = Passes.by_device(model.device, config.tokens_per_pass).tokens
         states = text_states(tokens, max_length, tokens_per_pass, frozen, config.pooling)
-    return TextExamples(catalog.ids, catalog.prices, tokens, max_length, states)
+    fields = None if model.fields is None else model.fields.read(table_of(catalog, cache))
+    return TextExamples(catalog.ids, catalog.prices, tokens, max_length, states, fields)
 
 
 class TextReader(Network):
     """A network that reads texts. width: of the encoder's states and of what the head takes."""
 
-    def __init__(self, encoders: Encoders, config: NeuralConfig) -> None:
+    def __init__(self, encoders: Encoders, config: NeuralConfig, numbers: int = 0) -> None:
         width = int(getattr(encoders["text"], "width"))  # noqa: B009
-        super().__init__(encoders, config, width)
+        super().__init__(encoders, config, width, numbers)
         self.width = width
         self.pooling = Pooling(config.pooling, width)
 
@@ -77,12 +96,17 @@ class TextReader(Network):
 
 
 class TextNetwork(TextReader):
-    """(B, L) ids and mask, or (B, width) states of a frozen encoder, to z (B,)."""
+    """(B, L) ids and mask, or (B, width) states of a frozen encoder, and the rows' fields, to the head's outputs."""
 
     def forward(
-        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, states: Tensor | None = None
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        states: Tensor | None = None,
+        numbers: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> Tensor:
-        return self.head(self.read(input_ids, attention_mask, states))
+        return self.say(self.read(input_ids, attention_mask, states), numbers, words)
 
 
 class TextArchitecture(NeuralArchitecture):
@@ -92,8 +116,8 @@ class TextArchitecture(NeuralArchitecture):
     summary: ClassVar[str] = "a text encoder, fine-tuned, with a regression head"
     Config: ClassVar[type[base.Config]] = NeuralConfig
 
-    def network(self, encoders: Encoders, config: NeuralConfig) -> TextNetwork:
-        return TextNetwork(encoders, config)
+    def network(self, encoders: Encoders, config: NeuralConfig, numbers: int = 0) -> TextNetwork:
+        return TextNetwork(encoders, config, numbers)
 
     def examples(self, model: NeuralModel, catalog: Catalog) -> Examples:
         return text_examples(model, catalog)

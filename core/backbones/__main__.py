@@ -12,7 +12,7 @@ from torch import nn
 
 from core.architectures.base import make_config
 from core.architectures.multimodal import MultimodalConfig, MultimodalNetwork
-from core.architectures.neural import NeuralConfig
+from core.architectures.neural_config import NeuralConfig
 from core.architectures.text import TextNetwork
 from core.backbones.presets import PRESETS
 from core.backbones.shapes import count, outline
@@ -21,6 +21,7 @@ from core.console import console, run
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _STATED = {"neobert": "110 M in the challenge document"}
+_DOCUMENTED = {"text_encoder": "neobert", "fields": "none", "head": "point"}
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class Line:
 
 
 def lines() -> Iterator[Line]:
-    """The presets, then the two architectures as documented: NeoBERT, frozen CLIP ViT-B/32, and their default heads."""
+    """The presets, then the two architectures as documented: NeoBERT, frozen CLIP ViT-B/32, and their heads."""
     for name, preset in PRESETS.items():
         stated = _STATED.get(name, f"{preset.parameters:g} M in its preset")
         yield Line(name, f"{preset.part} encoder, {preset.hub}", count(outline(name)), 0, stated)
-    text = make_config(NeuralConfig, {"text_encoder": "neobert"})
+    text = make_config(NeuralConfig, _DOCUMENTED)
     yield _line("text", "NeoBERT, head", _text_network(text))
-    multimodal = make_config(MultimodalConfig, {"text_encoder": "neobert", "vision_encoder": "clip"})
+    multimodal = make_config(MultimodalConfig, {**_DOCUMENTED, "vision_encoder": "clip"})
     network = _multimodal_network(multimodal)
     yield _line("multimodal", "NeoBERT, CLIP, projection, cross-attention, head", network)
     for name, part in (

@@ -10,7 +10,8 @@ _LABEL = re.compile(
     r"^[ \t]*(Item Name|Bullet ?Points?(?: ?\d{1,3})?|Product Description|Description|Value|Unit)[ \t]*:[ \t]*",
     re.MULTILINE | re.IGNORECASE,
 )
-_VULGAR_FRACTION = re.compile("(?<=\\d)(?=[¼-¾⅐-⅞])")
+_VULGAR_FRACTION = re.compile("([¼-¾⅐-⅞])")
+_DIGIT = re.compile(r"\d")
 _NAME_CHARS = 1_000
 _READ_CHARS = 20_000
 """Longer names and texts are read up to here: quantities stand at the beginning, and every row must cost little."""
@@ -18,7 +19,7 @@ _READ_CHARS = 20_000
 
 @dataclass(frozen=True)
 class Parts:
-    """One catalog text taken apart. `low_name` and `low_text` are in lower case."""
+    """One catalog text taken apart. low_name: the name in lower case. low_numbers: the text's sentences that hold a digit."""
 
     name: str
     bullets: tuple[str, ...]
@@ -27,7 +28,7 @@ class Parts:
     unit: str
     text: str
     low_name: str
-    low_text: str
+    low_numbers: str
 
 
 def split_parts(text: str) -> Parts:
@@ -35,7 +36,7 @@ def split_parts(text: str) -> Parts:
 
     Compatibility characters are folded first (bold letters, full-width digits, one-half), lines keep their case.
     """
-    text = unicodedata.normalize("NFKC", _VULGAR_FRACTION.sub(" ", text[:_READ_CHARS])).replace("⁄", "/")
+    text = unicodedata.normalize("NFKC", _VULGAR_FRACTION.sub(r" \1", text[:_READ_CHARS])).replace("⁄", "/")
     marks = list(_LABEL.finditer(text))
     head = text[: marks[0].start()] if marks else text
     first, _, rest = head.strip().partition("\n")
@@ -48,4 +49,6 @@ def split_parts(text: str) -> Parts:
     name = " ".join((" ".join(found["item name"]) or first)[:_NAME_CHARS].split())
     description = " ".join(found["description"]) or rest.strip()
     value, unit = " ".join(found["value"]), " ".join(found["unit"])
-    return Parts(name, tuple(found["bullet"]), description, value, unit, text, name.lower(), text.lower())
+    sentences = text.lower().replace(". ", ".\n").split("\n")
+    low_numbers = "\n".join(filter(_DIGIT.search, sentences))
+    return Parts(name, tuple(found["bullet"]), description, value, unit, text, name.lower(), low_numbers)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
+from core.fields.grades import GRADES, read_grades
 from core.fields.parts import Parts, split_parts
 from core.fields.quantities import read_quantities, read_sides, read_value
 from core.fields.rules import COUNTS, RULES
@@ -24,10 +26,11 @@ WORDS: tuple[str, ...] = ("name", "brand", "kind", "head", "unit")
 
 NUMBERS: tuple[str, ...] = (
     *(count.field for count in COUNTS),
-    *(rule.field for rule in RULES),
+    *dict.fromkeys(rule.field for rule in RULES),
     *_QUANTITIES,
     *_SIDES,
     *_DERIVED,
+    *GRADES,
 )
 """Number fields, NaN where the text does not say. Lengths in cm, masses in g, volumes in ml."""
 
@@ -41,25 +44,38 @@ _NOT_HEAD = re.compile(r"[\d#][^\s]*|\W+")
 
 def read_fields(texts: Iterable[str]) -> pd.DataFrame:
     """All fields of n catalog texts: a frame of n rows with the columns WORDS (str) and NUMBERS (float64), for any text."""
-    rows = [_read_row(split_parts(text)) for text in texts]
-    frame = pd.DataFrame(
-        {name: np.array([row.get(name, "") for row in rows], dtype=object) for name in WORDS}
-        | {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in NUMBERS}
-    )
-    return _with_derived(frame)
+    words: dict[str, list[str]] = {name: [] for name in WORDS}
+    numbers = array("d")  # a dictionary kept per row would take ten times the memory
+    for text in texts:
+        row_words, row_numbers = _read_row(split_parts(text))
+        for name, column in words.items():
+            column.append(row_words[name])
+        numbers.extend([row_numbers.get(name, np.nan) for name in NUMBERS])
+    known = np.array(numbers, dtype=np.float64).reshape(-1, len(NUMBERS))
+    frame = pd.DataFrame({name: np.array(column, dtype=object) for name, column in words.items()})
+    return _with_derived(pd.concat([frame, pd.DataFrame(known, columns=list(NUMBERS))], axis=1))
 
 
-def _read_row(parts: Parts) -> dict[str, str | float]:
-    row: dict[str, str | float] = {count.field: count.read(parts) for count in COUNTS}
-    row |= {rule.field: value for rule in RULES if (value := rule.read(parts)) is not None}
-    row |= read_quantities(parts.low_name)
-    row |= read_sides(parts.low_name)
-    row |= read_value(parts.value, parts.unit)
+def _read_row(parts: Parts) -> tuple[dict[str, str], dict[str, float]]:
+    """The words of one text, all of them, and the numbers that it says."""
+    numbers = {count.field: count.read(parts) for count in COUNTS}
+    for rule in RULES:
+        if rule.field not in numbers and (value := rule.read(parts)) is not None:
+            numbers[rule.field] = value
+    numbers |= read_quantities(parts.low_name)
+    numbers |= read_sides(parts.low_name)
+    numbers |= read_value(parts.value, parts.unit)
     brand = brand_of(parts.name)
-    kind = parts.bullets[0] if parts.bullets and len(parts.bullets[0].split()) <= _KIND_WORDS else ""
-    row |= {"name": parts.name.lower(), "brand": brand, "kind": kind.lower(), "head": head_of(parts.name, brand)}
-    row["unit"] = parts.unit.strip().lower().rstrip(".")
-    return row
+    kind = parts.bullets[0].lower() if parts.bullets and len(parts.bullets[0].split()) <= _KIND_WORDS else ""
+    numbers |= read_grades(parts.low_name, kind)
+    unit = parts.unit.strip().lower().rstrip(".")
+    return {
+        "name": parts.low_name,
+        "brand": brand,
+        "kind": kind,
+        "head": head_of(parts.name, brand),
+        "unit": unit,
+    }, numbers
 
 
 def brand_of(name: str) -> str:

@@ -12,26 +12,28 @@ from core.fields.units import LENGTH, NUMBER, number_of, unit_of, unit_pattern
 
 @dataclass(frozen=True)
 class Rule:
-    """A field read by pattern: the first number from `low` to `high` that group 1 matches, in the first part that has one.
+    """A field read by pattern: the first number from `low` to `high` that group 1 matches, in the first place that has one.
 
-    Group 2, where the pattern has one, is a unit of length; the field is then in centimetres. Parts that hold none of the
-    words in `needs` are not searched: looking for a word is twenty times faster than trying a pattern at each number.
+    Group 2, where the pattern has one, is a unit of length; the field is then in centimetres. Other numbers are multiplied by
+    `scale`. Of several rules with one field, the first that finds something counts. Places without any of the words in `needs`
+    are not searched: looking up a word is twenty times faster than trying a pattern at each number.
     """
 
     field: str
-    parts: tuple[str, ...]
+    places: tuple[str, ...]
     needs: tuple[str, ...]
     pattern: re.Pattern[str]
     low: float
     high: float
+    scale: float = 1.0
 
     def read(self, parts: Parts) -> float | None:
-        for part in self.parts:
-            text: str = getattr(parts, part)
-            if self.needs and not any(word in text for word in self.needs):
+        for place in self.places:
+            text: str = getattr(parts, place)
+            if not any(map(text.__contains__, self.needs)):
                 continue
             for match in self.pattern.finditer(text):
-                value = number_of(match[1])
+                value = number_of(match[1]) * self.scale
                 if self.pattern.groups > 1 and (unit := unit_of(match[2])) is not None:
                     value *= unit.factor
                 if self.low <= value <= self.high:
@@ -39,30 +41,59 @@ class Rule:
         return None
 
 
-def _rule(field: str, parts: tuple[str, ...], needs: str, pattern: str, low: float = 0.0, high: float = 1e9) -> Rule:
-    return Rule(field, parts, tuple(needs.split()), re.compile(pattern), low, high)
+def _rule(
+    field: str,
+    places: tuple[str, ...],
+    needs: str,
+    pattern: str,
+    low: float = 0.0,
+    high: float = 1e9,
+    scale: float = 1.0,
+) -> Rule:
+    return Rule(field, places, tuple(needs.split() or [""]), re.compile(pattern), low, high, scale)
 
 
 def _side(field: str, words: str) -> Rule:
     """A labelled outer dimension, `width 95 cm`, in centimetres."""
-    pattern = rf"\b(?:{words.replace(' ', '|')})\b[\s:]*({NUMBER})\s*-?\s*({unit_pattern(LENGTH)})"
+    pattern = rf"(?:{words.replace(' ', '|')})\b[\s:]*({NUMBER})\s*-?\s*({unit_pattern(LENGTH)})"
     return _rule(field, NAME_FIRST, words, pattern, 0.01, 1e5)
 
 
-NAME, TEXT, NAME_FIRST = ("low_name",), ("low_text",), ("low_name", "low_text")
+NAME, TEXT, NAME_FIRST = ("low_name",), ("low_numbers",), ("low_name", "low_numbers")
+_YEARS = "year years yr yrs yo ans jahr jahre año años anos anni jaar"
+_NO_WARRANTY = r"(?!s? ?(?:limited )?warranty)"
 _CURRENCY = r"(?:[$£€¥₹]|usd|eur|gbp)"
 
 RULES: tuple[Rule, ...] = (
-    _side("width", "width wide breite largeur ancho"),
-    _side("depth", "depth deep length long tiefe profondeur"),
-    _side("height", "height high tall höhe hauteur alto"),
-    _side("diameter", "diameter dia ø durchmesser"),
-    # field, parts, words one of which must be there, pattern (group 1 is the number), from, to
+    _side("width", "width wide breite largeur ancho anchura larghezza breedte"),
+    _side(
+        "depth", "depth deep length long tiefe länge profondeur longueur profundidad largo profondità lunghezza diepte"
+    ),
+    _side("height", "height high tall höhe hauteur alto altura altezza hoogte"),
+    _side("diameter", "diameter dia ø durchmesser diamètre diámetro diametro"),
+    # field, places, words one of which must be there, pattern (group 1 is the number), from, to, times
     _rule("percent", NAME_FIRST, "%", rf"(?<![\d.,])({NUMBER})\s?%", 0, 100),
-    _rule("age", NAME_FIRST, "year yr yo", rf"\b({NUMBER})[\s‐–-]?(?:years?|yrs?|yo)\b", 1, 200),
-    _rule("year", NAME_FIRST, "18 19 20", r"(?<![\d#/.,-])((?:1[89]|20)\d\d)(?![\d%/]|[.,]\d)", 1800, 2099),
-    _rule("points", TEXT, "point rating rated score", rf"(?:points?|rating|rated|score):? ?({NUMBER})\b(?!:)", 1, 100),
-    _rule("stars", TEXT, "out star /5", rf"({NUMBER})(?:/5\b| out of 5| ?-?stars?\b)", 0, 5),
+    _rule("percent", NAME, "proof", rf"(?<![\d.,])({NUMBER})[\s‐–-]?(?:us )?proof\b", 0, 100, 0.5),
+    _rule(
+        "percent",
+        NAME,
+        "percent prozent pour por",
+        rf"(?<![\d.,])({NUMBER}) (?:percent|prozent|pour cent|por ciento)\b",
+        0,
+        100,
+    ),
+    _rule("age", NAME, _YEARS, rf"\b({NUMBER})[\s‐–-]?(?:{_YEARS.replace(' ', '|')})\b{_NO_WARRANTY}", 1, 200),
+    _rule("age", TEXT, "year jahr años", rf"\b({NUMBER})[\s‐–-](?:years?|jahre?|años)\b{_NO_WARRANTY}", 1, 200),
+    _rule("year", NAME_FIRST, "", r"((?:1[89]|20)\d\d)(?<![\d#/.,-]\d{4})(?![\d%/]|[.,]\d)", 1800, 2099),
+    _rule(
+        "points",
+        TEXT,
+        "point rating rated score",
+        rf"(?:points?|rating|rated|score):? ?({NUMBER})\b(?!:)",
+        1,
+        100,
+    ),
+    _rule("stars", TEXT, "out star", rf"({NUMBER})(?:(?:/| out of )5\b| ?-?stars?\b)", 0, 5),
     _rule("money", TEXT, "$ £ € ¥ ₹ usd eur gbp", rf"{_CURRENCY}\s?({NUMBER})", 0.01, 1e7),
     _rule(
         "edition",
@@ -71,6 +102,7 @@ RULES: tuple[Rule, ...] = (
         rf"({NUMBER}) (?:bottles|copies|pieces|pairs|numbered)\b",
         1,
     ),
+    _rule("servings", NAME, "serving", rf"({NUMBER}) ?servings?\b", 1, 10_000),
     _rule("set_of", NAME_FIRST, "set", rf"\bset\s*(?:of|/)\s*({NUMBER})", 1, 10_000),
     _rule("karat", NAME, "k carat ct", rf"({NUMBER}) ?-?(?:k|kt|karat|carat|ct)\b ?(?:gold|diamond)", 1, 1000),
     _rule("watts", NAME, "w", rf"({NUMBER}) ?-?(?:w|watts?)\b", 0.1, 1e6),

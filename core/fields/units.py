@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 MASS, VOLUME, COUNT, LENGTH = "mass", "volume", "count", "length"
 """Dimensions. Their base units are gram, millilitre, piece and centimetre."""
@@ -18,35 +19,45 @@ class Unit:
     factor: float
 
 
-# unit -> dimension, base units in one, spellings (lower case; a trailing full stop is understood)
+# unit -> dimension, base units in one, spellings (lower case; `_` is a space, a trailing full stop is understood)
 _TABLE: tuple[tuple[Unit, str], ...] = (
-    (Unit("mg", MASS, 0.001), "mg milligram milligrams"),
-    (Unit("g", MASS, 1.0), "g gr gm gms gram grams gramme grammes gramm grammi gramo gramos grs"),
-    (Unit("kg", MASS, 1000.0), "kg kgs kilo kilos kilogram kilograms kilogramm kilogramme"),
+    (Unit("mg", MASS, 0.001), "mg mgs milligram milligrams milligramm milligrammes"),
+    (Unit("g", MASS, 1.0), "g gr gm gms gram grams gramme grammes gramm grammi gramo gramos grama gramas grs"),
+    (
+        Unit("kg", MASS, 1000.0),
+        "kg kgs kilo kilos kilogram kilograms kilogramm kilogramme kilogrammes kilogramo kilogramos",
+    ),
     (Unit("oz", MASS, 28.349523), "oz ozs ounce ounces onza onzas once onces unze unzen"),
     (Unit("lb", MASS, 453.59237), "lb lbs pound pounds libra libras"),
-    (Unit("ml", VOLUME, 1.0), "ml mls millilitre millilitres milliliter milliliters mililitro mililitros"),
-    (Unit("cl", VOLUME, 10.0), "cl centilitre centiliter centilitres centiliters"),
+    (
+        Unit("ml", VOLUME, 1.0),
+        "ml mls millilitre millilitres milliliter milliliters mililitro mililitros millilitri",
+    ),
+    (Unit("cl", VOLUME, 10.0), "cl centilitre centiliter centilitres centiliters centilitri"),
     (Unit("dl", VOLUME, 100.0), "dl decilitre deciliter"),
-    (Unit("l", VOLUME, 1000.0), "l lt ltr ltrs litre litres liter liters litro litros"),
-    (Unit("fl oz", VOLUME, 29.573530), "fl_oz fl._oz fluid_ounce fluid_ounces fl_ounce fl_ounces floz fz fl_ozs"),
+    (Unit("l", VOLUME, 1000.0), "l lt ltr ltrs litre litres liter liters litro litros litri"),
+    (
+        Unit("fl oz", VOLUME, 29.573530),
+        "fl_oz fl._oz fluid_ounce fluid_ounces fl_ounce fl_ounces floz fz fl_ozs fluid_oz",
+    ),
     (Unit("pint", VOLUME, 473.176473), "pint pints pt"),
     (Unit("quart", VOLUME, 946.352946), "quart quarts qt qts"),
-    (Unit("gallon", VOLUME, 3785.411784), "gallon gallons gal"),
+    (Unit("gallon", VOLUME, 3785.411784), "gallon gallons gal gals"),
     (
         Unit("count", COUNT, 1.0),
         "count counts ct cts pc pcs piece pieces pièce pièces pieza piezas pezzo pezzi stück stuck stk st unit units"
-        " unità unita unidad unidades ea each capsule capsules tablet tablets softgels caps bag bags tea_bags teabags pods"
-        " k-cups sachet sachets stick sticks bar bars bottle bottles can cans stems rolls sheets servings",
+        " unità unita unidad unidades unité unités ea each capsule capsules kapseln gélules cápsulas tablet tablets"
+        " tabletten comprimés softgels gummies caps bag bags beutel tea_bags teabags tea_bag pods k-cups sachet sachets"
+        " sachês stick sticks bar bars bottle can stems roll rolls rollen sheets wipes diapers patties",
     ),
-    (Unit("pair", COUNT, 2.0), "pair pairs"),
-    (Unit("dozen", COUNT, 12.0), "dozen dz doz"),
-    (Unit("mm", LENGTH, 0.1), "mm millimetre millimeter"),
-    (Unit("cm", LENGTH, 1.0), "cm centimetre centimetres centimeter centimeters"),
-    (Unit("m", LENGTH, 100.0), "m metre metres meter meters"),
-    (Unit("inch", LENGTH, 2.54), 'inch inches in " ″'),
+    (Unit("pair", COUNT, 2.0), "pair pairs paar paires pares paia"),
+    (Unit("dozen", COUNT, 12.0), "dozen dozens dz doz dutzend docena docenas douzaine dozzina"),
+    (Unit("mm", LENGTH, 0.1), "mm millimetre millimeter millimetres millimeters"),
+    (Unit("cm", LENGTH, 1.0), "cm centimetre centimetres centimeter centimeters zentimeter"),
+    (Unit("m", LENGTH, 100.0), "m metre metres meter meters mètres metro metros"),
+    (Unit("inch", LENGTH, 2.54), "inch inches in \" ″ ” '' zoll pouces pulgadas"),
     (Unit("foot", LENGTH, 30.48), "ft foot feet"),
-    (Unit("yard", LENGTH, 91.44), "yard yards yd"),
+    (Unit("yard", LENGTH, 91.44), "yard yards yd yds"),
 )
 UNITS: dict[str, Unit] = {word.replace("_", " "): unit for unit, words in _TABLE for word in words.split()}
 
@@ -54,21 +65,23 @@ NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,3}(?:\.\d{1,9})?|\d{1,9}(?:[.,]\d{1,9})?|\.\d{
 """A number: `1,200.5`, `12`, `0,75`, `.5`."""
 
 
-def _alternatives(dimensions: set[str]) -> str:
-    words = sorted((word for word, unit in UNITS.items() if unit.dimension in dimensions), key=len, reverse=True)
-    return "|".join(re.escape(word).replace(r"\ ", r"\.?\s*") for word in words)
-
-
 def unit_pattern(*dimensions: str) -> str:
-    """A pattern for any spelling of a unit of these dimensions, not followed by a letter."""
-    return rf"(?:{_alternatives(set(dimensions))})(?![^\W\d_])"
+    """A pattern for any spelling of a unit of these dimensions; a word is not followed by a letter, `8"x10"` has two units."""
+    known = sorted(
+        (spelling for spelling, unit in UNITS.items() if unit.dimension in dimensions), key=len, reverse=True
+    )
+    words = "|".join(re.escape(word).replace(r"\ ", r"\.?\s*") for word in known if word[0].isalpha())
+    signs = "".join(rf"|{re.escape(sign)}" for sign in known if not sign[0].isalpha())
+    return rf"(?:(?:{words})(?![^\W\d_]){signs})"
 
 
+@lru_cache(4096)
 def unit_of(spelling: str) -> Unit | None:
     """The unit that a spelling (in lower case) stands for, or None. `fl. oz`, `fl oz.` and `floz` are one."""
     return UNITS.get(re.sub(r"\s+", " ", spelling.replace(".", " ")).strip())
 
 
+@lru_cache(4096)
 def number_of(written: str) -> float:
     """The value of what NUMBER matched: a comma before exactly three digits groups thousands, any other is a decimal."""
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", written) and not written.startswith("0"):

@@ -54,6 +54,8 @@ def find_conflicts(train: Catalog, links: Links) -> list[Finding]:
     partners: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for low, high in zip(cheap.tolist(), dear.tolist(), strict=True):
         more = float(np.nan_to_num(amounts[high] - amounts[low]))
+        if not re.search(r"\w", train.texts[low]):
+            continue  # rows without a text are no one product
         if more == 0 and _numbers(train.texts[low]) != _numbers(train.texts[high]):
             continue
         if logs[high] - logs[low] > max(more, 0.0) + FACTOR:
@@ -71,6 +73,8 @@ def find_outliers(train: Catalog, words: Vocabulary) -> list[Finding]:
     if len(logs) < MIN_ROWS:
         return []
     matrix = _matrix(words, len(train))
+    if not matrix.shape[1]:
+        return []
     residuals = logs - cross_fitted(matrix, logs, train.product_groups, seed=0)
     far = np.abs(robust_z(residuals))
     candidates = np.flatnonzero((far > FAR) & (np.abs(residuals) > FACTOR))
@@ -175,4 +179,5 @@ def _matrix(words: Vocabulary, rows: int) -> sp.csr_matrix:
         (np.ones(inside.sum(), dtype=np.float32), (words.rows[inside], words.words[inside])),
         shape=(rows, max(len(words.names), 1)),
     )
-    return TfidfTransformer().fit_transform(table[:, table.getnnz(axis=0) > 1]).tocsr()
+    shared = table[:, table.getnnz(axis=0) > 1]
+    return TfidfTransformer().fit_transform(shared).tocsr() if shared.shape[1] else shared

@@ -8,7 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from core.catalog import Catalog
 from core.light.inner import inner_folds
+from core.light.inputs import learn_inputs
 from core.light.linear import fit_ridge
 
 Floats = NDArray[np.float64]
@@ -21,6 +23,8 @@ _FOLDS = 3
 _ALPHA = 1.0
 _DOUBT = 2.5
 FAR = 4.0
+LEAST_SCALE = 0.1
+"""Where most prices are told nearly exactly, the others are not therefore wrong."""
 FACTOR = float(np.log(2))
 
 
@@ -35,9 +39,9 @@ def cross_fitted(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, seed: 
 
 
 def robust_z(residuals: Floats) -> Floats:
-    """(n,) distances from the median in robust standard deviations (n,)."""
+    """(n,) distances of log prices (n,) from their median, in robust standard deviations of LEAST_SCALE at least."""
     centred = residuals - np.median(residuals)
-    return np.asarray(centred / max(MAD * float(np.median(np.abs(centred))), 1e-9))
+    return np.asarray(centred / max(MAD * float(np.median(np.abs(centred))), LEAST_SCALE))
 
 
 def row_weights(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, suspects: Suspects, seed: int) -> Floats:
@@ -53,3 +57,10 @@ def row_weights(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, suspect
     if suspects == "downweight":
         return np.asarray(np.square(np.minimum(1.0, _DOUBT / np.maximum(z, 1e-9))))
     return np.asarray(1.0 - ((z > FAR) & (np.abs(residuals) > FACTOR)))
+
+
+def without_suspects(train: Catalog, max_terms: int, number_weight: float, seed: int) -> Catalog:
+    """The training rows that `drop` keeps, by the inputs of the linear models (`core.light.inputs`)."""
+    matrix = learn_inputs(train, max_terms, number_weight).matrix(train)
+    weights = row_weights(matrix, np.log(train.known_prices), train.product_groups, "drop", seed)
+    return train.take(weights > 0)

@@ -9,6 +9,8 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from core.quantiles import LEVELS
+
 Floats = NDArray[np.float64]
 _LEAST_CURVATURE = 0.1
 _SMOOTHING = 0.1
@@ -72,6 +74,20 @@ def boost(
     """Trees that map features (n, f) to targets (n,). `tick` is called after each round and may raise."""
     data = _dataset(features, target, params, names)
     return lgb.train(params, data, rounds, callbacks=[_ticking(tick)])
+
+
+def boost_quantiles(
+    features: Floats,
+    target: Floats,
+    names: Sequence[str],
+    params: dict[str, Any],
+    rounds: int,
+    tick: Callable[[], None],
+) -> list[lgb.Booster]:
+    """One booster per level of `core.quantiles.LEVELS`, on one binned table, by the pinball loss (Koenker and Bassett 1978)."""
+    data = _dataset(features, target, params, names)
+    levels = [params | {"objective": "quantile", "alpha": level} for level in LEVELS]
+    return [lgb.train(each, data, rounds, callbacks=[_ticking(tick)]) for each in levels]
 
 
 def _dataset(

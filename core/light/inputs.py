@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from core.catalog import Catalog
-from core.fields import NUMBERS
 from core.files import read_json, write_json
+from core.light.numbers import NumberScale, learn_scale
 from core.light.store import fields_of, load_arrays, save_arrays
 
 Floats = NDArray[np.float64]
 _TEXT = "text"
-_CLIP = 4.0
-_RARE_FIELD = 0.01
+_PROCESS_BYTES, _BYTES_PER_CHARACTER = 400 * 2**20, 60
+_SCALE = ("means", "spreads", "knots")
 
 
 @dataclass(frozen=True)
@@ -55,52 +56,51 @@ BLOCKS = (
 )
 
 
-@dataclass(frozen=True)
-class NumberScale:
-    """Number fields as inputs of linear models: signed log1p, standardised and clipped, each beside a flag `not there`."""
-
-    fields: list[str]
-    means: Floats
-    spreads: Floats
-
-    def apply(self, fields: pd.DataFrame) -> Floats:
-        """(n, 2 * number of fields); a missing number is 0 with its flag 1."""
-        scaled = (_signed_log(fields[self.fields].to_numpy(np.float64)) - self.means) / self.spreads
-        missing = np.isnan(scaled)
-        return np.hstack([np.clip(np.where(missing, 0.0, scaled), -_CLIP, _CLIP), missing.astype(np.float64)])
-
-
-def learn_scale(fields: pd.DataFrame) -> NumberScale:
-    """The scale of the fields that stand in at least 1% of the rows (and in two)."""
-    values = fields[list(NUMBERS)].to_numpy(np.float64)
-    there = (~np.isnan(values)).sum(axis=0)
-    names = [name for name, count in zip(NUMBERS, there, strict=True) if count >= max(2, _RARE_FIELD * len(values))]
-    logs = _signed_log(fields[names].to_numpy(np.float64))
-    spreads = np.nanstd(logs, axis=0)
-    return NumberScale(names, np.nanmean(logs, axis=0), np.where(spreads > 1e-6, spreads, 1.0))
+def text_memory(catalog: Catalog) -> int:
+    """Roughly the bytes of a process that learns the vocabulary of these texts and holds them as a matrix."""
+    return _PROCESS_BYTES + _BYTES_PER_CHARACTER * sum(map(len, catalog.texts))
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What was learnt of the training rows' vocabulary; turns any catalog into a matrix with the same columns."""
 
-    blocks: list[tuple[Block, TfidfVectorizer]]
+    fitted: list[tuple[Block, TfidfVectorizer]]
     scale: NumberScale
     number_weight: float
 
     def matrix(self, catalog: Catalog) -> sp.csr_matrix:
         """(n, d) float32; words that were never seen are left out."""
         fields = fields_of(catalog)
-        columns = [vectorizer.transform(_column(block, catalog, fields)) for block, vectorizer in self.blocks]
-        numbers = sp.csr_matrix(self.scale.apply(fields) * self.number_weight)
+        columns = [vectorizer.transform(_column(block, catalog, fields)) for block, vectorizer in self.fitted]
+        numbers = sp.csr_matrix(np.hstack([self.scale.apply(fields), self.scale.bent(fields)]) * self.number_weight)
         return sp.hstack([*columns, numbers]).tocsr().astype(np.float32)
 
+    def blocks(self, matrix: sp.csr_matrix) -> list[sp.csr_matrix]:
+        """The TF-IDF blocks of what `matrix` gave, each (n, its terms)."""
+        ends = np.cumsum([0, *(len(vectorizer.idf_) for _, vectorizer in self.fitted)])
+        return [matrix[:, start:end] for start, end in pairwise(ends)]
+
+    def for_nets(self, matrix: sp.csr_matrix, number_weight: float, *, binary: bool) -> sp.csr_matrix:
+        """(n, d): what `matrix` gave with another weight of the numbers.
+
+        binary: all terms of a row weigh the same, so much that its text keeps its length.
+        """
+        words = sum(len(vectorizer.idf_) for _, vectorizer in self.fitted)
+        text = matrix[:, :words]
+        if binary:
+            counts = np.diff(text.indptr)
+            lengths = np.sqrt(np.asarray(text.multiply(text).sum(axis=1)).ravel() / np.maximum(counts, 1))
+            text.data = np.repeat(lengths, counts).astype(np.float32)
+        numbers = matrix[:, words:] * np.float32(number_weight / self.number_weight)
+        return sp.hstack([text, numbers]).tocsr()
+
     def save(self, folder: Path) -> None:
-        terms = {block.name: vectorizer.get_feature_names_out().tolist() for block, vectorizer in self.blocks}
+        terms = {block.name: vectorizer.get_feature_names_out().tolist() for block, vectorizer in self.fitted}
         record = {"terms": terms, "number_fields": self.scale.fields, "number_weight": self.number_weight}
         write_json(folder / "inputs.json", record)
-        arrays: dict[str, NDArray[Any]] = {block.name: vectorizer.idf_ for block, vectorizer in self.blocks}
-        save_arrays(folder / "inputs.npz", arrays | {"means": self.scale.means, "spreads": self.scale.spreads})
+        arrays: dict[str, NDArray[Any]] = {block.name: vectorizer.idf_ for block, vectorizer in self.fitted}
+        save_arrays(folder / "inputs.npz", arrays | {part: getattr(self.scale, part) for part in _SCALE})
 
 
 def load_inputs(folder: Path) -> Inputs:
@@ -112,7 +112,7 @@ def load_inputs(folder: Path) -> Inputs:
             vectorizer = block.vectorizer(0, record["terms"][block.name])
             vectorizer.idf_ = arrays[block.name]
             blocks.append((block, vectorizer))
-    scale = NumberScale(record["number_fields"], arrays["means"], arrays["spreads"])
+    scale = NumberScale(record["number_fields"], *(arrays[part] for part in _SCALE))
     return Inputs(blocks, scale, float(record["number_weight"]))
 
 
@@ -133,7 +133,3 @@ def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float) -> Inpu
 
 def _column(block: Block, catalog: Catalog, fields: pd.DataFrame) -> list[str]:
     return list(catalog.texts) if block.part == _TEXT else fields[block.part].tolist()
-
-
-def _signed_log(values: Floats) -> Floats:
-    return np.sign(values) * np.log1p(np.abs(values))

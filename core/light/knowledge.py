@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,13 @@ from sklearn.utils.extmath import randomized_svd
 
 from core.catalog import Catalog
 from core.fields import NUMBERS
-from core.files import read_json, write_json
 from core.light import neighbours as near
 from core.light import targets as target
-from core.light.inputs import Inputs, learn_inputs, load_inputs
-from core.light.linear import Linear, choose_alpha, fit_ridge
-from core.light.store import fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
+from core.light.amounts import log_amounts
+from core.light.embeddings import TextReader
+from core.light.inputs import Inputs, learn_inputs
+from core.light.linear import Linear, choose_alpha, fit_dense_ridge, fit_ridge
+from core.light.store import fields_of
 
 Floats = NDArray[np.float64]
 
@@ -33,112 +33,161 @@ class Settings:
     neighbours: int
     neighbour_rows: int
     svd_components: int
+    embedding_components: int
     max_terms: int
     number_weight: float
     seed: int
 
 
 @dataclass(frozen=True)
+class View:
+    """Rows as they are compared: fields, sparse inputs (n, d), log amounts (n, a), and states of an encoder (n, width)."""
+
+    fields: pd.DataFrame
+    inputs: sp.csr_matrix
+    log_amounts: Floats
+    states: Floats | None
+
+    def take(self, rows: NDArray[np.bool_]) -> View:
+        """The rows where the mask (n,) is true."""
+        states = None if self.states is None else self.states[rows]
+        return View(self.fields[rows], self.inputs[rows], self.log_amounts[rows], states)
+
+
+@dataclass(frozen=True)
 class Priced:
-    """What was learnt from the prices of some rows; says something of rows that are not among them."""
+    """What was learnt from the prices of some rows; says something of rows that are not among them.
+
+    by_states: a ridge on states of an encoder, and neighbours by them; None without an encoder.
+    """
 
     targets: target.TargetStatistics
     ridge: Linear
     neighbours: near.Neighbours
+    by_states: tuple[Linear, near.Neighbours] | None
 
-    def features(self, fields: pd.DataFrame, inputs: sp.csr_matrix, telling: NDArray[np.bool_]) -> Floats:
-        """(n, f) in the order of `PRICED`."""
-        linear = self.ridge.predict(inputs)[:, None]
-        return np.hstack([self.targets.encode(fields), linear, self.neighbours.statistics(inputs[:, telling])])
+    def features(self, view: View, telling: NDArray[np.bool_]) -> Floats:
+        """(n, f) in the order of PRICED, and of PRICED_BY_STATES with an encoder."""
+        linear = self.ridge.predict(view.inputs)[:, None]
+        found = self.neighbours.statistics(view.inputs[:, telling], view.log_amounts)
+        parts = [self.targets.encode(view.fields), linear, found]
+        if self.by_states is not None and view.states is not None:
+            ridge, neighbours = self.by_states
+            parts += [ridge.predict(view.states)[:, None], neighbours.statistics(view.states, view.log_amounts)]
+        return np.hstack(parts)
 
 
 PRICED: tuple[str, ...] = (*target.STATISTICS, "ridge", *near.STATISTICS)
+PRICED_BY_STATES: tuple[str, ...] = ("state ridge", *(f"state {name}" for name in near.STATISTICS))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An encoder's states: who reads them, their mean (width,) and their first principal components (width, p)."""
+
+    reader: TextReader
+    mean: Floats
+    components: Floats
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Everything needed to turn a catalog into the feature table. telling: (d,) columns by which neighbours are found."""
+    """Everything needed to turn a catalog into the feature table.
+
+    components: (d, c) of the inputs. telling: (d,) columns by which neighbours are found.
+    """
 
     inputs: Inputs
-    components: Floats  # (d, c)
+    components: Floats
     telling: NDArray[np.bool_]
     priced: Priced
+    reading: Reading | None
 
     @property
     def names(self) -> list[str]:
         """Names of the feature table's columns."""
-        parts = (*NUMBERS, *PRICED, *(f"svd {place}" for place in range(self.components.shape[1])))
+        parts = [*NUMBERS, *PRICED, *(PRICED_BY_STATES if self.reading else ())]
+        parts += [f"svd {place}" for place in range(self.components.shape[1])]
+        if self.reading is not None:
+            parts += [f"state {place}" for place in range(self.reading.components.shape[1])]
         return [name.replace(" ", "_") for name in parts]
+
+    def view(self, catalog: Catalog) -> View:
+        """The rows as this knowledge compares them."""
+        return _view(catalog, self.inputs, None if self.reading is None else self.reading.reader)
 
     def features(self, catalog: Catalog) -> Floats:
         """(n, f) features of rows that were not learnt from."""
-        fields, inputs = fields_of(catalog), self.inputs.matrix(catalog)
-        return _table(fields, self.priced.features(fields, inputs, self.telling), inputs @ self.components)
+        view = self.view(catalog)
+        return self.table(view, self.priced.features(view, self.telling))
 
-    def save(self, folder: Path) -> None:
-        self.inputs.save(folder)
-        write_json(folder / "targets.json", self.priced.targets.record())
-        arrays = {
-            "components": self.components,
-            "telling": self.telling,
-            "ridge": self.priced.ridge.coefficients,
-            "intercept": np.array(self.priced.ridge.intercept),
-            "neighbour prices": self.priced.neighbours.log_prices,
-            "neighbour count": np.array(self.priced.neighbours.count),
-        }
-        save_arrays(folder / "knowledge.npz", arrays | sparse_arrays(self.priced.neighbours.references, "references"))
-
-
-def load_knowledge(folder: Path) -> Knowledge:
-    """Reads back what `Knowledge.save` wrote."""
-    arrays = load_arrays(folder / "knowledge.npz")
-    neighbours = near.Neighbours(
-        sparse_from(arrays, "references"), arrays["neighbour prices"], int(arrays["neighbour count"])
-    )
-    ridge = Linear(arrays["ridge"], float(arrays["intercept"]))
-    targets = target.targets_from_record(read_json(folder / "targets.json"))
-    return Knowledge(load_inputs(folder), arrays["components"], arrays["telling"], Priced(targets, ridge, neighbours))
+    def table(self, view: View, priced: Floats) -> Floats:
+        """(n, f): number fields, price features, components."""
+        parts = [view.fields[list(NUMBERS)].to_numpy(np.float64), priced, view.inputs @ self.components]
+        if self.reading is not None and view.states is not None:
+            parts.append((view.states - self.reading.mean) @ self.reading.components)
+        return np.hstack(parts)
 
 
 def learn_knowledge(
-    catalog: Catalog, folds: NDArray[np.int64], settings: Settings, check_time: Callable[[str], None]
+    catalog: Catalog,
+    folds: NDArray[np.int64],
+    settings: Settings,
+    check_time: Callable[[str], None],
+    reader: TextReader | None = None,
 ) -> tuple[Knowledge, Floats]:
     """The knowledge of all rows, and the rows' own feature table (n, f).
 
     Price features of a row in that table come from what the rows of other inner folds (n,) cost, never from its own price or
-    the price of its product's other rows.
+    the price of its product's other rows. reader: of an encoder whose states are features as well.
     """
-    fields, log_prices = fields_of(catalog), np.log(catalog.known_prices)
+    log_prices = np.log(catalog.known_prices)
     inputs = learn_inputs(catalog, settings.max_terms, settings.number_weight)
-    matrix = inputs.matrix(catalog)
-    telling = near.telling_columns(matrix)
+    view = _view(catalog, inputs, reader)
+    telling = near.telling_columns(view.inputs)
     check_time("reading the text")
-    components = _components(matrix, settings)
-    alpha = choose_alpha(matrix, log_prices, folds, lambda: check_time("choosing the ridge penalty"))
-    priced = np.empty((len(catalog), len(PRICED)))
+    alpha = choose_alpha(view.inputs, log_prices, folds, lambda: check_time("choosing the ridge penalty"))
+
+    def learn(rows: NDArray[np.bool_]) -> Priced:
+        return _learn_priced(view.take(rows), telling, log_prices[rows], alpha, settings)
+
+    everything = learn(np.ones(len(catalog), np.bool_))
+    components, reading = _components(view.inputs, settings), _reading(view.states, reader, settings)
+    knowledge = Knowledge(inputs, components, telling, everything, reading)
+    priced = np.empty((len(catalog), len(PRICED) + (len(PRICED_BY_STATES) if reading else 0)))
     for fold in np.unique(folds):
         inside = folds == fold
-        others = _learn_priced(fields[~inside], matrix[~inside], telling, log_prices[~inside], alpha, settings)
-        priced[inside] = others.features(fields[inside], matrix[inside], telling)
+        priced[inside] = learn(~inside).features(view.take(inside), telling)
         check_time("making out-of-fold features")
-    everything = _learn_priced(fields, matrix, telling, log_prices, alpha, settings)
-    return Knowledge(inputs, components, telling, everything), _table(fields, priced, matrix @ components)
+    return knowledge, knowledge.table(view, priced)
+
+
+def _view(catalog: Catalog, inputs: Inputs, reader: TextReader | None) -> View:
+    fields = fields_of(catalog)
+    states = None if reader is None else reader.states(catalog.texts.tolist())
+    return View(fields, inputs.matrix(catalog), log_amounts(fields), states)
+
+
+_STATE_ALPHA = 1.0
+"""Of the ridge on states, which have length 1."""
 
 
 def _learn_priced(
-    fields: pd.DataFrame,
-    matrix: sp.csr_matrix,
-    telling: NDArray[np.bool_],
-    log_prices: Floats,
-    alpha: float,
-    settings: Settings,
+    view: View, telling: NDArray[np.bool_], log_prices: Floats, alpha: float, settings: Settings
 ) -> Priced:
+    def neighbours(vectors: near.Vectors) -> near.Neighbours:
+        return near.learn_neighbours(
+            vectors, log_prices, view.log_amounts, settings.neighbours, settings.neighbour_rows, settings.seed
+        )
+
+    by_states = None
+    if view.states is not None:
+        by_states = fit_dense_ridge(view.states, log_prices, _STATE_ALPHA), neighbours(view.states)
     return Priced(
-        target.learn_targets(fields, log_prices, settings.smoothing),
-        fit_ridge(matrix, log_prices, alpha),
-        near.learn_neighbours(
-            matrix[:, telling], log_prices, settings.neighbours, settings.neighbour_rows, settings.seed
-        ),
+        target.learn_targets(view.fields, log_prices, settings.smoothing),
+        fit_ridge(view.inputs, log_prices, alpha),
+        neighbours(view.inputs[:, telling]),
+        by_states,
     )
 
 
@@ -150,5 +199,9 @@ def _components(matrix: sp.csr_matrix, settings: Settings) -> Floats:
     return np.asarray(randomized_svd(matrix, count, n_iter=4, random_state=settings.seed)[2].T, dtype=np.float64)
 
 
-def _table(fields: pd.DataFrame, priced: Floats, reduced: Floats) -> Floats:
-    return np.hstack([fields[list(NUMBERS)].to_numpy(np.float64), priced, reduced])
+def _reading(states: Floats | None, reader: TextReader | None, settings: Settings) -> Reading | None:
+    if states is None or reader is None:
+        return None
+    count = min(settings.embedding_components, *states.shape)
+    directions = np.linalg.eigh(np.cov(states, rowvar=False))[1]
+    return Reading(reader, states.mean(axis=0), directions[:, ::-1][:, :count].copy())

@@ -24,7 +24,7 @@ class Linear:
     coefficients: Floats
     intercept: float
 
-    def predict(self, inputs: sp.csr_matrix) -> Floats:
+    def predict(self, inputs: sp.csr_matrix | Floats) -> Floats:
         """Log prices (n,)."""
         return np.asarray(inputs @ self.coefficients, dtype=np.float64) + self.intercept
 
@@ -37,6 +37,29 @@ def fit_ridge(inputs: sp.csr_matrix, log_prices: Floats, alpha: float, weights: 
     ridge = Ridge(alpha=alpha, solver="sparse_cg", tol=_TOLERANCE, max_iter=_MOST_STEPS)
     ridge.fit(inputs.astype(np.float64), log_prices, sample_weight=weights)
     return Linear(np.asarray(ridge.coef_, dtype=np.float64), float(ridge.intercept_))
+
+
+def fit_dense_ridge(inputs: Floats, log_prices: Floats, alpha: float) -> Linear:
+    """The same for dense inputs (n, d) of few columns, by their d x d matrix."""
+    ridge = Ridge(alpha=alpha, solver="cholesky").fit(inputs, log_prices)
+    return Linear(np.asarray(ridge.coef_, dtype=np.float64), float(ridge.intercept_))
+
+
+_HUBER_ROUNDS, _HUBER_WIDTH = 4, 1.345
+
+
+def fit_huber(inputs: sp.csr_matrix, log_prices: Floats, alpha: float, weights: Floats | None = None) -> Linear:
+    """The same with Huber's loss instead of squares, by iteratively reweighted ridges (Huber 1981, section 7.8).
+
+    Rows whose residual is beyond 1.345 robust standard deviations (1.4826 times the median absolute residual) count less.
+    """
+    given = np.ones(len(log_prices)) if weights is None else weights
+    fitted = fit_ridge(inputs, log_prices, alpha, given)
+    for _ in range(_HUBER_ROUNDS):
+        residual = np.abs(log_prices - fitted.predict(inputs))
+        width = max(_HUBER_WIDTH * 1.4826 * float(np.median(residual)), 1e-6)
+        fitted = fit_ridge(inputs, log_prices, alpha, given * width / np.maximum(residual, width))
+    return fitted
 
 
 def choose_alpha(

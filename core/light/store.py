@@ -16,7 +16,7 @@ from core.catalog import Catalog
 from core.fields import read_fields
 from core.files import atomic_path
 
-FEATURES_VERSION = "1"
+FEATURES_VERSION = "2"
 """Part of every cache key: raised when fields or features change their meaning."""
 
 _fields: WeakKeyDictionary[Catalog, pd.DataFrame] = WeakKeyDictionary()

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.light.amounts import DIMENSIONS, log_amounts, own_dimension
+
 Floats = NDArray[np.float64]
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -21,6 +23,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "brand kind": ("brand", "kind"),
 }
 """Keys by which prices are averaged: fields, joined."""
+UNIT_KEYS = ("brand", "kind", "head")
+"""Keys by which prices per base unit are averaged, each dimension of amounts by itself."""
 
 _WORD = re.compile(r"\w+")
 
@@ -43,7 +47,9 @@ class TargetTable:
 
 
 def learn_table(values: Sequence[str], log_prices: Floats, smoothing: float) -> TargetTable:
-    """The statistics of one key's values (n,) with their log prices (n,)."""
+    """The statistics of one key's values (n,) with their log prices (n,); n may be 0."""
+    if len(values) == 0:
+        return TargetTable({}, np.zeros(0), np.zeros(0))
     codes, names = pd.factorize(np.asarray(values, dtype=object))
     counts = np.bincount(codes, minlength=len(names)).astype(np.float64)
     sums = np.bincount(codes, weights=log_prices - log_prices.mean(), minlength=len(names))
@@ -52,18 +58,32 @@ def learn_table(values: Sequence[str], log_prices: Floats, smoothing: float) -> 
 
 @dataclass(frozen=True)
 class TargetStatistics:
-    """Tables of all KEYS, and of the words of the names."""
+    """Tables of all KEYS, of the words of the names, and of prices per base unit (log price less log amount).
+
+    units: by UNIT_KEYS and dimension, less the dimension's mean; unit_means: (a,) those means, NaN where no row has an amount.
+    """
 
     tables: dict[str, TargetTable]
     words: TargetTable
+    units: dict[str, TargetTable]
+    unit_means: Floats
 
     def encode(self, fields: pd.DataFrame) -> Floats:
         """(n, len(STATISTICS)) in their order: mean and count of each key, then of the means of the name's words.
 
-        The last is their mean weighted by how often each word was seen.
+        The last of the words' is their mean weighted by how often each word was seen. Then, by UNIT_KEYS, the log price at the
+        key's price per base unit, NaN for a row that states no amount.
         """
         keys = [self.tables[key].encode(_key(fields, key)) for key in KEYS]
-        return np.hstack([*keys, self._of_words(fields["name"])])
+        return np.hstack([*keys, self._of_words(fields["name"]), self._per_unit(fields)])
+
+    def _per_unit(self, fields: pd.DataFrame) -> Floats:
+        amounts = log_amounts(fields)
+        dimension = own_dimension(amounts)
+        own = amounts[np.arange(len(dimension)), dimension] + self.unit_means[dimension]
+        return np.column_stack(
+            [own + self.units[key].encode(_unit_key(fields, key, dimension))[:, 0] for key in UNIT_KEYS]
+        )
 
     def _of_words(self, names: pd.Series) -> Floats:
         out = np.zeros((len(names), 4))
@@ -79,12 +99,18 @@ class TargetStatistics:
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
-        return {name: _record(table) for name, table in {**self.tables, "words": self.words}.items()}
+        return {
+            "keys": {key: _record(table) for key, table in self.tables.items()},
+            "words": _record(self.words),
+            "units": {key: _record(table) for key, table in self.units.items()},
+            "unit_means": [None if np.isnan(mean) else float(mean) for mean in self.unit_means],
+        }
 
 
 STATISTICS: tuple[str, ...] = (
     *(f"{key} {statistic}" for key in KEYS for statistic in ("mean", "count")),
     *(f"words {statistic}" for statistic in ("mean", "highest", "lowest", "sure mean")),
+    *(f"{key} per unit" for key in UNIT_KEYS),
 )
 
 
@@ -93,23 +119,33 @@ def learn_targets(fields: pd.DataFrame, log_prices: Floats, smoothing: float) ->
     tables = {key: learn_table(_key(fields, key), log_prices, smoothing) for key in KEYS}
     words = [_words(name) for name in fields["name"]]
     repeated = np.repeat(log_prices, [len(row) for row in words])
-    if len(repeated) == 0:
-        return TargetStatistics(tables, TargetTable({}, np.zeros(0), np.zeros(0)))
-    return TargetStatistics(tables, learn_table([word for row in words for word in row], repeated, smoothing))
+    of_words = learn_table([word for row in words for word in row], repeated, smoothing)
+    return TargetStatistics(tables, of_words, *_learn_units(fields, log_prices, smoothing))
+
+
+def _learn_units(fields: pd.DataFrame, log_prices: Floats, smoothing: float) -> tuple[dict[str, TargetTable], Floats]:
+    amounts = log_amounts(fields)
+    dimension = own_dimension(amounts)
+    per_unit = log_prices - amounts[np.arange(len(dimension)), dimension]
+    known = ~np.isnan(per_unit)
+    rows = np.bincount(dimension[known], minlength=len(DIMENSIONS))
+    sums = np.bincount(dimension[known], weights=per_unit[known], minlength=len(DIMENSIONS))
+    means = np.where(rows > 0, sums / np.maximum(rows, 1), np.nan)
+    centred = (per_unit - means[dimension])[known]
+    values = {key: np.array(_unit_key(fields, key, dimension), dtype=object)[known].tolist() for key in UNIT_KEYS}
+    return {key: learn_table(values[key], centred, smoothing) for key in UNIT_KEYS}, means
 
 
 def targets_from_record(record: dict[str, Any]) -> TargetStatistics:
     """Reads back what `TargetStatistics.record` gave."""
-    tables = {
-        name: TargetTable(
-            {value: place for place, value in enumerate(entry["values"])},
-            np.array(entry["means"], dtype=np.float64),
-            np.array(entry["counts"], dtype=np.float64),
-        )
-        for name, entry in record.items()
-    }
-    words = tables.pop("words")
-    return TargetStatistics(tables, words)
+    means = np.array([np.nan if mean is None else mean for mean in record["unit_means"]], dtype=np.float64)
+    keys, units = ({key: _table(entry) for key, entry in record[part].items()} for part in ("keys", "units"))
+    return TargetStatistics(keys, _table(record["words"]), units, means)
+
+
+def _table(entry: dict[str, Any]) -> TargetTable:
+    places = {value: place for place, value in enumerate(entry["values"])}
+    return TargetTable(places, np.array(entry["means"], dtype=np.float64), np.array(entry["counts"], dtype=np.float64))
 
 
 def _record(table: TargetTable) -> dict[str, Any]:
@@ -118,6 +154,11 @@ def _record(table: TargetTable) -> dict[str, Any]:
 
 def _key(fields: pd.DataFrame, key: str) -> list[str]:
     return [" | ".join(values) for values in zip(*(fields[name] for name in KEYS[key]), strict=True)]
+
+
+def _unit_key(fields: pd.DataFrame, key: str, dimension: NDArray[np.int64]) -> list[str]:
+    """Values of the key, each with the number of the row's dimension: grams are not compared with pieces."""
+    return [f"{place} | {value}" for place, value in zip(dimension, _key(fields, key), strict=True)]
 
 
 def _words(name: str) -> list[str]:

@@ -170,3 +170,4 @@ class ArchitectureContract:
             catalog, **{name: np.tile(getattr(catalog, name), 2) for name in ("ids", "texts", "links", "prices")}
         )
         assert self.made.estimate_seconds(twice, config, LAPTOP) > self.made.estimate_seconds(catalog, config, LAPTOP)
+        assert self.made.estimate_memory(twice, config, LAPTOP) > self.made.estimate_memory(catalog, config, LAPTOP) > 0

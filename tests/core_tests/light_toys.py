@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from core.architectures.base import Context
+from core.backbones.tiny import train_tokenizer
 from core.cache import Cache
 from core.catalog import Catalog
 
@@ -37,6 +39,18 @@ def products(count: int, seed: int = 0) -> Catalog:
 def strangers() -> Catalog:
     """Texts that no training row prepares for."""
     return catalog_of(STRANGE, None)
+
+
+def small_encoder(folder: Path) -> Path:
+    """A BERT of one layer with random weights, and a tokenizer that knows the toys' words."""
+    from transformers import BertConfig, BertModel
+
+    tokenizer = train_tokenizer(list(products(40).texts))
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=tokenizer.get_vocab_size(), **shape)).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
 
 
 def context(folder: Path, **settings: object) -> Context:

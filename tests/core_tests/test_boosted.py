@@ -10,14 +10,19 @@ import pytest
 
 from core.architectures.base import make_config
 from core.architectures.boosted import BoostedArchitecture, BoostedConfig
-from core.errors import OutOfTime
+from core.backbones.loading import identity
+from core.errors import OutOfTime, UserError
 from core.light.boosting import OBJECTIVES, smape_slopes
 from core.light.inner import inner_folds
 from core.light.knowledge import PRICED, learn_knowledge
+from core.light.neighbours import SHARPNESS, learn_neighbours
+from core.light.neighbours import STATISTICS as NEAR
 from core.light.store import fields_of
-from core.light.targets import learn_targets, targets_from_record
+from core.light.targets import STATISTICS, learn_targets, targets_from_record
 from core.metrics import constant_floor, smape
-from tests.core_tests.light_toys import catalog_of, context, products, strangers
+from core.quantiles import LEVELS
+from tests.core_tests.architecture_contract import LAPTOP
+from tests.core_tests.light_toys import catalog_of, context, products, small_encoder, strangers
 
 BOOSTED = BoostedArchitecture()
 SMALL = {"max_rounds": 60, "learning_rate": 0.1, "bags": 1, "min_leaf_rows": 5, "feature_fraction": 0.8}
@@ -44,6 +49,69 @@ def test_same_seed_same_prices_with_and_without_the_cache(tmp_path: Path) -> Non
     cached = BOOSTED.train(train, None, config, context(tmp_path / "a")).predict(test)
     np.testing.assert_array_equal(first, fresh)
     np.testing.assert_array_equal(first, cached)
+
+
+def test_deciles_rise_cover_and_are_read_back(tmp_path: Path) -> None:
+    train, test = products(240), products(80, seed=1)
+    config = make_config(BoostedConfig, {**SMALL, "quantiles": True})
+    trained = BOOSTED.train(train, None, config, context(tmp_path))
+    deciles = trained.predict_quantiles(test)
+    assert deciles is not None and deciles.shape == (len(test), len(LEVELS))
+    assert (np.diff(deciles, axis=1) >= 0).all() and (deciles > 0).all()
+    below = (test.known_prices[:, None] < deciles).mean(axis=0)
+    assert below[0] < 0.4 and below[-1] > 0.6 and (np.diff(below) >= 0).all()
+    trained.save(tmp_path / "model")
+    again = BOOSTED.load(tmp_path / "model").predict_quantiles(test)
+    np.testing.assert_allclose(again, deciles, rtol=1e-9)
+    plain = BOOSTED.train(train, None, make_config(BoostedConfig, SMALL), context(tmp_path))
+    assert plain.predict_quantiles(test) is None
+    np.testing.assert_array_equal(plain.predict(test), trained.predict(test))
+
+
+@pytest.mark.parametrize("objective", ["huber", "smape"])
+def test_a_monotone_model_never_falls_with_the_amount(objective: str, tmp_path: Path) -> None:
+    config = make_config(BoostedConfig, {**SMALL, "objective": objective, "monotone": True})
+    trained = BOOSTED.train(products(160), None, config, context(tmp_path))
+    rows = np.repeat(trained.knowledge.features(products(20, seed=1)), 30, axis=0)
+    for name in ("total_g", "value_g", "amount"):
+        swept = rows.copy()
+        swept[:, trained.knowledge.names.index(name)] = np.tile(np.geomspace(1, 2000, 30), 20)
+        answers = np.asarray(trained.boosters[0].predict(swept)).reshape(20, 30)
+        assert (np.diff(answers, axis=1) >= -1e-12).all()
+
+
+def test_monotone_with_l1_is_refused_with_what_to_choose() -> None:
+    with pytest.raises(UserError, match="take huber, smape or l2"):
+        make_config(BoostedConfig, {"objective": "l1", "monotone": True})
+
+
+def test_states_of_an_encoder_are_features(tmp_path: Path) -> None:
+    encoder, train, test = small_encoder(tmp_path / "encoder"), products(120), products(40, seed=1)
+    settings = {**SMALL, "frozen_encoder": str(encoder), "embedding_components": 5, "quantiles": False}
+    resolution = BOOSTED.resolve(settings, LAPTOP, None)
+    assert resolution.notes == (f"frozen encoder: {encoder} (named)",)
+    config = make_config(BoostedConfig, resolution.settings)
+    assert BOOSTED.identity(config) == {"text": identity(str(encoder), "text")}
+    BOOSTED.prepare({"train": train, "test": test}, config, context(tmp_path).cache, drop_bad=False)
+    trained = BOOSTED.train(train, None, config, context(tmp_path))
+    assert trained.knowledge.names[-5:] == [f"state_{place}" for place in range(5)]
+    assert len(trained.knowledge.names) == trained.knowledge.features(test).shape[1]
+    trained.save(tmp_path / "model")
+    loaded, strange = BOOSTED.load(tmp_path / "model"), strangers()
+    # Read once more without the cache, in other batches.
+    np.testing.assert_allclose(loaded.predict(test), trained.predict(test), rtol=1e-2)
+    assert np.isfinite(loaded.predict(strange)).all()
+    (encoder / "config.json").write_text((encoder / "config.json").read_text() + " ")
+    with pytest.raises(UserError, match="have changed"):
+        loaded.predict(test)
+
+
+def test_an_encoder_that_says_nothing_is_not_read() -> None:
+    settled = BOOSTED.resolve({"frozen_encoder": "tiny"}, LAPTOP, None)
+    assert settled.settings["frozen_encoder"] is None and settled.notes[0].startswith("frozen encoder: none")
+    assert BOOSTED.identity(make_config(BoostedConfig, settled.settings)) == {}
+    with pytest.raises(UserError, match="no such folder"):
+        BOOSTED.resolve({"frozen_encoder": "nowhere"}, LAPTOP, None)
 
 
 def test_price_noise_is_not_made_predictable() -> None:
@@ -77,6 +145,35 @@ def test_own_price_changes_no_own_feature() -> None:
     # The ridge's penalty, one number chosen of five on all rows, is the only thing that these prices may move.
     kept = [place for place, name in enumerate(names) if name != "ridge"]
     np.testing.assert_array_equal(tables[0][1][inside][:, kept], tables[1][1][inside][:, kept])
+
+
+def test_prices_per_base_unit_are_compared_within_a_dimension() -> None:
+    texts = [
+        "Item Name: ACME tea, 100 g",
+        "Item Name: ACME tea, 200 g",
+        "Item Name: ACME tea, 3 count",
+        "Item Name: ACME tea",
+    ]
+    fields = fields_of(catalog_of(texts, None))
+    log_prices = np.log([1.0, 4.0, 30.0, 7.0])
+    per_unit = learn_targets(fields, log_prices, smoothing=0.0).encode(fields)[:, STATISTICS.index("brand per unit")]
+    gram = (np.log(1 / 100) + np.log(4 / 200)) / 2
+    np.testing.assert_allclose(per_unit[:3], [gram + np.log(100), gram + np.log(200), np.log(30)])
+    assert np.isnan(per_unit[3])
+
+
+def test_neighbours_say_their_price_per_base_unit() -> None:
+    nan = np.nan
+    amounts = np.log([[10.0, nan], [20.0, nan], [nan, 5.0], [nan, nan]])
+    vectors = np.array([[1.0, 0.0], [0.8, 0.6], [0.9, 0.1], [0.0, 1.0]])
+    near = learn_neighbours(vectors, np.log([2.0, 8.0, 50.0, 9.0]), amounts, 3, 100, 0)
+    asked = np.log([[40.0, nan], [nan, nan]])
+    found = near.statistics(vectors[[0, 0]], asked)
+    weights = np.array([1.0, 0.8]) ** SHARPNESS
+    ratio = weights @ np.log([4.0, 2.0]) / weights.sum()
+    place = NEAR.index("near_per_unit")
+    np.testing.assert_allclose(found[0, place : place + 2], [weights @ np.log([8.0, 16.0]) / weights.sum(), ratio])
+    assert np.isnan(found[1, place : place + 2]).all() and np.isfinite(found[1, :place]).all()
 
 
 def test_target_statistics_are_smoothed_means_and_read_back() -> None:

@@ -21,7 +21,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from core.architectures import architecture
 from core.architectures.base import Context, Report, ignore_report, make_config
 from core.architectures.multimodal import MultimodalConfig
-from core.architectures.neural import NeuralConfig
+from core.architectures.neural_config import NeuralConfig
 from core.augment import normalise
 from core.backbones.loading import load_encoder
 from core.backbones.tiny import text_encoder
@@ -221,6 +221,32 @@ def test_states_are_what_the_text_encoder_answers(pooling: Any, tmp_path: Path) 
     assert np.abs(states[0] - states[1]).max() > 0.01
 
 
+def test_states_of_the_same_texts_in_another_selection_are_not_computed_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokens, encoder = some_tokens(), text_encoder(50).eval()
+    rows = [tokens.ids[start:end] for start, end in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)]
+
+    def some(chosen: list[int]) -> Tokens:
+        ids = [rows[row] for row in chosen]
+        return Tokens(np.concatenate(ids), np.cumsum([0, *map(len, ids)]), tokens.pad, tokens.suffix)
+
+    calls, frozen = count_calls(encoder), Frozen(encoder, Cache(tmp_path))
+    first, second, new = list(range(12)), list(range(12, 24)), [26, 25]
+    parts = [text_states(some(chosen), 16, 100, frozen, "mean") for chosen in (first, second)]
+    assert sum(calls) == 24
+    mixed = [20, 3, *new, 11, 3]
+    states = text_states(some(mixed), 16, 100, frozen, "mean")
+    assert sum(calls) == 26
+    np.testing.assert_array_equal(states[[0, 1, 4, 5]], [parts[1][8], parts[0][3], parts[0][11], parts[0][3]])
+    np.testing.assert_allclose(states[2:4], text_states(some(new), 16, 100, frozen, "mean"), **FP16)
+    for other in (
+        (text_states(some(mixed), 12, 100, frozen, "mean")),
+        (text_states(some(mixed), 16, 100, frozen, "cls")),
+    ):
+        assert np.abs(other - states).max() > 0.01
+    assert sum(calls) == 26 + 2 * len(mixed)
+
+
 class Place:
     """A small catalog, of which two rows of three have no picture, and a frozen tower."""
 
@@ -235,7 +261,7 @@ class Place:
         """A model; watch: is called with the network before it learns."""
         made: Any = architecture("multimodal")
         build = made.network
-        made.network = lambda encoders, config: _seen(build(encoders, config), watch)
+        made.network = lambda *given: _seen(build(*given), watch)
         config = make_config(made.Config, {**SMALL["multimodal"], "vision_encoder": str(self.tower), **given})
         context = Context(seed, Cache(self.cache), self.folder / "run", report=report)
         return made.train(self.catalog.take(np.arange(24)), self.catalog.take(np.arange(24, 36)), config, context)
@@ -324,7 +350,8 @@ def test_a_frozen_text_encoder_is_asked_once(place: Place) -> None:
     calls = count_calls(model.network.encoders["text"])
     cached = model.predict(place.catalog)
     assert not calls
-    assert set(model.architecture.examples(model, place.catalog).batch(np.arange(3), None).inputs) == {"states"}
+    inputs = set(model.architecture.examples(model, place.catalog).batch(np.arange(3), None).inputs)
+    assert inputs == {"states", "numbers", "words"}
     model.save(place.folder / "saved")
     np.testing.assert_allclose(made.load(place.folder / "saved").predict(place.catalog), cached, rtol=2e-3)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from core.errors import UserError
 from core.labels.__main__ import main
 from core.labels.finding import CONFLICT, CONSENSUS, FILE, OUTLIER, Finding, summary, write_findings
 from core.labels.search import find_against_members, find_conflicts, find_labels
-from core.labels.weights import row_weights
+from core.labels.weights import row_weights, without_suspects
 from core.light.inputs import learn_inputs
 from core.metrics import smape
 from core.predictions import Member
@@ -92,6 +93,14 @@ def test_injected_errors_are_found_among_similar_rows_and_little_else() -> None:
     assert all(each.price > each.high or each.price < each.low for each in found)
     assert [each.times for each in found] == sorted((each.times for each in found), reverse=True)
     assert labels_of(train.take(np.arange(30))) == []
+
+
+@pytest.mark.parametrize("text", ["", "the same for all", "🍫"])
+def test_texts_that_tell_nothing_give_no_outlier(text: str) -> None:
+    prices = np.exp(np.random.default_rng(0).normal(2.6, 0.2, 60))
+    found = labels_of(catalog_of([text] * 60, prices))
+    assert {each.kind for each in found} == ({CONFLICT} if text.startswith("the same") else set())
+    assert labels_of(catalog_of([f"u{row}x" for row in range(60)], prices)) == []
 
 
 def test_rows_outside_of_all_members_prices_are_found() -> None:
@@ -175,10 +184,10 @@ def test_weights_lie_between_0_and_1_and_most_are_1(seed: int, suspects: str) ->
 @pytest.mark.parametrize("suspects", ["downweight", "drop"])
 def test_wrong_labels_cost_a_ridge_less_and_held_out_prices_are_never_seen(suspects: str, tmp_path: Path) -> None:
     kind, made = architecture("lexical"), clean(480, 240)
+    settings = {"model": "ridge", "alpha": 0.3}
     rng = np.random.default_rng(1)
     prices = made.train.known_prices * np.where(rng.random(480) < 0.05, 10.0 ** rng.choice([-1, 1], 480), 1.0)
     train = replace(made.train, prices=prices)
-    settings = {"model": "ridge", "alpha": 0.3}
     keep, doubt = (
         kind.train(train, None, make_config(kind.Config, {**settings, "suspects": each}), context(tmp_path))
         for each in ("keep", suspects)
@@ -190,6 +199,20 @@ def test_wrong_labels_cost_a_ridge_less_and_held_out_prices_are_never_seen(suspe
         for each in (made.prices, made.prices[::-1].copy())
     )
     assert np.array_equal(one, two)
+
+
+def test_boosted_drops_what_the_training_rows_alone_contradict(tmp_path: Path) -> None:
+    kind, train = architecture("boosted"), clean(400).train
+    bad = np.zeros(400, dtype=bool)
+    bad[::40] = True
+    train = replace(train, prices=train.known_prices * np.where(bad, 30.0, 1.0))
+    left = without_suspects(train, 1000, 0.1, seed=3)
+    dropped = ~np.isin(train.ids, left.ids)
+    assert (dropped & bad).sum() >= 8 and (dropped & ~bad).sum() <= 4
+    settings: dict[str, Any] = {"max_rounds": 20, "bags": 1, "svd_components": 2, "max_terms": 1000}
+    one = kind.train(train, None, make_config(kind.Config, {**settings, "suspects": "drop"}), context(tmp_path))
+    two = kind.train(left, None, make_config(kind.Config, settings), context(tmp_path))
+    assert np.array_equal(one.predict(train), two.predict(train))
 
 
 def test_an_amount_explains_a_price_among_neighbours(toy_files: Callable[..., tuple[Path, Path]]) -> None:

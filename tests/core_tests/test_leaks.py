@@ -11,6 +11,7 @@ from core.catalog import Catalog
 from core.catalog_reading import read_catalogs
 from core.demo import make_demo
 from core.fold_making import make_folds
+from core.folds import Folds
 from core.leaks import find_leaks, kept_notes, told_by_digits
 from core.vocabulary import read_vocabulary, shape
 from core.workspace import Workspace
@@ -119,6 +120,19 @@ def test_codes_that_tie_folds_but_not_the_test_file_are_named() -> None:
 def test_few_rows_prove_nothing() -> None:
     made = clean(30, 10)
     assert kinds(replace(made, train=replace(made.train, ids=strings(ranked(made.train))))) == []
+
+
+def test_texts_without_words_are_no_leak() -> None:
+    made = clean(80, 20)
+    folds = Folds(np.arange(80) % 3, np.arange(80), "random")
+    texts = list(made.train.texts), list(made.test.texts)
+    for train, test, found in (
+        ([""] * 80, [""] * 20, []),
+        ([" "] * 80, texts[1], []),
+        (texts[0], [""] * 20, ["one-sided"]),
+    ):
+        leaky = made.retexted(train, test)
+        assert [leak.kind for leak in find_leaks(leaky.train, leaky.test, folds)] == found
 
 
 def test_digits_tell_by_size_or_by_place_and_noise_tells_nothing() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from core.architectures.base import make_config
 from core.architectures.lexical import LexicalArchitecture, LexicalConfig
@@ -14,19 +15,20 @@ from core.errors import OutOfTime, UserError
 from core.light import mlp
 from core.light.inner import inner_folds
 from core.light.inputs import learn_inputs, load_inputs
+from core.light.linear import fit_huber, fit_ridge
 from core.metrics import constant_floor, smape
-from tests.core_tests.light_toys import catalog_of, context, products, strangers
+from tests.core_tests.light_toys import catalog_of, context, products, small_encoder, strangers
 
 LEXICAL = LexicalArchitecture()
-SMALL = {"hidden": 16, "nets": 1}
+SMALL = {"model": "blend", "hidden": 16, "nets": 1}
 
 
-@pytest.mark.parametrize("model", ["ridge", "mlp", "blend"])
+@pytest.mark.parametrize("model", ["ridge", "mlp", "blend", "neighbours", "kernel"])
 def test_beats_the_constant_by_far_and_reads_back_the_same(model: str, tmp_path: Path) -> None:
     train, test = products(240), products(60, seed=1)
     reports: list[dict[str, float]] = []
     told = context(tmp_path, report=lambda epoch, metrics: reports.append({"epoch": epoch, **metrics}))
-    trained = LEXICAL.train(train, test, make_config(LexicalConfig, {"model": model, **SMALL}), told)
+    trained = LEXICAL.train(train, test, make_config(LexicalConfig, {**SMALL, "model": model}), told)
     predicted = trained.predict(test)
     assert smape(test.known_prices, predicted) < 0.5 * constant_floor(test.known_prices)[1]
     assert reports[0]["epoch"] == 1 and reports[0]["smape"] == pytest.approx(smape(test.known_prices, predicted))
@@ -36,6 +38,57 @@ def test_beats_the_constant_by_far_and_reads_back_the_same(model: str, tmp_path:
     assert not list((tmp_path / "model").glob("*.pkl"))
     strange = loaded.predict(strangers())
     assert np.isfinite(strange).all() and (strange > 0).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "ridge", "linear_loss": "huber"},
+        {"model": "mlp", "net_inputs": "both", "nets": 2, "hidden": 16},
+        {"model": "neighbours", "per_unit": False},
+        {"model": "kernel", "kernel_rows": 40, "kernel_samples": 1, "kernel_sample_rows": 60},
+    ],
+)
+def test_ways_to_learn_that_are_not_the_default(settings: dict[str, object], tmp_path: Path) -> None:
+    train, test = products(160), products(40, seed=1)
+    trained = LEXICAL.train(train, None, make_config(LexicalConfig, settings), context(tmp_path))
+    predicted = trained.predict(test)
+    assert smape(test.known_prices, predicted) < 0.7 * constant_floor(test.known_prices)[1]
+    trained.save(tmp_path / "model")
+    np.testing.assert_array_equal(LEXICAL.load(tmp_path / "model").predict(test), predicted)
+    np.testing.assert_allclose(trained.predict(test.take(np.array([7]))), predicted[[7]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["neighbours", "kernel"])
+def test_texts_are_compared_by_an_encoder_where_one_is_given(model: str, tmp_path: Path) -> None:
+    encoder, train, test = small_encoder(tmp_path / "encoder"), products(80), products(20, seed=1)
+    plain, read = (
+        make_config(LexicalConfig, {"model": model, "kernel_samples": 1, "frozen_encoder": name})
+        for name in (None, str(encoder))
+    )
+    assert LEXICAL.identity(plain) == {} and set(LEXICAL.identity(read)) == {"text"}
+    trained = LEXICAL.train(train, None, read, context(tmp_path))
+    predicted = trained.predict(test)
+    assert not np.allclose(predicted, LEXICAL.train(train, None, plain, context(tmp_path)).predict(test), rtol=1e-6)
+    trained.save(tmp_path / "model")
+    np.testing.assert_allclose(LEXICAL.load(tmp_path / "model").predict(test), predicted, rtol=1e-2)
+
+
+def test_an_encoder_without_effect_is_left_out(tmp_path: Path) -> None:
+    config = make_config(LexicalConfig, {"model": "ridge", "frozen_encoder": str(tmp_path)})
+    assert config.canonical() == make_config(LexicalConfig, {"model": "ridge"}).canonical()
+    assert LEXICAL.identity(config) == {}
+
+
+def test_hubers_loss_is_not_moved_by_one_absurd_price() -> None:
+    rng = np.random.default_rng(0)
+    inputs = sp.csr_matrix(rng.normal(size=(200, 5)))
+    log_prices = inputs @ np.arange(5.0)
+    log_prices[0] += 1000.0
+    far, near = (
+        np.abs(fit(inputs, log_prices, 0.1).coefficients - np.arange(5.0)).max() for fit in (fit_ridge, fit_huber)
+    )
+    assert near < 0.05 < far
 
 
 def test_valid_rows_change_nothing(tmp_path: Path) -> None:
@@ -72,7 +125,7 @@ def test_one_row_is_too_few(tmp_path: Path) -> None:
 def test_settings_without_effect_are_left_out() -> None:
     ridge = [make_config(LexicalConfig, {"model": "ridge", "hidden": hidden}) for hidden in (32, 64)]
     assert ridge[0].canonical() == ridge[1].canonical()
-    blend = [make_config(LexicalConfig, {"hidden": hidden}) for hidden in (32, 64)]
+    blend = [make_config(LexicalConfig, {"model": "blend", "hidden": hidden}) for hidden in (32, 64)]
     assert blend[0].canonical() != blend[1].canonical()
 
 
@@ -90,8 +143,6 @@ def test_the_nets_slope_is_the_losses(smape_weight: float) -> None:
 
 
 def test_backpropagation_agrees_with_differences() -> None:
-    import scipy.sparse as sp
-
     rng = np.random.default_rng(0)
     inputs = sp.csr_matrix(rng.random((12, 6), dtype=np.float32))
     target = rng.normal(size=12).astype(np.float32)

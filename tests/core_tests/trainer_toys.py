@@ -14,6 +14,7 @@ from core.architectures.base import Context
 from core.batches import Batch
 from core.cache import Cache
 from core.catalog import Strings
+from core.price_network import PriceNetwork
 from core.tokens import Rows
 from core.trainer_config import TrainerConfig
 
@@ -38,7 +39,7 @@ class Toy:
         return Batch({"x": x}, torch.from_numpy(losses.targets(self.prices[rows])).float())
 
 
-class Linear(nn.Module):
+class Linear(PriceNetwork):
     """dropout: of the inputs, so that a training also depends on PyTorch's own random state."""
 
     def __init__(self, dropout: float = 0.0) -> None:

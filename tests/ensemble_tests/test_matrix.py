@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
+from core.leaks import Leak, keep_notes
 from core.predictions import Member
 from core.workspace import Workspace
 from ensemble.matrix import EXTERNAL, from_workspace
@@ -33,6 +34,12 @@ def test_no_member_and_no_workspace_are_answered_with_what_to_run(toy_workspace:
     assert "experiments.sweep" in caught.value.cure
     with pytest.raises(UserError, match="not a workspace"):
         from_workspace(Workspace(tmp_path / "nowhere"))
+
+
+def test_what_leaks_in_the_catalog_stands_among_the_notes(toy_workspace: Workspace) -> None:
+    add_member(toy_workspace, "text-a")
+    keep_notes(toy_workspace, [Leak("ids", "the ids tell all", "look at them")])
+    assert from_workspace(toy_workspace).notes == ("possible leak: the ids tell all; look at them",)
 
 
 @pytest.mark.parametrize("what", ["catalog", "folds"])

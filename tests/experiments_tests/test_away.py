@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from core.architectures import architecture
 from core.files import locked
 from core.workspace import Workspace
-from experiments.prepare import DEFAULT_FOLDS
+from experiments.few import FOLDS
 from tests.experiments_tests import waiting
 from tests.experiments_tests.clusters import ENVIRONMENT, ROOT, LittleCluster, little_cluster
 
@@ -43,7 +43,7 @@ def sweep(tmp_path: Path, cluster: LittleCluster, toy_files: Callable[..., tuple
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        words = ["-m", "experiments.sweep", *arguments, "--train", train, "--test", test]
+        words = ["-m", "experiments.sweep", *arguments, "--train", train, "--test", test, "--folds", FOLDS]
         words += ["--workspace", tmp_path / "runs", "--address", cluster.address]
         output = (tmp_path / f"output-{len(started)}.txt").open("w")
         process = subprocess.Popen(
@@ -79,7 +79,7 @@ def states_of(workspace: Path) -> dict[str, int]:
     return {state.name: states.count(state) for state in set(states)}
 
 
-def assert_whole(folder: Path, members: int, folds: int = DEFAULT_FOLDS) -> None:
+def assert_whole(folder: Path, members: int, folds: int = FOLDS) -> None:
     """Every member has its folds, and their models, read at home, give the prices that came home with them."""
     workspace = Workspace(folder)
     complete = workspace.store.complete()

@@ -36,6 +36,7 @@ def test_an_unknown_architecture_is_answered_with_the_nearest() -> None:
         ({"images": Path("pictures")}, "--images was given without a catalog"),
         ({"minutes": 0.0}, "--minutes 0 leaves no time"),
         ({"minutes": -3.0}, "--minutes -3 leaves no time"),
+        ({"memory": 2**32, "address": "auto"}, "--memory is this machine's"),
     ],
 )
 def test_flags_that_cannot_be_meant_are_refused(changes: dict[str, object], text: str) -> None:

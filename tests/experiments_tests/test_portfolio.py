@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from core.folds import HOLDOUT
 from core.machine import Machine
 from core.metrics import smape
 from core.workspace import Workspace
+from experiments.entry import Entry, JobDefaults
 from experiments.failures import IN_A_ROW
 from experiments.jobs import Job, Outcome
+from experiments.limits import Limits
 from experiments.members import Members
+from experiments.memory import DRIVER_BYTES, MemoryRoom
 from experiments.plan import Budget
-from experiments.portfolio import Entry, JobDefaults, Portfolio
+from experiments.portfolio import Portfolio
 from experiments.search import Study
 from experiments.storage import open_storage
 from experiments.trial import read_trial, run_job, scratch_folder
@@ -65,18 +69,26 @@ class Log:
 
 
 def portfolio(
-    workspace: Workspace, *names: str, trials: int = 2, members: int = 1, end: float | None = None, run: str = "a"
+    workspace: Workspace,
+    *names: str,
+    trials: int = 2,
+    members: int | None = 1,
+    end: float | None = None,
+    run: str = "a",
+    memory: MemoryRoom | None = None,
+    seeds: int | None = None,
 ) -> tuple[Portfolio, Log]:
     storage = open_storage(f"sqlite:///{workspace.path('optuna.db')}")
     factory = Members(workspace, 0, {})
     entries = [entry(workspace, architecture(name), factory, storage, trials, members, run) for name in names]
     log = Log()
     budget = Budget(time.time(), end, concurrent=1)
-    return Portfolio(entries, factory, budget, JobDefaults(0, 1, "cpu"), [log]), log
+    room = memory or MemoryRoom(None, {})
+    return Portfolio(entries, factory, Limits(budget, room, seeds), JobDefaults(0, 1, "cpu"), [log]), log
 
 
 def entry(
-    workspace: Workspace, kind: Architecture, factory: Members, storage: Any, trials: int, members: int, run: str
+    workspace: Workspace, kind: Architecture, factory: Members, storage: Any, trials: int, members: int | None, run: str
 ) -> Entry:
     resolution = kind.resolve(FIXED[kind.name], MACHINE, None)
     space = load_space(resolution.space, kind.Config).without(FIXED[kind.name])
@@ -226,9 +238,20 @@ def test_a_limited_sweep_says_after_its_first_training_what_it_can_afford(toy_wo
     job = source.next()
     assert job is not None
     source.finished(job, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 10.0))
-    assert [text for what, text in log.lines if what == "note"] == [
-        "lexical: one training takes 10.0 s; there is time for about 44 more trials and 1 members of 3 trainings each"
-    ]
+    (text,) = (text for what, text in log.lines if what == "note")
+    assert text.startswith("lexical: one training takes 10.0 s, and the 99")
+    assert text.endswith("s left are enough for 26 members of 3")
+
+
+def test_a_first_trial_that_ran_into_its_own_limit_is_tried_again_while_there_is_time(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=2, end=time.time() + 1000.0)
+    job = source.next()
+    assert job is not None and job.deadline is not None
+    source.interrupted(replace(job, deadline=time.time() - 1.0))
+    again = source.next()
+    assert again is not None and (again.name, again.number) == (job.name, 1)
+    source.interrupted(again)  # from outside: it had time
+    assert source.next() is None
 
 
 def test_a_job_whose_worker_died_is_run_once_more_and_not_twice(toy_workspace: Workspace) -> None:
@@ -267,6 +290,23 @@ def test_a_member_that_lost_a_fold_is_left_out_and_said_so(toy_workspace: Worksp
     assert source.left_out() == [f"{fit.name}: fold {fit.fold} failed: no space left on device"]
 
 
+def test_with_a_limit_a_member_that_lost_a_fold_is_no_part_of_the_stack_and_another_takes_its_place(
+    toy_workspace: Workspace,
+) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=2, members=None, end=time.time() + 1000.0)
+    trial = source.next()
+    assert trial is not None
+    source.finished(trial, run_job(trial, partial(source.epoch, trial), toy_workspace.folder))
+    fit = source.next()
+    assert fit is not None and fit.kind == "fit"
+    source.failed(fit, "no space left on device")
+    second = source.next()
+    assert second is not None and (second.kind, second.number) == ("trial", 1)
+    source.finished(second, run_job(second, partial(source.epoch, second), toy_workspace.folder))
+    other = source.next()
+    assert other is not None and other.kind == "fit" and other.name != fit.name
+
+
 def test_every_job_keeps_the_caches_limit(toy_workspace: Workspace) -> None:
     source, _ = portfolio(toy_workspace, "lexical", trials=1)
     while (job := source.next()) is not None:
@@ -283,7 +323,57 @@ def test_members_are_not_started_when_they_would_not_be_finished(toy_workspace: 
     source.finished(trial, Outcome(outcome.metrics, outcome.best_epoch, seconds=5000.0))
     assert source.next() is None
     assert source.done
-    assert source.left_out() == ["lexical: no time was left to cross-validate its best config"]
+    assert source.left_out() == ["lexical's best config: no time was left to cross-validate it"]
+
+
+def test_with_a_limit_the_documented_best_is_cross_validated_before_anything_is_searched(
+    toy_workspace: Workspace,
+) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=4, members=None, end=time.time() + 1000.0)
+    jobs = []
+    while len(jobs) < 5 and (job := source.next()) is not None:
+        jobs.append(job)
+        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+    # Trial 0 and the two folds that it lacks come first; what follows is another config or another seed.
+    assert [(job.kind, job.fold, job.number) for job in jobs[:3]] == [("trial", 0, 0), ("fit", 1, -1), ("fit", 2, -1)]
+    assert toy_workspace.store.complete() == [jobs[1].name]
+    assert jobs[3].fold == HOLDOUT
+
+
+def test_with_a_limit_what_was_begun_is_finished_before_anything_else_begins(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=3, members=2, end=time.time() + 1000.0)
+    begun: set[str] = set()
+    while (job := source.next()) is not None:
+        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+        if job.kind == "fit" and job.fold != HOLDOUT:
+            begun.add(job.name)
+        elif begun:
+            assert begun <= set(toy_workspace.store.complete())
+    assert source.done
+    assert begun <= set(toy_workspace.store.complete()) and 1 <= len(begun) <= 2
+
+
+def test_another_seed_of_a_member_is_tried_on_one_fold_and_named_by_its_seed(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, end=time.time() + 1000.0)
+    jobs = []
+    while len(jobs) < 4 and (job := source.next()) is not None:
+        jobs.append(job)
+        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+    probe = jobs[3]
+    assert (probe.kind, probe.fold, probe.seed) == ("fit", HOLDOUT, 1)
+    assert probe.settings == jobs[1].settings and probe.name != jobs[1].name
+    assert toy_workspace.store.has_fit(probe.name, HOLDOUT)
+
+
+def test_a_sweep_that_goes_on_knows_the_members_and_trials_of_the_one_before(toy_workspace: Workspace) -> None:
+    first, _ = portfolio(toy_workspace, "lexical", trials=2, members=1, end=time.time() + 1000.0)
+    for _ in range(3):
+        job = first.next()
+        assert job is not None
+        first.finished(job, run_job(job, partial(first.epoch, job), toy_workspace.folder))
+    again, _ = portfolio(toy_workspace, "lexical", trials=2, members=1, end=time.time() + 1000.0)
+    assert again.next() is None and again.done
+    assert len(toy_workspace.store.complete()) == 1
 
 
 def test_a_trial_cut_by_its_deadline_is_used_but_not_remembered_as_finished(
@@ -312,3 +402,38 @@ def test_only_what_can_be_trained_by_several_workers_gets_them() -> None:
     defaults = JobDefaults(seed=0, threads=1, device="cpu", workers=2)
     given = {name: defaults.of(architecture(name))["workers"] for name in ("text", "multimodal", "lexical", "boosted")}
     assert given == {"text": 2, "multimodal": 2, "lexical": 1, "boosted": 1}
+
+
+def test_a_training_that_would_not_fit_beside_another_waits_for_it(toy_workspace: Workspace) -> None:
+    room = MemoryRoom(DRIVER_BYTES + 1500, {"lexical": 1000, "text": 1000})
+    source, log = portfolio(toy_workspace, "lexical", "text", trials=1, members=0, memory=room)
+    first = source.next()
+    assert first is not None
+    assert source.next() is None and not source.done
+    assert source.next() is None
+    assert [text for what, text in log.lines if what == "note"] == [
+        "text: fewer trainings at once, for the memory that they take (--memory)"
+    ]
+    source.finished(first, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0, memory=100))
+    second = source.next()
+    assert second is not None and {first.architecture, second.architecture} == {"lexical", "text"}
+
+
+def test_trainings_that_were_measured_to_be_small_run_side_by_side(toy_workspace: Workspace) -> None:
+    room = MemoryRoom(DRIVER_BYTES + 1500, {"lexical": 1000})
+    source, _ = portfolio(toy_workspace, "lexical", trials=3, members=0, memory=room)
+    first = source.next()
+    assert first is not None and source.next() is None
+    source.finished(first, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0, memory=500))
+    assert source.next() is not None and source.next() is not None
+
+
+def test_what_fits_nowhere_is_left_out_and_said_so(toy_workspace: Workspace) -> None:
+    room = MemoryRoom(DRIVER_BYTES + 1500, {"lexical": 1000, "text": 2000})
+    source, log = portfolio(toy_workspace, "lexical", "text", trials=1, members=0, memory=room)
+    first = source.next()
+    assert first is not None and first.architecture == "lexical"
+    source.finished(first, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0))
+    assert source.next() is None and source.done
+    (text,) = (text for what, text in log.lines if what == "note")
+    assert text.startswith("text: a training is expected to take 2 KB of memory") and "--memory" in text

@@ -1,0 +1,139 @@
+"""A product's fields as a network takes them: a line before its text, scaled numbers, and words as places in an embedding."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.cache import Cache
+from core.catalog import Catalog
+from core.files import digest
+from core.light.numbers import NumberScale, learn_scale
+from core.light.store import FEATURES_VERSION, fields_of
+
+CATEGORIES = ("brand", "kind", "head", "unit")
+"""The word fields that are embedded."""
+BUCKETS = 4_096
+UNKNOWN = 0
+_FILE = "fields.parquet"
+_SEEN = 2
+"""Rows of the training set in which a word must stand: of one that stands in a single row only that row's price is known."""
+
+_LINE: Mapping[str, str] = {
+    "brand": "brand {}",
+    "kind": "kind {}",
+    "pack": "pack {}",
+    "total_g": "total {} g",
+    "total_ml": "total {} ml",
+    "total_count": "total {} count",
+    "value_g": "value {} g",
+    "value_ml": "value {} ml",
+    "value_count": "value {} count",
+    "percent": "{} %",
+    "age": "{} year",
+    "area": "area {} cm2",
+    "volume": "volume {} cm3",
+    "longest": "longest {} cm",
+}
+"""What stands in the line, in this order; fields that the text does not say are left out."""
+
+
+def table_of(catalog: Catalog, cache: Cache | None) -> pd.DataFrame:
+    """The catalog's fields (`core.fields.read_fields`), from the cache or read into it: every training asks for them."""
+    if cache is None:
+        return fields_of(catalog)
+    key = digest(FEATURES_VERSION, *catalog.texts)
+    return cache.get("fields", key, lambda folder: fields_of(catalog).to_parquet(folder / _FILE), _read_table)
+
+
+def _read_table(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / _FILE)
+
+
+def with_line(texts: Iterable[str], fields: pd.DataFrame) -> list[str]:
+    """The texts, each behind a short line of its fields: `brand bonne maman · pack 12 · total 3960 ml`."""
+    columns = [_said(fields[name], words) for name, words in _LINE.items()]
+    lines = (" · ".join(filter(None, row)) for row in zip(*columns, strict=True))
+    return [f"{line}\n{text}" for line, text in zip(lines, texts, strict=True)]
+
+
+def _said(column: pd.Series, words: str) -> list[str]:
+    if column.dtype == np.float64:
+        return ["" if np.isnan(value) else words.format(_number(value)) for value in column]
+    return [words.format(value) if value else "" for value in column]
+
+
+def _number(value: float) -> str:
+    """Four digits that count, without an exponent: `3960`, `0.75`, `190900`."""
+    return np.format_float_positional(value, precision=4, fractional=False, trim="-")
+
+
+@dataclass(frozen=True, eq=False)
+class FieldInputs:
+    """numbers: (n, f) float32. words: (n, len(CATEGORIES)) int64, the place of each word, or UNKNOWN."""
+
+    numbers: NDArray[np.float32]
+    words: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class FieldReader:
+    """What was learnt of the training rows' fields; prices are not looked at. known: the places of their words, ascending."""
+
+    scale: NumberScale
+    known: NDArray[np.int64]
+
+    @property
+    def width(self) -> int:
+        """How many numbers are read of a row."""
+        return 2 * len(self.scale.fields)
+
+    def read(self, fields: pd.DataFrame) -> FieldInputs:
+        places = _places(fields)
+        words = np.where(np.isin(places, self.known), places, UNKNOWN)
+        return FieldInputs(self.scale.apply(fields).astype(np.float32), words)
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        scale = self.scale
+        return {
+            "fields": scale.fields,
+            "means": scale.means.tolist(),
+            "spreads": scale.spreads.tolist(),
+            "knots": [[None if np.isnan(knot) else knot for knot in row] for row in scale.knots.tolist()],
+            "known": self.known.tolist(),
+        }
+
+
+def learn_fields(fields: pd.DataFrame) -> FieldReader:
+    """The reader of these rows' fields."""
+    places, rows = np.unique(_places(fields), return_counts=True)
+    return FieldReader(learn_scale(fields), places[(rows >= _SEEN) & (places != UNKNOWN)])
+
+
+def reader_from(record: Mapping[str, Any]) -> FieldReader:
+    """Reads back what `FieldReader.record` gave."""
+    means, spreads, knots = (np.array(record[part], dtype=np.float64) for part in ("means", "spreads", "knots"))
+    return FieldReader(
+        NumberScale(list(record["fields"]), means, spreads, knots), np.array(record["known"], dtype=np.int64)
+    )
+
+
+def _places(fields: pd.DataFrame) -> NDArray[np.int64]:
+    """(n, len(CATEGORIES)) places from 1 to BUCKETS by the hash of field and word; UNKNOWN where there is no word."""
+    return np.column_stack([_hashed(name, fields[name]) for name in CATEGORIES])
+
+
+def _hashed(name: str, words: Iterable[str]) -> NDArray[np.int64]:
+    places = {"": UNKNOWN}
+    for word in words:
+        if word not in places:
+            places[word] = 1 + zlib.crc32(f"{name} {word}".encode()) % BUCKETS
+    return np.array([places[word] for word in words], dtype=np.int64)

@@ -1,0 +1,128 @@
+"""What a frozen encoder makes of texts: one mean-pooled state each, computed once per text and encoder.
+
+cache/embeddings-<encoder>/<key>/states.npz   texts: (m,) hashes of texts, sorted; states: (m, width) float16
+
+A training fold asks for a part of a catalog's rows, in its own order: so states are looked up by text, not by catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.architectures.base import Context
+from core.cache import Cache
+from core.errors import UserError
+from core.files import digest
+from core.light.store import load_arrays, save_arrays
+
+if TYPE_CHECKING:
+    from core.tokens import Tokens
+
+Floats = NDArray[np.float64]
+_FILE, _VERSION = "states.npz", "1"
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """An encoder whose weights stay as they are. content: the hash of its files (`core.backbones.loading.identity`).
+
+    max_length: tokens read of each text. cache: None to compute every time.
+    """
+
+    name: str
+    content: str
+    max_length: int
+    cache: Cache | None = None
+    device: str = "cpu"
+    threads: int | None = None
+
+    def states(self, texts: Sequence[str]) -> Floats:
+        """(n, width) states of length 1. Raises UserError where the encoder cannot be had or is another one than it was."""
+        hashes = np.array([digest(text)[:32] for text in texts], dtype="S32")
+        wanted, first, back = np.unique(hashes, return_index=True, return_inverse=True)
+        known, found = self._known(wanted)
+        missing = np.flatnonzero(~known)
+        if len(missing) or found is None:
+            new = self._computed([texts[first[place]] for place in missing], wanted[missing])
+            found = np.zeros((len(wanted), new.shape[1]), np.float16) if found is None else found
+            found[missing] = new
+        states = found[back].astype(np.float64)
+        return np.asarray(states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For JSON: what names the states."""
+        return {"name": self.name, "content": self.content, "max_length": self.max_length}
+
+    @cached_property
+    def _kind(self) -> str:
+        return f"embeddings-{digest(_VERSION, self.content, str(self.max_length))[:16]}"
+
+    def _known(self, wanted: NDArray[np.bytes_]) -> tuple[NDArray[np.bool_], NDArray[np.float16] | None]:
+        """Which of these sorted hashes are in the cache, and the states (m, width), None where there is no entry."""
+        known, states = np.zeros(len(wanted), np.bool_), None
+        for path in self.cache.paths(self._kind) if self.cache is not None else ():
+            try:
+                arrays = load_arrays(path / _FILE)
+            except FileNotFoundError:
+                continue  # another process needed the room between our two looks
+            places = np.minimum(np.searchsorted(arrays["texts"], wanted), len(arrays["texts"]) - 1)
+            there = arrays["texts"][places] == wanted
+            states = np.zeros((len(wanted), arrays["states"].shape[1]), np.float16) if states is None else states
+            states[there] = arrays["states"][places[there]]
+            known |= there
+        return known, states
+
+    def _computed(self, texts: list[str], hashes: NDArray[np.bytes_]) -> NDArray[np.float16]:
+        if self.cache is None:
+            return self._read(texts)
+
+        def write(folder: Path) -> None:
+            save_arrays(folder / _FILE, {"texts": hashes, "states": self._read(texts)})
+
+        def read(folder: Path) -> NDArray[np.float16]:
+            states: NDArray[np.float16] = load_arrays(folder / _FILE)["states"]
+            return states
+
+        return self.cache.get(self._kind, digest(hashes.tobytes()), write, read)
+
+    def _read(self, texts: list[str]) -> NDArray[np.float16]:
+        # Here, so that models without an encoder need no torch.
+        from core.backbones.loading import identity, load_encoder
+        from core.features import Frozen, text_states
+        from core.passes import Passes
+        from core.tokens import tokenise
+
+        if identity(self.name, "text") != self.content:
+            raise UserError(
+                f"the text encoder '{self.name}' is not the one that the model was trained with: its files have changed",
+                cure="put the files back that it had then, or train the model again",
+            )
+        encoder, tokenizer = load_encoder(self.name, "text")
+        if tokenizer is None:
+            raise UserError(
+                f"the text encoder '{self.name}' has no tokenizer beside its weights",
+                cure="put the tokenizer.json it was trained with into its folder",
+            )
+        module: Any = encoder
+        tokens: Tokens = tokenise(texts, tokenizer, module.pad, None)
+        length = min(self.max_length, module.max_positions)
+        with TemporaryDirectory() as folder:  # kept by text, above, and not a second time by catalog
+            frozen = Frozen(module, Cache(Path(folder)), self.device, self.threads)
+            return np.array(text_states(tokens, length, Passes.by_device(self.device, None).tokens, frozen, "mean"))
+
+
+def reader_for(name: str, max_length: int, context: Context) -> TextReader:
+    """The reader of the encoder of that name, folder or hub name, for a training."""
+    from core.backbones.loading import identity
+
+    content = identity(name, "text")
+    return TextReader(name, content, max_length, context.cache, context.device, context.threads)

@@ -1,0 +1,72 @@
+"""Which frozen text encoder a light model reads, if any, and what that costs. Needs no torch until one is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from core.backbones.auto import choose
+from core.backbones.presets import AUTO, TINY
+from core.cache import Cache
+from core.catalog import Catalog
+from core.light.embeddings import TextReader
+from core.machine import Machine, detect
+
+_KEY = "frozen_encoder"
+# Coarse, as in the neural architectures: multiply-adds per weight and token, characters per token.
+_FLOPS_PER_CORE, _FLOPS_PER_GPU, _CHARACTERS_PER_TOKEN = 1e11, 5e13, 4
+
+
+def settled_encoder(
+    settings: Mapping[str, Any], machine: Machine, minutes: float | None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The settings with `auto` replaced by the policy's choice, and what was chosen and why.
+
+    The tiny encoder learns from scratch or not at all: frozen it says nothing, so whoever names it, or gets it by the policy,
+    reads no encoder here. Raises UserError at once for an encoder that is named but cannot be had.
+    """
+    name = settings.get(_KEY)
+    if name is None:
+        return dict(settings), ()
+    why = "named"
+    if name == AUTO:
+        from core.backbones.loading import available
+
+        name, why = choose("text", machine, available(), minutes)
+        why = f"auto: {why}"
+    if name == TINY:
+        return {**settings, _KEY: None}, (f"frozen encoder: none ({why}; {TINY} says nothing while frozen)",)
+    from core.backbones.loading import locate
+
+    locate(name, "text")
+    return {**settings, _KEY: name}, (f"frozen encoder: {name} ({why})",)
+
+
+def encoder_identity(name: str | None) -> dict[str, str]:
+    """The content hash of the encoder's files, by part."""
+    if name is None:
+        return {}
+    from core.backbones.loading import identity
+
+    return {"text": identity(name, "text")}
+
+
+def prepare_states(catalogs: Mapping[str, Catalog], name: str | None, max_length: int, cache: Cache) -> None:
+    """Lets the encoder read every row once, before the trainings of the folds ask for parts of them."""
+    if name is None:
+        return
+    reader = TextReader(name, encoder_identity(name)["text"], max_length, cache, detect().device)
+    reader.states([text for catalog in catalogs.values() for text in catalog.texts])
+
+
+def reading_seconds(catalog: Catalog, name: str | None, max_length: int, machine: Machine) -> float:
+    """A rough guess of the seconds in which the encoder reads the catalog once; 0 without one."""
+    if name is None:
+        return 0.0
+    from core.backbones.loading import parameters
+
+    tokens = np.minimum(np.array([len(text) for text in catalog.texts]) / _CHARACTERS_PER_TOKEN + 2, max_length).sum()
+    speed = _FLOPS_PER_GPU if machine.has_gpu else _FLOPS_PER_CORE * machine.cores
+    return 2.0 * parameters(name, "text") * float(tokens) / speed

@@ -1,0 +1,238 @@
+"""Gaussian-process regression of log prices: one length scale per text block and number field, found by marginal likelihood.
+
+k(x, x') = s exp(-sum_b u_b (1 - cos_b)) (e^-d + (1 + sqrt(3) d) e^(-sqrt(3) d)) / 2,  d^2 = sum_j v_j (x_j - x'_j)^2
+
+where cos_b is the cosine of two rows' text blocks and x_j a scaled number field: the mean of the Matern kernels of order
+1/2 and 3/2 in the numbers (Rasmussen and Williams 2006, sections 4.2 and 5.1, "automatic relevance determination"). A field
+or a block that says nothing of prices gets a length scale so long that it no longer counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotri
+from scipy.optimize import minimize
+
+from core.light.neighbours import Vectors
+
+Floats = NDArray[np.float64]
+Numbers = NDArray[Any]
+_FIRST_TEXT, _FIRST_NUMBER, _FIRST_SIGNAL, _FIRST_NOISE = 0.15, 0.01, 2.0, 0.03
+_BOUNDS = (-9.0, 4.0)
+_SHRINKAGE = 0.1
+"""Pull of the logarithms of all settings towards those they start from."""
+_STEPS = 50
+_JITTER = 1e-10
+_CHUNK = 1_024
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as the kernel compares them. blocks: (n, d_b) each, rows of length 1 (or 0). numbers: (n, f), scaled."""
+
+    blocks: Sequence[Vectors]
+    numbers: Floats
+
+    def take(self, rows: NDArray[np.int64] | slice) -> Rows:
+        return Rows([block[rows] for block in self.blocks], self.numbers[rows])
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The kernel's settings: u (b,), v (f,), s and the noise's variance, prices being standardised."""
+
+    text: Floats
+    numbers: Floats
+    signal: float
+    noise: float
+
+    def kernel(self, unlike: Sequence[Floats], left: Floats, right: Floats) -> Floats:
+        """(n, m) of rows with these 1 - cos_b (n, m) and numbers (n, f), (m, f)."""
+        left, right = left * np.sqrt(self.numbers), right * np.sqrt(self.numbers)
+        squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2.0 * left @ right.T
+        apart = sum((weight * part for weight, part in zip(self.text, unlike, strict=True)), np.zeros(squares.shape))
+        return self.signal * _value_and_slope(apart, np.maximum(squares, 0.0))[0]
+
+
+@dataclass(frozen=True)
+class KernelModel:
+    """references: (m) rows. shapes and coefficients (m,): one of each per sample of rows that a shape was found on.
+
+    log price = mean + scale * the average of kernel(row, references) @ coefficients.
+    """
+
+    references: Rows
+    shapes: list[Shape]
+    coefficients: list[Floats]
+    mean: float
+    scale: float
+
+    def predict(self, rows: Rows) -> Floats:
+        """(n,) log prices."""
+        out = np.empty(len(rows))
+        for part in _chunks(len(rows)):
+            some = rows.take(part)
+            unlike = _unlike(some, self.references)
+            answers = [
+                shape.kernel(unlike, some.numbers, self.references.numbers) @ weights
+                for shape, weights in zip(self.shapes, self.coefficients, strict=True)
+            ]
+            out[part] = self.mean + self.scale * np.mean(answers, axis=0)
+        return out
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """samples: how many shapes are averaged. sample_rows: rows each is found on. rows: most reference rows."""
+
+    samples: int
+    sample_rows: int
+    rows: int
+
+
+def fit_kernel(
+    rows: Rows,
+    log_prices: Floats,
+    groups: NDArray[np.int64],
+    recipe: Recipe,
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+) -> KernelModel:
+    """A model of these rows' log prices (n,). groups: (n,) product numbers. `tick` is called often and may raise.
+
+    Shapes are found on rows of different products: copies of one would say that prices hardly vary. With more rows than
+    `recipe.rows`, so many of them, drawn by seed, are the references of a subset-of-regressors approximation (section 8.3.1).
+    """
+    rng = np.random.default_rng(seed)
+    mean, scale = float(log_prices.mean()), max(float(log_prices.std()), 1e-6)
+    target = (log_prices - mean) / scale
+    shapes = []
+    for _ in range(recipe.samples):
+        order = rng.permutation(len(rows))
+        apart = order[np.sort(np.unique(groups[order], return_index=True)[1])]
+        sample = np.sort(apart[: recipe.sample_rows])
+        shapes.append(_find_shape(rows.take(sample), target[sample], tick))
+    if len(rows) <= recipe.rows:
+        unlike = _unlike(rows, rows)
+        coefficients = [_exact(shape, unlike, rows.numbers, target, tick) for shape in shapes]
+        return KernelModel(rows, shapes, coefficients, mean, scale)
+    chosen = rows.take(np.sort(rng.choice(len(rows), recipe.rows, replace=False)))
+    return KernelModel(chosen, shapes, _reduced(shapes, rows, chosen, target, tick), mean, scale)
+
+
+def _exact(shape: Shape, unlike: list[Floats], numbers: Floats, target: Floats, tick: Callable[[], None]) -> Floats:
+    tick()
+    kernel = shape.kernel(unlike, numbers, numbers)
+    kernel[np.diag_indices(len(target))] += shape.noise
+    factor = cho_factor(kernel, overwrite_a=True, check_finite=False)
+    return np.asarray(cho_solve(factor, target, check_finite=False), dtype=np.float64)
+
+
+def _reduced(shapes: list[Shape], rows: Rows, chosen: Rows, target: Floats, tick: Callable[[], None]) -> list[Floats]:
+    count = len(chosen)
+    normals = [np.zeros((count, count)) for _ in shapes]
+    sides = [np.zeros(count) for _ in shapes]
+    for part in _chunks(len(rows)):
+        tick()
+        some = rows.take(part)
+        unlike = _unlike(some, chosen)
+        for shape, normal, side in zip(shapes, normals, sides, strict=True):
+            kernel = shape.kernel(unlike, some.numbers, chosen.numbers)
+            normal += kernel.T @ kernel
+            side += kernel.T @ target[part]
+    unlike = _unlike(chosen, chosen)
+    return [
+        _regressors(shape, shape.kernel(unlike, chosen.numbers, chosen.numbers), normal, side)
+        for shape, normal, side in zip(shapes, normals, sides, strict=True)
+    ]
+
+
+def _regressors(shape: Shape, own: Floats, normal: Floats, side: Floats) -> Floats:
+    """Solves (normal + noise own) c = side through own = L L', which keeps what is nearly singular at bay."""
+    own[np.diag_indices(len(own))] += 1e-8 * shape.signal
+    lower = np.linalg.cholesky(own)
+    half = solve_triangular(lower, normal, lower=True)
+    inner = solve_triangular(lower, half.T, lower=True) / shape.noise
+    inner[np.diag_indices(len(own))] += 1.0
+    solved = cho_solve(cho_factor(inner), solve_triangular(lower, side, lower=True) / shape.noise)
+    return np.asarray(solve_triangular(lower, solved, lower=True, trans="T"), dtype=np.float64)
+
+
+def _find_shape(rows: Rows, target: Floats, tick: Callable[[], None]) -> Shape:
+    """The shape of highest marginal likelihood (equation 5.8), by L-BFGS in the logarithms of its settings."""
+    blocks, fields = len(rows.blocks), rows.numbers.shape[1]
+    unlike = np.array(_unlike(rows, rows), dtype=np.float32).reshape(blocks, -1)
+    squares = np.empty((fields, len(rows) ** 2), np.float32)
+    for field, values in enumerate(rows.numbers.T.astype(np.float32)):
+        squares[field] = np.square(values[:, None] - values[None]).ravel()
+    first = [*[_FIRST_TEXT] * blocks, *[_FIRST_NUMBER] * fields, _FIRST_SIGNAL, _FIRST_NOISE]
+    start = np.log(np.array(first, dtype=np.float64))
+
+    def loss(logs: Floats) -> tuple[float, Floats]:
+        tick()
+        return _loss(logs, start, unlike, squares, target)
+
+    options = {"maxiter": _STEPS, "maxcor": 20}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[_BOUNDS] * len(start), options=options)
+    settings = np.exp(found.x)
+    return Shape(settings[:blocks], settings[blocks:-2], float(settings[-2]), float(settings[-1]))
+
+
+def _loss(
+    logs: Floats, start: Floats, unlike: NDArray[np.float32], squares: NDArray[np.float32], target: Floats
+) -> tuple[float, Floats]:
+    """Negative log marginal likelihood of targets (n,), with shrinkage, and its gradient by the logarithms."""
+    blocks, count = len(unlike), len(target)
+    settings = np.exp(logs)
+    text, numbers, signal, noise = settings[:blocks], settings[blocks:-2], settings[-2], settings[-1]
+    value, by_square = _value_and_slope(text.astype(np.float32) @ unlike, numbers.astype(np.float32) @ squares)
+    shape = signal * value.astype(np.float64)
+    kernel = shape.reshape(count, count).copy()
+    kernel[np.diag_indices(count)] += noise
+    factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
+    dual, half = cho_solve(factor, target), dpotri(factor[0], lower=1, overwrite_c=0)[0]
+    inverse = np.tril(half) + np.tril(half, -1).T
+    value_of = 0.5 * float(target @ dual) + float(np.log(np.diag(factor[0])).sum())
+    slope = 0.5 * (inverse - np.outer(dual, dual)).ravel()
+    pull = slope.astype(np.float32)
+    gradient = np.concatenate(
+        [
+            -(unlike @ (pull * shape.astype(np.float32))) * text,
+            (squares @ (pull * by_square)) * numbers * signal,
+            [slope @ shape, noise * slope[:: count + 1].sum()],
+        ]
+    )
+    away = logs - start
+    return value_of + 0.5 * _SHRINKAGE * float(away @ away), gradient + _SHRINKAGE * away
+
+
+def _value_and_slope(apart: Numbers, square: Numbers) -> tuple[Numbers, Numbers]:
+    """The kernel but for its signal, at sum u (1 - cos) and d^2, and its derivative by d^2. Keeps the arrays' precision."""
+    root = np.sqrt(square + square.dtype.type(_JITTER))
+    smooth = root * square.dtype.type(3.0**0.5)
+    rough_part, smooth_part = np.exp(-apart - root), np.exp(-apart - smooth)
+    value = 0.5 * (rough_part + (1 + smooth) * smooth_part)
+    return value, -0.25 * rough_part / root - 0.75 * smooth_part
+
+
+def _unlike(left: Rows, right: Rows) -> list[Floats]:
+    """1 - cos of every pair, (n, m) by block; at least 0, whatever rounding says."""
+    found = []
+    for one, other in zip(left.blocks, right.blocks, strict=True):
+        product = one @ other.T
+        likeness = product if isinstance(product, np.ndarray) else product.toarray()
+        found.append(np.maximum(1.0 - likeness.astype(np.float64), 0.0))
+    return found
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]

@@ -1,0 +1,252 @@
+"""What a sweep with a time limit does next: the stack as it stands on the holdout fold, and what would lower its SMAPE most.
+
+First the opening: architectures whose cross-validation is short, and the cheapest in any case, are cross-validated at once as
+their documented best. From then on `experiments.worth` decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.folds import HOLDOUT
+from core.predictions import read_prices
+from experiments.entry import Entry
+from experiments.members import MemberPlan, Members
+from experiments.plan import CAUTION, Budget, makespan
+from experiments.promotion import Finished
+from experiments.trial import holdout_path
+from experiments.worth import (
+    FADING,
+    NEW_CONFIG,
+    NEW_SEED,
+    PARTS,
+    Candidate,
+    Source,
+    Step,
+    gains,
+    next_step,
+    smape_of,
+    stack_smape,
+)
+
+Floats = NDArray[np.float64]
+SEEDS = " seeds"
+"""Ends the name of the source that trains an architecture's members with other seeds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A finished trial, or the first fold of a member with another seed.
+
+    errors: (h,) log prices minus the true ones, holdout rows. seconds: of its training.
+    """
+
+    plan: MemberPlan
+    source: str
+    errors: Floats
+    seconds: float
+
+
+class Choice:
+    """The state behind the decision; the portfolio asks it for steps and tells it of what has ended."""
+
+    def __init__(
+        self, entries: Mapping[str, Entry], members: Members, budget: Budget, seeds: int | None = None
+    ) -> None:
+        """seeds: of each architecture's documented best, where there is no search (`experiments.few`); None: as `step` says."""
+        self.seeds = seeds
+        self.entries, self.members, self.budget = entries, members, budget
+        workspace = members.workspace
+        self._store, self._k = workspace.store, workspace.folds.k
+        self._rows = workspace.folds.split(HOLDOUT)[1]
+        self._true = np.log(workspace.train.known_prices[self._rows])
+        self._parts = workspace.train.product_groups[self._rows] % PARTS
+        self._stack: dict[str, Floats] = {}  # members, those in the making too
+        self._found: dict[str, Found] = {}  # candidates
+        self._worth: dict[str, float] = {}  # of the candidates, while the stack stays what it is
+        self._smape: float | None = None  # of the stack as it is
+        self._seeds: Counter[str] = Counter()  # tried of each member
+        self._past: dict[str, list[float]] = defaultdict(
+            list
+        )  # what members were worth when they were chosen, by source
+        for name in self._store.complete():
+            self._join(name, self._errors(self._store.read(name).oof[self._rows]))
+        for entry in entries.values():
+            for trial in entry.study.ranking():
+                self.tried(entry, trial, entry.seconds)
+
+    def tried(self, entry: Entry, trial: Finished, seconds: float) -> None:
+        """A trial has finished: from now on it may become a member."""
+        plan = self.members.plan(entry.kind, entry.make_settings(trial.searched), trial)
+        path = holdout_path(self.members.workspace, trial.name)
+        if self._store.has_fit(plan.name, HOLDOUT):
+            self._find(plan, entry.name, self._store.read_fit(plan.name, HOLDOUT).valid, seconds)
+        elif path.exists():
+            self._find(plan, entry.name, read_prices(path), seconds)
+
+    def seeded(self, name: str, seconds: float) -> None:
+        """The holdout fold of a config with another seed was trained."""
+        plan = self.members.again(name)
+        self._find(plan, plan.architecture + SEEDS, self._store.read_fit(name, HOLDOUT).valid, seconds)
+
+    def open(self, now: float, busy: Sequence[float]) -> str | None:
+        """The documented best of an architecture whose cross-validation is short: it waits for no search."""
+        for entry in self._opening():
+            name = self._best(entry.name)
+            if name is not None and self._candidate(name, 0.0, busy).wall <= self._left(now):
+                return name
+        return None
+
+    def first(self, now: float, busy: Sequence[float]) -> str | None:
+        """The architecture of the opening whose trial is due, the cheapest before the others; None once all have had theirs."""
+        due = [each for each in self._opening() if each.progress().first and each.progress().wants_more]
+        due = [each for each in due if self._wall(each.seconds, busy) <= self._left(now)]
+        return min(due, key=lambda each: each.seconds).name if due else None
+
+    def _opening(self) -> list[Entry]:
+        """Architectures without a member that have one as soon as they have a trial."""
+        lacking = [each for each in self.entries.values() if not self._has(each.name) and self._wanted(each.name)]
+        short = [each for each in lacking if self.seeds or self.budget.opens(each.seconds, self._k)]
+        return short if short or self._stack else sorted(lacking, key=lambda each: each.seconds)[:1]
+
+    def step(self, now: float, busy: Sequence[float]) -> Step | None:
+        """What is expected to lower the stack's SMAPE most per second, or None if nothing fits."""
+        if self.seeds is not None:
+            return self._next_seed(self.seeds, now, busy)
+        worth = self._measured()
+        candidates = [
+            self._candidate(name, worth[name], busy)
+            for name, each in self._found.items()
+            if self._wanted(each.plan.architecture)
+        ]
+        return next_step(candidates, list(self._sources(busy, worth)), self._left(now))
+
+    def take(self, name: str, gain: float | None = None) -> MemberPlan:
+        """The candidate of that name joins the stack; its missing folds are to be trained now.
+
+        gain: what it was chosen for, which tells what its source may bring; None in the opening, where it was chosen for none.
+        """
+        found = self._found[name]
+        if gain is not None and self._has(found.plan.architecture):  # what the first of its kind brings, no other will
+            self._past[found.source].append(gain)
+        self._join(name, found.errors)
+        return found.plan
+
+    def other_seed(self, source: str) -> MemberPlan:
+        """One of the architecture's members, those of few seeds and of low SMAPE first, with a seed that it has not had."""
+        own = self._seedable(source.removesuffix(SEEDS))
+        base = min(own, key=lambda name: (1 + self._seeds[name]) * smape_of(self._stack[name]))
+        while True:
+            self._seeds[base] += 1
+            plan = self.members.reseeded(base, self.members.seed + self._seeds[base])
+            if plan.name not in self._stack:  # or an earlier sweep has trained it
+                if self.seeds is not None:
+                    self._stack[plan.name] = self._stack[base]  # nothing is chosen by its prices
+                return plan
+
+    def drop(self, name: str) -> None:
+        """A member that was begun will not be complete: the stack does without it."""
+        self._stack.pop(name, None)
+        self._worth, self._smape = {}, None
+
+    def left_out(self) -> list[str]:
+        """Why architectures that had a trial have no member."""
+        said = []
+        for entry in self.entries.values():
+            if not self._has(entry.name) and (name := self._best(entry.name)) is not None:
+                gain = self._measured()[name]
+                why = "no time was left to cross-validate it" if gain > 0 else "it would not lower the stack's SMAPE"
+                said.append(f"{entry.name}'s best config: {why}")
+        return said
+
+    def _best(self, architecture: str) -> str | None:
+        """The candidate of the lowest SMAPE that its search has found."""
+        own = {name: smape_of(each.errors) for name, each in self._found.items() if each.source == architecture}
+        return min(own, key=own.__getitem__) if own else None
+
+    def _candidate(self, name: str, gain: float, busy: Sequence[float]) -> Candidate:
+        found = self._found[name]
+        jobs = [found.seconds] * len(found.plan.missing)
+        return Candidate(name, found.source, gain, sum(jobs), makespan(busy, jobs, self.budget.concurrent))
+
+    def _next_seed(self, wanted: int, now: float, busy: Sequence[float]) -> Step | None:
+        """Where there is no search: a member more of the architecture that has fewest."""
+        steps = [
+            Step("seed", entry.name + SEEDS, 0.0, self._k * entry.seconds, self._wall(entry.seconds, busy))
+            for entry in self.entries.values()
+            if self._seedable(entry.name) and self._count(entry.name) < wanted
+        ]
+        fitting = [each for each in steps if each.wall <= self._left(now)]
+        return min(fitting, key=lambda each: (self._count(each.name.removesuffix(SEEDS)), each.work), default=None)
+
+    def _join(self, name: str, errors: Floats) -> None:
+        self._found.pop(name, None)
+        if np.isfinite(errors).all():  # a member made outside may lack rows
+            self._stack[name] = errors
+        self._worth, self._smape = {}, None
+
+    def _find(self, plan: MemberPlan, source: str, prices: Floats, seconds: float) -> None:
+        if plan.name not in self._stack:
+            self._found[plan.name] = Found(plan, source, self._errors(prices), seconds)
+            self._worth = {}
+
+    def _errors(self, prices: Floats) -> Floats:
+        return np.asarray(np.log(prices) - self._true)
+
+    def _has(self, architecture: str) -> bool:
+        return any(name.startswith(f"{architecture}-") for name in self._stack)
+
+    def _count(self, architecture: str) -> int:
+        return sum(name.startswith(f"{architecture}-") for name in self._stack)
+
+    def _wanted(self, architecture: str) -> bool:
+        limit = self.entries[architecture].members
+        return limit is None or self._count(architecture) < limit
+
+    def _seedable(self, architecture: str) -> list[str]:
+        return [plan.name for plan in self.members.planned(architecture) if plan.name in self._stack]
+
+    def _matrix(self) -> Floats:
+        """(h, m) of the stack; before there is a member, the median price is it."""
+        if not self._stack:
+            return (np.median(self._true) - self._true)[:, None]
+        return np.column_stack(list(self._stack.values()))
+
+    def _measured(self) -> dict[str, float]:
+        if not self._worth and self._found:
+            errors = np.column_stack([each.errors for each in self._found.values()])
+            self._worth = dict(zip(self._found, map(float, gains(self._matrix(), errors, self._parts)), strict=True))
+        return self._worth
+
+    def _sources(self, busy: Sequence[float], worth: Mapping[str, float]) -> Iterator[Source]:
+        if self._smape is None:
+            self._smape = stack_smape(self._matrix())
+        smape = self._smape
+        for entry in self.entries.values():
+            if not self._wanted(entry.name):
+                continue
+            prior = NEW_CONFIG if self._has(entry.name) else entry.prior
+            work, wall = self._k * entry.seconds, self._wall(entry.seconds, busy)
+            awaited = entry.running and not entry.fit_seconds  # nothing is known of it before its first trial has ended
+            if entry.progress().wants_more and not awaited:
+                yield Source(entry.name, prior * smape, self._seen(entry.name, worth), work, wall)
+            if self._seedable(entry.name):
+                name = entry.name + SEEDS
+                yield Source(name, NEW_SEED * smape, self._seen(name, worth), work, wall)
+
+    def _seen(self, source: str, worth: Mapping[str, float]) -> tuple[float, ...]:
+        now = [worth[name] for name, each in self._found.items() if each.source == source]
+        return (*now, *(FADING * each for each in self._past[source]))
+
+    def _wall(self, seconds: float, busy: Sequence[float]) -> float:
+        """Until a member would be complete of which nothing is there: its trial, then the other folds."""
+        rest = makespan((), [seconds] * (self._k - 1), self.budget.concurrent)
+        return makespan(busy, [seconds], self.budget.concurrent) + rest
+
+    def _left(self, now: float) -> float:
+        return self.budget.left(now) / CAUTION

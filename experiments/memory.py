@@ -1,0 +1,101 @@
+"""How much memory trainings take, and how many of them fit side by side."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from core.cache import size_text
+
+CAUTION = 1.2
+"""Measured peaks vary from config to config: a training must fit with this multiple of its expected peak."""
+DRIVER_BYTES = 2**30
+"""Of what is given, kept for the driver and Ray's own processes."""
+_LOOK_SECONDS = 0.25
+_LIMITS = (  # of the control group that this process is in, and what is used of it: version 2, version 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def available_memory() -> int:
+    """Bytes that can be used on this machine now, a container's limit included."""
+    free = int(psutil.virtual_memory().available)
+    for limit, used in _LIMITS:
+        if Path(limit).exists() and (text := Path(limit).read_text().strip()).isdigit():
+            free = min(free, max(0, int(text) - int(Path(used).read_text())))
+    return free
+
+
+class Peak:
+    """The most memory that this process and its children hold while the block runs: `bytes`, after a last look at its end."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Peak:
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._end.wait(_LOOK_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        own = psutil.Process(os.getpid())
+        held = own.memory_info().rss
+        for child in own.children(recursive=True):
+            try:
+                held += child.memory_info().rss
+            except psutil.NoSuchProcess:  # it ended between the two looks
+                continue
+        self.bytes = max(self.bytes, held)
+
+
+class MemoryRoom:
+    """Which trainings fit beside those that run. Estimates hold until a training of the architecture was measured.
+
+    limit: bytes for everything, the driver included; None: no limit. estimates: bytes of one training by architecture.
+    """
+
+    def __init__(self, limit: int | None, estimates: Mapping[str, int]) -> None:
+        self.limit = limit
+        self._needs = dict(estimates)
+        self._measured: set[str] = set()
+
+    def measure(self, architecture: str, peak: int) -> None:
+        """One of its trainings took so many bytes."""
+        known = self._needs[architecture] if architecture in self._measured else 0
+        self._needs[architecture] = max(known, peak)
+        self._measured.add(architecture)
+
+    def fits(self, architecture: str, running: Sequence[str] = ()) -> bool:
+        """Whether a training of it fits beside trainings of the `running` architectures."""
+        if self.limit is None:
+            return True
+        needed = sum(self._needs[each] for each in (architecture, *running))
+        return CAUTION * needed <= self.limit - DRIVER_BYTES
+
+    def sentence(self, architecture: str) -> str:
+        """For people, of an architecture that does not fit alone."""
+        assert self.limit is not None, "without a limit everything fits"
+        how = "took" if architecture in self._measured else "is expected to take"
+        return (
+            f"a training {how} {size_text(self._needs[architecture])} of memory, and of {size_text(self.limit)} "
+            f"{size_text(DRIVER_BYTES)} are the driver's: left out (--memory)"
+        )

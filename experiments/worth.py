@@ -1,0 +1,140 @@
+"""What a further member is worth to the stack, and which step promises most for its seconds. Pure functions.
+
+A candidate's prices are known on the holdout fold alone, so worth is measured there: by how much the SMAPE of the members'
+stack falls when the candidate is added to it. A candidate of lower accuracy that errs elsewhere may be worth more than a better
+one that errs alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.folds import Rows
+from ensemble.simplex import fit_simplex
+
+Floats = NDArray[np.float64]
+
+PARTS = 3
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+"""Weights of a candidate beside the stack as it is."""
+PRETRAINED, NEW_KIND, UNTRAINED, NEW_CONFIG, NEW_SEED = 0.05, 0.02, 0.004, 0.006, 0.003
+"""Priors, as shares of the stack's SMAPE: what is expected to come off it before the like was measured (docs/planning.md). Of a
+kind of model that the stack lacks: with a pretrained encoder, without any, with one that starts from random weights; of another
+config of a kind that it has; of the same config with another seed."""
+FADING = 0.5
+"""What a source of members brings next is this share of what it brought before: members of one source err alike."""
+
+
+def gains(members: Floats, candidates: Floats, parts: Rows) -> Floats:
+    """(c,) percentage points by which each candidate lowers the stack's SMAPE; negative where its best weight was luck.
+
+    members: (n, m) and candidates: (n, c), log prices minus the true ones, on rows that no model has seen; parts: (n,) numbers.
+    The stack's weights and the candidate's weight beside it are fitted without one part and judged on it, part by part: a
+    candidate that only fits the noise of these rows gains nothing.
+    """
+    fallen = np.zeros(candidates.shape[1])
+    for part in np.unique(parts):
+        inside = parts == part
+        stack = members @ _weights(members[~inside])
+        scores = np.stack([_terms(stack[~inside, None], candidates[~inside], share).mean(axis=0) for share in SHARES])
+        best = np.array(SHARES)[scores.argmin(axis=0)]
+        better = scores.min(axis=0) < smape_of(stack[~inside])
+        after = _terms(stack[inside, None], candidates[inside], np.where(better, best, 0.0))
+        before = 200.0 * np.tanh(np.abs(stack[inside]) / 2)
+        fallen += (before[:, None] - after).sum(axis=0)
+    return fallen / len(parts)
+
+
+def stack_smape(members: Floats) -> float:
+    """SMAPE in percent of the best weights on these rows, (n, m) log prices minus the true ones."""
+    return smape_of(members @ _weights(members))
+
+
+def _weights(members: Floats) -> Floats:
+    return fit_simplex(np.exp(members), np.ones(len(members)), "log").weights
+
+
+def _terms(stack: Floats, candidates: Floats, share: float | Floats) -> Floats:
+    return np.asarray(200.0 * np.tanh(np.abs((1.0 - share) * stack + share * candidates) / 2))
+
+
+def smape_of(differences: Floats) -> float:
+    """SMAPE in percent of log prices minus the true ones."""
+    return 200.0 * float(np.tanh(np.abs(differences) / 2).mean())
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A finished trial that may become a member. gain: what it is worth now. work: seconds of the trainings that it lacks.
+
+    wall: seconds until they would have ended.
+    """
+
+    name: str
+    source: str
+    gain: float
+    work: float
+    wall: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where candidates come from: an architecture's search, or further seeds of its best member.
+
+    prior: percentage points expected of one before any was seen. seen: what those seen are worth now, members faded.
+    work, wall: as of a `Candidate`, for a new one from its trial to its last fold.
+    """
+
+    name: str
+    prior: float
+    seen: tuple[float, ...]
+    work: float
+    wall: float
+
+    def expected(self, at_hand: float) -> float:
+        """What the better of a new candidate and the one at hand is worth: the mean over those seen; the prior counts as one."""
+        known = (self.prior, *self.seen)
+        return sum(max(gain, at_hand) for gain in known) / len(known)
+
+
+@dataclass(frozen=True)
+class Step:
+    """make: `member`, of the candidate of that name; `candidate`, or at once a member (`seed`), from the source of that name."""
+
+    make: str
+    name: str
+    gain: float
+    work: float
+    wall: float
+
+    @property
+    def rate(self) -> float:
+        return self.gain / max(self.work, 1e-9)  # a candidate may lack no training
+
+
+def next_step(candidates: Sequence[Candidate], sources: Sequence[Source], left: float) -> Step | None:
+    """The step of the highest gain per second among those that end in the time `left`, or None.
+
+    One step is looked ahead: a source is worth trying where the better of what it may bring and of its best candidate at hand
+    outweighs the seconds of one training more. A step that would not fit any more after the chosen one goes first if it brings
+    more than that and all that is expected to follow.
+    """
+    made = [Step("member", each.name, each.gain, each.work, each.wall) for each in candidates]
+    tried = [
+        Step("candidate", each.name, each.expected(_at_hand(each.name, candidates)), each.work, each.wall)
+        for each in sources
+    ]
+    fitting = [step for step in (*made, *tried) if step.gain > 0 and step.wall <= left]
+    if not fitting:
+        return None
+    best = max(fitting, key=lambda step: step.rate)
+    last_calls = [step for step in fitting if step.wall > left - best.wall and step.gain > best.gain / (1.0 - FADING)]
+    return max(last_calls, key=lambda step: step.rate, default=best)
+
+
+def _at_hand(source: str, candidates: Sequence[Candidate]) -> float:
+    return max((each.gain for each in candidates if each.source == source), default=0.0)

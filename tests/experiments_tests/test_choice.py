@@ -1,0 +1,153 @@
+"""What a sweep with a time limit does next, with the real architectures' plans and without training anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+
+from core.architectures import architecture
+from core.architectures.base import make_config
+from core.machine import Machine
+from core.predictions import Member, write_prices
+from core.workspace import Workspace
+from experiments.choice import SEEDS, Choice
+from experiments.entry import Entry
+from experiments.members import Members
+from experiments.plan import Budget
+from experiments.promotion import Finished
+from experiments.search import Study
+from experiments.trial import holdout_path, read_trial
+from experiments.worth import NEW_KIND
+from search_spaces import load_space
+
+MACHINE = Machine(cores=2, memory=2**33, device="cpu", gpus=0)
+
+
+class House:
+    """A workspace with a choice between `lexical` and `boosted`, and prices that say how a model errs."""
+
+    def __init__(self, workspace: Workspace, seconds: Mapping[str, float], minutes: float = 60.0) -> None:
+        self.workspace, self.members = workspace, Members(workspace, 0, {})
+        self.storage = optuna.storages.InMemoryStorage()
+        self.entries = {name: self._entry(name, each) for name, each in seconds.items()}
+        self.now = time.time()
+        self.budget = Budget(self.now, self.now + 60 * minutes, 2)
+        self.rows = workspace.folds.split(0)[1]
+
+    def _entry(self, name: str, seconds: float) -> Entry:
+        kind = architecture(name)
+        space = load_space(name, kind.Config)
+
+        def settings(searched: Mapping[str, Any]) -> dict[str, Any]:
+            return make_config(kind.Config, searched).model_dump(mode="json")
+
+        study = Study(
+            name, space, self.storage, identify=lambda searched: self.members.key(kind, settings(searched)).id,
+            known=partial(read_trial, self.workspace),
+        )  # fmt: skip
+        return Entry(kind, study, settings, seconds, None, None, 1, NEW_KIND)
+
+    def choice(self) -> Choice:
+        return Choice(self.entries, self.members, self.budget)
+
+    def prices(self, seed: int, spread: float) -> np.ndarray:
+        """(h,) of a model that errs by so much, in its own way, on the holdout rows."""
+        true = self.workspace.train.known_prices[self.rows]
+        return np.asarray(true * np.exp(np.random.default_rng(seed).normal(0.0, spread, len(true))))
+
+    def trial(self, choice: Choice, name: str, number: int, prices: np.ndarray, seconds: float = 1.0) -> str:
+        """A finished trial with these holdout prices; the name of the member that would follow."""
+        searched = list(self.entries[name].study.space.grid())[number]
+        config = self.members.key(self.entries[name].kind, self.entries[name].make_settings(searched)).id
+        write_prices(holdout_path(self.workspace, config), prices)
+        found = Finished(number, searched, config, 20.0, 1, 20.0, 1.0)
+        choice.tried(self.entries[name], found, seconds)
+        return self.members.plan(self.entries[name].kind, self.entries[name].make_settings(searched), found).name
+
+
+def test_the_opening_is_of_the_short_ones_the_cheapest_first(toy_workspace: Workspace) -> None:
+    house = House(toy_workspace, {"boosted": 5.0, "lexical": 2.0})
+    choice = house.choice()
+    assert choice.first(house.now, ()) == "lexical"
+    assert choice.open(house.now, ()) is None  # nothing was tried
+    best = house.trial(choice, "lexical", 0, house.prices(0, 0.3))
+    assert choice.open(house.now, ()) == best
+    plan = choice.take(best)
+    assert plan.missing == (0, 1, 2) and choice.open(house.now, ()) is None
+
+
+def test_an_architecture_that_is_not_short_waits_for_the_stack(toy_workspace: Workspace) -> None:
+    house = House(toy_workspace, {"boosted": 400.0, "lexical": 2.0}, minutes=20.0)
+    choice = house.choice()
+    assert choice.first(house.now, ()) == "lexical"
+    choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.3)))
+    house.trial(choice, "boosted", 0, house.prices(1, 0.3), seconds=400.0)
+    assert choice.open(house.now, ()) is None
+
+
+def test_of_candidates_the_one_that_errs_elsewhere_is_taken_and_then_worth_nothing_more(
+    toy_workspace: Workspace,
+) -> None:
+    house = House(toy_workspace, {"lexical": 2.0})
+    choice = house.choice()
+    first = house.prices(0, 0.3)
+    choice.take(house.trial(choice, "lexical", 0, first))
+    alike = house.trial(choice, "lexical", 1, first * 1.001)
+    elsewhere = house.trial(choice, "lexical", 2, house.prices(1, 0.3))
+    step = choice.step(house.now, ())
+    assert step is not None and (step.make, step.name) == ("member", elsewhere) and step.gain > 1.0
+    assert choice.take(step.name, step.gain).name == elsewhere
+    step = choice.step(house.now, ())
+    assert step is not None and step.name != alike
+
+
+def test_another_seed_is_of_a_member_and_never_the_same_twice(toy_workspace: Workspace) -> None:
+    house = House(toy_workspace, {"lexical": 2.0})
+    choice = house.choice()
+    member = choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.3)))
+    plans = [choice.other_seed("lexical" + SEEDS) for _ in range(3)]
+    assert [plan.key.seed for plan in plans] == [1, 2, 3]
+    assert all(plan.settings == member.settings and plan.origin["seed_of"] == member.name for plan in plans)
+
+
+def test_members_of_earlier_sweeps_are_in_the_stack_and_not_opened_again(toy_workspace: Workspace) -> None:
+    house = House(toy_workspace, {"lexical": 2.0})
+    before = house.trial(house.choice(), "lexical", 0, house.prices(0, 0.3))
+    train = toy_workspace.train.known_prices
+    toy_workspace.store.write_member(Member(before, train * 1.1, np.ones(len(toy_workspace.test)), {"seconds": 1.0}))
+    choice = house.choice()
+    assert choice.first(house.now, ()) is None and choice.open(house.now, ()) is None
+    step = choice.step(house.now, ())
+    assert step is not None and step.make == "candidate"
+
+
+def test_nothing_is_taken_that_does_not_fit_behind_what_runs(toy_workspace: Workspace) -> None:
+    house = House(toy_workspace, {"lexical": 20.0}, minutes=2.0)
+    choice = house.choice()
+    choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.3), seconds=20.0))
+    house.trial(choice, "lexical", 1, house.prices(1, 0.3), seconds=20.0)
+    assert choice.step(house.now, ()) is not None
+    assert choice.step(house.now, (100.0, 100.0)) is None
+    assert choice.step(house.now + 80.0, ()) is None
+
+
+def test_an_architecture_without_a_member_is_explained(toy_workspace: Workspace) -> None:
+    house = House(toy_workspace, {"boosted": 400.0, "lexical": 2.0}, minutes=20.0)
+    choice = house.choice()
+    choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.2)))
+    house.trial(choice, "boosted", 0, house.prices(1, 5.0))
+    assert choice.left_out() == ["boosted's best config: it would not lower the stack's SMAPE"]
+
+
+def test_no_more_members_than_were_asked_for(toy_workspace: Workspace) -> None:
+    house = House(toy_workspace, {"lexical": 2.0})
+    house.entries["lexical"].members = 1
+    choice = house.choice()
+    choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.3)))
+    house.trial(choice, "lexical", 1, house.prices(1, 0.3))
+    assert choice.step(house.now, ()) is None

@@ -1,0 +1,64 @@
+"""What is done otherwise where training rows are few."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from core.machine import Machine
+from core.workspace import Workspace
+from experiments.few import FEW_FOLDS, FEW_ROWS, FEW_SEEDS, FOLDS, are_few, default_folds, for_few
+from experiments.options import Options, architectures_of
+from experiments.setup import candidates, for_catalog
+from experiments.trial import run_job
+from tests.experiments_tests.test_portfolio import portfolio
+
+LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
+
+
+def test_few_rows_are_parted_into_more_folds() -> None:
+    assert default_folds(FEW_ROWS - 1) == FEW_FOLDS > FOLDS == default_folds(FEW_ROWS)
+    assert default_folds(20) == FOLDS
+
+
+@pytest.mark.parametrize("asked", [{"trials": 4}, {"members": 1}, {"grid": True}])
+def test_a_search_that_was_asked_for_is_made(toy_workspace: Workspace, asked: dict[str, object]) -> None:
+    assert are_few(toy_workspace, Options(("all",), Path("runs")))
+    assert are_few(toy_workspace, Options(("all",), Path("runs"), minutes=2.0))
+    assert not are_few(toy_workspace, Options(("all",), Path("runs"), **asked))  # type: ignore[arg-type]
+
+
+def test_random_weights_are_left_out_of_all_and_said_so_but_not_where_they_were_named(
+    toy_workspace: Workspace,
+) -> None:
+    for names, kept in ((("all",), ["lexical", "boosted"]), (("text", "lexical"), ["text", "lexical"])):
+        options = Options(
+            names, Path("runs"), text_encoder="tiny", vision_encoder="tiny-vision" if "all" in names else None
+        )
+        made = candidates(architectures_of(options), options, toy_workspace, LAPTOP)
+        able, notes = for_catalog(made, options, toy_workspace)
+        assert len(notes) == ("all" in names)  # there are no pictures
+        found, notes = for_few(able, options)
+        assert [each.name for each in found] == kept
+        assert all(each.trials == 1 and each.members is None for each in found)
+        assert f"cross-validated with {FEW_SEEDS} seeds" in notes[0]
+        assert len(notes) == 1 + ("all" in names)
+
+
+def test_the_documented_best_is_cross_validated_with_several_seeds_and_nothing_is_searched(
+    toy_workspace: Workspace,
+) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, seeds=2)
+    jobs = []
+    while (job := source.next()) is not None:
+        jobs.append(job)
+        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+    assert source.done
+    assert [(job.kind, job.seed, job.fold) for job in jobs] == [
+        ("trial", 0, 0), ("fit", 0, 1), ("fit", 0, 2), ("fit", 1, 0), ("fit", 1, 1), ("fit", 1, 2),
+    ]  # fmt: skip
+    assert len(toy_workspace.store.complete()) == 2
+    again, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, seeds=2)
+    assert again.next() is None and again.done

@@ -1,0 +1,38 @@
+"""What `--dry-run` says of a sweep with a time limit."""
+
+from __future__ import annotations
+
+from experiments.forecast import START_SECONDS, forecast
+from experiments.limits import Limits
+from experiments.memory import MemoryRoom
+from experiments.plan import CLOSING_SECONDS, Budget
+
+
+def lines(seconds: dict[str, float], left: float, seeds: int | None = None) -> list[str]:
+    budget = Budget(0.0, left + CLOSING_SECONDS + START_SECONDS, concurrent=2)
+    return list(forecast(seconds, 5, Limits(budget, MemoryRoom(None, {}), seeds), now=0.0))
+
+
+def test_the_opening_comes_first_then_the_dear_ones_and_then_what_pays_most() -> None:
+    said = lines({"text": 15.0, "boosted": 6.0, "lexical": 4.0}, left=100.0)
+    assert said[0].startswith("100 s for trainings, 2 at once")
+    assert said[1].startswith(
+        "1. lexical, its documented best as a member at once: 5 trainings, about 4 s a training, 12 s"
+    )
+    assert said[2].startswith("2. boosted, its documented best")
+    assert (
+        said[3] == "3. where their rate of gain is the highest: text (about 15 s a training; a member would take 45 s)"
+    )
+    # 100 - 12 - 18 s are left, and a lexical member takes 12 s and a quarter more.
+    assert said[4].endswith("70 s, enough for 4 more members of the cheapest kind")
+
+
+def test_what_no_member_can_be_made_of_in_the_time_is_not_started() -> None:
+    said = lines({"multimodal": 60.0, "lexical": 4.0}, left=100.0)
+    assert "not started: multimodal, about 60 s a training; a member of 5 would take 3 min" in said
+
+
+def test_with_few_rows_all_are_opened_and_other_seeds_follow() -> None:
+    said = lines({"boosted": 15.0, "lexical": 4.0}, left=100.0, seeds=3)
+    assert said[2].startswith("2. boosted, its documented best as a member at once")
+    assert said[3].startswith("3. the same with other seeds, until each has 3 members")

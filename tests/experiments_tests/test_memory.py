@@ -1,0 +1,49 @@
+"""How much memory trainings take, and which fit side by side."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import psutil
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.memory import CAUTION, DRIVER_BYTES, MemoryRoom, Peak, available_memory
+
+MIB = 2**20
+NEEDS = st.integers(0, 2**34)
+
+
+def test_a_peak_is_seen_though_it_was_given_back() -> None:
+    before = psutil.Process().memory_info().rss
+    with Peak() as peak:
+        held = np.ones(200 * MIB // 8)
+        time.sleep(0.5)
+        del held
+    assert 190 * MIB < peak.bytes - before < 400 * MIB
+
+
+def test_what_is_available_is_less_than_the_machine_has() -> None:
+    assert 0 < available_memory() < psutil.virtual_memory().total
+
+
+@given(need=NEEDS, other=NEEDS, limit=st.integers(1, 2**36))
+def test_what_fits_beside_others_fits_alone_and_within_a_larger_limit(need: int, other: int, limit: int) -> None:
+    needs = {"one": need, "other": other}
+    room = MemoryRoom(limit, needs)
+    if room.fits("one", ["other"]):
+        assert room.fits("one")
+        assert CAUTION * (need + other) + DRIVER_BYTES <= limit
+        assert MemoryRoom(2 * limit, needs).fits("one", ["other"])
+        assert MemoryRoom(None, needs).fits("one", ["other"])
+
+
+def test_a_measurement_replaces_the_estimate_and_the_largest_counts() -> None:
+    room = MemoryRoom(DRIVER_BYTES + 1200, {"lexical": 5000})
+    assert not room.fits("lexical")
+    room.measure("lexical", 400)
+    assert room.fits("lexical", ["lexical"])
+    room.measure("lexical", 900)
+    room.measure("lexical", 100)
+    assert room.fits("lexical") and not room.fits("lexical", ["lexical"])

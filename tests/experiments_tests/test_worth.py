@@ -1,0 +1,105 @@
+"""What a member is worth to the stack, and which step is taken: diversity counts, luck does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.worth import FADING, PARTS, Candidate, Source, gains, next_step, smape_of, stack_smape
+
+ROWS = 600
+PARTED = np.arange(ROWS) % PARTS
+
+
+def noise(seed: int, scale: float) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0.0, scale, ROWS)
+
+
+def test_a_worse_member_that_errs_elsewhere_is_worth_more_than_a_better_one_that_errs_alike() -> None:
+    present = noise(0, 0.3)
+    alike, elsewhere = present + noise(1, 0.02), noise(2, 0.35)
+    assert smape_of(elsewhere) > smape_of(alike)
+    first, second = gains(present[:, None], np.column_stack([alike, elsewhere]), PARTED)
+    assert second > 2.0 and abs(first) < 0.2
+
+
+def test_a_gain_is_what_the_stack_loses() -> None:
+    present, other = noise(0, 0.3), noise(1, 0.3)
+    (gain,) = gains(present[:, None], other[:, None], PARTED)
+    assert gain == pytest.approx(smape_of(present) - stack_smape(np.column_stack([present, other])), abs=0.3)
+
+
+def test_copies_and_noise_are_worth_nothing() -> None:
+    present = np.column_stack([noise(0, 0.3), noise(1, 0.3)])
+    useless = np.column_stack([present[:, 0], noise(2, 3.0), noise(3, 3.0) + 2.0])
+    assert np.abs(gains(present, useless, PARTED)).max() < 0.15
+
+
+def candidate(
+    name: str, gain: float, work: float = 10.0, source: str = "lexical", wall: float | None = None
+) -> Candidate:
+    return Candidate(name, source, gain, work, work if wall is None else wall)
+
+
+def source(name: str, prior: float, *seen: float, work: float = 12.0) -> Source:
+    return Source(name, prior, seen, work, work)
+
+
+def test_the_step_of_the_highest_gain_per_second_is_taken() -> None:
+    steps = [candidate("dear", 0.5, work=100.0), candidate("cheap", 0.1, work=10.0)]
+    step = next_step(steps, [], left=1000.0)
+    assert step is not None and (step.make, step.name) == ("member", "cheap")
+
+
+def test_a_search_goes_on_while_it_is_expected_to_find_better_than_what_is_at_hand() -> None:
+    poor, good = candidate("a", 0.01), candidate("b", 0.3)
+    step = next_step([poor], [source("lexical", 0.2, 0.01)], left=1000.0)
+    assert step is not None and (step.make, step.name) == ("candidate", "lexical")
+    step = next_step([poor, good], [source("lexical", 0.2, 0.01, 0.3)], left=1000.0)
+    assert step is not None and (step.make, step.name) == ("member", "b")
+
+
+def test_an_architecture_that_keeps_disappointing_gives_way_to_another() -> None:
+    sources = [source("lexical", 0.2, 0.0, 0.0, 0.0), source("text", 0.2, 0.0, work=24.0)]
+    step = next_step([], sources, left=1000.0)
+    assert step is not None and step.name == "lexical"
+    sources[0] = source("lexical", 0.2, *[0.0] * 6)
+    step = next_step([], sources, left=1000.0)
+    assert step is not None and step.name == "text"
+
+
+def test_a_candidate_that_would_not_fit_any_more_goes_first_if_it_brings_more_than_all_that_would_follow() -> None:
+    cheap, dear = candidate("cheap", 0.1, work=10.0), candidate("dear", 0.5, work=100.0)
+    assert cheap.gain / (1.0 - FADING) < dear.gain
+    step = next_step([cheap, dear], [], left=105.0)
+    assert step is not None and step.name == "dear"
+    step = next_step([cheap, candidate("dear", 0.15, work=100.0)], [], left=105.0)
+    assert step is not None and step.name == "cheap"
+
+
+def test_what_gains_nothing_is_no_member() -> None:
+    assert next_step([candidate("a", 0.0), candidate("b", -0.2)], [], left=1000.0) is None
+
+
+CANDIDATES = st.builds(candidate, st.text("ab", min_size=1), st.floats(-1.0, 1.0), st.floats(0.0, 100.0))
+SOURCES = st.builds(source, st.sampled_from(["lexical", "text"]), st.floats(0.0, 1.0), st.floats(-1.0, 1.0))
+
+
+@given(st.lists(CANDIDATES, max_size=5), st.lists(SOURCES, max_size=3), st.floats(0.0, 120.0))
+def test_whatever_is_taken_fits_and_gains(candidates: list[Candidate], sources: list[Source], left: float) -> None:
+    step = next_step(candidates, sources, left)
+    fitting = [each for each in candidates if each.gain > 0 and each.wall <= left]
+    if step is None:
+        assert not fitting
+    else:
+        assert step.wall <= left and step.gain > 0
+
+
+@given(st.lists(st.floats(-1.0, 1.0), max_size=6), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_what_a_source_is_expected_to_bring_is_never_less_than_what_is_at_hand(
+    seen: list[float], prior: float, at_hand: float
+) -> None:
+    expected = source("lexical", prior, *seen).expected(at_hand)
+    assert at_hand - 1e-12 <= expected <= max([prior, at_hand, *seen]) + 1e-12
