@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from core.catalog import ID, LINK, PRICE, TEXT, Catalog
-from core.catalog_checks import bad_rows, complaint, counts, offences, parsed_prices
-from core.catalog_table import Table, read_table
+from core.catalog_checks import Offence, bad_rows, complaint, counts, offences, parsed_prices
+from core.catalog_table import Table, read_table, read_tables
 from core.errors import UserError
 
 Role = Literal["train", "test"]
@@ -36,11 +36,7 @@ def read_catalogs(train: Path, test: Path, images: Path | None, *, drop_bad: boo
     Raises UserError that names file, row, column, value and cure for everything wrong with a file at once.
     `drop_bad` leaves bad training rows out, with a note; a test row is never dropped.
     """
-    if images is not None and not images.is_dir():
-        kind = "is a file, not a folder" if images.exists() else "does not exist"
-        raise UserError(
-            f"the pictures' folder {images} {kind}", cure="name the folder that holds the pictures with --images"
-        )
+    _check_images(images)
     tables = read_table(train, _REQUIRED["train"]), read_table(test, _REQUIRED["test"])
     known, train_notes = _checked(tables[0], "train", images, drop_bad, set(tables[1].columns[ID]))
     asked, test_notes = _checked(tables[1], "test", images, False, ())
@@ -52,6 +48,31 @@ def read_catalog(
 ) -> tuple[Catalog, list[str]]:
     """One file and its notes. `taken`: ids that a training file may not use. Raises UserError as `read_catalogs` does."""
     return _checked(read_table(path, _REQUIRED[role]), role, images, drop_bad and role == "train", taken)
+
+
+def read_in_parts(path: Path, rows: int, *, images: Path | None = None) -> Iterator[tuple[Catalog, list[str]]]:
+    """A test file of any size, `rows` rows at a time, with the notes of each part; only ids are remembered.
+
+    Raises UserError as `read_catalogs` does, once it comes to the place; whoever must not act on half a file goes through all
+    parts first.
+    """
+    _check_images(images)
+    seen: set[str] = set()
+    for table in read_tables(path, _REQUIRED["test"], rows):
+        part = _checked(table, "test", images, False, ())
+        twice = [row for row, name in enumerate(table.columns[ID]) if name in seen]
+        if twice:
+            raise complaint(table, [Offence(ID, "id used before", np.array(twice, dtype=np.intp))], "test")
+        seen.update(table.columns[ID])
+        yield part
+
+
+def _check_images(images: Path | None) -> None:
+    if images is not None and not images.is_dir():
+        kind = "is a file, not a folder" if images.exists() else "does not exist"
+        raise UserError(
+            f"the pictures' folder {images} {kind}", cure="name the folder that holds the pictures with --images"
+        )
 
 
 def _checked(

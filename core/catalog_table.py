@@ -1,11 +1,14 @@
-"""From the bytes of a CSV file to a table of strings, exactly as they stand in the file."""
+"""From the bytes of a CSV file to a table of strings, exactly as they stand in the file; or to many, one after the other."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import io
+import sys
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,23 +19,29 @@ COLUMNS = (ID, TEXT, LINK, PRICE)
 MAX_FIELD = 10_000_000
 """Characters of one field. Longer ones come from a quote that is never closed, and would eat the memory."""
 _QUOTES = 'close the quote; inside a quoted field, write each quote twice ("")'
+_HEAD = 64
+"""Bytes that tell UTF-16 from UTF-8."""
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """columns: name -> one string per data row. lines: the line of the file (1-based) where each data row begins."""
+    """columns: name -> one string per data row. lines: the line of the file (1-based) where each data row begins.
+
+    before: how many rows of the file come before these.
+    """
 
     path: Path
     columns: dict[str, list[str]]
     lines: list[int]
+    before: int = 0
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def place(self, row: int) -> str:
         """Where a person finds the row at this 0-based position."""
-        return f"row {row + 1} (line {self.lines[row]})"
+        return f"row {self.before + row + 1} (line {self.lines[row]})"
 
 
 def read_table(path: Path, required: tuple[str, ...]) -> Table:
@@ -41,23 +50,55 @@ def read_table(path: Path, required: tuple[str, ...]) -> Table:
     Only separators, quotes and field counts are looked at here, never what the fields say. Names ending in `.gz` are
     unpacked. A byte order mark is skipped.
     """
-    data = _bytes(path)
-    previous = csv.field_size_limit(MAX_FIELD)  # the limit belongs to the whole process: give it back
+    with _long_fields(path):
+        text = _decoded(path, _bytes(path))
+        (table,) = _tables(path, io.StringIO(text, newline=""), required, sys.maxsize)
+        return table
+
+
+def read_tables(path: Path, required: tuple[str, ...], rows: int) -> Iterator[Table]:
+    """The same, `rows` rows at a time, without ever holding the whole file.
+
+    Raises what `read_table` raises, but only once it comes to the place; of rows with too many or too few fields it names those
+    of one table.
+    """
+    _check_file(path)
+    with _long_fields(path):
+        try:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+                head = stream.read(_HEAD)
+                if not head.strip() or _is_utf16(head):
+                    _decoded(path, _bytes(path))
+                stream.seek(0)
+                yield from _tables(path, io.TextIOWrapper(stream, "utf-8-sig", newline=""), required, rows)
+        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error):
+            _decoded(path, _bytes(path))  # says where
+            raise
+
+
+@contextmanager
+def _long_fields(path: Path) -> Iterator[None]:
+    """Fields may be MAX_FIELD long in the block. The limit belongs to the whole process: it is given back."""
+    previous = csv.field_size_limit(MAX_FIELD)
     try:
-        return _parsed(path, _decoded(path, data), required)
+        yield
     except csv.Error as error:
         raise UserError(f"{path}: {error}", cure=_QUOTES) from None
     finally:
         csv.field_size_limit(previous)
 
 
-def _bytes(path: Path) -> bytes:
+def _check_file(path: Path) -> None:
     if not path.exists():
         raise UserError(f"{path}: there is no such file", cure="check the path")
     if path.is_dir():
         raise UserError(
             f"{path} is a folder, not a CSV file", cure=f"name the file in it, for example {path / 'train.csv'}"
         )
+
+
+def _bytes(path: Path) -> bytes:
+    _check_file(path)
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error):
@@ -69,8 +110,12 @@ def _bytes(path: Path) -> bytes:
     return data
 
 
+def _is_utf16(head: bytes) -> bool:
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or head[1::2].count(0) > 16 or head[0::2].count(0) > 16
+
+
 def _decoded(path: Path, data: bytes) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[1:64:2].count(0) > 16 or data[0:64:2].count(0) > 16:
+    if _is_utf16(data[:_HEAD]):
         raise UserError(f"{path} is UTF-16, not UTF-8", cure=_conversion(path, "UTF-16"))
     try:
         return data.decode("utf-8-sig")
@@ -91,11 +136,12 @@ def _conversion(path: Path, encoding: str) -> str:
     return f"convert it: iconv -f {encoding} -t UTF-8 {path} > {path.stem}-utf8.csv (if that is the encoding it was saved in)"
 
 
-def _parsed(path: Path, text: str, required: tuple[str, ...]) -> Table:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _tables(path: Path, text: Iterable[str], required: tuple[str, ...], most: int) -> Iterator[Table]:
+    """At most `most` rows in each."""
+    reader = csv.reader(text, strict=True)
+    before, begins = 0, 1
     rows: list[list[str]] = []
     lines: list[int] = []
-    begins = 1
     try:
         header = next(reader)
         _check_header(path, header, required)
@@ -105,16 +151,26 @@ def _parsed(path: Path, text: str, required: tuple[str, ...]) -> Table:
                 rows.append(fields)
                 lines.append(begins)
             begins = reader.line_num + 1
+            if len(rows) == most:
+                yield _table(path, header, rows, lines, before)
+                before += most
+                rows, lines = [], []
     except csv.Error as error:
         raise UserError(
-            f"{path}, row {len(rows) + 1} (line {begins}): {error}; a quote is opened or closed in the wrong place",
+            f"{path}, row {before + len(rows) + 1} (line {begins}): {error}; a quote is opened or closed in the wrong place",
             cure=_QUOTES,
         ) from None
-    _check_widths(path, rows, lines, len(header))
-    if not rows:
+    if not rows and not before:
         raise UserError(f"{path} has a header but no rows", cure="add one line per product below the header")
+    if rows:
+        yield _table(path, header, rows, lines, before)
+
+
+def _table(path: Path, header: list[str], rows: list[list[str]], lines: list[int], before: int) -> Table:
+    _check_widths(path, rows, lines, len(header), before)
     by_position = list(zip(*rows, strict=True))
-    return Table(path, {name: list(by_position[header.index(name)]) for name in COLUMNS if name in header}, lines)
+    columns = {name: list(by_position[header.index(name)]) for name in COLUMNS if name in header}
+    return Table(path, columns, lines, before)
 
 
 def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> None:
@@ -137,11 +193,11 @@ def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> N
         raise UserError(f"{path}, line 1: column `{twice[0]}` stands there twice", cure="keep one of them")
 
 
-def _check_widths(path: Path, rows: list[list[str]], lines: list[int], width: int) -> None:
+def _check_widths(path: Path, rows: list[list[str]], lines: list[int], width: int, before: int) -> None:
     ragged = [row for row, fields in enumerate(rows) if len(fields) != width]
     if ragged:
         shown = [
-            f"row {row + 1} (line {lines[row]}): {len(rows[row])} fields, starting {rows[row][0][:40]!r}"
+            f"row {before + row + 1} (line {lines[row]}): {len(rows[row])} fields, starting {rows[row][0][:40]!r}"
             for row in ragged[:10]
         ]
         raise UserError(

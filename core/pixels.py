@@ -131,7 +131,7 @@ class _UnreadableFilesError(Exception):
 
 
 def _files_by_row(catalog: Catalog) -> list[PictureFile | None]:
-    files = list_pictures(catalog.images)
+    files = list_pictures(catalog.images, frozenset(catalog.picture_names))
     return [files.get(name) for name in catalog.picture_names]
 
 

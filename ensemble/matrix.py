@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.leaks import kept_notes
 from core.quantiles import LEVELS
 from core.workspace import Facts, Workspace
-from ensemble.row_features import RowFeatures, of_catalog
+from ensemble.row_features import FieldReader, RowFeatures, of_catalog
 from ensemble.rows import Quantiles, Rows
 from ensemble.selection import Column, Rules, Targets, select
 
@@ -32,7 +32,8 @@ class Matrix:
     members. catalog, folds_hash: which data this is. features: (n, f), test_features: (t, f) numbers about each row, NaN where
     unknown, under feature_names; f may be 0. external: names of members made outside, on unknown folds. seconds: what each
     member's training took, where known. quantiles: of the training and of the test rows, by the members that give any; None
-    where none does. notes: what a user should know of how the matrix was made, one sentence each.
+    where none does. reader: gives new rows these features, None where they are columns of
+    tables. notes: what a user should know of how the matrix was made, one sentence each.
     """
 
     ids: Strings
@@ -50,6 +51,7 @@ class Matrix:
     feature_names: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    reader: FieldReader | None = None
     quantiles: tuple[Quantiles, Quantiles] | None = None
     notes: tuple[str, ...] = ()
 
@@ -90,7 +92,7 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
                 seconds=None if seconds is None else float(seconds),
                 kind=member.record.get("architecture", "member"),
                 external=member.record["folds"] == EXTERNAL,
-                quantiles=_stored_quantiles(workspace, name),
+                quantiles=stored_quantiles(workspace, name),
             )
         )
     if not columns:
@@ -147,12 +149,13 @@ def assemble(
         feature_names=features.names,
         external=tuple(column.name for column in columns if column.external),
         seconds={column.name: column.seconds for column in columns if column.seconds is not None},
+        reader=features.reader,
         quantiles=_quantiles(columns),
         notes=notes,
     )
 
 
-def _stored_quantiles(workspace: Workspace, name: str) -> tuple[Floats, Floats] | None:
+def stored_quantiles(workspace: Workspace, name: str) -> tuple[Floats, Floats] | None:
     """A member's quantiles of the training and of the test rows. Raises UserError for others than those of LEVELS."""
     parts = [workspace.store.quantiles(name, part) for part in ("oof", "test")]
     found = [part for part in parts if part is not None]
@@ -177,11 +180,8 @@ def _quantiles(columns: Sequence[Column]) -> tuple[Quantiles, Quantiles] | None:
     ]
     if not given:
         return None
-    places = np.array([place for place, _ in given], dtype=np.int64)
-    train, test = (
-        Quantiles(places, np.log(np.stack([parts[side] for _, parts in given], axis=1)).astype(np.float32))
-        for side in (0, 1)
-    )
+    places = [place for place, _ in given]
+    train, test = (Quantiles.of(places, [parts[side] for _, parts in given]) for side in (0, 1))
     return train, test
 
 

@@ -18,6 +18,7 @@ from core.predictions import CORE_VERSION
 from ensemble.matrix import Matrix
 from ensemble.recipe import compare, describe_steps
 from ensemble.rows import fingerprint
+from ensemble.stored import stack_of
 from ensemble.validation import Validation
 from reports.material import STACK_FORMAT
 
@@ -26,12 +27,16 @@ _LIBRARIES = ("lightgbm", "numpy", "scipy")
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a stack's files go. oof: the nested prices of the training rows, for whoever draws a report."""
+    """Where a stack's files go. oof: the nested prices of the training rows, for whoever draws a report.
+
+    stack: the folder of the fitted stack itself, None where there are no models that it could be served with.
+    """
 
     submission: Path
     record: Path
     timings: Path
     oof: Path
+    stack: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +122,8 @@ def write_files(result: StackResult) -> None:
     columns = {ID: result.matrix.ids, PRICE: result.matrix.prices, "stack": result.validation.nested}
     with atomic_path(result.paths.oof) as temporary:
         pd.DataFrame(columns).to_parquet(temporary, index=False)
+    if result.paths.stack is not None:
+        stack_of(result.matrix, result.validation.final).save(result.paths.stack)
 
 
 def _scores(matrix: Matrix, predicted: NDArray[np.float64]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +31,11 @@ class Quantiles:
 
     members: NDArray[np.int64]
     logs: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, members: Sequence[int], prices: Sequence[Floats]) -> Quantiles:
+        """Of p members' prices at the levels, (n, 9) each."""
+        return cls(np.array(members, dtype=np.int64), np.log(np.stack(prices, axis=1)).astype(np.float32))
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Quantiles:
         return Quantiles(self.members, self.logs[rows])

@@ -41,7 +41,8 @@ def show(result: StackResult) -> None:
     if not_tried := record["choice"]["not_tried"]:
         say(f"not tried, for want of members, rows or groups: {', '.join(not_tried)}")
     for what, path in vars(result.paths).items():
-        say(f"{what + ':':<12}{path}")
+        if path is not None:
+            say(f"{what + ':':<12}{path}")
 
 
 def _choice(record: dict[str, Any]) -> str:

@@ -62,14 +62,15 @@ def stack_workspace(
     rules: Rules | None = None,
     tell: Tell | None = None,
 ) -> StackResult:
-    """Stacks the complete members of a workspace and writes its submission, `stack.json`, `timings.json` and
-    `stack_oof.parquet`. out: where the submission goes, if not into the workspace. methods: the only ones to try, of
-    `ensemble.methods`. rules: which members to take. tell: called with (fits done, of how many).
+    """Stacks the complete members of a workspace and writes its submission, `stack.json`, `timings.json`, `stack_oof.parquet`
+    and the fitted stack in the folder `stack`. out: where the submission goes, if not into the workspace. methods: the only
+    ones to try, of `ensemble.methods`. rules: which members to take. tell: called with (fits done, of how many).
 
     Raises UserError for a folder that is no workspace, has no complete member or holds members of other data.
     """
     from ensemble.matrix import from_workspace
     from ensemble.result import Paths
+    from ensemble.stored import STACK
 
     start = time.perf_counter()
     _ = workspace.facts  # a folder that is no workspace is not written into
@@ -80,6 +81,7 @@ def stack_workspace(
         workspace.path("stack.json"),
         workspace.path("timings.json"),
         workspace.path("stack_oof.parquet"),
+        workspace.path(STACK),
     )
     return _stack(matrix, paths, methods, seed, start, tell)
 

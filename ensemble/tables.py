@@ -17,7 +17,7 @@ from core.errors import UserError, some, suggestion
 from core.files import digest
 from core.light.inner import inner_folds
 from ensemble.matrix import Matrix, assemble
-from ensemble.row_features import RowFeatures, codes, from_columns
+from ensemble.row_features import RowFeatures, codes, frequent, from_columns
 from ensemble.selection import Column, Rules, Targets, select
 
 _PARQUET = {".parquet", ".pq"}
@@ -210,7 +210,9 @@ def _features(left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str], oof
         if all((np.isnan(values) <= _empty(part)).all() for values, part in zip(numbers, parts, strict=True)):
             found[name] = (numbers[0], numbers[1])
         else:
-            found[name] = codes(*(np.where(_empty(part), "", part.astype(str)) for part in parts))
+            first, second = (np.where(_empty(part), "", part.astype(str)) for part in parts)
+            known = frequent(first)
+            found[name] = codes(first, known), codes(second, known)
     return from_columns(found, len(left), len(right))
 
 

@@ -66,6 +66,7 @@ def test_heavy_libraries_have_few_doors(library: str) -> None:
         "experiments.status", "experiments.state", "experiments.compare", "experiments.sides", "core.backbones",
         "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
         "serving.guard", "serving.keys",
+        "ensemble.stored", "serving.predictor", "serving.assembly", "serving.batch", "serving.export", "serving.predict",
     ],
 )  # fmt: skip
 def test_what_needs_no_torch_does_not_import_it(module: str) -> None:

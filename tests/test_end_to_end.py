@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,18 @@ def test_both_neural_architectures_on_the_demo(tmp_path: Path) -> None:
     assert "pictures" in text and "epoch 2/2" in text
     run("ensemble.stack", "--workspace", workspace)
     assert_valid_submission(workspace / "submission.csv", demo.test)
+
+    told = run("serving.export", "--workspace", workspace)
+    assert "prices within 0.0" in told and "nested SMAPE" in told
+    (bundle,) = (workspace / "bundles").glob("runs-1-*")
+    moved = bundle.rename(tmp_path / "bundle")
+    shutil.rmtree(workspace / "members")
+    prices = tmp_path / "prices.csv"
+    told = run("serving.predict", "--bundle", moved, "--in", demo.test, "--images", demo.images, "--out", prices)
+    assert "rows priced by runs 1-" in told and "not by the whole stack" not in told
+    assert_valid_submission(prices, demo.test)
+    expected, found = (pd.read_csv(path)["price"].to_numpy() for path in (workspace / "submission.csv", prices))
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(

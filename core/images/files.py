@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -103,10 +103,11 @@ class PictureReport:
         return replace(catalog, links=links)
 
 
-def list_pictures(folder: Path | None) -> dict[str, PictureFile]:
+def list_pictures(folder: Path | None, names: Collection[str] | None = None) -> dict[str, PictureFile]:
     """Files of the folder by name; none where there is no folder. Raises UserError for a folder that cannot be read.
 
-    A link's basename is looked up in this listing and never joined to a path, so no link (`..`, a NUL byte) leads outside.
+    names: only these are looked at, for whoever asks for few of very many. A link's basename is looked up in this listing and
+    never joined to a path, so no link (`..`, a NUL byte) leads outside.
     """
     if folder is None:
         return {}
@@ -114,7 +115,7 @@ def list_pictures(folder: Path | None) -> dict[str, PictureFile]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_file():
+                if (names is None or entry.name in names) and entry.is_file():
                     facts = entry.stat()
                     key = f"{entry.name}|{facts.st_size}|{facts.st_mtime_ns}"
                     found[entry.name] = PictureFile(Path(entry.path), key)

@@ -229,3 +229,5 @@ def test_files_are_listed_by_name(images: Path) -> None:
     listed = list_pictures(images)
     assert set(listed) == {"0.jpg", "1.jpg", "2.jpg", "3.jpg", "tall.png"}
     assert len({file.key for file in listed.values()}) == 5
+    asked = {"1.jpg", "folder", "..", "absent.jpg", "tall.png"}
+    assert list_pictures(images, asked) == {name: listed[name] for name in ("1.jpg", "tall.png")}

@@ -7,14 +7,15 @@ import pytest
 
 from core.fields import NUMBERS
 from core.workspace import Workspace
-from ensemble.row_features import LENGTH, WORDS, codes, from_columns, of_catalog
+from ensemble.row_features import LENGTH, WORDS, codes, frequent, from_columns, of_catalog
 
 
 def test_words_are_numbered_by_frequency_in_the_training_rows() -> None:
     train = ["b"] * 6 + ["a"] * 6 + ["c"] * 9 + ["rare"] * 4 + [""] * 20
-    first, second = codes(train, ["c", "a", "b", "rare", "", "new"])
-    assert first[[0, 6, 12]].tolist() == [2, 1, 0] and np.isnan(first[21:]).all()
-    assert second == pytest.approx([0, 1, 2, np.nan, np.nan, np.nan], nan_ok=True)
+    known = frequent(train)
+    assert known == ("c", "a", "b")
+    found = codes(["c", "a", "b", "rare", "", "new"], known)
+    assert found == pytest.approx([0, 1, 2, np.nan, np.nan, np.nan], nan_ok=True)
 
 
 def test_what_is_no_number_of_32_bits_is_unknown_and_what_tells_nothing_is_left_out() -> None:
@@ -40,6 +41,15 @@ def test_fields_of_a_catalog_mean_the_same_in_training_and_test_rows(toy_workspa
     assert np.array_equal(found.train, found.test, equal_nan=True)
     assert np.array_equal(found.train, again.train, equal_nan=True)
     assert found.train[:, found.names.index(LENGTH)].tolist() == [len(text) for text in train.texts]
+
+
+def test_new_rows_are_read_as_the_test_rows_were(toy_workspace: Workspace) -> None:
+    test = toy_workspace.test
+    found = of_catalog(toy_workspace.train, test, toy_workspace.cache())
+    assert found.reader is not None and found.reader.names == found.names
+    chosen = np.array([7, 2, 2])
+    again = found.reader.read(replace(test.take(chosen), ids=np.array(["a", "b", "c"], dtype=object)))
+    assert np.array_equal(again, found.test[chosen], equal_nan=True)
 
 
 def test_prices_have_no_say_in_the_fields(toy_workspace: Workspace) -> None:

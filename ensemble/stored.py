@@ -1,0 +1,256 @@
+"""A fitted stack on the disk, without pickle: read back, it gives the same prices to the last bit.
+
+<folder>/<hash>.npz      its arrays
+<folder>/<hash>.txt      a LightGBM booster each
+<folder>/record.json     everything else; it names the others and is written last
+
+Files are named by their content and removed only when no record names them: whoever stops a writer leaves the old stack or
+the new one. What can be stored are dataclasses of KINDS, made of each other and of numbers, texts, arrays, boosters, tuples
+and dictionaries.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from core.catalog import Catalog
+from core.errors import UserError
+from core.files import atomic_path, digest, read_json, write_json
+from core.light.store import FEATURES_VERSION
+from core.predictions import CORE_VERSION
+from ensemble.blend import Blend, Trimmed
+from ensemble.booster import Boosted
+from ensemble.decision import Conditional, Quantiles
+from ensemble.finishing import SPREAD, Decision, Endings, Shrinkage
+from ensemble.matrix import Matrix
+from ensemble.recipe import Recipe
+from ensemble.row_features import FieldReader
+from ensemble.rows import Quantiles as MemberQuantiles
+from ensemble.rows import Rows
+from ensemble.spread import Spread
+from ensemble.validation import Stacked
+
+Floats = NDArray[np.float64]
+Kind = TypeVar("Kind")
+
+STACK = "stack"
+"""The folder in a workspace."""
+_RECORD = "record.json"
+_FORMAT = 1
+_VERSIONS = {"format": _FORMAT, "core": CORE_VERSION, "features": FEATURES_VERSION}
+_BLIND = (Shrinkage, Endings)
+"""Last steps that look at no member."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A fitted stack with what it needs to know of its rows.
+
+    members: m ids, in the order of the columns. fingerprints: m hashes of the predictions that it was fitted to. reader: of the
+    rows' features. catalog, folds: hashes of the data behind it. quantiles: places of the p members whose quantiles a last step
+    reads, none where no step does.
+    """
+
+    members: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    stacked: Stacked
+    reader: FieldReader
+    catalog: str
+    folds: str
+    quantiles: tuple[int, ...] = ()
+
+    def rows(self, prices: Floats, catalog: Catalog, quantiles: Sequence[Floats] = ()) -> Rows:
+        """The rows of a catalog whose members' prices are (n, m). quantiles: of the p members, (n, 9) prices each, or none."""
+        known = MemberQuantiles.of(self.quantiles, quantiles) if len(quantiles) else None
+        return Rows(prices, self.reader.read(catalog), known)
+
+    @property
+    def without_quantiles(self) -> Stacked:
+        """For rows whose members did not give them: the same without the last step that reads them."""
+        recipe = self.stacked.recipe
+        kept = {name: step for name, step in recipe.steps.items() if name != SPREAD}
+        return replace(self.stacked, recipe=replace(recipe, steps=kept))
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """(m,) members that a price can depend on: blends look at what has weight, everything else at all of them."""
+        blind = all(isinstance(step, _BLIND) for step in self.stacked.recipe.steps.values())
+        used = np.full(len(self.members), not blind)
+        for each in self.stacked.fitted.values():
+            used |= each.weights != 0 if isinstance(each, Blend) else True
+        return used
+
+    def narrowed(self) -> Stack:
+        """The same prices from the used members alone."""
+        used = self.used
+        if used.all():
+            return self
+        fitted = {
+            name: Blend(each.weights[used], each.space, each.offset) if isinstance(each, Blend) else each
+            for name, each in self.stacked.fitted.items()
+        }
+        members, prints = (
+            tuple(name for name, kept in zip(names, used, strict=True) if kept)
+            for names in (self.members, self.fingerprints)
+        )
+        return replace(self, members=members, fingerprints=prints, stacked=replace(self.stacked, fitted=fitted))
+
+    def save(self, folder: Path) -> None:
+        save(self, folder)
+
+
+KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        *(Stack, Stacked, Recipe, FieldReader),
+        *(Blend, Trimmed, Boosted, Quantiles),
+        *(Spread, Decision, Conditional, Shrinkage, Endings),
+    )
+}
+"""Everything that can be stored, by the name it is stored under. A new combination or last step is one more word here."""
+
+
+def stack_of(matrix: Matrix, stacked: Stacked) -> Stack:
+    """What was fitted to a workspace's matrix, with what it needs to read new rows. Raises ValueError for one made of tables."""
+    if matrix.reader is None:
+        raise ValueError("the features of this matrix cannot be read from a catalog")
+    prints = matrix.fingerprints
+    given = matrix.quantiles if SPREAD in stacked.recipe.steps else None
+    return Stack(
+        matrix.names,
+        tuple(prints[name] for name in matrix.names),
+        stacked,
+        matrix.reader,
+        matrix.catalog,
+        matrix.folds_hash,
+        () if given is None else tuple(given[0].members.tolist()),
+    )
+
+
+def load_stack(folder: Path) -> Stack:
+    """The stack in a folder. Raises UserError for what `load` refuses."""
+    return load(folder, Stack)
+
+
+def save(value: Any, folder: Path) -> None:
+    """Writes an object of KINDS; whatever else was in the folder is gone afterwards."""
+    writer = _Writer()
+    record = {**_VERSIONS, "value": writer.encode(value)}
+    arrays = _bytes_of(writer.arrays)
+    contents = {f"{digest(arrays)}.npz": arrays}
+    texts = [text.encode() for text in writer.boosters]
+    names = [f"{digest(text)}.txt" for text in texts]
+    contents |= dict(zip(names, texts, strict=True))
+    for name, content in contents.items():
+        if not (folder / name).exists():
+            with atomic_path(folder / name) as temporary:
+                temporary.write_bytes(content)
+    write_json(folder / _RECORD, {**record, "arrays": next(iter(contents)), "boosters": names})
+    for path in folder.iterdir():
+        if path.name not in {_RECORD, *contents}:
+            path.unlink()
+
+
+def load(folder: Path, kind: type[Kind]) -> Kind:
+    """Reads back what `save` wrote.
+
+    Raises UserError for a folder without, for one of another version, and for files that are missing or damaged.
+    """
+    if not (folder / _RECORD).exists():
+        raise UserError(f"{folder} holds no fitted stack", cure="run `python -m ensemble.stack` first")
+    record = read_json(folder / _RECORD)
+    for what, own in _VERSIONS.items():
+        if record.get(what) != own:
+            raise UserError(
+                f"{folder} was written by another version of Pricestack ({what} {record.get(what)}, not {own})",
+                cure="run `python -m ensemble.stack` again with this version, or use the version that wrote it",
+            )
+    with np.load(io.BytesIO(_content(folder, record["arrays"])), allow_pickle=False) as stored:
+        arrays = [stored[f"arr_{place}"] for place in range(len(stored.files))]
+    boosters = [_content(folder, name).decode() for name in record["boosters"]]
+    value = _Reader(folder, arrays, boosters).decode(record["value"])
+    if not isinstance(value, kind):
+        raise UserError(f"{folder} holds a {type(value).__name__}, not a {kind.__name__}", cure="name another folder")
+    return value
+
+
+def _bytes_of(arrays: list[NDArray[Any]]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, *arrays)
+    return stream.getvalue()
+
+
+def _content(folder: Path, name: str) -> bytes:
+    path = folder / name
+    content = path.read_bytes() if path.exists() else b""
+    if digest(content) != path.stem:
+        raise UserError(
+            f"{path} is {'damaged' if path.exists() else 'missing'}",
+            cure="run `python -m ensemble.stack` again, or restore the folder from a copy",
+        )
+    return content
+
+
+@dataclass
+class _Writer:
+    """Objects as JSON; arrays and boosters are put aside and stand there by their places."""
+
+    arrays: list[NDArray[Any]] = field(default_factory=list)
+    boosters: list[str] = field(default_factory=list)
+
+    def encode(self, value: Any) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, np.ndarray):
+            self.arrays.append(value)
+            return {"array": len(self.arrays) - 1}
+        if isinstance(value, lightgbm.Booster):
+            self.boosters.append(value.model_to_string())
+            return {"booster": len(self.boosters) - 1, "best_iteration": value.best_iteration}
+        if isinstance(value, tuple):
+            return [self.encode(item) for item in value]
+        if isinstance(value, dict):
+            return {"entries": {name: self.encode(item) for name, item in value.items()}, "order": list(value)}
+        name = type(value).__name__
+        kind = KINDS.get(name)
+        if kind is not type(value):
+            raise TypeError(f"{name} has no stored form: it is not in ensemble.stored.KINDS")
+        return {"kind": name, **{each.name: self.encode(getattr(value, each.name)) for each in fields(kind)}}
+
+
+@dataclass
+class _Reader:
+    """The way back from what `_Writer` made."""
+
+    folder: Path
+    arrays: list[NDArray[Any]]
+    boosters: list[str]
+
+    def decode(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(self.decode(item) for item in value)
+        if not isinstance(value, Mapping):
+            return value
+        if "array" in value:
+            return self.arrays[value["array"]]
+        if "booster" in value:
+            booster = lightgbm.Booster(model_str=self.boosters[value["booster"]])
+            booster.best_iteration = value["best_iteration"]
+            return booster
+        if "entries" in value:  # JSON is written sorted, and last steps are applied in their order
+            return {name: self.decode(value["entries"][name]) for name in value["order"]}
+        kind = KINDS.get(value["kind"])
+        if kind is None:
+            raise UserError(
+                f"{self.folder} holds a {value['kind']}, which this version of Pricestack does not know",
+                cure="run `python -m ensemble.stack` again with this version",
+            )
+        return kind(**{name: self.decode(item) for name, item in value.items() if name != "kind"})

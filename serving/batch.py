@@ -1,0 +1,196 @@
+"""A file of any size priced part by part; stopped, it goes on where it was.
+
+<out>.parts        the rows that are finished, with everything that is known of them
+<out>.parts.json   of which input and bundle they are
+
+Both are gone once the output is there, which is made of them by one rename.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from core.catalog import ID, PRICE, Catalog
+from core.catalog_reading import read_in_parts
+from core.errors import UserError, some
+from core.files import atomic_path, locked, read_json, write_json
+from ensemble.submission import check_place
+from serving.bundle import Facts
+from serving.predictor import LEVELS, Answer, Predictor
+
+Tell = Callable[[int, int], None]
+
+_NOTES = 10
+_COLUMNS = [ID, PRICE, "low", "high", "level"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """bundle: folder. source: CSV file of test rows. details: the interval and the level, too. rows: that are priced together."""
+
+    bundle: Path
+    source: Path
+    out: Path
+    images: Path | None = None
+    details: bool = False
+    rows: int = 1_024
+
+    @property
+    def parts(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.parts")
+
+    @property
+    def state(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.parts.json")
+
+
+@dataclass
+class Done:
+    """bundle: its name and version. rows: all of the file. resumed: those that were priced by an earlier run.
+
+    levels: how many rows were answered how. notes: what a user should know of how the file was read.
+    """
+
+    bundle: str
+    rows: int = 0
+    resumed: int = 0
+    levels: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+def price_file(job: Job, tell: Tell) -> Done:
+    """Prices a file and says how it went. tell: called with (rows done, of how many).
+
+    Raises UserError for a bundle or a file that is not as it must be, before anything is priced, and while another run
+    writes the same output.
+    """
+    check_place(job.out)
+    predictor = Predictor(job.bundle)
+    done = Done(f"{predictor.bundle.name} {predictor.bundle.version}")
+    _look_through(job, done)
+    done.notes += picture_notes(predictor.facts, job.images)
+    with locked(job.parts, wait=False) as alone:
+        if not alone:
+            raise UserError(f"another run is writing {job.out}", cure="wait for it, or name another file with --out")
+        _resume(job, done)
+        tell(done.resumed, done.rows)
+        _price(job, predictor, done, tell)
+        _finish(job, done)
+    return done
+
+
+def _price(job: Job, predictor: Predictor, done: Done, tell: Tell) -> None:
+    """Appends the rows that are missing to the finished ones."""
+    finished = done.resumed
+    with job.parts.open("a", encoding="utf-8", newline="") as stream:
+        for part in _after(job, done.resumed):
+            _append(stream, part, predictor.predict(part, rows=job.rows))
+            finished += len(part)
+            tell(finished, done.rows)
+
+
+def _look_through(job: Job, done: Done) -> None:
+    """Counts the rows and checks them all, so that no hours are spent on a file that is refused at its end."""
+    notes: dict[str, None] = {}
+    for part, said in read_in_parts(job.source, job.rows, images=job.images):
+        done.rows += len(part)
+        notes.update(dict.fromkeys(said))
+    more = [f"... and {len(notes) - _NOTES} more notes"] if len(notes) > _NOTES else []
+    done.notes = [*list(notes)[:_NOTES], *more]
+
+
+def picture_notes(facts: Facts, images: Path | None) -> list[str]:
+    """What to say where members read pictures and no folder was named."""
+    readers = [member.id for member in facts.members if member.pictures]
+    if images is not None or not readers:
+        return []
+    return [f"no pictures are read, for want of --images: {some(readers)} would look at them"]
+
+
+def _resume(job: Job, done: Done) -> None:
+    """Keeps the finished rows of an earlier run with the same input and bundle; else begins anew."""
+    images = None if job.images is None else str(job.images.resolve())
+    state = {"bundle": done.bundle, "input": _sha256(job.source), "rows": done.rows, "images": images}
+    if job.parts.exists() and job.state.exists() and read_json(job.state) == state:
+        done.resumed = _whole_rows(job.parts)
+        return
+    job.parts.write_bytes(b"")
+    write_json(job.state, state)
+
+
+def _whole_rows(path: Path) -> int:
+    """How many rows are in the file, after a half-written last one was cut off."""
+    rows = quotes = end = 0
+    with path.open("rb+") as stream:
+        for line in stream:
+            quotes += line.count(b'"')
+            if line.endswith(b"\n") and quotes % 2 == 0:  # an id may contain a line break, in quotes
+                rows, end = rows + 1, stream.tell()
+        stream.truncate(end)
+    return rows
+
+
+def _after(job: Job, skipped: int) -> Iterator[Catalog]:
+    """The parts of the file behind the first `skipped` rows."""
+    before = 0
+    for part, _ in read_in_parts(job.source, job.rows, images=job.images):
+        first = max(0, skipped - before)
+        before += len(part)
+        if first < len(part):
+            yield part.take(np.arange(first, len(part)))
+
+
+def _append(stream: TextIO, part: Catalog, answer: Answer) -> None:
+    numbers = (map(repr, column.tolist()) for column in (answer.prices, answer.low, answer.high))
+    levels = (LEVELS[level] for level in answer.levels)
+    _writer(stream).writerows(zip(part.ids, *numbers, levels, strict=True))
+    stream.flush()
+
+
+def _finish(job: Job, done: Done) -> None:
+    """Makes the output of the finished rows, if they are those of the input: the same ids in the same order, with prices."""
+    width = len(_COLUMNS) if job.details else 2
+    with (
+        atomic_path(job.out) as temporary,
+        job.parts.open(encoding="utf-8", newline="") as stream,
+        temporary.open("w", encoding="utf-8", newline="") as out,
+    ):
+        lines, writer = csv.reader(stream), _writer(out)
+        writer.writerow(_COLUMNS[:width])
+        for part, _ in read_in_parts(job.source, job.rows, images=job.images):
+            for name in part.ids:
+                line = next(lines, [])
+                if len(line) != len(_COLUMNS) or line[0] != name or not 0 < float(line[1]) < inf:
+                    raise _changed(job)
+                writer.writerow(line[:width])
+                done.levels[line[-1]] += 1
+        if next(lines, None) is not None:
+            raise _changed(job)
+    job.state.unlink()
+    job.parts.unlink()
+
+
+def _changed(job: Job) -> UserError:
+    job.state.unlink()
+    return UserError(
+        f"{job.parts} does not have the rows of {job.source}: one of the two was changed meanwhile",
+        cure="run the command again; it begins anew",
+    )
+
+
+def _writer(stream: TextIO) -> Any:
+    return csv.writer(stream, lineterminator="\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,221 @@
+"""A bundle: everything a service needs, in one folder that says of every file what it must be.
+
+bundles/<name>-<number>-<hash>/
+    manifest.json      sizes and SHA-256 of all other files; written last
+    bundle.json        the facts below
+    README.md          the model card
+    stack/             the fitted stack (`ensemble.stored`)
+    interval/          how true prices lie around the stack's (`serving.interval`)
+    distances.npz      of members from each other, by which one that does not answer is filled in (`serving.filling`)
+    statistics.json    what the catalog looked like, for drift (`serving.statistics`)
+    members/<id>/fold-<k>/   fold models, in the form that `serving.forms` wrote
+
+The version is a number that counts up and a hash of the content; the same content is never written twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError, some
+from core.files import digest, locked, read_json, sync, write_json
+from core.light.store import FEATURES_VERSION
+from core.predictions import CORE_VERSION
+
+MANIFEST, FACTS, CARD = "manifest.json", "bundle.json", "README.md"
+STACK, INTERVAL, DISTANCES, STATISTICS, MEMBERS = "stack", "interval", "distances.npz", "statistics.json", "members"
+FORMAT = 1
+CODE = {"core": CORE_VERSION, "features": FEATURES_VERSION}
+"""What decides the prices that the same files give: a bundle is only read by the code that it was written with."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
+_AGAIN = "copy the bundle again, or write it again with `python -m serving.export`"
+
+
+@dataclass(frozen=True)
+class MemberFacts:
+    """A member in a bundle. form: how its models are written (`serving.forms`). light: needs no torch. pictures: reads them.
+
+    folds: the numbers of its fold models. weight: in the stack's linear parts. smape: out of fold.
+    """
+
+    id: str
+    architecture: str
+    form: str
+    light: bool
+    pictures: bool
+    folds: tuple[int, ...]
+    weight: float
+    smape: float
+
+    @property
+    def folders(self) -> list[str]:
+        """Where its fold models are, in the bundle."""
+        return [f"{MEMBERS}/{self.id}/fold-{fold}" for fold in self.folds]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a bundle is (`bundle.json`).
+
+    catalog, folds: hashes of the data; fold_mode, k: how it was parted. rows: by role. nested: `smape`, `standard_error` and
+    `interval` (95%) of the stack on rows that it was not fitted to. middle, low, high: the best constant price, and the
+    prices that enclose the middle 80%, of the training rows. coverage: share of training rows whose price lies in an interval
+    that was made without them; width: those intervals' mean width in log price. largest_difference: by how much, relatively,
+    a price from these files differs from the original models' on `compared` test rows. code: versions that it needs.
+    """
+
+    catalog: str
+    folds: str
+    fold_mode: str
+    k: int
+    rows: dict[str, int]
+    members: tuple[MemberFacts, ...]
+    nested: dict[str, Any]
+    middle: float
+    low: float
+    high: float
+    coverage: float
+    width: float
+    stretch: float
+    compared: int
+    largest_difference: float
+    code: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on the disk whose files are what its manifest says."""
+
+    folder: Path
+    name: str
+    version: str
+    facts: Facts
+
+    def path(self, *names: str) -> Path:
+        return self.folder.joinpath(*names)
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Reads and checks a bundle; takes as long as hashing its files does.
+
+    Raises UserError that names the file which is missing, too many or changed, and for one that other code has written.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise UserError(
+            f"{folder} is no bundle: it has no {MANIFEST}",
+            cure="name a folder that `python -m serving.export` has written, such as runs/bundles/NAME-VERSION",
+        )
+    manifest = _json(folder / MANIFEST)
+    if manifest.get("format") != FORMAT or manifest.get("code") != CODE:
+        raise UserError(
+            f"the bundle {folder} was written by another version of Pricestack (format {manifest.get('format')}, code "
+            f"{manifest.get('code')}; this one is format {FORMAT}, code {CODE}), whose prices may be others",
+            cure="write it again with `python -m serving.export`, or serve it with the version that wrote it",
+        )
+    _check_files(folder, manifest["files"])
+    return Bundle(folder, manifest["name"], manifest["version"], read_facts(folder))
+
+
+def read_facts(folder: Path) -> Facts:
+    record = _json(folder / FACTS)
+    members = tuple(MemberFacts(**{**each, "folds": tuple(each["folds"])}) for each in record["members"])
+    return Facts(**{**record, "members": members})
+
+
+def write_facts(folder: Path, facts: Facts) -> None:
+    write_json(folder / FACTS, asdict(facts))
+
+
+def check_name(name: str) -> None:
+    """Raises UserError for what is no name of a bundle."""
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"--name {name!r} is no name of a bundle",
+            cure="use up to 60 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+        )
+
+
+@contextmanager
+def unfinished(home: Path) -> Iterator[Path]:
+    """A folder beside the bundles to write one in; it is gone after the block unless `publish` has moved it.
+
+    One writer at a time: another waits. What a killed writer has left is removed.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with locked(home / ".lock"):
+        for left in home.glob(".unfinished-*"):
+            shutil.rmtree(left)
+        folder = Path(tempfile.mkdtemp(dir=home, prefix=".unfinished-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(folder: Path, home: Path, name: str) -> tuple[Bundle, bool]:
+    """Makes the folder a bundle of `home`: (the bundle, whether it is new). It is there whole or not at all.
+
+    Where a bundle of this name has the same content, that one is the bundle.
+    """
+    files = {path: {"size": size, "sha256": sha} for path, size, sha in _contents(folder)}
+    content = digest(name, *(f"{path} {each['sha256']}" for path, each in files.items()))[:12]
+    there = _versions(home, name)
+    for number, known in there.items():
+        if known == content:
+            return open_bundle(home / f"{name}-{number}-{content}"), False
+    version = f"{max(there, default=0) + 1}-{content}"
+    record = {"format": FORMAT, "code": CODE, "name": name, "version": version, "files": files}
+    write_json(folder / MANIFEST, {**record, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+    folder.chmod(0o755)
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+    final = home / f"{name}-{version}"
+    folder.rename(final)
+    sync(home)
+    return Bundle(final, name, version, read_facts(final)), True
+
+
+def _versions(home: Path, name: str) -> dict[int, str]:
+    """Number and hash of the bundles of that name."""
+    pattern = re.compile(rf"{re.escape(name)}-(\d+)-([0-9a-f]{{12}})")
+    found = (pattern.fullmatch(path.name) for path in home.iterdir())
+    return {int(match[1]): match[2] for match in found if match}
+
+
+def _contents(folder: Path) -> Iterator[tuple[str, int, str]]:
+    """(path, size, SHA-256) of every file but the manifest, by path."""
+    for path in _files(folder):
+        with (folder / path).open("rb") as stream:
+            yield path, (folder / path).stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    found = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sorted(path for each in found if (path := each.relative_to(folder).as_posix()) != MANIFEST)
+
+
+def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    there = set(_files(folder))
+    for what, paths in (("lacks", files.keys() - there), ("has, but its manifest lacks,", there - files.keys())):
+        if paths:
+            raise UserError(f"the bundle {folder} {what} {some(sorted(paths))}", cure=_AGAIN)
+    for path, size, sha in _contents(folder):
+        if files[path] != {"size": size, "sha256": sha}:
+            raise UserError(f"the bundle {folder} is damaged: {path} is not what its manifest says", cure=_AGAIN)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}", cure=_AGAIN) from None

@@ -1,0 +1,81 @@
+"""The forms that fold models take in a bundle. A new one is a class and a line in FORMS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from core.architectures.base import Architecture, Prices
+from core.catalog import Catalog
+from core.errors import UserError, suggestion
+from core.files import atomic_path
+
+
+class Servable(Protocol):
+    """What a form reads back: the part of a `Model` that a service needs."""
+
+    def predict(self, catalog: Catalog) -> Prices:
+        """(n,) prices in currency units."""
+
+    def predict_quantiles(self, catalog: Catalog) -> Prices | None:
+        """(n, 9) prices at `core.quantiles.LEVELS` where the model knows more than a point."""
+
+
+class Form(Protocol):
+    """How one fold model is written and read. tolerance: largest relative difference of its prices from the original's."""
+
+    tolerance: float
+
+    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+        """Puts into `folder` the model that `kind` saved in `source`, with everything that reading it needs."""
+
+    def read(self, kind: Architecture, folder: Path) -> Servable:
+        """Reads what `write` wrote."""
+
+
+class Saved:
+    """As the architecture saves it: safetensors, arrays, JSON, LightGBM's text."""
+
+    tolerance = 0.005
+
+    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+        kind.load(source).save(folder)
+
+    def read(self, kind: Architecture, folder: Path) -> Servable:
+        return kind.load(folder)
+
+
+class Halved(Saved):
+    """The same with networks' weights in 16 bits: half the size, computed with in 32."""
+
+    tolerance = 0.02
+
+    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        super().write(kind, source, folder)
+        for path in folder.rglob("*.safetensors"):
+            halved = {
+                name: tensor.astype(np.float16) if tensor.dtype == np.float32 else tensor
+                for name, tensor in load_file(path).items()
+            }
+            with atomic_path(path) as temporary:
+                save_file(halved, temporary)
+
+
+SAVED = "saved"
+FORMS: dict[str, Form] = {SAVED: Saved(), f"{SAVED}-fp16": Halved()}
+
+
+def form(name: str) -> Form:
+    """The form of that name. Raises UserError with the nearest name for an unknown one."""
+    if name not in FORMS:
+        raise UserError(f"there is no form '{name}' of a model", cure=suggestion(name, FORMS))
+    return FORMS[name]
+
+
+def is_light(kind: Architecture) -> bool:
+    """Whether it answers in milliseconds, on a processor and without torch: networks are what groups can train together."""
+    return not kind.data_parallel

@@ -1,0 +1,170 @@
+"""Prices from a bundle: the same members, weights and preprocessing that made the submission.
+
+What happens where members do not answer, row by row, each marked:
+
+    stack      every member answered
+    members    some did; those that did not are filled in by the nearest that did (`serving.filling`), and the stack is applied
+    light      likewise, and no network was among those that answered
+    median     none did: the best constant price of the training rows
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.architectures import architecture
+from core.architectures.base import Prices
+from core.catalog import Catalog
+from core.predictions import geometric_mean
+from core.quantiles import LEVELS as DECILES
+from ensemble.stored import load_stack
+from serving import interval
+from serving.bundle import DISTANCES, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
+from serving.filling import load_distances
+from serving.forms import Servable, form
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+LEVELS = ("stack", "members", "light", "median")
+"""How a row was answered, the best first."""
+ROWS = 1_024
+"""Rows that are predicted together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Prices of n rows, in currency units.
+
+    low, high: (n,) ends of the 80% interval around each of `prices` (n,). answered: (n, m) which of `members` gave a price.
+    levels: (n,) places in LEVELS.
+    """
+
+    prices: Floats
+    low: Floats
+    high: Floats
+    members: tuple[str, ...]
+    answered: NDArray[np.bool_]
+    levels: NDArray[np.int64]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows were answered at each level that occurs."""
+        numbers = np.bincount(self.levels, minlength=len(LEVELS))
+        return {level: int(count) for level, count in zip(LEVELS, numbers, strict=True) if count}
+
+
+def joined(parts: Sequence[Answer]) -> Answer:
+    """The answers of several parts, by the same members, as one."""
+    prices, low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("prices", "low", "high"))
+    answered, levels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("answered", "levels"))
+    return Answer(prices, low, high, parts[0].members, answered, levels)
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A member's fold models."""
+
+    facts: MemberFacts
+    models: Sequence[Servable]
+
+    def predict(self, catalog: Catalog) -> Prices:
+        """(n,) their geometric mean, as the prediction store makes it."""
+        return geometric_mean([model.predict(catalog) for model in self.models])
+
+    def predict_quantiles(self, catalog: Catalog) -> Prices:
+        """(n, 9) likewise. Raises ValueError where a model gives none."""
+        given = [model.predict_quantiles(catalog) for model in self.models]
+        known = [each for each in given if each is not None]
+        if len(known) < len(given):
+            raise ValueError(f"member {self.facts.id} gives no quantiles")
+        return geometric_mean(known)
+
+
+def load_members(bundle: Bundle) -> Iterator[Served]:
+    """Torch is imported only where a network is among them."""
+    for facts in bundle.facts.members:
+        kind = architecture(facts.architecture)
+        yield Served(facts, [form(facts.form).read(kind, bundle.path(folder)) for folder in facts.folders])
+
+
+class Predictor:
+    """A loaded bundle. Any number of threads may ask; rows are computed chunk by chunk, one chunk at a time.
+
+    Chunks take turns because the libraries below share the process's settings of threads, and fill all cores by themselves.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UserError for a bundle that is not whole (`open_bundle`) or that this machine cannot run."""
+        self.bundle = open_bundle(folder)
+        self.facts = self.bundle.facts
+        self.stack = load_stack(self.bundle.path(STACK))
+        self.members = tuple(load_members(self.bundle))
+        self._conditional = interval.load_interval(self.bundle.path(INTERVAL))
+        self._distances = load_distances(self.bundle.path(DISTANCES))
+        self._lock = threading.Lock()
+
+    def predict(self, catalog: Catalog, *, light: bool = False, rows: int = ROWS) -> Answer:
+        """Prices of all rows (at least one), `rows` at a time.
+
+        light: ask only members without a network, as a hurried service does. A member that fails is logged and left out of
+        that chunk: see LEVELS.
+        """
+        places = np.arange(len(catalog))
+        parts = [
+            self._chunk(catalog.take(places[start : start + rows]), light) for start in range(0, len(catalog), rows)
+        ]
+        return joined(parts)
+
+    def _chunk(self, catalog: Catalog, light: bool) -> Answer:
+        with self._lock:
+            told = [self._ask(place, catalog, light) for place in range(len(self.members))]
+            given = np.column_stack([each[:, 0] for each in told])
+            answered = ~np.isnan(given)
+            prices = np.full(len(catalog), self.facts.middle)
+            ends = np.tile([self.facts.low, self.facts.high], (len(catalog), 1))
+            whole = answered[:, list(self.stack.quantiles)].all(axis=1)
+            known: NDArray[np.bool_] = np.asarray(answered.any(axis=1))
+            for rows, stacked, places in (
+                (known & whole, self.stack.stacked, self.stack.quantiles),
+                (known & ~whole, self.stack.without_quantiles, ()),
+            ):
+                if rows.any():
+                    part = catalog if rows.all() else catalog.take(rows)
+                    quantiles = [told[place][rows, 1:] for place in places]
+                    shown = self.stack.rows(self._distances.fill(given[rows]), part, quantiles)
+                    prices[rows] = stacked.predict(shown)
+                    ends[rows] = interval.bounds(self._conditional, prices[rows], shown, self.facts.stretch)
+            return Answer(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))
+
+    def _ask(self, place: int, catalog: Catalog, light: bool) -> Prices:
+        """(n, 1) a member's prices and, where a last step reads them, its quantiles (n, 9) beside them; NaN where it has none."""
+        member, more = self.members[place], place in self.stack.quantiles
+        nothing = np.full((len(catalog), 1 + more * len(DECILES)), np.nan)
+        if light and not member.facts.light:
+            return nothing
+        try:
+            with np.errstate(invalid="ignore", divide="ignore"):  # what is no price is sorted out below
+                prices = member.predict(catalog)[:, None]
+                if more:
+                    prices = np.hstack([prices, member.predict_quantiles(catalog)])
+        except Exception as error:  # whatever a model raises, the others still answer, and the answer says who did
+            told = (member.facts.id, len(catalog), type(error).__name__, error)
+            log.warning("member %s did not answer for %d rows: %s: %s", *told, exc_info=log.isEnabledFor(logging.DEBUG))
+            return nothing
+        fine = (np.isfinite(prices) & (prices > 0)).all(axis=1, keepdims=True)
+        return np.where(fine, prices, np.nan)
+
+    def _levels(self, answered: NDArray[np.bool_]) -> NDArray[np.int64]:
+        heavy = np.array([not member.facts.light for member in self.members])
+        all_light = heavy.any() & ~answered[:, heavy].any(axis=1)
+        conditions = [answered.all(axis=1), ~answered.any(axis=1), all_light]
+        return np.select(conditions, [0, 3, 2], default=1).astype(np.int64)

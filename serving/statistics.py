@@ -1,0 +1,71 @@
+"""What a catalog looks like, in a small JSON: what later requests are compared with, to see when they drift away.
+
+Numbers are described by their 0%, 1%, ... 100% quantiles, from which any bins (PSI) and the distribution function (KS) follow;
+words by the shares of the most frequent ones.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.catalog import Catalog
+from core.images import list_pictures
+from core.light.store import fields_of
+
+Floats = NDArray[np.float64]
+
+COMMON = 100
+"""So many words of a kind have a share of their own."""
+OTHER, NONE = "(other)", "(none)"
+_QUANTILES = np.linspace(0, 1, 101)
+
+
+def describe(catalogs: Sequence[Catalog], prices: Floats) -> dict[str, Any]:
+    """Of the rows of all `catalogs` together, and of prices that the service gave rows it was not trained on."""
+    texts = [text for catalog in catalogs for text in catalog.texts]
+    words = {name: [word for each in catalogs for word in fields_of(each)[name]] for name in ("unit", "brand")}
+    return {
+        "rows": {"inputs": len(texts), "prices": len(prices)},
+        "numbers": {"length": quantiles([len(text) for text in texts]), "log_price": quantiles(np.log(prices))},
+        "words": {name: shares(each) for name, each in {**words, "script": map(script, texts)}.items()},
+        "missing_pictures": float(np.mean(np.concatenate([missing_pictures(each) for each in catalogs]))),
+    }
+
+
+def quantiles(values: Sequence[float] | Floats) -> list[float]:
+    """101 values, the lowest first."""
+    return [float(value) for value in np.quantile(np.asarray(values, dtype=np.float64), _QUANTILES)]
+
+
+def shares(words: Iterable[str]) -> dict[str, float]:
+    """The share of rows with each of the COMMON most frequent words; the rest is `(other)`, "" is `(none)`."""
+    counts = Counter(word or NONE for word in words)
+    total = counts.total()
+    kept = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:COMMON])
+    found = {word: count / total for word, count in kept.items()}
+    rest = (total - sum(kept.values())) / total
+    return {**found, OTHER: rest} if rest else found
+
+
+def script(text: str) -> str:
+    """What most letters of the first 500 characters are, in Unicode's word (`latin`, `cyrillic`, `cjk`); "" without letters."""
+    counts = Counter(_script_of(letter) for letter in text[:500] if letter.isalpha())
+    return max(sorted(counts), key=lambda name: counts[name], default="")
+
+
+@lru_cache(maxsize=65_536)
+def _script_of(letter: str) -> str:
+    return unicodedata.name(letter, "unknown").split(" ")[0].split("-")[0].lower()
+
+
+def missing_pictures(catalog: Catalog) -> NDArray[np.bool_]:
+    """(n,) rows that have no picture: no link, or no file of its name in the folder."""
+    there = list_pictures(catalog.images, frozenset(catalog.picture_names))
+    return np.array([name not in there for name in catalog.picture_names])

@@ -1,0 +1,193 @@
+"""One contract for everything that a stack can be made of: read back from the disk it gives the same prices to the last bit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.errors import UserError
+from core.workspace import Workspace
+from ensemble.blend import Blend, Trimmed
+from ensemble.finishing import STEPS
+from ensemble.methods import METHODS
+from ensemble.recipe import Recipe
+from ensemble.row_features import FieldReader
+from ensemble.rows import Quantiles, Rows
+from ensemble.stack import stack_workspace
+from ensemble.stored import Stack, load, load_stack, save, stack_of
+from ensemble.validation import Stacked
+from tests.ensemble_tests.toys import add_member, members, problem
+
+READER = FieldReader((), {})
+
+
+def telling_rows(prices: np.ndarray, count: int) -> Rows:
+    """With a feature that is unknown in some of the rows."""
+    feature = np.log(prices[:, :1]).round(1)
+    feature[::7] = np.nan
+    deciles = np.log(prices[:, :2, None]) + np.linspace(-0.7, 0.5, 9)
+    return Rows(prices[:, :count], feature, Quantiles(np.array([0, 1]), deciles.astype(np.float32)))
+
+
+def stack(stacked: Stacked, count: int) -> Stack:
+    names = tuple(f"m{place}" for place in range(count))
+    return Stack(names, names, stacked, READER, "catalog", "folds")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_comes_back(name: str, tmp_path: Path) -> None:
+    oof, prices = members(500, 6, seed=2)
+    given = replace(problem(oof[:400], prices[:400], seeds=(0, 1)), rows=telling_rows(oof[:400], 6))
+    fitted = METHODS[name].fit(given)
+    new = telling_rows(oof[400:], 6)
+    save(fitted, tmp_path)
+    again: Any = load(tmp_path, object)
+    assert type(again) is type(fitted)
+    assert np.array_equal(again.predict(new), fitted.predict(new))
+    assert np.array_equal(again.weights, fitted.weights)
+    assert again.describe() == fitted.describe()
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_last_step_comes_back(name: str, tmp_path: Path) -> None:
+    oof, prices = members(900, 3, seed=1)
+    prices = np.floor(prices) + 0.99
+    given = telling_rows(oof, 3)
+    step = STEPS[name](oof[:, 0] ** 1.2, prices, given, 0)
+    assert step is not None
+    save(step, tmp_path)
+    again: Any = load(tmp_path, object)
+    assert type(again) is type(step)
+    assert np.array_equal(again.predict(oof[:, 1], given), step.predict(oof[:, 1], given))
+    assert again.describe() == step.describe()
+
+
+def whole(seed: int = 0) -> tuple[Stack, Rows]:
+    """A blend of a booster and weights with every last step."""
+    oof, prices = members(600, 4, seed=seed)
+    given = telling_rows(oof, 4)
+    fitted = {name: METHODS[name].fit(replace(problem(oof, prices), rows=given)) for name in ("affine", "residual")}
+    steps = {name: STEPS[name](oof[:, 0], np.floor(prices) + 0.99, given, 0) for name in reversed(STEPS)}
+    recipe = Recipe("blend", {"residual": 0.7, "affine": 0.3}, {name: step for name, step in steps.items() if step})
+    return stack(Stacked(recipe, fitted), 4), given
+
+
+def test_a_whole_stack_comes_back_with_its_steps_in_their_order(tmp_path: Path) -> None:
+    made, given = whole()
+    made.save(tmp_path)
+    again = load_stack(tmp_path)
+    assert np.array_equal(again.stacked.predict(given), made.stacked.predict(given))
+    assert again.stacked.describe() == made.stacked.describe()
+    assert list(again.stacked.recipe.steps) == list(made.stacked.recipe.steps)
+    assert (again.members, again.reader, again.catalog) == (made.members, made.reader, made.catalog)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".npz", ".txt"}
+
+
+def test_it_needs_nothing_of_the_process_that_wrote_it(tmp_path: Path) -> None:
+    made, given = whole()
+    made.save(tmp_path / "stack")
+    np.save(tmp_path / "members.npy", given.members)
+    np.save(tmp_path / "features.npy", given.features)
+    assert given.quantiles is not None
+    np.save(tmp_path / "quantiles.npy", given.quantiles.logs)
+    code = (
+        "import sys, numpy as np; from pathlib import Path;"
+        "from ensemble.rows import Quantiles, Rows; from ensemble.stored import load_stack;"
+        "folder = Path(sys.argv[1]); read = lambda name: np.load(folder / name);"
+        "known = Quantiles(np.array([0, 1]), read('quantiles.npy'));"
+        "rows = Rows(read('members.npy'), read('features.npy'), known);"
+        "np.save(folder / 'prices.npy', load_stack(folder / 'stack').stacked.predict(rows)); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert done.stdout == "False\n", done.stderr
+    assert np.array_equal(np.load(tmp_path / "prices.npy"), made.stacked.predict(given))
+
+
+def test_whoever_stops_the_writer_leaves_the_old_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, given = whole(seed=0)
+    new, _ = whole(seed=1)
+    old.save(tmp_path)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ensemble.stored.write_json", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            new.save(tmp_path)
+    assert np.array_equal(load_stack(tmp_path).stacked.predict(given), old.stacked.predict(given))
+    new.save(tmp_path)
+    assert np.array_equal(load_stack(tmp_path).stacked.predict(given), new.stacked.predict(given))
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert {path.name for path in tmp_path.iterdir()} == {"record.json", record["arrays"], *record["boosters"]}
+
+
+def test_what_is_not_whole_or_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no fitted stack"):
+        load_stack(tmp_path)
+    made, _ = whole()
+    made.save(tmp_path)
+    record = json.loads((tmp_path / "record.json").read_text())
+    booster = tmp_path / record["boosters"][0]
+    text = booster.read_text()
+    booster.write_text(text.replace("leaf_value=", "leaf_value=9", 1))
+    with pytest.raises(UserError, match=rf"{booster.name} is damaged"):
+        load_stack(tmp_path)
+    booster.unlink()
+    with pytest.raises(UserError, match=rf"{booster.name} is missing"):
+        load_stack(tmp_path)
+    booster.write_text(text)
+    (tmp_path / "record.json").write_text(json.dumps({**record, "core": "0"}))
+    with pytest.raises(UserError, match=r"another version of Pricestack \(core 0, not"):
+        load_stack(tmp_path)
+    record["value"]["kind"] = "Oracle"
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="holds a Oracle, which this version"):
+        load_stack(tmp_path)
+
+
+def test_what_has_no_stored_form_is_a_fault_that_says_where_to_add_it(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"object has no stored form: it is not in ensemble\.stored\.KINDS"):
+        save(Recipe("x", {}, {"odd": object()}), tmp_path)  # type: ignore[dict-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_members_without_weight_are_left_out_where_nothing_looks_at_them() -> None:
+    oof, prices = members(300, 5, seed=3)
+    given = telling_rows(oof, 5)
+    blends = {
+        "single": Blend(np.array([0.0, 1, 0, 0, 0]), "log"),
+        "mean": Blend(np.array([0, 0.5, 0, 0.5, 0]), "price"),
+    }
+    linear = Stacked(Recipe("blend", {"single": 0.5, "mean": 0.5}, {}), blends)
+    made = stack(linear, 5)
+    used = made.used
+    assert used.tolist() == [False, True, False, True, False]
+    narrow = made.narrowed()
+    assert narrow.members == ("m1", "m3")
+    found = narrow.stacked.predict(Rows(oof[:, used], given.features))
+    assert found == pytest.approx(made.stacked.predict(given), rel=1e-12)
+    assert stack(Stacked(Recipe("median", {"median": 1.0}, {}), {"median": Trimmed(5, 0.5)}), 5).used.all()
+    decision = {"decision": STEPS["decision"](oof[:, 0], prices, given, 0)}
+    recipe = Recipe("blend", linear.recipe.shares, {name: step for name, step in decision.items() if step})
+    assert stack(Stacked(recipe, blends), 5).narrowed().members == made.members
+
+
+def test_a_workspace_keeps_its_stack_and_new_rows_get_the_submitted_prices(toy_workspace: Workspace) -> None:
+    for seed in range(3):
+        add_member(toy_workspace, f"text-{seed}", seed)
+    result = stack_workspace(toy_workspace)
+    kept = load_stack(toy_workspace.path("stack"))
+    assert kept.members == result.matrix.names
+    chosen = np.arange(len(toy_workspace.test))[::-1].copy()
+    again = kept.stacked.predict(kept.rows(result.matrix.test[chosen], toy_workspace.test.take(chosen)))
+    assert again == pytest.approx(result.test[chosen], rel=1e-12)
+    with pytest.raises(ValueError, match="cannot be read from a catalog"):
+        stack_of(replace(result.matrix, reader=None), result.validation.final)

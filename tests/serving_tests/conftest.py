@@ -1,0 +1,72 @@
+"""A workspace with two light members, trained, stacked and exported once for all tests of a process."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.architectures import architecture
+from core.catalog import PRICE
+from core.catalog_reading import read_catalogs
+from core.fold_making import make_folds
+from core.workspace import Facts, Workspace, catalog_fingerprint
+from ensemble.stack import stack_workspace
+from ensemble.validation import tell_nobody
+from experiments.jobs import Job
+from experiments.members import Members
+from experiments.promotion import Finished
+from experiments.trial import run_job
+from serving.assembly import export
+from serving.bundle import Bundle
+from tests.conftest import toy_frame
+
+SETTINGS = {"lexical": {"model": "ridge"}, "boosted": {"max_rounds": 40, "bags": 1}}
+
+
+def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2) -> Workspace:
+    """A workspace of 150 rows with a member of each architecture, trained by the sweep's own code."""
+    train, test = folder / "train.csv", folder / "test.csv"
+    toy_frame(150, 0).to_csv(train, index=False)
+    toy_frame(40, 1, first=100_000).drop(columns=PRICE).to_csv(test, index=False)
+    read = read_catalogs(train, test, None)
+    made, _ = make_folds(read.train, read.test, k=folds, seed=0, fold_groups="off")
+    workspace = Workspace(folder / "runs")
+    catalog = catalog_fingerprint(read.train, read.test)
+    workspace.create(
+        read.train, read.test, made, Facts(str(train), str(test), None, catalog, made.hash, folds, "off", made.mode, {})
+    )
+    members = Members(workspace, 0, {})
+    for name, given in settings.items():
+        plan = members.plan(architecture(name), given, Finished(0, {}, "", 30.0, 1, 30.0, 1.0))
+        for fold in range(folds):
+            job = Job("fit", name, plan.name, plan.settings, fold, 0, 1, "cpu")
+            run_job(job, lambda epoch, metrics: None, workspace.folder)
+        members.assemble(plan.name)
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def _stacked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = swept(tmp_path_factory.mktemp("served"), SETTINGS)
+    stack_workspace(workspace, methods=["geometric"])
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def _exported(_stacked: Workspace) -> Bundle:
+    return export(_stacked, _stacked.path("bundles"), "toy", "saved", tell_nobody)[0]
+
+
+@pytest.fixture
+def stacked(_stacked: Workspace, tmp_path: Path) -> Workspace:
+    """A copy to do with as one likes."""
+    shutil.copytree(_stacked.folder, tmp_path / "runs")
+    return Workspace(tmp_path / "runs")
+
+
+@pytest.fixture
+def exported(_exported: Bundle, tmp_path: Path) -> Path:
+    """The folder of a copy of the bundle."""
+    return Path(shutil.copytree(_exported.folder, tmp_path / "moved" / _exported.folder.name))

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.errors import UserError
+from core.workspace import Workspace
+from ensemble.add import Source, add_member
+from ensemble.selection import Rules
+from ensemble.stack import stack_workspace
+from ensemble.validation import tell_nobody
+from serving.assembly import export
+from serving.bundle import Bundle, open_bundle
+from serving.predictor import Predictor
+
+
+def exporting(workspace: Workspace) -> Bundle:
+    return export(workspace, workspace.path("bundles"), "toy", "saved", tell_nobody)[0]
+
+
+def test_prices_from_the_bundle_are_the_submitted_ones(stacked: Workspace, exported: Path) -> None:
+    submitted = pd.read_csv(stacked.path("submission.csv"))["price"].to_numpy()
+    shutil.rmtree(stacked.path("members"))  # it needs nothing but itself
+    answer = Predictor(exported).predict(stacked.test)
+    assert answer.prices == pytest.approx(submitted, rel=1e-4)
+    facts = open_bundle(exported).facts
+    assert facts.compared == 40 and facts.largest_difference < 1e-4
+
+
+def test_there_is_no_pickle_and_no_time_in_it(exported: Path) -> None:
+    suffixes = {path.suffix for path in exported.rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".npz", ".txt", ".md"}
+    facts, stack = json.loads((exported / "bundle.json").read_text()), (exported / "README.md").read_text()
+    assert "seconds" not in facts
+    assert (
+        f"{facts['nested']['smape']:.2f}" in stack and facts["catalog"] in stack and facts["members"][0]["id"] in stack
+    )
+
+
+def test_exporting_again_finds_the_same_bundle(stacked: Workspace) -> None:
+    first = exporting(stacked)
+    again, new = export(stacked, stacked.path("bundles"), "toy", "saved", tell_nobody)
+    assert (again.folder, new) == (first.folder, False)
+    assert open_bundle(again.folder) == first
+
+
+def test_members_that_the_stack_does_not_look_at_stay_behind(stacked: Workspace) -> None:
+    result = stack_workspace(stacked, methods=["single"])
+    bundle = exporting(stacked)
+    best = min(result.record["members"], key=lambda each: each["oof"]["smape"])["name"]
+    assert [member.id for member in bundle.facts.members] == [best]
+    assert [path.name for path in bundle.path("members").iterdir()] == [best]
+    answer = Predictor(bundle.folder).predict(stacked.test)
+    assert answer.prices == pytest.approx(result.test, rel=1e-4) and answer.members == (best,)
+
+
+def test_a_member_made_outside_cannot_be_served(stacked: Workspace, tmp_path: Path) -> None:
+    for part, catalog in (("oof", stacked.train), ("test", stacked.test)):
+        prices = np.linspace(3, 90, len(catalog)) if catalog.prices is None else catalog.prices * 1.1
+        pd.DataFrame({"sample_id": catalog.ids, "mine": prices}).to_csv(tmp_path / f"{part}.csv", index=False)
+    add_member(stacked, "mine", Source(tmp_path / "oof.csv", tmp_path / "test.csv"))
+    stack_workspace(stacked, methods=["geometric"], rules=Rules(keep=("mine",)))
+    with pytest.raises(UserError, match="looks at member mine, which was made outside") as caught:
+        exporting(stacked)
+    assert "--drop mine" in caught.value.cure
+    stack_workspace(stacked, methods=["geometric"], rules=Rules(drop=("mine",)))
+    assert len(exporting(stacked).facts.members) == 2
+
+
+def test_what_changed_since_the_stack_is_refused(stacked: Workspace) -> None:
+    name = stacked.store.complete()[0]
+    fit = stacked.store.fold_folder(name, 1) / "fit.json"
+    there = fit.read_text()
+    fit.unlink()
+    with pytest.raises(UserError, match=rf"member {name} has no model of fold 1"):
+        exporting(stacked)
+    fit.write_text(there)
+
+    record = json.loads(stacked.path("stack.json").read_text())
+    stacked.path("stack.json").write_text(json.dumps({**record, "combination": []}))
+    with pytest.raises(UserError, match="do not belong together"):
+        exporting(stacked)
+    stacked.path("stack.json").write_text(json.dumps(record))
+
+    oof = stacked.path("members", name, "oof.parquet")
+    frame = pd.read_parquet(oof)
+    frame.iloc[0, 0] *= 2
+    frame.to_parquet(oof, index=False)
+    with pytest.raises(UserError, match=rf"member {name} has changed since the stack was made"):
+        exporting(stacked)
+    shutil.rmtree(stacked.path("members", name))
+    with pytest.raises(UserError, match=rf"the stack's member {name} is no longer in"):
+        exporting(stacked)
+    shutil.rmtree(stacked.path("stack"))
+    with pytest.raises(UserError, match="holds no fitted stack"):
+        exporting(stacked)
+    assert not stacked.path("bundles", "toy").exists()
+
+
+def test_models_that_give_other_prices_than_were_submitted_make_no_bundle(stacked: Workspace) -> None:
+    name = next(each for each in stacked.store.complete() if each.startswith("boosted"))
+    booster = stacked.store.fold_folder(name, 0) / "boosted.json"
+    record = json.loads(booster.read_text())
+    booster.write_text(json.dumps({**record, "centre": record["centre"] + 0.2}))
+    before = sorted(stacked.path("bundles").iterdir()) if stacked.path("bundles").exists() else []
+    with pytest.raises(
+        UserError, match=rf"{name} gives prices up to 1\d\.\d\d% away from the submitted ones; 0\.5% is"
+    ):
+        exporting(stacked)
+    assert [path for path in sorted(stacked.path("bundles").iterdir()) if path.is_dir()] == [
+        path for path in before if path.is_dir()
+    ]

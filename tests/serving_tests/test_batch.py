@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from core.errors import UserError
+from core.files import locked
+from core.workspace import Workspace
+from ensemble.validation import tell_nobody
+from serving.batch import Done, Job, picture_notes, price_file
+from serving.bundle import open_bundle
+from serving.predictor import Predictor
+
+
+@pytest.fixture
+def job(exported: Path, stacked: Workspace, tmp_path: Path) -> Job:
+    frame = pd.DataFrame({"sample_id": stacked.test.ids, "catalog_content": stacked.test.texts, "image_link": ""})
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    return Job(exported, tmp_path / "new.csv", tmp_path / "out" / "prices.csv", rows=8)
+
+
+class Stop(Exception):
+    """The end of a process."""
+
+
+def price(job: Job, stop_at: int = 10**9) -> tuple[Done, list[int]]:
+    """What came of it, and how far it was each time it told."""
+    told: list[int] = []
+
+    def tell(done: int, total: int) -> None:
+        told.append(done)
+        if done >= stop_at:
+            raise Stop
+
+    return price_file(job, tell), told
+
+
+def test_prices_are_the_submitted_ones_and_nothing_else_is_left(job: Job, stacked: Workspace) -> None:
+    done, told = price(job)
+    found = pd.read_csv(job.out, dtype={"sample_id": str})
+    submitted = pd.read_csv(stacked.path("submission.csv"), dtype={"sample_id": str})
+    assert list(found.columns) == ["sample_id", "price"] and found["sample_id"].tolist() == stacked.test.ids.tolist()
+    assert found["price"].to_numpy() == pytest.approx(submitted["price"].to_numpy(), rel=1e-4)
+    assert (done.rows, done.resumed, done.levels) == (40, 0, {"stack": 40}) and told == [0, 8, 16, 24, 32, 40]
+    assert [path.name for path in job.out.parent.iterdir()] == ["prices.csv"]
+
+
+def test_whoever_stops_it_goes_on_and_gets_the_same_bytes(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    price(job)
+    whole = job.out.read_bytes()
+    job.out.unlink()
+    with pytest.raises(Stop):
+        price(job, stop_at=16)
+    assert not job.out.exists()
+    with job.parts.open("a") as stream:
+        stream.write('100016,"12.')  # as a killed process leaves it
+    asked: list[int] = []
+    predict = Predictor.predict
+    monkeypatch.setattr(
+        Predictor, "predict", lambda self, part, **how: asked.append(len(part)) or predict(self, part, **how)
+    )
+    done, _ = price(job)
+    assert (done.resumed, sum(asked), done.levels) == (16, 24, {"stack": 40})
+    assert job.out.read_bytes() == whole
+
+
+def test_two_runs_do_not_write_one_output(job: Job) -> None:
+    job.out.parent.mkdir()
+    with locked(job.parts), pytest.raises(UserError, match="another run is writing"):
+        price(job)
+    assert price(job)[0].rows == 40
+
+
+def test_another_input_begins_anew(job: Job) -> None:
+    with pytest.raises(Stop):
+        price(job, stop_at=16)
+    frame = pd.read_csv(job.source, dtype=str)
+    frame.loc[3, "catalog_content"] = "Item Name: Acme saffron, Pack of 9"
+    frame.to_csv(job.source, index=False)
+    done, _ = price(job)
+    assert done.resumed == 0
+    assert len(pd.read_csv(job.out)) == 40
+
+
+def test_details_say_how_sure_a_price_is_and_who_gave_it(job: Job) -> None:
+    price_file(Job(job.bundle, job.source, job.out, details=True), tell_nobody)
+    found = pd.read_csv(job.out)
+    assert list(found.columns) == ["sample_id", "price", "low", "high", "level"]
+    assert ((found["low"] <= found["price"]) & (found["price"] <= found["high"])).all()
+    assert set(found["level"]) == {"stack"}
+
+
+def test_a_file_that_is_refused_at_its_end_is_refused_before_anything_is_priced(job: Job) -> None:
+    text = job.source.read_text()
+    first = text.splitlines()[1].split(",")[0]
+    job.source.write_text(text + f"{first},again,\n")
+    with pytest.raises(UserError, match=rf"row 41 \(line 202\), column sample_id: id used before: '{first}'"):
+        price(job)
+    assert list(job.out.parent.iterdir()) == []
+
+
+def test_pictures_that_nobody_named_a_folder_for_are_missed_aloud(job: Job) -> None:
+    facts = open_bundle(job.bundle).facts
+    assert picture_notes(facts, None) == []
+    seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
+    assert picture_notes(seeing, None) == [
+        "no pictures are read, for want of --images: multimodal-1 would look at them"
+    ]
+    assert picture_notes(seeing, job.source.parent) == []
+
+
+def test_names_with_commas_and_quotes_and_gzip(job: Job, tmp_path: Path) -> None:
+    ids = ['a,"b"', "ü\n2", " 3 "]
+    frame = pd.DataFrame({"sample_id": ids, "catalog_content": ["", "tea", "Acme tea, Pack of 3"]})
+    with gzip.open(tmp_path / "odd.csv.gz", "wt", encoding="utf-8", newline="") as stream:
+        frame.to_csv(stream, index=False)
+    odd = Job(job.bundle, tmp_path / "odd.csv.gz", job.out, rows=1)
+    with pytest.raises(Stop):
+        price(odd, stop_at=2)
+    done, _ = price(odd)
+    assert done.resumed == 2
+    assert pd.read_csv(job.out, dtype={"sample_id": str})["sample_id"].tolist() == ids

@@ -1,0 +1,68 @@
+"""What the two commands print and refuse; `tests/test_end_to_end.py` types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from core.errors import UserError
+from core.workspace import Workspace
+from serving import export, predict
+from tests.conftest import toy_frame
+
+
+def test_from_a_stacked_workspace_to_prices(stacked: Workspace, tmp_path: Path) -> None:
+    asked = [
+        "--workspace",
+        stacked.folder,
+        "--name",
+        "shop",
+        "--out",
+        tmp_path / "home",
+        "--pytorch",
+        "--precision",
+        "fp16",
+    ]
+    told = CliRunner().invoke(export.app, list(map(str, asked)), catch_exceptions=False).output
+    (bundle,) = (tmp_path / "home").glob("shop-1-*")
+    assert "saved  2 fold models  weight 0.500" in told and str(bundle) in told
+    again = CliRunner().invoke(export.app, list(map(str, asked)), catch_exceptions=False).output
+    assert "was there already, with this content" in again
+
+    toy_frame(30, 3).drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
+    asked = [
+        "--bundle",
+        bundle,
+        "--in",
+        tmp_path / "new.csv",
+        "--out",
+        tmp_path / "prices.csv",
+        "--details",
+        "--rows",
+        7,
+    ]
+    told = CliRunner().invoke(predict.app, list(map(str, asked)), catch_exceptions=False).output
+    assert f"30 rows priced by shop {bundle.name.removeprefix('shop-')}" in told
+    assert pd.read_csv(tmp_path / "prices.csv").columns.tolist() == ["sample_id", "price", "low", "high", "level"]
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments", "says"),
+    [
+        (export.app, ["--workspace", "absent"], "absent is not a workspace"),
+        (export.app, ["--name", "a/b"], "is no name of a bundle"),
+        (predict.app, ["--bundle", "absent", "--in", "a.csv", "--out", "a.csv"], "--out a.csv is the input"),
+        (predict.app, ["--bundle", "absent", "--in", "a.csv", "--out", "b.csv"], "absent is no bundle"),
+    ],
+)
+def test_misuse_is_answered_with_what_to_do(
+    app: object, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, arguments)  # type: ignore[arg-type]
+    assert isinstance(result.exception, UserError)
+    assert says in result.exception.what and result.exception.cure
+    assert list(tmp_path.iterdir()) == []

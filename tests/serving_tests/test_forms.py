@@ -1,0 +1,45 @@
+"""Networks in a bundle: whole, and with weights in 16 bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from core.errors import UserError
+from ensemble.stack import stack_workspace
+from ensemble.validation import tell_nobody
+from serving.assembly import export
+from serving.forms import form
+from serving.predictor import Predictor
+from tests.serving_tests.conftest import SETTINGS, swept
+
+TEXT = {"text_encoder": "tiny", "learning_rate": 2e-3, "batch_size": 16, "epochs": 2, "regressor_width": 16}
+
+
+def test_a_network_is_served_whole_or_in_half_the_bytes(tmp_path: Path) -> None:
+    workspace = swept(tmp_path, {"text": TEXT, "lexical": SETTINGS["lexical"]})
+    submitted = stack_workspace(workspace, methods=["mean"]).test
+    (whole, _), (half, _) = (
+        export(workspace, tmp_path / "out", name, name, tell_nobody) for name in ("saved", "saved-fp16")
+    )
+    assert [(member.architecture, member.light, member.form) for member in half.facts.members] == [
+        ("lexical", True, "saved"), ("text", False, "saved-fp16"),
+    ]  # fmt: skip
+    assert Predictor(whole.folder).predict(workspace.test).prices == pytest.approx(submitted, rel=1e-4)
+    answer = Predictor(half.folder).predict(workspace.test)
+    assert answer.prices == pytest.approx(submitted, rel=0.02) and answer.counts == {"stack": 40}
+    sizes = [sum(path.stat().st_size for path in each.folder.rglob("*.safetensors")) for each in (whole, half)]
+    assert sizes[1] < 0.6 * sizes[0]
+    weights = next(half.folder.rglob("*.safetensors"))
+    assert {tensor.dtype for tensor in load_file(weights).values()} <= {np.dtype(np.float16), np.dtype(np.int64)}
+    alone = Predictor(half.folder).predict(workspace.test, light=True)
+    assert alone.counts == {"light": 40}
+
+
+def test_unknown_forms_are_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="there is no form 'saved-fp8'") as caught:
+        form("saved-fp8")
+    assert "saved-fp16" in caught.value.cure

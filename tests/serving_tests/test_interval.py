@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ensemble.rows import Rows
+from serving.interval import LEVEL, bounds, fit_interval, load_interval, save_interval, width
+
+
+def noisy(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, Rows]:
+    """(combined, true, rows) where two members disagree as much as both err."""
+    rng = np.random.default_rng(seed)
+    true, size = np.exp(rng.normal(3, 1, rows)), rng.uniform(0.05, 0.8, rows)
+    logs = np.log(true)[:, None] + size[:, None] * rng.normal(0, 1, (rows, 2))
+    return np.exp(logs.mean(axis=1)), true, Rows(np.exp(logs), np.empty((rows, 0)))
+
+
+def test_it_covers_what_it_says_and_is_wide_where_members_disagree(tmp_path: Path) -> None:
+    combined, true, rows = noisy(4_000, 0)
+    fitted, judged = fit_interval(combined, true, rows, np.arange(4_000) % 5)
+    assert judged.coverage == pytest.approx(LEVEL, abs=0.03)
+    combined, true, rows = noisy(4_000, 1)
+    ends = bounds(fitted, combined, rows)
+    assert ((ends[:, 0] <= true) & (true <= ends[:, 1])).mean() == pytest.approx(LEVEL, abs=0.03)
+    apart = np.abs(np.diff(rows.logs, axis=1))[:, 0]
+    wide = np.log(ends[:, 1] / ends[:, 0])
+    assert wide[apart > np.quantile(apart, 0.9)].mean() > 2 * wide[apart < np.quantile(apart, 0.1)].mean()
+    save_interval(fitted, tmp_path)
+    assert np.array_equal(bounds(load_interval(tmp_path), combined, rows), ends)
+
+
+def test_stretching_widens_it_around_the_price() -> None:
+    combined, true, rows = noisy(400, 0)
+    fitted, _ = fit_interval(combined, true, rows, np.arange(400) % 2)
+    once, twice = (bounds(fitted, combined, rows, stretch) for stretch in (1.0, 2.0))
+    assert width(twice) == pytest.approx(2 * width(once))
+    assert ((twice[:, 0] <= combined) & (combined <= twice[:, 1])).all()
