@@ -45,7 +45,9 @@ _AGAIN = "copy the bundle again, or write it again with `python -m serving.expor
 class MemberFacts:
     """A member in a bundle. form: how its models are written (`serving.forms`). light: needs no torch. pictures: reads them.
 
-    folds: the numbers of its fold models. weight: in the stack's linear parts. smape: out of fold.
+    folds: the numbers of its fold models. weight: in the stack's linear parts. smape: out of fold. difference: by how much,
+    relatively, its prices from these files differ at most from the original's; worsened: points of SMAPE, where its form is
+    judged by true prices.
     """
 
     id: str
@@ -56,6 +58,8 @@ class MemberFacts:
     folds: tuple[int, ...]
     weight: float
     smape: float
+    difference: float = 0.0
+    worsened: float | None = None
 
     @property
     def folders(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.console import progress, run, say
+from core.errors import UserError
 from core.workspace import Workspace, default_folder
 from serving.bundle import check_name
 
@@ -23,7 +24,9 @@ Examples:
 
   python -m serving.export
 
-  python -m serving.export --workspace runs --name shop --pytorch --precision fp16
+  python -m serving.export --workspace runs --name shop --onnx --precision int8
+
+  python -m serving.export --distil 3 --register
 
 Only members that the stack looks at are taken, with all their fold models. The bundle is written once its prices for up to
 200 test rows are those that the stack submitted; the same content is never written twice.
@@ -37,9 +40,17 @@ class Precision(StrEnum):
 
     fp32 = "fp32"
     fp16 = "fp16"
+    int8 = "int8"
 
 
-_FORMS = {Precision.fp32: "saved", Precision.fp16: "saved-fp16"}
+_FORMS = {
+    ("onnx", Precision.fp32): "onnx",
+    ("onnx", Precision.fp16): "onnx-fp16",
+    ("onnx", Precision.int8): "onnx-int8",
+    ("pytorch", Precision.fp32): "saved",
+    ("pytorch", Precision.fp16): "saved-fp16",
+    ("tensorrt", Precision.fp16): "tensorrt",
+}
 
 
 @app.command(help=_HELP)
@@ -51,25 +62,61 @@ def main(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the bundles.", show_default="bundles in the workspace")
     ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Networks as graphs for ONNX Runtime (the default).")] = False,
     pytorch: Annotated[
-        bool, typer.Option("--pytorch", help="Networks as safetensors and config; so far the only form.")
-    ] = True,
-    precision: Annotated[Precision, typer.Option(help="Of the networks' weights.")] = Precision.fp32,
+        bool, typer.Option("--pytorch", help="Networks as safetensors and config, for PyTorch.")
+    ] = False,
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="Networks for TensorRT, in fp16; where it is installed.")
+    ] = False,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the networks' weights.", show_default="fp32; fp16 for TensorRT")
+    ] = None,
+    distil: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Only the fewest members, at most N, within 0.2 points of the whole stack."
+        ),
+    ] = None,
+    register: Annotated[bool, typer.Option("--register", help="Also in MLflow's model registry, as a pyfunc.")] = False,
+    mlflow: Annotated[str | None, typer.Option(help="MLflow's tracking URI.", show_default="the workspace's")] = None,
 ) -> None:
     from serving.assembly import export
 
+    network_form = _form({"onnx": onnx, "pytorch": pytorch, "tensorrt": tensorrt}, precision)
     home = Workspace(workspace or default_folder())
     called = home.folder.resolve().name if name is None else name
     check_name(called)
     with progress("exporting") as tell:
-        bundle, new = export(home, out or home.path(BUNDLES), called, _FORMS[precision], tell)
+        bundle, new = export(home, out or home.path(BUNDLES), called, network_form, tell, most=distil)
     _show(bundle, new)
+    if register:
+        from serving.registry import register as into_registry
+
+        uri = mlflow or f"sqlite:///{home.path('mlflow.db')}"
+        say(f"registered: {into_registry(bundle, uri)}")
+
+
+def _form(asked: dict[str, bool], precision: Precision | None) -> str:
+    """Of the networks. Raises UserError for two ways at once, and for a precision that a way does not have."""
+    chosen = [name for name, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        raise UserError(f"--{chosen[0]} and --{chosen[1]} together", cure="choose one")
+    way = chosen[0] if chosen else "onnx"
+    settled = precision or (Precision.fp16 if way == "tensorrt" else Precision.fp32)
+    if (way, settled) not in _FORMS:
+        known = [str(each) for name, each in _FORMS if name == way]
+        raise UserError(f"--{way} has no --precision {settled}", cure=f"choose {' or '.join(known)}")
+    return _FORMS[way, settled]
 
 
 def _show(bundle: Bundle, new: bool) -> None:
     facts = bundle.facts
     for member in facts.members:
-        say(f"{member.id}  {member.form}  {len(member.folds)} fold models  weight {member.weight:.3f}")
+        judged = f"prices within {member.difference:.2%} of the original's"
+        if member.worsened is not None:
+            judged += f", SMAPE {member.worsened:+.2f} points"
+        say(f"{member.id}  {member.form}  {len(member.folds)} fold models  weight {member.weight:.3f}  {judged}")
     say(f"compared on {facts.compared} test rows: prices within {facts.largest_difference:.2%} of the submission's")
     say(f"nested SMAPE {facts.nested['smape']:.2f}; {facts.coverage:.1%} of held-out prices lie in their 80% interval")
     say(f"bundle:     {bundle.folder}{'' if new else ' (was there already, with this content)'}")

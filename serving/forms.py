@@ -24,9 +24,12 @@ class Servable(Protocol):
 
 
 class Form(Protocol):
-    """How one fold model is written and read. tolerance: largest relative difference of its prices from the original's."""
+    """How one fold model is written and read.
 
-    tolerance: float
+    tolerance: largest relative difference of its prices from the original's; None: it is judged by true prices instead.
+    """
+
+    tolerance: float | None
 
     def write(self, kind: Architecture, source: Path, folder: Path) -> None:
         """Puts into `folder` the model that `kind` saved in `source`, with everything that reading it needs."""
@@ -38,7 +41,7 @@ class Form(Protocol):
 class Saved:
     """As the architecture saves it: safetensors, arrays, JSON, LightGBM's text."""
 
-    tolerance = 0.005
+    tolerance: float | None = 0.005
 
     def write(self, kind: Architecture, source: Path, folder: Path) -> None:
         kind.load(source).save(folder)
@@ -65,8 +68,73 @@ class Halved(Saved):
                 save_file(halved, temporary)
 
 
-SAVED = "saved"
-FORMS: dict[str, Form] = {SAVED: Saved(), f"{SAVED}-fp16": Halved()}
+class Onnx:
+    """A network as a graph for ONNX Runtime."""
+
+    tolerance: float | None = 0.005
+
+    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+        from serving.onnx_form import write_onnx
+
+        write_onnx(kind, source, folder)
+
+    def read(self, kind: Architecture, folder: Path) -> Servable:
+        from serving.onnx_form import read_onnx
+
+        return read_onnx(kind, folder)
+
+
+class HalvedOnnx(Onnx):
+    """The same in 16 bits."""
+
+    tolerance = 0.02
+
+    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+        from serving.onnx_form import GRAPH, halve
+
+        super().write(kind, source, folder)
+        halve(folder / GRAPH)
+
+
+class QuantisedOnnx(Onnx):
+    """The same with matrices in 8 bits: a quarter of the size. How far prices move says little; how far they err, all."""
+
+    tolerance = None
+
+    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+        from serving.onnx_form import GRAPH, quantise
+
+        super().write(kind, source, folder)
+        quantise(folder / GRAPH)
+
+
+class TensorRt(Onnx):
+    """The same graph, compiled by TensorRT when it is loaded; only where that is installed."""
+
+    tolerance = 0.02
+
+    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+        from serving.onnx_form import check_tensorrt
+
+        check_tensorrt()
+        super().write(kind, source, folder)
+
+    def read(self, kind: Architecture, folder: Path) -> Servable:
+        from serving.onnx_form import CPU, TENSORRT, check_tensorrt, read_onnx
+
+        check_tensorrt()
+        return read_onnx(kind, folder, (TENSORRT, CPU))
+
+
+SAVED, ONNX = "saved", "onnx"
+FORMS: dict[str, Form] = {
+    SAVED: Saved(),
+    f"{SAVED}-fp16": Halved(),
+    ONNX: Onnx(),
+    f"{ONNX}-fp16": HalvedOnnx(),
+    f"{ONNX}-int8": QuantisedOnnx(),
+    "tensorrt": TensorRt(),
+}
 
 
 def form(name: str) -> Form:

@@ -65,7 +65,7 @@ def test_heavy_libraries_have_few_doors(library: str) -> None:
         "core.catalog_reading", "core.folds", "core.metrics", "core.fields", "core.workspace", "core.demo", "core.fold_making",
         "experiments.status", "experiments.state", "experiments.compare", "experiments.sides", "core.backbones",
         "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
-        "serving.guard", "serving.keys",
+        "serving.guard", "serving.keys", "serving.api", "serving.web.app", "serving.service.service", "serving.service.worker",
         "ensemble.stored", "serving.predictor", "serving.assembly", "serving.batch", "serving.export", "serving.predict",
     ],
 )  # fmt: skip

@@ -208,6 +208,12 @@ class NeuralArchitecture(ABC):
 
     def load(self, folder: Path) -> NeuralModel:
         weights, record = checkpoint.read(folder, _SAVED)
+        model = self.rebuild(folder, record)
+        model.network.load_state_dict(weights)
+        return model
+
+    def rebuild(self, folder: Path, record: Mapping[str, Any]) -> NeuralModel:
+        """The model of that record (`NeuralModel.save`) with random weights; the tokenizer is that in `folder`."""
         if record["format"] != _FORMAT or record["architecture"] != self.name:
             raise UserError(
                 f"{folder} holds a model of architecture '{record['architecture']}' in format {record['format']}, "
@@ -218,7 +224,6 @@ class NeuralArchitecture(ABC):
         encoders: Encoders = {part: build_encoder(spec) for part, spec in record["encoders"].items()}
         fields = reader_from(record["fields"]) if record["fields"] else None
         network = self.network(encoders, config, fields.width if fields else 0)
-        network.load_state_dict(weights)
         model = NeuralModel(self, network, Tokenizer.from_file(str(folder / "tokenizer.json")), config, fields)
         model.best_epoch = int(record["best_epoch"])
         return model

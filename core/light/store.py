@@ -42,6 +42,13 @@ def fields_of(catalog: Catalog) -> pd.DataFrame:
         return _table[0].iloc[places].reset_index(drop=True) if _table else read_fields([])
 
 
+def forget_fields() -> None:
+    """From now on texts are read anew: for a service, which is asked for other ones each time."""
+    with _lock:
+        _rows.clear()
+        _table.clear()
+
+
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes arrays of numbers as .npz, atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:

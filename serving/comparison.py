@@ -1,0 +1,86 @@
+"""Prices from a bundle's files beside those of the original models, before the bundle counts as written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import UserError
+from core.metrics import smape
+from serving.bundle import Bundle, Facts, MemberFacts
+from serving.forms import form
+from serving.predictor import Served, load_members
+from serving.source import Source
+
+Floats = NDArray[np.float64]
+
+COMPARED = 200
+"""Rows whose prices are compared."""
+WORSENED = 0.3
+"""Points of SMAPE by which a form that is judged by true prices may be worse than the original."""
+
+
+def compared(folder: Path, source: Source, facts: Facts, name: str) -> Facts:
+    """The facts with what was found: of each member and of the stack, how far prices from the files lie from the submitted ones.
+
+    Where a form is judged by true prices, its fold models price training rows that they did not learn from.
+    Raises UserError for a member, or the stack, that is further away or worse than its form allows.
+    """
+    rows = np.arange(min(COMPARED, len(source.workspace.test)))
+    catalog = source.workspace.test.take(rows)
+    given, quantiles = np.empty((len(rows), len(facts.members))), list[Floats]()
+    members = []
+    for place, served in enumerate(load_members(Bundle(folder, name, "", facts))):
+        given[:, place] = served.predict(catalog)
+        if place in source.stack.quantiles:
+            quantiles.append(served.predict_quantiles(catalog))
+        members.append(_member(served, place, source, given[:, place], rows))
+    prices = source.stack.stacked.predict(source.stack.rows(given, catalog, quantiles))
+    tolerances = [form(member.form).tolerance for member in members]
+    known = [each for each in tolerances if each is not None]
+    allowed = max(known) if len(known) == len(tolerances) else np.inf
+    largest = _check("the stack", prices, source.submitted[rows], allowed)
+    return replace(facts, members=tuple(members), compared=len(rows), largest_difference=largest)
+
+
+def _member(served: Served, place: int, source: Source, prices: Floats, rows: NDArray[np.int64]) -> MemberFacts:
+    tolerance, expected = form(served.facts.form).tolerance, source.test.members[rows, place]
+    difference = _check(served.facts.id, prices, expected, np.inf if tolerance is None else tolerance)
+    worsened = None if tolerance is not None else _worsened(served, place, source)
+    return replace(served.facts, difference=difference, worsened=worsened)
+
+
+def _worsened(served: Served, place: int, source: Source) -> float:
+    """Points of SMAPE on training rows, each priced by the fold model that has not seen it."""
+    train, folds = source.workspace.train, source.workspace.folds
+    some = np.unique(np.linspace(0, len(train) - 1, COMPARED).astype(np.int64))
+    prices = np.empty(len(some))
+    for fold, model in zip(served.facts.folds, served.models, strict=True):
+        held = np.isin(some, folds.split(fold)[1])
+        if held.any():
+            prices[held] = model.predict(train.take(some[held]).without_prices())
+    true = train.known_prices[some]
+    worsened = smape(true, prices) - smape(true, source.train.members[some, place])
+    if not worsened < WORSENED:
+        raise UserError(
+            f"as {served.facts.form} member {served.facts.id} has a SMAPE {worsened:.2f} points higher on {len(some)} rows; less "
+            f"than {WORSENED} is allowed",
+            cure="choose --precision fp32 or fp16",
+        )
+    return worsened
+
+
+def _check(who: str, prices: Floats, expected: Floats, allowed: float) -> float:
+    """The largest relative difference."""
+    largest = float(np.abs(prices / expected - 1).max())
+    if not largest <= allowed:
+        raise UserError(
+            f"from the bundle's files {who} gives prices up to {largest:.2%} away from the submitted ones; {allowed:.1%} "
+            "is allowed",
+            cure="choose --precision fp32; if that is chosen, the member's models were changed, or trained by another "
+            "version of the code: remove the member, train it again and stack again",
+        )
+    return largest

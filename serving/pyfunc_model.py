@@ -1,0 +1,41 @@
+"""What MLflow runs to load a registered bundle (`serving.registry`); Pricestack must be installed there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from core.catalog import LINK, TEXT, Catalog
+from serving.predictor import LEVELS, Predictor
+
+
+class BundleModel(PythonModel):
+    """A frame with `catalog_content` and, perhaps, `image_link` in; price, 80% interval and level of each row out."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self._predictor = Predictor(Path(context.artifacts["bundle"]))
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        texts = model_input[TEXT].astype(str).to_numpy(dtype=object)
+        links = model_input[LINK].fillna("").astype(str) if LINK in model_input else pd.Series([""] * len(texts))
+        numbers = np.array([str(number) for number in range(len(texts))], dtype=object)
+        answer = self._predictor.predict(Catalog(numbers, texts, links.to_numpy(dtype=object)))
+        return pd.DataFrame(
+            {
+                "predicted_price": answer.prices,
+                "low": answer.low,
+                "high": answer.high,
+                "level": [LEVELS[level] for level in answer.levels],
+            },
+            index=model_input.index,
+        )
+
+
+mlflow.models.set_model(BundleModel())

@@ -1,0 +1,51 @@
+"""A bundle in MLflow's model registry: whoever loads models from there gets the service's prices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, DataType, Schema
+
+from core.catalog import LINK, TEXT
+from core.errors import UserError
+from serving.bundle import Bundle
+
+_CODE = Path(__file__).with_name("pyfunc_model.py")
+_ANSWERS = (
+    ("predicted_price", DataType.double),
+    ("low", DataType.double),
+    ("high", DataType.double),
+    ("level", DataType.string),
+)
+
+
+def register(bundle: Bundle, uri: str) -> str:
+    """The name of the new version, as `mlflow.pyfunc.load_model` takes it: `models:/shop/3`.
+
+    The model is logged as code and files, without a pickle. Raises UserError where MLflow cannot be written to.
+    """
+    signature = ModelSignature(
+        Schema([ColSpec(DataType.string, TEXT), ColSpec(DataType.string, LINK, required=False)]),
+        Schema([ColSpec(kind, name) for name, kind in _ANSWERS]),
+    )
+    mlflow.set_tracking_uri(uri)
+    try:
+        mlflow.set_experiment("pricestack-serving")
+        with mlflow.start_run(run_name=bundle.folder.name):
+            logged = mlflow.pyfunc.log_model(
+                name="bundle",
+                python_model=str(_CODE),
+                artifacts={"bundle": str(bundle.folder)},
+                signature=signature,
+                registered_model_name=bundle.name,
+                pip_requirements=[],
+                metadata={"version": bundle.version},
+            )
+    except MlflowException as error:
+        raise UserError(
+            f"MLflow cannot be written to: {error.message}", cure="mend --mlflow, or leave --register out"
+        ) from None
+    return f"models:/{bundle.name}/{logged.registered_model_version}"

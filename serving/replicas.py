@@ -1,0 +1,50 @@
+"""The same answers from a Ray cluster: replicas of one bundle behind a handle, rows gathered into batches by Ray Serve.
+
+    from ray import serve
+    from serving.replicas import deployment
+
+    handle = serve.run(deployment("/bundles/shop-3-0a1b2c3d4e5f", replicas=2))
+    answer = handle.remote("Item Name: Jam, 9 oz").result()
+
+Needs `pip install "ray[serve]"`. The HTTP side of `serving.api` is not in it: put an ingress of your own in front of the handle.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+
+from serving.service.worker import Batch, Computer, Failure, RowAnswer
+
+BATCH_ROWS, BATCH_SECONDS = 64, 0.01
+
+
+class NotPriced(Exception):
+    """A batch failed as a whole; the replica's log says why."""
+
+
+@serve.deployment
+class BundleReplica:
+    """One loaded bundle. Called with a text, answers a `RowAnswer`."""
+
+    def __init__(self, folder: str, threads: int = 1) -> None:
+        self._computer = Computer(Path(folder), threads)
+
+    @serve.batch(max_batch_size=BATCH_ROWS, batch_wait_timeout_s=BATCH_SECONDS)
+    async def __call__(self, texts: list[str]) -> list[RowAnswer]:
+        answers = self._computer.compute(Batch(texts, [""] * len(texts), None))
+        if isinstance(answers, Failure):
+            raise NotPriced(answers.reason)
+        return answers
+
+
+def deployment(folder: str, *, replicas: int = 2, threads: int = 1) -> Any:
+    """An application for `serve.run`. folder: of the bundle, on every node. threads: cores of each replica."""
+    options = {
+        "num_replicas": replicas,
+        "ray_actor_options": {"num_cpus": threads},
+        "max_ongoing_requests": 4 * BATCH_ROWS,
+    }
+    return BundleReplica.options(**options).bind(folder, threads)

@@ -1,0 +1,261 @@
+"""The processes that serve one bundle, and the rows that wait for them.
+
+Rows are gathered into batches by size and time: as soon as a process is free it takes what waits, at most `batch_rows`, and
+where few wait it gives others `batch_ms` to come. Rows of large requests leave room for single ones. A process that dies
+takes its rows with it only once: they are computed again, one by one, so that the row which brings processes down is found, and
+is answered without them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from serving.service.worker import Batch, Failure, RowAnswer, Worker, WorkerLost
+
+log = logging.getLogger(__name__)
+
+_TRIES = 2
+_BULK_SHARE = 4
+"""Of a batch, one part in so many is for large requests even where single ones would fill it."""
+_LONGEST_BACKOFF = 30.0
+_RATE_MEMORY = 0.9
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """workers: processes. threads: of each. batch_rows, batch_ms: of one batch. queue_rows: that may wait.
+
+    batch_seconds: after which a process that says nothing is given up. load_seconds: likewise while it loads.
+    """
+
+    workers: int = 1
+    threads: int = 1
+    batch_rows: int = 64
+    batch_ms: float = 4.0
+    queue_rows: int = 512
+    batch_seconds: float = 60.0
+    load_seconds: float = 600.0
+
+
+class Overloaded(Exception):
+    """No more rows are taken. seconds: after which it may be tried again."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"too many rows wait; try again in {seconds} s")
+        self.seconds = seconds
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A row that waits. done: gets its answer, or None where no process could compute it."""
+
+    text: str
+    picture: str
+    fields: bool
+    done: asyncio.Future[RowAnswer | None]
+    since: float = field(default_factory=time.monotonic)
+    tries: int = 0
+
+
+Watch = Callable[[int, float], None]
+
+
+class Engine:
+    """Used from one event loop. `put` gives rows, `start` and `stop` frame its life."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: EngineSettings,
+        images: Path | None = None,
+        log_config: Mapping[str, Any] | None = None,
+        watch: Watch = lambda rows, seconds: None,
+    ) -> None:
+        """images: folder of the pictures that rows name. watch: told (rows, seconds) of each batch."""
+        self.folder, self.settings, self.restarts = folder, settings, 0
+        self._images, self._log_config, self._watch = images, log_config, watch
+        self._single: deque[Waiting] = deque()
+        self._bulk: deque[Waiting] = deque()
+        self._again: deque[Waiting] = deque()  # rows of batches that were lost
+        self._arrived, self._gathering = asyncio.Event(), asyncio.Lock()
+        self._rate = 0.0  # rows a second of all processes together
+        self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="engine")
+        self._workers: list[Worker | None] = [None] * settings.workers
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._hopeless = False  # all processes have died, and at least one could not be started again
+
+    async def start(self) -> None:
+        """Until all processes have loaded the bundle. Raises UserError where they cannot."""
+        started = [asyncio.ensure_future(self._start(place)) for place in range(self.settings.workers)]
+        results = await asyncio.gather(*started, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                await self.stop()
+                if isinstance(result, WorkerLost):
+                    raise UserError(f"a process that loads {self.folder.name} was lost: {result}") from None
+                raise result
+        self._tasks = [asyncio.create_task(self._run(place)) for place in range(self.settings.workers)]
+
+    async def stop(self) -> None:
+        """Rows that wait are answered first; then the processes end."""
+        self._stopping = True
+        self._arrived.set()
+        await asyncio.gather(*self._tasks)
+        loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            if worker is not None:
+                await loop.run_in_executor(None, worker.stop)
+        self._workers = [None] * self.settings.workers
+        self._threads.shutdown(wait=False)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for a process."""
+        return len(self._single) + len(self._bulk) + len(self._again)
+
+    @property
+    def alive(self) -> int:
+        """Processes that answer."""
+        return sum(worker is not None for worker in self._workers)
+
+    @property
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers if worker is not None and worker.pid is not None]
+
+    def check_room(self) -> None:
+        """Raises Overloaded where so many rows wait that no more are taken."""
+        if self.waiting >= self.settings.queue_rows:
+            seconds = self.waiting / self._rate if self._rate else 1.0
+            raise Overloaded(min(30, max(1, math.ceil(seconds))))
+
+    def put(
+        self, text: str, picture: str = "", *, bulk: bool = False, fields: bool = False
+    ) -> asyncio.Future[RowAnswer | None]:
+        """A row to be computed; `check_room` comes first. Its answer is None where no process can give one."""
+        done: asyncio.Future[RowAnswer | None] = asyncio.get_running_loop().create_future()
+        if self._hopeless:
+            done.set_result(None)
+            return done
+        (self._bulk if bulk else self._single).append(Waiting(text, picture, fields, done))
+        self._arrived.set()
+        return done
+
+    async def _start(self, place: int) -> None:
+        loop = asyncio.get_running_loop()
+
+        def begin() -> Worker:
+            worker = Worker(self.folder, self.settings.threads, self._log_config)
+            try:
+                worker.wait_ready(self.settings.load_seconds)
+            except WorkerLost:
+                worker.stop()
+                raise
+            return worker
+
+        self._workers[place] = await loop.run_in_executor(self._threads, begin)
+
+    async def _run(self, place: int) -> None:
+        """The life of one process: batch after batch; started again when it dies."""
+        while (batch := await self._next_batch()) is not None:
+            worker = self._workers[place]
+            if worker is None:  # it could not be started again before the end
+                return
+            try:
+                await self._compute(worker, batch)
+            except WorkerLost as lost:
+                log.error("process %s was lost with %d rows: %s", worker.pid, len(batch), lost)
+                self._return(batch)
+                await self._replace(place, worker)
+
+    async def _compute(self, worker: Worker, rows: list[Waiting]) -> None:
+        images = str(self._images) if self._images else None
+        batch = Batch(
+            [row.text for row in rows], [row.picture for row in rows], images, any(row.fields for row in rows)
+        )
+        start = time.monotonic()
+        loop = asyncio.get_running_loop()
+        answers = await loop.run_in_executor(self._threads, worker.ask, batch, self.settings.batch_seconds)
+        seconds = time.monotonic() - start
+        self._watch(len(rows), seconds)
+        rate = self.settings.workers * len(rows) / max(seconds, 1e-6)
+        self._rate = _RATE_MEMORY * self._rate + (1 - _RATE_MEMORY) * rate if self._rate else rate
+        if isinstance(answers, Failure):
+            log.error("a batch of %d rows was not computed: %s", len(rows), answers.reason)
+            self._return(rows)
+            return
+        for row, answer in zip(rows, answers, strict=True):
+            row.done.set_result(answer)
+
+    def _return(self, rows: list[Waiting]) -> None:
+        """Rows whose batch was lost: once more and alone, or not at all."""
+        for row in rows:
+            row.tries += 1
+            if row.tries < _TRIES:
+                self._again.append(row)
+            else:
+                row.done.set_result(None)
+        self._arrived.set()
+
+    async def _replace(self, place: int, worker: Worker) -> None:
+        """Starts the process anew, with pauses that grow while it fails; meanwhile the others go on, or rows get None."""
+        loop = asyncio.get_running_loop()
+        self._workers[place] = None
+        await loop.run_in_executor(self._threads, worker.stop)
+        pause = 1.0
+        while not self._stopping or self.waiting:
+            try:
+                await self._start(place)
+                self.restarts += 1
+                self._hopeless = False
+                return
+            except (UserError, WorkerLost) as error:
+                log.error("a process could not be started again: %s", error)
+                if not self.alive:
+                    self._hopeless = True
+                    self._give_up()
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_BACKOFF, 2 * pause)
+
+    def _give_up(self) -> None:
+        """Nobody is there to compute what waits."""
+        for queue in (self._single, self._bulk, self._again):
+            while queue:
+                queue.popleft().done.set_result(None)
+
+    async def _next_batch(self) -> list[Waiting] | None:
+        """What waits, once somebody does; None when the engine stops and nobody waits."""
+        async with self._gathering:
+            while True:
+                if self._again:
+                    return [self._again.popleft()]
+                if not self.waiting:
+                    if self._stopping:
+                        return None
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    continue
+                oldest = min(queue[0].since for queue in (self._single, self._bulk) if queue)
+                left = oldest + self.settings.batch_ms / 1000 - time.monotonic()
+                if left <= 0 or self.waiting >= self.settings.batch_rows or self._stopping:
+                    return self._take()
+                self._arrived.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), left)
+
+    def _take(self) -> list[Waiting]:
+        size = self.settings.batch_rows
+        kept = min(len(self._bulk), size // _BULK_SHARE)
+        rows = [self._single.popleft() for _ in range(min(len(self._single), size - kept))]
+        return rows + [self._bulk.popleft() for _ in range(min(len(self._bulk), size - len(rows)))]

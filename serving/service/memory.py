@@ -1,0 +1,42 @@
+"""Answers that are remembered by what was asked, for a while, as many as there is room for."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+class Memory(Generic[Value]):
+    """The `most` last used values, each for `seconds` after it was put. clock: seconds, never going back."""
+
+    def __init__(self, most: int, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._seconds, self._clock = most, seconds, clock
+        self._values: OrderedDict[str, tuple[float, Value]] = OrderedDict()
+
+    def get(self, key: str) -> Value | None:
+        """The value, which is used last now; None where there is none, or where it is too old."""
+        found = self._values.get(key)
+        if found is None:
+            return None
+        if found[0] <= self._clock():
+            del self._values[key]
+            return None
+        self._values.move_to_end(key)
+        return found[1]
+
+    def put(self, key: str, value: Value) -> None:
+        """Remembers the value; the one that was not used for longest is forgotten where there is no room."""
+        self._values[key] = (self._clock() + self._seconds, value)
+        self._values.move_to_end(key)
+        while len(self._values) > self._most:
+            self._values.popitem(last=False)
+
+    def clear(self) -> None:
+        self._values.clear()
+
+    def __len__(self) -> int:
+        return len(self._values)

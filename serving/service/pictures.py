@@ -1,0 +1,81 @@
+"""Pictures that came with requests: checked in threads, then put where the computing processes read them, until they have."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.files import digest
+from core.images import UnreadablePictureError
+from serving.guard import ImageFetcher, ImageUrlError, Limits, decode_picture
+
+_THREADS = 2
+"""Decoding takes up to half a gigabyte and a core for a second: two at a time."""
+_CHECKED_SIZE = 64
+"""Side in pixels to which pictures are decoded to see whether they can be; models read the file at sizes of their own."""
+
+
+class PictureError(Exception):
+    """Why a picture cannot be had, fit for an answer: the price then comes from the text alone."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """name: of the file in the folder. content: a hash of its bytes."""
+
+    name: str
+    content: str
+
+
+class Pictures:
+    """For one event loop. `folder` is the service's own and gone with `close`."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._fetcher = ImageFetcher(limits)
+        self._home = tempfile.TemporaryDirectory(prefix="pricestack-pictures-")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._home.name)
+
+    async def fetched(self, url: str) -> bytes:
+        """The bytes behind the URL. Raises PictureError."""
+        try:
+            return await self._fetcher.fetch(url)
+        except ImageUrlError as error:
+            raise PictureError(str(error)) from None
+
+    async def put(self, data: bytes) -> Picture:
+        """Puts the picture into the folder, until `drop`. Raises PictureError for what is none within the limits."""
+        job = asyncio.get_running_loop().run_in_executor(self._threads, self._checked, data)
+        try:
+            return await asyncio.shield(job)
+        except UnreadablePictureError as error:
+            raise PictureError(str(error)) from None
+        except asyncio.CancelledError:  # the thread goes on, and what it writes nobody would drop
+            job.add_done_callback(self._drop_unwanted)
+            raise
+
+    def drop(self, picture: Picture) -> None:
+        """The file is no longer needed."""
+        (self.folder / picture.name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._home.cleanup()
+
+    def _checked(self, data: bytes) -> Picture:
+        decode_picture(data, _CHECKED_SIZE, self._limits)
+        picture = Picture(uuid.uuid4().hex, digest(data))
+        (self.folder / picture.name).write_bytes(data)
+        return picture
+
+    def _drop_unwanted(self, job: asyncio.Future[Picture]) -> None:
+        if not job.cancelled() and job.exception() is None:
+            self.drop(job.result())

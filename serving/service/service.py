@@ -1,0 +1,243 @@
+"""The service without its web: prices from memory, from an engine, or at the very last the catalog's median."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.files import digest
+from serving.bundle import Bundle, Facts, open_bundle
+from serving.guard import Limits
+from serving.service.engine import Engine, EngineSettings, Overloaded, Watch
+from serving.service.memory import Memory
+from serving.service.pictures import Picture, Pictures
+from serving.service.worker import RowAnswer
+
+log = logging.getLogger(__name__)
+
+STACK, MEDIAN = "stack", "median"
+FOLLOW_SECONDS = 5.0
+"""How often a watched folder is looked at."""
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A row's answer, and where it is from. cached: it was computed for an earlier request. version: of the bundle."""
+
+    answer: RowAnswer
+    cached: bool
+    version: str
+
+    @property
+    def fallback(self) -> bool:
+        """Whether anybody but the whole stack has answered."""
+        return self.answer.level != STACK
+
+
+@dataclass(frozen=True)
+class Served:
+    """A bundle with the engine that computes from it."""
+
+    bundle: Bundle
+    engine: Engine
+
+
+class SwapError(Exception):
+    """Why a bundle is not swapped in, fit for an operator's answer; the one that was served goes on."""
+
+
+Seen = Callable[[str, bool, Priced], None]
+
+
+class Service:
+    """Used from one event loop. `start` and `stop` frame its life.
+
+    bundle: the folder to serve first; others beside it may be swapped in. remembered: answers, for so many seconds. seen: told
+    (text, whether there was a picture, answer) of every row that was priced.
+    """
+
+    def __init__(
+        self,
+        bundle: Path,
+        settings: EngineSettings,
+        limits: Limits,
+        *,
+        remembered: int = 50_000,
+        remembered_seconds: float = 3600.0,
+        log_config: Mapping[str, Any] | None = None,
+        watch: Watch = lambda rows, seconds: None,
+        seen: Seen = lambda text, picture, priced: None,
+    ) -> None:
+        self.home, self.limits, self.pictures = bundle.resolve().parent, limits, Pictures(limits)
+        self._first, self._settings, self._log_config, self._watch, self._seen = (
+            bundle,
+            settings,
+            log_config,
+            watch,
+            seen,
+        )
+        self._served: Served | None = None
+        self._memory: Memory[RowAnswer] = Memory(remembered, remembered_seconds)
+        self._computing: dict[str, asyncio.Future[RowAnswer | None]] = {}
+        self._swapping = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @property
+    def served(self) -> Served:
+        """What is served now."""
+        if self._served is None:
+            raise RuntimeError("the service has not started")
+        return self._served
+
+    @property
+    def started(self) -> bool:
+        return self._served is not None
+
+    @property
+    def ready(self) -> bool:
+        return self._served is not None and self._served.engine.alive > 0
+
+    @property
+    def remembered(self) -> int:
+        """How many answers are in memory."""
+        return len(self._memory)
+
+    async def start(self) -> None:
+        """Raises UserError for a bundle that cannot be served."""
+        self._served = await self._load(self._first)
+
+    async def stop(self) -> None:
+        """Answers what waits, then ends the processes."""
+        await asyncio.gather(*self._leaving)
+        if self._served is not None:
+            await self._served.engine.stop()
+        self.pictures.close()
+
+    async def price(self, text: str, picture: bytes | None = None, *, bulk: bool = False) -> Priced:
+        """The price of one row. Raises Overloaded, and PictureError for a picture that is none.
+
+        The same content is computed once, also while it is being computed. Answers of anybody but the whole stack are not
+        remembered: the stack may be whole again the next time.
+        """
+        kept = None if picture is None else await self.pictures.put(picture)
+        served = self.served
+        key = digest(text, kept.content if kept else "")
+        known = self._memory.get(key)
+        if known is None and key not in self._computing:
+            self._begin(served, key, text, kept, bulk)
+        elif kept is not None:
+            self.pictures.drop(kept)
+        answer = known or await asyncio.shield(self._computing[key]) or _median(served.bundle.facts)
+        priced = Priced(answer, known is not None, served.bundle.version)
+        self._seen(text, picture is not None, priced)
+        return priced
+
+    async def read(self, texts: list[str]) -> list[RowAnswer | None]:
+        """Answers to rows that belong together, with the fields that were read; neither remembered nor counted."""
+        engine = self.served.engine
+        engine.check_room()
+        return await asyncio.gather(*(engine.put(text, bulk=True, fields=True) for text in texts))
+
+    async def swap(self, name: str | None = None) -> Bundle:
+        """Serves another bundle from the same folder, without a request lost; the newest one if no name is given.
+
+        The new one loads and answers a first row before the old one is left, which ends once its last row is answered.
+        Raises SwapError.
+        """
+        if self._swapping.locked():
+            raise SwapError("another bundle is being loaded")
+        async with self._swapping:
+            folder = self.newest() if name is None else self._beside(name)
+            if folder.name == self.served.bundle.folder.name:
+                return self.served.bundle
+            try:
+                new = await self._load(folder)
+            except UserError as error:
+                log.error("bundle %s is not served: %s", folder.name, error)
+                raise SwapError(f"{folder.name} cannot be served; the log says why") from None
+            old, self._served = self.served, new
+            self._memory.clear()
+            self._computing = {}
+            task = asyncio.create_task(old.engine.stop())
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+            log.info("bundle %s is served instead of %s", new.bundle.folder.name, old.bundle.folder.name)
+            return new.bundle
+
+    async def follow(self, swapped: Callable[[Bundle], None], seconds: float = FOLLOW_SECONDS) -> None:
+        """Swaps in what is newer and was not there before, until it is cancelled; an operator's way back is left alone."""
+        known = {path.name for path in self._bundles()}
+        while True:
+            await asyncio.sleep(seconds)
+            newest = self.newest()
+            if newest.name in known:
+                continue
+            known.add(newest.name)
+            try:
+                swapped(await self.swap(newest.name))
+            except SwapError as error:
+                log.error("a newer bundle is not served: %s", error)
+
+    def newest(self) -> Path:
+        """The bundle of the served one's name with the highest number."""
+        name = self.served.bundle.name
+        found = {number: path for path in self._bundles() if (number := _number(path.name, name)) is not None}
+        return found[max(found)] if found else self.served.bundle.folder
+
+    def others(self) -> list[Path]:
+        """Bundles that may be swapped in."""
+        return [path for path in self._bundles() if path.name != self.served.bundle.folder.name]
+
+    def _bundles(self) -> list[Path]:
+        return [path for path in self.home.iterdir() if (path / "manifest.json").is_file()]
+
+    def _beside(self, name: str) -> Path:
+        for path in self._bundles():  # a name is looked up and never joined to a path
+            if path.name == name:
+                return path
+        raise SwapError("there is no such bundle beside the one that is served")
+
+    async def _load(self, folder: Path) -> Served:
+        loop = asyncio.get_running_loop()
+        bundle = await loop.run_in_executor(None, open_bundle, folder)
+        engine = Engine(bundle.folder, self._settings, self.pictures.folder, self._log_config, self._watch)
+        await engine.start()
+        return Served(bundle, engine)
+
+    def _begin(self, served: Served, key: str, text: str, picture: Picture | None, bulk: bool) -> None:
+        """The row is being computed from now on: all who ask the same meanwhile share the answer. Raises Overloaded."""
+        try:
+            served.engine.check_room()
+        except Overloaded:
+            if picture is not None:
+                self.pictures.drop(picture)
+            raise
+        computing = self._computing
+        computing[key] = future = served.engine.put(text, picture.name if picture else "", bulk=bulk)
+
+        def done(_: object) -> None:
+            del computing[key]
+            if picture is not None:
+                self.pictures.drop(picture)
+            answer = future.result()
+            if answer is not None and answer.level == STACK and self._served is served:
+                self._memory.put(key, answer)
+
+        future.add_done_callback(done)
+
+
+def _median(facts: Facts) -> RowAnswer:
+    """What is answered where nothing can be computed."""
+    return RowAnswer(facts.middle, facts.low, facts.high, (), MEDIAN)
+
+
+def _number(folder: str, name: str) -> int | None:
+    """The number of a bundle's folder `<name>-<number>-<hash>`; None for other names."""
+    rest = folder.removeprefix(f"{name}-")
+    number = rest.partition("-")[0]
+    return int(number) if rest != folder and number.isdecimal() else None

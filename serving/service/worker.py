@@ -1,0 +1,223 @@
+"""A process that computes: it loads a bundle and answers batches until the pipe to the service is closed.
+
+The event loop never computes, and whatever brings such a process down (memory, a fault in a library) takes no other request
+with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import multiprocessing
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+"""What a process is given to end by itself before it is killed."""
+_READY = "ready"
+_WARM = "Item Name: warming up, Pack of 2"
+_WORDS = ("unit", "brand")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class WorkerLost(Exception):
+    """The process has ended, or said nothing for too long, in the middle of a batch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that are computed together. texts: n of them. pictures: n names of files in the folder `images`, "" for none.
+
+    fields: whether what was read from the texts is wanted, too.
+    """
+
+    texts: Sequence[str]
+    pictures: Sequence[str]
+    images: str | None
+    fields: bool = False
+
+
+@dataclass(frozen=True)
+class RowAnswer:
+    """One row's. price, low, high: in currency units. members: that answered. level: of `serving.predictor.LEVELS`.
+
+    unit, brand: read from the text, "" where it says none. read: all fields that the text says, where they were asked for.
+    """
+
+    price: float
+    low: float
+    high: float
+    members: tuple[str, ...]
+    level: str
+    unit: str = ""
+    brand: str = ""
+    read: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a batch could not be computed, or a bundle not be loaded: for the log and the operator, not for strangers."""
+
+    reason: str
+
+
+class Worker:
+    """The process as the service sees it. Its methods wait: call them in threads."""
+
+    def __init__(self, folder: Path, threads: int, log_config: Mapping[str, Any] | None) -> None:
+        """threads: that libraries may use inside. log_config: for `logging.config.dictConfig`."""
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        before = {name: os.environ.get(name) for name in _THREADS}
+        os.environ.update(dict.fromkeys(_THREADS, str(threads)))  # libraries read them while they are imported
+        try:
+            self._process = context.Process(target=_serve, args=(theirs, str(folder), threads, log_config), daemon=True)
+            self._process.start()
+        finally:
+            theirs.close()
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def wait_ready(self, seconds: float) -> None:
+        """Until the bundle is loaded. Raises UserError for one that cannot be, WorkerLost where nothing comes."""
+        answer = self._receive(seconds)
+        if isinstance(answer, Failure):
+            self.stop()
+            raise UserError(answer.reason, cure="write the bundle again with `python -m serving.export`")
+
+    def ask(self, batch: Batch, seconds: float) -> list[RowAnswer] | Failure:
+        """The answers to the batch's rows, in order. Raises WorkerLost where none come within `seconds`."""
+        try:
+            self._connection.send(batch)
+        except OSError:
+            raise WorkerLost(self._last_words()) from None
+        return self._receive(seconds)
+
+    def stop(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self._connection.close()
+        self._process.join(STOP_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _receive(self, seconds: float) -> Any:
+        try:
+            if self._connection.poll(seconds):
+                return self._connection.recv()
+        except (EOFError, OSError):
+            raise WorkerLost(self._last_words()) from None
+        self._process.kill()
+        raise WorkerLost(f"no answer within {seconds:g} s")
+
+    def _last_words(self) -> str:
+        self._process.join(STOP_SECONDS)
+        return f"the process ended with code {self._process.exitcode}"
+
+
+def _serve(connection: Connection, folder: str, threads: int, log_config: Mapping[str, Any] | None) -> None:
+    """The process. It ends when the service closes the pipe, not by a signal that was meant for the service."""
+    from threadpoolctl import threadpool_limits
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if log_config is not None:
+        logging.config.dictConfig(dict(log_config))
+    with threadpool_limits(threads):
+        try:
+            computer = Computer(Path(folder), threads)
+        except UserError as error:
+            connection.send(Failure(str(error)))
+            return
+        connection.send(_READY)
+        while (batch := _next(connection)) is not None:
+            connection.send(computer.compute(batch))
+
+
+def _next(connection: Connection) -> Batch | None:
+    try:
+        batch: Batch = connection.recv()
+    except EOFError:
+        return None
+    return batch
+
+
+class Computer:
+    """A loaded bundle that answers batches; what happens inside the process, or in a test without one."""
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        """Raises UserError for a bundle that cannot be served. The first rows are slow (imports); they are none of a caller's."""
+        from core.light.store import forget_fields
+        from serving.predictor import Predictor
+
+        self._forget = forget_fields
+        self._predictor = Predictor(folder)
+        if any(not member.light for member in self._predictor.facts.members):
+            import torch
+
+            torch.set_num_threads(threads)
+        self.compute(Batch([_WARM], [""], None))
+
+    def compute(self, batch: Batch) -> list[RowAnswer] | Failure:
+        """The answers to the batch's rows, in order. What nobody foresaw is logged, and a Failure: the process goes on."""
+        try:
+            return self._compute(batch)
+        except Exception as error:  # a fault of the stack itself: the service falls back, the log says where it is
+            log.exception("a batch of %d rows failed", len(batch.texts))
+            return Failure(type(error).__name__)
+        finally:
+            self._forget()  # other texts come next: what was read of these would only fill the memory
+
+    def _compute(self, batch: Batch) -> list[RowAnswer]:
+        from core.catalog import Catalog
+        from core.light.store import fields_of
+        from serving.predictor import LEVELS
+
+        def column(values: Sequence[str]) -> Any:
+            return np.array(list(values), dtype=object)
+
+        images = Path(batch.images) if batch.images else None
+        numbers = [str(number) for number in range(len(batch.texts))]
+        catalog = Catalog(column(numbers), column(batch.texts), column(batch.pictures), images=images)
+        answer = self._predictor.predict(catalog)
+        fields = fields_of(catalog)
+        return [
+            RowAnswer(
+                float(answer.prices[row]),
+                float(answer.low[row]),
+                float(answer.high[row]),
+                tuple(name for name, gave in zip(answer.members, answer.answered[row], strict=True) if gave),
+                LEVELS[answer.levels[row]],
+                **{name: str(fields[name].iloc[row]) for name in _WORDS},
+                read=said(fields.iloc[row]) if batch.fields else {},
+            )
+            for row in range(len(catalog))
+        ]
+
+
+def said(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a row of `core.fields.read_fields` that its text says: no empty words, no NaN."""
+    numbers = (int, float, np.integer, np.floating)
+    return {
+        str(name): float(value) if isinstance(value, numbers) else str(value)
+        for name, value in row.items()
+        if (value == value and value != "") and not (isinstance(value, numbers) and np.isnan(value))
+    }

@@ -1,0 +1,112 @@
+"""What a bundle is made from: a workspace's stack, checked against the members that it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.catalog import ID
+from core.errors import UserError
+from core.files import read_json
+from core.workspace import Workspace
+from ensemble import stored
+from ensemble.holes import completed
+from ensemble.matrix import stored_quantiles
+from ensemble.row_features import of_catalog
+from ensemble.rows import Quantiles, Rows
+from ensemble.selection import Column
+from serving.distil import Tell, distil
+
+Floats = NDArray[np.float64]
+
+_RESTACK = "run `python -m ensemble.stack` again, then `python -m serving.export`"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a bundle is made from. stack: narrowed to the members it looks at. record: stack.json.
+
+    train, test: n and t rows with those members' prices. nested: (n,) the stack's prices of the training rows out of fold,
+    submitted: (t,) of the test rows.
+    """
+
+    workspace: Workspace
+    stack: stored.Stack
+    record: dict[str, Any]
+    train: Rows
+    test: Rows
+    nested: Floats
+    submitted: Floats
+
+
+def read_source(workspace: Workspace) -> Source:
+    """Raises UserError where there is no stack, and where it was not made of the workspace's members as they are now."""
+    facts = workspace.facts
+    stack = stored.load_stack(workspace.path(stored.STACK))
+    record = read_json(workspace.path("stack.json"))
+    if (stack.catalog, stack.folds) != (facts.catalog, facts.folds) or not _is_of(record, stack):
+        raise UserError(
+            f"stack.json and the folder {stored.STACK} of {workspace.folder} do not belong together", cure=_RESTACK
+        )
+    frame = pd.read_parquet(workspace.path("stack_oof.parquet"))
+    if frame[ID].tolist() != workspace.train.ids.tolist():
+        raise UserError(f"{workspace.path('stack_oof.parquet')} has other rows than the catalog", cure=_RESTACK)
+    return _source(workspace, stack, record, frame["stack"].to_numpy(np.float64))
+
+
+def smaller(workspace: Workspace, most: int, tell: Tell) -> Source:
+    """What `read_source` would give if a nearly as good stack of fewer members had been made."""
+    whole = read_source(workspace)
+    found = distil(workspace, whole.record, most, tell)
+    return _source(workspace, found.stack, found.record, found.nested)
+
+
+def _source(workspace: Workspace, stack: stored.Stack, record: dict[str, Any], nested: Floats) -> Source:
+    """Raises UserError where members or fields are not what they were when the stack was made."""
+    oof, test = _predictions(workspace, stack)
+    features = of_catalog(workspace.train, workspace.test, workspace.cache())
+    if features.reader != stack.reader:
+        raise UserError("the catalog's fields are read otherwise than when the stack was made", cure=_RESTACK)
+    train_quantiles, test_quantiles = _quantiles(workspace, stack)
+    submitted = stack.stacked.predict(Rows(test, features.test, test_quantiles))
+    used = stack.used
+    train_rows = Rows(oof[:, used], features.train, train_quantiles)
+    test_rows = Rows(test[:, used], features.test, test_quantiles)
+    return Source(workspace, stack.narrowed(), record, train_rows, test_rows, nested, submitted)
+
+
+def _is_of(record: dict[str, Any], stack: stored.Stack) -> bool:
+    """Whether stack.json tells of this stack."""
+    names = [each["name"] for each in record["members"]]
+    steps = {each["name"]: each["fitted"] for each in record["steps"] if each["kept"]}
+    found = {name: step.describe() for name, step in stack.stacked.recipe.steps.items()}
+    return names == list(stack.members) and record["combination"] == stack.stacked.describe() and steps == found
+
+
+def _predictions(workspace: Workspace, stack: stored.Stack) -> tuple[Floats, Floats]:
+    """(n, m) and (t, m) prices of the stack's members, as it saw them."""
+    missing = [name for name in stack.members if not workspace.store.has_member(name)]
+    if missing:
+        raise UserError(f"the stack's member {missing[0]} is no longer in {workspace.folder}", cure=_RESTACK)
+    read = [workspace.store.read(name) for name in stack.members]
+    oof, test = completed(np.column_stack([each.oof for each in read]), np.column_stack([each.test for each in read]))
+    for name, print_, *columns in zip(stack.members, stack.fingerprints, oof.T, test.T, strict=True):
+        if Column(name, *columns).fingerprint != print_:
+            raise UserError(f"member {name} has changed since the stack was made", cure=_RESTACK)
+    return oof, test
+
+
+def _quantiles(workspace: Workspace, stack: stored.Stack) -> tuple[Quantiles | None, Quantiles | None]:
+    """Of the training and of the test rows, where the stack reads any."""
+    if not stack.quantiles:
+        return None, None
+    given = [stored_quantiles(workspace, stack.members[place]) for place in stack.quantiles]
+    known = [parts for parts in given if parts is not None]
+    if len(known) < len(given):
+        raise UserError("a member no longer has the quantiles that the stack reads", cure=_RESTACK)
+    train, test = (Quantiles.of(stack.quantiles, [part[side] for part in known]) for side in (0, 1))
+    return train, test

@@ -1,0 +1,1 @@
+"""What the service knows of itself: metrics, drift, live accuracy, alerts."""

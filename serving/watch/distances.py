@@ -1,0 +1,94 @@
+"""How far what comes lies from what the bundle was made of: PSI and KS, and how far they lie by chance alone.
+
+PSI, the population stability index, is sum_b (a_b - e_b) ln(a_b / e_b) over bins b with shares a (now) and e (expected); KS the
+largest distance of two distribution functions. A window of some hundred rows differs from its source by chance: both
+figures come with the value that chance exceeds in one window of `RARE`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtri
+
+from serving.statistics import NONE, OTHER
+
+Floats = NDArray[np.float64]
+
+RARE = 1e-6
+"""Chance alone may exceed a threshold in one window of a million: windows overlap, and many figures are watched for months."""
+BINS = 10
+_LEAST_SHARE = 1e-4
+
+
+@dataclass(frozen=True)
+class Distance:
+    """figure: PSI or KS. chance: what it would rarely exceed if nothing had changed."""
+
+    figure: float
+    chance: float
+
+
+def psi(expected: Floats, counts: Floats, rows: int) -> Distance:
+    """Of bins with these shares (b,), summing to 1, of `rows` rows, and so many rows (b,) now.
+
+    If nothing has changed, PSI / (1/n + 1/N) of windows of n rows is about chi-squared with b - 1 degrees of freedom (Yurdakul
+    2018, "Statistical properties of population stability index").
+    """
+    total = counts.sum()
+    shares = np.maximum(counts / total, _LEAST_SHARE)
+    sought = np.maximum(expected, _LEAST_SHARE)
+    figure = float(((shares - sought) * np.log(shares / sought)).sum())
+    scale = 1.0 / total + 1.0 / max(rows, 1)
+    return Distance(figure, float(chdtri(max(1, len(expected) - 1), RARE) * scale))
+
+
+def psi_of_numbers(quantiles: Sequence[float], values: Floats, rows: int) -> Distance:
+    """Over about `BINS` bins that hold as many of the expected values each; fewer where values repeat.
+
+    quantiles: 101 of them, expected (`serving.statistics.quantiles`).
+    """
+    known = np.asarray(quantiles)
+    edges = np.unique(known[:: (len(known) - 1) // BINS][1:-1])
+    grid = np.linspace(0.0, 1.0, len(known))
+    below = np.array([grid[np.searchsorted(known, edge, side="right") - 1] for edge in edges])
+    expected = np.diff(np.concatenate([[0.0], below, [1.0]]))
+    counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(expected)).astype(np.float64)
+    kept = (expected > 0) | (counts > 0)
+    return psi(expected[kept], counts[kept], rows)
+
+
+def psi_of_words(expected: Mapping[str, float], words: Sequence[str], rows: int) -> Distance:
+    """Over the words that are frequent enough to have a bin, the rest as one.
+
+    expected: shares (`serving.statistics.shares`); of words whose share is below `1 / (2 BINS)` one bin is made.
+    """
+    frequent = [word for word, share in expected.items() if share >= 0.5 / BINS and word != OTHER]
+    now = Counter(word or NONE for word in words)
+    known = np.array([expected[word] for word in frequent])
+    counts = np.array([now[word] for word in frequent], dtype=np.float64)
+    rest_known, rest_now = max(0.0, 1.0 - known.sum()), len(words) - counts.sum()
+    return psi(np.append(known, rest_known), np.append(counts, rest_now), rows)
+
+
+def ks(quantiles: Sequence[float], values: Floats, rows: int) -> Distance:
+    """Largest distance of the values' distribution function from the expected one, which is linear between its quantiles.
+
+    By chance it rarely exceeds sqrt(-ln(RARE / 2) / 2 * (1/n + 1/N)) (Smirnov 1948).
+    """
+    ordered = np.sort(values)
+    count = len(ordered)
+    known = np.asarray(quantiles)
+    grid = np.linspace(0.0, 1.0, len(known))
+    right = grid[np.clip(np.searchsorted(known, ordered, side="right") - 1, 0, None)]
+    right = np.where(ordered < known[0], 0.0, np.maximum(right, np.interp(ordered, known, grid)))
+    left = grid[np.clip(np.searchsorted(known, ordered, side="left"), None, len(grid) - 1)]
+    left = np.minimum(left, np.where(ordered > known[-1], 1.0, np.interp(ordered, known, grid)))
+    places = np.arange(count)
+    figure = float(max(((places + 1) / count - right).max(), (left - places / count).max(), 0.0))
+    chance = np.sqrt(-0.5 * np.log(RARE / 2) * (1.0 / count + 1.0 / max(rows, 1)))
+    return Distance(figure, float(chance))

@@ -1,0 +1,75 @@
+"""Prometheus metrics of one service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYPE
+
+from serving.service.service import Priced, Service
+from serving.watch.drift import Figure
+from serving.watch.outcomes import Live
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+
+class Metrics:
+    """One registry per service, so that two in a process (tests) do not mix."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        of = {"registry": self._registry}
+        self.requests = Counter("pricestack_requests", "Requests answered.", ["path", "status"], **of)
+        self.seconds = Histogram("pricestack_request_seconds", "Of requests.", ["path"], buckets=_SECONDS, **of)
+        self.rows = Counter("pricestack_rows", "Rows priced, by who answered.", ["level", "cached"], **of)
+        self.row_errors = Counter("pricestack_row_errors", "Rows of batches that were not priced.", **of)
+        self.pictures = Counter("pricestack_pictures", "Pictures of requests.", ["outcome"], **of)
+        self.batch_rows = Histogram("pricestack_batch_rows", "Rows computed together.", buckets=_ROWS, **of)
+        self.batch_seconds = Histogram("pricestack_batch_seconds", "Of one batch.", buckets=_SECONDS, **of)
+        self.alerts = Counter("pricestack_alerts", "Alerts told.", ["name"], **of)
+        self._waiting = Gauge("pricestack_waiting_rows", "Rows that wait for a process.", **of)
+        self._workers = Gauge("pricestack_workers", "Processes that answer.", **of)
+        self._restarts = Gauge(
+            "pricestack_worker_restarts", "Processes started again since the bundle was loaded.", **of
+        )
+        self._remembered = Gauge("pricestack_remembered_answers", "Answers in memory.", **of)
+        self._bundle = Gauge("pricestack_bundle", "1 for the bundle that is served.", ["name", "version"], **of)
+        self._drift = Gauge("pricestack_drift", "Distance from the bundle's catalog.", ["what", "measure"], **of)
+        self._limit = Gauge("pricestack_drift_limit", "Above which it counts.", ["what", "measure"], **of)
+        self._smape = Gauge("pricestack_live_smape", "SMAPE in percent over the last outcomes.", **of)
+        self._coverage = Gauge("pricestack_live_coverage", "Share of outcomes inside their 80% interval.", **of)
+        self._outcomes = Gauge("pricestack_live_outcomes", "Outcomes that these figures are made of.", **of)
+
+    def row(self, priced: Priced) -> None:
+        self.rows.labels(priced.answer.level, str(priced.cached).lower()).inc()
+
+    def batch(self, rows: int, seconds: float) -> None:
+        self.batch_rows.observe(rows)
+        self.batch_seconds.observe(seconds)
+
+    def drift(self, figures: Sequence[Figure]) -> None:
+        for figure in figures:
+            self._drift.labels(figure.what, figure.measure).set(figure.value)
+            self._limit.labels(figure.what, figure.measure).set(figure.limit)
+
+    def live(self, live: Live | None) -> None:
+        if live is not None:
+            self._smape.set(live.smape)
+            self._coverage.set(live.coverage)
+            self._outcomes.set(live.rows)
+
+    def text(self, service: Service) -> bytes:
+        """What Prometheus reads."""
+        if service.ready:
+            served = service.served
+            self._waiting.set(served.engine.waiting)
+            self._restarts.set(served.engine.restarts)
+            self._bundle.clear()
+            self._bundle.labels(served.bundle.name, served.bundle.version).set(1)
+        self._workers.set(service.served.engine.alive if service.started else 0)
+        self._remembered.set(service.remembered)
+        return generate_latest(self._registry)

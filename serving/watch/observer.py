@@ -1,0 +1,118 @@
+"""Sees every request, row and batch, and tells whoever watches: metrics at once, drift as its window moves, a diary by minute."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from core.files import read_json
+from serving.bundle import STATISTICS, Bundle
+from serving.guard import request_id
+from serving.service.service import Priced
+from serving.watch.alerts import Alert, Alerts, Thresholds
+from serving.watch.drift import Drift, Figure, row_of
+from serving.watch.metrics import Metrics
+from serving.watch.outcomes import Outcomes, Predicted
+from serving.watch.recent import Recent
+
+MINUTE = 60.0
+PRICING = frozenset({"/predict", "/predict/batch"})
+"""Paths whose seconds are the service's latency."""
+
+Diary = Callable[[dict[str, float]], None]
+
+
+class Observer:
+    """Used from one event loop. diary: written each minute, in a thread. minute: seconds of one."""
+
+    def __init__(
+        self, alerts: Alerts, thresholds: Thresholds, diary: Diary | None = None, minute: float = MINUTE
+    ) -> None:
+        self.metrics, self.alerts, self.outcomes, self.diary = Metrics(), alerts, Outcomes(), diary
+        self.drift: Drift | None = None
+        self._thresholds, self._minute = thresholds, minute
+        self._recent, self._since = Recent(), time.monotonic()
+        self._nested = 0.0
+
+    def serve(self, bundle: Bundle) -> None:
+        """From now on what comes is compared with this bundle's catalog."""
+        self.drift = Drift(read_json(bundle.path(STATISTICS)))
+        self._nested = float(bundle.facts.nested["smape"])
+
+    def batch(self, rows: int, seconds: float) -> None:
+        self.metrics.batch(rows, seconds)
+        self._recent.batches.append(rows)
+
+    def request(self, path: str, status: int, seconds: float) -> None:
+        self.metrics.requests.labels(path, status).inc()
+        self.metrics.seconds.labels(path).observe(seconds)
+        if path in PRICING:
+            self._recent.request(status, seconds)
+
+    def seen(self, text: str, picture: bool, priced: Priced) -> None:
+        """A row was priced."""
+        self.metrics.row(priced)
+        self._recent.row(priced)
+        answer = priced.answer
+        if self.drift is not None:
+            figures = self.drift.add(row_of(text, answer.unit, answer.brand, picture, answer.price))
+            if figures is not None:
+                self.metrics.drift(figures)
+                self._tell(_drifted(figures))
+
+    def answered(self, row: int | None, priced: Priced) -> str:
+        """The name by which the row's true price may come later: the request's id, and in a batch the row's number behind it."""
+        name = request_id.get() if row is None else f"{request_id.get()}:{row}"
+        answer = priced.answer
+        self.outcomes.predicted(name, Predicted(answer.price, answer.low, answer.high))
+        return name
+
+    def came(self, name: str, price: float) -> bool:
+        """A true price; False where nobody knows what was predicted."""
+        known = self.outcomes.came(name, price)
+        live = self.outcomes.live
+        self.metrics.live(live)
+        if live is not None and live.rows >= self._thresholds.outcomes:
+            limit = self._nested + self._thresholds.smape_errors * live.standard_error
+            if live.smape > limit:
+                text = f"live SMAPE {live.smape:.2f} over {live.rows} outcomes; {self._nested:.2f} was to be expected"
+                self._tell([Alert("accuracy", live.smape, limit, text)])
+        return known
+
+    async def run(self) -> None:
+        """Minute by minute, until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._minute)
+            await self.close_minute()
+
+    async def close_minute(self) -> None:
+        """Judges what was collected, and writes it into the diary."""
+        now = time.monotonic()
+        recent, self._recent = self._recent, Recent()
+        minutes, self._since = (now - self._since) / MINUTE, now
+        self._tell(recent.alerts(self._thresholds))
+        if self.diary is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.diary, recent.figures(minutes) | self._live())
+
+    def _live(self) -> dict[str, float]:
+        live = self.outcomes.live
+        figures: dict[str, Any] = {} if live is None else {"live_smape": live.smape, "live_coverage": live.coverage}
+        for figure in self.drift.figures if self.drift else ():
+            figures[f"drift_{figure.what}_{figure.measure}"] = figure.value
+        return figures
+
+    def _tell(self, alerts: Sequence[Alert]) -> None:
+        before = dict(self.alerts.raised)
+        self.alerts.tell(alerts)
+        for name, count in self.alerts.raised.items():
+            self.metrics.alerts.labels(name).inc(count - before.get(name, 0))
+
+
+def _drifted(figures: Sequence[Figure]) -> list[Alert]:
+    def text(figure: Figure) -> str:
+        beyond = f"{figure.measure.upper()} {figure.value:.2f}, limit {figure.limit:.2f}"
+        return f"{figure.what} has drifted from the bundle's catalog: {beyond}"
+
+    return [Alert(f"drift-{each.what}", each.value, each.limit, text(each)) for each in figures if each.drifted]

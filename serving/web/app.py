@@ -1,0 +1,293 @@
+"""The routes. Nothing is computed here: rows go to `Service`, pictures to threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.guard import KeyRing, Limits, RateLimiter, admin_only, caller_of, problem, protect
+from serving.guard.rate import site_of
+from serving.service.engine import Overloaded
+from serving.service.service import Service, SwapError
+from serving.watch.metrics import CONTENT_TYPE
+from serving.watch.observer import Observer
+from serving.web import schemas
+from serving.web.pricing import Pricing, unfit
+
+PAGE = Path(__file__).parent / "page"
+FILES = {
+    "/": "index.html",
+    "/page.css": "page.css",
+    "/page.js": "page.js",
+    "/drift": "drift.html",
+    "/drift.js": "drift.js",
+}
+"""What a browser gets, by path; it holds nothing of anybody's, so no key is asked for."""
+OPEN_PATHS = frozenset({"/health", "/ready", *FILES})
+_FORM = "multipart/form-data"
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": schemas.Problem, "description": HTTPStatus(code).phrase}
+    for code in (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/PriceRequest"}},
+            _FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["catalog_content"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "catalog_content": {"type": "string"},
+                        "image_url": {"type": "string"},
+                        "image": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "its picture; goes before image_url",
+                        },
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+def make_app(
+    service: Service, observer: Observer, limits: Limits, ring: KeyRing | None, *, follow: bool = False
+) -> FastAPI:
+    """The guarded application; it starts the service, if nobody has, and stops it.
+
+    follow: serve a newer bundle as soon as it is there.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if not service.started:
+            await service.start()
+        observer.serve(service.served.bundle)
+        tasks = [asyncio.create_task(observer.run())]
+        if follow:
+            tasks.append(asyncio.create_task(service.follow(observer.serve)))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await service.stop()
+            await observer.close_minute()
+            await observer.alerts.close()
+
+    app = FastAPI(
+        title="Pricestack",
+        description="Prices of products from their catalog text and picture.",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    limiter = protect(app, limits, ring, open_paths=OPEN_PATHS)
+    app.add_exception_handler(Overloaded, _answer_overload)
+    app.add_middleware(Watched, observer=observer)
+    app.include_router(_pricing_routes(Pricing(service, observer, limits), limits, limiter))
+    app.include_router(_service_routes(service, observer))
+    app.include_router(_page_routes())
+    return app
+
+
+class Watched:
+    """ASGI middleware: tells the observer path, status and seconds of each answer. Paths that are no route count as one."""
+
+    def __init__(self, app: ASGIApp, observer: Observer) -> None:
+        self._app, self._observer = app, observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.monotonic(), 499
+
+        async def send_and_look(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_look)
+        finally:
+            path = getattr(scope.get("route"), "path", "(none)")
+            self._observer.request(path, status, time.monotonic() - start)
+
+
+def _answer_overload(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Overloaded)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"Retry-After": str(error.seconds)})
+
+
+def _pricing_routes(pricing: Pricing, limits: Limits, limiter: RateLimiter) -> APIRouter:
+    router = APIRouter(responses=_PROBLEMS, tags=["prices"])
+
+    @router.post("/predict", openapi_extra=_BODY, response_model=schemas.PriceAnswer)
+    async def predict(request: Request) -> schemas.PriceAnswer:
+        """The price of one product, from JSON, or from a form with its picture."""
+        asked, upload = await _read(request)
+        try:
+            return await pricing.one(asked, upload)
+        except ValueError as error:
+            raise unfit("catalog_content", error) from None
+
+    @router.post("/predict/batch")
+    async def predict_batch(request: Request, batch: schemas.BatchRequest) -> schemas.BatchAnswer:
+        """Prices of many products. A row that cannot be priced says why, and changes nothing for the others."""
+        if len(batch.rows) > limits.batch_rows:
+            raise unfit("rows", ValueError(f"{len(batch.rows):,} rows, more than the limit of {limits.batch_rows:,}"))
+        _take(request, limiter, len(batch.rows) - 1)
+        return await pricing.batch(batch.rows)
+
+    @router.post("/explain")
+    async def explain(request: Request, asked: schemas.PriceRequest) -> schemas.Explanation:
+        """What drove the price of a text: it is priced once more without each of its pieces."""
+        _take(request, limiter, 8)
+        try:
+            return await pricing.explain(asked)
+        except ValueError as error:
+            raise unfit("catalog_content", error) from None
+
+    return router
+
+
+def _service_routes(service: Service, observer: Observer) -> APIRouter:
+    router = APIRouter(responses=_PROBLEMS, tags=["service"])
+
+    @router.get("/health")
+    async def health() -> schemas.State:
+        """The process answers."""
+        return schemas.State(status="ok")
+
+    @router.get("/ready", responses={503: {"model": schemas.State}})
+    async def ready(response: Response) -> schemas.State:
+        """A bundle is loaded, and somebody computes from it."""
+        if service.ready:
+            return schemas.State(status="ready")
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        return schemas.State(status="not ready")
+
+    @router.get("/version")
+    async def version() -> schemas.Version:
+        """What is served."""
+        return _version(service)
+
+    @router.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(observer.metrics.text(service), media_type=CONTENT_TYPE)
+
+    @router.get("/drift.json")
+    async def drift() -> schemas.DriftAnswer:
+        """The last rows beside the bundle's catalog."""
+        known = observer.drift
+        figures = [
+            schemas.DriftFigure(
+                what=each.what, measure=each.measure, value=each.value, limit=each.limit, drifted=each.drifted  # type: ignore[arg-type]
+            )
+            for each in (known.figures if known else ())
+        ]  # fmt: skip
+        return schemas.DriftAnswer(rows=known.seen if known else 0, figures=figures)
+
+    @router.post("/outcomes")
+    async def outcomes(told: schemas.OutcomesRequest) -> schemas.OutcomesAnswer:
+        """What products really cost: gives the live SMAPE."""
+        known = sum(observer.came(each.id, each.price) for each in told.outcomes)
+        live = observer.outcomes.live
+        figures = (
+            {}
+            if live is None
+            else {name: getattr(live, name) for name in ("smape", "standard_error", "coverage", "rows")}
+        )
+        return schemas.OutcomesAnswer(known=known, unknown=len(told.outcomes) - known, **figures)
+
+    @router.post("/admin/reload", dependencies=[Depends(admin_only)], responses={409: {"model": schemas.Problem}})
+    async def reload(asked: schemas.ReloadRequest) -> schemas.Version:
+        """Serves another bundle without a request lost; an older one by its name."""
+        try:
+            observer.serve(await service.swap(asked.bundle))
+        except SwapError as error:
+            raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
+        return _version(service)
+
+    return router
+
+
+def _page_routes() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    for path, name in FILES.items():
+        router.add_api_route(path, _file(name), response_class=FileResponse)
+    return router
+
+
+def _file(name: str) -> Callable[[], FileResponse]:
+    return lambda: FileResponse(PAGE / name, headers={"Cache-Control": "no-cache"})
+
+
+def _version(service: Service) -> schemas.Version:
+    bundle = service.served.bundle
+    return schemas.Version(
+        name=bundle.name,
+        version=bundle.version,
+        nested_smape=bundle.facts.nested["smape"],
+        coverage=bundle.facts.coverage,
+        members=[member.id for member in bundle.facts.members],
+        code=bundle.facts.code,
+        previous=sorted(path.name for path in service.others()),
+    )
+
+
+def _take(request: Request, limiter: RateLimiter, cost: int) -> None:
+    """A request of many rows counts as many: the first token was taken by the guard."""
+    caller = caller_of(request.scope)
+    wait = limiter.take(caller.name if caller and caller.name else site_of(request.scope), cost) if cost > 0 else 0.0
+    if wait > 0:
+        raise HTTPException(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"try again in {wait:.0f} s",
+            headers={"Retry-After": f"{max(1, round(wait))}"},
+        )
+
+
+async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:
+    """Text and picture of a request. Raises RequestValidationError for what does not fit, 415 for another type of body."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    upload: bytes | None = None
+    if kind == "application/json":
+        try:
+            given: Any = await request.json()
+        except ValueError:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is no JSON") from None
+    elif kind == _FORM:
+        form = await request.form(max_files=1, max_fields=2)
+        given = {name: value for name, value in form.multi_items() if name != "image"}
+        image = form.get("image")
+        if isinstance(image, UploadFile):
+            upload = await image.read() or None  # a form's empty file field is no picture
+    else:
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send application/json or {_FORM}")
+    try:
+        return schemas.PriceRequest.model_validate(given), upload
+    except ValidationError as error:
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None

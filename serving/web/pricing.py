@@ -1,0 +1,107 @@
+"""From a request for prices to its answer: text and picture checked, priced, and told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from serving.guard import Limits, check_text
+from serving.service.engine import Overloaded
+from serving.service.pictures import PictureError
+from serving.service.service import Priced, Service
+from serving.watch.observer import Observer
+from serving.web.explain import pieces_of, without
+from serving.web.schemas import (
+    BatchAnswer,
+    Explanation,
+    Interval,
+    Piece,
+    PriceAnswer,
+    PriceRequest,
+    RowError,
+)
+
+
+class Pricing:
+    """One service's. Raises Overloaded where no more rows are taken."""
+
+    def __init__(self, service: Service, observer: Observer, limits: Limits) -> None:
+        self._service, self._observer, self._limits = service, observer, limits
+
+    async def one(self, asked: PriceRequest, upload: bytes | None, *, row: int | None = None) -> PriceAnswer:
+        """row: its number in a batch, whose rows leave room for single requests. Raises ValueError for a text that is none."""
+        text = check_text(asked.catalog_content, self._limits)
+        picture, note = upload, None
+        bulk = row is not None
+        if picture is None and asked.image_url is not None:
+            try:
+                picture = await self._service.pictures.fetched(asked.image_url)
+            except PictureError as error:
+                note = str(error)
+        try:
+            priced = await self._service.price(text, picture, bulk=bulk)
+        except PictureError as error:
+            picture, note = None, str(error)
+            priced = await self._service.price(text, bulk=bulk)
+        outcome = "not had" if note else "given" if picture is not None else "none"
+        self._observer.metrics.pictures.labels(outcome).inc()
+        return self._answer(priced, row, outcome, note)
+
+    async def batch(self, rows: list[Any]) -> BatchAnswer:
+        """Each row by itself. Raises Overloaded only where there was no room for any of them."""
+        results = await asyncio.gather(*(self._row(row, number) for number, row in enumerate(rows)))
+        if all(isinstance(result, Overloaded) for result in results):
+            raise results[0] if isinstance(results[0], Overloaded) else AssertionError
+        told = [RowError(error=str(result)) if isinstance(result, Overloaded) else result for result in results]
+        failed = sum(isinstance(result, RowError) for result in told)
+        self._observer.metrics.row_errors.inc(failed)
+        return BatchAnswer(results=told, priced=len(told) - failed, failed=failed)
+
+    async def explain(self, asked: PriceRequest) -> Explanation:
+        """Of the text; pictures are left out. Raises ValueError for a text that is none."""
+        text = check_text(asked.catalog_content, self._limits)
+        pieces = pieces_of(text)
+        answers = await self._service.read([text, *(without(text, piece) for piece in pieces)])
+        whole, *others = [answer for answer in answers if answer is not None] or [None]
+        if whole is None or len(others) < len(pieces):
+            raise Overloaded(1)
+        told = [
+            Piece(text=text[start:end].strip(), change=100 * (whole.price / other.price - 1))
+            for (start, end), other in zip(pieces, others, strict=True)
+        ]
+        return Explanation(predicted_price=whole.price, fields=dict(whole.read), pieces=told)
+
+    async def _row(self, row: Any, number: int) -> PriceAnswer | RowError | Overloaded:
+        try:
+            return await self.one(PriceRequest.model_validate(row), None, row=number)
+        except Overloaded as full:
+            return full
+        except ValidationError as error:
+            first = error.errors()[0]
+            return RowError(error=": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"]))))
+        except ValueError as error:
+            return RowError(error=str(error))
+
+    def _answer(self, priced: Priced, row: int | None, picture: Any, note: str | None) -> PriceAnswer:
+        answer = priced.answer
+        coverage = self._service.served.bundle.facts.coverage
+        return PriceAnswer(
+            id=self._observer.answered(row, priced),
+            predicted_price=answer.price,
+            interval=Interval(low=answer.low, high=answer.high, coverage=coverage),
+            model_version=priced.version,
+            members=list(answer.members),
+            level=answer.level,  # type: ignore[arg-type]  # one of serving.predictor.LEVELS
+            fallback=priced.fallback,
+            cached=priced.cached,
+            picture=picture,
+            note=note,
+        )
+
+
+def unfit(where: str, error: ValueError) -> RequestValidationError:
+    """The same answer as for what the schema does not allow."""
+    return RequestValidationError([{"loc": ("body", where), "msg": str(error), "type": "value_error", "input": None}])

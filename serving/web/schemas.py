@@ -1,0 +1,164 @@
+"""What requests and answers look like; the OpenAPI document is made from these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.interval import LEVEL
+
+EXAMPLE = "Item Name: Blackberry Jam, 9 oz (Pack of 6)\nBullet Point 1: No added sugar\nValue: 54.0\nUnit: Ounce\n"
+URL_EXAMPLE = "https://images.example.com/jam.jpg"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class PriceRequest(Strict):
+    """A product: its catalog text, and perhaps where its picture is."""
+
+    catalog_content: str = Field(description="the product's text, as in the catalog", examples=[EXAMPLE])
+    image_url: str | None = Field(
+        None, description="of its picture; fetched only where the operator allows its host", examples=[URL_EXAMPLE]
+    )
+
+
+class BatchRequest(Strict):
+    """Rows, each judged by itself: what is wrong with one changes nothing for the others."""
+
+    rows: list[Any] = Field(
+        min_length=1,
+        description="products, at most 1,024 (`batch_rows`)",
+        json_schema_extra={"items": {"$ref": "#/components/schemas/PriceRequest"}},
+        examples=[[{"catalog_content": EXAMPLE}]],
+    )
+
+
+class Interval(BaseModel):
+    """Encloses the true price with probability `level`; `coverage` is the share it had on held-out rows."""
+
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+    level: float = LEVEL
+    coverage: float
+
+
+class PriceAnswer(BaseModel):
+    """A price in the catalog's currency, and where it is from."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str = Field(description="by which its true price may be told later (/outcomes)")
+    predicted_price: float = Field(gt=0)
+    interval: Interval
+    model_version: str
+    members: list[str] = Field(description="members of the stack that answered")
+    level: Literal["stack", "members", "light", "median"] = Field(
+        description="stack: all members; members: some; light: no network; median: none, the catalog's best constant"
+    )
+    fallback: bool = Field(description="whether anybody but the whole stack has answered")
+    cached: bool = Field(description="whether it was computed for an earlier request")
+    picture: Literal["none", "given", "not had"] = Field(
+        description="not had: it could not be fetched or read, and the price comes from the text alone"
+    )
+    note: str | None = Field(None, description="why a picture was not had")
+
+
+class RowError(BaseModel):
+    """Why a row of a batch has no price."""
+
+    error: str
+
+
+class BatchAnswer(BaseModel):
+    """One result per row, in the rows' order."""
+
+    results: list[PriceAnswer | RowError]
+    priced: int
+    failed: int
+
+
+class Piece(BaseModel):
+    """A piece of the text, and what it does: the price is `change` percent of what it would be without it, above or below."""
+
+    text: str
+    change: float
+
+
+class Explanation(BaseModel):
+    """The price, what the text says as the models read it, and what each piece of it does to the price."""
+
+    predicted_price: float
+    fields: dict[str, float | str]
+    pieces: list[Piece]
+
+
+class Outcome(Strict):
+    """What a product really cost."""
+
+    id: Annotated[str, Field(min_length=1, max_length=80, description="of the answer that predicted it")]
+    price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+
+
+class OutcomesRequest(Strict):
+    outcomes: list[Outcome] = Field(min_length=1, max_length=1024)
+
+
+class OutcomesAnswer(BaseModel):
+    """known: outcomes whose prediction is remembered. smape: in percent, over the last `rows` outcomes."""
+
+    known: int
+    unknown: int
+    smape: float | None = None
+    standard_error: float | None = None
+    coverage: float | None = None
+    rows: int = 0
+
+
+class ReloadRequest(Strict):
+    bundle: str | None = Field(
+        None, max_length=200, description="name of a folder beside the served bundle; the newest if not given"
+    )
+
+
+class Version(BaseModel):
+    """What is served."""
+
+    name: str
+    version: str
+    nested_smape: float
+    coverage: float
+    members: list[str]
+    code: dict[str, str]
+    previous: list[str] = Field(description="bundles beside it, to which it may be swapped")
+
+
+class State(BaseModel):
+    status: Literal["ok", "ready", "not ready"]
+
+
+class DriftFigure(BaseModel):
+    what: str
+    measure: Literal["psi", "ks"]
+    value: float
+    limit: float
+    drifted: bool
+
+
+class DriftAnswer(BaseModel):
+    """The last rows beside the bundle's catalog; no figures before there are enough of them."""
+
+    rows: int
+    figures: list[DriftFigure]
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    title: str
+    status: int
+    request_id: str
+    detail: str | None = None
+    errors: list[dict[str, Any]] | None = None

@@ -1,0 +1,59 @@
+"""Workers that take no process, for tests of what the engine does with them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.service import engine as module
+from serving.service.worker import Batch, Failure, RowAnswer, WorkerLost
+
+Reply = Callable[[Batch], list[RowAnswer] | Failure]
+
+
+def answers(batch: Batch) -> list[RowAnswer]:
+    """The price of a row is the number that its text is, or one more than how long it is."""
+    prices = [float(text) if text.isdecimal() else 1.0 + len(text) for text in batch.texts]
+    return [RowAnswer(price, price / 2, price * 2, ("one",), "stack", read={"pack": 6.0}) for price in prices]
+
+
+class FakeWorker:
+    """Stands where `Worker` does. `reply` answers; `batches` are what was asked, in all of them together."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.pid = 1
+
+    def wait_ready(self, seconds: float) -> None:
+        self._script.started += 1
+        if self._script.broken_starts:
+            self._script.broken_starts -= 1
+            raise WorkerLost("it does not start")
+
+    def ask(self, batch: Batch, seconds: float) -> list[RowAnswer] | Failure:
+        with self._script.lock:
+            self._script.batches.append(list(batch.texts))
+        self._script.gate.wait(10)
+        return self._script.reply(batch)
+
+    def stop(self) -> None:
+        self._script.stopped += 1
+
+
+class Script:
+    """What the engine's workers do. gate: answers wait for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, reply: Reply = answers) -> None:
+        self.reply, self.lock, self.gate = reply, threading.Lock(), threading.Event()
+        self.gate.set()
+        self.batches: list[list[str]] = []
+        self.started = self.stopped = self.broken_starts = 0
+
+        def worker(folder: Path, threads: int, log_config: Any) -> FakeWorker:
+            return FakeWorker(self)
+
+        monkeypatch.setattr(module, "Worker", worker)

@@ -1,0 +1,103 @@
+"""Alerts are told once, to the log and to a webhook, and outcomes become live figures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from core.metrics import smape
+from serving.service.service import Priced
+from serving.service.worker import RowAnswer
+from serving.watch.alerts import Alert, Alerts, NotSent, Thresholds, webhook
+from serving.watch.outcomes import Outcomes, Predicted
+from serving.watch.recent import Recent
+
+ALERT = Alert("drift-unit", 0.5, 0.25, "unit has drifted")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_same_alert_is_told_once_in_the_quiet_time(caplog: pytest.LogCaptureFixture) -> None:
+    clock, alerts_seen = Clock(), []
+
+    async def send(alert: Alert) -> None:
+        alerts_seen.append(alert.name)
+
+    async def work() -> dict[str, int]:
+        alerts = Alerts(send, 60.0, clock=clock)
+        for now in (0.0, 59.0, 61.0):
+            clock.now = now
+            alerts.tell([ALERT])
+        alerts.tell([Alert("errors", 0.2, 0.05, "20% failed")])
+        await alerts.close()
+        return alerts.raised
+
+    with caplog.at_level(logging.WARNING):
+        assert asyncio.run(work()) == {"drift-unit": 2, "errors": 1}
+    assert alerts_seen == ["drift-unit", "drift-unit", "errors"]
+    assert caplog.records[0].getMessage() == "alert drift-unit: unit has drifted"
+
+
+def test_a_webhook_that_fails_is_logged_without_its_url(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        alerts = Alerts(webhook("http://127.0.0.1:9/secret-token"))
+        alerts.tell([ALERT])
+        await alerts.close()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(work())
+    assert "did not reach the webhook" in caplog.text
+    assert "secret-token" not in caplog.text
+
+
+def test_a_webhook_says_why_it_did_not_get_through() -> None:
+    with pytest.raises(NotSent, match="ConnectError"):
+        asyncio.run(webhook("http://127.0.0.1:9/")(ALERT))
+
+
+def a_row(price: float, *, level: str = "stack", cached: bool = False) -> Priced:
+    return Priced(RowAnswer(price, price / 2, 2 * price, ("one",), level), cached, "1-0")
+
+
+def test_a_minute_is_a_few_figures() -> None:
+    recent = Recent()
+    for place in range(100):
+        recent.request(500 if place < 10 else 503 if place < 15 else 200, 0.01 * (place + 1))
+    for each in (a_row(10.0), a_row(20.0, cached=True), a_row(30.0, level="light"), a_row(40.0)):
+        recent.row(each)
+    recent.batches += [2, 4]
+    figures = recent.figures(0.5)
+    expected: dict[str, Any] = {
+        "requests_per_second": 100 / 30, "error_rate": 0.1, "overload_rate": 0.05, "prediction_mean": 25.0,
+        "prediction_min": 10.0, "prediction_max": 40.0, "cache_hit_rate": 0.25, "fallback_rate": 0.25, "batch_size": 3.0,
+        "inference_latency_ms": 505.0, "inference_latency_p50_ms": 505.0,
+    }  # fmt: skip
+    assert {name: figures[name] for name in expected} == pytest.approx(expected)
+    assert {alert.name for alert in recent.alerts(Thresholds(p99_seconds=0.9))} == {"errors", "fallbacks", "latency"}
+    assert recent.alerts(Thresholds(requests=101)) == []
+
+
+def test_a_minute_of_nothing_has_no_figures_of_what_did_not_happen() -> None:
+    assert Recent().figures(1.0) == {"requests_per_second": 0.0}
+
+
+def test_outcomes_find_their_predictions() -> None:
+    outcomes = Outcomes()
+    outcomes.predicted("a", Predicted(10.0, 5.0, 15.0))
+    outcomes.predicted("b", Predicted(20.0, 18.0, 22.0))
+    assert not outcomes.came("c", 3.0)
+    assert outcomes.live is None
+    assert outcomes.came("a", 12.0) and outcomes.came("b", 30.0)
+    live = outcomes.live
+    assert live is not None
+    assert (live.rows, live.coverage) == (2, 0.5)
+    assert live.smape == pytest.approx(smape([12.0, 30.0], [10.0, 20.0]))

@@ -1,0 +1,125 @@
+"""The command, as a process: killed workers, SIGTERM, what it refuses to start with."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from core.errors import UserError
+from serving import api
+
+ROOT = Path(__file__).parents[2]
+READY_SECONDS = 90
+
+
+@contextmanager
+def running(bundle: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The service as a process, ready, and its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "serving.api", "--bundle", str(bundle), "--port", str(port), *flags]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/ready", timeout=5)
+                break
+            except OSError:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        yield process, address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def post(address: str, body: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(address, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_a_killed_worker_loses_no_request_and_the_end_is_in_order(exported: Path) -> None:
+    with running(exported, "--workers", "2", "--limit", "burst=100000", "--limit", "requests_per_second=100000") as (
+        process,
+        address,
+    ):
+        with ThreadPoolExecutor(16) as pool:
+            asked = [
+                pool.submit(post, f"{address}/predict", {"catalog_content": f"Item Name: nut {n}"}) for n in range(300)
+            ]
+            time.sleep(0.3)
+            os.kill(workers_of(process)[0].pid, signal.SIGKILL)
+            answers = [each.result() for each in asked]
+        assert {answer["level"] for answer in answers} == {"stack"}
+        end = time.monotonic() + READY_SECONDS
+        while "pricestack_worker_restarts 1.0" not in urllib.request.urlopen(f"{address}/metrics").read().decode():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        with ThreadPoolExecutor(4) as pool:
+            rows = [{"catalog_content": f"Item Name: bolt {n}"} for n in range(300)]
+            last = pool.submit(post, f"{address}/predict/batch", {"rows": rows})
+            time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            assert last.result()["priced"] == 300
+        workers = workers_of(process)
+        assert process.wait(60) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+        psutil.wait_procs(workers, 10)
+        assert not [worker for worker in workers if worker.is_running()]
+        _, errors = process.communicate()
+    lines = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
+    assert any("was lost" in line["message"] for line in lines)
+    assert "nut 7" not in errors and "Traceback" not in errors
+
+
+def test_the_service_dies_and_its_workers_follow(exported: Path) -> None:
+    with running(exported, "--workers", "1") as (process, _):
+        workers = workers_of(process)
+        process.kill()
+        gone, alive = psutil.wait_procs(workers, 20)
+    assert gone and not alive
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--bundle", "absent"], "absent is no bundle"),
+        (["--bundle", "absent", "--host", "0.0.0.0"], "without keys the service listens to this machine alone"),
+        (["--bundle", "absent", "--limit", "batch_row=3"], "unknown setting 'batch_row'"),
+        (["--bundle", "absent", "--allow-image-urls", "not a host"], "image_hosts"),
+    ],
+)
+def test_what_it_does_not_start_with(
+    flags: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(api.app, flags)
+    assert isinstance(result.exception, UserError), result.output
+    assert re.search(re.escape(says), result.exception.what) and result.exception.cure

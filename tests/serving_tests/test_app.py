@@ -1,0 +1,246 @@
+"""The routes, as callers see them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from serving.bundle import open_bundle
+from serving.guard import KeyRing, Limits, add_key
+from serving.service.engine import EngineSettings
+from serving.service.service import Service
+from serving.watch.alerts import Alerts, Thresholds
+from serving.watch.observer import Observer
+from serving.web.app import FILES, PAGE, make_app
+from tests.serving_tests.engines import Script
+from tests.serving_tests.test_service import renumbered
+
+TEXT = "Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n"
+
+
+def client_of(bundle: Path, *, limits: Limits | None = None, ring: KeyRing | None = None, **more: Any) -> TestClient:
+    bounds = limits or Limits()
+    observer = Observer(Alerts(), Thresholds())
+    settings = more.pop("settings", EngineSettings(batch_ms=1))
+    service = Service(bundle, settings, bounds, watch=observer.batch, seen=observer.seen, **more)
+    app = make_app(service, observer, bounds, ring)
+    return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000))
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    return Script(monkeypatch)
+
+
+@pytest.fixture
+def client(exported: Path, script: Script) -> Iterator[TestClient]:
+    with client_of(exported) as found:
+        yield found
+
+
+def png() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_a_price_and_where_it_is_from(client: TestClient, exported: Path) -> None:
+    facts = open_bundle(exported).facts
+    answer = client.post("/predict", json={"catalog_content": "7"}).json()
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.pop("id"))
+    assert answer == {
+        "predicted_price": 7.0,
+        "interval": {"low": 3.5, "high": 14.0, "level": 0.8, "coverage": facts.coverage},
+        "model_version": exported.name.removeprefix("toy-"),
+        "members": ["one"],
+        "level": "stack",
+        "fallback": False,
+        "cached": False,
+        "picture": "none",
+        "note": None,
+    }
+    assert client.post("/predict", json={"catalog_content": "7"}).json()["cached"] is True
+
+
+def test_a_form_with_its_picture(client: TestClient) -> None:
+    answer = client.post("/predict", data={"catalog_content": "7"}, files={"image": ("a.png", png(), "image/png")})
+    assert (answer.json()["predicted_price"], answer.json()["picture"]) == (7.0, "given")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [("https://images.example.com/a.png", "fetches no image URLs"), ("file:///etc/passwd", "fetches no image URLs")],
+)
+def test_a_url_that_is_not_fetched_leaves_the_text(client: TestClient, url: str, why: str) -> None:
+    answer = client.post("/predict", json={"catalog_content": "7", "image_url": url}).json()
+    assert (answer["predicted_price"], answer["picture"]) == (7.0, "not had")
+    assert why in answer["note"]
+
+
+@pytest.mark.parametrize("data", [b"GIF89a and no more", png()[:40], b"<svg/>"])
+def test_a_picture_that_cannot_be_read_leaves_the_text(client: TestClient, data: bytes) -> None:
+    answer = client.post(
+        "/predict", data={"catalog_content": "7"}, files={"image": ("a.png", data, "image/png")}
+    ).json()
+    assert (answer["predicted_price"], answer["picture"]) == (7.0, "not had")
+    assert answer["note"]
+
+
+def test_rows_of_a_batch_stand_alone(client: TestClient) -> None:
+    rows = [
+        {"catalog_content": "7"},
+        {"catalog_content": 3},
+        "nothing",
+        {"catalog_content": "8", "more": 1},
+        {"catalog_content": "9"},
+    ]
+    answer = client.post("/predict/batch", json={"rows": rows}).json()
+    assert (answer["priced"], answer["failed"]) == (2, 3)
+    prices = [result.get("predicted_price") for result in answer["results"]]
+    assert prices == [7.0, None, None, None, 9.0]
+    assert answer["results"][1]["error"] == "catalog_content: Input should be a valid string"
+    assert answer["results"][0]["id"].endswith(":0") and answer["results"][4]["id"].endswith(":4")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"json": {"catalog_content": 3}}, 422),
+        ({"json": {"catalog_content": "a", "price": 3}}, 422),
+        ({"json": {}}, 422),
+        ({"json": [1]}, 422),
+        ({"content": b'{"catalog_content": "\\ud800"}', "headers": {"Content-Type": "application/json"}}, 422),
+        ({"json": {"catalog_content": "a" * 101}}, 422),
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
+        ({"content": b"a", "headers": {"Content-Type": "text/plain"}}, 415),
+        ({"files": {"other": ("a", b"a")}, "data": {"catalog_content": "a"}}, 422),
+    ],
+)
+def test_what_does_not_fit_is_said(exported: Path, script: Script, body: dict[str, Any], status: int) -> None:
+    with client_of(exported, limits=Limits(text_chars=100)) as client:
+        answer = client.post("/predict", **body)
+    assert answer.status_code == status
+    assert answer.json()["status"] == status
+    assert "Traceback" not in answer.text
+
+
+def test_too_many_rows_are_refused(exported: Path, script: Script) -> None:
+    with client_of(exported, limits=Limits(batch_rows=2)) as client:
+        assert client.post("/predict/batch", json={"rows": [{"catalog_content": "7"}] * 3}).status_code == 422
+        assert client.post("/predict/batch", json={"rows": []}).status_code == 422
+
+
+def test_rows_count_for_the_rate(exported: Path, script: Script) -> None:
+    with client_of(exported, limits=Limits(requests_per_second=0.001, burst=10)) as client:
+        assert client.post("/predict/batch", json={"rows": [{"catalog_content": "7"}] * 8}).status_code == 200
+        refused = client.post("/predict/batch", json={"rows": [{"catalog_content": "7"}] * 8})
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_a_full_queue_is_told_with_a_time(exported: Path, script: Script) -> None:
+    with client_of(exported, settings=EngineSettings(queue_rows=1, batch_ms=200)) as client:
+        answer = client.post(
+            "/predict/batch", json={"rows": [{"catalog_content": "1"}, {"catalog_content": "2"}]}
+        ).json()
+        assert (answer["priced"], answer["failed"]) == (1, 1)
+        assert "too many rows wait" in answer["results"][1]["error"]
+
+
+def test_what_drove_a_price(client: TestClient) -> None:
+    answer = client.post("/explain", json={"catalog_content": "Item Name: Jam\nUnit: Ounce"}).json()
+    assert answer["fields"] == {"pack": 6.0}
+    assert [piece["text"] for piece in answer["pieces"]] == ["Item Name: Jam", "Unit: Ounce"]
+    assert answer["predicted_price"] == 27.0
+    assert answer["pieces"][1]["change"] == pytest.approx(100 * (27 / 16 - 1))
+
+
+def test_probes_and_facts(client: TestClient, exported: Path) -> None:
+    assert client.get("/health").json() == {"status": "ok"}
+    assert client.get("/ready").json() == {"status": "ready"}
+    version = client.get("/version").json()
+    assert f"{version['name']}-{version['version']}" == exported.name
+
+
+def test_metrics_count_what_happened(client: TestClient) -> None:
+    for text in ("7", "7", "8"):
+        client.post("/predict", json={"catalog_content": text})
+    client.get("/no-such-path/of-mine")
+    text = client.get("/metrics").text
+    for line in (
+        'pricestack_rows_total{cached="true",level="stack"} 1.0',
+        'pricestack_rows_total{cached="false",level="stack"} 2.0',
+        'pricestack_requests_total{path="/predict",status="200"} 3.0',
+        'pricestack_requests_total{path="(none)",status="404"} 1.0',
+        "pricestack_batch_rows_count 2.0",
+        "pricestack_workers 1.0",
+    ):
+        assert line in text
+    assert "of-mine" not in text
+
+
+def test_outcomes_give_the_live_error(client: TestClient) -> None:
+    ids = [client.post("/predict", json={"catalog_content": text}).json()["id"] for text in ("10", "20")]
+    told = [{"id": ids[0], "price": 10.0}, {"id": ids[1], "price": 60.0}, {"id": "nobody's", "price": 1.0}]
+    answer = client.post("/outcomes", json={"outcomes": told}).json()
+    assert (answer["known"], answer["unknown"], answer["rows"], answer["coverage"]) == (2, 1, 2, 0.5)
+    assert answer["smape"] == pytest.approx(50.0)
+    assert "pricestack_live_smape 50.0" in client.get("/metrics").text
+
+
+def test_bundles_are_swapped_by_admins_alone(exported: Path, script: Script, tmp_path: Path) -> None:
+    renumbered(exported, 2)
+    path = tmp_path / "keys.json"
+    keys = {name: add_key(path, name, admin=name == "operator") for name in ("shop", "operator")}
+    headers = {name: {"Authorization": f"Bearer {key}"} for name, key in keys.items()}
+    with client_of(exported, ring=KeyRing(path)) as client:
+        assert client.post("/predict", json={"catalog_content": "7"}).status_code == 401
+        assert client.post("/admin/reload", json={}, headers=headers["shop"]).status_code == 403
+        assert client.post("/admin/reload", json={}, headers=headers["operator"]).json()["version"].startswith("2-")
+        back = client.post("/admin/reload", json={"bundle": exported.name}, headers=headers["operator"])
+        assert back.json()["version"].startswith("1-")
+        missing = client.post("/admin/reload", json={"bundle": "../toy"}, headers=headers["operator"])
+        assert missing.status_code == 409
+
+
+def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere(exported: Path, script: Script, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    add_key(path, "shop")
+    with client_of(exported, ring=KeyRing(path)) as client:
+        for place, name in FILES.items():
+            answer = client.get(place)
+            assert answer.status_code == 200
+            assert answer.text == (PAGE / name).read_text()
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+            assert not re.search(r"https?://|style=|<script>", answer.text)
+
+
+def test_the_document_names_every_route_with_examples(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert set(document["paths"]) == {
+        "/predict", "/predict/batch", "/explain", "/outcomes", "/admin/reload",
+        "/health", "/ready", "/version", "/metrics", "/drift.json",
+    }  # fmt: skip
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert set(content) == {"application/json", "multipart/form-data"}
+    assert document["components"]["schemas"]["PriceRequest"]["properties"]["catalog_content"]["examples"]
+
+
+def test_real_processes_answer_what_the_bundle_says(exported: Path) -> None:
+    with client_of(exported, settings=EngineSettings(workers=2)) as client:
+        one = client.post("/predict", json={"catalog_content": TEXT}).json()
+        many = client.post(
+            "/predict/batch", json={"rows": [{"catalog_content": f"{TEXT}{number}"} for number in range(40)]}
+        )
+        why = client.post("/explain", json={"catalog_content": TEXT}).json()
+    assert one["level"] == "stack" and len(one["members"]) == 2
+    assert many.json()["priced"] == 40
+    assert why["fields"]["brand"] == "acme"
+    assert why["predicted_price"] == pytest.approx(one["predicted_price"])

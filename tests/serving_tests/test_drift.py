@@ -1,0 +1,109 @@
+"""Drift is seen where there is some, and not where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from serving.statistics import quantiles, shares
+from serving.watch.distances import ks, psi, psi_of_numbers, psi_of_words
+from serving.watch.drift import FEWEST, STEP, Drift, Row
+
+ROWS = 3_000
+BRANDS = [f"brand {number}" for number in range(400)]
+
+
+def statistics(generator: np.random.Generator) -> dict[str, object]:
+    rows = [a_row(generator) for _ in range(ROWS)]
+    return {
+        "rows": {"inputs": ROWS, "prices": ROWS},
+        "numbers": {
+            "length": quantiles([row.length for row in rows]),
+            "log_price": quantiles(np.log([row.price for row in rows])),
+        },
+        "words": {name: shares([getattr(row, name) for row in rows]) for name in ("unit", "brand", "script")},
+        "missing_pictures": float(np.mean([row.missing_picture for row in rows])),
+    }
+
+
+def a_row(generator: np.random.Generator, *, price: float = 3.0, unit: str | None = None) -> Row:
+    """Brands are many and most of them rare, as in real catalogs."""
+    place = min(len(BRANDS) - 1, int(generator.pareto(1.0)))
+    said = unit if unit is not None else str(generator.choice(["ounce", "count", ""], p=[0.6, 0.3, 0.1]))
+    length = int(generator.lognormal(5, 1))
+    return Row(
+        length, said, BRANDS[place], "latin", bool(generator.random() < 0.2), float(generator.lognormal(price, 1))
+    )
+
+
+def test_rows_of_its_own_kind_raise_nothing() -> None:
+    generator = np.random.default_rng(0)
+    drift = Drift(statistics(generator))
+    for _ in range(5_000):
+        figures = drift.add(a_row(generator))
+        assert not [figure for figure in figures or () if figure.drifted]
+
+
+@pytest.mark.parametrize(
+    ("what", "change"), [("price", {"price": 4.5}), ("unit", {"unit": "fluid ounce"})], ids=["prices", "units"]
+)
+def test_rows_of_another_kind_are_seen_within_a_window(what: str, change: dict[str, object]) -> None:
+    generator = np.random.default_rng(1)
+    drift = Drift(statistics(generator))
+    for _ in range(600):
+        drift.add(a_row(generator))
+    for count in range(500):
+        figures = drift.add(a_row(generator, **change)) or ()  # type: ignore[arg-type]
+        if drifted := {figure.what for figure in figures if figure.drifted}:
+            assert drifted == {what}
+            assert count < 500
+            return
+    pytest.fail("not seen")
+
+
+def test_few_rows_say_nothing() -> None:
+    generator = np.random.default_rng(2)
+    drift = Drift(statistics(generator))
+    said = [drift.add(a_row(generator)) for _ in range(FEWEST + STEP)]
+    assert [place + 1 for place, figures in enumerate(said) if figures is not None] == [FEWEST, FEWEST + STEP]
+
+
+floats = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
+
+
+@given(floats, floats)
+@settings(max_examples=200)
+def test_distances_are_finite_and_never_negative(known: list[float], values: list[float]) -> None:
+    for distance in (
+        psi_of_numbers(quantiles(known), np.array(values), 10),
+        ks(quantiles(known), np.array(values), 10),
+    ):
+        assert np.isfinite(distance.figure) and distance.figure >= 0
+        assert distance.chance > 0
+
+
+@given(st.lists(st.integers(0, 5), min_size=5, max_size=80))
+def test_a_sample_is_not_far_from_itself(values: list[int]) -> None:
+    array = np.array(values, dtype=np.float64)
+    assert ks(quantiles(values), array, len(values)).figure <= 1.0 / len(values) + 0.02
+    words = [str(value) for value in values]
+    assert psi_of_words(shares(words), words, len(words)).figure == pytest.approx(0.0, abs=1e-9)
+
+
+def test_figures_are_those_of_their_formulas() -> None:
+    assert psi(np.array([0.5, 0.5]), np.array([30.0, 10.0]), 100).figure == pytest.approx(0.5 * np.log(3) / 2)
+    spread: NDArray[np.float64] = np.linspace(0, 1, 1001)
+    assert ks(quantiles(spread), spread[spread > 0.5], 1000).figure == pytest.approx(0.5, abs=0.01)
+
+
+def test_chance_exceeds_its_bound_rarely() -> None:
+    """Of 2,000 windows of nothing but chance none exceeds what one in a million should."""
+    generator = np.random.default_rng(3)
+    known = quantiles(generator.normal(size=ROWS))
+    for _ in range(2_000):
+        values = generator.normal(size=200)
+        for distance in (psi_of_numbers(known, values, ROWS), ks(known, values, ROWS)):
+            assert distance.figure < distance.chance

@@ -1,0 +1,96 @@
+"""Networks as ONNX graphs: any number of rows and tokens, and prices as from PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.architectures import architecture
+from core.errors import UserError
+from core.workspace import Workspace
+from ensemble.stack import stack_workspace
+from ensemble.validation import tell_nobody
+from serving import comparison
+from serving.assembly import export
+from serving.forms import form
+from serving.onnx_form import GRAPH, check_tensorrt
+from serving.predictor import Predictor
+from tests.serving_tests.conftest import SETTINGS, swept
+
+SMALL: dict[str, Any] = {
+    "text_encoder": "tiny",
+    "learning_rate": 2e-3,
+    "batch_size": 16,
+    "epochs": 1,
+    "regressor_width": 16,
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "text": SMALL | {"head": "both", "fields": "both", "pooling": "attention"},
+    "multimodal": SMALL | {"vision_encoder": "tiny-vision", "fields": "none", "categories": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Members of both networks and a light one."""
+    found = swept(tmp_path_factory.mktemp("networks"), {**KINDS, "lexical": SETTINGS["lexical"]})
+    stack_workspace(found, methods=["mean"])
+    return found
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_a_graph_says_what_the_network_says(workspace: Workspace, name: str, tmp_path: Path) -> None:
+    (member,) = [each for each in workspace.store.complete() if each.startswith(f"{name}-")]
+    source = workspace.store.fold_folder(member, 0)
+    kind = architecture(name)
+    form("onnx").write(kind, source, tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+    original, graph = kind.load(source), form("onnx").read(kind, tmp_path)
+    for rows in (workspace.test, workspace.test.take(np.array([3])), workspace.test.take(np.arange(7))):
+        np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=1e-4)
+        expected = original.predict_quantiles(rows)
+        if expected is not None:
+            np.testing.assert_allclose(graph.predict_quantiles(rows), expected, rtol=1e-3)
+
+
+def test_a_bundle_of_graphs_gives_the_submission(workspace: Workspace, tmp_path: Path) -> None:
+    bundle, _ = export(workspace, tmp_path, "shop", "onnx", tell_nobody)
+    submitted = stack_workspace(workspace, methods=["mean"]).test
+    answer = Predictor(bundle.folder).predict(workspace.test)
+    np.testing.assert_allclose(answer.prices, submitted, rtol=1e-4)
+    assert {member.form for member in bundle.facts.members} == {"onnx", "saved"}
+
+
+@pytest.mark.parametrize(("name", "share"), [("onnx-fp16", 0.7), ("onnx-int8", 0.7)])
+def test_smaller_graphs_are_smaller_and_judged(workspace: Workspace, tmp_path: Path, name: str, share: float) -> None:
+    whole, _ = export(workspace, tmp_path, "whole", "onnx", tell_nobody)
+    small, _ = export(workspace, tmp_path, "small", name, tell_nobody)
+    sizes = [sum(path.stat().st_size for path in each.folder.rglob(GRAPH)) for each in (whole, small)]
+    assert sizes[1] < share * sizes[0]
+    networks = [member for member in small.facts.members if not member.light]
+    assert all(member.difference < 0.5 for member in networks)
+    if name == "onnx-int8":
+        assert all(member.worsened is not None and member.worsened < comparison.WORSENED for member in networks)
+    else:
+        assert all(member.worsened is None and member.difference < 0.02 for member in networks)
+
+
+def test_8_bits_that_err_too_far_are_no_bundle(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "WORSENED", -100.0)
+    with pytest.raises(UserError, match=r"SMAPE .* points higher on 150 rows"):
+        export(workspace, tmp_path, "shop", "onnx-int8", tell_nobody)
+    assert not list(tmp_path.glob("shop-*"))
+
+
+def test_tensorrt_is_refused_where_it_is_not() -> None:
+    import onnxruntime
+
+    if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("TensorRT is installed here")
+    with pytest.raises(UserError, match="TensorRT is not installed here: ONNX Runtime knows"):
+        check_tensorrt()

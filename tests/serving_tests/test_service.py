@@ -1,0 +1,197 @@
+"""The service without its web: memory, sharing, pictures, fallback, swapping."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from core.files import read_json, write_json
+from serving.bundle import open_bundle
+from serving.guard import Limits
+from serving.service.engine import EngineSettings, Overloaded
+from serving.service.pictures import PictureError
+from serving.service.service import Priced, Service, SwapError
+from serving.service.worker import Batch, RowAnswer, WorkerLost
+from tests.serving_tests.engines import Script, answers
+
+SETTINGS = EngineSettings(batch_ms=0)
+
+
+def run(bundle: Path, work: Callable[[Service], Awaitable[Any]], **more: Any) -> Any:
+    async def whole() -> Any:
+        service = Service(bundle, more.pop("settings", SETTINGS), more.pop("limits", Limits()), **more)
+        await service.start()
+        try:
+            return await work(service)
+        finally:
+            await service.stop()
+
+    return asyncio.run(whole())
+
+
+def png(side: int = 8) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side), "red").save(stream, "PNG")
+    return stream.getvalue()
+
+
+def renumbered(bundle: Path, number: int) -> Path:
+    """A copy of the bundle beside it, as a later export would be called."""
+    manifest = read_json(bundle / "manifest.json")
+    content = manifest["version"].partition("-")[2]
+    copy = bundle.parent / f"{manifest['name']}-{number}-{content}"
+    shutil.copytree(bundle, copy)
+    write_json(copy / "manifest.json", {**manifest, "version": f"{number}-{content}"})
+    return copy
+
+
+def test_the_same_content_is_computed_once(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(monkeypatch)
+    seen: list[tuple[str, bool, bool]] = []
+
+    async def work(service: Service) -> list[Priced]:
+        together = await asyncio.gather(*(service.price("7") for _ in range(5)))
+        return [*together, await service.price("7"), await service.price("8")]
+
+    found = run(exported, work, seen=lambda text, picture, priced: seen.append((text, picture, priced.cached)))
+    assert [each.answer.price for each in found] == [7.0] * 6 + [8.0]
+    assert [each.cached for each in found] == [False] * 5 + [True, False]
+    assert script.batches == [["7"], ["8"]]
+    assert seen == [("7", False, False)] * 5 + [("7", False, True), ("8", False, False)]
+
+
+def test_what_is_not_by_the_whole_stack_is_not_remembered(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(monkeypatch, lambda batch: [RowAnswer(3.0, 2.0, 4.0, ("one",), "light") for _ in batch.texts])
+
+    async def work(service: Service) -> list[Priced]:
+        return [await service.price("7"), await service.price("7")]
+
+    found = run(exported, work)
+    assert [(each.cached, each.fallback, each.answer.level) for each in found] == [(False, True, "light")] * 2
+    assert script.batches == [["7"], ["7"]]
+
+
+def test_at_the_very_last_the_median_is_answered(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(batch: Batch) -> Any:
+        raise WorkerLost("killed")
+
+    Script(monkeypatch, reply)
+    priced: Priced = run(exported, lambda service: service.price("7"))
+    facts = open_bundle(exported).facts
+    assert (priced.answer.price, priced.answer.low, priced.answer.high) == (facts.middle, facts.low, facts.high)
+    assert (priced.answer.level, priced.answer.members, priced.fallback) == ("median", (), True)
+
+
+def test_pictures_are_part_of_the_content_and_gone_afterwards(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there: list[bool] = []
+
+    def reply(batch: Batch) -> list[RowAnswer]:
+        there.extend((Path(str(batch.images)) / name).read_bytes() == png() for name in batch.pictures if name)
+        return answers(batch)
+
+    script = Script(monkeypatch, reply)
+
+    async def work(service: Service) -> list[Path]:
+        for picture in (None, png(), png(), png(9)):
+            with_picture = await service.price("7", picture)
+            assert with_picture.answer.price == 7.0
+        return list(service.pictures.folder.iterdir())
+
+    assert run(exported, work) == []
+    assert there == [True, False]
+    assert len(script.batches) == 3
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", png()[:30]])
+def test_what_is_no_picture_is_said(exported: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    Script(monkeypatch)
+    with pytest.raises(PictureError):
+        run(exported, lambda service: service.price("7", data))
+
+
+def test_a_full_queue_takes_no_more_and_keeps_no_picture(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(monkeypatch)
+    script.gate.clear()
+
+    async def work(service: Service) -> list[Path]:
+        held = []
+        for number in range(1, 4):  # one is being computed, two wait
+            held.append(asyncio.create_task(service.price(str(number))))
+            await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded):
+            await service.price("9", png())
+        left = list(service.pictures.folder.iterdir())
+        script.gate.set()
+        await asyncio.gather(*held)
+        return left
+
+    assert run(exported, work, settings=EngineSettings(batch_rows=1, batch_ms=0, queue_rows=2)) == []
+
+
+def test_a_newer_bundle_is_swapped_in_and_back_again(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(monkeypatch)
+    renumbered(exported, 7)
+
+    async def work(service: Service) -> list[str]:
+        versions = [(await service.price("1")).version]
+        script.gate.clear()
+        waiting = asyncio.create_task(service.price("2"))
+        await asyncio.sleep(0.05)
+        swapped = await service.swap()
+        script.gate.set()
+        versions += [(await waiting).version, (await service.price("1")).version]
+        await service.swap(exported.name)
+        versions.append((await service.price("1")).version)
+        assert swapped.version.startswith("7-")
+        return versions
+
+    content = exported.name.rpartition("-")[2]
+    assert run(exported, work) == [f"1-{content}", f"1-{content}", f"7-{content}", f"1-{content}"]
+    assert script.batches == [["1"], ["2"], ["1"], ["1"]]  # another bundle remembers nothing of the first
+    assert script.stopped == 3
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "no-such-1-0123456789ab", "", "/etc"])
+def test_only_bundles_beside_it_are_swapped_in(exported: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    Script(monkeypatch)
+    with pytest.raises(SwapError, match="no such bundle"):
+        run(exported, lambda service: service.swap(name))
+
+
+def test_a_damaged_bundle_is_not_swapped_in(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Script(monkeypatch)
+    newer = renumbered(exported, 2)
+    (newer / "bundle.json").write_text("{}")
+
+    async def work(service: Service) -> float:
+        with pytest.raises(SwapError, match="the log says why"):
+            await service.swap()
+        return (await service.price("5")).answer.price
+
+    assert run(exported, work) == 5.0
+
+
+def test_a_watched_folder_brings_newer_bundles(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Script(monkeypatch)
+
+    async def work(service: Service) -> list[str]:
+        swapped: list[str] = []
+        following = asyncio.create_task(service.follow(lambda bundle: swapped.append(bundle.version), 0.02))
+        await asyncio.sleep(0.05)
+        renumbered(exported, 3)
+        while not swapped:
+            await asyncio.sleep(0.02)
+        await service.swap(exported.name)  # the operator goes back, and that stays
+        await asyncio.sleep(0.1)
+        following.cancel()
+        return [*swapped, service.served.bundle.version]
+
+    content = exported.name.rpartition("-")[2]
+    assert run(exported, work) == [f"3-{content}", f"1-{content}"]

@@ -1,0 +1,90 @@
+"""The computing process: what it answers, and what becomes of the service when it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.catalog import Catalog
+from core.errors import UserError
+from serving.predictor import Predictor
+from serving.service.worker import Batch, Computer, Failure, Worker, WorkerLost, said
+
+TEXTS = ["Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n", "Item Name: nut", ""]
+
+
+def catalog() -> Catalog:
+    columns = (np.array([*values], dtype=object) for values in (["0", "1", "2"], TEXTS, [""] * 3))
+    return Catalog(*columns)
+
+
+def test_a_row_costs_what_the_bundle_says(exported: Path) -> None:
+    answers = Computer(exported).compute(Batch(TEXTS, [""] * 3, None, fields=True))
+    expected = Predictor(exported).predict(catalog())
+    assert isinstance(answers, list)
+    np.testing.assert_allclose([each.price for each in answers], expected.prices)
+    assert [each.level for each in answers] == ["stack"] * 3
+    assert all(each.low <= each.price <= each.high for each in answers)
+    assert answers[0].members == expected.members
+    assert (answers[0].unit, answers[0].brand) == ("ounce", "acme")
+    assert answers[0].read["total_g"] == pytest.approx(54 * 28.3495, rel=0.01)
+    assert answers[2].read == {}
+
+
+def test_what_nobody_foresaw_is_a_failure_and_not_the_end(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computer = Computer(exported)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such thing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "predict", fail)
+        assert computer.compute(Batch(TEXTS, [""] * 3, None)) == Failure("RuntimeError")
+    assert isinstance(computer.compute(Batch(TEXTS, [""] * 3, None)), list)
+
+
+def test_a_process_answers_and_ends(exported: Path) -> None:
+    worker = Worker(exported, 1, None)
+    worker.wait_ready(60)
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the service, which lets it finish
+        os.kill(worker.pid or 0, number)
+    answers = worker.ask(Batch(TEXTS, [""] * 3, None), 60)
+    assert isinstance(answers, list) and len(answers) == 3
+    worker.stop()
+
+
+def test_a_killed_process_is_told_apart_from_an_answer(exported: Path) -> None:
+    worker = Worker(exported, 1, None)
+    worker.wait_ready(60)
+    os.kill(worker.pid or 0, signal.SIGKILL)
+    with pytest.raises(WorkerLost, match="code -9"):
+        worker.ask(Batch(TEXTS, [""] * 3, None), 60)
+    worker.stop()
+
+
+def test_one_that_says_nothing_is_given_up(exported: Path) -> None:
+    worker = Worker(exported, 1, None)
+    worker.wait_ready(60)
+    os.kill(worker.pid or 0, signal.SIGSTOP)
+    with pytest.raises(WorkerLost, match=r"no answer within 0\.2 s"):
+        worker.ask(Batch(TEXTS, [""] * 3, None), 0.2)
+    worker.stop()
+
+
+def test_a_damaged_bundle_is_refused_in_a_sentence(exported: Path) -> None:
+    (exported / "bundle.json").write_text("{}")
+    worker = Worker(exported, 1, None)
+    with pytest.raises(UserError, match=r"damaged: bundle\.json"):
+        worker.wait_ready(60)
+
+
+def test_only_what_the_text_says_is_told() -> None:
+    assert said({"brand": "acme", "kind": "", "pack": 6.0, "age": np.nan, "total_g": np.float64(54)}) == {
+        "brand": "acme",
+        "pack": 6.0,
+        "total_g": 54.0,
+    }
