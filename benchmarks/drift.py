@@ -69,12 +69,8 @@ def main() -> None:
                 time.sleep(0.2)
         sent = 0
         while sent < arguments.rows:
-            for _ in range(0, len(own), STEP):
-                order = generator.permutation(len(own))[:STEP]
-                post(address, [own[place] for place in order])
-                sent += len(order)
-                if sent >= arguments.rows:
-                    break
+            post(address, [own[place] for place in generator.permutation(len(own))[:STEP]])
+            sent += STEP
         drift = {name: count for name, count in alerts(address).items() if name.startswith("drift")}
         print(f"{sent:,} rows of its own kind: {drift or 'no drift alert'}", flush=True)
         for start in range(0, arguments.most, STEP):

@@ -53,7 +53,7 @@ class Saved:
 class Halved(Saved):
     """The same with networks' weights in 16 bits: half the size, computed with in 32."""
 
-    tolerance = 0.02
+    tolerance: float | None = 0.02
 
     def write(self, kind: Architecture, source: Path, folder: Path) -> None:
         from safetensors.numpy import load_file, save_file
@@ -87,7 +87,7 @@ class Onnx:
 class HalvedOnnx(Onnx):
     """The same in 16 bits."""
 
-    tolerance = 0.02
+    tolerance: float | None = 0.02
 
     def write(self, kind: Architecture, source: Path, folder: Path) -> None:
         from serving.onnx_form import GRAPH, halve
@@ -99,7 +99,7 @@ class HalvedOnnx(Onnx):
 class QuantisedOnnx(Onnx):
     """The same with matrices in 8 bits: a quarter of the size. How far prices move says little; how far they err, all."""
 
-    tolerance = None
+    tolerance: float | None = None
 
     def write(self, kind: Architecture, source: Path, folder: Path) -> None:
         from serving.onnx_form import GRAPH, quantise
@@ -111,7 +111,7 @@ class QuantisedOnnx(Onnx):
 class TensorRt(Onnx):
     """The same graph, compiled by TensorRT when it is loaded; only where that is installed."""
 
-    tolerance = 0.02
+    tolerance: float | None = 0.02
 
     def write(self, kind: Architecture, source: Path, folder: Path) -> None:
         from serving.onnx_form import check_tensorrt

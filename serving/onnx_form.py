@@ -1,14 +1,15 @@
 """Networks as ONNX: a graph with any number of rows and tokens, computed by ONNX Runtime.
 
-The graph ends with what `PriceHead.describe` says, z and the shares of the bins. Around it everything is as in training:
-texts, fields and pictures are read by the architecture's own code.
+The graph is the network from token ids, numbers and pixels to the head's outputs. Around it everything is as in training: texts
+and pictures are read, and prices made of outputs, by the architecture's own code in 32 bits.
 """
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,50 +30,44 @@ _EXAMPLE_ROWS, _EXAMPLE_TEXTS = (
 )
 _LONG = ("input_ids", "attention_mask")
 """Inputs whose second dimension is a number of tokens; of the others only the number of rows changes."""
-_EDGES, _DESCRIBED = "edges", "described"
+_EDGES = "edges"
 CPU = "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 
 
-class _Said(nn.Module):
-    """A network with its inputs in a fixed order, and what its head says of the price as its output."""
+class _Ordered(nn.Module):
+    """A network with its inputs in a fixed order."""
 
     def __init__(self, network: Any, names: Sequence[str]) -> None:
         super().__init__()
         self.network, self.names = network, tuple(names)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self.network.head.describe(self.network(**dict(zip(self.names, inputs, strict=True))))
-
-
-class OnnxHead:
-    """Stands where the network's head does: the graph has said it all. edges: of the bins, None without."""
-
-    def __init__(self, described: int, edges: Sequence[float] | None) -> None:
-        self.described = described
-        self.bins = None if edges is None else SimpleNamespace(edges=torch.tensor(edges, dtype=torch.float64))
-
-    def describe(self, outputs: Tensor) -> Tensor:
-        return outputs
+        found: Tensor = self.network(**dict(zip(self.names, inputs, strict=True)))
+        return found
 
 
 class OnnxNetwork(nn.Module):
     """Stands where the network does. skeleton: the network without weights, which tells how rows are read."""
 
-    def __init__(self, path: Path, skeleton: Any, head: OnnxHead, providers: Sequence[str]) -> None:
+    def __init__(self, path: Path, skeleton: Any, providers: Sequence[str]) -> None:
         super().__init__()
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors: what it warns of nobody here can mend
         options.intra_op_num_threads = 1  # passes run side by side, one thread each (`core.parallel`)
         self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
         self.names = [given.name for given in self.session.get_inputs()]
         self._skeleton = (skeleton,)  # in a tuple, or its empty weights would be moved about with this module's
-        self.head: Any = head
 
     @property
     def encoders(self) -> Any:
         return self._skeleton[0].encoders
+
+    @property
+    def head(self) -> Any:
+        return self._skeleton[0].head
 
     def forward(self, **inputs: Tensor) -> Tensor:
         given = {name: inputs[name].cpu().numpy() for name in self.names}
@@ -85,9 +80,8 @@ def write_onnx(kind: Any, source: Path, folder: Path) -> None:
     model = architecture.load(source)
     model.save(folder)
     (folder / "model.safetensors").unlink()
-    head = model.network.head
-    edges = None if head.bins is None else head.bins.edges.double().tolist()
-    write_json(folder / RECORD, {**read_json(folder / RECORD), _EDGES: edges, _DESCRIBED: head.described})
+    bins = model.network.head.bins
+    write_json(folder / RECORD, {**read_json(folder / RECORD), _EDGES: None if bins is None else bins.edges.tolist()})
     _export(model, _example(model), folder / GRAPH)
 
 
@@ -97,8 +91,9 @@ def read_onnx(kind: Any, folder: Path, providers: Sequence[str] = (CPU,)) -> Neu
     record = read_json(folder / RECORD)
     with torch.device("meta"):
         model = architecture.rebuild(folder, record)
-    head = OnnxHead(int(record[_DESCRIBED]), record[_EDGES])
-    model.network = OnnxNetwork(folder / GRAPH, model.network, head, providers)  # type: ignore[assignment]
+    if (bins := model.network.head.bins) is not None:
+        bins.edges = torch.tensor(record[_EDGES])
+    model.network = OnnxNetwork(folder / GRAPH, model.network, providers)  # type: ignore[assignment]
     return model
 
 
@@ -145,13 +140,17 @@ def _example(model: NeuralModel) -> dict[str, Tensor]:
 
 def _export(model: NeuralModel, inputs: dict[str, Tensor], path: Path) -> None:
     names = list(inputs)
+    encoder: Any = model.network.encoders["text"]
+    positions = int(encoder.max_positions)
     rows = torch.export.Dim("rows", min=1, max=65_536)
-    tokens = torch.export.Dim("tokens", min=2, max=int(model.network.encoders["text"].max_positions))  # type: ignore[call-overload]
+    tokens = torch.export.Dim("tokens", min=2, max=positions)
     shapes = tuple({0: rows, 1: tokens} if name in _LONG else {0: rows} for name in names)
-    network = _Said(model.network.cpu().eval(), names)
-    with torch.no_grad(), atomic_path(path) as temporary:
+    network = _Ordered(model.network.cpu(), names).eval()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of optional packages that are not installed
+    with torch.no_grad(), atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own deprecations, and that two inputs share an axis
         program = torch.onnx.export(
-            network, tuple(inputs.values()), dynamo=True, input_names=names, output_names=["said"],
+            network, tuple(inputs.values()), dynamo=True, input_names=names, output_names=["outputs"],
             dynamic_shapes={"inputs": shapes}, opset_version=_OPSET, verbose=False,
         )  # fmt: skip
         assert program is not None

@@ -8,7 +8,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from core.catalog import LINK, TEXT, Catalog
 from serving.predictor import LEVELS, Predictor

@@ -47,4 +47,5 @@ def deployment(folder: str, *, replicas: int = 2, threads: int = 1) -> Any:
         "ray_actor_options": {"num_cpus": threads},
         "max_ongoing_requests": 4 * BATCH_ROWS,
     }
-    return BundleReplica.options(**options).bind(folder, threads)
+    replica: Any = BundleReplica
+    return replica.options(**options).bind(folder, threads)

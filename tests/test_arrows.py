@@ -21,8 +21,19 @@ ALLOWED = {
     "serving": {"core", "ensemble"},
 }
 DOORS = {
-    "ray": {"experiments/cluster.py", "experiments/pool.py", "experiments/travel.py", "experiments/data_parallel.py"},
-    "mlflow": {"experiments/tracking_mlflow.py"},
+    "ray": {
+        "experiments/cluster.py",
+        "experiments/pool.py",
+        "experiments/travel.py",
+        "experiments/data_parallel.py",
+        "serving/replicas.py",
+    },
+    "mlflow": {
+        "experiments/tracking_mlflow.py",
+        "serving/registry.py",
+        "serving/pyfunc_model.py",
+        "serving/watch/diary.py",
+    },
 }
 MODULES = sorted(
     path.relative_to(ROOT)

@@ -207,17 +207,17 @@ class Computer:
                 tuple(name for name, gave in zip(answer.members, answer.answered[row], strict=True) if gave),
                 LEVELS[answer.levels[row]],
                 **{name: str(fields[name].iloc[row]) for name in _WORDS},
-                read=said(fields.iloc[row]) if batch.fields else {},
+                read=said(fields.iloc[row].to_dict()) if batch.fields else {},
             )
             for row in range(len(catalog))
         ]
 
 
-def said(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a row of `core.fields.read_fields` that its text says: no empty words, no NaN."""
+def said(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """The fields of a row of `core.fields.read_fields` that its text says: no empty words, no NaN, no counts of nothing."""
     numbers = (int, float, np.integer, np.floating)
     return {
         str(name): float(value) if isinstance(value, numbers) else str(value)
         for name, value in row.items()
-        if (value == value and value != "") and not (isinstance(value, numbers) and np.isnan(value))
+        if value and value == value
     }

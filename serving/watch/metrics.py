@@ -22,27 +22,29 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        of = {"registry": self._registry}
-        self.requests = Counter("pricestack_requests", "Requests answered.", ["path", "status"], **of)
-        self.seconds = Histogram("pricestack_request_seconds", "Of requests.", ["path"], buckets=_SECONDS, **of)
-        self.rows = Counter("pricestack_rows", "Rows priced, by who answered.", ["level", "cached"], **of)
-        self.row_errors = Counter("pricestack_row_errors", "Rows of batches that were not priced.", **of)
-        self.pictures = Counter("pricestack_pictures", "Pictures of requests.", ["outcome"], **of)
-        self.batch_rows = Histogram("pricestack_batch_rows", "Rows computed together.", buckets=_ROWS, **of)
-        self.batch_seconds = Histogram("pricestack_batch_seconds", "Of one batch.", buckets=_SECONDS, **of)
-        self.alerts = Counter("pricestack_alerts", "Alerts told.", ["name"], **of)
-        self._waiting = Gauge("pricestack_waiting_rows", "Rows that wait for a process.", **of)
-        self._workers = Gauge("pricestack_workers", "Processes that answer.", **of)
+        own = self._registry
+        self.requests = Counter("pricestack_requests", "Requests answered.", ["path", "status"], registry=own)
+        self.seconds = Histogram("pricestack_request_seconds", "Of requests.", ["path"], buckets=_SECONDS, registry=own)
+        self.rows = Counter("pricestack_rows", "Rows priced, by who answered.", ["level", "cached"], registry=own)
+        self.row_errors = Counter("pricestack_row_errors", "Rows of batches that were not priced.", registry=own)
+        self.pictures = Counter("pricestack_pictures", "Pictures of requests.", ["outcome"], registry=own)
+        self.batch_rows = Histogram("pricestack_batch_rows", "Rows computed together.", buckets=_ROWS, registry=own)
+        self.batch_seconds = Histogram("pricestack_batch_seconds", "Of one batch.", buckets=_SECONDS, registry=own)
+        self.alerts = Counter("pricestack_alerts", "Alerts told.", ["name"], registry=own)
+        self._waiting = Gauge("pricestack_waiting_rows", "Rows that wait for a process.", registry=own)
+        self._workers = Gauge("pricestack_workers", "Processes that answer.", registry=own)
         self._restarts = Gauge(
-            "pricestack_worker_restarts", "Processes started again since the bundle was loaded.", **of
+            "pricestack_worker_restarts", "Processes started again since the bundle was loaded.", registry=own
         )
-        self._remembered = Gauge("pricestack_remembered_answers", "Answers in memory.", **of)
-        self._bundle = Gauge("pricestack_bundle", "1 for the bundle that is served.", ["name", "version"], **of)
-        self._drift = Gauge("pricestack_drift", "Distance from the bundle's catalog.", ["what", "measure"], **of)
-        self._limit = Gauge("pricestack_drift_limit", "Above which it counts.", ["what", "measure"], **of)
-        self._smape = Gauge("pricestack_live_smape", "SMAPE in percent over the last outcomes.", **of)
-        self._coverage = Gauge("pricestack_live_coverage", "Share of outcomes inside their 80% interval.", **of)
-        self._outcomes = Gauge("pricestack_live_outcomes", "Outcomes that these figures are made of.", **of)
+        self._remembered = Gauge("pricestack_remembered_answers", "Answers in memory.", registry=own)
+        self._bundle = Gauge("pricestack_bundle", "1 for the bundle that is served.", ["name", "version"], registry=own)
+        self._drift = Gauge(
+            "pricestack_drift", "Distance from the bundle's catalog.", ["what", "measure"], registry=own
+        )
+        self._limit = Gauge("pricestack_drift_limit", "Above which it counts.", ["what", "measure"], registry=own)
+        self._smape = Gauge("pricestack_live_smape", "SMAPE in percent over the last outcomes.", registry=own)
+        self._coverage = Gauge("pricestack_live_coverage", "Share of outcomes inside their 80% interval.", registry=own)
+        self._outcomes = Gauge("pricestack_live_outcomes", "Outcomes that these figures are made of.", registry=own)
 
     def row(self, priced: Priced) -> None:
         self.rows.labels(priced.answer.level, str(priced.cached).lower()).inc()

@@ -32,6 +32,7 @@ FILES = {
     "/": "index.html",
     "/page.css": "page.css",
     "/page.js": "page.js",
+    "/icon.svg": "icon.svg",
     "/drift": "drift.html",
     "/drift.js": "drift.js",
 }

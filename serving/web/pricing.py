@@ -65,9 +65,10 @@ class Pricing:
         text = check_text(asked.catalog_content, self._limits)
         pieces = pieces_of(text)
         answers = await self._service.read([text, *(without(text, piece) for piece in pieces)])
-        whole, *others = [answer for answer in answers if answer is not None] or [None]
-        if whole is None or len(others) < len(pieces):
+        known = [answer for answer in answers if answer is not None]
+        if len(known) < len(answers):  # processes are being started again
             raise Overloaded(1)
+        whole, *others = known
         told = [
             Piece(text=text[start:end].strip(), change=100 * (whole.price / other.price - 1))
             for (start, end), other in zip(pieces, others, strict=True)

@@ -28,14 +28,19 @@ ROOT = Path(__file__).parents[2]
 READY_SECONDS = 90
 
 
+def log_of(bundle: Path) -> Path:
+    return bundle.parent / "service.log"
+
+
 @contextmanager
-def running(bundle: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(bundle: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The service as a process, ready, and its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "serving.api", "--bundle", str(bundle), "--port", str(port), *flags]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with log_of(bundle).open("w") as log:  # a pipe that nobody reads would be full after some hundred lines
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
         end = time.monotonic() + READY_SECONDS
@@ -44,7 +49,7 @@ def running(bundle: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], 
                 urllib.request.urlopen(f"{address}/ready", timeout=5)
                 break
             except OSError:
-                assert process.poll() is None, process.communicate()
+                assert process.poll() is None, log_of(bundle).read_text()
                 assert time.monotonic() < end
                 time.sleep(0.1)
         yield process, address
@@ -61,7 +66,7 @@ def post(address: str, body: dict[str, Any]) -> dict[str, Any]:
         return found
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     children = psutil.Process(process.pid).children(recursive=True)
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
@@ -93,7 +98,7 @@ def test_a_killed_worker_loses_no_request_and_the_end_is_in_order(exported: Path
         assert process.wait(60) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
         psutil.wait_procs(workers, 10)
         assert not [worker for worker in workers if worker.is_running()]
-        _, errors = process.communicate()
+    errors = log_of(exported).read_text()
     lines = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
     assert any("was lost" in line["message"] for line in lines)
     assert "nut 7" not in errors and "Traceback" not in errors

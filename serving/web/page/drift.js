@@ -46,5 +46,6 @@ async function look() {
 }
 
 element("key").addEventListener("change", look);
+element("key-line").addEventListener("submit", (event) => event.preventDefault());
 setInterval(look, 1000 * SECONDS);
 look();
