@@ -13,6 +13,7 @@ from core.backbones.presets import TINY, TINY_VISION
 from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
+from core.folds import HOLDOUT
 from core.machine import Machine
 from core.workspace import Workspace
 from experiments.options import ALL, Options, user_settings
@@ -69,14 +70,25 @@ def for_catalog(
     found: list[Candidate], options: Options, workspace: Workspace
 ) -> tuple[list[Candidate], tuple[str, ...]]:
     """Of `all` architectures those that this catalog is for, and a sentence about each of the others; named ones always are."""
-    if ALL not in options.architectures or workspace.facts.images is not None:
+    if ALL not in options.architectures:
         return found, ()
-    notes = tuple(
-        f"{each.name} is left out of `{ALL}`: there are no pictures, so it would learn what others learn from the texts"
-        for each in found
-        if each.kind.reads_pictures
-    )
-    return [each for each in found if not each.kind.reads_pictures], notes
+    fixed = user_settings(options, [each.kind for each in found])
+    reasons = {each.name: _why_not(each, "text_encoder" in fixed[each.name], workspace) for each in found}
+    notes = tuple(f"{name} is left out of `{ALL}`: {why}" for name, why in reasons.items() if why is not None)
+    return [each for each in found if reasons[each.name] is None], notes
+
+
+def _why_not(candidate: Candidate, named: bool, workspace: Workspace) -> str | None:
+    """Why `all` does without it. named: whether the user chose its text encoder."""
+    if candidate.kind.reads_pictures:
+        there = workspace.facts.images is not None
+        return None if there else "there are no pictures, so it would learn what others learn from the texts"
+    if prior_of(candidate) == UNTRAINED and not named:
+        return (
+            "an encoder that starts from random weights finds nothing in texts that the light members do not "
+            "(docs/benchmarks.md); name one with --text-encoder"
+        )
+    return None
 
 
 def prior_of(candidate: Candidate) -> float:
@@ -109,8 +121,9 @@ def _candidate(
         wanted = space.points if wanted is None else wanted
     trials = None if wanted is None else min(wanted, space.points)
     longest = max(space.values.get("epochs", (getattr(config, "epochs", 1),)))
-    seconds = kind.estimate_seconds(workspace.train, config, machine)
-    memory = kind.estimate_memory(workspace.train, config, machine)
+    learnt = workspace.train.take(workspace.folds.split(HOLDOUT)[0])
+    seconds = kind.estimate_seconds(learnt, config, machine)
+    memory = kind.estimate_memory(learnt, config, machine)
     return Candidate(kind, resolution, space, trials, options.wanted_members, longest, seconds, memory)
 
 

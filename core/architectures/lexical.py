@@ -149,20 +149,20 @@ class LexicalArchitecture:
         return config
 
     def estimate_seconds(self, catalog: Catalog, config: LexicalConfig, machine: Machine) -> float:
-        # Measured on one core: about 1 ms per row for the text and the linear model.
+        # Measured on one core: about 0.5 ms per row for the text and the linear model.
         rows, parts = len(catalog), config.parts
-        seconds = 1.0 + rows * 1e-3
+        seconds = 0.5 + rows * 5e-4
         if "linear" in parts and config.linear_loss == "huber":
             seconds += rows * 1e-3
         if "mlp" in parts:
             # A step touches every weight of the first layer.
             steps = config.nets * config.steps * (config.epochs + 10) / 8
-            seconds += steps * min(8 * rows, 3 * config.max_terms) * config.hidden * 5e-9
+            seconds += steps * min(8 * rows, 3 * config.max_terms) * config.hidden * 2e-9
         if "neighbours" in parts:
             seconds += rows * min(rows, config.neighbour_rows) * 1e-7
         if "kernel" in parts:
             sample, references = min(rows, config.kernel_sample_rows), min(rows, config.kernel_rows)
-            found = sample**2 * _KERNEL_STEPS * 8e-8
+            found = sample**2 * _KERNEL_STEPS * 6e-8
             seconds += config.kernel_samples * (found + rows * references**2 * 4e-11) + rows * references * 3e-7
         return seconds + reading_seconds(catalog, config.encoder, config.max_length, machine)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,19 @@ def test_random_weights_are_left_out_of_all_and_said_so_but_not_where_they_were_
         assert all(each.trials == 1 and each.members is None for each in found)
         assert f"cross-validated with {FEW_SEEDS} seeds" in notes[0]
         assert len(notes) == 1 + ("all" in names)
+
+
+@pytest.mark.parametrize("named", [{}, {"text_encoder": "tiny"}, {"settings": ("text.text_encoder=tiny",)}])
+def test_all_has_a_network_without_knowledge_only_where_its_encoder_is_named(
+    toy_workspace: Workspace, named: dict[str, Any]
+) -> None:
+    options = Options(("all",), Path("runs"), **named)
+    made = candidates(architectures_of(options), options, toy_workspace, LAPTOP)
+    kept, notes = for_catalog(made, options, toy_workspace)
+    assert [each.name for each in kept] == (["text"] if named else []) + ["lexical", "boosted"]
+    assert any(
+        note.startswith("text is left out of `all`: an encoder that starts from random") for note in notes
+    ) != bool(named)
 
 
 def test_the_documented_best_is_cross_validated_with_several_seeds_and_nothing_is_searched(
