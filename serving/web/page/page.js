@@ -2,6 +2,7 @@
 
 const EXAMPLE = "Item Name: Blackberry Jam, 9 oz (Pack of 6)\nBullet Point 1: No added sugar\nBullet Point 2: Made in small batches\nValue: 54.0\nUnit: Ounce\n";
 const SHOWN_FIELDS = ["brand", "kind", "head", "pack", "total_g", "total_ml", "total_count", "value", "unit", "percent", "age", "area", "volume"];
+const UNITS = { total_g: " g", total_ml: " ml", percent: " %", age: " years", area: " cm²", volume: " cm³" };
 const element = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 let picture = null;
@@ -64,7 +65,8 @@ function drawWhy(why) {
     const term = document.createElement("dt");
     const value = document.createElement("dd");
     term.textContent = name.replace("total_", "total, ");
-    value.textContent = typeof why.fields[name] === "number" ? +why.fields[name].toPrecision(5) : why.fields[name];
+    const said = why.fields[name];
+    value.textContent = typeof said === "number" ? `${+said.toPrecision(5)}${UNITS[name] || ""}` : said;
     pair.append(term, value);
     fields.append(pair);
   }
