@@ -3,7 +3,8 @@
     python benchmarks/accuracy.py FOLDER_OF_CATALOGS --autogluon PYTHON [--text-encoder FOLDER] [--minutes 2 5 10]
     python benchmarks/accuracy.py --table                                    # prints the table of what is there
 
-PYTHON is that of an environment with `autogluon.tabular[lightgbm,xgboost,fastai]`. It takes hours and can be stopped at any
+PYTHON is that of an environment with `autogluon.tabular[lightgbm,xgboost,fastai]`; `--tools "autogluon, numbers"` gives it
+measures as number columns, too. It takes hours and can be stopped at any
 time: a finished run is a line of benchmarks/data/accuracy.jsonl and is repeated for another revision only. Ours:
 `experiments.sweep all --minutes M` and `ensemble.stack`, as a user types them, in a new workspace. Seconds are those of whole
 commands; memory is that of the whole machine (`whole_machine.py`): run it where nothing else runs.
@@ -46,7 +47,7 @@ class Case:
 
 
 def cases(arguments: argparse.Namespace, revisions: dict[str, str]) -> Iterator[Case]:
-    tools = [("autogluon", "")] if arguments.autogluon else []
+    tools = [("autogluon", ""), ("autogluon, numbers", "")] if arguments.autogluon else []
     tools += [("pricestack", "")] + ([("pricestack", arguments.text_encoder.name)] if arguments.text_encoder else [])
     for seed in range(max(SEEDS.values())):
         for minutes in arguments.minutes:
@@ -62,9 +63,10 @@ def run(case: Case, arguments: argparse.Namespace, scratch: Path) -> pd.DataFram
     """Its test prices."""
     folder = arguments.data / case.catalog
     catalog, seconds, out = [folder / "train.csv", folder / "test.csv"], 60 * case.minutes, scratch / "submission.csv"
-    if case.tool == "autogluon":
+    if case.tool.startswith("autogluon"):
         script = Path(__file__).with_name("accuracy_autogluon.py")
-        commands = [[arguments.autogluon, script, *catalog, out, "--seconds", seconds, "--seed", case.seed]]
+        split = ["--numbers"] if case.tool.endswith("numbers") else []
+        commands = [[arguments.autogluon, script, *catalog, out, "--seconds", seconds, "--seed", case.seed, *split]]
     else:
         encoder = ["--text-encoder", arguments.text_encoder] if case.encoder else []
         flags = ["--minutes", case.minutes, "--seed", case.seed, "--workspace", scratch, *encoder, *arguments.extra]
@@ -120,7 +122,7 @@ def revision(arguments: argparse.Namespace) -> dict[str, str]:
     found = {"pricestack": said("git", "log", "-1", "--format=%h", "--", *CODE) + ("+" if changed else "")}
     if arguments.autogluon:
         script = "import importlib.metadata as m; print(m.version('autogluon.tabular'))"
-        found["autogluon"] = said(str(arguments.autogluon), "-c", script)
+        found["autogluon"] = found["autogluon, numbers"] = said(str(arguments.autogluon), "-c", script)
     return found
 
 
