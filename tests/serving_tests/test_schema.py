@@ -1,0 +1,33 @@
+"""Two thousand requests drawn from the OpenAPI document: no answer is a fault of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+
+from tests.serving_tests.test_api import running
+
+CASES = 200
+"""Of each of the ten operations."""
+
+
+@pytest.fixture(scope="module")
+def document(_exported: Any) -> Iterator[Any]:
+    """The document of a running service that lets one caller ask as fast as it can."""
+    free = ("--limit", "burst=1000000000", "--limit", "requests_per_second=1000000000", "--log-level", "error")
+    with running(_exported.folder, "--workers", "1", *free) as (_, address):
+        yield schemathesis.openapi.from_url(f"{address}/openapi.json")
+
+
+schema = schemathesis.pytest.from_fixture("document")
+
+
+@schema.parametrize()
+@settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_nothing_drawn_from_the_document_is_answered_with_a_fault(case: Any) -> None:
+    answer = case.call()
+    assert answer.status_code < 500 or answer.status_code == 503, answer.text
