@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,21 @@ def test_a_full_queue_is_told_with_a_time(exported: Path, script: Script) -> Non
         ).json()
         assert (answer["priced"], answer["failed"]) == (1, 1)
         assert "too many rows wait" in answer["results"][1]["error"]
+
+
+def test_overload_is_answered_503_with_a_time(exported: Path, script: Script) -> None:
+    script.gate.clear()
+    settings = EngineSettings(batch_rows=1, batch_ms=0, queue_rows=1)
+    with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
+        held = []
+        for text in ("1", "2"):  # one is being computed, one waits
+            held.append(pool.submit(client.post, "/predict", json={"catalog_content": text}))
+            time.sleep(0.2)
+        refused = client.post("/predict", json={"catalog_content": "3"})
+        script.gate.set()
+        assert [each.result().status_code for each in held] == [200, 200]
+    assert refused.status_code == 503
+    assert 1 <= int(refused.headers["Retry-After"]) <= 30
 
 
 def test_what_drove_a_price(client: TestClient) -> None:

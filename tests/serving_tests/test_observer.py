@@ -1,0 +1,124 @@
+"""What the service tells of itself: each minute to MLflow, drift and accuracy as alerts, a webhook that gets them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from core.errors import UserError
+from serving.bundle import open_bundle
+from serving.service.service import Priced
+from serving.service.worker import RowAnswer
+from serving.watch.alerts import Alerts, Thresholds, webhook
+from serving.watch.diary import EXPERIMENT, MlflowDiary
+from serving.watch.observer import Observer
+
+
+def a_row(price: float = 20.0, brand: str = "acme") -> Priced:
+    return Priced(RowAnswer(price, price / 2, 2 * price, ("one",), "stack", unit="ounce", brand=brand), False, "1-0")
+
+
+@pytest.fixture
+def received() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook's address, and what it was sent."""
+    sent: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/hook", sent
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    bundle = open_bundle(exported)
+
+    async def work() -> None:
+        diary = MlflowDiary(uri, bundle)
+        observer = Observer(Alerts(), Thresholds(), diary, minute=0.05)
+        observer.serve(bundle)
+        running = asyncio.create_task(observer.run())
+        for price in (10.0, 30.0):
+            observer.request("/predict", 200, 0.02)
+            observer.seen("Item Name: nut", False, a_row(price))
+        await asyncio.sleep(0.6)
+        running.cancel()
+        diary.close()
+
+    asyncio.run(work())
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.tags["version"] == bundle.version and run.info.status == "FINISHED"
+    history = client.get_metric_history(run.info.run_id, "requests_per_second")
+    assert len(history) >= 2 and history[0].step == 1
+    assert run.data.metrics["prediction_mean"] == pytest.approx(20.0)
+    assert run.data.metrics["inference_latency_ms"] == pytest.approx(20.0)
+
+
+def test_a_diary_that_cannot_be_written_is_said_at_the_start(exported: Path) -> None:
+    with pytest.raises(UserError, match="MLflow cannot be written to"):
+        MlflowDiary("no-such-scheme://diary", open_bundle(exported))
+
+
+def test_rows_of_another_kind_reach_the_webhook(exported: Path, received: tuple[str, list[dict[str, Any]]]) -> None:
+    url, sent = received
+
+    async def work() -> dict[str, int]:
+        observer = Observer(Alerts(webhook(url)), Thresholds())
+        observer.serve(open_bundle(exported))
+        for _ in range(300):
+            observer.seen("Название: гайка", False, a_row(5_000.0, brand="никто"))
+        await observer.alerts.close()
+        return observer.alerts.raised
+
+    raised = asyncio.run(work())
+    assert {"drift-script", "drift-price", "drift-brand"} <= set(raised)
+    assert set(raised.values()) == {1}
+    assert {each["name"] for each in sent} == set(raised)
+    assert all(each["figure"] > each["threshold"] and each["text"] for each in sent)
+
+
+def test_a_live_error_far_above_the_promised_one_is_an_alert(exported: Path) -> None:
+    async def work() -> dict[str, int]:
+        observer = Observer(Alerts(), Thresholds(outcomes=20))
+        observer.serve(open_bundle(exported))
+        for place in range(40):
+            name = observer.answered(place, a_row(10.0))
+            assert observer.came(name, 1_000.0 + place)
+        return observer.alerts.raised
+
+    assert asyncio.run(work()) == {"accuracy": 1}
+
+
+def test_a_minute_of_failures_is_an_alert(exported: Path) -> None:
+    async def work() -> dict[str, int]:
+        observer = Observer(Alerts(), Thresholds())
+        for _ in range(30):
+            observer.request("/predict", 500, 0.01)
+        observer.request("/health", 200, 0.01)
+        await observer.close_minute()
+        return observer.alerts.raised
+
+    assert asyncio.run(work()) == {"errors": 1}
