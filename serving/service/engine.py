@@ -1,9 +1,9 @@
 """The processes that serve one bundle, and the rows that wait for them.
 
-Rows are gathered into batches by size and time: as soon as a process is free it takes what waits, at most `batch_rows`, and
-where few wait it gives others `batch_ms` to come. Rows of large requests leave room for single ones. A process that dies
-takes its rows with it only once: they are computed again, one by one, so that the row which brings processes down is found, and
-is answered without them.
+Rows are gathered into batches by size and time: as soon as a process is free it takes what waits, at most `batch_rows` and
+no more than a second's work, and where few wait it gives others `batch_ms` to come. Rows of large requests leave room for
+single ones. A process that dies takes its rows with it only once: they are computed again, one by one, so that the row which
+brings processes down is found, and is answered without them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ _TRIES = 2
 _BULK_SHARE = 4
 """Of a batch, one part in so many is for large requests even where single ones would fill it."""
 _LONGEST_BACKOFF = 30.0
+_WORK_SECONDS = 1.0
+"""A batch is no more work than this, as far as is known: who comes next must wait for it."""
+_FIRST_ROWS = 8
+"""Of a batch before anything is known."""
 _RATE_MEMORY = 0.9
 
 
@@ -44,7 +48,7 @@ class EngineSettings:
     batch_rows: int = 64
     batch_ms: float = 4.0
     queue_rows: int = 512
-    batch_seconds: float = 60.0
+    batch_seconds: float = 120.0
     load_seconds: float = 600.0
 
 
@@ -248,14 +252,20 @@ class Engine:
                     continue
                 oldest = min(queue[0].since for queue in (self._single, self._bulk) if queue)
                 left = oldest + self.settings.batch_ms / 1000 - time.monotonic()
-                if left <= 0 or self.waiting >= self.settings.batch_rows or self._stopping:
+                if left <= 0 or self.waiting >= self._size or self._stopping:
                     return self._take()
                 self._arrived.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._arrived.wait(), left)
 
+    @property
+    def _size(self) -> int:
+        """Most rows of the next batch."""
+        work = int(_WORK_SECONDS * self._rate / self.settings.workers) if self._rate else _FIRST_ROWS
+        return min(self.settings.batch_rows, max(1, work))
+
     def _take(self) -> list[Waiting]:
-        size = self.settings.batch_rows
+        size = self._size
         kept = min(len(self._bulk), size // _BULK_SHARE)
         rows = [self._single.popleft() for _ in range(min(len(self._single), size - kept))]
         return rows + [self._bulk.popleft() for _ in range(min(len(self._bulk), size - len(rows)))]

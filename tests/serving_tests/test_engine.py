@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,19 @@ def test_a_single_row_waits_for_others_no_longer_than_it_may(monkeypatch: pytest
     script = Script(monkeypatch)
     assert run(script, EngineSettings(batch_rows=100, batch_ms=20), lambda engine: priced(engine, ["3"])) == [3.0]
     assert script.batches == [["3"]]
+
+
+def test_a_batch_is_no_more_than_a_second_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(batch: Batch) -> Any:
+        time.sleep(0.05 * len(batch.texts))
+        return answers(batch)
+
+    script = Script(monkeypatch, slow)
+    texts = [str(number) for number in range(1, 50)]
+    found = run(script, EngineSettings(batch_rows=100, batch_ms=0), lambda engine: priced(engine, texts))
+    assert found == [float(text) for text in texts]
+    assert len(script.batches[0]) == 8  # nothing is known yet
+    assert all(len(batch) <= 20 for batch in script.batches)
 
 
 def test_large_requests_leave_room_for_single_ones(monkeypatch: pytest.MonkeyPatch) -> None:
