@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.files import digest
-from ensemble.rows import Rows
+from ensemble.rows import Rows, rounded
 
 if TYPE_CHECKING:
     import lightgbm
@@ -94,7 +94,7 @@ def tree_hash(models: Sequence[lightgbm.Booster]) -> str:
 
 def table(rows: Rows, start: Floats) -> NDArray[np.float32]:
     """(n, c + 1) what a booster sees: the rows' statistics and the start (n,), as its distance from the members' median."""
-    distance = np.log(start) - rows.centre
+    distance = rounded(np.log(start) - rows.centre)
     return np.column_stack([rows.statistics, distance.astype(np.float32)])
 
 

@@ -16,6 +16,14 @@ Floats = NDArray[np.float64]
 RANKED = 40
 """With more members a booster is shown how far each is from the others, but no longer its rank among them."""
 
+_DIGITS = 5
+
+
+def rounded(values: Floats) -> Floats:
+    """To 1/100,000 in log price. A tree splits wherever it can, also between values that differ by rounding alone, and the same
+    model rounds otherwise in another form or on another machine."""
+    return np.round(values, _DIGITS)
+
 
 def fingerprint(*tables: Floats) -> str:
     """A hash of the numbers in them."""
@@ -79,7 +87,8 @@ class Rows:
         """(n, c) what a booster is shown of each row, the same in any currency but for the first column.
 
         Columns: the centre; each member's log price minus it; each member's rank (0 to 1; at most RANKED members); standard
-        deviation, mean, lowest, quartiles, highest, width and quartile distance of those differences; the features.
+        deviation, mean, lowest, quartiles, highest, width and quartile distance of those differences; the features. All but the
+        features are `rounded`.
         """
         apart = self.logs - self.centre[:, None]
         ordered = np.sort(apart, axis=1)
@@ -90,4 +99,4 @@ class Rows:
             places = np.argsort(np.argsort(apart, axis=1, kind="stable"), axis=1, kind="stable")
             columns.append(places / (apart.shape[1] - 1))
         columns += [apart.std(axis=1), apart.mean(axis=1), low, first, third, high, high - low, third - first]
-        return np.column_stack([*columns, self.features]).astype(np.float32)
+        return np.column_stack([rounded(np.column_stack(columns)), self.features]).astype(np.float32)

@@ -22,8 +22,8 @@ class MlflowDiary:
 
     def __init__(self, uri: str, bundle: Bundle) -> None:
         """Raises UserError where MLflow cannot be reached."""
-        self._client = MlflowClient(tracking_uri=uri)
         try:
+            self._client = MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(EXPERIMENT)
             experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
             tags = {"bundle": bundle.name, "version": bundle.version}
