@@ -13,6 +13,7 @@ from core.catalog import LINK, TEXT
 from core.errors import UserError
 from serving.bundle import Bundle
 
+EXPERIMENT = "pricestack-bundles"
 _CODE = Path(__file__).with_name("pyfunc_model.py")
 _ANSWERS = (
     ("predicted_price", DataType.double),
@@ -33,8 +34,7 @@ def register(bundle: Bundle, uri: str) -> str:
     )
     mlflow.set_tracking_uri(uri)
     try:
-        mlflow.set_experiment("pricestack-serving")
-        with mlflow.start_run(run_name=bundle.folder.name):
+        with mlflow.start_run(run_name=bundle.folder.name, experiment_id=_experiment(uri)):
             logged = mlflow.pyfunc.log_model(
                 name="bundle",
                 python_model=str(_CODE),
@@ -49,3 +49,13 @@ def register(bundle: Bundle, uri: str) -> str:
             f"MLflow cannot be written to: {error.message}", cure="mend --mlflow, or leave --register out"
         ) from None
     return f"models:/{bundle.name}/{logged.registered_model_version}"
+
+
+def _experiment(uri: str) -> str:
+    """Its id; made where it is not there. Artifacts lie beside a database file: MLflow would put them where one stands."""
+    found = mlflow.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        return str(found.experiment_id)
+    file = uri.removeprefix("sqlite:///")
+    place = (Path(file).resolve().parent / "mlartifacts").as_uri() if file != uri else None
+    return str(mlflow.create_experiment(EXPERIMENT, artifact_location=place))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from experiments.options import Options
 from experiments.parcel import Parcel, staged_code
 from experiments.pool import Resources, session
 from experiments.prepare import fill_workspace
-from experiments.travel import Away, at_home
+from experiments.travel import Away, _training, at_home
 from experiments.trial import member_key, read_trial, run_job
 
 LEXICAL = "lexical-0123456789ab"
@@ -308,6 +309,8 @@ def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_at_ho
     pictured: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole worker's side with the real actor; what the driver's node keeps is read before the files are moved."""
+    import ray  # not before the house has set it up
+
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "node"))
     kind = architecture("multimodal")
     tower = CLIPVisionConfig(
@@ -330,7 +333,10 @@ def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_at_ho
         again = away(work, lambda epoch, metrics: None)
         stopped = tmp_path / "node" / parcel.manifest.key / "trials" / "text-0123456789ab" / "trial-0"
         stopped.mkdir(parents=True)
-        away.end(Job("trial", "text", "text-0123456789ab", {}, 0, 0, 1, "cpu"))
+        over = Job("trial", "text", "text-0123456789ab", {}, 0, 0, 1, "cpu")
+        away.end(over)
+        while not ray.get(home.ended.remote([_training(over)])):  # nobody waits for that call
+            time.sleep(0.05)
         away(work, lambda epoch, metrics: None)
         assert not stopped.exists(), "the states of what will not go on are removed"
     assert again.metrics == first.metrics

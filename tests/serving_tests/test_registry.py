@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -18,10 +20,12 @@ from tests.conftest import toy_frame
 
 
 @pytest.fixture(autouse=True)
-def _no_tracking_left() -> object:
-    before = mlflow.get_tracking_uri()
+def _no_tracking_left() -> Iterator[None]:
+    before = dict(os.environ)  # MLflow hands its settings on to processes that later tests start
     yield
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(None)
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def test_a_registered_bundle_predicts(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
