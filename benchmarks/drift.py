@@ -11,15 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import socket
-import subprocess
 import sys
-import time
+import tempfile
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from service import FREE, free_port, served
 
 STEP = 25
 
@@ -51,22 +50,20 @@ def main() -> None:
     own = texts_of(arguments.own, ("train.csv", "test.csv"))
     other = texts_of(arguments.other, ("train.csv", "test.csv"))
     generator = np.random.default_rng(0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
-    limits = [f"--limit={name}=1000000000" for name in ("requests_per_second", "burst")]
-    command = [sys.executable, "-m", "serving.api", "--bundle", str(arguments.bundle), "--port", str(port), *limits]
-    process = subprocess.Popen([*command, "--log-level", "error"])
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/ready")
-                break
-            except OSError:
-                if process.poll() is not None:
-                    raise SystemExit("the service has ended") from None
-                time.sleep(0.2)
+    command = [
+        sys.executable,
+        "-m",
+        "serving.api",
+        "--bundle",
+        arguments.bundle,
+        "--port",
+        port,
+        "--log-level",
+        "error",
+    ]
+    with tempfile.TemporaryDirectory() as scratch, served([*command, *FREE], port, Path(scratch)):
         sent = 0
         while sent < arguments.rows:
             post(address, [own[place] for place in generator.permutation(len(own))[:STEP]])
@@ -80,9 +77,6 @@ def main() -> None:
                 print(f"{start + STEP} rows of another kind: {', '.join(sorted(found))}")
                 return
         raise SystemExit(f"{arguments.most} rows of another kind raised nothing")
-    finally:
-        process.terminate()
-        process.wait(90)
 
 
 if __name__ == "__main__":

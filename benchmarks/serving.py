@@ -16,23 +16,17 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
+from service import FREE, free_port, served
 
 LUA = Path(__file__).with_suffix(".lua")
 LITERAL = """
@@ -60,32 +54,6 @@ def ready() -> str:
 
 uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def served(command: list[Any], port: int, scratch: Path) -> Iterator[psutil.Process]:
-    """The process of a service that is ready."""
-    with (scratch / "service.log").open("a") as log:
-        process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5)
-                break
-            except (urllib.error.URLError, ConnectionError):
-                if process.poll() is not None:
-                    raise SystemExit(f"the service has ended:\n{(scratch / 'service.log').read_text()}") from None
-                time.sleep(0.2)
-        yield psutil.Process(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(90)
 
 
 def load(port: int, bodies: Path, seconds: float, connections: int, **environment: str) -> dict[str, float]:
@@ -175,7 +143,6 @@ def main() -> None:
             peer = load(port, bodies, arguments.seconds, arguments.connections)
         shown("literal service", peer)
         port = free_port()
-        free = [f"--limit={name}=1000000000" for name in ("requests_per_second", "burst")]
         ours = [
             sys.executable,
             "-m",
@@ -187,7 +154,7 @@ def main() -> None:
             "--log-level",
             "warning",
         ]
-        with served([*ours, *free, *extra], port, scratch) as process:
+        with served([*ours, *FREE, *extra], port, scratch) as process:
             load(port, bodies, 5, arguments.connections)
             found = load(port, bodies, arguments.seconds, arguments.connections)
             shown("ours", found)

@@ -86,9 +86,9 @@ def make_folds(
         chosen = tried[int(np.argmax(distances <= distances.min() + _TOLERANCE))]  # the mildest of the good ones
     assignment, similarity = _drawn(inside, train, chosen, k, seed)
     mode = "random" if chosen.threshold is None else "groups"
+    at_random = similarity if chosen is random else _drawn(inside, train, random, k, seed)[1]
     test_overlap, random_overlap, fold_overlap = (
-        float((profile >= SAME_PRODUCT).mean())
-        for profile in (target, _drawn(inside, train, random, k, seed)[1], similarity)
+        float((profile >= SAME_PRODUCT).mean()) for profile in (target, at_random, similarity)
     )
     sentence = _sentence(chosen.threshold, fold_groups, (test_overlap, random_overlap, fold_overlap))
     report = FoldReport(mode, test_overlap, random_overlap, fold_overlap, chosen.threshold, sentence)

@@ -134,10 +134,6 @@ class Engine:
         """Processes that answer."""
         return sum(worker is not None for worker in self._workers)
 
-    @property
-    def pids(self) -> list[int]:
-        return [worker.pid for worker in self._workers if worker is not None and worker.pid is not None]
-
     def check_room(self) -> None:
         """Raises Overloaded where so many rows wait that no more are taken."""
         if self.waiting >= self.settings.queue_rows:
