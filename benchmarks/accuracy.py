@@ -48,10 +48,11 @@ class Case:
 
 def cases(arguments: argparse.Namespace, revisions: dict[str, str]) -> Iterator[Case]:
     tools = [("autogluon", ""), ("autogluon, numbers", "")] if arguments.autogluon else []
-    tools += [("pricestack", "")] + ([("pricestack", arguments.text_encoder.name)] if arguments.text_encoder else [])
-    for seed in range(max(SEEDS.values())):
+    tools += [("pricestack", "")]
+    tools += [("pricestack, encoder", arguments.text_encoder.name)] if arguments.text_encoder else []
+    for seed in range(arguments.seeds or max(SEEDS.values())):
         for minutes in arguments.minutes:
-            for catalog in arguments.sets if seed < SEEDS.get(minutes, 1) else []:
+            for catalog in arguments.sets if seed < (arguments.seeds or SEEDS.get(minutes, 1)) else []:
                 yield from (
                     Case(tool, catalog, minutes, seed, encoder, revisions[tool])
                     for tool, encoder in tools
@@ -119,7 +120,8 @@ def revision(arguments: argparse.Namespace) -> dict[str, str]:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *CODE], check=False).returncode
-    found = {"pricestack": said("git", "log", "-1", "--format=%h", "--", *CODE) + ("+" if changed else "")}
+    own = said("git", "log", "-1", "--format=%h", "--", *CODE) + ("+" if changed else "")
+    found = {"pricestack": own, "pricestack, encoder": own}
     if arguments.autogluon:
         script = "import importlib.metadata as m; print(m.version('autogluon.tabular'))"
         found["autogluon"] = found["autogluon, numbers"] = said(str(arguments.autogluon), "-c", script)
@@ -131,8 +133,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", help="folder of catalogs")
     parser.add_argument("--sets", nargs="+", default=["ikea", "whisky"])
     parser.add_argument("--autogluon", type=Path, help="python of AutoGluon's environment")
-    parser.add_argument("--tools", nargs="+", default=["autogluon", "pricestack"])
+    parser.add_argument("--tools", nargs="+", default=["autogluon", "pricestack", "pricestack, encoder"])
     parser.add_argument("--text-encoder", type=Path, help="folder of an encoder for a second line of ours")
+    parser.add_argument("--seeds", type=int, help="of all minutes (default: 3 at 5 minutes, 1 otherwise)")
     parser.add_argument("--minutes", nargs="+", type=float, default=[5.0, 2.0, 10.0])
     parser.add_argument("--keep", type=Path, help="keep the workspaces in this folder")
     parser.add_argument("--table", action="store_true", help="print the table only")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from core import checkpoint, losses
 from core.architectures.base import Context
-from core.batches import Batch, Examples, Feed, generator_at, loading_for, plan
+from core.batches import Batch, Examples, Feed, Step, generator_at, loading_for, plan
 from core.files import digest, digest_json
 from core.group import Group
 from core.inference import not_finite, predict, settled
@@ -29,6 +29,8 @@ from core.trainer_config import TrainerConfig, schedule
 
 log = logging.getLogger(__name__)
 
+Fed = tuple[Step, list[Batch]]
+
 _BEST = "best"
 _BAD_STEPS = 10
 """So many in a row are no accident."""
@@ -40,7 +42,7 @@ class Position:
     """Where a training stands; with weights, moments and random states, all that its future depends on.
 
     epoch: in progress, from 1. batch: steps done of it. step: steps done in all. rate: factor on the learning rate.
-    history: what was reported.
+    history: what was reported. waited: seconds of this epoch in which the next batch was not there yet.
     """
 
     epoch: int = 1
@@ -51,6 +53,7 @@ class Position:
     best_smape: float | None = None
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
+    waited: float = 0.0
     bad_in_a_row: int = 0
     restored: int = 0
     rate: float = 1.0
@@ -104,7 +107,7 @@ class Training:
             if not batches:
                 return True
             steps = plan(batches, self.train.lengths, self.passes.tokens, self.at.step, self.group)
-            for step, parts in self.feed(steps):
+            for step, parts in self._waiting_for(self.feed(steps)):
                 late, due = self.group.decide(self.context.out_of_time, self._due)
                 if late:
                     return False
@@ -112,6 +115,16 @@ class Training:
                     self.keep()
                 if not self._step(parts, step.rows):
                     break  # the steps that were planned are no longer those to take
+
+    def _waiting_for(self, steps: Iterator[Fed]) -> Iterator[Fed]:
+        """The same, and how long it took until each was there."""
+        while True:
+            asked = time.perf_counter()
+            step = next(steps, None)
+            self.at.waited += time.perf_counter() - asked
+            if step is None:
+                return
+            yield step
 
     def _step(self, parts: list[Batch], rows: Rows) -> bool:
         """One step; false where memory or numbers made the plan invalid."""
@@ -165,9 +178,11 @@ class Training:
                 best = partial(checkpoint.write, self.context.folder, _BEST, checkpoint.learnt(self.network), record)
                 self.group.lead(best)
             loss = {"loss": float(np.mean(at.losses))} if at.losses else {}
-            at.history.append({**metrics, **loss, "skipped_steps": at.skipped, "seconds": seconds})
+            judging = time.perf_counter() - self._started - seconds
+            times = {"seconds": seconds, "waiting_seconds": at.waited, "judging_seconds": judging}
+            at.history.append({**metrics, **loss, "skipped_steps": at.skipped, **times})
             self.group.lead(partial(self.context.report, at.epoch, at.history[-1]))
-        at.epoch, at.batch, at.losses = at.epoch + 1, 0, []
+        at.epoch, at.batch, at.losses, at.waited = at.epoch + 1, 0, [], 0.0
         if self.group.decide(self._due)[0]:
             self.keep()
 

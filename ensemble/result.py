@@ -15,6 +15,7 @@ from core.catalog import ID, PRICE
 from core.files import atomic_path, write_json
 from core.metrics import all_metrics, constant_floor, group_bootstrap, group_standard_error, smape_terms
 from core.predictions import CORE_VERSION
+from ensemble.absence import absences
 from ensemble.matrix import Matrix
 from ensemble.recipe import compare, describe_steps
 from ensemble.rows import fingerprint
@@ -72,7 +73,7 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
     nested, in_sample = _scores(matrix, validation.nested), _scores(matrix, validation.in_sample)
     interval = group_bootstrap(smape_terms(matrix.prices, validation.nested), matrix.groups, seed=seed)
     recipe = validation.conclusion.recipe
-    fingerprints = matrix.fingerprints
+    fingerprints, without = matrix.fingerprints, absences(matrix)
     weights = validation.final.weights
     return {
         "format": STACK_FORMAT,
@@ -91,6 +92,7 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
                 "oof": _scores(matrix, matrix.oof[:, place]),
                 "weight": float(weights[place]),
                 "fingerprint": fingerprints[name],
+                "without": vars(without[place]) if without else None,
             }
             for place, name in enumerate(matrix.names)
         ],

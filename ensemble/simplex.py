@@ -55,6 +55,21 @@ def fit_simplex(members: Floats, prices: Floats, space: Space) -> Blend:
     return Blend(shared(_minimise(relative, space), owners), space)
 
 
+def refit_without(logs: Floats, weights: Floats, member: int) -> Floats:
+    """(m,) the best weights found near `weights` of which `member` has none.
+
+    logs: (n, m) members' log prices minus the true ones. Members without a weight leave the weights as they are.
+    """
+    if weights[member] == 0:
+        return weights
+    others = np.arange(len(weights)) != member
+    left = weights[others]
+    start = left / left.sum() if left.sum() > 0 else np.full(len(left), 1 / len(left))
+    found = np.zeros(len(weights))
+    found[others] = _descend(np.ascontiguousarray(logs[:, others]), start, "log", _WIDTHS, _STEPS)
+    return found
+
+
 def relative_prices(members: Floats, prices: Floats, space: Space) -> Floats:
     """(n, u) members' prices over the true ones (n,), at most _ABSURD; their logarithms in log space."""
     relative = members / prices[:, None]

@@ -19,6 +19,7 @@ from experiments.endings import Endings
 from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
 from experiments.few import FEW_SEEDS, are_few, for_few
+from experiments.history import write_history
 from experiments.lease import SETTLE, lease
 from experiments.limits import Limits
 from experiments.members import Members
@@ -136,6 +137,7 @@ def _run(
                 finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
                 portfolio.settle()
                 endings.settle()
+                write_history(workspace, storage, {each.name: each.study for each in entries})
                 states.append(FINISHED if finished else INTERRUPTED)
     except StorageError as error:
         raise UserError(

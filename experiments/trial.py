@@ -105,10 +105,10 @@ def _run(
     job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: Path, group: Group, peak: Peak
 ) -> Outcome:
     start = time.monotonic()
-    curve: list[float] = []
+    epochs: list[dict[str, float]] = []
 
     def heard(epoch: int, metrics: Mapping[str, float]) -> None:
-        curve.append(metrics["smape"])
+        epochs.append({"epoch": epoch, **metrics})
         report(epoch, metrics)
 
     kind = architecture(job.architecture)
@@ -124,6 +124,7 @@ def _run(
     name = _fit_name(job, kind, workspace, model, metrics["smape"], cut)
     if name is not None:
         _keep_fit(workspace, name, job.fold, model, valid, prices, start, group)
+    curve = [each["smape"] for each in epochs]
     luck = steady(curve) - min(curve) if job.kind == "trial" and curve else 0.0
     error = group_standard_error(smape_terms(valid.known_prices, prices), valid.product_groups)
     outcome = Outcome(
@@ -131,7 +132,8 @@ def _run(
         steady=metrics["smape"] + luck, standard_error=error if math.isfinite(error) else None, memory=peak.bytes,
     )  # fmt: skip
     if job.kind == "trial" and not cut and group.leads:
-        record = {"architecture": job.architecture, "settings": job.settings, "seed": job.seed, **vars(outcome)}
+        told = {"device": job.device, "rows": len(train), "epochs": epochs}
+        record = {"architecture": job.architecture, "settings": job.settings, "seed": job.seed, **vars(outcome), **told}
         write_prices(holdout_path(workspace, job.name), prices)
         write_json(trial_path(workspace, job.name), record)
     return outcome

@@ -17,20 +17,25 @@ app = typer.Typer(add_completion=False)
 
 
 def build_report(workspace: Workspace) -> Path:
-    """Writes `report.html` (one file, opens from disk, loads nothing) and `report.json` (its figures) into the workspace.
+    """Writes `report.html` (one file, opens from disk, loads nothing), `report.json` (its figures) and `doubtful_rows.csv` (rows
+    whose price is better corrected, or left out) into the workspace.
 
     Returns the page's path. The same workspace gives the same bytes. Raises UserError for a folder that is no workspace and
     for damaged files in it.
     """
-    from reports.content import make_content  # Matplotlib and pandas: a second that --help should not take
-    from reports.figures import draw
+    from reports.content import make_content  # pandas and LightGBM: a second that --help should not take
+    from reports.doubts import FILE, all_findings, doubtful, write_doubtful
+    from reports.errors import worst_pictures
     from reports.material import read_material
     from reports.page import render
 
-    content = make_content(read_material(workspace))
+    material = read_material(workspace)
+    findings = all_findings(material)
+    content = make_content(material, findings)
     page = workspace.path(PAGE)
     write_json(workspace.path(FIGURES), content)
-    write_text(page, render(content, draw(content)))
+    write_doubtful(workspace.path(FILE), doubtful(findings), material.train)
+    write_text(page, render(content, worst_pictures(content["errors"], material.train)))
     return page
 
 

@@ -9,33 +9,48 @@ import numpy as np
 from core.catalog import Catalog
 from core.folds import Folds
 from core.workspace import Facts
+from reports.doubts import duplicates
 from reports.material import Floats
 from reports.rows import text_lengths
+from reports.sample import FieldTables
+from reports.shift import shift_figures
+from reports.strengths import strengths
 
 _MAX_BINS = 36
 
 
-def data_figures(train: Catalog, test: Catalog, folds: Folds, facts: Facts) -> dict[str, Any]:
-    """Everything that section 5 of the report shows."""
+def data_figures(
+    train: Catalog, test: Catalog, folds: Folds, facts: Facts, submitted: Floats | None, fields: FieldTables
+) -> dict[str, Any]:
+    """Prices, lengths, pictures, folds and duplicates of both files, how unlike they are, and what one field alone tells."""
     prices = train.known_prices
     quantiles = np.quantile(prices, [0, 0.25, 0.5, 0.75, 1]).tolist()
     sizes = np.unique(folds.groups, return_counts=True)[1]
+    lengths = [text_lengths(rows.texts) for rows in (train, test)]
+    inside = train.take(fields.train_rows)
     return {
         "rows": {"train": len(train), "test": len(test)},
         "price": {
             **dict(zip(("min", "q25", "median", "q75", "max"), quantiles, strict=True)),
             "mean": float(prices.mean()),
         },
-        "price_histogram": log_histogram(prices),
-        "length_histogram": log_histogram(*(np.maximum(text_lengths(rows), 1) for rows in (train, test))),
-        "length_median": {"train": _median_length(train), "test": _median_length(test)},
+        "price_histogram": log_histogram(prices, *([] if submitted is None else [submitted])),
+        "submitted_median": None if submitted is None else float(np.median(submitted)),
+        "length_histogram": log_histogram(*(np.maximum(each, 1) for each in lengths)),
+        "length_median": {name: float(np.median(each)) for name, each in zip(("train", "test"), lengths, strict=True)},
         "links": {"train": _linked(train), "test": _linked(test)},
         "pictures": facts.images,
         "products": {"count": len(sizes), "largest": int(sizes.max())},
+        "duplicates": duplicates(train, test, folds),
         "folds": [_fold(prices, folds, fold) for fold in range(folds.k)],
         "fold_mode": facts.fold_mode,
         "fold_groups": facts.fold_groups,
         "overlap": facts.overlap,
+        "sampled": len(inside) if len(inside) < len(train) else None,
+        "strengths": strengths(
+            fields.train, inside.known_prices, folds.groups[fields.train_rows], text_lengths(inside.texts)
+        ),
+        "shift": shift_figures(*fields.sides(train, test)),
     }
 
 
@@ -47,10 +62,6 @@ def log_histogram(*columns: Floats) -> dict[str, Any]:
     edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # rounding must not push a value over the edge
     shares = [(np.histogram(each, edges)[0] / len(each)).tolist() for each in columns]
     return {"edges": edges.tolist(), "shares": shares}
-
-
-def _median_length(catalog: Catalog) -> float:
-    return float(np.median(text_lengths(catalog)))
 
 
 def _linked(catalog: Catalog) -> float:

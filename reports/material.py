@@ -12,12 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.catalog import ID, Catalog
+from core.catalog import ID, PRICE, Catalog
 from core.errors import UserError
 from core.files import read_json
 from core.folds import Folds
+from core.labels.finding import FILE as LABELS
+from core.labels.finding import Finding, read_findings
+from core.leaks import kept_notes
 from core.predictions import Member
 from core.workspace import Facts, Workspace
+from reports.studies import read_studies
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
@@ -28,9 +32,11 @@ STACK_FORMAT = 2
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """trials: records of finished trials in the order they finished. members: complete ones of this catalog. stack: what
-    `stack.json` holds, or None. stack_oof: (n,) nested prices of the training rows, or None. submission: whether there is
-    one. notes: what of the workspace is not shown, and why.
+    """trials: records of finished trials in the order they finished. studies: what `history.json` holds of each, trials that
+    were stopped or failed too; a study made of `trials` alone where there is no history. members: complete ones of this catalog.
+    stack: what `stack.json` holds, or None. stack_oof: (n,) nested prices of the training rows, or None. submitted: (t,) prices
+    of the test rows, or None. timings: seconds of the stack by step. labels: rows whose price looks wrong, `labels.csv`. leaks:
+    sentences on what could tell a price. notes: what of the workspace is not shown, and why.
     """
 
     folder: Path
@@ -39,10 +45,14 @@ class Material:
     test: Catalog
     folds: Folds
     trials: tuple[Record, ...]
+    studies: tuple[Record, ...]
     members: tuple[Member, ...]
     stack: Record | None
     stack_oof: Floats | None
-    submission: bool
+    submitted: Floats | None
+    timings: Record
+    labels: tuple[Finding, ...]
+    leaks: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -51,17 +61,22 @@ def read_material(workspace: Workspace) -> Material:
     facts, notes = workspace.facts, list[str]()
     members = tuple(_members(workspace, notes))
     stack = _stack(workspace, notes)
+    trials = tuple(_trial(path) for path in _by_time(workspace.path("trials")))
     return Material(
         workspace.folder,
         facts,
         workspace.train,
         workspace.test,
         workspace.folds,
-        tuple(_record(path) for path in _by_time(workspace.path("trials"))),
+        trials,
+        read_studies(workspace, trials, notes),
         members,
         stack,
         None if stack is None else _stack_oof(workspace, notes),
-        workspace.path("submission.csv").exists(),
+        _submitted(workspace, notes),
+        _record(path) if (path := workspace.path("timings.json")).exists() else {},
+        tuple(read_findings(path)) if (path := workspace.path(LABELS)).exists() else (),
+        kept_notes(workspace),
         tuple(notes),
     )
 
@@ -71,12 +86,17 @@ def _by_time(trials: Path) -> list[Path]:
     return sorted(trials.glob("*/trial.json"), key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
 
 
+def _trial(path: Path) -> Record:
+    return {**_record(path), "config": path.parent.name, "ended": path.stat().st_mtime}
+
+
 def _record(path: Path) -> Record:
     try:
         record: Record = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        whole = path.parent if path.parent.parent.name in ("trials", "members") else path
         raise UserError(
-            f"{path} is damaged: {error}", cure=f"move {path.parent} away; what it held can be made again"
+            f"{path} is damaged: {error}", cure=f"move {whole} away; what it held can be made again"
         ) from None
     return record
 
@@ -117,3 +137,14 @@ def _stack_oof(workspace: Workspace, notes: list[str]) -> Floats | None:
         notes.append("stack_oof.parquet has other rows than the catalog: the rows below are judged by the best member")
         return None
     return frame["stack"].to_numpy(np.float64)
+
+
+def _submitted(workspace: Workspace, notes: list[str]) -> Floats | None:
+    path = workspace.path("submission.csv")
+    if not path.exists():
+        return None
+    frame = pd.read_csv(path, dtype={ID: str})
+    if frame[ID].tolist() != workspace.test.ids.tolist():
+        notes.append("submission.csv has other rows than the test file: its prices are not shown")
+        return None
+    return frame[PRICE].to_numpy(np.float64)

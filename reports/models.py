@@ -1,4 +1,4 @@
-"""Figures of what was trained: trials, members and the stack. Pure functions from records to plain values."""
+"""Figures of the members and of their stack. Pure functions from records to plain values."""
 
 from __future__ import annotations
 
@@ -18,64 +18,12 @@ from reports.material import Floats, Record
 _LABEL = 4
 
 
-def sweep_figures(trials: Sequence[Record]) -> dict[str, Any] | None:
-    """Every finished trial with the best SMAPE of its architecture so far, and each architecture's best; None without trials."""
-    if not trials:
-        return None
-    best: dict[str, float] = {}
-    shown = []
-    for number, trial in enumerate(trials, start=1):
-        name, score = trial["architecture"], trial["metrics"]["smape"]
-        best[name] = min(score, best.get(name, math.inf))
-        shown.append(
-            {
-                "order": number,
-                "architecture": name,
-                "metrics": trial["metrics"],
-                "best_so_far": best[name],
-                "best_epoch": trial["best_epoch"],
-                "seconds": round(trial["seconds"], 2),
-                "settings": trial["settings"],
-            }
-        )
-    groups = {name: [trial for trial in shown if trial["architecture"] == name] for name in known_first(best)}
-    return {
-        "trials": shown,
-        "architectures": [_architecture(name, group) for name, group in groups.items()],
-        "seconds": round(sum(trial["seconds"] for trial in shown), 2),
-    }
-
-
-def _architecture(name: str, trials: Sequence[Record]) -> dict[str, Any]:
-    winner = min(trials, key=lambda trial: (trial["metrics"]["smape"], trial["order"]))
-    varied = varied_settings([trial["settings"] for trial in trials])
-    return {
-        "name": name,
-        "trials": len(trials),
-        "seconds": round(sum(trial["seconds"] for trial in trials), 2),
-        "best": winner,
-        "varied": {key: winner["settings"].get(key) for key in varied},
-    }
-
-
-def varied_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names, sorted, of settings that are not the same in all of them."""
-    names = sorted({name for each in settings for name in each})
-    return [name for name in names if any(each.get(name) != settings[0].get(name) for each in settings)]
-
-
-def known_first(names: Mapping[str, Any]) -> list[str]:
-    """Architectures in the order of the registry, then any other name by alphabet."""
-    order = list(ARCHITECTURES)
-    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
-
-
 def member_figures(
     members: Sequence[Member], train: Catalog, folds: Folds, stack: Record | None
 ) -> list[dict[str, Any]]:
     """Each member's scores on the rows that it has a price for: complete ones first, then by SMAPE."""
     labels = short_labels([member.id for member in members])
-    weights = {each["name"]: each["weight"] for each in stack["members"]} if stack else {}
+    stacked = {each["name"]: each for each in stack["members"]} if stack else {}
     found = [
         {
             "id": member.id,
@@ -84,7 +32,8 @@ def member_figures(
             **scores(train.known_prices, member.oof, folds.groups),
             "fold_smape": by_fold(train.known_prices, member.oof, folds),
             "seconds": member.record.get("seconds"),
-            "weight": weights.get(member.id),
+            "weight": stacked.get(member.id, {}).get("weight"),
+            "without": stacked.get(member.id, {}).get("without"),
             "settings": member.record.get("settings", {}),
             "origin": member.record.get("origin", {}),
             "notes": list(member.record.get("notes", ())),

@@ -1,28 +1,49 @@
-"""Content and pictures to one HTML page. Whatever comes from the catalog is escaped by the template engine, without exception."""
+"""Content and charts to one HTML page. Whatever comes from the catalog is escaped: by the template engine in what is written, as
+JSON in what is drawn. The page may run its own two scripts, told by their hashes, and nothing else.
+"""
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
+from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.drawing import plain
-from reports.figures import band_label
-from reports.rows import TEXT_LIMIT
-from reports.verdict import figure_text
+from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER
+from reports.charts import CONFIG, make_charts
+from reports.charts.errors import band_label
+from reports.doubts import FILE
+from reports.words import duration, figure_text, plain, setting, shown
 
-_HERE = Path(__file__).parent
-_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t\r"}
+MOST_TRIALS = 1_000
+"""Lines of the table of trials; a browser scrolls more of them badly."""
+KINDS = {
+    CONFLICT: "conflict with the same product",
+    OUTLIER: "far from similar rows",
+    CONSENSUS: "far from all members",
+}
+_TEMPLATES = Path(__file__).parent / "template"
 
 
 def render(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
-    """The whole page. pictures: inline SVG by name, trusted: it is made here, from escaped words."""
+    """The whole page. pictures: data URIs of the worst rows' pictures by file name."""
+    charts = make_charts(content)
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+    library = _library()
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
         price=plain,
@@ -35,26 +56,41 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         band=band_label,
         setting=setting,
     )
-    trusted = {name: Markup(svg) for name, svg in pictures.items()}
-    return environment.get_template("page.html").render(**content, pictures=trusted, text_limit=TEXT_LIMIT)
+    specs = {"config": CONFIG, "specs": {name: each.spec for name, each in charts.items()}}
+    return environment.get_template("page.html").render(
+        **content,
+        charts=charts,
+        specs=Markup(_as_data(specs)),
+        library=Markup(library),
+        script=Markup(script),
+        script_hashes=Markup(f"{_hash(library)} {_hash(script)}"),
+        pictures={name: Markup(uri) for name, uri in pictures.items()},
+        trial_rows=_best_trials(content["sweep"]),
+        causes=Counter(row["cause"] for row in content["errors"]["worst"]) if content["errors"] else {},
+        suspicious=[each for each in content["data"]["strengths"] if each["suspicious"]],
+        kind_words=KINDS,
+        doubtful_file=FILE,
+    )
 
 
-def shown(text: object) -> str:
-    """Text whose control characters are visible signs, as HTML cannot hold them."""
-    return str(text).translate(_CONTROLS)
+@lru_cache(maxsize=1)
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, 0.9 MB, which reads no code out of specifications (`ast: true`)."""
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
-def setting(value: object) -> str:
-    """A setting as a person writes it: 0.00002 and not 2e-05."""
-    if isinstance(value, float) and 0 < abs(value) < 1e-3:
-        return np.format_float_positional(value, trim="-")
-    return str(value)
+def _as_data(value: Any) -> str:
+    """JSON that can stand in a script element: nothing in it ends the element or opens another."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def duration(seconds: float | None) -> str:
-    """`3.2 s`, `5.4 min`, `2.1 h`; a dash where it is not known."""
-    if seconds is None:
-        return "–"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def _hash(script: str) -> str:
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+
+
+def _best_trials(sweep: Mapping[str, Any] | None) -> list[Any]:
+    trials: list[Any] = sweep["trials"] if sweep else []
+    if len(trials) <= MOST_TRIALS:
+        return trials
+    return sorted(trials, key=lambda trial: (trial["smape"] is None, trial["smape"], trial["order"]))[:MOST_TRIALS]

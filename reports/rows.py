@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.catalog import Catalog
-from core.folds import Folds
 from core.metrics import group_standard_error, smape_terms
-from core.predictions import Member
 from reports.material import Floats
 
-WORST = 20
 PRICE_BANDS, LENGTH_BANDS = 10, 6
-TEXT_LIMIT = 10_000
-"""Characters shown of one row's text: twenty rows of emoji, escaped, stay below 1 MB."""
-_SHORT = 160
+VALUES = 12
+"""Units or brands shown by themselves, the most frequent; the others share a line."""
+CALIBRATION_BANDS, DRIFT_PARTS = 10, 30
 _CELLS = 36
+_FEWEST = 5
+Ints = NDArray[np.int64]
 
 
-def row_figures(train: Catalog, folds: Folds, predicted: Floats, members: Sequence[Member]) -> dict[str, Any]:
-    """Density, bands and worst rows of one set of honest prices (n,), over the rows that have one."""
-    known = np.flatnonzero(np.isfinite(predicted))
-    prices, guessed, groups = train.known_prices[known], predicted[known], folds.groups[known]
-    lengths = text_lengths(train)[known]
-    return {
-        "density": density(prices, guessed),
-        "by_price": by_band(prices, prices, guessed, groups, PRICE_BANDS),
-        "by_length": by_band(lengths, prices, guessed, groups, LENGTH_BANDS),
-        "worst": worst_rows(train, predicted, folds, members),
-    }
-
-
-def text_lengths(catalog: Catalog) -> Floats:
+def text_lengths(texts: Iterable[str]) -> Floats:
     """(n,) characters of each row's text."""
-    return np.array([len(text) for text in catalog.texts], dtype=np.float64)
+    return np.array([len(text) for text in texts], dtype=np.float64)
 
 
 def density(prices: Floats, predicted: Floats) -> dict[str, Any]:
@@ -51,63 +38,102 @@ def density(prices: Floats, predicted: Floats) -> dict[str, Any]:
     return {"edges": edges.tolist(), "cells": cells}
 
 
-def by_band(
-    values: Floats, prices: Floats, predicted: Floats, groups: NDArray[np.int64], count: int
-) -> list[dict[str, Any]]:
+def by_band(values: Floats, prices: Floats, predicted: Floats, groups: Ints, count: int) -> list[dict[str, Any]]:
     """SMAPE, its standard error and the median of predicted over true price in up to `count` bands of equally many rows.
 
     low, high: the smallest and largest value in the band. Equal values are never divided, so there may be fewer bands.
     """
-    terms, ratios = smape_terms(prices, predicted), predicted / prices
+    band = _bands(values, count)
+    return [
+        {
+            "low": float(values[inside].min()),
+            "high": float(values[inside].max()),
+            **_judged(prices[inside], predicted[inside], groups[inside]),
+        }
+        for inside in (band == number for number in np.unique(band))
+    ]
+
+
+def by_value(values: Sequence[str], prices: Floats, predicted: Floats, groups: Ints) -> list[dict[str, Any]]:
+    """The same for each of the most frequent values, the most frequent first, then the other ones together.
+
+    An empty value is called `not stated`, and stands last. Values of fewer than 5 rows are among the others.
+    """
+    named = np.array(["not stated" if value == "" else value for value in values], dtype=object)
+    counts = Counter(named.tolist())
+    shown = [name for name, rows in counts.most_common(VALUES + 1) if name != "not stated" and rows >= _FEWEST][:VALUES]
+    inside = {name: named == name for name in shown}
+    others = ~np.isin(named, [*shown, "not stated"])
+    kinds = len(set(named[others].tolist()))
+    inside |= {f"{kinds:,} others": others, "not stated": named == "not stated"}
+    return [
+        {"value": name, **_judged(prices[rows], predicted[rows], groups[rows])}
+        for name, rows in inside.items()
+        if rows.any()
+    ]
+
+
+def _judged(prices: Floats, predicted: Floats, groups: Ints) -> dict[str, Any]:
+    terms = smape_terms(prices, predicted)
+    error = group_standard_error(terms, groups)
+    return {
+        "rows": len(prices),
+        "smape": float(terms.mean()),
+        "standard_error": error if np.isfinite(error) else None,
+        "ratio": float(np.median(predicted / prices)),
+    }
+
+
+def _bands(values: Floats, count: int) -> NDArray[np.intp]:
     cuts = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1]))
-    band = np.searchsorted(cuts, values, side="left")
+    return np.searchsorted(cuts, values, side="left")
+
+
+def calibration(prices: Floats, predicted: Floats) -> list[dict[str, Any]]:
+    """Bands of predicted price, equally many rows in each: its median, and quartiles of true over predicted price.
+
+    Calibrated prices have a median ratio of 1 in every band.
+    """
+    ratio, band = prices / predicted, _bands(predicted, CALIBRATION_BANDS)
     found = []
-    for number in np.unique(band):
-        inside = band == number
-        error = group_standard_error(terms[inside], groups[inside])
+    for inside in (band == number for number in np.unique(band)):
+        low, middle, high = np.quantile(ratio[inside], [0.25, 0.5, 0.75]).tolist()
         found.append(
             {
-                "low": float(values[inside].min()),
-                "high": float(values[inside].max()),
+                "predicted": float(np.median(predicted[inside])),
                 "rows": int(inside.sum()),
-                "smape": float(terms[inside].mean()),
-                "standard_error": error if np.isfinite(error) else None,
-                "ratio": float(np.median(ratios[inside])),
+                "low": low,
+                "ratio": middle,
+                "high": high,
             }
         )
     return found
 
 
-def worst_rows(train: Catalog, predicted: Floats, folds: Folds, members: Sequence[Member]) -> list[dict[str, Any]]:
-    """The rows with the largest share of the SMAPE, the first in the file first where equal."""
-    known = np.flatnonzero(np.isfinite(predicted))
-    terms = smape_terms(train.known_prices[known], predicted[known])
-    places = np.argsort(-terms, kind="stable")[:WORST]
-    return [
-        {
-            "sample_id": str(train.ids[row]),
-            "row": row + 1,
-            "fold": int(folds.assignment[row]),
-            "price": float(train.known_prices[row]),
-            "predicted": float(predicted[row]),
-            "smape": float(term),
-            "short": shortened(train.texts[row]),
-            "text": train.texts[row][:TEXT_LIMIT],
-            "text_length": len(train.texts[row]),
-            "members": {member.id: _known(member.oof[row]) for member in members},
-        }
-        for row, term in zip(known[places].tolist(), terms[places].tolist(), strict=True)
-    ]
+def drift(ids: Sequence[str], prices: Floats, predicted: Floats) -> dict[str, Any]:
+    """Mean of `ln true - ln predicted` in parts of equally many rows, in the order of the ids, with two standard errors.
 
-
-def shortened(text: str) -> str:
-    """The text on one line, cut between words at 160 characters."""
-    line = " ".join(text[: 4 * _SHORT].split())
-    if len(line) <= _SHORT and len(text) <= 4 * _SHORT:
-        return line
-    head = line[:_SHORT]
-    return (head.rsplit(" ", 1)[0] if " " in head[_SHORT // 2 :] else head) + " …"
-
-
-def _known(price: float) -> float | None:
-    return float(price) if np.isfinite(price) else None
+    by: `id`, where each id ends in a number that tells its place; else `row`, the order of the training file.
+    """
+    ends = [re.search(r"(\d{1,18})\D*$", name) for name in ids]
+    numbers = [int(end[1]) if end else -1 for end in ends]
+    numbered = min(numbers, default=-1) >= 0 and len(set(numbers)) == len(numbers)
+    order = np.argsort(np.array(numbers, dtype=np.int64), kind="stable") if numbered else np.arange(len(prices))
+    errors = np.log(prices[order]) - np.log(predicted[order])
+    parts = []
+    for rows in np.array_split(np.arange(len(order)), min(DRIFT_PARTS, max(1, len(order) // _FEWEST))):
+        inside = errors[rows]
+        spread = 2 * float(inside.std(ddof=1)) / np.sqrt(len(inside)) if len(inside) > 1 else 0.0
+        mean = float(inside.mean())
+        first, last = str(ids[order[rows[0]]]), str(ids[order[rows[-1]]])
+        parts.append(
+            {
+                "from": first,
+                "to": last,
+                "place": int(rows[0] + rows[-1]) / 2 + 1,
+                "mean": mean,
+                "low": mean - spread,
+                "high": mean + spread,
+            }
+        )
+    return {"by": "id" if numbered else "row", "parts": parts}

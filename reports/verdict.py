@@ -7,9 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.architectures import ARCHITECTURES
+from reports.shift import SOME, STRONG
+from reports.words import figure_text
 
 _MORE_TRIALS = 2  # times as many as there are
 _FEWEST_TRIALS = 8
+_MANY_LABELS = 0.005
+"""Share of the training rows suggested for removal from which the verdict mentions them."""
+_MUCH_OPTIMISM = 1.0
+"""Points between in-sample and nested SMAPE from which the verdict mentions them."""
 
 
 def verdict(content: Mapping[str, Any], workspace: str) -> dict[str, Any]:
@@ -18,6 +24,8 @@ def verdict(content: Mapping[str, Any], workspace: str) -> dict[str, Any]:
         "sentence": sentence(content),
         "next": next_step(content, workspace),
         "choices": _choices(content["members"]),
+        "warnings": warnings(content),
+        "shift": shift_sentence(content["data"]["shift"]),
     }
 
 
@@ -29,7 +37,9 @@ def sentence(content: Mapping[str, Any]) -> str:
         return f"No member is complete yet, so there is no honest figure; {against}."
     gain = floor["smape"] - honest["smape"]
     beats = f"{gain:.2f} points better than" if gain > 0 else f"{-gain:.2f} points worse than"
-    figure = f"SMAPE {figure_text(honest)} on rows it has not seen, {beats} the best constant price"
+    known = honest["interval"]
+    between = f" ({known[0]:.2f} to {known[1]:.2f} in 95% of bootstraps over products)" if known else ""
+    figure = f"SMAPE {figure_text(honest)} on rows it has not seen{between}, {beats} the best constant price"
     if honest["kind"] == "member":
         chosen = f", the best of {len(members)} on the same rows" if len(members) > 1 else ""
         return f"The member {honest['name']} has {figure} ({floor['smape']:.2f}){chosen}."
@@ -44,10 +54,36 @@ def sentence(content: Mapping[str, Any]) -> str:
     )
 
 
-def figure_text(scores: Mapping[str, Any]) -> str:
-    """`25.31 ± 0.62`, or the figure alone where its standard error is not known."""
-    error = scores["standard_error"]
-    return f"{scores['smape']:.2f}" if error is None else f"{scores['smape']:.2f} ± {error:.2f}"
+def warnings(content: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What speaks against trusting the figure, each with the section of the page to look at."""
+    data, leaks, labels, shift = content["data"], content["leaks"], content["labels"], content["data"]["shift"]
+    found = [("doubts", note) for note in leaks["notes"]]
+    found += [("doubts", f"{each['id']} is much better than the other members.") for each in leaks["too_good"]]
+    found += [
+        ("doubts", f"the field {each['name']} alone tells {each['share']:.0%} of the variance of log prices.")
+        for each in data["strengths"]
+        if each["suspicious"]
+    ]
+    if shift and shift["auc"] >= STRONG:
+        found.append(
+            ("data", f"test rows are not like training rows: a model tells them apart with AUC {shift['auc']:.2f}.")
+        )
+    if labels["suggested"] >= _MANY_LABELS * data["rows"]["train"]:
+        found.append(("doubts", f"{_count(labels['suggested'], 'training row')} have a price that looks wrong."))
+    if content["stack"] and content["stack"]["optimism"] >= _MUCH_OPTIMISM:
+        found.append(("stack", f"the stack is {content['stack']['optimism']:.2f} points better in-sample than nested."))
+    return [{"place": place, "text": text} for place, text in found]
+
+
+def shift_sentence(shift: Mapping[str, Any] | None) -> str:
+    """What an AUC of adversarial validation means for the out-of-fold figures."""
+    if shift is None:
+        return ""
+    if shift["auc"] < SOME:
+        return "they are alike, and out-of-fold scores should hold for the test file."
+    if shift["auc"] < STRONG:
+        return "they differ somewhat; expect the test file to be a little harder than the folds."
+    return "they differ clearly, by the columns above: out-of-fold scores may not hold for the test file."
 
 
 def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:

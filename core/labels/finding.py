@@ -9,9 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from core.catalog import ID, PRICE
+from core.errors import UserError
 from core.files import atomic_path
 
 FILE = "labels.csv"
+_COLUMNS = (ID, "kind", PRICE, "expected_low", "expected_high", "reason", "other_rows")
 CONFLICT, OUTLIER, CONSENSUS = "conflict", "outlier", "members"
 
 
@@ -47,17 +49,34 @@ def worst_first(findings: Sequence[Finding]) -> list[Finding]:
 
 def write_findings(path: Path, findings: Sequence[Finding]) -> None:
     """A CSV with one line for each finding, the worst first; whole or not at all."""
-    columns = {
-        ID: [each.sample_id for each in findings],
-        "kind": [each.kind for each in findings],
-        PRICE: [each.price for each in findings],
-        "expected_low": [round(each.low, 4) for each in findings],
-        "expected_high": [round(each.high, 4) for each in findings],
-        "reason": [each.reason for each in findings],
-        "other_rows": [" ".join(each.others) for each in findings],
-    }
+    rows = [
+        (
+            each.sample_id,
+            each.kind,
+            each.price,
+            round(each.low, 4),
+            round(each.high, 4),
+            each.reason,
+            " ".join(each.others),
+        )
+        for each in findings
+    ]
     with atomic_path(path) as temporary:
-        pd.DataFrame(columns).to_csv(temporary, index=False)
+        pd.DataFrame(rows, columns=list(_COLUMNS)).to_csv(temporary, index=False)
+
+
+def read_findings(path: Path) -> list[Finding]:
+    """Reads back what `write_findings` wrote. Raises UserError for another table."""
+    frame = pd.read_csv(path, dtype={ID: str, "other_rows": str}, keep_default_na=False)
+    if missing := set(_COLUMNS) - set(frame.columns):
+        raise UserError(
+            f"{path} lacks the columns {', '.join(sorted(missing))}", cure="make it again: python -m core.labels"
+        )
+    rows = zip(*(frame[name] for name in _COLUMNS), strict=True)
+    return [
+        Finding(key, kind, float(price), float(low), float(high), reason, tuple(others.split()))
+        for key, kind, price, low, high, reason, others in rows
+    ]
 
 
 def summary(findings: Sequence[Finding], path: Path, worst: int = 3) -> list[str]:

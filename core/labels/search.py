@@ -74,14 +74,14 @@ def find_outliers(train: Catalog, words: Vocabulary) -> list[Finding]:
     logs = np.log(train.known_prices)
     if len(logs) < MIN_ROWS:
         return []
-    matrix = _matrix(words, len(train))
+    matrix = word_matrix(words, len(train))
     if not matrix.shape[1]:
         return []
     residuals = logs - cross_fitted(matrix, logs, train.product_groups, seed=0)
     far = np.abs(robust_z(residuals))
     candidates = np.flatnonzero((far > FAR) & (np.abs(residuals) > FACTOR))
     candidates = candidates[np.argsort(-far[candidates], kind="stable")][:_LOOKED_AT]
-    nearest = [_nearest(matrix, row) for row in candidates.tolist()]
+    nearest = [nearest_rows(matrix, row)[0] for row in candidates.tolist()]
     amounts = _log_amounts(train, np.concatenate([candidates, *nearest]))
     found = []
     for row, near in zip(candidates.tolist(), nearest, strict=True):
@@ -95,6 +95,25 @@ def find_outliers(train: Catalog, words: Vocabulary) -> list[Finding]:
             reason = f"{_times(distance)} what the {len(near)} most similar rows cost"
             found.append(_finding(train, row, OUTLIER, low, high, reason, near.tolist()))
     return found
+
+
+def word_matrix(words: Vocabulary, rows: int) -> sp.csr_matrix:
+    """(n, d) TF-IDF of the first n rows' words that stand in two rows at least; d may be 0."""
+    inside = words.rows < rows
+    table = sp.csr_matrix(
+        (np.ones(inside.sum(), dtype=np.float32), (words.rows[inside], words.words[inside])),
+        shape=(rows, max(len(words.names), 1)),
+    )
+    shared = table[:, table.getnnz(axis=0) > 1]
+    return TfidfTransformer().fit_transform(shared).tocsr() if shared.shape[1] else shared
+
+
+def nearest_rows(matrix: sp.csr_matrix, row: int) -> tuple[Ints, Floats]:
+    """The NEIGHBOURS other rows of highest cosine similarity to `row`, the nearest first, and their similarities."""
+    likeness = (matrix @ matrix[row].T).toarray()[:, 0]
+    likeness[row] = -1.0
+    nearest = np.argsort(-likeness, kind="stable")[:NEIGHBOURS]
+    return nearest, likeness[nearest]
 
 
 def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[Finding]:
@@ -120,13 +139,6 @@ def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[Find
             for row in np.flatnonzero(wrong).tolist()
         ]
     )
-
-
-def _nearest(matrix: sp.csr_matrix, row: int) -> Ints:
-    """The NEIGHBOURS rows of highest cosine similarity to `row`, the nearest first."""
-    likeness = (matrix @ matrix[row].T).toarray()[:, 0]
-    likeness[row] = -1.0
-    return np.argsort(-likeness, kind="stable")[:NEIGHBOURS]
 
 
 def _log_amounts(train: Catalog, rows: Ints) -> Floats:
@@ -179,14 +191,3 @@ def _times(distance: float) -> str:
 
 def _numbers(text: str) -> list[str]:
     return sorted(re.findall(r"\d+", text))
-
-
-def _matrix(words: Vocabulary, rows: int) -> sp.csr_matrix:
-    """(n, d) TF-IDF of the first n rows' words that stand in two rows at least."""
-    inside = words.rows < rows
-    table = sp.csr_matrix(
-        (np.ones(inside.sum(), dtype=np.float32), (words.rows[inside], words.words[inside])),
-        shape=(rows, max(len(words.names), 1)),
-    )
-    shared = table[:, table.getnnz(axis=0) > 1]
-    return TfidfTransformer().fit_transform(shared).tocsr() if shared.shape[1] else shared

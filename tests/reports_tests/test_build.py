@@ -50,6 +50,11 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
 
+    @property
+    def plots(self) -> set[str]:
+        """Names of the charts that the page draws."""
+        return {value for _, name, value in self.attributes if name == "data-chart"}
+
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
         if tag not in VOID:
@@ -84,7 +89,16 @@ def test_a_stack_is_reported_with_its_nested_figure(full: Workspace) -> None:
     assert {member["id"]: member["weight"] for member in found["members"]} == {
         member["name"]: member["weight"] for member in record["members"]
     }
-    assert page.tags.count("svg") == 7
+    assert page.plots >= {
+        "best_by_minutes",
+        "time",
+        "members",
+        "correlation",
+        "weights",
+        "absences",
+        "density",
+        "drift",
+    }
     assert "the stack, nested" in page.text and "boosted-0001" in page.text
 
 
@@ -93,7 +107,7 @@ def test_before_the_stack_the_next_step_is_the_stack(toy_workspace: Workspace) -
     page = Page(build_report(toy_workspace))
     found = figures(toy_workspace)
     assert found["honest"]["kind"] == "member" and found["stack"] is None and found["sweep"] is None
-    assert found["rows"]["judged"].startswith("the best member, lexical-")
+    assert found["errors"]["judged"].startswith("the best member, lexical-")
     assert f"python -m ensemble.stack --workspace {toy_workspace.folder}" in page.text
     assert "No trial has finished" in page.text and member.id in page.text
     assert "text encoder tiny: no network" in page.text
@@ -103,7 +117,7 @@ def test_an_empty_workspace_has_a_page_too(toy_workspace: Workspace) -> None:
     page = Page(build_report(toy_workspace))
     assert "No figure yet" in page.text
     assert figures(toy_workspace)["verdict"]["next"]["command"].startswith("python -m experiments.sweep --workspace")
-    assert page.tags.count("svg") == 2
+    assert page.plots == {"prices", "lengths", "strengths"}
 
 
 def test_members_that_came_later_ask_for_another_stack(full: Workspace) -> None:
@@ -135,7 +149,7 @@ def test_a_stack_whose_rows_are_gone_falls_to_the_best_member_and_says_so(full: 
     full.path("stack_oof.parquet").unlink()
     page = Page(build_report(full))
     assert "stack_oof.parquet is missing" in page.text
-    assert figures(full)["rows"]["judged"].startswith("the best member")
+    assert figures(full)["errors"]["judged"].startswith("the best member")
 
 
 def test_hostile_texts_are_text(toy_workspace: Workspace) -> None:
@@ -154,24 +168,24 @@ def test_hostile_texts_are_text(toy_workspace: Workspace) -> None:
         )
     path = build_report(workspace)
     page, html = Page(path), path.read_text(encoding="utf-8")
-    assert "script" not in page.tags and "img" not in page.tags and "i" not in page.tags
+    assert page.tags.count("script") == 3 and "img" not in page.tags and "i" not in page.tags
     assert all(not name.startswith("on") for _, name, _ in page.attributes)
     for text in HOSTILE[:2] + HOSTILE[3:5]:
         assert text in page.text
     assert "nul ␀ escape ␛" in page.text and "\x00" not in html
-    assert "The first 10,000 of 25,000 characters" in page.text
-    assert path.stat().st_size < 2_000_000
+    assert "The first 5,000 of 25,000 characters" in page.text
+    assert path.stat().st_size < 3_000_000
 
 
 def test_nothing_is_loaded_from_anywhere(full: Workspace) -> None:
     path = build_report(full)
-    page, html = Page(path), path.read_text(encoding="utf-8")
-    assert {"script", "link", "img", "iframe", "object", "embed", "base"} & set(page.tags) == set()
+    page = Page(path)
+    assert {"link", "iframe", "object", "embed", "base"} & set(page.tags) == set()
     targets = [value for _, name, value in page.attributes if name.endswith("href") or name in ("src", "srcset")]
     assert targets and all(value.startswith("#") for value in targets)
-    assert all(value.startswith("#") for value in re.findall(r"url\(([^)]*)\)", html))
-    assert "@import" not in html and "://" not in html
-    assert any("default-src 'none'" in value for _, _, value in page.attributes)
+    [policy] = [value for _, name, value in page.attributes if name == "content" and "default-src" in value]
+    assert policy.startswith("default-src 'none'; ") and "unsafe-eval" not in policy
+    assert "'unsafe-inline'" not in policy.partition("script-src")[2]
 
 
 def test_the_page_is_accessible_in_its_outline(full: Workspace) -> None:
@@ -179,15 +193,12 @@ def test_the_page_is_accessible_in_its_outline(full: Workspace) -> None:
     ids = [value for _, name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     links = {value[1:] for tag, name, value in page.attributes if tag == "a" and name == "href"}
-    assert links <= set(ids) and {"verdict", "sweep", "members", "stack", "errors", "data"} <= links
-    labels = [value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"]
-    assert len(labels) == page.tags.count("svg") and all(len(label) > 20 for label in labels)
+    assert links <= set(ids) and {"verdict", "sweep", "members", "stack", "errors", "worst", "data", "doubts"} <= links
+    labels = [
+        value for tag, name, value in page.attributes if tag == "div" and name == "aria-label" and len(value) > 20
+    ]
+    assert len(labels) >= len(page.plots) > 10
     assert page.tags.count("h1") == 1 and ("html", "lang", "en") in page.attributes
-
-
-def test_no_stand_in_colour_is_left_in_a_picture(full: Workspace) -> None:
-    html = build_report(full).read_text(encoding="utf-8")
-    assert "#0102" not in html and "#0103" not in html and "var(--series-" in html
 
 
 def test_the_same_workspace_gives_the_same_bytes(full: Workspace) -> None:

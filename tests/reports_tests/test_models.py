@@ -1,4 +1,4 @@
-"""Figures of trials, members and the stack, against values worked out by hand."""
+"""Figures of members and the stack, against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -8,43 +8,8 @@ import pytest
 from core.metrics import smape
 from core.predictions import Member
 from core.workspace import Workspace
-from reports.models import error_correlation, member_figures, short_labels, sweep_figures, varied_settings
+from reports.models import error_correlation, member_figures, short_labels
 from tests.reports_tests.toys import add_member
-
-
-def trial(architecture: str, score: float, rate: float) -> dict[str, object]:
-    metrics = {"smape": score, "mae": 1.0, "rmse": 2.0, "r2": 0.5}
-    settings = {"rate": rate, "depth": 2}
-    return {
-        "architecture": architecture,
-        "metrics": metrics,
-        "settings": settings,
-        "best_epoch": 3,
-        "seconds": 1.5,
-        "seed": 0,
-    }
-
-
-def test_best_so_far_is_kept_per_architecture() -> None:
-    found = sweep_figures(
-        [trial("boosted", 50, 1), trial("text", 60, 1), trial("boosted", 55, 2), trial("text", 40, 2)]
-    )
-    assert found is not None
-    assert [each["best_so_far"] for each in found["trials"]] == [50, 60, 50, 40]
-    assert [(each["name"], each["trials"], each["best"]["order"]) for each in found["architectures"]] == [
-        ("text", 2, 4),
-        ("boosted", 2, 1),
-    ]
-    assert found["architectures"][0]["varied"] == {"rate": 2}
-    assert found["seconds"] == 6.0
-
-
-def test_no_trials_have_no_figures() -> None:
-    assert sweep_figures([]) is None
-
-
-def test_a_setting_that_only_some_trials_have_varies() -> None:
-    assert varied_settings([{"a": 1, "b": 2}, {"a": 1}]) == ["b"]
 
 
 def test_member_scores_are_those_of_its_out_of_fold_prices(toy_workspace: Workspace) -> None:

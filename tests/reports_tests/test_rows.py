@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from core.workspace import Workspace
-from reports.data import data_figures, log_histogram
-from reports.rows import TEXT_LIMIT, by_band, density, shortened, worst_rows
-from tests.reports_tests.toys import add_member, with_texts
+from reports.data import log_histogram
+from reports.rows import VALUES, by_band, by_value, calibration, density, drift
 
 PRICES = arrays(np.float64, st.integers(1, 60), elements=st.floats(1e-2, 1e7))
 
@@ -53,36 +51,40 @@ def test_histogram_shares_sum_to_one(train: np.ndarray, test: np.ndarray) -> Non
     assert [sum(shares) for shares in found["shares"]] == pytest.approx([1, 1])
 
 
-def test_worst_rows_are_sorted_and_carry_every_members_price(toy_workspace: Workspace) -> None:
-    prices = toy_workspace.train.known_prices
-    predicted = prices.copy()
-    predicted[7], predicted[3] = prices[7] * 100, prices[3] * 10
-    holes = np.full(len(prices), np.nan)
-    members = [add_member(toy_workspace, "a-1", predicted), add_member(toy_workspace, "b-1", holes)]
-    first, second, *rest = worst_rows(toy_workspace.train, predicted, toy_workspace.folds, members)
-    assert (first["row"], second["row"]) == (8, 4) and len(rest) == 18
-    assert first["smape"] == pytest.approx(200 * 99 / 101)
-    assert first["members"] == {"a-1": predicted[7], "b-1": None}
+def test_rare_values_stand_together_and_missing_ones_last() -> None:
+    values = ["oz"] * 6 + ["ml"] * 5 + ["stein", "dram"] + [""] * 3
+    prices = np.full(len(values), 10.0)
+    predicted = np.where(np.array(values) == "oz", 30.0, 10.0)
+    found = by_value(values, prices, predicted, np.arange(len(values)))
+    assert [(band["value"], band["rows"]) for band in found] == [
+        ("oz", 6),
+        ("ml", 5),
+        ("2 others", 2),
+        ("not stated", 3),
+    ]
+    assert [band["smape"] for band in found] == pytest.approx([100, 0, 0, 0])
 
 
-def test_long_texts_are_cut_with_their_length_known(toy_workspace: Workspace) -> None:
-    workspace = with_texts(toy_workspace, ["y" * 50_000])
-    predicted = workspace.train.known_prices.copy()
-    predicted[0] *= 50
-    worst = worst_rows(workspace.train, predicted, workspace.folds, [])[0]
-    assert len(worst["text"]) == TEXT_LIMIT and worst["text_length"] == 50_000
+@given(st.lists(st.sampled_from(["", *(f"unit {number}" for number in range(20))]), min_size=1, max_size=200))
+def test_values_divide_all_rows(values: list[str]) -> None:
+    ones = np.ones(len(values))
+    found = by_value(values, ones, ones, np.arange(len(values)))
+    assert sum(band["rows"] for band in found) == len(values)
+    assert len(found) <= VALUES + 2
 
 
-@pytest.mark.parametrize("text", ["", "short", "a b\n\tc", "word " * 100, "x" * 500, " " * 1000 + "late"])
-def test_shortened_text_is_one_short_line(text: str) -> None:
-    found = shortened(text)
-    assert len(found) <= 162 and "\n" not in found
-    assert found.endswith("…") == (len(" ".join(text.split())) > 160 or len(text) > 640)
+def test_calibration_is_the_median_of_true_over_predicted() -> None:
+    predicted = np.repeat([1.0, 10.0], 50)
+    found = calibration(predicted * np.repeat([2.0, 1.0], 50), predicted)
+    assert [(band["predicted"], band["ratio"], band["rows"]) for band in found] == [(1, 2, 50), (10, 1, 50)]
 
 
-def test_data_figures_count_rows_products_and_links(toy_workspace: Workspace) -> None:
-    found = data_figures(toy_workspace.train, toy_workspace.test, toy_workspace.folds, toy_workspace.facts)
-    assert found["rows"] == {"train": 120, "test": 30}
-    assert sum(fold["rows"] for fold in found["folds"]) == 120
-    assert found["price"]["median"] == pytest.approx(np.median(toy_workspace.train.known_prices))
-    assert found["links"] == {"train": 0.0, "test": 0.0} and found["pictures"] is None
+def test_drift_follows_the_numbers_of_ids_and_else_the_file() -> None:
+    count = 300
+    numbers = np.random.default_rng(0).permutation(count)
+    predicted = np.full(count, 10.0)
+    prices = predicted * np.where(numbers < count / 2, 1.0, np.e)  # later ids cost e times as much
+    by_id = drift([f"row-{number}" for number in numbers], prices, predicted)
+    assert by_id["by"] == "id" and by_id["parts"][0]["from"] == "row-0"
+    assert [part["mean"] for part in by_id["parts"]] == pytest.approx([0.0] * 15 + [1.0] * 15)
+    assert drift(["same"] * count, prices, predicted)["by"] == "row"

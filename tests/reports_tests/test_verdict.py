@@ -6,30 +6,40 @@ from typing import Any
 
 import pytest
 
-from reports.verdict import figure_text, next_step, sentence, verdict
+from reports.verdict import next_step, sentence, shift_sentence, verdict
+from reports.words import figure_text
 
 FLOOR = {"price": 12.0, "smape": 60.0}
 
 
 def member(name: str, score: float, architecture: str = "text", notes: tuple[str, ...] = ()) -> dict[str, Any]:
-    figures = {"smape": score, "standard_error": 0.5}
+    figures = {"smape": score, "standard_error": 0.5, "interval": None}
     return {"id": name, "label": name, "architecture": architecture, "notes": list(notes), **figures}
 
 
 def content(members: list[dict[str, Any]], nested: float | None = None, **more: Any) -> dict[str, Any]:
     honest: dict[str, Any] | None = {"kind": "member", "name": members[0]["label"], **members[0]} if members else None
     if nested is not None:
-        honest = {"kind": "stack", "name": "simplex log", "smape": nested, "standard_error": 0.4}
-    stack = None if nested is None else {"missing": []}
+        honest = {
+            "kind": "stack",
+            "name": "simplex log",
+            "smape": nested,
+            "standard_error": 0.4,
+            "interval": [39.0, 41.0],
+        }
+    stack = None if nested is None else {"missing": [], "optimism": 0.3}
     whole = {"floor": FLOOR, "honest": honest, "members": members, "stack": stack, "sweep": None}
-    return {**whole, "data": {"pictures": None}, **more}
+    data = {"pictures": None, "shift": None, "strengths": [], "rows": {"train": 100}}
+    doubts = {"leaks": {"notes": [], "too_good": []}, "labels": {"suggested": 0}}
+    return {**whole, "data": {**data, **more.pop("data", {})}, **doubts, **more}
 
 
 def test_the_stack_is_compared_with_floor_and_best_member() -> None:
     said = sentence(content([member("text-1", 42.0), member("text-2", 50.0)], nested=40.0))
     assert said == (
-        "The stack (simplex log) has SMAPE 40.00 ± 0.40 on rows it has not seen, 20.00 points better than the best constant "
-        "price (60.00) and 2.00 better than the best single member, text-1 (42.00 ± 0.50)."
+        "The stack (simplex log) has SMAPE 40.00 ± 0.40 on rows it has not seen (39.00 to 41.00 in 95% of bootstraps over "
+        "products), 20.00 points better than the best constant price (60.00) and 2.00 better than the best single member, "
+        "text-1 (42.00 ± 0.50)."
     )
 
 
@@ -80,3 +90,25 @@ def test_a_note_is_said_once_with_all_its_architectures() -> None:
         member("u", 42.0, "text", ("tiny",)),
     ]
     assert verdict(content(members), "runs")["choices"] == [{"architectures": ["text", "multimodal"], "note": "tiny"}]
+
+
+def test_what_speaks_against_the_figure_is_said_with_its_place() -> None:
+    trusted = content([member("t", 40.0)], 39.0)
+    assert verdict(trusted, "runs")["warnings"] == []
+    doubted = content(
+        [member("t", 40.0)],
+        39.0,
+        stack={"missing": [], "optimism": 2.5},
+        leaks={"notes": ["possible leak: ids"], "too_good": [{"id": "x"}]},
+        labels={"suggested": 3},
+        data={"shift": {"auc": 0.9}, "strengths": [{"name": "code", "share": 0.95, "suspicious": True}]},
+    )
+    found = verdict(doubted, "runs")
+    assert [each["place"] for each in found["warnings"]] == ["doubts", "doubts", "doubts", "data", "doubts", "stack"]
+    assert "2.50 points better in-sample" in found["warnings"][-1]["text"]
+    assert "may not hold" in found["shift"]
+
+
+@pytest.mark.parametrize(("auc", "words"), [(0.5, "they are alike"), (0.7, "differ somewhat"), (0.8, "differ clearly")])
+def test_an_auc_is_put_into_words(auc: float, words: str) -> None:
+    assert words in shift_sentence({"auc": auc})

@@ -72,3 +72,39 @@ def with_texts(workspace: Workspace, texts: Sequence[str]) -> Workspace:
     facts = replace(workspace.facts, catalog=catalog_fingerprint(train, workspace.test))
     workspace.create(train, workspace.test, workspace.folds, facts)
     return workspace
+
+
+def trial(number: int, smape: float | None, **more: Any) -> dict[str, Any]:
+    """A trial as `history.json` holds it, of two epochs and 30 seconds; what is not its own is a searched setting."""
+    state = more.pop("state", "complete")
+    end = more.pop("end", float(number))
+    curve = [] if smape is None else [[1, smape + 5.0], [2, smape]]
+    known = {"config": f"config-{number}", "curve": curve, "seconds": 30.0, "error": None, "answered_from": None}
+    own = {key: more.pop(key, value) for key, value in known.items()}
+    return {
+        "number": number,
+        "state": state,
+        "smape": smape,
+        "params": more,
+        "origin": None,
+        "standard_error": 0.5,
+        "best_epoch": 2,
+        "start": end - 30.0,
+        "end": end,
+        "settings": None,
+        "metrics": None,
+        "epochs": [],
+        "cut": False,
+        **own,
+    }
+
+
+def study(architecture: str, *trials: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A study as `history.json` holds it."""
+    known = {"name": f"{architecture}-1a2b3c4d", "architecture": architecture, "documented": {}, "space": {}}
+    return {**known, "importances": None, **more, "trials": list(trials)}
+
+
+def write_history(workspace: Workspace, *studies: dict[str, Any], version: int = 1) -> None:
+    """What a sweep leaves of its studies."""
+    write_json(workspace.path("history.json"), {"format": version, "studies": list(studies)})

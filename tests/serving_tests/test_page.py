@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.browser import launched, needs_chromium, opened
 from tests.serving_tests.test_api import running
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+pytestmark = needs_chromium
 
 TEXT = "Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce"
 HOSTILE = "Item Name: <script>window.hit = 1</script><img src=x onerror='window.hit = 1'> jam\nUnit: Ounce"
@@ -23,10 +21,8 @@ HOSTILE = "Item Name: <script>window.hit = 1</script><img src=x onerror='window.
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as tools:
-        found = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +33,8 @@ def address(_exported: Any) -> Iterator[str]:
 
 @pytest.fixture(params=[1440, 390])
 def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The page, which must leave nothing on the console and ask nobody else."""
-    context = browser.new_context(viewport={"width": request.param, "height": 900})
-    page = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda sent: asked.append(sent.url))
-    page.goto(address)
-    yield page
-    context.close()
-    assert said == []
-    assert {url for url in asked if not url.startswith((address, "blob:"))} == set()
+    with opened(browser, address, request.param, allowed=("blob:",)) as page:
+        yield page
 
 
 def price(page: Any, text: str) -> None:

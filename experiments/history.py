@@ -1,0 +1,97 @@
+"""`history.json`: all that the studies of a workspace tell, for who looks at it without them (`reports`).
+
+{"format": 1, "studies": [{
+    "name", "architecture",
+    "documented": the documented best point, "space": the values of each searched setting,
+    "importances": {setting: share of what the SMAPE's variance owes to it (fANOVA)}, or null where too little was tried,
+    "trials": [{
+        "number", "state": complete | pruned | failed | interrupted, "config", "params", "origin": who queued it, or null,
+        "smape": or null, "standard_error": or null, "curve": [[epoch, smape], ...], "best_epoch": or null,
+        "start", "end": seconds since 1970, "seconds": of training, null for a repeat that was answered,
+        "answered_from": the trial or study that a repeat was answered from, or null, "error": text, or null}]}]}
+
+A sweep replaces the studies that it has driven and keeps the others: what is older than the last sweep stays there to be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from core.files import read_json, write_json
+from core.workspace import Workspace
+from experiments.search import INTERRUPTED, Study
+
+FILE, FORMAT = "history.json", 1
+FEWEST = 6
+"""Fewer finished trials say nothing of what matters."""
+_TREES = 32
+_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+def write_history(workspace: Workspace, storage: BaseStorage, studies: Mapping[str, Study]) -> None:
+    """Brings the workspace's history up to these studies (by architecture), whole or not at all."""
+    driven = {study.name: _study(storage, architecture, study) for architecture, study in studies.items()}
+    path = workspace.path(FILE)
+    before: dict[str, Any] = read_json(path) if path.exists() else {"format": FORMAT, "studies": []}
+    kept = before["studies"] if before["format"] == FORMAT else []
+    others = [study for study in kept if study["name"] not in driven]
+    write_json(path, {"format": FORMAT, "studies": [*others, *driven.values()]})
+
+
+def _study(storage: BaseStorage, architecture: str, searched: Study) -> dict[str, Any]:
+    study, space = optuna.load_study(study_name=searched.name, storage=storage), searched.space
+    return {
+        "name": searched.name,
+        "architecture": architecture,
+        "documented": dict(space.best),
+        "space": {name: list(values) for name, values in space.values.items()},
+        "importances": _importances(study),
+        "trials": list(_trials(study.get_trials(deepcopy=False))),
+    }
+
+
+def _trials(trials: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
+    for trial in trials:
+        if trial.state not in _STATES:
+            continue
+        known, error = trial.user_attrs, trial.user_attrs.get("error")
+        curve = [[epoch, value] for epoch, value in sorted(trial.intermediate_values.items())]
+        yield {
+            "number": trial.number,
+            "state": "interrupted" if error == INTERRUPTED else _STATES[trial.state],
+            "config": known.get("config"),
+            "params": dict(trial.params),
+            "origin": known.get("origin"),
+            "smape": trial.value if trial.value is not None else (curve[-1][1] if curve else None),
+            "standard_error": known.get("standard_error"),
+            "curve": curve,
+            "best_epoch": known.get("best_epoch"),
+            "start": trial.datetime_start.timestamp() if trial.datetime_start else None,
+            "end": trial.datetime_complete.timestamp() if trial.datetime_complete else None,
+            "seconds": None if "answered_from" in known else _seconds(trial, known),
+            "answered_from": known.get("answered_from"),
+            "error": error,
+        }
+
+
+def _seconds(trial: FrozenTrial, known: Mapping[str, Any]) -> float | None:
+    """Of its training; of one that was stopped, from its start to its end."""
+    if "seconds" in known:
+        return float(known["seconds"])
+    return None if trial.duration is None else trial.duration.total_seconds()
+
+
+def _importances(study: optuna.Study) -> dict[str, float] | None:
+    """By functional ANOVA on a random forest (Hutter, Hoos and Leyton-Brown 2014)."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    values = {trial.value for trial in done if "answered_from" not in trial.user_attrs}
+    if len(values) < FEWEST:
+        return None
+    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(n_trees=_TREES, seed=0))
+    return {name: float(share) for name, share in found.items()}

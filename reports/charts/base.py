@@ -1,0 +1,150 @@
+"""What all charts share: Vega-Lite specifications as plain dictionaries, in the page's own colours.
+
+Colours are CSS variables, which SVG follows: one chart serves light pages, dark pages and paper. Shapes, dashes and words carry
+what colours may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.architectures import ARCHITECTURES
+
+Spec = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
+
+INK, MUTED, LINE, ACCENT = "var(--ink)", "var(--muted)", "var(--line)", "var(--accent)"
+SERIES = tuple(f"var(--series-{number})" for number in range(1, 6))
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
+OTHER = "other"
+"""Stands for members that no architecture of this house has made."""
+
+HEIGHT, ROW, PADDING = 260, 24, 8
+"""Pixels of a chart, of a line in one that is a list, and between the outermost points and the frame."""
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+"""The page's own: Vega measures labels with it, to keep room for them."""
+
+CONFIG: Spec = {
+    "background": "transparent",
+    "font": FONT,
+    "aria": False,  # the figure around it has the words
+    "axis": {
+        "labelColor": MUTED,
+        "titleColor": MUTED,
+        "titleFontWeight": "normal",
+        "titleFontSize": 12,
+        "labelFontSize": 12,
+        "gridColor": LINE,
+        "domainColor": LINE,
+        "tickColor": LINE,
+        "labelOverlap": True,
+    },
+    "header": {"labelColor": INK, "labelFontSize": 12, "title": None},
+    "legend": {
+        "labelColor": MUTED,
+        "titleColor": MUTED,
+        "orient": "top",
+        "title": None,
+        "labelFontSize": 12,
+        "labelLimit": 220,
+        "symbolStrokeWidth": 2,
+    },
+    "view": {"stroke": None},
+    "line": {"strokeWidth": 2, "color": SERIES[0]},
+    "point": {"filled": True, "size": 45, "color": SERIES[0]},
+    "bar": {"color": SERIES[0]},
+    "rule": {"color": MUTED},
+    "rect": {"color": ACCENT},
+    "tick": {"color": MUTED},
+    "text": {"color": INK, "fontSize": 11},
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """caption: what stands below it. description: what is told to who cannot see it. wide: takes the page's whole width."""
+
+    name: str
+    caption: str
+    description: str
+    spec: Spec
+    wide: bool = False
+
+    @property
+    def height(self) -> int:
+        """Pixels that are kept free until it is drawn; a list knows its own."""
+        return int(self.spec.get("height", HEIGHT)) + 60 if isinstance(self.spec.get("height", HEIGHT), int) else HEIGHT
+
+
+def chart(rows: Rows, *layers: Spec, height: int = HEIGHT, **more: Any) -> Spec:
+    """A specification over these rows, as wide as its place; one layer or several."""
+    spec: Spec = {
+        "data": {"values": list(rows)},
+        "width": "container",
+        "height": height,
+        "autosize": {"type": "fit", "contains": "padding"},
+        **more,
+    }
+    return {**spec, **layers[0]} if len(layers) == 1 else {**spec, "layer": list(layers)}
+
+
+def field(name: str, title: str | None = None, kind: str = "quantitative", **more: Any) -> Spec:
+    """An encoding of a column. Log scales and formats are given as `scale` and `axis`."""
+    return {"field": name, "type": kind, "title": title, **more}
+
+
+def logarithmic(name: str, title: str, **more: Any) -> Spec:
+    """A column of positive numbers on a logarithmic axis with plain numbers at it."""
+    axis = {"format": ",~r", "tickCount": 6, **more.pop("axis", {})}
+    return field(
+        name,
+        title,
+        scale={"type": "log", "nice": False, "padding": PADDING, **more.pop("scale", {})},
+        axis=axis,
+        **more,
+    )
+
+
+def zoomable(which: Sequence[str] = ("x", "y")) -> Spec:
+    """A parameter: wheel and drag move the axes, a double click brings them back."""
+    return {"name": "zoom", "select": {"type": "interval", "encodings": list(which)}, "bind": "scales"}
+
+
+def toggled(column: str) -> tuple[Spec, Spec]:
+    """A parameter that a click in the legend sets, and the opacity that follows from it."""
+    parameter = {"name": "chosen", "select": {"type": "point", "fields": [column], "toggle": "true"}, "bind": "legend"}
+    return parameter, {"condition": {"param": "chosen", "value": 1}, "value": 0.12}
+
+
+def by_architecture(names: Sequence[str], column: str = "architecture") -> Spec:
+    """Colour and shape of architectures, the same in every chart."""
+    known = list(ARCHITECTURES)
+    shown = [name for name in [*known, OTHER] if name in names]
+    places = [known.index(name) if name in known else len(SERIES) - 1 for name in shown]
+    return {
+        "color": field(column, kind="nominal", scale={"domain": shown, "range": [SERIES[place] for place in places]}),
+        "shape": field(column, kind="nominal", scale={"domain": shown, "range": [SHAPES[place] for place in places]}),
+    }
+
+
+def kind_of(architecture: str) -> str:
+    """The name under which it is drawn."""
+    return architecture if architecture in ARCHITECTURES else OTHER
+
+
+def listed(column: str, title: str | None = None) -> Spec:
+    """The lines of a chart that is a list, in the order of its rows."""
+    return field(
+        column, title, "nominal", sort=None, axis={"labelLimit": 160, "ticks": False, "domain": False, "grid": False}
+    )
+
+
+def whisker(low: str, high: str, **encoding: Any) -> Spec:
+    """A horizontal bar from one column to another."""
+    return {
+        "mark": {"type": "rule", "strokeWidth": 2},
+        "encoding": {"x": field(low), "x2": {"field": high}, **encoding},
+    }

@@ -1,0 +1,142 @@
+"""Charts of the catalog itself, training and test rows side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reports.charts.base import ROW, SERIES, Chart, Spec, chart, field, listed, logarithmic
+from reports.words import plain
+
+Content = Mapping[str, Any]
+
+
+def data_charts(data: Content) -> Iterator[Chart]:
+    yield histogram(
+        data["price_histogram"], "prices", "price (currency units)", ["training rows, true", "test rows, predicted"]
+    )
+    yield histogram(data["length_histogram"], "lengths", "text length (characters)", ["training rows", "test rows"])
+    if data["shift"]:
+        yield shift(data["shift"])
+    if data["strengths"]:
+        yield strengths(data["strengths"])
+
+
+def histogram(content: Content, name: str, what: str, labels: Sequence[str]) -> Chart:
+    """Shares of rows in bins of a logarithmic axis, one outline per file."""
+    edges = content["edges"]
+    labels = labels[: len(content["shares"])]
+    rows = [
+        {
+            "low": edges[place],
+            "high": edges[place + 1],
+            "percent": round(100 * share, 3),
+            "rows": label,
+            "bin": f"{plain(edges[place])} to {plain(edges[place + 1])}",
+        }
+        for shares, label in zip(content["shares"], labels, strict=True)
+        for place, share in enumerate([*shares, shares[-1]][: len(edges) - 1])
+    ]
+    x = logarithmic("low", what, scale={"domain": [edges[0], edges[-1]], "padding": 0})
+    color = field("rows", kind="nominal", scale={"domain": list(labels), "range": list(SERIES[: len(labels)])})
+    bars: Spec = {
+        "mark": {"type": "rect", "opacity": 0.3},
+        "encoding": {
+            "x": x,
+            "x2": {"field": "high"},
+            "y": field("percent", "share of rows (%)"),
+            "y2": {"datum": 0},
+            "color": color,
+            "tooltip": [field(each, kind="nominal") for each in ("rows", "bin", "percent")],
+        },
+    }
+    tops: Spec = {
+        "mark": {"type": "rule", "strokeWidth": 2},
+        "encoding": {
+            "x": x,
+            "x2": {"field": "high"},
+            "y": field("percent", "share of rows (%)"),
+            "color": color,
+            "strokeDash": field(
+                "rows", kind="nominal", scale={"domain": list(labels), "range": [[1, 0], [4, 2]][: len(labels)]}
+            ),
+        },
+    }
+    modes = [int(np.argmax(shares)) for shares in content["shares"]]
+    words = "; ".join(
+        f"{label}: most between {plain(edges[mode])} and {plain(edges[mode + 1])}"
+        for label, mode in zip(labels, modes, strict=True)
+    )
+    return Chart(
+        name,
+        f"Distribution of {what}: {' and '.join(labels)}.",
+        f"Distribution of {what}, from {plain(edges[0])} to {plain(edges[-1])}. {words}.",
+        chart(rows, bars, tops),
+    )
+
+
+def shift(content: Content) -> Chart:
+    """What a model used to tell test rows from training rows."""
+    rows = [
+        {
+            **each,
+            "percent": round(100 * each["share"], 1),
+            "in train": _mean(each["means"][0]),
+            "in test": _mean(each["means"][1]),
+        }
+        for each in content["columns"]
+    ]
+    bars: Spec = {
+        "mark": {"type": "bar", "height": {"band": 0.65}},
+        "encoding": {
+            "y": listed("name"),
+            "x": field("percent", "share of what tells the files apart (%)"),
+            "tooltip": [field(each, kind="nominal") for each in ("name", "percent", "in train", "in test")],
+        },
+    }
+    return Chart(
+        "shift",
+        "What a model looks at that is asked to tell test rows from training rows; hover for the mean in each file.",
+        f"AUC {content['auc']:.3f}; used most: {', '.join(each['name'] for each in content['columns'][:5])}.",
+        chart(rows, bars, height=60 + ROW * max(1, len(rows))),
+    )
+
+
+def _mean(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def strengths(content: Sequence[Content]) -> Chart:
+    """What one field alone tells."""
+    rows = [
+        {
+            "field": each["name"],
+            "percent": round(100 * each["share"], 1),
+            "look": "suspicious" if each["suspicious"] else "usual",
+        }
+        for each in content
+    ]
+    bars: Spec = {
+        "mark": {"type": "bar", "height": {"band": 0.65}},
+        "encoding": {
+            "y": listed("field"),
+            "x": field("percent", "variance of log prices told (%)", scale={"domain": [0, 100]}),
+            "color": field(
+                "look",
+                kind="nominal",
+                legend=None,
+                scale={"domain": ["usual", "suspicious"], "range": [SERIES[0], SERIES[1]]},
+            ),
+            "tooltip": [field(each, kind="nominal") for each in ("field", "percent", "look")],
+        },
+    }
+    return Chart(
+        "strengths",
+        "What one field alone tells of the log prices of other products' rows.",
+        "Share of the variance of log prices told by one field: "
+        + "; ".join(f"{row['field']} {row['percent']} %" for row in rows[:6])
+        + ".",
+        chart(rows, bars, height=60 + ROW * len(rows)),
+    )

@@ -1,0 +1,199 @@
+"""Charts of single rows: where prices are near, and where they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from reports.charts.base import (
+    ACCENT,
+    INK,
+    MUTED,
+    PADDING,
+    ROW,
+    SERIES,
+    Chart,
+    Spec,
+    chart,
+    field,
+    listed,
+    logarithmic,
+    whisker,
+    zoomable,
+)
+from reports.words import figure_text, plain, range_text
+
+Content = Mapping[str, Any]
+BANDS = {
+    "by_price": "true price (currency units)",
+    "by_length": "text length (characters)",
+    "by_unit": "unit",
+    "by_brand": "brand",
+    "by_picture": "picture",
+}
+"""Ways to part the rows, and what their values are called."""
+
+
+def error_charts(errors: Content) -> Iterator[Chart]:
+    yield density_chart(errors["density"])
+    yield calibration_chart(errors["calibration"])
+    for name, words in BANDS.items():
+        if errors[name]:
+            yield bands(errors[name], name, words, errors["sampled"] if name in ("by_unit", "by_brand") else None)
+    yield drift_chart(errors["drift"])
+
+
+def density_chart(density: Content) -> Chart:
+    """Rows per cell of log true against log predicted price; on the diagonal the two are equal."""
+    edges, cells = density["edges"], density["cells"]
+    most, total = max(rows for _, _, rows in cells), sum(rows for _, _, rows in cells)
+    rows = [
+        {
+            "x": edges[x],
+            "x2": edges[x + 1],
+            "y": edges[y],
+            "y2": edges[y + 1],
+            "rows": count,
+            "true price": range_text(edges[x], edges[x + 1]),
+            "predicted price": range_text(edges[y], edges[y + 1]),
+        }
+        for x, y, count in cells
+    ]
+    ends = [{"x": edges[0], "y": edges[0]}, {"x": edges[-1], "y": edges[-1]}]
+    scale = {"domain": [edges[0], edges[-1]], "padding": 0}
+    squares: Spec = {
+        "params": [zoomable()],
+        "mark": {"type": "rect", "color": ACCENT, "clip": True},
+        "encoding": {
+            "x": logarithmic("x", "true price (currency units)", scale=scale),
+            "x2": {"field": "x2"},
+            "y": logarithmic("y", "predicted price (currency units)", scale=scale),
+            "y2": {"field": "y2"},
+            "opacity": field("rows", scale={"type": "log", "range": [0.16, 1]}, legend=None),
+            "tooltip": [field(name, kind="nominal") for name in ("true price", "predicted price", "rows")],
+        },
+    }
+    line: Spec = {
+        "data": {"values": ends},
+        "mark": {"type": "line", "color": INK, "strokeWidth": 1, "opacity": 0.7, "clip": True},
+        "encoding": {
+            "x": logarithmic("x", "true price (currency units)", scale=scale),
+            "y": logarithmic("y", "predicted price (currency units)", scale=scale),
+        },
+    }
+    near = sum(count for x, y, count in cells if abs(x - y) <= 1)
+    return Chart(
+        "density",
+        "Predicted against true price. On the line the two are equal; the stronger the colour, the more rows.",
+        f"Predicted against true price of {total} rows on logarithmic axes; {near / total:.0%} of them lie on or next to the "
+        f"diagonal. The fullest cell holds {most} rows.",
+        chart(rows, squares, line, height=380),
+    )
+
+
+def calibration_chart(bands: Sequence[Content]) -> Chart:
+    """Quartiles of true over predicted price, by predicted price."""
+    rows = [{**band, "shown": f"{band['ratio']:.2f} ({band['low']:.2f} to {band['high']:.2f})"} for band in bands]
+    x = logarithmic("predicted", "predicted price (currency units)")
+    scale = {"type": "log", "nice": False, "padding": PADDING}
+    ratio: Spec = {"title": "true / predicted price", "scale": scale, "axis": {"format": ".2~f", "tickCount": 5}}
+    one: Spec = {
+        "data": {"values": [{"y": 1}]},
+        "mark": {"type": "rule", "strokeDash": [3, 3]},
+        "encoding": {"y": field("y", "true / predicted price", scale=scale)},
+    }
+    bars: Spec = {
+        "mark": {"type": "rule", "strokeWidth": 2, "color": SERIES[0]},
+        "encoding": {"x": x, "y": {**field("low"), **ratio}, "y2": {"field": "high"}},
+    }
+    points: Spec = {
+        "mark": {"type": "line", "point": True},
+        "encoding": {
+            "x": x,
+            "y": {**field("ratio"), **ratio},
+            "tooltip": [field("predicted", format=",.4~r"), field("rows"), field("shown", "ratio", "nominal")],
+        },
+    }
+    worst = max(bands, key=lambda band: max(band["ratio"], 1 / band["ratio"]))
+    return Chart(
+        "calibration",
+        "Calibration: median and quartiles of true over predicted price, in bands of predicted price. At 1 prices are neither "
+        "too high nor too low.",
+        f"Median of true over predicted price in {len(bands)} bands; farthest from 1 is {worst['ratio']:.2f} near "
+        f"{plain(worst['predicted'])}.",
+        chart(rows, one, bars, points, height=380),
+    )
+
+
+def bands(rows: Sequence[Content], name: str, words: str, sampled: int | None) -> Chart:
+    """SMAPE with one standard error in each part of the rows."""
+    shown = [
+        {
+            "band": band_label(band),
+            "SMAPE": round(band["smape"], 3),
+            "low": band["smape"] - (band["standard_error"] or 0.0),
+            "high": band["smape"] + (band["standard_error"] or 0.0),
+            "rows": band["rows"],
+            "predicted / true": round(band["ratio"], 3),
+        }
+        for band in rows
+    ]
+    y = listed("band", words)
+    points: Spec = {
+        "mark": {"type": "point", "size": 60, "opacity": 1},
+        "encoding": {
+            "y": y,
+            "x": field("SMAPE", "SMAPE (%), ± one standard error", scale={"zero": False, "padding": PADDING}),
+            "tooltip": [field(each, kind="nominal") for each in ("band", "SMAPE", "rows", "predicted / true")],
+        },
+    }
+    said = "; ".join(f"{band_label(band)}: {figure_text(band)}" for band in rows)
+    of = f" Of {sampled:,} rows drawn at random." if sampled else ""
+    return Chart(
+        name,
+        f"SMAPE by {words}.{of}",
+        f"SMAPE by {words}. {said}.",
+        chart(shown, whisker("low", "high", y=y), points, height=60 + ROW * len(shown)),
+    )
+
+
+def drift_chart(drift: Content) -> Chart:
+    """Mean log error along the ids: a slope or a step says that rows there are of another kind, or leaked."""
+    rows = [{**part, "ids": f"{part['from']} to {part['to']}"} for part in drift["parts"]]
+    what = "id" if drift["by"] == "id" else "row of the training file"
+    x = field(
+        "place",
+        f"rows in the order of their {'ids' if drift['by'] == 'id' else 'place in the training file'}",
+        axis={"format": ",~r"},
+    )
+    title = "mean of ln(true / predicted)"
+    zero: Spec = {
+        "data": {"values": [{"y": 0}]},
+        "mark": {"type": "rule", "strokeDash": [3, 3], "color": MUTED},
+        "encoding": {"y": field("y", title)},
+    }
+    area: Spec = {
+        "mark": {"type": "area", "color": SERIES[0], "opacity": 0.18},
+        "encoding": {"x": x, "y": field("low", title), "y2": {"field": "high"}},
+    }
+    line: Spec = {
+        "params": [zoomable(["x"])],
+        "mark": {"type": "line", "point": True},
+        "encoding": {
+            "x": x,
+            "y": field("mean", title),
+            "tooltip": [field("ids", kind="nominal"), field("mean", format=".3f")],
+        },
+    }
+    outside = sum(not part["low"] <= 0 <= part["high"] for part in drift["parts"])
+    return Chart(
+        "drift",
+        f"Residuals by {what}, with two standard errors. By chance alone one part in twenty lies off zero.",
+        f"Mean log error in {len(rows)} parts by {what}; {outside} of them are off zero by more than two standard errors.",
+        chart(rows, zero, area, line),
+    )
+
+
+def band_label(band: Content) -> str:
+    """`2.50–4.99`, the value alone where the band has just one, or the name of a unit or a brand."""
+    return str(band["value"]) if "value" in band else range_text(band["low"], band["high"])

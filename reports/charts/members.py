@@ -1,0 +1,240 @@
+"""Charts of the members and of the ways to combine them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from reports.charts.base import (
+    ACCENT,
+    MUTED,
+    PADDING,
+    ROW,
+    SERIES,
+    Chart,
+    Rows,
+    Spec,
+    by_architecture,
+    chart,
+    field,
+    kind_of,
+    listed,
+    whisker,
+)
+from reports.words import figure_text
+
+Content = Mapping[str, Any]
+
+
+def member_charts(
+    members: Sequence[Content], correlation: Sequence[Sequence[float | None]], stack: Content | None
+) -> Iterator[Chart]:
+    if not members:
+        return
+    yield scores(members, stack)
+    if len(members) > 1:
+        yield correlations(members, correlation)
+    if any(member["weight"] for member in members):
+        yield weights(members)
+    if any(member["without"] for member in members):
+        yield absences(members)
+    if stack:
+        yield candidates(stack)
+
+
+def scores(members: Sequence[Content], stack: Content | None) -> Chart:
+    """SMAPE with one standard error per member, its folds as ticks, and the stack's nested figure below."""
+    named = [(member["label"], member, kind_of(member["architecture"])) for member in members]
+    if stack:
+        named.append(("stack, nested", stack["nested"], "stack"))
+    rows = [
+        {
+            "member": label,
+            "architecture": kind,
+            "SMAPE": round(figures["smape"], 3),
+            "low": figures["smape"] - (figures["standard_error"] or 0.0),
+            "high": figures["smape"] + (figures["standard_error"] or 0.0),
+            "shown": figure_text(figures),
+        }
+        for label, figures, kind in named
+    ]
+    folds = [
+        {"member": member["label"], "fold": fold, "SMAPE": round(value, 3)}
+        for member in members
+        for fold, value in enumerate(member["fold_smape"])
+        if value is not None
+    ]
+    names = [row["architecture"] for row in rows]
+    look = by_architecture(names)
+    for scale in (look["color"]["scale"], look["shape"]["scale"]):
+        if stack:
+            scale["domain"] = [*scale["domain"], "stack"]
+            scale["range"] = [*scale["range"], "var(--ink)" if scale is look["color"]["scale"] else "circle"]
+    y = listed("member")
+    zero = {"zero": False, "padding": PADDING}
+    ticks: Spec = {
+        "data": {"values": folds},
+        "mark": {"type": "tick", "thickness": 1.5, "opacity": 0.6, "size": 12},
+        "encoding": {
+            "y": y,
+            "x": field("SMAPE", scale=zero),
+            "tooltip": [field(name, kind="nominal") for name in ("member", "fold", "SMAPE")],
+        },
+    }
+    points: Spec = {
+        "mark": {"type": "point", "size": 70, "opacity": 1},
+        "encoding": {
+            "y": y,
+            "x": field("SMAPE", "out-of-fold SMAPE (%)", scale=zero),
+            "tooltip": [field(name, kind="nominal") for name in ("member", "shown")],
+            **look,
+        },
+    }
+    words = "; ".join(f"{row['member']} {row['shown']}" for row in rows)
+    return Chart(
+        "members",
+        "Out-of-fold SMAPE ± one standard error; the small ticks are the single folds.",
+        f"Out-of-fold SMAPE: {words}.",
+        chart(rows, whisker("low", "high", y=y, color=look["color"]), ticks, points, height=60 + ROW * len(rows)),
+    )
+
+
+def correlations(members: Sequence[Content], correlation: Sequence[Sequence[float | None]]) -> Chart:
+    """How alike two members err: the stronger the colour, the less a stack gains from having both."""
+    labels = [member["label"] for member in members]
+    rows = [
+        {
+            "one": labels[i],
+            "other": labels[j],
+            "correlation": value,
+            "shown": _short(value),
+            "strength": max(0.0, value) ** 3,
+        }
+        for i, line in enumerate(correlation)
+        for j, value in enumerate(line)
+        if value is not None
+    ]
+    axis = {"labelLimit": 130, "ticks": False, "domain": False}
+    x = field("other", None, "nominal", sort=None, axis={**axis, "labelAngle": -60, "orient": "top"})
+    y = field("one", None, "nominal", sort=None, axis=axis)
+    tips = [field(name, kind="nominal") for name in ("one", "other", "correlation")]
+    cells: Spec = {
+        "mark": {"type": "rect", "color": ACCENT},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "opacity": field(
+                "strength", kind="quantitative", legend=None, scale={"domain": [0, 1], "range": [0.03, 0.75]}
+            ),
+            "tooltip": tips,
+        },
+    }
+    words: Spec = {
+        "mark": {"type": "text", "fontSize": 10},
+        "encoding": {"x": x, "y": y, "text": field("shown", kind="nominal"), "tooltip": tips},
+    }
+    pairs = [row for row in rows if row["one"] != row["other"]]
+    least = min(pairs, key=lambda row: row["correlation"], default=None)
+    said = f" The least alike are {least['one']} and {least['other']}, {least['correlation']:.2f}." if least else ""
+    layers = [cells, words] if len(labels) <= 14 else [cells]
+    return Chart(
+        "correlation",
+        "Correlation of the members' log errors: the paler, the more a stack can gain from the pair.",
+        f"Correlation of log errors between {len(members)} members.{said}",
+        chart(rows, *layers, height=110 + ROW * len(labels)),
+    )
+
+
+def _short(value: float) -> str:
+    """`.53`, `-.07`, `1`: what a cell has room for."""
+    text = f"{value:.2f}"
+    return "1" if text == "1.00" else text.replace("0.", ".", 1)
+
+
+def weights(members: Sequence[Content]) -> Chart:
+    rows = [{"member": member["label"], "weight": round(member["weight"] or 0.0, 4)} for member in members]
+    bars: Spec = {
+        "mark": {"type": "bar", "height": {"band": 0.65}},
+        "encoding": {
+            "y": listed("member"),
+            "x": field("weight", "weight in the stack's linear parts"),
+            "tooltip": [field(name, kind="nominal") for name in ("member", "weight")],
+        },
+    }
+    words = "; ".join(f"{row['member']} {row['weight']:.2f}" for row in rows if row["weight"])
+    return Chart(
+        "weights",
+        "How much each member counts in the linear parts of the stack.",
+        f"Weights in the stack: {words or 'none'}.",
+        chart(rows, bars, height=60 + ROW * len(rows)),
+    )
+
+
+def absences(members: Sequence[Content]) -> Chart:
+    """What leaving a member out costs, with one standard error."""
+    rows = [
+        {
+            "member": member["label"],
+            "points": round(member["without"]["cost"], 4),
+            "low": member["without"]["cost"] - member["without"]["error"],
+            "high": member["without"]["cost"] + member["without"]["error"],
+        }
+        for member in members
+        if member["without"]
+    ]
+    y = listed("member")
+    points: Spec = {
+        "mark": {"type": "point", "size": 60, "color": SERIES[1], "opacity": 1},
+        "encoding": {
+            "y": y,
+            "x": field("points", "SMAPE points lost without it"),
+            "tooltip": [field(name, kind="nominal") for name in ("member", "points")],
+        },
+    }
+    zero: Spec = {
+        "data": {"values": [{"x": 0}]},
+        "mark": {"type": "rule", "strokeDash": [3, 3], "color": MUTED},
+        "encoding": {"x": field("x")},
+    }
+    words = "; ".join(f"{row['member']} {row['points']:+.2f}" for row in rows)
+    return Chart(
+        "absences",
+        "What leaving one member out costs the best weights of the others, on rows that neither has seen; ± one standard error.",
+        f"SMAPE points lost without each member: {words}.",
+        chart(rows, zero, whisker("low", "high", y=y), points, height=60 + ROW * len(rows)),
+    )
+
+
+def candidates(stack: Content) -> Chart:
+    """Every way to combine that was tried, behind the best of them."""
+    rows: Rows = [
+        {
+            "way": each["name"] + (" (chosen)" if each["name"] == stack["choice"]["name"] else ""),
+            "SMAPE": round(each["smape"], 3),
+            "low": each["smape"] - each["standard_error"],
+            "high": each["smape"] + each["standard_error"],
+            "chosen": "chosen" if each["name"] == stack["choice"]["name"] else "tried",
+        }
+        for each in sorted(stack["candidates"], key=lambda each: each["smape"])[:16]
+    ]
+    y = listed("way")
+    points: Spec = {
+        "mark": {"type": "point", "size": 60, "opacity": 1},
+        "encoding": {
+            "y": y,
+            "x": field("SMAPE", "cross-validated SMAPE (%)", scale={"zero": False, "padding": PADDING}),
+            "color": field(
+                "chosen",
+                kind="nominal",
+                legend=None,
+                scale={"domain": ["chosen", "tried"], "range": [SERIES[1], SERIES[0]]},
+            ),
+            "tooltip": [field(name, kind="nominal") for name in ("way", "SMAPE")],
+        },
+    }
+    return Chart(
+        "candidates",
+        "Ways to combine the members, each cross-validated over groups of products; ± one standard error.",
+        f"Cross-validated SMAPE of {len(rows)} ways to combine; chosen: {stack['choice']['name']}.",
+        chart(rows, whisker("low", "high", y=y), points, height=60 + ROW * len(rows)),
+    )

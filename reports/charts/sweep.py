@@ -1,0 +1,328 @@
+"""Charts of the sweep: progress, learning curves, what the settings did, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reports.charts.base import (
+    ACCENT,
+    HEIGHT,
+    MUTED,
+    PADDING,
+    ROW,
+    SERIES,
+    Chart,
+    Rows,
+    Spec,
+    by_architecture,
+    chart,
+    field,
+    kind_of,
+    listed,
+    toggled,
+    zoomable,
+)
+from reports.words import setting
+
+Content = Mapping[str, Any]
+PURPOSES = ("finished trials", "stopped trials", "failed trials", "cross-validation", "choosing and fitting")
+_FEW, _PANEL = 4, 190
+_POOR = 1.5
+"""Times the median beyond which a trial is drawn at the frame: one hopeless trial must not flatten all others."""
+
+
+def sweep_charts(sweep: Content) -> Iterator[Chart]:
+    finished = [trial for trial in sweep["trials"] if trial["state"] == "complete" and trial["smape"] is not None]
+    if finished:
+        yield progress(sweep, finished, "minutes", "minutes of training, all trials together")
+        yield progress(sweep, finished, "epochs", "epochs of the architecture's trials so far")
+    curves = [trial for trial in sweep["trials"] if len(trial["curve"]) > 1]
+    if curves:
+        yield learning_curves(curves)
+    for each in sweep["architectures"]:
+        own = [trial for trial in finished if trial["architecture"] == each["name"] and trial["answered_from"] is None]
+        if len(own) >= _FEW and each["varied"]:
+            yield parallel(each["name"], own, list(each["varied"]))
+            yield slices(each["name"], own, list(each["varied"]))
+    if sweep["importances"]:
+        yield importances(sweep["importances"])
+    if sweep["time"]:
+        yield time_chart(sweep["time"])
+
+
+def progress(sweep: Content, finished: Rows, along: str, words: str) -> Chart:
+    """Each finished trial as a point, and a line for the best of its architecture so far."""
+    values = np.array([trial["smape"] for trial in finished])
+    top = min(float(values.max()), _POOR * float(np.median(values)))
+    rows = [
+        {
+            "architecture": kind_of(trial["architecture"]),
+            "trial": f"{trial['architecture']} #{trial['number']}",
+            along: trial[along],
+            "SMAPE": round(trial["smape"], 3),
+            "shown": round(min(trial["smape"], top), 3),
+            "best so far": round(min(trial["best_so_far"], top), 3),
+            "documented best": "yes" if trial["documented"] else "no",
+        }
+        for trial in finished
+    ]
+    names = [row["architecture"] for row in rows]
+    select, faded = toggled("architecture")
+    tips = [field(name, kind="nominal") for name in ("trial", "SMAPE", "documented best")]
+    scale, measure = {"zero": False, "padding": PADDING}, "SMAPE on the holdout fold (%)"
+    x = field(along, words, axis={"format": ",~r"})
+    line = {
+        "mark": {"type": "line", "interpolate": "step-after"},
+        "encoding": {
+            "x": x,
+            "y": field("best so far", measure, scale=scale),
+            "opacity": faded,
+            "color": by_architecture(names)["color"],
+        },
+    }
+    points = {
+        "params": [select, zoomable()],
+        "mark": {"type": "point"},
+        "encoding": {
+            "x": x,
+            "y": field("shown", measure, scale=scale),
+            "tooltip": tips,
+            "opacity": faded,
+            **by_architecture(names),
+        },
+    }
+    above = int((values > top).sum())
+    best = "; ".join(
+        f"{each['name']} {each['best']['smape']:.2f}" for each in sweep["architectures"] if each["best"] is not None
+    )
+    beyond = f" Beyond {top:.0f}, at the upper edge: {above}." if above else ""
+    return Chart(
+        f"best_by_{along}",
+        f"Points are finished trials, lines the best so far of an architecture, along {words}.{beyond}",
+        f"SMAPE of {len(finished)} finished trials along {words}. Best of each architecture: {best}.{beyond}",
+        chart(rows, points, line),
+    )
+
+
+def learning_curves(trials: Rows) -> Chart:
+    """SMAPE after each epoch; of trials that were stopped, pale and dashed."""
+    rows = [
+        {
+            "architecture": kind_of(trial["architecture"]),
+            "trial": f"{trial['architecture']} #{trial['number']}",
+            "epoch": epoch,
+            "SMAPE": round(smape, 2),
+            "state": trial["state"],
+        }
+        for trial in trials
+        for epoch, smape in trial["curve"]
+    ]
+    values = np.array([row["SMAPE"] for row in rows])
+    low, top = float(values.min()), min(float(values.max()), 2 * float(np.median(values)))
+    states = ["complete", "pruned", "failed", "interrupted"]
+    select, faded = toggled("state")
+    lines = {
+        "params": [select, zoomable()],
+        "mark": {"type": "line", "clip": True, "strokeWidth": 1.3, "point": {"size": 14}},
+        "encoding": {
+            "x": field("epoch", axis={"tickMinStep": 1}),
+            "y": field("SMAPE", "SMAPE on the holdout fold (%)", scale={"domain": [low, top]}),
+            "detail": {"field": "trial"},
+            "color": field(
+                "architecture",
+                kind="nominal",
+                scale=by_architecture([row["architecture"] for row in rows])["color"]["scale"],
+            ),
+            "strokeDash": field(
+                "state", kind="nominal", scale={"domain": states, "range": [[1, 0], [4, 3], [1, 3], [1, 3]]}
+            ),
+            "opacity": {
+                "condition": {"test": "datum.state === 'complete'", **_chosen(faded)},
+                "value": 0.28,
+            },
+            "tooltip": [field(name, kind="nominal") for name in ("trial", "epoch", "SMAPE", "state")],
+        },
+    }
+    stopped = sum(trial["state"] == "pruned" for trial in trials)
+    return Chart(
+        "learning_curves",
+        f"Learning curves of {len(trials)} trials of several epochs; the {stopped} stopped early are pale and dashed.",
+        f"SMAPE by epoch of {len(trials)} trials, {stopped} of them stopped early. The lowest point of any is {low:.2f}.",
+        chart(rows, lines, height=320),
+        wide=True,
+    )
+
+
+def _chosen(faded: Spec) -> Spec:
+    return {"value": faded["condition"]["value"]}
+
+
+def parallel(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
+    """One line per trial through its settings, each on an axis of its own, to its SMAPE; the best fifth stands out."""
+    ordered = {key: _ordered([trial["params"].get(key) for trial in trials]) for key in settings}
+    scores = np.array([trial["smape"] for trial in trials])
+    low, high = float(scores.min()), float(np.quantile(scores, 0.95))
+    good = float(np.quantile(scores, 0.2))
+    rows = []
+    for trial in trials:
+        shared = {
+            "trial": f"#{trial['number']}",
+            "SMAPE": round(trial["smape"], 2),
+            "group": "best fifth" if trial["smape"] <= good else "others",
+        }
+        for key in settings:
+            place = ordered[key].index(setting(trial["params"].get(key)))
+            rows.append(
+                {
+                    **shared,
+                    "setting": key,
+                    "place": place / max(1, len(ordered[key]) - 1),
+                    "value": setting(trial["params"].get(key)),
+                }
+            )
+        place = min(1.0, (trial["smape"] - low) / max(high - low, 1e-9))
+        rows.append({**shared, "setting": "SMAPE", "place": place, "value": f"{trial['smape']:.2f}"})
+    ticks = [
+        {"setting": key, "place": place / max(1, len(values) - 1), "value": value}
+        for key, values in ordered.items()
+        for place, value in enumerate(values)
+    ]
+    ticks += [{"setting": "SMAPE", "place": place, "value": f"{value:.1f}"} for place, value in ((0, low), (1, high))]
+    x = field(
+        "setting",
+        None,
+        "nominal",
+        sort=[*settings, "SMAPE"],
+        axis={"labelAngle": -25, "orient": "top", "grid": True, "domain": False},
+    )
+    y = field("place", None, axis=None)
+    select, faded = toggled("group")
+    lines = {
+        "params": [select],
+        "mark": {"type": "line", "strokeWidth": 1.5},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "detail": {"field": "trial"},
+            "color": field(
+                "group", kind="nominal", scale={"domain": ["best fifth", "others"], "range": [SERIES[1], MUTED]}
+            ),
+            "opacity": {"condition": {"test": "datum.group === 'best fifth'", **_chosen(faded)}, "value": 0.25},
+            "tooltip": [field(key, kind="nominal") for key in ("trial", "SMAPE", "setting", "value")],
+        },
+    }
+    labels = {
+        "data": {"values": ticks},
+        "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 11},
+        "encoding": {"x": x, "y": y, "text": field("value", kind="nominal")},
+    }
+    best = min(trials, key=lambda trial: trial["smape"])
+    words = ", ".join(f"{key} {setting(best['params'].get(key))}" for key in settings)
+    return Chart(
+        f"parallel_{name}",
+        f"{name}: every finished trial is a line through its settings to its SMAPE; the best fifth stands out.",
+        f"Parallel coordinates of {len(trials)} trials of {name}. The best, SMAPE {best['smape']:.2f}, has {words}.",
+        chart(rows, lines, labels, height=300),
+        wide=True,
+    )
+
+
+def slices(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
+    """SMAPE by each setting's value, a panel for each; the line goes through the medians."""
+    rows = [
+        {
+            "setting": key,
+            "value": setting(trial["params"].get(key)),
+            "SMAPE": round(trial["smape"], 2),
+            "trial": f"#{trial['number']}",
+        }
+        for trial in trials
+        for key in settings
+    ]
+    order = [value for key in settings for value in _ordered([trial["params"].get(key) for trial in trials])]
+    x = field("value", None, "ordinal", sort=list(dict.fromkeys(order)), axis={"labelAngle": 0})
+    y = field("SMAPE", "SMAPE (%)", scale={"zero": False})
+    medians = {"mark": {"type": "line", "color": MUTED}, "encoding": {"x": x, "y": {**y, "aggregate": "median"}}}
+    points = {
+        "mark": {"type": "point", "color": ACCENT, "opacity": 0.6},
+        "encoding": {"x": x, "y": y, "tooltip": [field(key, kind="nominal") for key in ("trial", "value", "SMAPE")]},
+    }
+    spec = {
+        "data": {"values": rows},
+        "facet": field("setting", kind="nominal", sort=list(settings)),
+        "columns": "fit",  # as many as the place is wide enough for: the page counts them
+        "spec": {"width": _PANEL, "height": 130, "layer": [medians, points]},
+        "resolve": {"scale": {"x": "independent"}},
+        "height": HEIGHT,
+    }
+    return Chart(
+        f"slices_{name}",
+        f"{name}: SMAPE of the finished trials by the value of each setting; the line goes through the medians.",
+        f"SMAPE of {len(trials)} trials of {name} by {', '.join(settings)}.",
+        spec,
+        wide=True,
+    )
+
+
+def _ordered(values: Sequence[Any]) -> list[str]:
+    """Different values as text: numbers by size, then words by alphabet."""
+    different = {value for value in values if not _is_word(value)}
+    words = {str(value) for value in values if _is_word(value)}
+    return [*map(setting, sorted(different)), *sorted(words)]
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, bool) or not isinstance(value, (int, float))
+
+
+def importances(rows: Rows) -> Chart:
+    """Shares of the SMAPE's variance that are owed to each setting."""
+    shown = [
+        {
+            "setting": f"{row['architecture']}: {row['setting']}",
+            "percent": round(100 * row["share"], 1),
+            "study": row["study"],
+        }
+        for row in rows
+    ]
+    bars = {
+        "mark": {"type": "bar", "height": {"band": 0.65}},
+        "encoding": {
+            "y": listed("setting"),
+            "x": field("percent", "share of the variance of SMAPE (%)"),
+            "tooltip": [field(name, kind="nominal") for name in ("study", "setting", "percent")],
+        },
+    }
+    words = "; ".join(f"{row['setting']} {row['percent']} %" for row in shown[:8])
+    return Chart(
+        "importances",
+        "How much of the differences between finished trials each setting explains, alone or with others (functional ANOVA).",
+        f"Importances of settings: {words}.",
+        chart(shown, bars, height=60 + ROW * len(shown)),
+    )
+
+
+def time_chart(rows: Rows) -> Chart:
+    """Minutes by architecture and purpose."""
+    shown = [{**row, "minutes": round(row["seconds"] / 60, 3)} for row in rows]
+    purposes = [purpose for purpose in PURPOSES if any(row["purpose"] == purpose for row in rows)]
+    bars = {
+        "mark": {"type": "bar", "height": {"band": 0.65}},
+        "encoding": {
+            "y": listed("architecture"),
+            "x": field("minutes", "minutes of work"),
+            "color": field("purpose", kind="nominal", scale={"domain": purposes, "range": list(SERIES)}, sort=purposes),
+            "tooltip": [field(name, kind="nominal") for name in ("architecture", "purpose", "minutes")],
+        },
+    }
+    words = "; ".join(f"{row['architecture']}, {row['purpose']}: {row['minutes']:.1f} min" for row in shown)
+    kinds = len({row["architecture"] for row in rows})
+    return Chart(
+        "time",
+        "Where the time went. Trials that became a fold of a member count as cross-validation: they were not trained twice.",
+        f"Minutes of work. {words}.",
+        chart(shown, bars, height=70 + ROW * kinds),
+    )

@@ -1,0 +1,35 @@
+"""The troubleshooting guide as checks (docs/troubleshooting.md): pure functions from a run to what they saw in it."""
+
+from __future__ import annotations
+
+from reports.checks import fitting, folds, not_finite, searching, times, trust
+from reports.checks.finding import STATES, Check, Finding
+from reports.material import Material
+
+CHECKS: tuple[Check, ...] = (
+    not_finite.failed_trials,
+    not_finite.left_out_steps,
+    fitting.overfitting,
+    fitting.underfitting,
+    fitting.stack_optimism,
+    times.slow_training,
+    times.stages,
+    times.lost_time,
+    folds.fold_spread,
+    folds.holdout,
+    folds.fold_overlap,
+    trust.floor,
+    trust.leaks,
+    trust.too_good,
+    trust.labels,
+    searching.failures,
+    searching.stopped_trials,
+    searching.few_trials,
+)
+"""A new one is a function and a line here."""
+
+
+def diagnose(material: Material) -> list[Finding]:
+    """What all checks saw, problems first; in the order of the checks where equal."""
+    found = [finding for check in CHECKS for finding in check(material)]
+    return sorted(found, key=lambda finding: STATES.index(finding.state))

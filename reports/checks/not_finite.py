@@ -1,0 +1,138 @@
+"""Numbers that are none: steps that trainings left out, and trainings that ended for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.folds import HOLDOUT
+from reports.checks.commands import common, search
+from reports.checks.finding import (
+    Finding,
+    by_architecture,
+    count,
+    graded,
+    headline,
+    nothing,
+    settle,
+    tried,
+    values_text,
+)
+from reports.material import Material, Record
+
+STEPS, TRIALS = "nan-steps", "nan-trials"
+ANY_STEP = 1e-12
+"""Share of a training's steps left out from which it deserves a look: any. A few in fp16 are the scaler finding its factor."""
+MANY_STEPS = 0.01
+"""Share from which it is a problem: one step in a hundred without effect is no longer the scaler's search."""
+_SAID = ("loss or gradient that is not a number", "predicted prices are not numbers")
+"""How the trainer (`core.training`, `core.inference`) words it."""
+_TOLD = ("learning_rate", "loss", "precision")
+"""Settings that decide it most often, told whether or not other trials have them too."""
+_ADVICE = (
+    "lower learning_rate; precision=fp32, or bf16 where the GPU has it, in place of fp16; a smaller gradient_norm; "
+    "then look at the rows"
+)
+
+
+def left_out_steps(material: Material) -> list[Finding]:
+    """Steps without a finite loss or gradient, of finished trials: they change nothing, but many of them leave little learnt."""
+    known = [trial for trial in material.trials if any("skipped_steps" in each for each in trial.get("epochs", ()))]
+    if not known:
+        return nothing(STEPS, "no finished trial counted its steps")
+    rows = len(material.folds.split(HOLDOUT)[0])
+    return [_steps(material, name, trials, rows) for name, trials in by_architecture(known).items()]
+
+
+def _steps(material: Material, architecture: str, trials: Sequence[Record], rows: int) -> Finding:
+    shares = {trial["config"]: _skipped(trial) / _taken(trial, rows) for trial in trials}
+    bad = [trial for trial in trials if _skipped(trial)]
+    steps, worst = sum(map(_skipped, bad)), max(shares.values())
+    saw = f"No step of {count(len(trials), 'training')} was left out for a loss or gradient that is not a number."
+    if bad:
+        fine = [trial["settings"] for trial in trials if not _skipped(trial)]
+        saw = (
+            f"{count(steps, 'step')} of {len(bad)} in {count(len(trials), 'training')} "
+            f"had a loss or gradient that is not a number, {worst:.1%} of the steps of the worst one"
+            f"{_alike([trial['settings'] for trial in bad], fine)}."
+        )
+    figures = {"steps": steps, "trials": len(bad), "of": len(trials), "worst_share": worst}
+    again = _calmer(material, architecture, [trial["settings"] for trial in bad], bad) if bad else ""
+    return settle(STEPS, graded(worst, ANY_STEP, MANY_STEPS), saw, figures, _ADVICE, again, architecture)
+
+
+def failed_trials(material: Material) -> list[Finding]:
+    """Trainings that ended because their numbers were none twice, or whose prices were."""
+    done = tried(material, "complete", "pruned", "failed")
+    if not done:
+        return nothing(TRIALS, "no trial has ended")
+    failed = [trial for trial in done if is_not_finite(trial)]
+    if not failed:
+        saw = f"None of {count(len(done), 'trial')} failed for numbers that are none."
+        return [Finding(TRIALS, "ok", saw, {"failed": 0, "of": len(done)})]
+    return [_failed(material, name, trials, done) for name, trials in by_architecture(failed).items()]
+
+
+def _failed(material: Material, architecture: str, failed: Sequence[Record], done: Sequence[Record]) -> Finding:
+    own = [trial for trial in done if trial["architecture"] == architecture]
+    fine = [trial["params"] for trial in own if trial["state"] == "complete"]
+    params = [trial["params"] for trial in failed]
+    saw = (
+        f"{len(failed)} of {count(len(own), 'trial')} failed because loss, gradient or prices were not numbers"
+        f"{_alike(params, fine)}: {headline(failed[-1]['error'])}."
+    )
+    figures = {"failed": len(failed), "of": len(own), "shared": dict(_shared(params, fine))}
+    like = [trial for trial in material.trials if trial["architecture"] == architecture]
+    return Finding(
+        TRIALS, "problem", saw, figures, _ADVICE, _calmer(material, architecture, params, like), architecture
+    )
+
+
+def is_not_finite(trial: Mapping[str, Any]) -> bool:
+    """Whether a trial failed for it."""
+    return trial["state"] == "failed" and any(words in headline(trial["error"]) for words in _SAID)
+
+
+def _skipped(trial: Record) -> int:
+    """Counted up over the epochs of a training."""
+    return int(max(each.get("skipped_steps", 0) for each in trial["epochs"]))
+
+
+def _taken(trial: Record, rows: int) -> int:
+    return len(trial["epochs"]) * -(-rows // trial["settings"]["batch_size"])
+
+
+def _shared(bad: Sequence[Mapping[str, Any]], fine: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of `bad` have alike and either nothing of `fine` has, or is told anyway."""
+    alike = common(bad)
+    return {
+        key: value
+        for key, value in alike.items()
+        if key in _TOLD or (fine and all(each.get(key) != value for each in fine))
+    }
+
+
+def _alike(bad: Sequence[Mapping[str, Any]], fine: Sequence[Mapping[str, Any]]) -> str:
+    """`, all with loss=huber` and the range of learning rates where they differ."""
+    words = [f"{key}={value}" for key, value in _shared(bad, fine).items()]
+    rates = _rates(bad)
+    if len(set(rates)) > 1:
+        words.append(f"learning_rate {values_text(rates)}")
+    return f", all with {', '.join(words)}" if words else ""
+
+
+def _rates(settings: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [each["learning_rate"] for each in settings if "learning_rate" in each]
+
+
+def _calmer(material: Material, architecture: str, bad: Sequence[Mapping[str, Any]], like: Sequence[Record]) -> str:
+    """Half the lowest learning rate that went wrong, shorter gradients, and the format with the widest range."""
+    rates, norms = _rates(bad), [each["gradient_norm"] for each in bad if "gradient_norm" in each]
+    return search(
+        material,
+        architecture,
+        like,
+        learning_rate=min(rates) / 2 if rates else None,
+        gradient_norm=min(norms, default=1.0) / 2,
+        precision="fp32",
+    )

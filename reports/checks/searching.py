@@ -1,0 +1,91 @@
+"""The health of the search: what failed and why, how many trials were stopped, whether enough were tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports import sweep
+from reports.checks.commands import command, search
+from reports.checks.finding import Finding, State, by_architecture, count, graded, headline, nothing, settle, tried
+from reports.checks.not_finite import is_not_finite
+from reports.material import Material, Record
+
+FAILURES, STOPPED, FEW = "failures", "stopped-trials", "few-trials"
+ANY, OFTEN = 1e-12, 0.25
+"""Share of failed trials: any deserves a look, a quarter is a setting or a machine that does not work."""
+MOSTLY_STOPPED = 0.8
+"""Share of trials that were stopped. The default pruner goes on with one of four at each step; fewer are a narrow choice."""
+FEWEST_TRIALS = 8
+"""Fewer configs are luck: it is the default of a sweep, and of eight random ones the best is among the best third in 96%."""
+
+
+def failures(material: Material) -> list[Finding]:
+    """Failed trials by what happened. Numbers that are none have a check of their own."""
+    done = tried(material, "complete", "pruned", "failed")
+    if not done:
+        return nothing(FAILURES, "no trial has ended")
+    others = [trial for trial in done if not is_not_finite(trial)]
+    causes = sweep.failures(others)
+    if not causes:
+        saw = f"None of {count(len(done), 'trial')} failed for another reason than numbers that are none."
+        return [Finding(FAILURES, "ok", saw, {"failed": 0, "of": len(done)})]
+    state = graded(sum(cause["count"] for cause in causes) / len(done), ANY, OFTEN)
+    return [_failure(material, cause, _cure(cause, others), len(done), state) for cause in causes]
+
+
+def _failure(material: Material, cause: Record, cure: str, done: int, state: State) -> Finding:
+    shared = ", ".join(f"{key}={value}" for key, value in cause["shared"].items())
+    alike = f", all with {shared}, which no finished trial has" if shared else ""
+    saw = f"{cause['count']} of {count(done, 'trial')} failed{alike}: {cause['error']}."
+    figures = {"failed": cause["count"], "of": done, "trials": cause["trials"], "shared": cause["shared"]}
+    advice = cure or "read the whole error, and fix or leave out the setting that these trials share"
+    again = command(material, "experiments.status")
+    return settle(FAILURES, state, saw, figures, advice, again, ", ".join(cause["architectures"]))
+
+
+def _cure(cause: Record, trials: Sequence[Record]) -> str:
+    """What the first of these errors says about what to do; empty for one that says nothing."""
+    first = next(trial for trial in trials if f"{trial['architecture']} #{trial['number']}" == cause["trials"][0])
+    cure = str(first["error"] or "").partition("what to do: ")[2]
+    return headline(cure) if cure else ""
+
+
+def stopped_trials(material: Material) -> list[Finding]:
+    """How many trials the pruner stopped before their last epoch."""
+    done = tried(material, "complete", "pruned")
+    if not done:
+        return nothing(STOPPED, "no trial has ended")
+    return [_stopped(material, name, trials) for name, trials in by_architecture(done).items()]
+
+
+def _stopped(material: Material, architecture: str, trials: Sequence[Record]) -> Finding:
+    stopped = sum(trial["state"] == "pruned" for trial in trials)
+    share = stopped / len(trials)
+    saw = f"{stopped} of {count(len(trials), 'trial')} ({share:.0%}) were stopped early."
+    figures = {"stopped": stopped, "of": len(trials), "share": share}
+    advice = "where slow starters win, let trials run on: a gentler pruner, or none"
+    again = f"{search(material, architecture, _finished(material, architecture))} --pruner median --fresh"
+    return settle(STOPPED, graded(share, MOSTLY_STOPPED, 2.0), saw, figures, advice, again, architecture)
+
+
+def few_trials(material: Material) -> list[Finding]:
+    """Whether each architecture had enough configs to choose from."""
+    ended = tried(material, "complete", "pruned", "failed")
+    if not ended:
+        return nothing(FEW, "no trial has ended")
+    return [_few(material, name, trials) for name, trials in by_architecture(ended).items()]
+
+
+def _few(material: Material, architecture: str, trials: Sequence[Record]) -> Finding:
+    told = sum(trial["state"] != "failed" for trial in trials)
+    saw = f"{count(told, 'config')} came to a result."
+    advice = (
+        f"{FEWEST_TRIALS} at least; with the flags of the first sweep what is there counts, and repeats cost nothing"
+    )
+    again = f"{search(material, architecture, _finished(material, architecture))} --trials {max(FEWEST_TRIALS, 2 * len(trials))}"
+    return settle(FEW, "look" if told < FEWEST_TRIALS else "ok", saw, {"configs": told}, advice, again, architecture)
+
+
+def _finished(material: Material, architecture: str) -> list[Record]:
+    """Whose encoders the next search is to have."""
+    return [trial for trial in material.trials if trial["architecture"] == architecture]

@@ -1,0 +1,198 @@
+"""Where the time goes: inside trainings, between the stages of a run, and into trainings that came to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.backbones.presets import TINY
+from reports.checks.commands import command, common, search
+from reports.checks.finding import (
+    Finding,
+    State,
+    by_architecture,
+    count,
+    graded,
+    is_repeat,
+    nothing,
+    settle,
+    tried,
+)
+from reports.material import Material, Record
+from reports.sweep import STATES, time_spent
+from reports.words import duration
+
+SLOW, STAGES, LOST = "slow-training", "stages", "lost-time"
+WORTH_SECONDS = 30.0
+"""Trainings that take less in the mean are not slow, wherever their time goes."""
+WAITING, MOSTLY_WAITING = 0.2, 0.5
+"""Share of a training's seconds in which the next batch was not there yet: a fifth is worth a setting, half wastes the device."""
+JUDGING = 0.3
+"""Judging reads one fold forwards where training reads k - 1 folds forwards and backwards: a tenth is usual."""
+BESIDE = 0.5
+"""Share of preparation, loading and saving from which a training does something else than learn."""
+LONG_TEXTS = 0.5
+"""Share of the texts that fill max_length: each of them costs what the longest costs."""
+CHARACTERS_PER_TOKEN = 4
+"""As the plan of a sweep reckons (`core.architectures.neural`)."""
+STACK = 0.5
+"""Share of a run from which combining costs more than all that it combines."""
+FAILED, MOSTLY_FAILED = 0.1, 0.3
+"""Share of the search's seconds in trainings that failed: a tenth of an hour is worth six minutes of looking."""
+_LIGHT = "its parts are not timed"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Seconds of trainings by what they were spent on. beside: preparation, loading and saving."""
+
+    steps: float
+    waiting: float
+    judging: float
+    beside: float
+
+    @property
+    def total(self) -> float:
+        return self.steps + self.waiting + self.judging + self.beside
+
+    def share(self, part: str) -> float:
+        return float(getattr(self, part)) / self.total if self.total else 0.0
+
+    @property
+    def sentence(self) -> str:
+        names = {"steps": "training steps", "waiting": "waiting for data", "judging": "judging", "beside": "the rest"}
+        return ", ".join(f"{self.share(part):.0%} {words}" for part, words in names.items())
+
+
+def slow_training(material: Material) -> list[Finding]:
+    """What the seconds of finished trials were spent on."""
+    if not material.trials:
+        return nothing(SLOW, "no trial has finished")
+    return [_training(material, name, trials) for name, trials in by_architecture(material.trials).items()]
+
+
+def _training(material: Material, architecture: str, trials: Sequence[Record]) -> Finding:
+    seconds = sum(trial["seconds"] for trial in trials)
+    mean, timed = seconds / len(trials), [trial for trial in trials if _is_timed(trial)]
+    took = f"{count(len(trials), 'training')} took {duration(seconds)}, {mean:.1f} s each"
+    figures: dict[str, Any] = {"seconds": seconds, "mean_seconds": mean, "trials": len(trials)}
+    if not timed:
+        return Finding(SLOW, "ok", f"{took}; {_LIGHT}.", figures, about=architecture)
+    split = split_of(timed)
+    figures |= {part: split.share(part) for part in ("steps", "waiting", "judging", "beside")}
+    state, advice, again = _cure(material, architecture, timed, split)
+    if mean < WORTH_SECONDS:
+        state = "ok"
+    return settle(SLOW, state, f"{took}: {split.sentence}.", figures, advice, again, architecture)
+
+
+def _is_timed(trial: Record) -> bool:
+    epochs = trial.get("epochs", ())
+    return bool(epochs) and all({"seconds", "waiting_seconds", "judging_seconds"} <= each.keys() for each in epochs)
+
+
+def split_of(trials: Sequence[Record]) -> Split:
+    """A training that went on from an earlier state tells of the earlier epochs too, and so of more seconds than it took."""
+
+    def total(name: str) -> float:
+        return float(sum(each[name] for trial in trials for each in trial["epochs"]))
+
+    learning, waiting, judging = (total(name) for name in ("seconds", "waiting_seconds", "judging_seconds"))
+    beside = sum(trial["seconds"] for trial in trials) - learning - judging
+    return Split(learning - waiting, waiting, judging, max(0.0, beside))
+
+
+def _cure(material: Material, architecture: str, trials: Sequence[Record], split: Split) -> tuple[State, str, str]:
+    """By the part that takes more than its due, the cheapest to mend first; else by what makes steps slow."""
+    if split.share("waiting") >= WAITING:
+        state = graded(split.share("waiting"), WAITING, MOSTLY_WAITING)
+        advice = "let more processes make the batches (loader_workers), and see that the cache was not too small (--cache-limit)"
+        return state, advice, search(material, architecture, trials, loader_workers=_more_workers(trials))
+    if split.share("beside") >= BESIDE:
+        advice = (
+            "the first training fills the cache and later ones read it: see whether entries had to leave, and raise "
+            "--cache-limit; otherwise this is loading and pricing, which larger sweeps do not shorten"
+        )
+        return "look", advice, command(material, "core.cache")
+    if split.share("judging") >= JUDGING:
+        epochs = max(1, max(trial["settings"]["epochs"] for trial in trials) // 2)
+        advice = "every epoch is judged on the holdout fold: fewer epochs, or fewer and larger folds to learn from"
+        return "look", advice, search(material, architecture, trials, epochs=epochs)
+    return _slow_steps(material, architecture, trials)
+
+
+def _more_workers(trials: Sequence[Record]) -> int:
+    """Twice as many as were named; by themselves a processor has none and a GPU up to four."""
+    named = common([trial["settings"] for trial in trials]).get("loader_workers")
+    if named:
+        return 2 * int(named)
+    return 8 if _on_gpu(trials) else 2
+
+
+def _slow_steps(material: Material, architecture: str, trials: Sequence[Record]) -> tuple[State, str, str]:
+    settings = common([trial["settings"] for trial in trials])
+    tiny = settings.get("text_encoder") == TINY
+    if not (_on_gpu(trials) or tiny or settings.get("freeze_text")):
+        advice = (
+            "a whole encoder learns on a processor: freeze it (it is read once), take --text-encoder tiny, or use a GPU"
+        )
+        return "look", advice, search(material, architecture, trials, freeze_text=True)
+    length = settings.get("max_length")
+    if length and not settings.get("freeze_text") and _filled(material, length) >= LONG_TEXTS:
+        advice = f"{_filled(material, length):.0%} of the texts fill max_length={length}: half of it takes about half the time"
+        return "look", advice, search(material, architecture, trials, max_length=max(8, length // 2))
+    return "ok", "", ""
+
+
+def _on_gpu(trials: Sequence[Record]) -> bool:
+    return any(str(trial.get("device", "cpu")) != "cpu" for trial in trials)
+
+
+def _filled(material: Material, max_length: int) -> float:
+    lengths = np.array([len(text) for text in material.train.texts])
+    return float(np.mean(lengths >= max_length * CHARACTERS_PER_TOKEN))
+
+
+def stages(material: Material) -> list[Finding]:
+    """The search, the folds of the members, and the stack."""
+    spent = {"search": 0.0, "cross-validation": 0.0, "stack": 0.0}
+    for each in time_spent(tried(material, *STATES), material.members, material.timings):
+        spent[_stage(each)] += each["seconds"]
+    total = sum(spent.values())
+    if not total:
+        return nothing(STAGES, "nothing was trained or stacked")
+    parts = ", ".join(f"{name} {duration(seconds)} ({seconds / total:.0%})" for name, seconds in spent.items())
+    state = graded(spent["stack"] / total, STACK, 2.0) if spent["stack"] >= WORTH_SECONDS else "ok"
+    saw = f"Trainings and stack took {duration(total)} in all, added up: {parts}."
+    again = command(material, "ensemble.stack", "--methods geometric,simplex-log,affine,single")
+    return [settle(STAGES, state, saw, spent, "try fewer ways to combine, those without boosters", again)]
+
+
+def _stage(spent: Record) -> str:
+    if spent["architecture"] == "stack":
+        return "stack"
+    return "cross-validation" if spent["purpose"] == "cross-validation" else "search"
+
+
+def lost_time(material: Material) -> list[Finding]:
+    """How much of the search went into trainings without a result."""
+    trials = tried(material, *STATES)
+    total = sum(trial["seconds"] or 0.0 for trial in trials)
+    if not total:
+        return nothing(LOST, "no trial has ended, or none tells how long it took")
+    shares = {
+        state: sum(trial["seconds"] or 0.0 for trial in trials if trial["state"] == state) / total for state in STATES
+    }
+    repeats = sum(is_repeat(trial) for study in material.studies for trial in study["trials"])
+    saw = (
+        f"Of {duration(total)} of search {shares['complete']:.0%} went into trials that finished, {shares['pruned']:.0%} into "
+        f"stopped, {shares['failed']:.0%} into failed and {shares['interrupted']:.0%} into interrupted ones; "
+        f"{count(repeats, 'repeat')} cost nothing."
+    )
+    figures = {**shares, "seconds": total, "repeats": repeats}
+    state = graded(shares["failed"], FAILED, MOSTLY_FAILED)
+    advice = "see what the failed trials have in common, and fix or leave out that setting"
+    return [settle(LOST, state, saw, figures, advice, command(material, "experiments.status"))]

@@ -1,0 +1,109 @@
+"""Whether the figures can be believed: against a constant price, leaks, a member too good to be true, prices that look wrong."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from core.labels.finding import CONFLICT
+from core.metrics import constant_floor
+from reports import doubts
+from reports.checks.commands import anew, command
+from reports.checks.finding import Finding, State, count, graded, nothing, settle
+from reports.doubts import OTHERS
+from reports.material import Material
+from reports.models import member_figures, short_labels
+
+FLOOR, LEAKS, TOO_GOOD, LABELS = "constant-floor", "leaks", "too-good", "labels"
+LITTLE_GAIN = 0.1
+"""Share of the constant's SMAPE below which a gain says that texts and prices have little to do with each other: on the demo a
+tiny encoder gains half."""
+SOME_ROWS, MANY_ROWS = 0.005, 0.05
+"""Share of the training rows whose price looks wrong: a few there are in any catalog, one in twenty bends every model."""
+
+
+def floor(material: Material) -> list[Finding]:
+    """The best honest figure against the best constant price."""
+    honest = _honest(material)
+    if honest is None:
+        return nothing(FLOOR, "there is neither a stack nor a member")
+    name, smape, error = honest
+    constant = constant_floor(material.train.known_prices)[1]
+    gain = (constant - smape) / constant if constant else 0.0
+    state: State = "problem" if smape + error >= constant else "look" if gain < LITTLE_GAIN else "ok"
+    saw = (
+        f"{name} has SMAPE {smape:.2f} ± {error:.2f}, the best constant price {constant:.2f}: {gain:.0%} of it gained."
+    )
+    figures = {"smape": smape, "standard_error": error, "floor": constant, "gain": gain}
+    advice = "see that each text stands beside its own price in the file, then see what the light models find in it"
+    again = f"{command(material, 'experiments.sweep')} lexical boosted"
+    return [settle(FLOOR, state, saw, figures, advice, again)]
+
+
+def _honest(material: Material) -> tuple[str, float, float] | None:
+    """(name, SMAPE, standard error) of the stack, nested, or of the best member that has a price for every row, if any has."""
+    if material.stack is not None:
+        nested = material.stack["nested"]
+        return "The stack, nested,", nested["smape"], nested["standard_error"]
+    best = next(iter(_members(material)), None)
+    return (
+        None if best is None else (f"The best member, {best['label']},", best["smape"], best["standard_error"] or 0.0)
+    )
+
+
+def leaks(material: Material) -> list[Finding]:
+    """What was noticed when the catalog was prepared (`leaks.json`). Whether it is a leak is for a person to say."""
+    if not material.leaks:
+        return [Finding(LEAKS, "ok", "No note of anything that tells prices it should not (0 notes).", {"notes": 0})]
+    again = anew(material, "clean")
+    split = [note.rpartition("; ") for note in material.leaks]
+    return [Finding(LEAKS, "look", f"{what or cure}.", {"notes": len(split)}, cure, again) for what, _, cure in split]
+
+
+def too_good(material: Material) -> list[Finding]:
+    """Members far better than others of their kind (`reports.doubts`): they may have seen what they are judged on."""
+    figures = _members(material)
+    if len(figures) <= OTHERS:
+        return nothing(TOO_GOOD, f"fewer than {OTHERS + 1} members can be compared")
+    found = doubts.too_good(figures)
+    if not found:
+        saw = f"None of {count(len(figures), 'member')} is under {doubts.TOO_GOOD:.0%} of the SMAPE usual for its kind."
+        return [Finding(TOO_GOOD, "ok", saw, {"members": len(figures)})]
+    return [_suspect(material, each) for each in found]
+
+
+def _suspect(material: Material, found: Mapping[str, Any]) -> Finding:
+    share, label = (
+        found["smape"] / found["usual"],
+        short_labels([member.id for member in material.members])[found["id"]],
+    )
+    among = "all other members" if found["of"] == "all" else f"the other {found['of']} members"
+    saw = f"{label} has SMAPE {found['smape']:.2f}, {share:.0%} of the median of {among} ({found['usual']:.2f})."
+    advice = (
+        "see that its out-of-fold prices come from models that have not seen these rows; until then stack without it"
+    )
+    state: State = "look" if found["of"] == "all" else "problem"  # another kind of model may well be better
+    again = command(material, "ensemble.stack", f"--drop {shlex.quote(found['id'])}")
+    return Finding(TOO_GOOD, state, saw, {"smape": found["smape"], "share": share}, advice, again, label)
+
+
+def labels(material: Material) -> list[Finding]:
+    """Training rows whose price looks wrong (`labels.csv`)."""
+    rows = {each.sample_id for each in material.labels}
+    conflicts = {each.sample_id for each in material.labels if each.kind == CONFLICT}
+    share = len(rows) / len(material.train)
+    saw = (
+        f"{count(len(rows), 'training row')} of {len(material.train):,} ({share:.1%}) have a price that looks wrong, "
+        f"{len(conflicts)} in conflict with the same product."
+    )
+    figures = {"rows": len(rows), "conflicts": len(conflicts), "share": share}
+    advice = (
+        "read them and correct the file where it is wrong; suspects=drop of lexical and boosted learns without them"
+    )
+    return [settle(LABELS, graded(share, SOME_ROWS, MANY_ROWS), saw, figures, advice, command(material, "core.labels"))]
+
+
+def _members(material: Material) -> list[dict[str, Any]]:
+    """Their figures, the best first."""
+    return member_figures(material.members, material.train, material.folds, material.stack)

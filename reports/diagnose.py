@@ -1,0 +1,78 @@
+"""`python -m reports.diagnose`: what may be wrong with a run, and what to try. Reads only; trains and decides nothing."""
+
+from __future__ import annotations
+
+import json as jsons
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.console import run, say, warn
+from core.workspace import Workspace, default_folder
+
+if TYPE_CHECKING:
+    from reports.checks.finding import Finding
+
+STYLES = {"problem": "bold red", "look": "yellow", "ok": "green", "skipped": "dim"}
+
+app = typer.Typer(add_completion=False)
+
+_HELP = """
+Goes through the troubleshooting guide (docs/troubleshooting.md) on a real run: what each check saw, and what to try.
+
+Examples:
+
+  python -m reports.diagnose
+
+  python -m reports.diagnose --workspace runs/demo
+
+  python -m reports.diagnose --json | jq '.[] | select(.state == "problem")'
+
+Marks: problem, look (worth a look), ok, skipped (the run has nothing to look at). Works during a sweep and changes nothing.
+
+Exit code: 0 without a problem, 1 with one, 2 for a folder that is no workspace or has a damaged file.
+"""
+
+
+@app.command(help=_HELP)
+def main(
+    workspace: Annotated[
+        Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="A list of objects instead of text.")] = False,
+) -> None:
+    from reports.checks import diagnose  # scikit-learn: a second that --help should not take
+    from reports.material import read_material
+
+    material = read_material(Workspace(workspace or default_folder()))
+    found = diagnose(material)
+    for note in material.notes:
+        warn(f"note: {note}")
+    if json:
+        typer.echo(jsons.dumps([asdict(finding) for finding in found], indent=1, allow_nan=False))
+    else:
+        show(found)
+    if any(finding.state == "problem" for finding in found):
+        raise typer.Exit(1)
+
+
+def show(found: list[Finding]) -> None:
+    """Prints them for people: a block each, and a line of counts."""
+    for finding in found:
+        say(
+            f"{finding.state:8} {finding.check}{f', {finding.about}' if finding.about else ''}",
+            style=STYLES[finding.state],
+        )
+        say(f"         {finding.saw}")
+        if finding.advice:
+            say(f"         try: {finding.advice}")
+        if finding.command:
+            say(f"         {finding.command}")
+    counts = {state: sum(finding.state == state for finding in found) for state in STYLES}
+    say(", ".join(f"{number} {state}" for state, number in counts.items()), style="bold")
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,156 @@
+"""What may be wrong with the data or a member: duplicates, labels in conflict, rows to look at, results too good to be true."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.catalog import ID, PRICE, TEXT, Catalog
+from core.files import atomic_path
+from core.folds import Folds
+from core.labels.finding import CONFLICT, CONSENSUS, Finding, worst_first
+from core.labels.search import find_against_members
+from core.similarity import normalised
+from reports.material import Material
+from reports.worst import shortened
+
+FILE = "doubtful_rows.csv"
+MUCH = 5.0
+"""Times too dear or too cheap from which one finding is enough to suggest a row's removal."""
+TOO_GOOD = 0.7
+"""Share of the median SMAPE of the other members of its kind below which a member is looked at."""
+OTHERS = 2
+SHOWN = 20
+
+
+def all_findings(material: Material) -> list[Finding]:
+    """What the sweep found before it trained anything, and what all members say now that they have priced these rows."""
+    if not material.members:
+        return worst_first(material.labels)
+    train, oof = material.train, np.column_stack([member.oof for member in material.members])
+    others = [finding for finding in material.labels if finding.kind != CONSENSUS]
+    return worst_first([*others, *find_against_members(train.ids, train.known_prices, oof)])
+
+
+def duplicates(train: Catalog, test: Catalog, folds: Folds) -> dict[str, Any]:
+    """Rows whose text, but for case and white space, stands elsewhere too; and groups of nearly equal rows.
+
+    train, test: rows that are not the first of their text. both: test rows whose text is in train. near: rows in groups of more
+    than one product row beyond those. sizes: [rows in a group, groups of that size].
+    """
+    inside, outside = ([normalised(text) for text in catalog.texts] for catalog in (train, test))
+    known, sizes = set(inside), np.unique(folds.groups, return_counts=True)[1]
+    repeated = len(inside) - len(known)
+    grouped = int((sizes - 1).sum())
+    return {
+        "train": repeated,
+        "test": len(outside) - len(set(outside)),
+        "both": sum(text in known for text in outside),
+        "near": max(0, grouped - repeated),
+        "sizes": [[int(size), int(count)] for size, count in zip(*np.unique(sizes, return_counts=True), strict=True)],
+    }
+
+
+def conflicts(findings: Sequence[Finding], train: Catalog) -> list[dict[str, Any]]:
+    """The same product at prices more than twice apart, the widest first, each pair once, with both texts."""
+    places = {str(name): place for place, name in enumerate(train.ids)}
+    pairs: dict[frozenset[str], dict[str, Any]] = {}
+    for finding in findings:
+        if finding.kind != CONFLICT or finding.sample_id not in places:
+            continue
+        for other in finding.others:
+            pair = frozenset((finding.sample_id, other))
+            if other in places and len(pair) == 2 and pair not in pairs:
+                rows = [places[name] for name in sorted(pair, key=lambda name: train.known_prices[places[name]])]
+                prices = [float(train.known_prices[row]) for row in rows]
+                pairs[pair] = {
+                    "ids": [str(train.ids[row]) for row in rows],
+                    "prices": prices,
+                    "times": prices[1] / prices[0],
+                    "text": shortened(train.texts[rows[0]]),
+                }
+    return sorted(pairs.values(), key=lambda pair: (-pair["times"], pair["ids"]))
+
+
+def doubtful(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Rows suggested for removal, or better for correction: named for two reasons, or far beyond what was expected."""
+    by_row = defaultdict[str, list[Finding]](list)
+    for finding in findings:
+        by_row[finding.sample_id].append(finding)
+    return {
+        row: own
+        for row, own in by_row.items()
+        if len({finding.kind for finding in own}) > 1 or max(finding.times for finding in own) >= MUCH
+    }
+
+
+def write_doubtful(path: Path, rows: dict[str, list[Finding]], train: Catalog) -> None:
+    """A CSV of the suggested rows, the worst first, whole or not at all."""
+    texts = dict(zip(map(str, train.ids), train.texts, strict=True))
+    table = [
+        (
+            row,
+            own[0].price,
+            round(own[0].low, 4),
+            round(own[0].high, 4),
+            "; ".join(f.reason for f in own),
+            shortened(texts.get(row, "")),
+        )
+        for row, own in rows.items()
+    ]
+    with atomic_path(path) as temporary:
+        columns = [ID, PRICE, "expected_low", "expected_high", "reasons", TEXT]
+        pd.DataFrame(table, columns=columns).to_csv(temporary, index=False)
+
+
+def label_figures(findings: Sequence[Finding], train: Catalog) -> dict[str, Any]:
+    """Counts by kind, the worst rows, conflicts, and how many rows are suggested for removal."""
+    pairs, suggested = conflicts(findings, train), doubtful(findings)
+    return {
+        "kinds": dict(sorted(Counter(finding.kind for finding in findings).items())),
+        "rows": len({finding.sample_id for finding in findings}),
+        "suggested": len(suggested),
+        "worst": [
+            {
+                "sample_id": finding.sample_id,
+                "kind": finding.kind,
+                "price": finding.price,
+                "low": finding.low,
+                "high": finding.high,
+                "reason": finding.reason,
+                "suggested": finding.sample_id in suggested,
+            }
+            for finding in findings[:SHOWN]
+        ],
+        "conflicts": pairs[:SHOWN],
+        "conflict_count": len(pairs),
+    }
+
+
+def too_good(members: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Members much better than the others of their kind, as one that has seen the prices would be; where a kind has too few,
+    than all others.
+    """
+    found = []
+    for member in members:
+        others = [each for each in members if each["id"] != member["id"]]
+        kind = [each for each in others if each["architecture"] == member["architecture"]]
+        compared = kind if len(kind) >= OTHERS else others
+        if len(compared) < OTHERS:
+            continue
+        usual = float(np.median([each["smape"] for each in compared]))
+        if member["smape"] < TOO_GOOD * usual:
+            found.append(
+                {
+                    "id": member["id"],
+                    "smape": member["smape"],
+                    "usual": usual,
+                    "of": member["architecture"] if compared is kind else "all",
+                }
+            )
+    return found

@@ -1,0 +1,71 @@
+"""Figures of section "Errors": one set of honest prices, looked at from all sides. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.catalog import Catalog
+from core.folds import Folds
+from core.labels.finding import Finding
+from core.labels.search import word_matrix
+from core.light.amounts import DIMENSIONS, log_amounts
+from core.predictions import Member
+from core.vocabulary import read_vocabulary
+from reports.causes import Guesser
+from reports.material import Floats
+from reports.rows import LENGTH_BANDS, PRICE_BANDS, by_band, by_value, calibration, density, drift, text_lengths
+from reports.sample import FieldTables
+from reports.worst import pictures_of, worst_rows
+
+
+def error_figures(
+    train: Catalog,
+    folds: Folds,
+    predicted: Floats,
+    members: Sequence[Member],
+    findings: Sequence[Finding],
+    fields: FieldTables,
+) -> dict[str, Any]:
+    """Of prices (n,), over the rows that have one: density, bands, calibration, drift, and the rows that cost most."""
+    known = np.flatnonzero(np.isfinite(predicted))
+    prices, guessed, groups = train.known_prices[known], predicted[known], folds.groups[known]
+    linked = np.where(train.picture_names[known] == "", "no picture named", "names a picture")
+    sampled = fields.train_rows[np.isfinite(predicted[fields.train_rows])]
+    some = train.known_prices[sampled], predicted[sampled], folds.groups[sampled]
+    table = fields.train[np.isfinite(predicted[fields.train_rows])]
+    return {
+        "density": density(prices, guessed),
+        "by_price": by_band(prices, prices, guessed, groups, PRICE_BANDS),
+        "by_length": by_band(text_lengths(train.texts[known]), prices, guessed, groups, LENGTH_BANDS),
+        "by_unit": by_value(units_of(table), *some),
+        "by_brand": by_value(table["brand"].tolist(), *some),
+        "by_picture": by_value(linked.tolist(), prices, guessed, groups) if len(set(linked)) > 1 else [],
+        "sampled": len(sampled) if len(sampled) < len(known) else None,
+        "calibration": calibration(prices, guessed),
+        "drift": drift([str(name) for name in train.ids[known]], prices, guessed),
+        "worst": worst_rows(train, predicted, folds, members, _guesser(train, members, findings)),
+    }
+
+
+def worst_pictures(errors: dict[str, Any] | None, train: Catalog) -> dict[str, str]:
+    """Data URIs of the pictures of the worst rows, by file name: for the page alone."""
+    names = [row["picture"] for row in errors["worst"]] if errors else []
+    return pictures_of(names, train.images)
+
+
+def units_of(fields: pd.DataFrame) -> list[str]:
+    """Of each row the unit that its `Unit:` line states, else the dimension of the amount that its name states, else nothing."""
+    amounts = log_amounts(fields)
+    known = ~np.isnan(amounts)
+    dimensions = np.where(known.any(axis=1), np.array(list(DIMENSIONS), dtype=object)[known.argmax(axis=1)], "")
+    return [unit or dimension for unit, dimension in zip(fields["unit"], dimensions.tolist(), strict=True)]
+
+
+def _guesser(train: Catalog, members: Sequence[Member], findings: Sequence[Finding]) -> Guesser:
+    matrix = word_matrix(read_vocabulary(list(train.texts)), len(train))
+    oof = np.column_stack([member.oof for member in members]) if members else np.empty((len(train), 0))
+    return Guesser(train, matrix, oof, findings)

@@ -1,0 +1,96 @@
+"""Are the test rows like the training rows? A model is asked to tell them apart (adversarial validation), and says by what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from core.catalog import Catalog
+from core.fields import NUMBERS
+from core.machine import usable_cores
+from core.metrics import Floats
+from core.vocabulary import read_vocabulary
+
+SOME, STRONG = 0.6, 0.75
+"""AUC from which the files differ somewhat, and clearly; 0.5 is chance."""
+MIN_ROWS = 40
+"""In each file: fewer say nothing."""
+WORDS, VALUES, SHOWN = 300, 40, 12
+"""The most frequent words, and values of each word field, that the model is shown; columns that the report names."""
+_FOLDS = 5
+_CATEGORIES = ("brand", "kind", "head", "unit")
+_TREES = {
+    "objective": "binary",
+    "num_leaves": 15,
+    "min_data_in_leaf": 20,
+    "learning_rate": 0.1,
+    "feature_fraction": 0.5,
+    "deterministic": True,
+    "force_row_wise": True,
+    "seed": 0,
+    "verbosity": -1,
+}
+_ROUNDS = 60
+
+
+def shift_figures(train: Catalog, test: Catalog, fields: tuple[pd.DataFrame, pd.DataFrame]) -> dict[str, Any] | None:
+    """AUC of a model that tells test rows (1) from training rows (0), out of fold, with its standard deviation over folds, and
+    the columns it used most. fields: of these very rows. None where there are too few.
+    """
+    if min(len(train), len(test)) < MIN_ROWS:
+        return None
+    frame = columns(train, test, pd.concat(fields, ignore_index=True))
+    side = np.repeat([0, 1], [len(train), len(test)])
+    values, told = frame.to_numpy(np.float32), np.zeros(len(side))
+    gains, scores = np.zeros(frame.shape[1]), []
+    for learn, judge in StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(values, side):
+        data = lgb.Dataset(values[learn], side[learn], params={"verbosity": -1})
+        model = lgb.train({**_TREES, "num_threads": usable_cores()}, data, _ROUNDS)
+        told[judge] = np.asarray(model.predict(values[judge]))
+        gains += model.feature_importance("gain")
+        scores.append(roc_auc_score(side[judge], told[judge]))
+    shares = gains / max(float(gains.sum()), 1e-12)
+    best = np.argsort(-shares, kind="stable")[:SHOWN]
+    return {
+        "auc": float(np.mean(scores)),
+        "deviation": float(np.std(scores, ddof=1)),
+        "rows": [len(train), len(test)],
+        "columns": [_column(frame, side, int(place), float(shares[place])) for place in best if shares[place] > 0],
+    }
+
+
+def _column(frame: pd.DataFrame, side: Floats, place: int, share: float) -> dict[str, Any]:
+    """means: of the column in the training and in the test rows; a share of rows for words and values."""
+    column = frame.iloc[:, place].to_numpy(np.float64)
+    means = [
+        float(np.nanmean(column[side == number])) if np.isfinite(column[side == number]).any() else None
+        for number in (0, 1)
+    ]
+    return {"name": str(frame.columns[place]), "share": share, "means": means}
+
+
+def columns(train: Catalog, test: Catalog, fields: pd.DataFrame) -> pd.DataFrame:
+    """What can be read of both files' rows without their prices: numbers, lengths, and flags of frequent values and words."""
+    texts = [*train.texts, *test.texts]
+    pictures = np.concatenate([train.picture_names, test.picture_names]) != ""
+    found: dict[str, Floats] = {
+        "characters": np.array([len(text) for text in texts], dtype=np.float64),
+        "words": np.array([len(text.split()) for text in texts], dtype=np.float64),
+        "names a picture": pictures.astype(np.float64),
+    }
+    found |= {name: fields[name].to_numpy(np.float64) for name in NUMBERS if fields[name].notna().any()}
+    for name in _CATEGORIES:
+        for value in fields[name].replace("", np.nan).value_counts().index[:VALUES]:
+            found[f"{name}: {value}"] = (fields[name] == value).to_numpy(np.float64)
+    words = read_vocabulary(texts)
+    frequent = np.argsort(-np.bincount(words.words, minlength=len(words.names)), kind="stable")[:WORDS]
+    for word in frequent.tolist():
+        flags = np.zeros(len(texts))
+        flags[words.rows[words.words == word]] = 1.0
+        found[f"word: {words.names[word]}"] = flags
+    return pd.DataFrame(found)

@@ -1,0 +1,97 @@
+"""The trials of a workspace, study by study: from `history.json` where there is one, else from the records of finished trials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from core.errors import UserError
+from core.files import read_json
+from core.workspace import Workspace
+
+Record = dict[str, Any]
+HISTORY = "history.json"
+HISTORY_FORMAT = 1
+
+
+def read_studies(workspace: Workspace, finished: Sequence[Record], notes: list[str]) -> tuple[Record, ...]:
+    """Studies with their trials (the format stands in `experiments.history`). Each trial that has a record also has its
+    `settings`, all `metrics`, and its `epochs` with losses and times where the record has them.
+
+    finished: records of trials with `config` and `ended`; those that no study knows, because the sweep's driver was killed,
+    stand in a study of their own. notes: what is left out is added. Raises UserError for a damaged file.
+    """
+    known = {record["config"]: record for record in finished}
+    studies = []
+    for study in _history(workspace, notes):
+        trials = [{**trial, **_facts(known.get(trial["config"]))} for trial in study["trials"]]
+        studies.append({**study, "trials": trials})
+    told = {trial["config"] for study in studies for trial in study["trials"]}
+    rest = [record for record in finished if record["config"] not in told]
+    for architecture in dict.fromkeys(record["architecture"] for record in rest):
+        own = [record for record in rest if record["architecture"] == architecture]
+        studies.append(_study(architecture, own))
+    return tuple(studies)
+
+
+def _history(workspace: Workspace, notes: list[str]) -> list[Record]:
+    path = workspace.path(HISTORY)
+    if not path.exists():
+        return []
+    try:
+        found = read_json(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is damaged: {error}", cure="move it away; the next sweep writes it again from its studies"
+        ) from None
+    if found["format"] != HISTORY_FORMAT:
+        notes.append(f"{HISTORY} is not shown: another version wrote it; the next sweep writes it again")
+        return []
+    studies: list[Record] = found["studies"]
+    return studies
+
+
+def _facts(record: Record | None) -> Record:
+    if record is None:
+        return {"settings": None, "metrics": None, "epochs": [], "cut": False}
+    return {
+        "settings": record["settings"],
+        "metrics": record["metrics"],
+        "epochs": record.get("epochs", []),
+        "cut": record["cut"],
+    }
+
+
+def _study(architecture: str, records: Sequence[Record]) -> Record:
+    """A study of finished trials alone, numbered in the order in which they ended."""
+    trials = [
+        {
+            "number": number,
+            "state": "complete",
+            "config": record["config"],
+            "params": {
+                name: value for name, value in record["settings"].items() if not isinstance(value, (dict, list))
+            },
+            "origin": None,
+            "smape": record["metrics"]["smape"],
+            "standard_error": record.get("standard_error"),
+            "curve": [[each["epoch"], each["smape"]] for each in record.get("epochs", [])],
+            "best_epoch": record["best_epoch"],
+            "start": record["ended"] - record["seconds"],
+            "end": record["ended"],
+            "seconds": record["seconds"],
+            "answered_from": None,
+            "error": None,
+            **_facts(record),
+        }
+        for number, record in enumerate(records)
+    ]
+    return {
+        "name": f"{architecture}, finished trials",
+        "architecture": architecture,
+        "documented": {},
+        "space": {},
+        "importances": None,
+        "trials": trials,
+    }

@@ -1,0 +1,182 @@
+"""Figures of the sweep: what was tried, what it came to, what mattered, what failed, and where the time went. Pure functions."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.architectures import ARCHITECTURES
+from core.predictions import Member
+
+Record = dict[str, Any]
+
+STATES = ("complete", "pruned", "failed", "interrupted")
+_CAUSE = 200
+_NUMBERS = re.compile(r"\d[\d.,]*")
+
+
+def sweep_figures(studies: Sequence[Record], members: Sequence[Member], timings: Mapping[str, Any]) -> Record | None:
+    """All trials in the order in which they ended, each architecture's best and what its documented best got, importances,
+    failures by cause, and seconds by purpose. None without trials.
+    """
+    trials = _in_order(studies)
+    if not trials:
+        return None
+    names = known_first({trial["architecture"] for trial in trials})
+    own = {name: [trial for trial in trials if trial["architecture"] == name] for name in names}
+    return {
+        "trials": trials,
+        "counts": {state: sum(trial["state"] == state for trial in trials) for state in STATES},
+        "architectures": [_architecture(name, own[name], studies) for name in names],
+        "importances": [
+            {"study": study["name"], "architecture": study["architecture"], "setting": setting, "share": share}
+            for study in studies
+            for setting, share in (study["importances"] or {}).items()
+        ],
+        "failures": failures(trials),
+        "time": time_spent(trials, members, timings),
+        "seconds": round(sum(trial["seconds"] or 0.0 for trial in trials), 2),
+    }
+
+
+def _in_order(studies: Sequence[Record]) -> list[Record]:
+    """Ended trials of all studies. minutes: of training that all trials have taken so far; epochs: of its architecture's."""
+    found = [(trial["end"] or 0.0, study, trial) for study in studies for trial in study["trials"]]
+    found.sort(key=lambda each: (each[0], each[1]["name"], each[2]["number"]))
+    seconds, epochs, best = 0.0, defaultdict[str, int](int), dict[str, float]()
+    shown = []
+    for order, (_, study, trial) in enumerate(found, start=1):
+        name = study["architecture"]
+        seconds += trial["seconds"] or 0.0
+        if trial["answered_from"] is None:
+            epochs[name] += len(trial["curve"]) or (trial["state"] == "complete")
+        if trial["state"] == "complete" and trial["smape"] is not None:
+            best[name] = min(trial["smape"], best.get(name, math.inf))
+        shown.append(
+            {
+                "order": order,
+                "study": study["name"],
+                "architecture": name,
+                **{key: trial[key] for key in _SHOWN},
+                "minutes": round(seconds / 60, 4),
+                "epochs": epochs[name],
+                "best_so_far": best.get(name),
+                "documented": bool(study["documented"]) and trial["params"] == study["documented"],
+            }
+        )
+    return shown
+
+
+_SHOWN = (
+    *(
+        "number",
+        "state",
+        "config",
+        "params",
+        "origin",
+        "smape",
+        "curve",
+        "best_epoch",
+        "seconds",
+        "answered_from",
+        "error",
+    ),
+    *("settings", "metrics"),
+)
+
+
+def _architecture(name: str, trials: Sequence[Record], studies: Sequence[Record]) -> Record:
+    """best: the trial of the lowest SMAPE, None where none has finished. documented: what the documented best got."""
+    finished = [trial for trial in trials if trial["state"] == "complete" and trial["smape"] is not None]
+    winner = min(finished, key=lambda trial: (trial["smape"], trial["order"]), default=None)
+    documented = next((trial["smape"] for trial in finished if trial["documented"]), None)
+    varied = varied_settings([trial["params"] for trial in finished])
+    return {
+        "name": name,
+        "studies": [study["name"] for study in studies if study["architecture"] == name],
+        "counts": {state: sum(trial["state"] == state for trial in trials) for state in STATES},
+        "seconds": round(sum(trial["seconds"] or 0.0 for trial in trials), 2),
+        "best": winner,
+        "documented": documented,
+        "varied": {key: winner["params"].get(key) for key in varied} if winner else {},
+    }
+
+
+def varied_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names, sorted, of settings that are not the same in all of them."""
+    names = sorted({name for each in settings for name in each})
+    return [name for name in names if any(each.get(name) != settings[0].get(name) for each in settings)]
+
+
+def known_first(names: set[str]) -> list[str]:
+    """Architectures in the order of the registry, then any other name by alphabet."""
+    order = list(ARCHITECTURES)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def failures(trials: Sequence[Record]) -> list[Record]:
+    """Failed trials by cause, the most frequent first: errors that differ in numbers alone have one cause.
+
+    shared: settings that all of them have and no finished trial of their architectures has.
+    """
+    grouped = defaultdict[str, list[Record]](list)
+    for trial in trials:
+        if trial["state"] == "failed":
+            grouped[_NUMBERS.sub("#", _headline(trial["error"]))].append(trial)
+    return sorted(
+        (_cause(own, trials) for own in grouped.values()), key=lambda cause: (-cause["count"], cause["error"])
+    )
+
+
+def _cause(failed: Sequence[Record], trials: Sequence[Record]) -> Record:
+    architectures = known_first({trial["architecture"] for trial in failed})
+    fine = [each["params"] for each in trials if each["state"] == "complete" and each["architecture"] in architectures]
+    first = failed[0]["params"]
+    shared = {
+        name: value
+        for name, value in first.items()
+        if all(each["params"].get(name) == value for each in failed) and all(each.get(name) != value for each in fine)
+    }
+    return {
+        "error": _headline(failed[0]["error"]),
+        "count": len(failed),
+        "architectures": architectures,
+        "trials": [f"{each['architecture']} #{each['number']}" for each in failed],
+        "shared": shared if len(failed) > 1 else {},
+    }
+
+
+def _headline(error: str | None) -> str:
+    return (error or "no error was recorded").strip().partition("\n")[0][:_CAUSE]
+
+
+def time_spent(trials: Sequence[Record], members: Sequence[Member], timings: Mapping[str, Any]) -> list[Record]:
+    """Seconds of training by architecture and purpose, and of the stack.
+
+    A trial that became a fold of a member is counted as that: it was not trained twice.
+    """
+    spent = defaultdict[tuple[str, str], float](float)
+    words = {"complete": "finished trials", "pruned": "stopped trials"}
+    used = {_origin(member) for member in members if "seed_of" not in member.record.get("origin", {})}
+    for trial in trials:
+        if (trial["architecture"], trial["number"], trial["smape"]) not in used:
+            spent[trial["architecture"], words.get(trial["state"], "failed trials")] += trial["seconds"] or 0.0
+    for member in members:
+        seconds = member.record.get("seconds")
+        if seconds is not None:
+            spent[member.record.get("architecture", "imported"), "cross-validation"] += seconds
+    if timings:
+        spent["stack", "choosing and fitting"] = timings["seconds"]["total"]
+    return [
+        {"architecture": name, "purpose": purpose, "seconds": round(seconds, 2)}
+        for (name, purpose), seconds in spent.items()
+        if seconds > 0
+    ]
+
+
+def _origin(member: Member) -> tuple[Any, ...]:
+    origin = member.record.get("origin", {})
+    return member.record.get("architecture"), origin.get("trial"), origin.get("trial_smape")

@@ -1,0 +1,50 @@
+"""Figures as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t\r"}
+
+
+def plain(value: float) -> str:
+    """0.05, 2.50, 13.2, 1,234: as many digits as a price needs."""
+    if value >= 100 or value == round(value):
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if value >= 10 else f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def range_text(low: float, high: float) -> str:
+    """`2.50–4.99`, or the value alone where both ends read alike."""
+    first, last = plain(low), plain(high)
+    return first if first == last else f"{first}–{last}"
+
+
+def figure_text(scores: Mapping[str, Any]) -> str:
+    """`25.31 ± 0.62`, or the figure alone where its standard error is not known."""
+    error = scores["standard_error"]
+    return f"{scores['smape']:.2f}" if error is None else f"{scores['smape']:.2f} ± {error:.2f}"
+
+
+def shown(text: object) -> str:
+    """Text whose control characters are visible signs, as HTML cannot hold them."""
+    return str(text).translate(_CONTROLS)
+
+
+def setting(value: object) -> str:
+    """A setting as a person writes it: 0.00002 and not 2e-05."""
+    if isinstance(value, float) and 0 < abs(value) < 1e-3:
+        return np.format_float_positional(value, trim="-")
+    return str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """`3.2 s`, `5.4 min`, `2.1 h`; a dash where it is not known."""
+    if seconds is None:
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

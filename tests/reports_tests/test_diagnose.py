@@ -1,0 +1,110 @@
+"""The command: blocks in order of urgency, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.workspace import Workspace
+from reports.checks import CHECKS, diagnose
+from reports.material import read_material
+from tests.reports_tests.test_checks import epochs, finish, tell, trial
+from tests.reports_tests.toys import add_member, add_plausible_members
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def troubled(toy_workspace: Workspace) -> Workspace:
+    """A run with an overfitted trial, too few of them, and a member no better than a constant."""
+    finish(toy_workspace, "text-1", epochs([50.0, 40.0, *[45.0] * 6]))
+    tell(toy_workspace, [trial(0, config="text-1"), trial(1, "failed", error="broken")])
+    add_member(toy_workspace, "text-2", np.full(120, 12.0), architecture="text")
+    return toy_workspace
+
+
+def test_problems_come_first(troubled: Workspace) -> None:
+    states = [finding.state for finding in diagnose(read_material(troubled))]
+    order = ["problem", "look", "ok", "skipped"]
+    assert states == sorted(states, key=order.index) and set(states) == set(order)
+
+
+def test_each_check_says_something_and_stands_in_the_guide(troubled: Workspace) -> None:
+    material = read_material(troubled)
+    for check in CHECKS:
+        found = check(material)
+        assert len({finding.check for finding in found}) == 1, check
+        assert f"`{found[0].check}`" in GUIDE
+
+
+def test_the_guide_has_the_thresholds_that_are_used() -> None:
+    from reports.checks import fitting, folds, searching, times, trust
+
+    shares = (
+        fitting.RISE,
+        times.WAITING,
+        times.MOSTLY_WAITING,
+        times.FAILED,
+        trust.SOME_ROWS,
+        searching.OFTEN,
+        folds.ANOTHER,
+    )
+    for share in shares:
+        assert f"{100 * share:g}%" in GUIDE
+
+
+def test_the_same_run_gets_the_same_answer(troubled: Workspace) -> None:
+    first = diagnose(read_material(troubled))
+    assert diagnose(read_material(Workspace(troubled.folder))) == first
+
+
+def test_checks_need_no_torch() -> None:
+    code = "import sys, reports.checks; print([name for name in ('torch', 'ray', 'optuna') if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout == "[]\n", ran.stderr
+
+
+@pytest.mark.e2e
+def test_the_command_tells_of_problems_and_ends_with_1(troubled: Workspace) -> None:
+    ran = _command("--workspace", str(troubled.folder))
+    lines = ran.stdout.splitlines()
+    assert ran.returncode == 1 and lines[0].startswith("problem  overfitting, text") and "Traceback" not in ran.stderr
+    assert lines[2].startswith("         try: ")
+    assert lines[3].startswith(f"         python -m experiments.sweep text --workspace {troubled.folder} --set ")
+    assert re.fullmatch(r"\d+ problem, \d+ look, \d+ ok, \d+ skipped", lines[-1])
+
+
+@pytest.mark.e2e
+def test_the_command_ends_with_0_where_there_is_no_problem(toy_workspace: Workspace) -> None:
+    add_plausible_members(toy_workspace, 2)
+    assert _command("--workspace", str(toy_workspace.folder)).returncode == 0
+
+
+@pytest.mark.e2e
+def test_json_is_a_list_of_findings_and_notes_go_elsewhere(troubled: Workspace) -> None:
+    add_member(troubled, "strange-1", np.ones(120), catalog="another")
+    ran = _command("--workspace", str(troubled.folder), "--json")
+    found = json.loads(ran.stdout)
+    assert ran.returncode == 1 and "strange-1 is not shown" in ran.stderr
+    assert all(set(each) == {"check", "about", "state", "saw", "figures", "advice", "command"} for each in found)
+    assert found[0]["check"] == "overfitting" and found[0]["figures"]["rising"] == 1
+
+
+@pytest.mark.e2e
+def test_the_command_says_what_is_no_workspace_and_shows_examples(tmp_path: Path) -> None:
+    ran = _command("--workspace", str(tmp_path))
+    assert ran.returncode == 2 and "is not a workspace" in ran.stderr and "Traceback" not in ran.stderr
+    shown = _command("--help").stdout
+    assert "python -m reports.diagnose --workspace runs/demo" in shown and "1 with one" in shown
+
+
+def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reports.diagnose", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

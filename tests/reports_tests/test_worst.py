@@ -1,0 +1,99 @@
+"""The worst rows: their order, what they carry, their pictures, and the guess at what went wrong."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.catalog import Catalog
+from core.labels.finding import OUTLIER, Finding
+from core.labels.search import word_matrix
+from core.predictions import Member
+from core.vocabulary import read_vocabulary
+from core.workspace import Workspace
+from reports.causes import Guesser
+from reports.worst import PICTURE_SIDE, TEXT_LIMIT, WORST, pictures_of, shortened, worst_rows
+from tests.reports_tests.toys import add_member, with_texts
+
+
+def guesser(train: Catalog, members: Sequence[Member] = (), findings: Sequence[Finding] = ()) -> Guesser:
+    oof = np.column_stack([member.oof for member in members]) if members else np.empty((len(train), 0))
+    return Guesser(train, word_matrix(read_vocabulary(list(train.texts)), len(train)), oof, findings)
+
+
+def test_worst_rows_are_sorted_and_carry_every_members_price(toy_workspace: Workspace) -> None:
+    prices = toy_workspace.train.known_prices
+    predicted = prices.copy()
+    predicted[7], predicted[3] = prices[7] * 100, prices[3] * 10
+    holes = np.full(len(prices), np.nan)
+    members = [add_member(toy_workspace, "a-1", predicted), add_member(toy_workspace, "b-1", holes)]
+    first, second, *rest = worst_rows(
+        toy_workspace.train, predicted, toy_workspace.folds, members, guesser(toy_workspace.train, members)
+    )
+    assert (first["row"], second["row"]) == (8, 4) and len(rest) == WORST - 2
+    assert first["smape"] == pytest.approx(200 * 99 / 101)
+    assert first["members"] == {"a-1": predicted[7], "b-1": None}
+
+
+def test_long_texts_are_cut_with_their_length_known(toy_workspace: Workspace) -> None:
+    workspace = with_texts(toy_workspace, ["y" * 50_000])
+    predicted = workspace.train.known_prices.copy()
+    predicted[0] *= 50
+    worst = worst_rows(workspace.train, predicted, workspace.folds, [], guesser(workspace.train))[0]
+    assert len(worst["text"]) == TEXT_LIMIT and worst["text_length"] == 50_000
+
+
+@pytest.mark.parametrize("text", ["", "short", "a b\n\tc", "word " * 100, "x" * 500, " " * 1000 + "late"])
+def test_shortened_text_is_one_short_line(text: str) -> None:
+    found = shortened(text)
+    assert len(found) <= 162 and "\n" not in found
+    assert found.endswith("…") == (len(" ".join(text.split())) > 160 or len(text) > 640)
+
+
+def cause(workspace: Workspace, row: int, times: float, findings: Sequence[Finding] = (), agreed: bool = True) -> str:
+    """The cause that is guessed for a row whose price was missed by so many times, by all members or by one."""
+    train = workspace.train
+    predicted, other = train.known_prices.copy(), train.known_prices.copy()
+    predicted[row] *= times
+    if agreed:
+        other[row] *= 1.1 * times
+    members = [Member("a", predicted, predicted, {}), Member("b", other, other, {})]
+    [found] = guesser(train, members, findings).causes(np.array([row]), predicted)
+    return f"{found.kind}: {found.sentence}"
+
+
+def test_members_that_agree_speak_against_the_label(toy_workspace: Workspace) -> None:
+    assert cause(toy_workspace, 5, 20.0).startswith("label looks wrong: all 2 members agree on ")
+
+
+def test_what_the_checks_found_comes_first(toy_workspace: Workspace) -> None:
+    finding = Finding(str(toy_workspace.train.ids[5]), OUTLIER, 9.0, 1.0, 2.0, "4.5 times what others cost")
+    assert cause(toy_workspace, 5, 20.0, [finding]) == "label looks wrong: expected 1 to 2: 4.5 times what others cost"
+
+
+def test_a_miss_by_the_pack_count_is_called_a_misread_quantity(toy_workspace: Workspace) -> None:
+    workspace = with_texts(toy_workspace, ["Item Name: Acme tea, Pack of 9\nBullet Point 1: fine tea"])
+    assert "quantity misread: the price is 9.0 times what was predicted, and the text states pack 9" in cause(
+        workspace, 0, 1 / 9, agreed=False
+    )
+
+
+def test_a_row_like_no_other_is_called_so(toy_workspace: Workspace) -> None:
+    workspace = with_texts(toy_workspace, ["zymurgy quixotic"])
+    assert cause(workspace, 0, 3.0, agreed=False).startswith("no close neighbour")
+
+
+def test_pictures_are_small_and_missing_or_broken_ones_are_left_out(tmp_path: Path) -> None:
+    Image.new("RGB", (900, 300), "red").save(tmp_path / "red.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    found = pictures_of(["red.png", "", "broken.png", "absent.png", "red.png"], tmp_path)
+    assert list(found) == ["red.png"]
+    data = base64.b64decode(found["red.png"].removeprefix("data:image/jpeg;base64,"))
+    assert Image.open(io.BytesIO(data)).size == (PICTURE_SIDE, PICTURE_SIDE)
+    assert pictures_of(["red.png"], None) == {}
