@@ -56,11 +56,9 @@ class Found:
 class Choice:
     """The state behind the decision; the portfolio asks it for steps and tells it of what has ended."""
 
-    def __init__(
-        self, entries: Mapping[str, Entry], members: Members, budget: Budget, seeds: int | None = None
-    ) -> None:
-        """seeds: of each architecture's documented best, where there is no search (`experiments.few`); None: as `step` says."""
-        self.seeds = seeds
+    def __init__(self, entries: Mapping[str, Entry], members: Members, budget: Budget, few: int | None = None) -> None:
+        """few: members of each architecture, where there is no search (`experiments.few`); None: as `step` says."""
+        self.few = few
         self.entries, self.members, self.budget = entries, members, budget
         workspace = members.workspace
         self._store, self._k = workspace.store, workspace.folds.k
@@ -96,7 +94,8 @@ class Choice:
         self._find(plan, plan.architecture + SEEDS, self._store.read_fit(name, HOLDOUT).valid, seconds)
 
     def open(self, now: float, busy: Sequence[float]) -> str | None:
-        """The documented best of an architecture whose cross-validation is short: it waits for no search."""
+        """The documented best of an architecture whose cross-validation is short: it waits for no search. With few rows, any
+        documented point."""
         for entry in self._opening():
             name = self._best(entry.name)
             if name is not None and self._candidate(name, 0.0, busy).wall <= self._left(now):
@@ -104,21 +103,26 @@ class Choice:
         return None
 
     def first(self, now: float, busy: Sequence[float]) -> str | None:
-        """The architecture of the opening whose trial is due, the cheapest before the others; None once all have had theirs."""
-        due = [each for each in self._opening() if each.progress().first and each.progress().wants_more]
-        due = [each for each in due if self._wall(each.seconds, busy) <= self._left(now)]
-        return min(due, key=lambda each: each.seconds).name if due else None
+        """The architecture of the opening whose trial is due, the cheapest before the others; None once all have had theirs:
+        one, or with few rows all documented points."""
+        due = [(each.progress(), each) for each in self._opening()]
+        due = [(progress, each) for progress, each in due if progress.wants_more and (progress.first or self.few)]
+        due = [(progress, each) for progress, each in due if self._wall(each.seconds, busy) <= self._left(now)]
+        return min(due, key=lambda each: (each[0].finished + each[0].running, each[0].seconds))[1].name if due else None
 
     def _opening(self) -> list[Entry]:
-        """Architectures without a member that have one as soon as they have a trial."""
+        """Architectures without a member that have one as soon as they have a trial; with few rows, those whose documented
+        points are not all members yet."""
+        if self.few is not None:
+            return [each for each in self.entries.values() if each.progress().wants_more or self._best(each.name)]
         lacking = [each for each in self.entries.values() if not self._has(each.name) and self._wanted(each.name)]
-        short = [each for each in lacking if self.seeds or self.budget.opens(each.seconds, self._k)]
+        short = [each for each in lacking if self.budget.opens(each.seconds, self._k)]
         return short if short or self._stack else sorted(lacking, key=lambda each: each.seconds)[:1]
 
     def step(self, now: float, busy: Sequence[float]) -> Step | None:
         """What is expected to lower the stack's SMAPE most per second, or None if nothing fits."""
-        if self.seeds is not None:
-            return self._next_seed(self.seeds, now, busy)
+        if self.few is not None:
+            return self._next_seed(self.few, now, busy)
         worth = self._measured()
         candidates = [
             self._candidate(name, worth[name], busy)
@@ -146,7 +150,7 @@ class Choice:
             self._seeds[base] += 1
             plan = self.members.reseeded(base, self.members.seed + self._seeds[base])
             if plan.name not in self._stack:  # or an earlier sweep has trained it
-                if self.seeds is not None:
+                if self.few is not None:
                     self._stack[plan.name] = self._stack[base]  # nothing is chosen by its prices
                 return plan
 

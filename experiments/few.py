@@ -1,9 +1,9 @@
 """What is done otherwise where training rows are few: the holdout fold is too small to choose by, and trainings are cheap.
 
 Ten folds instead of five: each model learns from 90% of the rows, which is worth more than repeating five folds
-(docs/planning.md). No config is chosen by a fold of some twenty rows: the documented best of each architecture is cross-validated
-with several seeds, and what they weigh is the stack's business, which looks at all rows. Networks that start from random
-weights are left out of `all`.
+(docs/planning.md). No config is chosen by a fold of some twenty rows: all documented points of each architecture are
+cross-validated, then the same with other seeds, and what they weigh is the stack's business, which looks at all rows. Networks
+that start from random weights are left out of `all`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from experiments.worth import UNTRAINED
 
 FEW_ROWS = 500
 FEW_FOLDS, FOLDS = 10, 5
-FEW_SEEDS = 3
-"""Members of each architecture, with seeds of their own."""
+FEW_MEMBERS = 4
+"""Members of each architecture: its documented points, then the same with other seeds."""
 
 
 def default_folds(rows: int) -> int:
@@ -36,8 +36,8 @@ def are_few(workspace: Workspace, options: Options) -> bool:
 def for_few(found: Sequence[Candidate], options: Options) -> tuple[list[Candidate], tuple[str, ...]]:
     """The candidates of a sweep with few rows, and what people should know of it."""
     notes = [
-        f"fewer than {FEW_ROWS} training rows: no search; the documented best of each architecture is cross-validated with "
-        f"{FEW_SEEDS} seeds"
+        f"fewer than {FEW_ROWS} training rows: no search; the documented points of each architecture are cross-validated, then "
+        f"the same with other seeds, {FEW_MEMBERS} members of each"
     ]
     kept = [each for each in found if ALL not in options.architectures or prior_of(each) != UNTRAINED]
     notes += [
@@ -45,4 +45,5 @@ def for_few(found: Sequence[Candidate], options: Options) -> tuple[list[Candidat
         for each in found
         if each not in kept
     ]
-    return [replace(each, trials=1, members=None) for each in kept or found], tuple(notes)
+    documented = {each.name: 1 + len(each.space.then) for each in found}
+    return [replace(each, trials=documented[each.name], members=None) for each in kept or found], tuple(notes)

@@ -18,7 +18,7 @@ def forecast(seconds: Mapping[str, float], trainings: int, limits: Limits, now: 
     left = max(0.0, budget.left(now) - START_SECONDS)
     yield f"{duration(left)} for trainings, {budget.concurrent} at once; {duration(budget.closing)} are kept for report and stack"
     number, later = 0, list[str]()
-    opening = [name for name, each in seconds.items() if limits.seeds or budget.opens(each, trainings)]
+    opening = [name for name, each in seconds.items() if limits.few or budget.opens(each, trainings)]
     for name in sorted(seconds, key=lambda name: (name not in opening, seconds[name])):
         member = makespan((), [seconds[name]] * trainings, budget.concurrent)
         one = f"about {duration(seconds[name])} a training"
@@ -36,8 +36,8 @@ def forecast(seconds: Mapping[str, float], trainings: int, limits: Limits, now: 
     if later:
         number += 1
         yield f"{number}. where their rate of gain is the highest: {', '.join(later)}"
-    if limits.seeds is not None:
-        then = f"the same with other seeds, until each has {limits.seeds} members"
+    if limits.few is not None:
+        then = f"their other documented points, then the same with other seeds, until each has {limits.few} members"
     else:
         then = "whatever is expected to lower the stack's SMAPE most per second"
     yield f"{number + 1}. {then}: {duration(left)}, enough for {further} more members of the cheapest kind"

@@ -10,8 +10,8 @@ from experiments.plan import Budget
 
 @dataclass(frozen=True)
 class Limits:
-    """budget: of time. room: of memory. seeds: members of each architecture where nothing is searched (`experiments.few`)."""
+    """budget: of time. room: of memory. few: members of each architecture where nothing is searched (`experiments.few`)."""
 
     budget: Budget
     room: MemoryRoom
-    seeds: int | None = None
+    few: int | None = None

@@ -37,8 +37,8 @@ class Portfolio:
         self.entries = {entry.name: entry for entry in entries}
         self.members, self.budget, self.defaults, self.listeners = members, limits.budget, defaults, listeners
         self.memory = limits.room
-        chosen = self.budget.end is not None or limits.seeds is not None
-        self.choice = Choice(self.entries, members, self.budget, limits.seeds) if chosen else None
+        chosen = self.budget.end is not None or limits.few is not None
+        self.choice = Choice(self.entries, members, self.budget, limits.few) if chosen else None
         self._fits: list[Job] = []
         self._probes: set[str] = set()  # members with another seed of which one fold is tried
         self._since: dict[tuple[str, int], tuple[Job, float]] = {}  # jobs that run

@@ -18,7 +18,7 @@ from experiments.cluster import Work, check_pruner, run
 from experiments.endings import Endings
 from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
-from experiments.few import FEW_SEEDS, are_few, for_few
+from experiments.few import FEW_MEMBERS, are_few, for_few
 from experiments.history import write_history
 from experiments.lease import SETTLE, lease
 from experiments.limits import Limits
@@ -91,7 +91,7 @@ def _on(
                 notes += more
             for note in notes:
                 say(note)
-            limits = Limits(_budget(options, share, workspace), _room(options, found), FEW_SEEDS if few else None)
+            limits = Limits(_budget(options, share, workspace), _room(options, found), FEW_MEMBERS if few else None)
             show_plan(workspace, found, options, share, cache, limits)
             if options.dry_run:
                 say("dry run: nothing was trained")

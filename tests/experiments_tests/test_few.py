@@ -10,7 +10,7 @@ import pytest
 
 from core.machine import Machine
 from core.workspace import Workspace
-from experiments.few import FEW_FOLDS, FEW_ROWS, FEW_SEEDS, FOLDS, are_few, default_folds, for_few
+from experiments.few import FEW_FOLDS, FEW_MEMBERS, FEW_ROWS, FOLDS, are_few, default_folds, for_few
 from experiments.options import Options, architectures_of
 from experiments.setup import candidates, for_catalog
 from experiments.trial import run_job
@@ -43,8 +43,8 @@ def test_random_weights_are_left_out_of_all_and_said_so_but_not_where_they_were_
         assert len(notes) == ("all" in names)  # there are no pictures
         found, notes = for_few(able, options)
         assert [each.name for each in found] == kept
-        assert all(each.trials == 1 and each.members is None for each in found)
-        assert f"cross-validated with {FEW_SEEDS} seeds" in notes[0]
+        assert all(each.trials == 1 + len(each.space.then) and each.members is None for each in found)
+        assert f"{FEW_MEMBERS} members of each" in notes[0]
         assert len(notes) == 1 + ("all" in names)
 
 
@@ -61,10 +61,10 @@ def test_all_has_a_network_without_knowledge_only_where_its_encoder_is_named(
     ) != bool(named)
 
 
-def test_the_documented_best_is_cross_validated_with_several_seeds_and_nothing_is_searched(
+def test_the_documented_best_is_cross_validated_with_another_seed_and_nothing_is_searched(
     toy_workspace: Workspace,
 ) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, seeds=2)
+    source, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, few=2)
     jobs = []
     while (job := source.next()) is not None:
         jobs.append(job)
@@ -74,5 +74,19 @@ def test_the_documented_best_is_cross_validated_with_several_seeds_and_nothing_i
         ("trial", 0, 0), ("fit", 0, 1), ("fit", 0, 2), ("fit", 1, 0), ("fit", 1, 1), ("fit", 1, 2),
     ]  # fmt: skip
     assert len(toy_workspace.store.complete()) == 2
-    again, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, seeds=2)
+    again, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, few=2)
     assert again.next() is None and again.done
+
+
+def test_every_documented_point_is_a_member_before_the_first_other_seed(toy_workspace: Workspace) -> None:
+    source, _ = portfolio(toy_workspace, "lexical", trials=2, members=None, few=3)
+    jobs = []
+    while (job := source.next()) is not None:
+        jobs.append(job)
+        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+    assert source.done
+    assert [(job.kind, job.seed) for job in jobs] == [
+        *([("trial", 0), ("fit", 0), ("fit", 0)] * 2),
+        *([("fit", 1)] * 3),
+    ]
+    assert len({job.name for job in jobs if job.kind == "fit"}) == len(toy_workspace.store.complete()) == 3

@@ -8,9 +8,9 @@ from experiments.memory import MemoryRoom
 from experiments.plan import CLOSING_SECONDS, Budget
 
 
-def lines(seconds: dict[str, float], left: float, seeds: int | None = None) -> list[str]:
+def lines(seconds: dict[str, float], left: float, few: int | None = None) -> list[str]:
     budget = Budget(0.0, left + CLOSING_SECONDS + START_SECONDS, concurrent=2)
-    return list(forecast(seconds, 5, Limits(budget, MemoryRoom(None, {}), seeds), now=0.0))
+    return list(forecast(seconds, 5, Limits(budget, MemoryRoom(None, {}), few), now=0.0))
 
 
 def test_the_opening_comes_first_then_the_dear_ones_and_then_what_pays_most() -> None:
@@ -33,6 +33,8 @@ def test_what_no_member_can_be_made_of_in_the_time_is_not_started() -> None:
 
 
 def test_with_few_rows_all_are_opened_and_other_seeds_follow() -> None:
-    said = lines({"boosted": 15.0, "lexical": 4.0}, left=100.0, seeds=3)
+    said = lines({"boosted": 15.0, "lexical": 4.0}, left=100.0, few=3)
     assert said[2].startswith("2. boosted, its documented best as a member at once")
-    assert said[3].startswith("3. the same with other seeds, until each has 3 members")
+    assert said[3].startswith(
+        "3. their other documented points, then the same with other seeds, until each has 3 members"
+    )

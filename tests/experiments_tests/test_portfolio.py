@@ -75,7 +75,7 @@ def portfolio(
     end: float | None = None,
     run: str = "a",
     memory: MemoryRoom | None = None,
-    seeds: int | None = None,
+    few: int | None = None,
 ) -> tuple[Portfolio, Log]:
     storage = open_storage(f"sqlite:///{workspace.path('optuna.db')}")
     factory = Members(workspace, 0, {})
@@ -83,7 +83,7 @@ def portfolio(
     log = Log()
     budget = Budget(time.time(), end, concurrent=1)
     room = memory or MemoryRoom(None, {})
-    return Portfolio(entries, factory, Limits(budget, room, seeds), JobDefaults(0, 1, "cpu"), [log]), log
+    return Portfolio(entries, factory, Limits(budget, room, few), JobDefaults(0, 1, "cpu"), [log]), log
 
 
 def entry(
