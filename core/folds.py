@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from core.files import atomic_path, digest
 
+FEW_ROWS = 500
+"""With fewer training rows one fold cannot tell one config from another: nothing is searched (docs/planning.md)."""
+
 HOLDOUT = 0
 """The fold on which trials are judged."""
 

@@ -6,7 +6,7 @@ cache/                      what is computed once (`core.cache`), shared by all 
 trials/<id>/trial.json      finished trials, their prices of the holdout fold in holdout.parquet
 members/                    the prediction store
 optuna.db  mlflow.db  mlartifacts/  ray/
-stack.json  stack/  submission.csv  report.html  bundles/
+history.json  stack.json  stack/  submission.csv  report.html  bundles/
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from core.folds import FEW_ROWS
 from core.workspace import Workspace
 from experiments.options import ALL, Options
 from experiments.setup import Candidate, prior_of
 from experiments.worth import UNTRAINED
 
-FEW_ROWS = 500
 FEW_FOLDS, FOLDS = 10, 5
 FEW_MEMBERS = 4
 """Members of each architecture: its documented points, then the same with other seeds."""

@@ -18,9 +18,9 @@ from reports.material import Floats
 
 Ints = NDArray[np.int64]
 
-FAR = float(np.log(2.5))
+FAR = float(np.log(3.0))
 """Log price by which members must miss, all on one side, before their agreement speaks against the label."""
-AGREED = 0.35
+AGREED = 0.25
 """Standard deviation of the members' log prices below which they agree."""
 AS_MANY_TIMES = 0.25
 """How near, in log price, a miss must be to a number of the text to be taken for it."""

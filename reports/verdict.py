@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.architectures import ARCHITECTURES
+from core.folds import FEW_ROWS
 from reports.shift import SOME, STRONG
 from reports.words import figure_text
 
+_LIGHT = ("lexical", "boosted")
 _MORE_TRIALS = 2  # times as many as there are
 _FEWEST_TRIALS = 8
 _MANY_LABELS = 0.005
@@ -57,21 +59,21 @@ def sentence(content: Mapping[str, Any]) -> str:
 def warnings(content: Mapping[str, Any]) -> list[dict[str, str]]:
     """What speaks against trusting the figure, each with the section of the page to look at."""
     data, leaks, labels, shift = content["data"], content["leaks"], content["labels"], content["data"]["shift"]
-    found = [("doubts", note) for note in leaks["notes"]]
+    found = [("doubts", f"{note[:1].upper()}{note[1:]}.") for note in leaks["notes"]]
     found += [("doubts", f"{each['id']} is much better than the other members.") for each in leaks["too_good"]]
     found += [
-        ("doubts", f"the field {each['name']} alone tells {each['share']:.0%} of the variance of log prices.")
+        ("doubts", f"The field {each['name']} alone tells {each['share']:.0%} of the variance of log prices.")
         for each in data["strengths"]
         if each["suspicious"]
     ]
     if shift and shift["auc"] >= STRONG:
         found.append(
-            ("data", f"test rows are not like training rows: a model tells them apart with AUC {shift['auc']:.2f}.")
+            ("data", f"Test rows are not like training rows: a model tells them apart with AUC {shift['auc']:.2f}.")
         )
     if labels["suggested"] >= _MANY_LABELS * data["rows"]["train"]:
         found.append(("doubts", f"{_count(labels['suggested'], 'training row')} have a price that looks wrong."))
     if content["stack"] and content["stack"]["optimism"] >= _MUCH_OPTIMISM:
-        found.append(("stack", f"the stack is {content['stack']['optimism']:.2f} points better in-sample than nested."))
+        found.append(("stack", f"The stack is {content['stack']['optimism']:.2f} points better in-sample than nested."))
     return [{"place": place, "text": text} for place, text in found]
 
 
@@ -119,9 +121,11 @@ def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
 
 
 def _untried(content: Mapping[str, Any]) -> list[str]:
-    """Architectures without a member. `multimodal` needs pictures; `text` is contained in it."""
+    """Architectures without a member. `multimodal` needs pictures; networks need more than few rows."""
     present = {member["architecture"] for member in content["members"]}
     wanted = [name for name in ARCHITECTURES if name not in present]
+    if content["data"]["rows"]["train"] < FEW_ROWS:
+        wanted = [name for name in wanted if name in _LIGHT]
     return [name for name in wanted if name != "multimodal" or content["data"]["pictures"]]
 
 

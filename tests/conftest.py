@@ -12,6 +12,7 @@ import pytest
 from core.catalog import ID, LINK, PRICE, TEXT
 from core.catalog_reading import read_catalogs
 from core.fold_making import make_folds
+from core.folds import FEW_ROWS
 from core.workspace import Facts, Workspace, catalog_fingerprint
 
 KINDS = {"tea": 4.0, "coffee": 9.0, "saffron": 40.0, "olive oil": 14.0}
@@ -55,7 +56,16 @@ def toy_files(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
 @pytest.fixture
 def toy_workspace(tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]) -> Workspace:
     """A workspace of 120 training rows in 3 folds, without trials or members."""
-    paths = toy_files()
+    return made_workspace(tmp_path, toy_files())
+
+
+@pytest.fixture
+def larger_workspace(tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]) -> Workspace:
+    """The same with as many rows as a search needs."""
+    return made_workspace(tmp_path, toy_files(rows=FEW_ROWS))
+
+
+def made_workspace(tmp_path: Path, paths: tuple[Path, Path]) -> Workspace:
     read = read_catalogs(*paths, None)
     folds, report = make_folds(read.train, read.test, k=3, seed=0, fold_groups="off")
     workspace = Workspace(tmp_path / "runs")

@@ -122,13 +122,14 @@ def learning_curves(trials: Rows) -> Chart:
     ]
     values = np.array([row["SMAPE"] for row in rows])
     low, top = float(values.min()), min(float(values.max()), 2 * float(np.median(values)))
-    states = ["complete", "pruned", "failed", "interrupted"]
+    dashes = {"complete": [1, 0], "pruned": [4, 3], "failed": [1, 3], "interrupted": [1, 3]}
+    states = [state for state in dashes if any(row["state"] == state for row in rows)]
     select, faded = toggled("state")
     lines = {
         "params": [select, zoomable()],
         "mark": {"type": "line", "clip": True, "strokeWidth": 1.3, "point": {"size": 14}},
         "encoding": {
-            "x": field("epoch", axis={"tickMinStep": 1}),
+            "x": field("epoch", "epoch", axis={"tickMinStep": 1}),
             "y": field("SMAPE", "SMAPE on the holdout fold (%)", scale={"domain": [low, top]}),
             "detail": {"field": "trial"},
             "color": field(
@@ -137,7 +138,7 @@ def learning_curves(trials: Rows) -> Chart:
                 scale=by_architecture([row["architecture"] for row in rows])["color"]["scale"],
             ),
             "strokeDash": field(
-                "state", kind="nominal", scale={"domain": states, "range": [[1, 0], [4, 3], [1, 3], [1, 3]]}
+                "state", kind="nominal", scale={"domain": states, "range": [dashes[state] for state in states]}
             ),
             "opacity": {
                 "condition": {"test": "datum.state === 'complete'", **_chosen(faded)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.folds import FEW_ROWS
 from reports import sweep
 from reports.checks.commands import command, search
 from reports.checks.finding import Finding, State, by_architecture, count, graded, headline, nothing, settle, tried
@@ -73,6 +74,8 @@ def few_trials(material: Material) -> list[Finding]:
     ended = tried(material, "complete", "pruned", "failed")
     if not ended:
         return nothing(FEW, "no trial has ended")
+    if len(material.train) < FEW_ROWS:
+        return nothing(FEW, f"under {FEW_ROWS} training rows a search would choose by luck, and none is made")
     return [_few(material, name, trials) for name, trials in by_architecture(ended).items()]
 
 

@@ -4,7 +4,7 @@
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const places = [...document.querySelectorAll("[data-chart]")];
   const PANEL = 250;
-  const NARROW = 480;
+  const NARROW = [[480, 2], [640, 3]]; // columns of a legend in places below so many pixels
 
   const draw = async (place) => {
     if (place.dataset.state || !place.clientWidth) return; // drawn, or in a closed part of the page
@@ -14,7 +14,7 @@
       spec.columns = Math.max(1, Math.floor(place.clientWidth / PANEL));
       delete spec.height;
     }
-    const legend = { ...charts.config.legend, columns: place.clientWidth < NARROW ? 2 : 0 };
+    const legend = { ...charts.config.legend, columns: NARROW.find(([pixels]) => place.clientWidth < pixels)?.[1] ?? 0 };
     try {
       await vegaEmbed(place, { config: { ...charts.config, legend }, ...spec }, { ast: true, renderer: "svg", actions: false });
       place.querySelector("svg").setAttribute("aria-hidden", "true"); // its place has the words

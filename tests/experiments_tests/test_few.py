@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from core.folds import FEW_ROWS
 from core.machine import Machine
 from core.workspace import Workspace
-from experiments.few import FEW_FOLDS, FEW_MEMBERS, FEW_ROWS, FOLDS, are_few, default_folds, for_few
+from experiments.few import FEW_FOLDS, FEW_MEMBERS, FOLDS, are_few, default_folds, for_few
 from experiments.options import Options, architectures_of
 from experiments.setup import candidates, for_catalog
 from experiments.trial import run_job

@@ -350,17 +350,22 @@ def test_too_many_stopped_trials(toy_workspace: Workspace, stopped: int, state: 
 
 
 @pytest.mark.parametrize(("done", "state"), [(3, "look"), (8, "ok")])
-def test_too_few_trials(toy_workspace: Workspace, done: int, state: str) -> None:
-    tell(toy_workspace, [trial(place, config="text-1" if place == 0 else None) for place in range(done)])
-    finish(toy_workspace, "text-1", epochs([40.0]))
-    finding = the(searching.few_trials, toy_workspace)
+def test_too_few_trials(larger_workspace: Workspace, done: int, state: str) -> None:
+    tell(larger_workspace, [trial(place, config="text-1" if place == 0 else None) for place in range(done)])
+    finish(larger_workspace, "text-1", epochs([40.0]))
+    finding = the(searching.few_trials, larger_workspace)
     assert ("--set text.text_encoder=tiny" in finding.command) == (state == "look")
     assert finding.state == state and finding.command.endswith("--trials 8" if state == "look" else "")
 
 
-def test_commands_survive_a_shell(toy_workspace: Workspace, tmp_path: Path) -> None:
+def test_with_few_rows_nothing_is_searched(toy_workspace: Workspace) -> None:
+    tell(toy_workspace, [trial(0)])
+    assert the(searching.few_trials, toy_workspace).state == "skipped"
+
+
+def test_commands_survive_a_shell(larger_workspace: Workspace, tmp_path: Path) -> None:
     folder = tmp_path / "my runs; $(touch owned)"
-    toy_workspace.folder.rename(folder)
+    larger_workspace.folder.rename(folder)
     tell(Workspace(folder), [trial(0)])
     command = the(searching.few_trials, Workspace(folder)).command
     assert shlex.split(command)[3:6] == ["text", "--workspace", str(folder)]

@@ -22,12 +22,12 @@ GUIDE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def troubled(toy_workspace: Workspace) -> Workspace:
+def troubled(larger_workspace: Workspace) -> Workspace:
     """A run with an overfitted trial, too few of them, and a member no better than a constant."""
-    finish(toy_workspace, "text-1", epochs([50.0, 40.0, *[45.0] * 6]))
-    tell(toy_workspace, [trial(0, config="text-1"), trial(1, "failed", error="broken")])
-    add_member(toy_workspace, "text-2", np.full(120, 12.0), architecture="text")
-    return toy_workspace
+    finish(larger_workspace, "text-1", epochs([50.0, 40.0, *[45.0] * 6]))
+    tell(larger_workspace, [trial(0, config="text-1"), trial(1, "failed", error="broken")])
+    add_member(larger_workspace, "text-2", np.full(len(larger_workspace.train), 12.0), architecture="text")
+    return larger_workspace
 
 
 def test_problems_come_first(troubled: Workspace) -> None:

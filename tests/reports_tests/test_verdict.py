@@ -29,7 +29,7 @@ def content(members: list[dict[str, Any]], nested: float | None = None, **more: 
         }
     stack = None if nested is None else {"missing": [], "optimism": 0.3}
     whole = {"floor": FLOOR, "honest": honest, "members": members, "stack": stack, "sweep": None}
-    data = {"pictures": None, "shift": None, "strengths": [], "rows": {"train": 100}}
+    data = {"pictures": None, "shift": None, "strengths": [], "rows": {"train": 1000}}
     doubts = {"leaks": {"notes": [], "too_good": []}, "labels": {"suggested": 0}}
     return {**whole, "data": {**data, **more.pop("data", {})}, **doubts, **more}
 
@@ -100,7 +100,7 @@ def test_what_speaks_against_the_figure_is_said_with_its_place() -> None:
         39.0,
         stack={"missing": [], "optimism": 2.5},
         leaks={"notes": ["possible leak: ids"], "too_good": [{"id": "x"}]},
-        labels={"suggested": 3},
+        labels={"suggested": 30},
         data={"shift": {"auc": 0.9}, "strengths": [{"name": "code", "share": 0.95, "suspicious": True}]},
     )
     found = verdict(doubted, "runs")
@@ -112,3 +112,8 @@ def test_what_speaks_against_the_figure_is_said_with_its_place() -> None:
 @pytest.mark.parametrize(("auc", "words"), [(0.5, "they are alike"), (0.7, "differ somewhat"), (0.8, "differ clearly")])
 def test_an_auc_is_put_into_words(auc: float, words: str) -> None:
     assert words in shift_sentence({"auc": auc})
+
+
+def test_with_few_rows_no_network_is_suggested() -> None:
+    found = content([member("l", 40.0, "lexical")], 39.0, data={"rows": {"train": 200}})
+    assert next_step(found, "runs")["command"] == "python -m experiments.sweep boosted --workspace runs"
