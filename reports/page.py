@@ -21,7 +21,7 @@ from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER
 from reports.charts import CONFIG, make_charts
 from reports.charts.errors import band_label
 from reports.doubts import FILE
-from reports.words import duration, figure_text, plain, setting, shown
+from reports.words import duration, figure_text, plain, range_text, setting, shown
 
 MOST_TRIALS = 1_000
 """Lines of the table of trials; a browser scrolls more of them badly."""
@@ -47,6 +47,7 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     )
     environment.filters.update(
         price=plain,
+        range=lambda ends: range_text(*ends),
         score=lambda value: "–" if value is None else f"{value:.2f}",
         count=lambda value: f"{value:,}",
         percent=lambda value: f"{100 * value:.0f}%",

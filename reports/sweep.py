@@ -159,7 +159,7 @@ def time_spent(trials: Sequence[Record], members: Sequence[Member], timings: Map
     A trial that became a fold of a member is counted as that: it was not trained twice.
     """
     spent = defaultdict[tuple[str, str], float](float)
-    words = {"complete": "finished trials", "pruned": "stopped trials"}
+    words = {"complete": "finished trials", "pruned": "stopped trials", "interrupted": "interrupted trials"}
     used = {_origin(member) for member in members if "seed_of" not in member.record.get("origin", {})}
     for trial in trials:
         if (trial["architecture"], trial["number"], trial["smape"]) not in used:

@@ -10,6 +10,7 @@ import numpy as np
 from reports.charts.base import (
     ACCENT,
     HEIGHT,
+    LINE,
     MUTED,
     PADDING,
     ROW,
@@ -28,7 +29,14 @@ from reports.charts.base import (
 from reports.words import setting
 
 Content = Mapping[str, Any]
-PURPOSES = ("finished trials", "stopped trials", "failed trials", "cross-validation", "choosing and fitting")
+PURPOSES = {
+    "finished trials": SERIES[0],
+    "stopped trials": SERIES[1],
+    "failed trials": SERIES[3],
+    "interrupted trials": LINE,
+    "cross-validation": SERIES[2],
+    "choosing and fitting": SERIES[4],
+}
 _FEW, _PANEL = 4, 190
 _POOR = 1.5
 """Times the median beyond which a trial is drawn at the frame: one hopeless trial must not flatten all others."""
@@ -315,7 +323,12 @@ def time_chart(rows: Rows) -> Chart:
         "encoding": {
             "y": listed("architecture"),
             "x": field("minutes", "minutes of work"),
-            "color": field("purpose", kind="nominal", scale={"domain": purposes, "range": list(SERIES)}, sort=purposes),
+            "color": field(
+                "purpose",
+                kind="nominal",
+                scale={"domain": purposes, "range": [PURPOSES[purpose] for purpose in purposes]},
+                sort=purposes,
+            ),
             "tooltip": [field(name, kind="nominal") for name in ("architecture", "purpose", "minutes")],
         },
     }

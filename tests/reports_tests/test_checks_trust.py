@@ -66,20 +66,21 @@ def test_a_holdout_better_than_the_other_folds(toy_workspace: Workspace, times: 
 
 
 @pytest.mark.parametrize(
-    ("test", "made", "mode", "asked", "state", "flag"),
+    ("test", "made", "random", "mode", "asked", "state", "flag"),
     [
-        (0.5, 0.52, "random", "auto", "ok", ""),
-        (0.0, 0.1, "random", "off", "look", "--fold-groups on"),
-        (0.0, 0.6, "random", "auto", "problem", "--fold-groups on"),
-        (0.0, 0.1, "groups", "on", "look", "reports.build"),
-        (0.6, 0.1, "groups", "on", "problem", "--fold-groups off"),
-        (0.6, 0.5, "random", "auto", "look", "reports.build"),
+        (0.5, 0.52, 0.52, "random", "auto", "ok", ""),
+        (0.0, 0.1, 0.1, "random", "off", "look", "--fold-groups on"),
+        (0.0, 0.6, 0.6, "random", "auto", "problem", "--fold-groups on"),
+        (0.0, 0.1, 0.7, "groups", "on", "look", "reports.build"),
+        (0.6, 0.1, 0.7, "groups", "on", "problem", "--fold-groups off"),
+        (0.06, 0.0, 0.4, "groups", "auto", "look", "reports.build"),
+        (0.6, 0.5, 0.5, "random", "auto", "look", "reports.build"),
     ],
 )
 def test_folds_unlike_the_test_file(
-    toy_workspace: Workspace, test: float, made: float, mode: str, asked: str, state: str, flag: str
+    toy_workspace: Workspace, test: float, made: float, random: float, mode: str, asked: str, state: str, flag: str
 ) -> None:
-    overlap = {"test": test, "random": made, "folds": made}
+    overlap = {"test": test, "random": random, "folds": made}
     facts = replace(toy_workspace.facts, overlap=overlap, fold_mode=mode, fold_groups=asked)
     write_json(toy_workspace.path("workspace.json"), asdict(facts))
     finding = the(folds.fold_overlap, toy_workspace)
