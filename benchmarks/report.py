@@ -81,7 +81,7 @@ def _lengthen(path: Path) -> None:
 
 
 def _study(kind: str, count: int) -> dict[str, object]:
-    rng = np.random.default_rng(len(kind))
+    rng = np.random.default_rng(KINDS.index(kind))
     trials = []
     for number in range(count):
         params = {

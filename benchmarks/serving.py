@@ -161,7 +161,10 @@ def main() -> None:
             print(f"ratio of requests per second: {found['rate'] / peer['rate']:.1f}")
             shown("ours, from memory", load(port, one, 10, 1, FIXED="1"))
             if arguments.soak:
-                pause = 1000 * arguments.connections / (0.8 * found["rate"]) - found["p50_ms"] / 2
+                cycle = 1000 * arguments.connections / (0.8 * found["rate"])  # of a connection: an answer, and a pause
+                pause = cycle - found["p50_ms"] / 2
+                probe = load(port, bodies, 10, arguments.connections, PAUSE_MS=f"{pause:.1f}")
+                pause += cycle - 1000 * arguments.connections / probe["rate"]
                 with Memory(process) as memory:
                     soak = load(port, bodies, arguments.soak, arguments.connections, PAUSE_MS=f"{max(0.0, pause):.1f}")
                 shown(f"{arguments.soak:.0f} s at {soak['rate'] / found['rate']:.0%}", soak)

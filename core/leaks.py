@@ -41,7 +41,7 @@ TIED = 0.1
 """How much larger the share of rows that codes tie to other folds may be than that of test rows tied to training rows."""
 COMMON = 0.05
 """Share of the rows from which on a word's numbers are looked at."""
-_FILE = "leaks.json"
+FILE = "leaks.json"
 _CODES = 20
 _SAMPLE = 20_000
 _DIGITS = 4
@@ -82,12 +82,12 @@ def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | 
 
 def keep_notes(workspace: Workspace, leaks: Sequence[Leak]) -> None:
     """Has the workspace remember what was found in its catalog, for whoever reads its scores."""
-    write_json(workspace.path(_FILE), [leak.note for leak in leaks])
+    write_json(workspace.path(FILE), [leak.note for leak in leaks])
 
 
 def kept_notes(workspace: Workspace) -> tuple[str, ...]:
     """What was found in the workspace's catalog; nothing where nobody looked."""
-    path = workspace.path(_FILE)
+    path = workspace.path(FILE)
     return tuple(read_json(path)) if path.exists() else ()
 
 

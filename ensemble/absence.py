@@ -32,7 +32,8 @@ class Absence:
 def absences(matrix: Matrix) -> list[Absence]:
     """Of each member, in the matrix's order. With one member, or one group, nothing can be left out: an empty list.
 
-    The groups are halved, and each half is judged by weights of the other.
+    The groups are halved, and each half is judged by weights of the other. Without a member the weights go down from where they
+    were, and are not looked for anew: a cost may be a little too high.
     """
     rows = np.linspace(0, len(matrix.ids) - 1, min(len(matrix.ids), MOST_ROWS)).astype(np.intp)
     groups = np.unique(matrix.groups[rows], return_inverse=True)[1]
@@ -40,11 +41,11 @@ def absences(matrix: Matrix) -> list[Absence]:
     if members < 2 or groups.max() < 1:
         return []
     ratios = matrix.oof[rows] / matrix.prices[rows, None]
+    logs = np.log(ratios)
     half = np.random.default_rng(0).permutation(int(groups.max()) + 1)[groups] % 2
     worse = np.empty((len(rows), members))
     for side in (0, 1):
         learn, judge = half != side, half == side
-        logs = np.log(ratios)
         weights = fit_simplex(ratios[learn], np.ones(int(learn.sum())), "log").weights
         whole = smape_terms_of_logs(logs[judge] @ weights)
         for place in range(members):

@@ -30,10 +30,10 @@ class Matrix:
     ids, test_ids: (n,), (t,) str. prices: (n,) true prices. oof: (n, m), test: (t, m) prices in currency units; everything is
     finite and > 0. folds: (n,) the fold of each row. groups: (n,), rows of the same product share a number. names: m ids of
     members. catalog, folds_hash: which data this is. features: (n, f), test_features: (t, f) numbers about each row, NaN where
-    unknown, under feature_names; f may be 0. external: names of members made outside, on unknown folds. seconds: what each
-    member's training took, where known. quantiles: of the training and of the test rows, by the members that give any; None
-    where none does. reader: gives new rows these features, None where they are columns of
-    tables. notes: what a user should know of how the matrix was made, one sentence each.
+    unknown, under feature_names; f may be 0. external: names of members made outside, on unknown folds. left_out: names of
+    members that the checks or the user left out. seconds: what each member's training took, where known. quantiles: of the
+    training and of the test rows, by the members that give any; None where none does. reader: gives new rows these features,
+    None where they are columns of tables. notes: what a user should know of how the matrix was made, one sentence each.
     """
 
     ids: Strings
@@ -51,6 +51,7 @@ class Matrix:
     feature_names: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     reader: FieldReader | None = None
     quantiles: tuple[Quantiles, Quantiles] | None = None
     notes: tuple[str, ...] = ()
@@ -102,6 +103,7 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
         )
     targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids)
     kept, notes = select(columns, targets, rules or Rules())
+    taken = {column.name for column in kept}
     return assemble(
         kept,
         targets=targets,
@@ -109,6 +111,7 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
         catalog=facts.catalog,
         folds_hash=facts.folds,
         features=of_catalog(train, test, workspace.cache()),
+        left_out=tuple(column.name for column in columns if column.name not in taken),
         notes=(
             *kept_notes(workspace),
             *map(_external_note, (column.name for column in kept if column.external)),
@@ -125,6 +128,7 @@ def assemble(
     catalog: str,
     folds_hash: str,
     features: RowFeatures,
+    left_out: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Matrix:
     """The matrix of checked columns. Raises UserError for fewer than MIN_ROWS rows."""
@@ -149,6 +153,7 @@ def assemble(
         feature_names=features.names,
         external=tuple(column.name for column in columns if column.external),
         seconds={column.name: column.seconds for column in columns if column.seconds is not None},
+        left_out=left_out,
         reader=features.reader,
         quantiles=_quantiles(columns),
         notes=notes,

@@ -96,6 +96,7 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
             }
             for place, name in enumerate(matrix.names)
         ],
+        "left_out": list(matrix.left_out),
         "candidates": [
             {**vars(each), "metrics": all_metrics(matrix.prices, validation.candidates[each.name])}
             for each in compare(matrix.prices, validation.candidates, matrix.groups)

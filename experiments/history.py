@@ -16,6 +16,7 @@ A sweep replaces the studies that it has driven and keeps the others: what is ol
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -23,6 +24,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from core.console import warn
 from core.files import read_json, write_json
 from core.workspace import Workspace
 from experiments.search import INTERRUPTED, Study
@@ -38,10 +40,23 @@ def write_history(workspace: Workspace, storage: BaseStorage, studies: Mapping[s
     """Brings the workspace's history up to these studies (by architecture), whole or not at all."""
     driven = {study.name: _study(storage, architecture, study) for architecture, study in studies.items()}
     path = workspace.path(FILE)
-    before: dict[str, Any] = read_json(path) if path.exists() else {"format": FORMAT, "studies": []}
-    kept = before["studies"] if before["format"] == FORMAT else []
-    others = [study for study in kept if study["name"] not in driven]
+    others = [study for study in _before(path) if study["name"] not in driven]
     write_json(path, {"format": FORMAT, "studies": [*others, *driven.values()]})
+
+
+def _before(path: Path) -> list[dict[str, Any]]:
+    """The studies that are told of there; none where the file is damaged, or of another version."""
+    if not path.exists():
+        return []
+    try:
+        found = read_json(path)
+    except ValueError as error:
+        warn(
+            f"{path} is damaged ({error}): what it told of earlier studies is lost to the report, though not to their storage"
+        )
+        return []
+    kept: list[dict[str, Any]] = found["studies"] if found["format"] == FORMAT else []
+    return kept
 
 
 def _study(storage: BaseStorage, architecture: str, searched: Study) -> dict[str, Any]:

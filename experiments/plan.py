@@ -14,30 +14,36 @@ OPENING_SHARE = 0.2
 documented best: a stack of the light ones stands early, whatever happens later."""
 CAUTION = 1.25
 """Measured seconds vary: a job is started if this multiple of its expected duration still fits."""
-CLOSING_SECONDS = 6.0
-"""Kept free at the end for writing members, shutting the workers down and drawing the report."""
+CLOSING_SECONDS = 5.0
+"""Kept free at the end for writing members and shutting the workers down."""
 
 
-def stack_seconds(rows: int) -> float:
-    """Kept free for `python -m ensemble.stack`, which takes 5 to 8 seconds on 3,000 rows and grows with them."""
-    return 8.0 + rows / 1000
+def report_seconds(rows: int) -> float:
+    """Of drawing a report: 3 seconds on 3,000 rows, 29 on 75,000."""
+    return 2.0 + 0.36 * rows / 1000
+
+
+def after_seconds(rows: int) -> float:
+    """Kept free for the sweep's report, for `python -m ensemble.stack`, which takes 5 to 8 seconds on 3,000 rows and grows with
+    them, and for the stack's report."""
+    return 8.0 + rows / 1000 + 2 * report_seconds(rows)
 
 
 @dataclass(frozen=True)
 class Budget:
     """start, end: `time.time()` values; end is None without a time limit. concurrent: jobs at once.
 
-    stack: seconds kept free after the sweep for the stack.
+    after: seconds kept free after the last training for the stack and both reports.
     """
 
     start: float
     end: float | None
     concurrent: int
-    stack: float = 0.0
+    after: float = 0.0
 
     @property
     def closing(self) -> float:
-        return CLOSING_SECONDS + self.stack
+        return CLOSING_SECONDS + self.after
 
     def left(self, now: float) -> float:
         """Seconds in which jobs may run."""
@@ -46,7 +52,7 @@ class Budget:
     @property
     def deadline(self) -> float | None:
         """When the last job must have come to its end."""
-        return None if self.end is None else self.end - self.stack - CLOSING_SECONDS / 2
+        return None if self.end is None else self.end - self.after - CLOSING_SECONDS / 2
 
     def trial_deadline(self, now: float) -> float | None:
         """When a trial must stop: at half of the time left, or there would be none for its member.

@@ -26,7 +26,7 @@ from experiments.members import Members
 from experiments.memory import MemoryRoom, available_memory
 from experiments.options import MOST_MEMBERS, Options, architectures_of
 from experiments.parcel import Parcel
-from experiments.plan import Budget, stack_seconds
+from experiments.plan import Budget, after_seconds
 from experiments.pool import Resources, joined, nodes, session
 from experiments.portfolio import Portfolio
 from experiments.prepare import fill_workspace
@@ -149,11 +149,11 @@ def _run(
         say_end(events, states[-1], workspace, portfolio)
     if finished:
         workspace.store.discard_lone_fits(portfolio.likeliest(MOST_MEMBERS))
-        page = build_report(workspace) if workspace.store.complete() else None
-        show_next_steps(workspace, portfolio, options, page, time.time() - STARTED)
+        show_next_steps(workspace, portfolio, options, build_report(workspace), time.time() - STARTED)
     else:
         say(
-            f"interrupted after {time.time() - STARTED:.0f} s; finished trials and folds are kept: run the same command to go on"
+            f"interrupted after {time.time() - STARTED:.0f} s; finished trials and folds are kept: run the same command to go "
+            f"on; python -m reports.build --workspace {workspace.folder} shows what there is"
         )
     return finished
 
@@ -175,7 +175,7 @@ def _work(workspace: Workspace, cache: Cache, found: list[Candidate], options: O
 
 def _budget(options: Options, share: Resources, workspace: Workspace) -> Budget:
     end = None if options.minutes is None else STARTED + 60 * options.minutes
-    return Budget(STARTED, end, share.concurrent, stack_seconds(len(workspace.train)))
+    return Budget(STARTED, end, share.concurrent, after_seconds(len(workspace.train)))
 
 
 def _room(options: Options, found: list[Candidate]) -> MemoryRoom:

@@ -113,18 +113,16 @@ def storage_url(workspace: Workspace, options: Options) -> str:
     return options.storage or f"sqlite:///{workspace.path('optuna.db')}"
 
 
-def show_next_steps(
-    workspace: Workspace, portfolio: Portfolio, options: Options, page: Path | None, seconds: float
-) -> None:
+def show_next_steps(workspace: Workspace, portfolio: Portfolio, options: Options, page: Path, seconds: float) -> None:
     """The commands that follow. Raises UserError for a sweep without a member."""
-    if page is None:
+    say(f"report:    {page}")
+    if not workspace.store.complete():
         failed = any(entry.failures.errors for entry in portfolio.entries.values())
         more = "give more time with --minutes"
         raise UserError(
             f"no member came out of this sweep ({seconds:.0f} s)",
             cure=f"mend the errors above, or {more}" if failed else more,
         )
-    say(f"report:    {page}")
     say(
         f"watch:     python -m experiments.dashboard --workspace {workspace.folder}    (trials and runs in the browser)"
     )

@@ -22,7 +22,7 @@ FAR = float(np.log(3.0))
 """Log price by which members must miss, all on one side, before their agreement speaks against the label."""
 AGREED = 0.25
 """Standard deviation of the members' log prices below which they agree."""
-AS_MANY_TIMES = 0.25
+AS_MANY_TIMES = 0.12
 """How near, in log price, a miss must be to a number of the text to be taken for it."""
 CLOSE = 0.35
 """Cosine similarity of TF-IDF words from which another product counts as a close neighbour."""

@@ -44,8 +44,8 @@ def make_content(material: Material, findings: Sequence[Finding]) -> dict[str, A
         "stack": stack_figures(material.stack, members),
         "errors": None,
         "data": data_figures(train, test, folds, material.facts, material.submitted, fields),
-        "labels": label_figures(findings, train),
-        "leaks": {"notes": list(material.leaks), "too_good": too_good(members)},
+        "labels": label_figures(findings, train, material.labels is not None),
+        "leaks": {"notes": None if material.leaks is None else list(material.leaks), "too_good": too_good(members)},
         "notes": list(material.notes),
     }
     content["honest"] = _honest(content, material)

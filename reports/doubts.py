@@ -13,7 +13,7 @@ import pandas as pd
 from core.catalog import ID, PRICE, TEXT, Catalog
 from core.files import atomic_path
 from core.folds import Folds
-from core.labels.finding import CONFLICT, CONSENSUS, Finding, worst_first
+from core.labels.finding import CONFLICT, CONSENSUS, Finding, digits, worst_first
 from core.labels.search import find_against_members
 from core.similarity import normalised
 from reports.material import Material
@@ -30,10 +30,11 @@ SHOWN = 20
 
 def all_findings(material: Material) -> list[Finding]:
     """What the sweep found before it trained anything, and what all members say now that they have priced these rows."""
+    labels = material.labels or ()
     if not material.members:
-        return worst_first(material.labels)
+        return worst_first(labels)
     train, oof = material.train, np.column_stack([member.oof for member in material.members])
-    others = [finding for finding in material.labels if finding.kind != CONSENSUS]
+    others = [finding for finding in labels if finding.kind != CONSENSUS]
     return worst_first([*others, *find_against_members(train.ids, train.known_prices, oof)])
 
 
@@ -57,7 +58,7 @@ def duplicates(train: Catalog, test: Catalog, folds: Folds) -> dict[str, Any]:
 
 
 def conflicts(findings: Sequence[Finding], train: Catalog) -> list[dict[str, Any]]:
-    """The same product at prices more than twice apart, the widest first, each pair once, with both texts."""
+    """The same product at prices more than twice apart, the widest first, each pair once, with the cheaper one's text."""
     places = {str(name): place for place, name in enumerate(train.ids)}
     pairs: dict[frozenset[str], dict[str, Any]] = {}
     for finding in findings:
@@ -90,16 +91,16 @@ def doubtful(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 
 def write_doubtful(path: Path, rows: dict[str, list[Finding]], train: Catalog) -> None:
-    """A CSV of the suggested rows, the worst first, whole or not at all."""
+    """A CSV of the suggested rows, the worst first, whole or not at all. Ids stand as they are in the catalog."""
     texts = dict(zip(map(str, train.ids), train.texts, strict=True))
     table = [
         (
             row,
             own[0].price,
-            round(own[0].low, 4),
-            round(own[0].high, 4),
-            "; ".join(f.reason for f in own),
-            shortened(texts.get(row, "")),
+            digits(own[0].low),
+            digits(own[0].high),
+            _inert("; ".join(finding.reason for finding in own)),
+            _inert(shortened(texts.get(row, ""))),
         )
         for row, own in rows.items()
     ]
@@ -108,10 +109,19 @@ def write_doubtful(path: Path, rows: dict[str, list[Finding]], train: Catalog) -
         pd.DataFrame(table, columns=columns).to_csv(temporary, index=False)
 
 
-def label_figures(findings: Sequence[Finding], train: Catalog) -> dict[str, Any]:
-    """Counts by kind, the worst rows, conflicts, and how many rows are suggested for removal."""
+def _inert(text: str) -> str:
+    """The text behind a quotation mark where a spreadsheet would take it for a formula (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def label_figures(findings: Sequence[Finding], train: Catalog, examined: bool) -> dict[str, Any]:
+    """Counts by kind, the worst rows, conflicts, and how many rows are suggested for removal.
+
+    examined: whether the catalog's own labels have been looked at.
+    """
     pairs, suggested = conflicts(findings, train), doubtful(findings)
     return {
+        "examined": examined,
         "kinds": dict(sorted(Counter(finding.kind for finding in findings).items())),
         "rows": len({finding.sample_id for finding in findings}),
         "suggested": len(suggested),
@@ -134,9 +144,11 @@ def label_figures(findings: Sequence[Finding], train: Catalog) -> dict[str, Any]
 
 def too_good(members: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Members much better than the others of their kind, as one that has seen the prices would be; where a kind has too few,
-    than all others.
+    than all others. Only members with as many rows as any are compared.
     """
     found = []
+    most = max((member["rows"] for member in members), default=0)
+    members = [member for member in members if member["rows"] == most]
     for member in members:
         others = [each for each in members if each["id"] != member["id"]]
         kind = [each for each in others if each["architecture"] == member["architecture"]]

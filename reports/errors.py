@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.catalog import Catalog
+from core.catalog import Catalog, Strings
 from core.folds import Folds
+from core.images import list_pictures
 from core.labels.finding import Finding
 from core.labels.search import word_matrix
 from core.light.amounts import DIMENSIONS, log_amounts
+from core.metrics import smape_terms
 from core.predictions import Member
 from core.vocabulary import read_vocabulary
 from reports.causes import Guesser
@@ -33,28 +35,40 @@ def error_figures(
     """Of prices (n,), over the rows that have one: density, bands, calibration, drift, and the rows that cost most."""
     known = np.flatnonzero(np.isfinite(predicted))
     prices, guessed, groups = train.known_prices[known], predicted[known], folds.groups[known]
-    linked = np.where(train.picture_names[known] == "", "no picture named", "names a picture")
+    pictures = _pictures(train)[known]
     sampled = fields.train_rows[np.isfinite(predicted[fields.train_rows])]
     some = train.known_prices[sampled], predicted[sampled], folds.groups[sampled]
     table = fields.train[np.isfinite(predicted[fields.train_rows])]
+    worst = worst_rows(train, predicted, folds, members, _guesser(train, members, findings))
     return {
         "density": density(prices, guessed),
         "by_price": by_band(prices, prices, guessed, groups, PRICE_BANDS),
         "by_length": by_band(text_lengths(train.texts[known]), prices, guessed, groups, LENGTH_BANDS),
         "by_unit": by_value(units_of(table), *some),
         "by_brand": by_value(table["brand"].tolist(), *some),
-        "by_picture": by_value(linked.tolist(), prices, guessed, groups) if len(set(linked)) > 1 else [],
+        "by_picture": by_value(pictures.tolist(), prices, guessed, groups) if len(set(pictures)) > 1 else [],
         "sampled": len(sampled) if len(sampled) < len(known) else None,
         "calibration": calibration(prices, guessed),
-        "drift": drift([str(name) for name in train.ids[known]], prices, guessed),
-        "worst": worst_rows(train, predicted, folds, members, _guesser(train, members, findings)),
+        "drift": drift([str(name) for name in train.ids[known]], prices, guessed, groups),
+        "worst": worst,
+        "worst_share": sum(row["smape"] for row in worst) / max(1e-9, float(smape_terms(prices, guessed).sum())),
     }
+
+
+def _pictures(train: Catalog) -> Strings:
+    """(n,) whether each row has a picture: the file where a folder was given, else a link."""
+    names = train.picture_names
+    if train.images is None or not train.images.is_dir():
+        return np.where(names == "", "no picture named", "names a picture").astype(object)
+    there = list(list_pictures(train.images))
+    return np.where(np.isin(names, there), "has a picture", "has no picture").astype(object)
 
 
 def worst_pictures(errors: dict[str, Any] | None, train: Catalog) -> dict[str, str]:
     """Data URIs of the pictures of the worst rows, by file name: for the page alone."""
     names = [row["picture"] for row in errors["worst"]] if errors else []
-    return pictures_of(names, train.images)
+    there = train.images is not None and train.images.is_dir()  # it may have been moved since the sweep
+    return pictures_of(names, train.images) if there else {}
 
 
 def units_of(fields: pd.DataFrame) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from core.files import read_json
 from core.folds import Folds
 from core.labels.finding import FILE as LABELS
 from core.labels.finding import Finding, read_findings
+from core.leaks import FILE as LEAKS
 from core.leaks import kept_notes
 from core.predictions import Member
 from core.workspace import Facts, Workspace
@@ -28,6 +28,8 @@ Record = dict[str, Any]
 
 STACK_FORMAT = 2
 """Of the `stack.json` that a report can read."""
+EXTERNAL = "external"
+"""The `folds` of a member that was made outside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +37,8 @@ class Material:
     """trials: records of finished trials in the order they finished. studies: what `history.json` holds of each, trials that
     were stopped or failed too; a study made of `trials` alone where there is no history. members: complete ones of this catalog.
     stack: what `stack.json` holds, or None. stack_oof: (n,) nested prices of the training rows, or None. submitted: (t,) prices
-    of the test rows, or None. timings: seconds of the stack by step. labels: rows whose price looks wrong, `labels.csv`. leaks:
-    sentences on what could tell a price. notes: what of the workspace is not shown, and why.
+    of the test rows, or None. timings: seconds of the stack by step. labels: rows whose price looks wrong, `labels.csv`; leaks:
+    sentences on what could tell a price; None where nobody has looked. notes: what of the workspace is not shown, and why.
     """
 
     folder: Path
@@ -51,14 +53,16 @@ class Material:
     stack_oof: Floats | None
     submitted: Floats | None
     timings: Record
-    labels: tuple[Finding, ...]
-    leaks: tuple[str, ...]
+    labels: tuple[Finding, ...] | None
+    leaks: tuple[str, ...] | None
     notes: tuple[str, ...]
 
 
 def read_material(workspace: Workspace) -> Material:
     """Reads a workspace. Raises UserError for a folder that is none, and for a file in it that is damaged."""
     facts, notes = workspace.facts, list[str]()
+    if facts.images is not None and not Path(facts.images).is_dir():
+        notes.append(f"pictures are not shown: {facts.images} is not there any more")
     members = tuple(_members(workspace, notes))
     stack = _stack(workspace, notes)
     trials = tuple(_trial(path) for path in _by_time(workspace.path("trials")))
@@ -75,8 +79,8 @@ def read_material(workspace: Workspace) -> Material:
         None if stack is None else _stack_oof(workspace, notes),
         _submitted(workspace, notes),
         _record(path) if (path := workspace.path("timings.json")).exists() else {},
-        tuple(read_findings(path)) if (path := workspace.path(LABELS)).exists() else (),
-        kept_notes(workspace),
+        tuple(read_findings(path)) if (path := workspace.path(LABELS)).exists() else None,
+        kept_notes(workspace) if workspace.path(LEAKS).exists() else None,
         tuple(notes),
     )
 
@@ -87,13 +91,17 @@ def _by_time(trials: Path) -> list[Path]:
 
 
 def _trial(path: Path) -> Record:
-    return {**_record(path), "config": path.parent.name, "ended": path.stat().st_mtime}
+    record = _record(path, "architecture", "settings", "metrics", "seconds")
+    return {**record, "config": path.parent.name, "ended": path.stat().st_mtime}
 
 
-def _record(path: Path) -> Record:
+def _record(path: Path, *keys: str) -> Record:
+    """What the file holds, with these keys at least."""
     try:
         record: Record = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        if missing := set(keys) - set(record):
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except ValueError as error:  # what JSON and UTF-8 are told of, too
         whole = path.parent if path.parent.parent.name in ("trials", "members") else path
         raise UserError(
             f"{path} is damaged: {error}", cure=f"move {whole} away; what it held can be made again"
@@ -103,9 +111,11 @@ def _record(path: Path) -> Record:
 
 def _members(workspace: Workspace, notes: list[str]) -> Iterator[Member]:
     for name in workspace.store.complete():
-        _record(workspace.store.folder / name / "member.json")  # names a damaged file before the store trips over it
+        _record(workspace.store.folder / name / "member.json", "catalog", "folds")  # before the store trips over it
         member = workspace.store.read(name)
-        if member.record["catalog"] != workspace.facts.catalog or len(member.oof) != len(workspace.train):
+        if member.record["folds"] not in (workspace.facts.folds, EXTERNAL):
+            notes.append(f"member {name} is not shown: it was made on other folds")
+        elif member.record["catalog"] != workspace.facts.catalog or len(member.oof) != len(workspace.train):
             notes.append(f"member {name} is not shown: it was made for another catalog")
         elif not np.isfinite(member.oof).any():
             notes.append(f"member {name} is not shown: it has no out-of-fold price at all")
@@ -117,7 +127,7 @@ def _stack(workspace: Workspace, notes: list[str]) -> Record | None:
     path = workspace.path("stack.json")
     if not path.exists():
         return None
-    stack = _record(path)
+    stack = _record(path, "format")
     if stack["format"] != STACK_FORMAT:
         notes.append("stack.json is not shown: another version wrote it; run `python -m ensemble.stack` again")
         return None
@@ -132,19 +142,30 @@ def _stack_oof(workspace: Workspace, notes: list[str]) -> Floats | None:
     if not path.exists():
         notes.append("stack_oof.parquet is missing: the rows below are judged by the best member's prices")
         return None
-    frame = pd.read_parquet(path)
-    if frame[ID].tolist() != workspace.train.ids.tolist():
-        notes.append("stack_oof.parquet has other rows than the catalog: the rows below are judged by the best member")
-        return None
-    return frame["stack"].to_numpy(np.float64)
+    try:
+        frame = pd.read_parquet(path, columns=[ID, "stack"])
+        if frame[ID].tolist() == workspace.train.ids.tolist():
+            return frame["stack"].to_numpy(np.float64)
+        why = "has other rows than the catalog"
+    except (ValueError, KeyError, OSError) as error:  # Arrow's errors are among them
+        why = f"cannot be read ({str(error).partition(chr(10))[0]})"
+    notes.append(
+        f"stack_oof.parquet {why}: the rows below are judged by the best member; run `python -m ensemble.stack` again"
+    )
+    return None
 
 
 def _submitted(workspace: Workspace, notes: list[str]) -> Floats | None:
     path = workspace.path("submission.csv")
     if not path.exists():
         return None
-    frame = pd.read_csv(path, dtype={ID: str})
-    if frame[ID].tolist() != workspace.test.ids.tolist():
-        notes.append("submission.csv has other rows than the test file: its prices are not shown")
-        return None
-    return frame[PRICE].to_numpy(np.float64)
+    try:
+        frame = pd.read_csv(path, dtype={ID: str, PRICE: np.float64}, usecols=[ID, PRICE], keep_default_na=False)
+        prices = frame[PRICE].to_numpy(np.float64)
+        if frame[ID].tolist() == workspace.test.ids.tolist() and (prices > 0).all():
+            return prices
+        why = "has other rows than the test file, or prices that are none"
+    except ValueError as error:  # pandas' errors are among them
+        why = f"cannot be read ({str(error).partition(chr(10))[0]})"
+    notes.append(f"submission.csv {why}: its prices are not shown")
+    return None

@@ -13,7 +13,7 @@ from core.catalog import Catalog
 from core.folds import Folds
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.predictions import Member
-from reports.material import Floats, Record
+from reports.material import EXTERNAL, Floats, Record
 
 _LABEL = 4
 
@@ -32,6 +32,7 @@ def member_figures(
             **scores(train.known_prices, member.oof, folds.groups),
             "fold_smape": by_fold(train.known_prices, member.oof, folds),
             "seconds": member.record.get("seconds"),
+            "external": member.record.get("folds") == EXTERNAL,
             "weight": stacked.get(member.id, {}).get("weight"),
             "without": stacked.get(member.id, {}).get("without"),
             "settings": member.record.get("settings", {}),
@@ -78,22 +79,25 @@ def short_labels(ids: Sequence[str]) -> dict[str, str]:
 
 
 def error_correlation(members: Sequence[Member], order: Sequence[str], prices: Floats) -> list[list[float | None]]:
-    """(m, m) correlation of `ln predicted - ln true` in that order of members, over rows that all have a price for.
+    """(m, m) correlation of `ln predicted - ln true` in that order of members, each pair over the rows that both have prices of.
 
     None where it is undefined: fewer than three such rows, or errors that are all equal.
     """
     by_id = {member.id: member.oof for member in members}
     errors = np.log(np.stack([by_id[name] for name in order])) - np.log(prices)
-    errors = errors[:, np.isfinite(errors).all(axis=0)]
-    count = len(order)
-    if errors.shape[1] < 3:
-        return [[None] * count for _ in range(count)]
-    centred = errors - errors.mean(axis=1, keepdims=True)
-    spread = np.sqrt(np.square(centred).sum(axis=1))
+    return [[_correlation(one, other) for other in errors] for one in errors]
+
+
+def _correlation(one: Floats, other: Floats) -> float | None:
+    known = np.isfinite(one) & np.isfinite(other)
+    if known.sum() < 3:
+        return None
+    left, right = (each[known] - each[known].mean() for each in (one, other))
+    spreads = np.sqrt(np.square(left).sum()), np.sqrt(np.square(right).sum())
     # An error that is the same on every row has a spread of rounding size only, and correlates with nothing.
-    usable = spread > 1e-9 * math.sqrt(errors.shape[1])
-    products = centred @ centred.T / np.where(usable[:, None] & usable, np.outer(spread, spread), np.nan)
-    return [[None if math.isnan(value) else float(np.clip(value, -1, 1)) for value in row] for row in products]
+    if min(spreads) <= 1e-9 * math.sqrt(known.sum()):
+        return None
+    return float(np.clip(left @ right / (spreads[0] * spreads[1]), -1, 1))
 
 
 def stack_figures(stack: Record | None, members: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -101,6 +105,7 @@ def stack_figures(stack: Record | None, members: Sequence[Mapping[str, Any]]) ->
     if stack is None:
         return None
     inside = {each["name"] for each in stack["members"]}
+    known = inside | set(stack.get("left_out", ()))
     return {
         "choice": stack["choice"],
         "nested": stack["nested"],
@@ -108,6 +113,7 @@ def stack_figures(stack: Record | None, members: Sequence[Mapping[str, Any]]) ->
         "optimism": stack["optimism"],
         "candidates": stack["candidates"],
         "members": len(inside),
-        "missing": sorted(member["id"] for member in members if member["id"] not in inside),
+        "left_out": list(stack.get("left_out", ())),
+        "missing": sorted(member["id"] for member in members if member["id"] not in known),
         "notes": stack["notes"],
     }

@@ -17,19 +17,15 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER
+from core.folds import HOLDOUT
+from core.labels.finding import KINDS
 from reports.charts import CONFIG, make_charts
-from reports.charts.errors import band_label
+from reports.charts.errors import band_labels
 from reports.doubts import FILE
 from reports.words import duration, figure_text, plain, range_text, setting, shown
 
 MOST_TRIALS = 1_000
 """Lines of the table of trials; a browser scrolls more of them badly."""
-KINDS = {
-    CONFLICT: "conflict with the same product",
-    OUTLIER: "far from similar rows",
-    CONSENSUS: "far from all members",
-}
 _TEMPLATES = Path(__file__).parent / "template"
 
 
@@ -54,11 +50,11 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         duration=duration,
         shown=shown,
         figure=figure_text,
-        band=band_label,
+        labelled=lambda bands: zip(bands, band_labels(bands), strict=True),
         setting=setting,
     )
     specs = {"config": CONFIG, "specs": {name: each.spec for name, each in charts.items()}}
-    return environment.get_template("page.html").render(
+    page = environment.get_template("page.html").render(
         **content,
         charts=charts,
         specs=Markup(_as_data(specs)),
@@ -71,7 +67,9 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         suspicious=[each for each in content["data"]["strengths"] if each["suspicious"]],
         kind_words=KINDS,
         doubtful_file=FILE,
+        holdout=HOLDOUT,
     )
+    return page.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # names of files need not be UTF-8
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,8 @@ from reports.material import Floats
 PRICE_BANDS, LENGTH_BANDS = 10, 6
 VALUES = 12
 """Units or brands shown by themselves, the most frequent; the others share a line."""
-CALIBRATION_BANDS, DRIFT_PARTS = 10, 30
+CALIBRATION_BANDS, DRIFT_PARTS, DRIFT_ROWS = 10, 30, 30
+"""Parts at most, and rows in a part at least."""
 _CELLS = 36
 _FEWEST = 5
 Ints = NDArray[np.int64]
@@ -59,17 +60,17 @@ def by_value(values: Sequence[str], prices: Floats, predicted: Floats, groups: I
 
     An empty value is called `not stated`, and stands last. Values of fewer than 5 rows are among the others.
     """
-    named = np.array(["not stated" if value == "" else value for value in values], dtype=object)
-    counts = Counter(named.tolist())
-    shown = [name for name, rows in counts.most_common(VALUES + 1) if name != "not stated" and rows >= _FEWEST][:VALUES]
-    inside = {name: named == name for name in shown}
-    others = ~np.isin(named, [*shown, "not stated"])
-    kinds = len(set(named[others].tolist()))
-    inside |= {f"{kinds:,} others": others, "not stated": named == "not stated"}
+    named = np.array(values, dtype=object)
+    counts = Counter(value for value in values if value != "")
+    shown = [name for name, rows in counts.most_common(VALUES) if rows >= _FEWEST]
+    others = ~np.isin(named, [*shown, ""])
+    parts = [
+        *((name, named == name) for name in shown),
+        (f"{len(counts) - len(shown):,} others", others),
+        ("not stated", named == ""),
+    ]
     return [
-        {"value": name, **_judged(prices[rows], predicted[rows], groups[rows])}
-        for name, rows in inside.items()
-        if rows.any()
+        {"value": name, **_judged(prices[rows], predicted[rows], groups[rows])} for name, rows in parts if rows.any()
     ]
 
 
@@ -110,8 +111,9 @@ def calibration(prices: Floats, predicted: Floats) -> list[dict[str, Any]]:
     return found
 
 
-def drift(ids: Sequence[str], prices: Floats, predicted: Floats) -> dict[str, Any]:
-    """Mean of `ln true - ln predicted` in parts of equally many rows, in the order of the ids, with two standard errors.
+def drift(ids: Sequence[str], prices: Floats, predicted: Floats, groups: Ints) -> dict[str, Any]:
+    """Mean of `ln true - ln predicted` in parts of equally many rows, in the order of the ids, with two standard errors in which
+    rows of one product count as one. mean: of all rows; the best price for the SMAPE need not make it 0.
 
     by: `id`, where each id ends in a number that tells its place; else `row`, the order of the training file.
     """
@@ -121,10 +123,10 @@ def drift(ids: Sequence[str], prices: Floats, predicted: Floats) -> dict[str, An
     order = np.argsort(np.array(numbers, dtype=np.int64), kind="stable") if numbered else np.arange(len(prices))
     errors = np.log(prices[order]) - np.log(predicted[order])
     parts = []
-    for rows in np.array_split(np.arange(len(order)), min(DRIFT_PARTS, max(1, len(order) // _FEWEST))):
-        inside = errors[rows]
-        spread = 2 * float(inside.std(ddof=1)) / np.sqrt(len(inside)) if len(inside) > 1 else 0.0
-        mean = float(inside.mean())
+    for rows in np.array_split(np.arange(len(order)), min(DRIFT_PARTS, max(1, len(order) // DRIFT_ROWS))):
+        mean = float(errors[rows].mean())
+        error = group_standard_error(errors[rows], groups[order[rows]])
+        spread = 2 * error if np.isfinite(error) else 0.0
         first, last = str(ids[order[rows[0]]]), str(ids[order[rows[-1]]])
         parts.append(
             {
@@ -136,4 +138,4 @@ def drift(ids: Sequence[str], prices: Floats, predicted: Floats) -> dict[str, An
                 "high": mean + spread,
             }
         )
-    return {"by": "id" if numbered else "row", "parts": parts}
+    return {"by": "id" if numbered else "row", "mean": float(errors.mean()), "parts": parts}

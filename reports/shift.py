@@ -8,16 +8,20 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from core.catalog import Catalog
 from core.fields import NUMBERS
+from core.fold_making import catalog_links
 from core.machine import usable_cores
 from core.metrics import Floats
+from core.similarity import product_groups
 from core.vocabulary import read_vocabulary
 
 SOME, STRONG = 0.6, 0.75
 """AUC from which the files differ somewhat, and clearly; 0.5 is chance."""
+SAME = 0.7
+"""Similarity of texts from which rows are kept together; the product that they share may be a variant."""
 MIN_ROWS = 40
 """In each file: fewer say nothing."""
 WORDS, VALUES, SHOWN = 300, 40, 12
@@ -41,19 +45,26 @@ _ROUNDS = 60
 def shift_figures(train: Catalog, test: Catalog, fields: tuple[pd.DataFrame, pd.DataFrame]) -> dict[str, Any] | None:
     """AUC of a model that tells test rows (1) from training rows (0), out of fold, with its standard deviation over folds, and
     the columns it used most. fields: of these very rows. None where there are too few.
+
+    Rows of one product are kept in one fold: where each product stands on one side, a model that knows a product's other rows
+    tells it without any difference between the files.
     """
     if min(len(train), len(test)) < MIN_ROWS:
         return None
-    frame = columns(train, test, pd.concat(fields, ignore_index=True))
+    products = product_groups(catalog_links(train, test), SAME)
     side = np.repeat([0, 1], [len(train), len(test)])
-    values, told = frame.to_numpy(np.float32), np.zeros(len(side))
+    frame = columns(train, test, pd.concat(fields, ignore_index=True))
+    values = frame.to_numpy(np.float32)
     gains, scores = np.zeros(frame.shape[1]), []
-    for learn, judge in StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(values, side):
+    for learn, judge in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(values, side, products):
+        if len(np.unique(side[learn])) < 2 or len(np.unique(side[judge])) < 2:
+            continue  # one product is most of a file
         data = lgb.Dataset(values[learn], side[learn], params={"verbosity": -1})
         model = lgb.train({**_TREES, "num_threads": usable_cores()}, data, _ROUNDS)
-        told[judge] = np.asarray(model.predict(values[judge]))
         gains += model.feature_importance("gain")
-        scores.append(roc_auc_score(side[judge], told[judge]))
+        scores.append(roc_auc_score(side[judge], np.asarray(model.predict(values[judge]))))
+    if len(scores) < 2:
+        return None
     shares = gains / max(float(gains.sum()), 1e-12)
     best = np.argsort(-shares, kind="stable")[:SHOWN]
     return {

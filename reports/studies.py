@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +13,14 @@ from core.workspace import Workspace
 Record = dict[str, Any]
 HISTORY = "history.json"
 HISTORY_FORMAT = 1
+_FAILED_BEFORE = "this config has failed before"
+"""How the error begins of a trial that was answered from an earlier, failed one (`experiments.search`)."""
 
 
 def read_studies(workspace: Workspace, finished: Sequence[Record], notes: list[str]) -> tuple[Record, ...]:
-    """Studies with their trials (the format stands in `experiments.history`). Each trial that has a record also has its
-    `settings`, all `metrics`, and its `epochs` with losses and times where the record has them.
+    """Studies with their trials (the format stands in `experiments.history`). Each trial also has a `label` of its own, whether
+    it is a `repeat` that trained nothing, and where it has a record its `settings`, all `metrics`, and its `epochs` with losses
+    and times as far as the record has them.
 
     finished: records of trials with `config` and `ended`; those that no study knows, because the sweep's driver was killed,
     stand in a study of their own. notes: what is left out is added. Raises UserError for a damaged file.
@@ -32,7 +35,23 @@ def read_studies(workspace: Workspace, finished: Sequence[Record], notes: list[s
     for architecture in dict.fromkeys(record["architecture"] for record in rest):
         own = [record for record in rest if record["architecture"] == architecture]
         studies.append(_study(architecture, own))
-    return tuple(studies)
+    return labelled(studies)
+
+
+def labelled(studies: Sequence[Record]) -> tuple[Record, ...]:
+    """The studies, whose trials also have a `label`, which no other has, and are a `repeat` or not."""
+    found, counts = [], Counter(study["architecture"] for study in studies)
+    for study in studies:
+        name = study["architecture"] if counts[study["architecture"]] == 1 else study["name"]
+        trials = [
+            {**trial, "label": f"{name} #{trial['number']}", "repeat": _is_repeat(trial)} for trial in study["trials"]
+        ]
+        found.append({**study, "trials": trials})
+    return tuple(found)
+
+
+def _is_repeat(trial: Record) -> bool:
+    return trial["answered_from"] is not None or str(trial["error"]).startswith(_FAILED_BEFORE)
 
 
 def _history(workspace: Workspace, notes: list[str]) -> list[Record]:
@@ -41,7 +60,7 @@ def _history(workspace: Workspace, notes: list[str]) -> list[Record]:
         return []
     try:
         found = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # JSON's and UTF-8's
         raise UserError(
             f"{path} is damaged: {error}", cure="move it away; the next sweep writes it again from its studies"
         ) from None
@@ -59,7 +78,7 @@ def _facts(record: Record | None) -> Record:
         "settings": record["settings"],
         "metrics": record["metrics"],
         "epochs": record.get("epochs", []),
-        "cut": record["cut"],
+        "cut": record.get("cut", False),
     }
 
 
@@ -77,7 +96,7 @@ def _study(architecture: str, records: Sequence[Record]) -> Record:
             "smape": record["metrics"]["smape"],
             "standard_error": record.get("standard_error"),
             "curve": [[each["epoch"], each["smape"]] for each in record.get("epochs", [])],
-            "best_epoch": record["best_epoch"],
+            "best_epoch": record.get("best_epoch"),
             "start": record["ended"] - record["seconds"],
             "end": record["ended"],
             "seconds": record["seconds"],

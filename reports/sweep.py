@@ -33,7 +33,7 @@ def sweep_figures(studies: Sequence[Record], members: Sequence[Member], timings:
         "architectures": [_architecture(name, own[name], studies) for name in names],
         "importances": [
             {"study": study["name"], "architecture": study["architecture"], "setting": setting, "share": share}
-            for study in studies
+            for study in latest(studies)
             for setting, share in (study["importances"] or {}).items()
         ],
         "failures": failures(trials),
@@ -51,7 +51,7 @@ def _in_order(studies: Sequence[Record]) -> list[Record]:
     for order, (_, study, trial) in enumerate(found, start=1):
         name = study["architecture"]
         seconds += trial["seconds"] or 0.0
-        if trial["answered_from"] is None:
+        if not trial["repeat"]:
             epochs[name] += len(trial["curve"]) or (trial["state"] == "complete")
         if trial["state"] == "complete" and trial["smape"] is not None:
             best[name] = min(trial["smape"], best.get(name, math.inf))
@@ -71,38 +71,43 @@ def _in_order(studies: Sequence[Record]) -> list[Record]:
 
 
 _SHOWN = (
-    *(
-        "number",
-        "state",
-        "config",
-        "params",
-        "origin",
-        "smape",
-        "curve",
-        "best_epoch",
-        "seconds",
-        "answered_from",
-        "error",
-    ),
-    *("settings", "metrics"),
+    *("label", "number", "state", "config", "params", "origin", "smape", "curve", "best_epoch", "seconds", "repeat"),
+    *("answered_from", "error", "settings", "metrics"),
 )
 
 
 def _architecture(name: str, trials: Sequence[Record], studies: Sequence[Record]) -> Record:
-    """best: the trial of the lowest SMAPE, None where none has finished. documented: what the documented best got."""
+    """best: the trial of the lowest SMAPE, None where none has finished. documented: what the documented best got. study: the
+    latest one; varied: the settings that it has tried more than one value of, with the best trial's."""
     finished = [trial for trial in trials if trial["state"] == "complete" and trial["smape"] is not None]
+    own = latest([study for study in studies if study["architecture"] == name])[0]["name"]
     winner = min(finished, key=lambda trial: (trial["smape"], trial["order"]), default=None)
     documented = next((trial["smape"] for trial in finished if trial["documented"]), None)
-    varied = varied_settings([trial["params"] for trial in finished])
+    varied = varied_settings([trial["params"] for trial in finished if trial["study"] == own])
     return {
         "name": name,
         "studies": [study["name"] for study in studies if study["architecture"] == name],
+        "study": own,
         "counts": {state: sum(trial["state"] == state for trial in trials) for state in STATES},
         "seconds": round(sum(trial["seconds"] or 0.0 for trial in trials), 2),
         "best": winner,
         "documented": documented,
         "varied": {key: winner["params"].get(key) for key in varied} if winner else {},
     }
+
+
+def latest(studies: Sequence[Record]) -> list[Record]:
+    """Of each architecture the study whose last trial ended last: settings of others were searched under other conditions."""
+    found: dict[str, Record] = {}
+    for study in studies:
+        other = found.get(study["architecture"])
+        if other is None or _end(study) >= _end(other):
+            found[study["architecture"]] = study
+    return list(found.values())
+
+
+def _end(study: Record) -> float:
+    return max((trial["end"] or 0.0 for trial in study["trials"]), default=0.0)
 
 
 def varied_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -124,7 +129,7 @@ def failures(trials: Sequence[Record]) -> list[Record]:
     """
     grouped = defaultdict[str, list[Record]](list)
     for trial in trials:
-        if trial["state"] == "failed":
+        if trial["state"] == "failed" and not trial["repeat"]:
             grouped[_NUMBERS.sub("#", _headline(trial["error"]))].append(trial)
     return sorted(
         (_cause(own, trials) for own in grouped.values()), key=lambda cause: (-cause["count"], cause["error"])
@@ -138,13 +143,15 @@ def _cause(failed: Sequence[Record], trials: Sequence[Record]) -> Record:
     shared = {
         name: value
         for name, value in first.items()
-        if all(each["params"].get(name) == value for each in failed) and all(each.get(name) != value for each in fine)
+        if fine
+        and all(each["params"].get(name) == value for each in failed)
+        and all(each.get(name) != value for each in fine)
     }
     return {
         "error": _headline(failed[0]["error"]),
         "count": len(failed),
         "architectures": architectures,
-        "trials": [f"{each['architecture']} #{each['number']}" for each in failed],
+        "trials": [each["label"] for each in failed],
         "shared": shared if len(failed) > 1 else {},
     }
 

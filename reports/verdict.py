@@ -59,7 +59,7 @@ def sentence(content: Mapping[str, Any]) -> str:
 def warnings(content: Mapping[str, Any]) -> list[dict[str, str]]:
     """What speaks against trusting the figure, each with the section of the page to look at."""
     data, leaks, labels, shift = content["data"], content["leaks"], content["labels"], content["data"]["shift"]
-    found = [("doubts", f"{note[:1].upper()}{note[1:]}.") for note in leaks["notes"]]
+    found = [("doubts", f"{note[:1].upper()}{note[1:]}.") for note in leaks["notes"] or ()]
     found += [("doubts", f"{each['id']} is much better than the other members.") for each in leaks["too_good"]]
     found += [
         ("doubts", f"The field {each['name']} alone tells {each['share']:.0%} of the variance of log prices.")
@@ -71,7 +71,12 @@ def warnings(content: Mapping[str, Any]) -> list[dict[str, str]]:
             ("data", f"Test rows are not like training rows: a model tells them apart with AUC {shift['auc']:.2f}.")
         )
     if labels["suggested"] >= _MANY_LABELS * data["rows"]["train"]:
-        found.append(("doubts", f"{_count(labels['suggested'], 'training row')} have a price that looks wrong."))
+        found.append(
+            (
+                "doubts",
+                f"The prices of {_count(labels['suggested'], 'training row')} look wrong, and are suggested for correction.",
+            )
+        )
     if content["stack"] and content["stack"]["optimism"] >= _MUCH_OPTIMISM:
         found.append(("stack", f"The stack is {content['stack']['optimism']:.2f} points better in-sample than nested."))
     return [{"place": place, "text": text} for place, text in found]
@@ -93,7 +98,9 @@ def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
     members, stack, sweep = content["members"], content["stack"], content["sweep"]
     at = f"--workspace {shlex.quote(workspace)}"
     if not members:
-        tried = f"{len(sweep['trials'])} trials have finished, but no" if sweep else "No"
+        if sweep and not sweep["counts"]["complete"]:
+            return _step("No trial has come to its end: see what went wrong.", f"python -m reports.diagnose {at}")
+        tried = f"{_count(sweep['counts']['complete'], 'trial')} finished, but no" if sweep else "No"
         return _step(f"{tried} config is cross-validated yet.", f"python -m experiments.sweep {at}")
     if stack is None:
         return _step(

@@ -35,7 +35,9 @@ def shown(text: object) -> str:
 
 
 def setting(value: object) -> str:
-    """A setting as a person writes it: 0.00002 and not 2e-05."""
+    """A setting as a person writes it: 0.00002 and not 2e-05, 1 and not 1.0."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
+        return str(int(value))
     if isinstance(value, float) and 0 < abs(value) < 1e-3:
         return np.format_float_positional(value, trim="-")
     return str(value)

@@ -63,7 +63,7 @@ def main(
     batch_rows: Annotated[int, typer.Option(min=1, max=4096, help="Most rows computed together.")] = 64,
     batch_ms: Annotated[float, typer.Option(min=0, max=1000, help="How long the first row waits for others.")] = 4.0,
     queue_rows: Annotated[int, typer.Option(min=1, help="Rows that may wait; beyond, the answer is 503.")] = 512,
-    remembered: Annotated[int, typer.Option(min=0, help="Answers kept by content.")] = 50_000,
+    remembered: Annotated[int, typer.Option(min=0, help="Answers kept by content.")] = 20_000,
     remembered_seconds: Annotated[float, typer.Option(min=0, help="For so long.")] = 3600.0,
     allow_image_urls: Annotated[
         list[str] | None,

@@ -15,6 +15,11 @@ from core.files import atomic_path
 FILE = "labels.csv"
 _COLUMNS = (ID, "kind", PRICE, "expected_low", "expected_high", "reason", "other_rows")
 CONFLICT, OUTLIER, CONSENSUS = "conflict", "outlier", "members"
+KINDS = {
+    CONFLICT: "conflict with the same product",
+    OUTLIER: "far from similar rows",
+    CONSENSUS: "far from all members",
+}
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,20 @@ def write_findings(path: Path, findings: Sequence[Finding]) -> None:
             each.sample_id,
             each.kind,
             each.price,
-            round(each.low, 4),
-            round(each.high, 4),
+            digits(each.low),
+            digits(each.high),
             each.reason,
-            " ".join(each.others),
+            "; ".join(each.others),
         )
         for each in findings
     ]
     with atomic_path(path) as temporary:
         pd.DataFrame(rows, columns=list(_COLUMNS)).to_csv(temporary, index=False)
+
+
+def digits(price: float) -> float:
+    """Six digits that count: of a price, however low, none becomes 0."""
+    return float(f"{price:.6g}")
 
 
 def read_findings(path: Path) -> list[Finding]:
@@ -74,7 +84,7 @@ def read_findings(path: Path) -> list[Finding]:
         )
     rows = zip(*(frame[name] for name in _COLUMNS), strict=True)
     return [
-        Finding(key, kind, float(price), float(low), float(high), reason, tuple(others.split()))
+        Finding(key, kind, float(price), float(low), float(high), reason, tuple(filter(None, others.split("; "))))
         for key, kind, price, low, high, reason, others in rows
     ]
 
@@ -83,13 +93,8 @@ def summary(findings: Sequence[Finding], path: Path, worst: int = 3) -> list[str
     """Lines for people: how many of which kind, and the worst few. Empty for no finding."""
     if not findings:
         return []
-    words = {
-        CONFLICT: "conflict with the same product",
-        OUTLIER: "far from similar rows",
-        CONSENSUS: "far from all members",
-    }
-    counts = {kind: sum(each.kind == kind for each in findings) for kind in words}
-    parts = ", ".join(f"{count} {words[kind]}" for kind, count in counts.items() if count)
+    counts = {kind: sum(each.kind == kind for each in findings) for kind in KINDS}
+    parts = ", ".join(f"{count} {KINDS[kind]}" for kind, count in counts.items() if count)
     rows = len({each.sample_id for each in findings})
     lines = [f"labels: {rows:,} training rows have a price that looks wrong ({parts}); all are in {path}"]
     return lines + [f"  {each.sentence}" for each in findings[:worst]]

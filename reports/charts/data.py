@@ -37,7 +37,7 @@ def histogram(content: Content, name: str, what: str, labels: Sequence[str]) -> 
             "bin": f"{plain(edges[place])} to {plain(edges[place + 1])}",
         }
         for shares, label in zip(content["shares"], labels, strict=True)
-        for place, share in enumerate([*shares, shares[-1]][: len(edges) - 1])
+        for place, share in enumerate(shares)
     ]
     x = logarithmic("low", what, scale={"domain": [edges[0], edges[-1]], "padding": 0})
     color = field("rows", kind="nominal", scale={"domain": list(labels), "range": list(SERIES[: len(labels)])})

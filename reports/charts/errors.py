@@ -127,16 +127,17 @@ def calibration_chart(bands: Sequence[Content]) -> Chart:
 
 def bands(rows: Sequence[Content], name: str, words: str, sampled: int | None) -> Chart:
     """SMAPE with one standard error in each part of the rows."""
+    labels = band_labels(rows)
     shown = [
         {
-            "band": band_label(band),
+            "band": label,
             "SMAPE": round(band["smape"], 3),
             "low": band["smape"] - (band["standard_error"] or 0.0),
             "high": band["smape"] + (band["standard_error"] or 0.0),
             "rows": band["rows"],
             "predicted / true": round(band["ratio"], 3),
         }
-        for band in rows
+        for band, label in zip(rows, labels, strict=True)
     ]
     y = listed("band", words)
     points: Spec = {
@@ -147,7 +148,7 @@ def bands(rows: Sequence[Content], name: str, words: str, sampled: int | None) -
             "tooltip": [field(each, kind="nominal") for each in ("band", "SMAPE", "rows", "predicted / true")],
         },
     }
-    said = "; ".join(f"{band_label(band)}: {figure_text(band)}" for band in rows)
+    said = "; ".join(f"{label}: {figure_text(band)}" for band, label in zip(rows, labels, strict=True))
     of = f" Of {sampled:,} rows drawn at random." if sampled else ""
     return Chart(
         name,
@@ -168,7 +169,7 @@ def drift_chart(drift: Content) -> Chart:
     )
     title = "mean of ln(true / predicted)"
     zero: Spec = {
-        "data": {"values": [{"y": 0}]},
+        "data": {"values": [{"y": drift["mean"]}]},
         "mark": {"type": "rule", "strokeDash": [3, 3], "color": MUTED},
         "encoding": {"y": field("y", title)},
     }
@@ -185,15 +186,19 @@ def drift_chart(drift: Content) -> Chart:
             "tooltip": [field("ids", kind="nominal"), field("mean", format=".3f")],
         },
     }
-    outside = sum(not part["low"] <= 0 <= part["high"] for part in drift["parts"])
+    outside = sum(not part["low"] <= drift["mean"] <= part["high"] for part in drift["parts"])
     return Chart(
         "drift",
-        f"Residuals by {what}, with two standard errors. By chance alone one part in twenty lies off zero.",
-        f"Mean log error in {len(rows)} parts by {what}; {outside} of them are off zero by more than two standard errors.",
+        f"Residuals by {what}, with two standard errors; dashed is the mean of all. By chance one part in twenty lies off it.",
+        f"Mean log error in {len(rows)} parts by {what}; {outside} of them are off the mean of all by "
+        "more than two standard errors.",
         chart(rows, zero, area, line),
     )
 
 
-def band_label(band: Content) -> str:
-    """`2.50–4.99`, the value alone where the band has just one, or the name of a unit or a brand."""
-    return str(band["value"]) if "value" in band else range_text(band["low"], band["high"])
+def band_labels(rows: Sequence[Content]) -> list[str]:
+    """`2.50–4.99`, the value alone where a band has just one, or the names of units or brands: no two alike."""
+    labels = [str(band["value"]) if "value" in band else range_text(band["low"], band["high"]) for band in rows]
+    if len(set(labels)) < len(labels):  # narrow bands: more digits
+        labels = [f"{band['low']:,.6g}–{band['high']:,.6g}" for band in rows]
+    return labels

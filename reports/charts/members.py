@@ -32,7 +32,7 @@ def member_charts(
     if not members:
         return
     yield scores(members, stack)
-    if len(members) > 1:
+    if sum(value is not None for line in correlation for value in line) > len(members):
         yield correlations(members, correlation)
     if any(member["weight"] for member in members):
         yield weights(members)

@@ -37,28 +37,40 @@ PURPOSES = {
     "cross-validation": SERIES[2],
     "choosing and fitting": SERIES[4],
 }
+DRAWN = 600
+"""Trials in one chart at most."""
 _FEW, _PANEL = 4, 190
 _POOR = 1.5
 """Times the median beyond which a trial is drawn at the frame: one hopeless trial must not flatten all others."""
 
 
 def sweep_charts(sweep: Content) -> Iterator[Chart]:
+    """Of very many trials the best and others drawn at random are shown, so that the page stays small."""
     finished = [trial for trial in sweep["trials"] if trial["state"] == "complete" and trial["smape"] is not None]
     if finished:
-        yield progress(sweep, finished, "minutes", "minutes of training, all trials together")
-        yield progress(sweep, finished, "epochs", "epochs of the architecture's trials so far")
+        yield progress(sweep, _some(finished), "minutes", "minutes of training, all trials together")
+        yield progress(sweep, _some(finished), "epochs", "epochs of the architecture's trials so far")
     curves = [trial for trial in sweep["trials"] if len(trial["curve"]) > 1]
     if curves:
-        yield learning_curves(curves)
+        yield learning_curves(_some(curves))
     for each in sweep["architectures"]:
-        own = [trial for trial in finished if trial["architecture"] == each["name"] and trial["answered_from"] is None]
+        own = [trial for trial in finished if trial["study"] == each["study"] and not trial["repeat"]]
         if len(own) >= _FEW and each["varied"]:
-            yield parallel(each["name"], own, list(each["varied"]))
-            yield slices(each["name"], own, list(each["varied"]))
+            yield parallel(each["name"], _some(own), list(each["varied"]))
+            yield slices(each["name"], _some(own), list(each["varied"]))
     if sweep["importances"]:
         yield importances(sweep["importances"])
     if sweep["time"]:
         yield time_chart(sweep["time"])
+
+
+def _some(trials: Rows) -> Rows:
+    """The best half of as many as are drawn, and others at random, in their order."""
+    if len(trials) <= DRAWN:
+        return trials
+    best = sorted(trials, key=lambda trial: (trial["smape"] is None, trial["smape"], trial["order"]))
+    rest = np.random.default_rng(0).permutation(np.arange(DRAWN // 2, len(best)))[: DRAWN // 2]
+    return sorted([*best[: DRAWN // 2], *(best[place] for place in rest)], key=lambda trial: trial["order"])
 
 
 def progress(sweep: Content, finished: Rows, along: str, words: str) -> Chart:
@@ -68,7 +80,8 @@ def progress(sweep: Content, finished: Rows, along: str, words: str) -> Chart:
     rows = [
         {
             "architecture": kind_of(trial["architecture"]),
-            "trial": f"{trial['architecture']} #{trial['number']}",
+            "name": trial["architecture"],
+            "trial": trial["label"],
             along: trial[along],
             "SMAPE": round(trial["smape"], 3),
             "shown": round(min(trial["smape"], top), 3),
@@ -88,6 +101,7 @@ def progress(sweep: Content, finished: Rows, along: str, words: str) -> Chart:
             "x": x,
             "y": field("best so far", measure, scale=scale),
             "opacity": faded,
+            "detail": {"field": "name"},
             "color": by_architecture(names)["color"],
         },
     }
@@ -120,7 +134,7 @@ def learning_curves(trials: Rows) -> Chart:
     rows = [
         {
             "architecture": kind_of(trial["architecture"]),
-            "trial": f"{trial['architecture']} #{trial['number']}",
+            "trial": trial["label"],
             "epoch": epoch,
             "SMAPE": round(smape, 2),
             "state": trial["state"],
@@ -132,7 +146,7 @@ def learning_curves(trials: Rows) -> Chart:
     low, top = float(values.min()), min(float(values.max()), 2 * float(np.median(values)))
     dashes = {"complete": [1, 0], "pruned": [4, 3], "failed": [1, 3], "interrupted": [1, 3]}
     states = [state for state in dashes if any(row["state"] == state for row in rows)]
-    select, faded = toggled("state")
+    select, _ = toggled("state")
     lines = {
         "params": [select, zoomable()],
         "mark": {"type": "line", "clip": True, "strokeWidth": 1.3, "point": {"size": 14}},
@@ -148,10 +162,7 @@ def learning_curves(trials: Rows) -> Chart:
             "strokeDash": field(
                 "state", kind="nominal", scale={"domain": states, "range": [dashes[state] for state in states]}
             ),
-            "opacity": {
-                "condition": {"test": "datum.state === 'complete'", **_chosen(faded)},
-                "value": 0.28,
-            },
+            "opacity": _opacity("datum.state === 'complete'", 0.28),
             "tooltip": [field(name, kind="nominal") for name in ("trial", "epoch", "SMAPE", "state")],
         },
     }
@@ -165,8 +176,10 @@ def learning_curves(trials: Rows) -> Chart:
     )
 
 
-def _chosen(faded: Spec) -> Spec:
-    return {"value": faded["condition"]["value"]}
+def _opacity(strong: str, pale: float) -> Spec:
+    """1 where `strong` holds, else pale; nearly nothing for what the legend leaves out."""
+    chosen = {"param": "chosen"}
+    return {"condition": [{"test": {"and": [chosen, strong]}, "value": 1}, {**chosen, "value": pale}], "value": 0.05}
 
 
 def parallel(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
@@ -178,7 +191,7 @@ def parallel(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
     rows = []
     for trial in trials:
         shared = {
-            "trial": f"#{trial['number']}",
+            "trial": trial["label"],
             "SMAPE": round(trial["smape"], 2),
             "group": "best fifth" if trial["smape"] <= good else "others",
         }
@@ -208,7 +221,7 @@ def parallel(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
         axis={"labelAngle": -25, "orient": "top", "grid": True, "domain": False},
     )
     y = field("place", None, axis=None)
-    select, faded = toggled("group")
+    select, _ = toggled("group")
     lines = {
         "params": [select],
         "mark": {"type": "line", "strokeWidth": 1.5},
@@ -219,7 +232,7 @@ def parallel(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
             "color": field(
                 "group", kind="nominal", scale={"domain": ["best fifth", "others"], "range": [SERIES[1], MUTED]}
             ),
-            "opacity": {"condition": {"test": "datum.group === 'best fifth'", **_chosen(faded)}, "value": 0.25},
+            "opacity": _opacity("datum.group === 'best fifth'", 0.25),
             "tooltip": [field(key, kind="nominal") for key in ("trial", "SMAPE", "setting", "value")],
         },
     }
@@ -246,7 +259,7 @@ def slices(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
             "setting": key,
             "value": setting(trial["params"].get(key)),
             "SMAPE": round(trial["smape"], 2),
-            "trial": f"#{trial['number']}",
+            "trial": trial["label"],
         }
         for trial in trials
         for key in settings
@@ -278,9 +291,9 @@ def slices(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
 
 def _ordered(values: Sequence[Any]) -> list[str]:
     """Different values as text: numbers by size, then words by alphabet."""
-    different = {value for value in values if not _is_word(value)}
-    words = {str(value) for value in values if _is_word(value)}
-    return [*map(setting, sorted(different)), *sorted(words)]
+    numbers = sorted({value for value in values if not _is_word(value)})
+    words = sorted({str(value) for value in values if _is_word(value)})
+    return list(dict.fromkeys([*map(setting, numbers), *words]))
 
 
 def _is_word(value: Any) -> bool:

@@ -65,16 +65,8 @@ def tried(material: Material, *states: str) -> list[Record]:
         {**trial, "architecture": study["architecture"]}
         for study in material.studies
         for trial in study["trials"]
-        if trial["state"] in states and not is_repeat(trial)
+        if trial["state"] in states and not trial["repeat"]
     ]
-
-
-_FAILED_BEFORE = "this config has failed before"
-
-
-def is_repeat(trial: Mapping[str, Any]) -> bool:
-    """A trial that was answered from an earlier one of the same config."""
-    return trial["answered_from"] is not None or str(trial["error"]).startswith(_FAILED_BEFORE)
 
 
 def headline(error: str | None) -> str:

@@ -46,7 +46,7 @@ def _failure(material: Material, cause: Record, cure: str, done: int, state: Sta
 
 def _cure(cause: Record, trials: Sequence[Record]) -> str:
     """What the first of these errors says about what to do; empty for one that says nothing."""
-    first = next(trial for trial in trials if f"{trial['architecture']} #{trial['number']}" == cause["trials"][0])
+    first = next(trial for trial in trials if trial["label"] == cause["trials"][0])
     cure = str(first["error"] or "").partition("what to do: ")[2]
     return headline(cure) if cure else ""
 

@@ -16,7 +16,6 @@ from reports.checks.finding import (
     by_architecture,
     count,
     graded,
-    is_repeat,
     nothing,
     settle,
     tried,
@@ -186,7 +185,7 @@ def lost_time(material: Material) -> list[Finding]:
     shares = {
         state: sum(trial["seconds"] or 0.0 for trial in trials if trial["state"] == state) / total for state in STATES
     }
-    repeats = sum(is_repeat(trial) for study in material.studies for trial in study["trials"])
+    repeats = sum(trial["repeat"] for study in material.studies for trial in study["trials"])
     saw = (
         f"Of {duration(total)} of search {shares['complete']:.0%} went into trials that finished, {shares['pruned']:.0%} into "
         f"stopped, {shares['failed']:.0%} into failed and {shares['interrupted']:.0%} into interrupted ones; "

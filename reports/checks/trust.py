@@ -54,6 +54,8 @@ def _honest(material: Material) -> tuple[str, float, float] | None:
 
 def leaks(material: Material) -> list[Finding]:
     """What was noticed when the catalog was prepared (`leaks.json`). Whether it is a leak is for a person to say."""
+    if material.leaks is None:
+        return nothing(LEAKS, "the catalog was not looked at when it was prepared (leaks.json is not there)")
     if not material.leaks:
         return [Finding(LEAKS, "ok", "No note of anything that tells prices it should not (0 notes).", {"notes": 0})]
     again = anew(material, "clean")
@@ -90,6 +92,8 @@ def _suspect(material: Material, found: Mapping[str, Any]) -> Finding:
 
 def labels(material: Material) -> list[Finding]:
     """Training rows whose price looks wrong (`labels.csv`)."""
+    if material.labels is None:
+        return nothing(LABELS, "labels.csv is not there; `python -m core.labels` makes it")
     rows = {each.sample_id for each in material.labels}
     conflicts = {each.sample_id for each in material.labels if each.kind == CONFLICT}
     share = len(rows) / len(material.train)

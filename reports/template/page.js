@@ -22,6 +22,7 @@
       place.dataset.state = "drawn";
     } catch (error) {
       place.dataset.state = "failed";
+      place.removeAttribute("role");
       place.textContent = `This figure could not be drawn: ${error.message}`;
       console.error(place.dataset.chart, error);
     }

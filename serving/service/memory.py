@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,10 +16,11 @@ class Memory(Generic[Value]):
 
     def __init__(self, most: int, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._seconds, self._clock = most, seconds, clock
-        self._values: OrderedDict[str, tuple[float, Value]] = OrderedDict()
+        self._values: OrderedDict[bytes, tuple[float, Value]] = OrderedDict()
 
-    def get(self, key: str) -> Value | None:
+    def get(self, name: str) -> Value | None:
         """The value, which is used last now; None where there is none, or where it is too old."""
+        key = _key(name)
         found = self._values.get(key)
         if found is None:
             return None
@@ -28,8 +30,9 @@ class Memory(Generic[Value]):
         self._values.move_to_end(key)
         return found[1]
 
-    def put(self, key: str, value: Value) -> None:
+    def put(self, name: str, value: Value) -> None:
         """Remembers the value; the one that was not used for longest is forgotten where there is no room."""
+        key = _key(name)
         self._values[key] = (self._clock() + self._seconds, value)
         self._values.move_to_end(key)
         while len(self._values) > self._most:
@@ -40,3 +43,8 @@ class Memory(Generic[Value]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def _key(name: str) -> bytes:
+    """Sixteen bytes for a name of any length."""
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -67,7 +67,7 @@ class Service:
         settings: EngineSettings,
         limits: Limits,
         *,
-        remembered: int = 50_000,
+        remembered: int = 20_000,
         remembered_seconds: float = 3600.0,
         log_config: Mapping[str, Any] | None = None,
         watch: Watch = lambda rows, seconds: None,

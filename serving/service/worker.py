@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Batch:
     fields: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RowAnswer:
     """One row's. price, low, high: in currency units. members: that answered. level: of `serving.predictor.LEVELS`.
 
@@ -62,7 +62,7 @@ class RowAnswer:
     level: str
     unit: str = ""
     brand: str = ""
-    read: Mapping[str, Any] = field(default_factory=dict)
+    read: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -199,15 +199,20 @@ class Computer:
         catalog = Catalog(column(numbers), column(batch.texts), column(batch.pictures), images=images)
         answer = self._predictor.predict(catalog)
         fields = fields_of(catalog)
+        sets: dict[
+            tuple[str, ...], tuple[str, ...]
+        ] = {}  # rows share them, or each answer that is remembered has its own
+        gave = [tuple(np.array(answer.members)[row].tolist()) for row in answer.answered]
+        gave = [sets.setdefault(names, names) for names in gave]
         return [
             RowAnswer(
                 float(answer.prices[row]),
                 float(answer.low[row]),
                 float(answer.high[row]),
-                tuple(name for name, gave in zip(answer.members, answer.answered[row], strict=True) if gave),
+                gave[row],
                 LEVELS[answer.levels[row]],
                 **{name: str(fields[name].iloc[row]) for name in _WORDS},
-                read=said(fields.iloc[row].to_dict()) if batch.fields else {},
+                read=said(fields.iloc[row].to_dict()) if batch.fields else None,
             )
             for row in range(len(catalog))
         ]

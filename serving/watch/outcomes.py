@@ -19,7 +19,7 @@ WINDOW = 1_000
 """Outcomes that the live figure is made of, the last ones."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Predicted:
     """What was answered. low, high: of the 80% interval."""
 

@@ -73,7 +73,7 @@ class Pricing:
             Piece(text=text[start:end].strip(), change=100 * (whole.price / other.price - 1))
             for (start, end), other in zip(pieces, others, strict=True)
         ]
-        return Explanation(predicted_price=whole.price, fields=dict(whole.read), pieces=told)
+        return Explanation(predicted_price=whole.price, fields=dict(whole.read or {}), pieces=told)
 
     async def _row(self, row: Any, number: int) -> PriceAnswer | RowError | Overloaded:
         try:

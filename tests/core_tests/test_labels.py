@@ -138,7 +138,7 @@ def test_findings_are_a_table_and_a_few_lines(tmp_path: Path) -> None:
         "reason",
         "other_rows",
     ]
-    assert table.iloc[0].tolist() == ["b", CONFLICT, 9.0, 3.0, 4.0, "far", "c d"]
+    assert table.iloc[0].tolist() == ["b", CONFLICT, 9.0, 3.0, 4.0, "far", "c; d"]
     lines = summary(found, tmp_path / "labels.csv", worst=1)
     assert lines[0].startswith(
         "labels: 1 training rows have a price that looks wrong (1 conflict with the same product, 1 far"

@@ -46,8 +46,8 @@ def test_a_search_that_has_what_it_wanted_gets_nothing(closed: dict[str, object]
 def test_a_slow_trial_must_leave_its_member_half_of_the_time() -> None:
     budget = Budget(start=0.0, end=100.0, concurrent=2)
     assert budget.deadline == 100.0 - CLOSING_SECONDS / 2
-    assert budget.trial_deadline(now=0.0) == pytest.approx(97.0 / 2)
-    assert budget.trial_deadline(now=37.0) == pytest.approx(37.0 + 60.0 / 2)
+    assert budget.trial_deadline(now=0.0) == pytest.approx(97.5 / 2)
+    assert budget.trial_deadline(now=37.0) == pytest.approx(37.0 + 60.5 / 2)
     assert budget.trial_deadline(now=200.0) == 200.0
     assert FREE.trial_deadline(now=0.0) is None
 
@@ -103,7 +103,7 @@ def test_what_is_affordable_is_told_in_members() -> None:
     assert "give more --minutes" in affordable(60.0, 5, budget, 0.0)
 
 
-def test_the_stack_keeps_its_room_at_the_end() -> None:
-    without, reserved = Budget(0.0, 1000.0, 2), Budget(0.0, 1000.0, 2, stack=50.0)
+def test_stack_and_reports_keep_their_room_at_the_end() -> None:
+    without, reserved = Budget(0.0, 1000.0, 2), Budget(0.0, 1000.0, 2, after=50.0)
     assert without.left(0.0) - reserved.left(0.0) == 50.0
     assert without.deadline is not None and reserved.deadline == without.deadline - 50.0

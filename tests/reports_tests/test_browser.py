@@ -117,6 +117,16 @@ def test_a_click_in_a_legend_leaves_one_architecture(browser: Any, report: str) 
         page.wait_for_selector(faded)
 
 
+@pytest.mark.parametrize(("name", "opacity"), [("learning_curves", "0.05"), ("parallel_text", "0.05")])
+def test_a_click_in_a_legend_fades_lines(browser: Any, report: str, name: str, opacity: str) -> None:
+    with opened(browser, report) as page:
+        drawn(page)
+        faded = f"[data-chart={name}] svg path[opacity='{opacity}']"
+        assert page.locator(faded).count() == 0
+        page.locator(f"[data-chart={name}] svg .role-legend-label text").last.click()
+        page.wait_for_selector(faded, state="attached")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(browser: Any, report: str, scheme: str) -> None:
     with opened(browser, report, color_scheme=scheme) as page:

@@ -13,10 +13,19 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
+from core.labels.finding import Finding, read_findings, write_findings
 from core.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.build import build_report
-from tests.reports_tests.toys import add_member, add_plausible_members, add_trials, with_texts
+from tests.reports_tests.toys import (
+    add_member,
+    add_plausible_members,
+    add_trials,
+    study,
+    trial,
+    with_texts,
+    write_history,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = [
@@ -214,6 +223,74 @@ def test_a_damaged_trial_is_named(toy_workspace: Workspace) -> None:
     path.write_text('{"architecture": ', encoding="utf-8")
     with pytest.raises(UserError, match=re.escape(str(path))):
         build_report(toy_workspace)
+
+
+@pytest.mark.parametrize("state", ["failed", "pruned", "interrupted"])
+def test_an_architecture_without_a_result_has_its_line(toy_workspace: Workspace, state: str) -> None:
+    smape = 60.0 if state == "pruned" else None
+    write_history(
+        toy_workspace, study("boosted", trial(0, smape, state=state, error="cannot read \udcff.jpg", end=None))
+    )
+    page = Page(build_report(toy_workspace))
+    assert "1 trial: 0 finished" in page.text
+    assert figures(toy_workspace)["verdict"]["next"]["command"].startswith("python -m reports.diagnose")
+
+
+def test_values_that_are_spelt_in_two_ways_are_one(toy_workspace: Workspace) -> None:
+    write_history(toy_workspace, study("boosted", *(trial(n, 40.0 + n, l2=[1, 1.0, 2][n % 3]) for n in range(6))))
+    assert "parallel_boosted" in Page(build_report(toy_workspace)).plots
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("stack_oof.parquet", b"junk", "stack_oof.parquet cannot be read"),
+        ("submission.csv", b"", "submission.csv cannot be read"),
+        ("submission.csv", b"a,b\n1,2\n", "submission.csv cannot be read"),
+        ("submission.csv", b"sample_id,price\n1,2\n", "submission.csv has other rows"),
+    ],
+)
+def test_what_cannot_be_read_is_said_and_left_out(full: Workspace, name: str, content: bytes, words: str) -> None:
+    full.path(name).write_bytes(content)
+    assert words in Page(build_report(full)).text
+
+
+@pytest.mark.parametrize("name", ["members/boosted-000100000000/member.json", "history.json", "stack.json"])
+def test_damaged_records_are_named_with_what_to_do(full: Workspace, name: str) -> None:
+    full.path(name).write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="is damaged"):
+        build_report(full)
+
+
+def test_records_without_what_is_needed_are_named(full: Workspace) -> None:
+    full.path("members/boosted-000100000000/member.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="it lacks catalog, folds"):
+        build_report(full)
+
+
+def test_a_pictures_folder_that_is_gone_is_said(full: Workspace) -> None:
+    facts = json.loads(full.path("workspace.json").read_text())
+    full.path("workspace.json").write_text(json.dumps({**facts, "images": "/nowhere/at/all"}))
+    assert "pictures are not shown: /nowhere/at/all is not there" in Page(build_report(Workspace(full.folder))).text
+
+
+def test_members_of_other_folds_are_not_shown_and_dropped_ones_not_asked_for(full: Workspace) -> None:
+    add_member(full, "elsewhere-1", full.train.known_prices, folds="others")
+    page = Page(build_report(full))
+    assert "elsewhere-1 is not shown: it was made on other folds" in page.text
+    record = json.loads(full.path("stack.json").read_text())
+    add_member(full, "dropped-1", full.train.known_prices * 2)
+    full.path("stack.json").write_text(json.dumps({**record, "left_out": ["dropped-1"]}))
+    build_report(full)
+    assert figures(full)["stack"]["missing"] == [] and figures(full)["stack"]["left_out"] == ["dropped-1"]
+
+
+def test_labels_of_any_kind_and_however_low_a_price(full: Workspace) -> None:
+    found = [Finding("0", "new kind", 1e-6, 2e-5, 3e-5, "=HYPERLINK(1)", ("a b", "c"))]
+    write_findings(full.path("labels.csv"), found)
+    assert read_findings(full.path("labels.csv")) == found
+    assert "new kind" in Page(build_report(full)).text
+    assert "'=HYPERLINK(1)" in full.path("doubtful_rows.csv").read_text()
 
 
 @pytest.mark.e2e

@@ -16,7 +16,7 @@ from core.workspace import Workspace
 from reports.data import data_figures
 from reports.doubts import conflicts, doubtful, too_good, write_doubtful
 from reports.sample import MOST, read_tables
-from reports.shift import STRONG, shift_figures
+from reports.shift import SOME, STRONG, shift_figures
 from reports.strengths import strengths
 
 
@@ -59,6 +59,26 @@ def test_files_made_alike_are_not_told_apart_and_a_marked_one_is(toy_workspace: 
     apart = shift_figures(*read_tables(train, marked).sides(train, marked))
     assert apart is not None and apart["auc"] > 0.95
     assert "word: refurbished" in [each["name"] for each in apart["columns"]]
+
+
+def test_products_that_stand_on_one_side_do_not_tell_the_files_apart() -> None:
+    """Five variants of each product from one population, every product whole in one file."""
+    rng = np.random.default_rng(0)
+    words = [f"word{number}" for number in range(2_000)]
+    texts = []
+    for _ in range(240):
+        own = " ".join(rng.choice(words, 30))
+        texts.append([f"Item Name: {own}, size {size}" for size in "SMLXY"])
+
+    def catalog(products: list[list[str]]) -> Catalog:
+        rows = np.array([text for product in products for text in product], dtype=object)
+        return Catalog(
+            np.array([str(row) for row in range(len(rows))], dtype=object), rows, np.full(len(rows), "", dtype=object)
+        )
+
+    train, test = catalog(texts[:160]), catalog(texts[160:])
+    found = shift_figures(*read_tables(train, test).sides(train, test))
+    assert found is not None and found["auc"] < SOME
 
 
 def test_few_rows_are_not_told_apart(toy_workspace: Workspace) -> None:
@@ -115,7 +135,7 @@ def test_a_conflict_is_shown_once_with_the_cheaper_row_first(toy_workspace: Work
 
 def test_a_member_much_better_than_its_kind_is_named() -> None:
     def member(name: str, smape: float, kind: str = "text") -> dict[str, Any]:
-        return {"id": name, "architecture": kind, "smape": smape}
+        return {"id": name, "architecture": kind, "smape": smape, "rows": 10}
 
     usual = [member("a", 30.0), member("b", 32.0), member("c", 28.0)]
     assert too_good(usual) == []

@@ -44,13 +44,14 @@ def test_correlation_is_that_of_log_errors() -> None:
     assert found[3] == [None] * 4  # an error that never changes correlates with nothing
 
 
-def test_correlation_matches_numpy_on_rows_that_all_have(toy_workspace: Workspace) -> None:
+def test_correlation_matches_numpy_on_rows_that_both_have() -> None:
     rng = np.random.default_rng(0)
     prices = rng.lognormal(2, 1, 50)
     oof = prices * np.exp(rng.normal(0, 0.3, (3, 50)))
     oof[1, :7] = np.nan
     members = [Member(str(n), column, prices, {}) for n, column in enumerate(oof)]
-    expected = np.corrcoef(np.log(oof[:, 7:] / prices[7:]))
+    expected = np.corrcoef(np.log(oof / prices))
+    expected[1], expected[:, 1] = (np.corrcoef(np.log(oof[:, 7:] / prices[7:]))[1],) * 2
     assert np.allclose(error_correlation(members, ["0", "1", "2"], prices), expected)
 
 
@@ -62,3 +63,13 @@ def test_labels_are_short_and_different() -> None:
     assert set(short_labels(["text-abcdef", "text-abcdxx"]).values()) == {"text-abcde", "text-abcdx"}
     assert short_labels(["deberta", "text-abcdef"]) == {"deberta": "deberta", "text-abcdef": "text-abcd"}
     assert short_labels([]) == {}
+
+
+def test_members_are_correlated_pair_by_pair() -> None:
+    prices = np.ones(8)
+    first, second = np.exp(np.arange(8.0)), np.exp(np.arange(8.0) ** 2)
+    first[:4], second[4:] = np.nan, np.nan  # no row has all
+    whole = np.exp(-np.arange(8.0))
+    members = [Member(str(n), oof, prices, {}) for n, oof in enumerate([first, second, whole])]
+    found = error_correlation(members, ["0", "1", "2"], prices)
+    assert found[0][1] is None and found[0][2] == pytest.approx(-1) and found[0][0] == pytest.approx(1)

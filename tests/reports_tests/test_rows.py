@@ -84,7 +84,18 @@ def test_drift_follows_the_numbers_of_ids_and_else_the_file() -> None:
     numbers = np.random.default_rng(0).permutation(count)
     predicted = np.full(count, 10.0)
     prices = predicted * np.where(numbers < count / 2, 1.0, np.e)  # later ids cost e times as much
-    by_id = drift([f"row-{number}" for number in numbers], prices, predicted)
+    groups = np.arange(count)
+    by_id = drift([f"row-{number}" for number in numbers], prices, predicted, groups)
     assert by_id["by"] == "id" and by_id["parts"][0]["from"] == "row-0"
-    assert [part["mean"] for part in by_id["parts"]] == pytest.approx([0.0] * 15 + [1.0] * 15)
-    assert drift(["same"] * count, prices, predicted)["by"] == "row"
+    assert [part["mean"] for part in by_id["parts"]] == pytest.approx([0.0] * 5 + [1.0] * 5)
+    assert by_id["mean"] == pytest.approx(0.5)
+    assert drift(["same"] * count, prices, predicted, groups)["by"] == "row"
+
+
+def test_rows_of_one_product_count_as_one_in_a_drift() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(300), 10)
+    prices = np.exp(np.repeat(rng.normal(0, 1, 300), 10))
+    parts = drift([str(row) for row in range(3000)], prices, np.ones(3000), groups)
+    outside = sum(not part["low"] <= parts["mean"] <= part["high"] for part in parts["parts"])
+    assert outside <= 6  # of 30, where rows taken for products would give 17

@@ -11,13 +11,13 @@ from core.predictions import Member
 from core.workspace import Workspace
 from experiments.history import FORMAT
 from reports.material import read_material
-from reports.studies import HISTORY_FORMAT
+from reports.studies import HISTORY_FORMAT, labelled
 from reports.sweep import sweep_figures, varied_settings
 from tests.reports_tests.toys import add_trials, study, trial, write_history
 
 
 def figures(*studies: dict[str, Any]) -> dict[str, Any]:
-    found = sweep_figures(studies, (), {})
+    found = sweep_figures(labelled(studies), (), {})
     assert found is not None
     return found
 
@@ -59,7 +59,7 @@ def test_failures_are_grouped_by_cause_with_what_they_share() -> None:
 def test_time_is_counted_once_where_a_trial_became_a_fold() -> None:
     record = {"architecture": "text", "seconds": 100.0, "origin": {"trial": 0, "trial_smape": 40}}
     member = Member("text-1", np.ones(1), np.ones(1), record)
-    studies = (study("text", trial(0, 40), trial(1, 45), trial(2, 60, state="pruned")),)
+    studies = labelled([study("text", trial(0, 40), trial(1, 45), trial(2, 60, state="pruned"))])
     found = sweep_figures(studies, [member], {"seconds": {"total": 7.0}})
     assert found is not None
     spent = {(each["architecture"], each["purpose"]): each["seconds"] for each in found["time"]}
@@ -69,6 +69,23 @@ def test_time_is_counted_once_where_a_trial_became_a_fold() -> None:
         ("text", "cross-validation"): 100,
         ("stack", "choosing and fitting"): 7,
     }
+
+
+def test_trials_of_two_studies_are_not_taken_for_each_other() -> None:
+    old = study("text", trial(0, 50, end=10, rate=1), trial(1, 52, end=20, rate=2), name="text-old")
+    new = study("text", trial(0, 45, end=30, rate=1), name="text-new", importances={"rate": 1.0})
+    found = figures({**old, "importances": {"rate": 0.5}}, new)
+    assert [each["label"] for each in found["trials"]] == ["text-old #0", "text-old #1", "text-new #0"]
+    assert [(each["study"], each["share"]) for each in found["importances"]] == [("text-new", 1.0)]
+    assert found["architectures"][0]["study"] == "text-new" and found["architectures"][0]["varied"] == {}
+
+
+def test_a_search_without_a_result_shares_nothing() -> None:
+    failed = [trial(number, None, end=number, state="failed", error="no", size=1) for number in range(2)]
+    repeat = trial(2, None, end=2, state="failed", error="this config has failed before in this sweep", size=1)
+    found = figures(study("text", *failed, repeat))
+    assert [(each["count"], each["shared"]) for each in found["failures"]] == [(2, {})]
+    assert found["architectures"][0]["best"] is None
 
 
 def test_no_trials_have_no_figures() -> None:

@@ -89,7 +89,7 @@ def trial(number: int, smape: float | None, **more: Any) -> dict[str, Any]:
         "origin": None,
         "standard_error": 0.5,
         "best_epoch": 2,
-        "start": end - 30.0,
+        "start": None if end is None else end - 30.0,
         "end": end,
         "settings": None,
         "metrics": None,
