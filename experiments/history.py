@@ -28,8 +28,8 @@ from core.console import warn
 from core.files import read_json, write_json
 from core.workspace import Workspace
 from experiments.search import INTERRUPTED, Study
+from reports.studies import HISTORY, HISTORY_FORMAT
 
-FILE, FORMAT = "history.json", 1
 FEWEST = 6
 """Fewer finished trials say nothing of what matters."""
 _TREES = 32
@@ -39,9 +39,9 @@ _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialSt
 def write_history(workspace: Workspace, storage: BaseStorage, studies: Mapping[str, Study]) -> None:
     """Brings the workspace's history up to these studies (by architecture), whole or not at all."""
     driven = {study.name: _study(storage, architecture, study) for architecture, study in studies.items()}
-    path = workspace.path(FILE)
+    path = workspace.path(HISTORY)
     others = [study for study in _before(path) if study["name"] not in driven]
-    write_json(path, {"format": FORMAT, "studies": [*others, *driven.values()]})
+    write_json(path, {"format": HISTORY_FORMAT, "studies": [*others, *driven.values()]})
 
 
 def _before(path: Path) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def _before(path: Path) -> list[dict[str, Any]]:
             f"{path} is damaged ({error}): what it told of earlier studies is lost to the report, though not to their storage"
         )
         return []
-    kept: list[dict[str, Any]] = found["studies"] if found["format"] == FORMAT else []
+    kept: list[dict[str, Any]] = found["studies"] if found["format"] == HISTORY_FORMAT else []
     return kept
 
 

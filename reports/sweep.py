@@ -10,6 +10,7 @@ from typing import Any
 
 from core.architectures import ARCHITECTURES
 from core.predictions import Member
+from reports.words import headline
 
 Record = dict[str, Any]
 
@@ -130,7 +131,7 @@ def failures(trials: Sequence[Record]) -> list[Record]:
     grouped = defaultdict[str, list[Record]](list)
     for trial in trials:
         if trial["state"] == "failed" and not trial["repeat"]:
-            grouped[_NUMBERS.sub("#", _headline(trial["error"]))].append(trial)
+            grouped[_NUMBERS.sub("#", headline(trial["error"]))].append(trial)
     return sorted(
         (_cause(own, trials) for own in grouped.values()), key=lambda cause: (-cause["count"], cause["error"])
     )
@@ -148,16 +149,12 @@ def _cause(failed: Sequence[Record], trials: Sequence[Record]) -> Record:
         and all(each.get(name) != value for each in fine)
     }
     return {
-        "error": _headline(failed[0]["error"]),
+        "error": headline(failed[0]["error"])[:_CAUSE],
         "count": len(failed),
         "architectures": architectures,
         "trials": [each["label"] for each in failed],
         "shared": shared if len(failed) > 1 else {},
     }
-
-
-def _headline(error: str | None) -> str:
-    return (error or "no error was recorded").strip().partition("\n")[0][:_CAUSE]
 
 
 def time_spent(trials: Sequence[Record], members: Sequence[Member], timings: Mapping[str, Any]) -> list[Record]:

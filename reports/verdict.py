@@ -9,7 +9,7 @@ from typing import Any
 from core.architectures import ARCHITECTURES
 from core.folds import FEW_ROWS
 from reports.shift import SOME, STRONG
-from reports.words import figure_text
+from reports.words import count, figure_text
 
 _LIGHT = ("lexical", "boosted")
 _MORE_TRIALS = 2  # times as many as there are
@@ -74,7 +74,7 @@ def warnings(content: Mapping[str, Any]) -> list[dict[str, str]]:
         found.append(
             (
                 "doubts",
-                f"The prices of {_count(labels['suggested'], 'training row')} look wrong, and are suggested for correction.",
+                f"The prices of {count(labels['suggested'], 'training row')} look wrong, and are suggested for correction.",
             )
         )
     if content["stack"] and content["stack"]["optimism"] >= _MUCH_OPTIMISM:
@@ -100,7 +100,7 @@ def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
     if not members:
         if sweep and not sweep["counts"]["complete"]:
             return _step("No trial has come to its end: see what went wrong.", f"python -m reports.diagnose {at}")
-        tried = f"{_count(sweep['counts']['complete'], 'trial')} finished, but no" if sweep else "No"
+        tried = f"{count(sweep['counts']['complete'], 'trial')} finished, but no" if sweep else "No"
         return _step(f"{tried} config is cross-validated yet.", f"python -m experiments.sweep {at}")
     if stack is None:
         return _step(
@@ -109,7 +109,7 @@ def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
         )
     if stack["missing"]:
         return _step(
-            f"{_count(len(stack['missing']), 'member')} came after the stack: stack again.",
+            f"{count(len(stack['missing']), 'member')} came after the stack: stack again.",
             f"python -m ensemble.stack {at}",
         )
     untried = _untried(content)
@@ -149,7 +149,3 @@ def _choices(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _step(why: str, command: str) -> dict[str, str]:
     return {"why": why, "command": command}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -50,3 +50,13 @@ def duration(seconds: float | None) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def headline(error: str | None) -> str:
+    """The first line of an error's text, which says what happened."""
+    return (error or "no reason is known").strip().partition("\n")[0]

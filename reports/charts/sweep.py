@@ -10,7 +10,6 @@ import numpy as np
 from reports.charts.base import (
     ACCENT,
     HEIGHT,
-    LINE,
     MUTED,
     PADDING,
     ROW,
@@ -33,7 +32,7 @@ PURPOSES = {
     "finished trials": SERIES[0],
     "stopped trials": SERIES[1],
     "failed trials": SERIES[3],
-    "interrupted trials": LINE,
+    "interrupted trials": MUTED,
     "cross-validation": SERIES[2],
     "choosing and fitting": SERIES[4],
 }

@@ -69,16 +69,6 @@ def tried(material: Material, *states: str) -> list[Record]:
     ]
 
 
-def headline(error: str | None) -> str:
-    """The first line of an error's text, which says what happened."""
-    return (error or "no reason is known").strip().partition("\n")[0]
-
-
-def count(number: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def values_text(values: Sequence[Any]) -> str:
     """`0.4`, or `0.1 to 0.4`."""
     low, high = min(values), max(values)

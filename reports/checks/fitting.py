@@ -7,8 +7,9 @@ from statistics import median
 from typing import Any
 
 from reports.checks.commands import command, search
-from reports.checks.finding import Finding, by_architecture, count, graded, nothing, settle
+from reports.checks.finding import Finding, by_architecture, graded, nothing, settle
 from reports.material import Material, Record
+from reports.words import count
 
 OVER, UNDER, OPTIMISM = "overfitting", "underfitting", "stack-optimism"
 FEWEST_EPOCHS = 4

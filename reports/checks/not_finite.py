@@ -7,18 +7,9 @@ from typing import Any
 
 from core.folds import HOLDOUT
 from reports.checks.commands import common, search
-from reports.checks.finding import (
-    Finding,
-    by_architecture,
-    count,
-    graded,
-    headline,
-    nothing,
-    settle,
-    tried,
-    values_text,
-)
+from reports.checks.finding import Finding, by_architecture, graded, nothing, settle, tried, values_text
 from reports.material import Material, Record
+from reports.words import count, headline
 
 STEPS, TRIALS = "nan-steps", "nan-trials"
 ANY_STEP = 1e-12

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from core.folds import FEW_ROWS
 from reports import sweep
 from reports.checks.commands import command, search
-from reports.checks.finding import Finding, State, by_architecture, count, graded, headline, nothing, settle, tried
+from reports.checks.finding import Finding, State, by_architecture, graded, nothing, settle, tried
 from reports.checks.not_finite import is_not_finite
 from reports.material import Material, Record
+from reports.words import count, headline
 
 FAILURES, STOPPED, FEW = "failures", "stopped-trials", "few-trials"
 ANY, OFTEN = 1e-12, 0.25

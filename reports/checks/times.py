@@ -10,19 +10,10 @@ import numpy as np
 
 from core.backbones.presets import TINY
 from reports.checks.commands import command, common, search
-from reports.checks.finding import (
-    Finding,
-    State,
-    by_architecture,
-    count,
-    graded,
-    nothing,
-    settle,
-    tried,
-)
+from reports.checks.finding import Finding, State, by_architecture, graded, nothing, settle, tried
 from reports.material import Material, Record
 from reports.sweep import STATES, time_spent
-from reports.words import duration
+from reports.words import count, duration
 
 SLOW, STAGES, LOST = "slow-training", "stages", "lost-time"
 WORTH_SECONDS = 30.0

@@ -10,10 +10,11 @@ from core.labels.finding import CONFLICT
 from core.metrics import constant_floor
 from reports import doubts
 from reports.checks.commands import anew, command
-from reports.checks.finding import Finding, State, count, graded, nothing, settle
+from reports.checks.finding import Finding, State, graded, nothing, settle
 from reports.doubts import OTHERS
 from reports.material import Material
 from reports.models import member_figures, short_labels
+from reports.words import count
 
 FLOOR, LEAKS, TOO_GOOD, LABELS = "constant-floor", "leaks", "too-good", "labels"
 LITTLE_GAIN = 0.1

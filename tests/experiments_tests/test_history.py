@@ -11,11 +11,12 @@ from optuna.storages import BaseStorage
 
 from core.files import read_json
 from core.workspace import Workspace
-from experiments.history import FEWEST, FORMAT, write_history
+from experiments.history import FEWEST, write_history
 from experiments.jobs import Outcome
 from experiments.search import Study
 from experiments.storage import open_storage
 from reports.build import build_report
+from reports.studies import HISTORY_FORMAT
 from search_spaces import Space
 
 SPACE = Space("toy", {"depth": (1, 2, 3), "rate": (0.1, 0.2, 0.4)}, {"depth": 2, "rate": 0.2})
@@ -44,7 +45,7 @@ def run(study: Study, smape: float) -> None:
 
 def history(workspace: Workspace) -> list[dict[str, Any]]:
     found = read_json(workspace.path("history.json"))
-    assert found["format"] == FORMAT
+    assert found["format"] == HISTORY_FORMAT
     studies: list[dict[str, Any]] = found["studies"]
     return studies
 

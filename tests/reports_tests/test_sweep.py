@@ -9,7 +9,6 @@ import pytest
 
 from core.predictions import Member
 from core.workspace import Workspace
-from experiments.history import FORMAT
 from reports.material import read_material
 from reports.studies import HISTORY_FORMAT, labelled
 from reports.sweep import sweep_figures, varied_settings
@@ -110,7 +109,3 @@ def test_a_history_of_another_version_is_not_shown(toy_workspace: Workspace) -> 
     write_history(toy_workspace, study("text", trial(0, 40)), version=HISTORY_FORMAT + 1)
     material = read_material(toy_workspace)
     assert material.studies == () and any("history.json is not shown" in note for note in material.notes)
-
-
-def test_the_writer_and_the_reader_agree_on_the_format() -> None:
-    assert FORMAT == HISTORY_FORMAT
