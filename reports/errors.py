@@ -46,7 +46,7 @@ def error_figures(
         "by_length": by_band(text_lengths(train.texts[known]), prices, guessed, groups, LENGTH_BANDS),
         "by_unit": by_value(units_of(table), *some),
         "by_brand": by_value(table["brand"].tolist(), *some),
-        "by_picture": by_value(pictures.tolist(), prices, guessed, groups) if len(set(pictures)) > 1 else [],
+        "by_picture": by_value(pictures.tolist(), prices, guessed, groups),
         "sampled": len(sampled) if len(sampled) < len(known) else None,
         "calibration": calibration(prices, guessed),
         "drift": drift([str(name) for name in train.ids[known]], prices, guessed, groups),

@@ -58,7 +58,8 @@ def by_band(values: Floats, prices: Floats, predicted: Floats, groups: Ints, cou
 def by_value(values: Sequence[str], prices: Floats, predicted: Floats, groups: Ints) -> list[dict[str, Any]]:
     """The same for each of the most frequent values, the most frequent first, then the other ones together.
 
-    An empty value is called `not stated`, and stands last. Values of fewer than 5 rows are among the others.
+    An empty value is called `not stated`, and stands last. Values of fewer than 5 rows are among the others. Empty where all
+    rows are of one part.
     """
     named = np.array(values, dtype=object)
     counts = Counter(value for value in values if value != "")
@@ -69,9 +70,10 @@ def by_value(values: Sequence[str], prices: Floats, predicted: Floats, groups: I
         (f"{len(counts) - len(shown):,} others", others),
         ("not stated", named == ""),
     ]
-    return [
-        {"value": name, **_judged(prices[rows], predicted[rows], groups[rows])} for name, rows in parts if rows.any()
-    ]
+    there = [(name, rows) for name, rows in parts if rows.any()]
+    if len(there) < 2:
+        return []  # nothing is parted
+    return [{"value": name, **_judged(prices[rows], predicted[rows], groups[rows])} for name, rows in there]
 
 
 def _judged(prices: Floats, predicted: Floats, groups: Ints) -> dict[str, Any]:

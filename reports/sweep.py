@@ -35,7 +35,7 @@ def sweep_figures(studies: Sequence[Record], members: Sequence[Member], timings:
         "importances": [
             {"study": study["name"], "architecture": study["architecture"], "setting": setting, "share": share}
             for study in latest(studies)
-            for setting, share in (study["importances"] or {}).items()
+            for setting, share in sorted((study["importances"] or {}).items(), key=lambda each: -each[1])
         ],
         "failures": failures(trials),
         "time": time_spent(trials, members, timings),

@@ -289,7 +289,7 @@ def test_the_code_that_travels_is_these_packages_and_their_data() -> None:
             "reports",
             "search_spaces",
         ]
-        assert (folder / "search_spaces" / "text.yaml").exists() and list((folder / "reports").glob("*.html"))
+        assert (folder / "search_spaces" / "text.yaml").exists() and list((folder / "reports").glob("template/*.html"))
         assert not list(folder.rglob("__pycache__"))
     assert not folder.exists()
 
