@@ -18,6 +18,7 @@ from core.machine import Machine
 from core.workspace import Workspace
 from experiments.options import ALL, Options, user_settings
 from experiments.pool import Resources
+from experiments.words import duration
 from experiments.worth import NEW_KIND, PRETRAINED, UNTRAINED
 from search_spaces import Space, load_space
 
@@ -106,15 +107,36 @@ def candidates(kinds: list[Architecture], options: Options, workspace: Workspace
     found = []
     for kind in kinds:
         make_config(kind.Config, fixed[kind.name])
-        resolution = kind.resolve(fixed[kind.name], machine, options.minutes)
-        space = load_space(options.space or resolution.space, kind.Config).without(fixed[kind.name])
-        found.append(_candidate(kind, resolution, space, options, workspace, machine))
+        whole = _candidate(kind, fixed[kind.name], options, workspace, machine)
+        found.append(_with_frozen_text(whole, fixed[kind.name], options, workspace, machine) or whole)
     return found
 
 
+def _with_frozen_text(
+    whole: Candidate, fixed: Mapping[str, Any], options: Options, workspace: Workspace, machine: Machine
+) -> Candidate | None:
+    """The same with the weights of its text encoder as they are, where fine-tuning one member takes longer than there is time
+    and nobody has said otherwise; else None.
+    """
+    encoder = whole.resolution.settings.get("text_encoder", TINY)
+    if options.minutes is None or options.space or encoder == TINY or "freeze_text" in fixed:
+        return None
+    member = workspace.folds.k * whole.estimate
+    if member <= 60 * options.minutes:
+        return None
+    frozen = _candidate(whole.kind, {**fixed, "freeze_text": True}, options, workspace, machine)
+    note = (
+        f"text encoder's weights: as they are (auto: fine-tuning one member would take about {duration(member)} of the "
+        f"{options.minutes:g} min; --set {whole.name}.freeze_text=false does it all the same)"
+    )
+    return replace(frozen, resolution=replace(frozen.resolution, notes=(*frozen.resolution.notes, note)))
+
+
 def _candidate(
-    kind: Architecture, resolution: Resolution, space: Space, options: Options, workspace: Workspace, machine: Machine
+    kind: Architecture, fixed: Mapping[str, Any], options: Options, workspace: Workspace, machine: Machine
 ) -> Candidate:
+    resolution = kind.resolve(fixed, machine, options.minutes)
+    space = load_space(options.space or resolution.space, kind.Config).without(fixed)
     config = make_config(kind.Config, {**resolution.settings, **space.best})
     wanted = options.wanted_trials
     if options.grid:

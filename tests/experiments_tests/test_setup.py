@@ -13,6 +13,7 @@ from experiments.options import Options, architectures_of
 from experiments.pool import Resources
 from experiments.setup import candidates, cluster_resources, prior_of, resources
 from experiments.worth import NEW_KIND, UNTRAINED
+from tests.core_tests.light_toys import small_encoder
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 SERVER = Machine(cores=16, memory=64 * 2**30, device="cpu", gpus=0)
@@ -89,3 +90,20 @@ def test_what_is_expected_of_a_kind_follows_from_its_encoder(toy_workspace: Work
         "lexical": NEW_KIND,
         "boosted": NEW_KIND,
     }
+
+
+def test_an_encoder_that_the_minutes_cannot_fine_tune_is_read_as_it_is_and_said_so(
+    toy_workspace: Workspace, tmp_path: Path
+) -> None:
+    encoder = small_encoder(tmp_path / "encoder")
+
+    def resolved(**more: object) -> tuple[object, str, tuple[str, ...]]:
+        options = Options(("text",), Path("runs"), text_encoder=str(encoder), **more)  # type: ignore[arg-type]
+        [found] = candidates(architectures_of(options), options, toy_workspace, LAPTOP)
+        return found.resolution.settings.get("freeze_text"), found.space.source, found.resolution.notes
+
+    frozen, space, notes = resolved(minutes=1e-6)
+    assert frozen is True and "text-frozen" in space
+    assert "as they are (auto: fine-tuning one member would take about" in notes[-1]
+    for whole in (resolved(), resolved(minutes=600.0), resolved(minutes=1e-6, settings=("text.freeze_text=false",))):
+        assert not whole[0] and "text-frozen" not in whole[1] and "as they are" not in whole[2][-1]
