@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from core.architectures import architecture
+from core.catalog import Catalog
+from core.console import warn
 from core.errors import UserError
 from core.metrics import smape
+from core.predictions import geometric_mean
 from serving.bundle import Bundle, Facts, MemberFacts
 from serving.forms import form
 from serving.predictor import Served, load_members
@@ -26,28 +30,50 @@ WORSENED = 0.3
 def compared(folder: Path, source: Source, facts: Facts, name: str) -> Facts:
     """The facts with what was found: of each member and of the stack, how far prices from the files lie from the submitted ones.
 
+    A network that was trained in half precision has submitted what it computes in it. Its graph computes in 32 bits, and is
+    compared with the network in 32 bits.
     Where a form is judged by true prices, its fold models price training rows that they did not learn from.
     Raises UserError for a member, or the stack, that is further away or worse than its form allows.
     """
     rows = np.arange(min(COMPARED, len(source.workspace.test)))
     catalog = source.workspace.test.take(rows)
     given, quantiles = np.empty((len(rows), len(facts.members))), list[Floats]()
-    members = []
+    expected, members = source.test.members[rows].copy(), []
     for place, served in enumerate(load_members(Bundle(folder, name, "", facts))):
         given[:, place] = served.predict(catalog)
         if place in source.stack.quantiles:
             quantiles.append(served.predict_quantiles(catalog))
-        members.append(_member(served, place, source, given[:, place], rows))
+        expected[:, place] = _original(served, source, catalog, expected[:, place])
+        members.append(_member(served, place, source, given[:, place], expected[:, place]))
     prices = source.stack.stacked.predict(source.stack.rows(given, catalog, quantiles))
+    submitted = source.submitted[rows]
+    if (expected != source.test.members[rows]).any():
+        submitted = source.stack.stacked.predict(source.stack.rows(expected, catalog, quantiles))
     tolerances = [form(member.form).tolerance for member in members]
     known = [each for each in tolerances if each is not None]
     allowed = max(known) if len(known) == len(tolerances) else np.inf
-    largest = _check("the stack", prices, source.submitted[rows], allowed)
+    largest = _check("the stack", prices, submitted, allowed)
     return replace(facts, members=tuple(members), compared=len(rows), largest_difference=largest)
 
 
-def _member(served: Served, place: int, source: Source, prices: Floats, rows: NDArray[np.int64]) -> MemberFacts:
-    tolerance, expected = form(served.facts.form).tolerance, source.test.members[rows, place]
+def _original(served: Served, source: Source, catalog: Catalog, submitted: Floats) -> Floats:
+    """(n,) what the member's prices are compared with."""
+    facts, store = served.facts, source.workspace.store
+    kind = architecture(facts.architecture)
+    models = [form(facts.form).original(kind, store.fold_folder(facts.id, fold)) for fold in facts.folds]
+    found = [model.predict(catalog) for model in models if model is not None]
+    if len(found) < len(models):
+        return submitted
+    exact = geometric_mean(found)
+    apart = float(np.abs(exact / submitted - 1).max())
+    warn(
+        f"note: {facts.id} was trained in half precision; its submitted prices are up to {apart:.2%} from its own in 32 bits"
+    )
+    return exact
+
+
+def _member(served: Served, place: int, source: Source, prices: Floats, expected: Floats) -> MemberFacts:
+    tolerance = form(served.facts.form).tolerance
     difference = _check(served.facts.id, prices, expected, np.inf if tolerance is None else tolerance)
     worsened = None if tolerance is not None else _worsened(served, place, source)
     return replace(served.facts, difference=difference, worsened=worsened)

@@ -37,6 +37,9 @@ class Form(Protocol):
     def read(self, kind: Architecture, folder: Path) -> Servable:
         """Reads what `write` wrote."""
 
+    def original(self, kind: Architecture, source: Path) -> Servable | None:
+        """The model whose prices those from this form are compared with; None: the submitted prices themselves are."""
+
 
 class Saved:
     """As the architecture saves it: safetensors, arrays, JSON, LightGBM's text."""
@@ -48,6 +51,9 @@ class Saved:
 
     def read(self, kind: Architecture, folder: Path) -> Servable:
         return kind.load(folder)
+
+    def original(self, kind: Architecture, source: Path) -> Servable | None:
+        return None
 
 
 class Halved(Saved):
@@ -82,6 +88,11 @@ class Onnx:
         from serving.onnx_form import read_onnx
 
         return read_onnx(kind, folder)
+
+    def original(self, kind: Architecture, source: Path) -> Servable | None:
+        from serving.onnx_form import in_full_precision
+
+        return in_full_precision(kind, source)
 
 
 class HalvedOnnx(Onnx):

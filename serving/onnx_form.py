@@ -21,6 +21,7 @@ from core.batches import Examples
 from core.catalog import Catalog
 from core.errors import UserError
 from core.files import atomic_path, read_json, write_json
+from core.inference import settled
 
 GRAPH, RECORD = "model.onnx", "model.json"
 _OPSET = 20
@@ -72,6 +73,16 @@ class OnnxNetwork(nn.Module):
     def forward(self, **inputs: Tensor) -> Tensor:
         given = {name: inputs[name].cpu().numpy() for name in self.names}
         return torch.from_numpy(self.session.run(None, given)[0])
+
+
+def in_full_precision(kind: Any, source: Path) -> NeuralModel | None:
+    """The model in `source` as it computes in 32 bits, as a graph does; None where it did so when its prices were submitted."""
+    architecture: NeuralArchitecture = kind
+    model = architecture.load(source)
+    if settled(model.network, model.config, model.device) == "fp32":
+        return None
+    model.config = model.config.model_copy(update={"precision": "fp32"})
+    return model
 
 
 def write_onnx(kind: Any, source: Path, folder: Path) -> None:

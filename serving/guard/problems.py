@@ -51,5 +51,7 @@ async def answer_validation_error(_: Request, error: Exception) -> JSONResponse:
     found = error.errors()
     shown = [{"loc": list(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in found[:_SHOWN]]
     return problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY, f"the request does not fit the schema in {len(found)} places", errors=shown
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        f"the request does not fit the schema in {len(found)} place{'' if len(found) == 1 else 's'}",
+        errors=shown,
     )

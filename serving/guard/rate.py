@@ -32,15 +32,16 @@ class RateLimiter:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, caller: str, cost: float = 1.0) -> float:
+    def take(self, caller: str, cost: float = 1.0, *, taken: float = 0.0) -> float:
         """Takes `cost` tokens and returns 0; or takes none and returns the seconds until there are so many.
 
-        What costs more than a full bucket takes a full one, so that it is not refused for ever.
+        What costs more than a full bucket takes a full one, so that it is not refused for ever. taken: tokens that the same
+        request has taken before, which a full bucket lacks by now.
         """
         now = self._clock()
         tokens, then = self._buckets.pop(caller, (self._burst, now))
         tokens = min(self._burst, tokens + (now - then) * self._rate)
-        missing = min(cost, self._burst) - tokens
+        missing = min(cost, self._burst - taken) - tokens
         self._buckets[caller] = (tokens if missing > 0 else -missing, now)
         while len(self._buckets) > self._tracked:
             self._buckets.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -44,6 +45,8 @@ class Metrics:
         self._limit = Gauge("pricestack_drift_limit", "Above which it counts.", ["what", "measure"], registry=own)
         self._smape = Gauge("pricestack_live_smape", "SMAPE in percent over the last outcomes.", registry=own)
         self._coverage = Gauge("pricestack_live_coverage", "Share of outcomes inside their 80% interval.", registry=own)
+        self._smape.set(math.nan)  # before there are outcomes 0 would say that all is exact
+        self._coverage.set(math.nan)
         self._outcomes = Gauge("pricestack_live_outcomes", "Outcomes that these figures are made of.", registry=own)
 
     def row(self, priced: Priced) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
@@ -262,13 +263,11 @@ def _version(service: Service) -> schemas.Version:
 def _take(request: Request, limiter: RateLimiter, cost: int) -> None:
     """A request of many rows counts as many: the first token was taken by the guard."""
     caller = caller_of(request.scope)
-    wait = limiter.take(caller.name if caller and caller.name else site_of(request.scope), cost) if cost > 0 else 0.0
+    name = caller.name if caller and caller.name else site_of(request.scope)
+    wait = limiter.take(name, cost, taken=1.0) if cost > 0 else 0.0
     if wait > 0:
-        raise HTTPException(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            f"try again in {wait:.0f} s",
-            headers={"Retry-After": f"{max(1, round(wait))}"},
-        )
+        seconds = str(math.ceil(wait))
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, f"try again in {seconds} s", headers={"Retry-After": seconds})
 
 
 async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:

@@ -24,6 +24,9 @@ from serving.web.schemas import (
     RowError,
 )
 
+AT_ONCE = 128
+"""Rows of one batch that wait for an answer at the same time: the largest batch must not fill the queue by itself."""
+
 
 class Pricing:
     """One service's. Raises Overloaded where no more rows are taken."""
@@ -52,7 +55,8 @@ class Pricing:
 
     async def batch(self, rows: list[Any]) -> BatchAnswer:
         """Each row by itself. Raises Overloaded only where there was no room for any of them."""
-        results = await asyncio.gather(*(self._row(row, number) for number, row in enumerate(rows)))
+        room = asyncio.Semaphore(AT_ONCE)
+        results = await asyncio.gather(*(self._row(row, number, room) for number, row in enumerate(rows)))
         if all(isinstance(result, Overloaded) for result in results):
             raise results[0] if isinstance(results[0], Overloaded) else AssertionError
         told = [RowError(error=str(result)) if isinstance(result, Overloaded) else result for result in results]
@@ -75,9 +79,11 @@ class Pricing:
         ]
         return Explanation(predicted_price=whole.price, fields=dict(whole.read or {}), pieces=told)
 
-    async def _row(self, row: Any, number: int) -> PriceAnswer | RowError | Overloaded:
+    async def _row(self, row: Any, number: int, room: asyncio.Semaphore) -> PriceAnswer | RowError | Overloaded:
         try:
-            return await self.one(PriceRequest.model_validate(row), None, row=number)
+            asked = PriceRequest.model_validate(row)
+            async with room:
+                return await self.one(asked, None, row=number)
         except Overloaded as full:
             return full
         except ValidationError as error:

@@ -95,6 +95,22 @@ def test_a_picture_that_cannot_be_read_leaves_the_text(client: TestClient, data:
     assert answer["note"]
 
 
+def test_the_largest_batch_is_priced_by_default_limits_and_leaves_the_queue_room(
+    exported: Path, script: Script
+) -> None:
+    rows = [{"catalog_content": str(number)} for number in range(1, 1_025)]
+    with client_of(exported) as client:
+        answer = client.post("/predict/batch", json={"rows": rows})
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        assert (told["priced"], told["failed"]) == (1_024, 0)
+        assert [result["predicted_price"] for result in told["results"]] == [
+            float(number) for number in range(1, 1_025)
+        ]
+        again = client.post("/predict/batch", json={"rows": rows})
+        assert again.status_code == 429 and 1 <= int(again.headers["Retry-After"]) <= 10
+
+
 def test_rows_of_a_batch_stand_alone(client: TestClient) -> None:
     rows = [
         {"catalog_content": "7"},

@@ -94,3 +94,16 @@ def test_tensorrt_is_refused_where_it_is_not() -> None:
         pytest.skip("TensorRT is installed here")
     with pytest.raises(UserError, match="TensorRT is not installed here: ONNX Runtime knows"):
         check_tensorrt()
+
+
+def test_a_network_trained_in_half_precision_is_compared_in_full(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = KINDS["text"] | {"precision": "bf16"}
+    (tmp_path / "half").mkdir()
+    found = swept(tmp_path / "half", {"text": settings, "lexical": SETTINGS["lexical"]})
+    stack_workspace(found, methods=["mean"])
+    bundle, _ = export(found, tmp_path / "bundles", "shop", "onnx", tell_nobody)
+    (member,) = [each for each in bundle.facts.members if each.architecture == "text"]
+    assert member.difference <= 0.005 and bundle.facts.largest_difference <= 0.005
+    assert "was trained in half precision" in capsys.readouterr().err

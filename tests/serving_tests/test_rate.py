@@ -102,3 +102,11 @@ def test_the_middleware_answers_429_with_seconds_to_wait() -> None:
 def test_neighbours_in_ipv6_share_a_bucket(client: str, site: str) -> None:
     assert site_of(scope_of(client=(client, 1))) == site
     assert site_of(scope_of(client=None)) == ""
+
+
+def test_what_costs_more_than_a_bucket_waits_for_the_rest_of_it_alone() -> None:
+    clock = Clock()
+    limiter = RateLimiter(Limits(requests_per_second=10, burst=20), clock=clock)
+    assert limiter.take("shop") == 0
+    assert limiter.take("shop", 1_023, taken=1) == 0  # the rest of the bucket
+    assert limiter.take("shop", 5) == pytest.approx(0.5)
