@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from core.workspace import Workspace
+from core.catalog import PRICE
 from ensemble.stack import stack_workspace
 from reports.build import build_report
 from tests.browser import launched, needs_chromium, opened
+from tests.conftest import made_workspace, toy_frame
 from tests.reports_tests.toys import add_plausible_members, study, trial, with_texts, write_history
 
 pytestmark = [needs_chromium, pytest.mark.e2e]
@@ -48,10 +49,14 @@ def searched() -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def report(toy_workspace: Workspace) -> str:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    train, test = folder / "train.csv", folder / "test.csv"
+    toy_frame(120, 0).to_csv(train, index=False)
+    toy_frame(60, 1, first=100_000).drop(columns=PRICE).to_csv(test, index=False)
     texts = [f"Item Name: {BRAND} {text}\nUnit: {BRAND}" for text in HOSTILE * 3]
-    workspace = with_texts(toy_workspace, texts)
+    workspace = with_texts(made_workspace(folder, (train, test)), texts)
     write_history(workspace, *searched())
     members = add_plausible_members(workspace, 4)
     stack_workspace(workspace)

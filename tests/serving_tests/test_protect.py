@@ -110,7 +110,7 @@ def test_the_schemas_refusal_does_not_send_the_input_back(client: TestClient) ->
         }
     ]
     assert "organic" not in answer.text and "secret" not in answer.text
-    assert answer.json()["detail"] == "the request does not fit the schema in 1 places"
+    assert answer.json()["detail"] == "the request does not fit the schema in 1 place"
     many = client.post("/predict", json={f"n{number}": 1 for number in range(100)})
     assert len(many.json()["errors"]) == 20 and "in 101 places" in many.json()["detail"]
     broken = client.post(
