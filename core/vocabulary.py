@@ -43,7 +43,8 @@ class Vocabulary:
 def read_vocabulary(texts: Sequence[str]) -> Vocabulary:
     """The words of n texts: what stands between white space, without the punctuation around it."""
     raw: dict[str, int] = {}
-    found = [[raw.setdefault(word, len(raw)) for word in set(text.casefold().split())] for text in texts]
+    # A set would number words in another order in each process, and sums over them would round otherwise.
+    found = [[raw.setdefault(word, len(raw)) for word in dict.fromkeys(text.casefold().split())] for text in texts]
     rows = np.repeat(np.arange(len(texts)), [len(each) for each in found])
     numbers = np.array([number for each in found for number in each], dtype=np.int64)
     bare: dict[str, int] = {}

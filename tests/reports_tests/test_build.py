@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -308,6 +309,18 @@ def test_the_command_says_what_is_no_workspace_and_shows_examples(tmp_path: Path
     assert "python -m reports.build --workspace runs/demo" in _command("--help").stdout
 
 
-def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reports.build", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+@pytest.mark.e2e
+def test_another_process_gives_the_same_bytes(full: Workspace) -> None:
+    pages = set()
+    for seed in ("1", "2"):
+        assert _command("--workspace", str(full.folder), hash_seed=seed).returncode == 0
+        pages.add((full.path("report.html").read_bytes(), full.path("report.json").read_bytes()))
+    assert len(pages) == 1
+
+
+def _command(*arguments: str, hash_seed: str = "random") -> subprocess.CompletedProcess[str]:
+    command, environment = (
+        [sys.executable, "-m", "reports.build", *arguments],
+        {**os.environ, "PYTHONHASHSEED": hash_seed},
+    )
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env=environment)
