@@ -22,6 +22,9 @@ from core.folds import HOLDOUT
 CORE_VERSION = "4"
 """Raised when a change in `core` makes the same config learn something else: older members stay what they are."""
 
+EXTERNAL = "external"
+"""The `folds` of a member whose predictions were made outside, on folds that nobody here knows."""
+
 Prices = NDArray[np.float64]
 
 

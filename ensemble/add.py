@@ -19,9 +19,8 @@ from core.console import run, say, warn
 from core.errors import UserError, some, suggestion
 from core.folds import Folds
 from core.metrics import METRICS
-from core.predictions import Member, PredictionStore
+from core.predictions import EXTERNAL, Member, PredictionStore
 from core.workspace import Workspace, default_folder
-from ensemble.matrix import EXTERNAL
 from ensemble.selection import CURE, Column, Targets, describe_holes, no_prices, unit_hint
 
 if TYPE_CHECKING:  # reading tables is imported when there is one to read

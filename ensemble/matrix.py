@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from core.catalog import Strings
 from core.errors import UserError
 from core.leaks import kept_notes
+from core.predictions import EXTERNAL
 from core.quantiles import LEVELS
 from core.workspace import Facts, Workspace
 from ensemble.row_features import FieldReader, RowFeatures, of_catalog
@@ -18,8 +19,6 @@ from ensemble.rows import Quantiles, Rows
 from ensemble.selection import Column, Rules, Targets, select
 
 Floats = NDArray[np.float64]
-EXTERNAL = "external"
-"""The `folds` of a member whose predictions were made outside, on folds that nobody here knows."""
 MIN_ROWS = 10
 
 

@@ -32,10 +32,10 @@ def build_report(workspace: Workspace) -> Path:
     material = read_material(workspace)
     findings = all_findings(material)
     content = make_content(material, findings)
-    page = workspace.path(PAGE)
+    page, text = workspace.path(PAGE), render(content, worst_pictures(content["errors"], material.train))
     write_json(workspace.path(FIGURES), content)
     write_doubtful(workspace.path(FILE), doubtful(findings), material.train)
-    write_text(page, render(content, worst_pictures(content["errors"], material.train)))
+    write_text(page, text)
     return page
 
 

@@ -11,7 +11,7 @@ from core.folds import Folds
 from core.workspace import Facts
 from reports.doubts import duplicates
 from reports.material import Floats
-from reports.rows import text_lengths
+from reports.rows import log_edges, text_lengths
 from reports.sample import FieldTables
 from reports.shift import shift_figures
 from reports.strengths import strengths
@@ -56,10 +56,7 @@ def data_figures(
 
 def log_histogram(*columns: Floats) -> dict[str, Any]:
     """Shares (0..1) of each column's values (> 0) in bins equally wide in log, the same for all columns."""
-    low, high = min(float(each.min()) for each in columns), max(float(each.max()) for each in columns)
-    bins = int(np.clip(np.sqrt(len(columns[0])), 8, _MAX_BINS))
-    edges = np.geomspace(low, high if high > low else low * 1.01, bins + 1)
-    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # rounding must not push a value over the edge
+    edges = log_edges(columns, int(np.clip(np.sqrt(len(columns[0])), 8, _MAX_BINS)))
     shares = [(np.histogram(each, edges)[0] / len(each)).tolist() for each in columns]
     return {"edges": edges.tolist(), "shares": shares}
 

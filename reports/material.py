@@ -19,7 +19,7 @@ from core.labels.finding import FILE as LABELS
 from core.labels.finding import Finding, read_findings
 from core.leaks import FILE as LEAKS
 from core.leaks import kept_notes
-from core.predictions import Member
+from core.predictions import EXTERNAL, Member
 from core.workspace import Facts, Workspace
 from reports.studies import read_studies
 
@@ -28,8 +28,6 @@ Record = dict[str, Any]
 
 STACK_FORMAT = 2
 """Of the `stack.json` that a report can read."""
-EXTERNAL = "external"
-"""The `folds` of a member that was made outside."""
 
 
 @dataclass(frozen=True, eq=False)

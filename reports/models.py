@@ -12,8 +12,8 @@ from core.architectures import ARCHITECTURES
 from core.catalog import Catalog
 from core.folds import Folds
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
-from core.predictions import Member
-from reports.material import EXTERNAL, Floats, Record
+from core.predictions import EXTERNAL, Member
+from reports.material import Floats, Record
 
 _LABEL = 4
 

@@ -28,12 +28,17 @@ def text_lengths(texts: Iterable[str]) -> Floats:
     return np.array([len(text) for text in texts], dtype=np.float64)
 
 
+def log_edges(columns: Sequence[Floats], bins: int) -> Floats:
+    """(bins + 1,) edges of bins equally wide in log that hold every value (> 0) of the columns."""
+    low, high = min(float(each.min()) for each in columns), max(float(each.max()) for each in columns)
+    edges = np.geomspace(low, high if high > low else low * 1.01, bins + 1)
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # rounding must not push a value over the edge
+    return edges
+
+
 def density(prices: Floats, predicted: Floats) -> dict[str, Any]:
     """Rows per cell of a square grid over log true (x) and log predicted (y) price. cells: [x, y, rows], empty ones left out."""
-    both = np.concatenate([prices, predicted])
-    low, high = float(both.min()), float(both.max())
-    edges = np.geomspace(low, high if high > low else low * 1.01, _CELLS + 1)
-    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # rounding must not push a row over the edge
+    edges = log_edges([prices, predicted], _CELLS)
     counts = np.histogram2d(prices, predicted, bins=[edges, edges])[0].astype(int)
     cells = [[int(x), int(y), int(counts[x, y])] for x, y in np.argwhere(counts)]
     return {"edges": edges.tolist(), "cells": cells}

@@ -10,8 +10,8 @@ from core.architectures import architecture
 from core.errors import UserError
 from core.files import write_json, write_text
 from core.metrics import constant_floor
+from core.predictions import EXTERNAL
 from core.workspace import Workspace
-from ensemble.matrix import EXTERNAL
 from serving import bundle as parts
 from serving.bundle import Bundle, Facts, MemberFacts
 from serving.card import card

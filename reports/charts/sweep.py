@@ -183,35 +183,7 @@ def _opacity(strong: str, pale: float) -> Spec:
 
 def parallel(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
     """One line per trial through its settings, each on an axis of its own, to its SMAPE; the best fifth stands out."""
-    ordered = {key: _ordered([trial["params"].get(key) for trial in trials]) for key in settings}
-    scores = np.array([trial["smape"] for trial in trials])
-    low, high = float(scores.min()), float(np.quantile(scores, 0.95))
-    good = float(np.quantile(scores, 0.2))
-    rows = []
-    for trial in trials:
-        shared = {
-            "trial": trial["label"],
-            "SMAPE": round(trial["smape"], 2),
-            "group": "best fifth" if trial["smape"] <= good else "others",
-        }
-        for key in settings:
-            place = ordered[key].index(setting(trial["params"].get(key)))
-            rows.append(
-                {
-                    **shared,
-                    "setting": key,
-                    "place": place / max(1, len(ordered[key]) - 1),
-                    "value": setting(trial["params"].get(key)),
-                }
-            )
-        place = min(1.0, (trial["smape"] - low) / max(high - low, 1e-9))
-        rows.append({**shared, "setting": "SMAPE", "place": place, "value": f"{trial['smape']:.2f}"})
-    ticks = [
-        {"setting": key, "place": place / max(1, len(values) - 1), "value": value}
-        for key, values in ordered.items()
-        for place, value in enumerate(values)
-    ]
-    ticks += [{"setting": "SMAPE", "place": place, "value": f"{value:.1f}"} for place, value in ((0, low), (1, high))]
+    rows, ticks = _lines_and_ticks(trials, settings)
     x = field(
         "setting",
         None,
@@ -249,6 +221,32 @@ def parallel(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
         chart(rows, lines, labels, height=300),
         wide=True,
     )
+
+
+def _lines_and_ticks(trials: Rows, settings: Sequence[str]) -> tuple[list[Spec], list[Spec]]:
+    """(a point for each trial on each axis, the values at each axis), all axes from 0 to 1."""
+    ordered = {key: _ordered([trial["params"].get(key) for trial in trials]) for key in settings}
+    places = {
+        key: {value: place / max(1, len(values) - 1) for place, value in enumerate(values)}
+        for key, values in ordered.items()
+    }
+    scores = np.array([trial["smape"] for trial in trials])
+    low, high, good = (float(each) for each in (scores.min(), *np.quantile(scores, [0.95, 0.2])))
+    rows: list[Spec] = []
+    for trial in trials:
+        group = "best fifth" if trial["smape"] <= good else "others"
+        shared = {"trial": trial["label"], "SMAPE": round(trial["smape"], 2), "group": group}
+        values = {key: setting(trial["params"].get(key)) for key in settings}
+        rows += [
+            {**shared, "setting": key, "place": places[key][value], "value": value} for key, value in values.items()
+        ]
+        place = min(1.0, (trial["smape"] - low) / max(high - low, 1e-9))
+        rows.append({**shared, "setting": "SMAPE", "place": place, "value": f"{trial['smape']:.2f}"})
+    ticks: list[Spec] = [
+        {"setting": key, "place": place, "value": value} for key in settings for value, place in places[key].items()
+    ]
+    ticks += [{"setting": "SMAPE", "place": place, "value": f"{value:.1f}"} for place, value in ((0, low), (1, high))]
+    return rows, ticks
 
 
 def slices(name: str, trials: Rows, settings: Sequence[str]) -> Chart:

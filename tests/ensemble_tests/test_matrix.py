@@ -7,9 +7,9 @@ import pytest
 
 from core.errors import UserError
 from core.leaks import Leak, keep_notes
-from core.predictions import Member
+from core.predictions import EXTERNAL, Member
 from core.workspace import Workspace
-from ensemble.matrix import EXTERNAL, from_workspace
+from ensemble.matrix import from_workspace
 from ensemble.selection import Rules
 from tests.ensemble_tests.toys import add_member
 

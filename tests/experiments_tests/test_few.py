@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from core.workspace import Workspace
 from experiments.few import FEW_FOLDS, FEW_MEMBERS, FOLDS, are_few, default_folds, for_few
 from experiments.options import Options, architectures_of
 from experiments.setup import candidates, for_catalog
-from experiments.trial import run_job
-from tests.experiments_tests.test_portfolio import portfolio
+from tests.experiments_tests.test_portfolio import portfolio, work_off
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 
@@ -66,10 +64,7 @@ def test_the_documented_best_is_cross_validated_with_another_seed_and_nothing_is
     toy_workspace: Workspace,
 ) -> None:
     source, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, few=2)
-    jobs = []
-    while (job := source.next()) is not None:
-        jobs.append(job)
-        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+    jobs = work_off(source, toy_workspace.folder)
     assert source.done
     assert [(job.kind, job.seed, job.fold) for job in jobs] == [
         ("trial", 0, 0), ("fit", 0, 1), ("fit", 0, 2), ("fit", 1, 0), ("fit", 1, 1), ("fit", 1, 2),
@@ -81,10 +76,7 @@ def test_the_documented_best_is_cross_validated_with_another_seed_and_nothing_is
 
 def test_every_documented_point_is_a_member_before_the_first_other_seed(toy_workspace: Workspace) -> None:
     source, _ = portfolio(toy_workspace, "lexical", trials=2, members=None, few=3)
-    jobs = []
-    while (job := source.next()) is not None:
-        jobs.append(job)
-        source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
+    jobs = work_off(source, toy_workspace.folder)
     assert source.done
     assert [(job.kind, job.seed) for job in jobs] == [
         *([("trial", 0), ("fit", 0), ("fit", 0)] * 2),
