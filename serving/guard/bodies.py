@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from http import HTTPStatus
 
@@ -19,9 +20,10 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class _Refused(Exception):
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
+    def __init__(self, status: HTTPStatus, detail: str, *, on_its_way: bool = False) -> None:
         super().__init__(detail)
         self.status = status
+        self.on_its_way = on_its_way
 
 
 class BodyLimits:
@@ -30,6 +32,9 @@ class BodyLimits:
     More than `form_bytes` of a form, `json_bytes` of anything else, announced or (chunked) arrived, are answered 413, too slow
     ones 408. What is no form counts as JSON: brackets deeper than `json_depth`, or bytes that no JSON has, are answered 400.
     Nothing of such a body is parsed.
+
+    A refused body that is still on its way is dropped as it comes, for `linger_seconds` after the answer: a connection closed
+    on bytes that nobody read is reset, and the reset may overtake the answer (RFC 9112, section 9.6).
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
@@ -43,7 +48,11 @@ class BodyLimits:
         try:
             body = await self._read(Headers(scope=scope), receive)
         except _Refused as refused:
-            await problem(refused.status, str(refused), headers={"Connection": "close"})(scope, receive, send)
+            answer = problem(refused.status, str(refused), headers={"Connection": "close"})
+            await answer(scope, receive, _left_open(send))
+            if refused.on_its_way:
+                await self._drop_rest(receive)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         if body is not None:
             await self._app(scope, give_once(body, receive), send)
@@ -54,16 +63,23 @@ class BodyLimits:
         limit = self._limits.form_bytes if form else self._limits.json_bytes
         announced = headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:
-            raise _too_large(limit)
+            raise _too_large(limit, on_its_way=True)
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 body = await _whole(receive, limit)
         except TimeoutError:
             seconds = self._limits.body_seconds
-            raise _Refused(HTTPStatus.REQUEST_TIMEOUT, f"the body took longer than {seconds:g} s") from None
+            detail = f"the body took longer than {seconds:g} s"
+            raise _Refused(HTTPStatus.REQUEST_TIMEOUT, detail, on_its_way=True) from None
         if body and not form:
             self._check_json(body)
         return body
+
+    async def _drop_rest(self, receive: Receive) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.linger_seconds):
+                while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
+                    pass
 
     def _check_json(self, body: bytes) -> None:
         if b"\0" in body:  # UTF-16 and UTF-32, in which brackets could hide from this check; JSON is UTF-8 (RFC 8259)
@@ -83,14 +99,24 @@ async def _whole(receive: Receive, limit: int) -> bytes | None:
             return None
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > limit:
-            raise _too_large(limit)
         more = message.get("more_body", False)
+        if size > limit:
+            raise _too_large(limit, on_its_way=more)
     return b"".join(parts)
 
 
-def _too_large(limit: int) -> _Refused:
-    return _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {limit:,} bytes")
+def _too_large(limit: int, *, on_its_way: bool) -> _Refused:
+    detail = f"the body has more than {limit:,} bytes"
+    return _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, on_its_way=on_its_way)
+
+
+def _left_open(send: Send) -> Send:
+    """Sends an answer whole (its length is in its header), and leaves it to the caller to end it."""
+
+    async def send_open(message: Message) -> None:
+        await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
+    return send_open
 
 
 def deeper_than(depth: int, body: bytes) -> bool:

@@ -21,8 +21,9 @@ class Limits(Config):
     """The bounds of one service; docs/security.md says what happens at each.
 
     Requests. form_bytes: of a form's body, with what it uploads. json_bytes: of any other body. body_seconds: until all of it has
-    come. json_depth: of brackets in brackets. text_chars: of one product's text (what is longer is cut in training, and refused
-    here). batch_rows: of one batch.
+    come. linger_seconds: for which the rest of a refused body is read and dropped, so that its sender hears the answer.
+    json_depth: of brackets in brackets. text_chars: of one product's text (what is longer is cut in training, and refused here).
+    batch_rows: of one batch.
 
     Pictures, uploaded or fetched. picture_bytes: of the file. picture_pixels: width times height, by the file's header.
 
@@ -38,6 +39,7 @@ class Limits(Config):
     form_bytes: PositiveInt = 12 * MEGA
     json_bytes: PositiveInt = 4 * MEGA
     body_seconds: PositiveFloat = 30.0
+    linger_seconds: PositiveFloat = 2.0
     json_depth: PositiveInt = 16
     text_chars: PositiveInt = MAX_TEXT
     batch_rows: PositiveInt = 1024
