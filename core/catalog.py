@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -16,6 +17,7 @@ from core.files import atomic_path, digest
 
 ID, TEXT, LINK, PRICE = "sample_id", "catalog_content", "image_link", "price"
 Strings = NDArray[np.object_]
+Derived = TypeVar("Derived")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Catalog:
     prices: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
     images: Path | None = None
+    _derived: dict[Hashable, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.texts), len(self.links)}
@@ -70,7 +73,23 @@ class Catalog:
         return replace(self, groups=groups)
 
     def without_prices(self) -> Catalog:
-        return replace(self, prices=None)
+        return self if self.prices is None else replace(self, prices=None)
+
+    def remembering(self) -> Catalog:
+        """The same rows for as long as several models are asked about them: what one derives of them, the others find.
+
+        Whoever keeps the object keeps all that was derived. For one thread.
+        """
+        return replace(self, _derived={})
+
+    def derived(self, key: Hashable, make: Callable[[], Derived]) -> Derived:
+        """What `make` makes of these rows; of a catalog that remembers, made once, and not to be changed."""
+        if self._derived is None:
+            return make()
+        if key not in self._derived:
+            self._derived[key] = make()
+        found: Derived = self._derived[key]
+        return found
 
     @cached_property
     def fingerprint(self) -> str:

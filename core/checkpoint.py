@@ -31,9 +31,7 @@ _STATE = "state-"
 
 def write(folder: Path, name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Writes `name`.safetensors, then `name`.json with `record`, each atomically."""
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    with atomic_path(folder / f"{name}.safetensors") as temporary:
-        save_file(state, temporary)
+    write_tensors(folder / f"{name}.safetensors", tensors)
     write_json(folder / f"{name}.json", dict(record))
 
 
@@ -46,11 +44,28 @@ def read(folder: Path, name: str) -> Saved:
             cure="name the folder of a trained model, or train it again",
         )
     try:
-        return load_file(weights), read_json(record)
-    except (SafetensorError, ValueError) as error:
-        raise UserError(
-            f"the saved model {weights} is damaged: {error}", cure="train it again, or restore it from a copy"
-        ) from None
+        return read_tensors(weights), read_json(record)
+    except ValueError as error:
+        raise _damaged(weights, error) from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes them as safetensors, atomically."""
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """What `write_tensors` wrote. Raises UserError where it is not whole."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"the saved model {path} is damaged: {error}", cure="train it again, or restore it from a copy")
 
 
 def remove(folder: Path, name: str) -> None:

@@ -80,9 +80,7 @@ class Frozen:
     @property
     def key(self) -> str:
         """Names what the encoder computes: shape, weights (a tiny one's come from the seed, not from a name), precision."""
-        if self.encoder not in _weights:
-            _weights[self.encoder] = _content(self.encoder)
-        return digest(_weights[self.encoder], self.settled)
+        return digest(content_of(self.encoder), self.settled)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The encoder's answer in float32."""
@@ -182,7 +180,7 @@ def _write_states(
 
     def answers(rows: Rows) -> NDArray[np.float16]:
         ids, mask = tokens.batch(rows, max_length)
-        return _half(pool(frozen(ids, mask), mask.to(frozen.device)))
+        return half(pool(frozen(ids, mask), mask.to(frozen.device)))
 
     batches = list(micro_batches(np.flatnonzero(unread), tokens.lengths(max_length), tokens_per_pass))
     frozen.each(answers, batches, states.__setitem__, "texts through the encoder")
@@ -231,7 +229,7 @@ def _answers(rows: Rows, pixels: Pixels, frozen: Frozen, views: Views, pooled: b
     """(B, views + 1, T, width) of these rows of the pixels' array."""
     tokens = frozen(torch.cat([_shown(_square(pixels, row), views, frozen.encoder) for row in rows]))
     tokens = tokens.mean(dim=1, keepdim=True) if pooled else tokens
-    return _half(tokens).reshape(len(rows), views.count + 1, *tokens.shape[1:])
+    return half(tokens).reshape(len(rows), views.count + 1, *tokens.shape[1:])
 
 
 def _views_per_pass(device: str) -> int:
@@ -257,13 +255,19 @@ def _shown(square: NDArray[np.uint8], views: Views, encoder: Any) -> Tensor:
     return torch.cat(seen)
 
 
-def _half(states: Tensor) -> NDArray[np.float16]:
+def half(states: Tensor) -> NDArray[np.float16]:
     """As float16, in whose range every number is kept: an outlier must not become infinite."""
     return states.clamp(-_LARGEST, _LARGEST).half().cpu().numpy()
 
 
+def content_of(encoder: nn.Module) -> str:
+    """Hash of the shape and the weights of an encoder whose weights no longer change."""
+    if encoder not in _weights:
+        _weights[encoder] = _content(encoder)
+    return _weights[encoder]
+
+
 def _content(encoder: Any) -> str:
-    """Hash of an encoder's shape and weights."""
     config = {name: value for name, value in encoder.spec.get("config", {}).items() if name not in _ELSEWHERE}
     shape = json.dumps({**encoder.spec, "config": config}, sort_keys=True, default=str)
     state = encoder.state_dict()

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,18 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
             yield True
         finally:
             fcntl.flock(handle, fcntl.LOCK_UN)  # closing alone would not do where a forked child has the file open too
+
+
+def link(source: Path, target: Path) -> None:
+    """Gives a file that nobody changes a second name, or a copy where the file system has no links or it lies on another."""
+    with atomic_path(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def write_text(path: Path, text: str) -> None:

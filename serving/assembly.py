@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from core.architectures import architecture
 from core.errors import UserError
 from core.files import write_json, write_text
+from core.light.encoders import SETTING
 from core.metrics import constant_floor
 from core.predictions import EXTERNAL
 from core.workspace import Workspace
@@ -41,9 +43,11 @@ def export(
         for member in members:
             kind = architecture(member.architecture)
             for fold, inside in zip(member.folds, member.folders, strict=True):
-                form(member.form).write(kind, workspace.store.fold_folder(member.id, fold), folder / inside)
+                saved = workspace.store.fold_folder(member.id, fold)
+                form(member.form).write(kind, saved, folder / inside, folder / parts.ENCODERS)
                 done += 1
                 tell(done, steps)
+            _copy_encoder(workspace.store.read(member.id).record, folder / parts.ENCODERS)
         facts = _write_rest(folder, source, members)
         tell(steps - 1, steps)
         facts = compared(folder, source, facts, name)
@@ -72,17 +76,26 @@ def _member(source: Source, place: int, network_form: str) -> MemberFacts:
         )
     told = next(each for each in source.record["members"] if each["name"] == name)
     kind = architecture(record["architecture"])
-    light = is_light(kind)
     return MemberFacts(
         name,
         kind.name,
-        SAVED if light else network_form,
-        light,
+        SAVED if is_light(kind) else network_form,
+        is_light(kind) and not record["identity"],
         kind.reads_pictures,
         folds,
         told["weight"],
         told["oof"]["smape"],
     )
+
+
+def _copy_encoder(record: dict[str, Any], encoders: Path) -> None:
+    """The encoder that a light member only names, by its content; networks hold their own."""
+    name, content = record["settings"].get(SETTING), record["identity"].get("text")
+    if name is None or content is None or (encoders / content).exists():
+        return
+    from core.backbones.loading import copy_encoder  # needs torch, as reading it will
+
+    copy_encoder(name, "text", encoders / content)
 
 
 def _write_rest(folder: Path, source: Source, members: list[MemberFacts]) -> Facts:

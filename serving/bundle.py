@@ -9,6 +9,7 @@ bundles/<name>-<number>-<hash>/
     distances.npz      of members from each other, by which one that does not answer is filled in (`serving.filling`)
     statistics.json    what the catalog looked like, for drift (`serving.statistics`)
     members/<id>/fold-<k>/   fold models, in the form that `serving.forms` wrote
+    encoders/          frozen encoders, each stored once for all models that read it: graphs, or copies named by their content
 
 The version is a number that counts up and a hash of the content; the same content is never written twice.
 """
@@ -33,8 +34,9 @@ from core.light.store import FEATURES_VERSION
 from core.predictions import CORE_VERSION
 
 MANIFEST, FACTS, CARD = "manifest.json", "bundle.json", "README.md"
-STACK, INTERVAL, DISTANCES, STATISTICS, MEMBERS = "stack", "interval", "distances.npz", "statistics.json", "members"
-FORMAT = 1
+STACK, INTERVAL, DISTANCES, STATISTICS = "stack", "interval", "distances.npz", "statistics.json"
+MEMBERS, ENCODERS = "members", "encoders"
+FORMAT = 2
 CODE = {"core": CORE_VERSION, "features": FEATURES_VERSION}
 """What decides the prices that the same files give: a bundle is only read by the code that it was written with."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")

@@ -36,7 +36,7 @@ def compared(folder: Path, source: Source, facts: Facts, name: str) -> Facts:
     Raises UserError for a member, or the stack, that is further away or worse than its form allows.
     """
     rows = np.arange(min(COMPARED, len(source.workspace.test)))
-    catalog = source.workspace.test.take(rows)
+    catalog = source.workspace.test.take(rows).remembering()
     given, quantiles = np.empty((len(rows), len(facts.members))), list[Floats]()
     expected, members = source.test.members[rows].copy(), []
     for place, served in enumerate(load_members(Bundle(folder, name, "", facts))):

@@ -31,10 +31,13 @@ class Form(Protocol):
 
     tolerance: float | None
 
-    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
-        """Puts into `folder` the model that `kind` saved in `source`, with everything that reading it needs."""
+    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
+        """Puts into `folder` the model that `kind` saved in `source`, with everything that reading it needs.
 
-    def read(self, kind: Architecture, folder: Path) -> Servable:
+        encoders: the bundle's folder for encoders that several models share, made with the first one.
+        """
+
+    def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
         """Reads what `write` wrote."""
 
     def original(self, kind: Architecture, source: Path) -> Servable | None:
@@ -46,10 +49,10 @@ class Saved:
 
     tolerance: float | None = 0.005
 
-    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
         kind.load(source).save(folder)
 
-    def read(self, kind: Architecture, folder: Path) -> Servable:
+    def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
         return kind.load(folder)
 
     def original(self, kind: Architecture, source: Path) -> Servable | None:
@@ -61,10 +64,10 @@ class Halved(Saved):
 
     tolerance: float | None = 0.02
 
-    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
         from safetensors.numpy import load_file, save_file
 
-        super().write(kind, source, folder)
+        super().write(kind, source, folder, encoders)
         for path in folder.rglob("*.safetensors"):
             halved = {
                 name: tensor.astype(np.float16) if tensor.dtype == np.float32 else tensor
@@ -79,15 +82,18 @@ class Onnx:
 
     tolerance: float | None = 0.005
 
-    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
+    def reduce(self, graph: Path) -> None:
+        """Makes a written graph smaller."""
+
+    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
         from serving.onnx_form import write_onnx
 
-        write_onnx(kind, source, folder)
+        write_onnx(kind, source, folder, encoders, self.reduce)
 
-    def read(self, kind: Architecture, folder: Path) -> Servable:
+    def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
         from serving.onnx_form import read_onnx
 
-        return read_onnx(kind, folder)
+        return read_onnx(kind, folder, encoders)
 
     def original(self, kind: Architecture, source: Path) -> Servable | None:
         from serving.onnx_form import in_full_precision
@@ -100,11 +106,10 @@ class HalvedOnnx(Onnx):
 
     tolerance: float | None = 0.02
 
-    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
-        from serving.onnx_form import GRAPH, halve
+    def reduce(self, graph: Path) -> None:
+        from serving.graphs import halve
 
-        super().write(kind, source, folder)
-        halve(folder / GRAPH)
+        halve(graph)
 
 
 class QuantisedOnnx(Onnx):
@@ -112,11 +117,10 @@ class QuantisedOnnx(Onnx):
 
     tolerance: float | None = None
 
-    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
-        from serving.onnx_form import GRAPH, quantise
+    def reduce(self, graph: Path) -> None:
+        from serving.graphs import quantise
 
-        super().write(kind, source, folder)
-        quantise(folder / GRAPH)
+        quantise(graph)
 
 
 class TensorRt(Onnx):
@@ -124,17 +128,18 @@ class TensorRt(Onnx):
 
     tolerance: float | None = 0.02
 
-    def write(self, kind: Architecture, source: Path, folder: Path) -> None:
-        from serving.onnx_form import check_tensorrt
+    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
+        from serving.graphs import check_tensorrt
 
         check_tensorrt()
-        super().write(kind, source, folder)
+        super().write(kind, source, folder, encoders)
 
-    def read(self, kind: Architecture, folder: Path) -> Servable:
-        from serving.onnx_form import CPU, TENSORRT, check_tensorrt, read_onnx
+    def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
+        from serving.graphs import CPU, TENSORRT, check_tensorrt
+        from serving.onnx_form import read_onnx
 
         check_tensorrt()
-        return read_onnx(kind, folder, (TENSORRT, CPU))
+        return read_onnx(kind, folder, encoders, (TENSORRT, CPU))
 
 
 SAVED, ONNX = "saved", "onnx"

@@ -26,7 +26,7 @@ from core.predictions import geometric_mean
 from core.quantiles import LEVELS as DECILES
 from ensemble.stored import load_stack
 from serving import interval
-from serving.bundle import DISTANCES, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
+from serving.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
 from serving.filling import load_distances
 from serving.forms import Servable, form
 
@@ -90,10 +90,17 @@ class Served:
 
 
 def load_members(bundle: Bundle) -> Iterator[Served]:
-    """Torch is imported only where a network is among them."""
+    """Torch is imported only where an encoder or a network is among them."""
+    copies = [path for path in bundle.path(ENCODERS).glob("*") if path.is_dir()]
+    if copies:
+        from core.backbones.loading import stored_at
+
+        for path in copies:
+            stored_at(path.name, path)
     for facts in bundle.facts.members:
         kind = architecture(facts.architecture)
-        yield Served(facts, [form(facts.form).read(kind, bundle.path(folder)) for folder in facts.folders])
+        encoders, written = bundle.path(ENCODERS), form(facts.form)
+        yield Served(facts, [written.read(kind, bundle.path(folder), encoders) for folder in facts.folders])
 
 
 class Predictor:
@@ -125,6 +132,7 @@ class Predictor:
         return joined(parts)
 
     def _chunk(self, catalog: Catalog, light: bool) -> Answer:
+        catalog = catalog.remembering()
         with self._lock:
             told = [self._ask(place, catalog, light) for place in range(len(self.members))]
             given = np.column_stack([each[:, 0] for each in told])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -181,12 +181,14 @@ class MultimodalNetwork(TextReader):
         words: Tensor | None = None,
     ) -> Tensor:
         query = self.read(input_ids, attention_mask, states)
-        tokens = self.encoders["vision"](pixels) if features is None else features.float()
-        if self.pooled:
-            tokens = tokens.mean(dim=1, keepdim=True)
-        tokens = self.projection(tokens)
+        tokens = self.projection(self.features(pixels) if features is None else features.float())
         tokens = tokens + (~has_picture)[:, None, None].to(tokens.dtype) * self.no_picture
         return self.say(self.attention(query, tokens), numbers, words)
+
+    def features(self, pixels: Tensor | None) -> Tensor:
+        """(B, T, width) of (B, 3, S, S) pixels: what the text asks."""
+        tokens: Tensor = self.encoders["vision"](pixels)
+        return tokens.mean(dim=1, keepdim=True) if self.pooled else tokens
 
 
 class MultimodalArchitecture(NeuralArchitecture):
@@ -212,7 +214,7 @@ class MultimodalArchitecture(NeuralArchitecture):
         config: Any = model.config
         pixels = _pixels(catalog, model.cache, vision.size, model.threads)
         features = None
-        if model.cache is not None and "vision" in config.frozen():
+        if model.cache is not None and "vision" in config.read_once():
             frozen = Frozen(vision, model.cache, model.device, model.threads, config.precision, model.check_time)
             features = picture_features(pixels, frozen, config.views, pooled=config.image_tokens == "pooled")
         return MultimodalExamples(text_examples(model, catalog), pixels, features, vision.mean, vision.std, config)
@@ -221,6 +223,10 @@ class MultimodalArchitecture(NeuralArchitecture):
 def _pixels(catalog: Catalog, cache: Cache | None, size: int, threads: int | None) -> Pixels:
     if cache is not None:
         return load_pixels(catalog, cache, size, threads=threads)
+    return catalog.derived(("pixels", size), partial(_decoded, catalog, size, threads))
+
+
+def _decoded(catalog: Catalog, size: int, threads: int | None) -> Pixels:
     with TemporaryDirectory() as folder:
         pixels = load_pixels(catalog, Cache(Path(folder)), size, threads=threads)
         return replace(pixels, array=np.array(pixels.array))

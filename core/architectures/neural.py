@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,9 +23,9 @@ from core.batches import Examples
 from core.cache import Cache
 from core.catalog import Catalog
 from core.errors import UserError
-from core.features import no_hurry
+from core.features import content_of, no_hurry
 from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
-from core.files import write_text
+from core.files import digest, link, write_text
 from core.group import ALONE, Group
 from core.inference import answers, prices_of
 from core.machine import Machine, detect
@@ -34,8 +35,8 @@ from core.price_bins import histogram_quantiles
 from core.tokens import clean
 from core.trainer import fit, seeded, torch_threads
 
-_SAVED = "model"
-_FORMAT = 2
+_SAVED, _ENCODERS = "model", "encoders"
+_FORMAT, _READABLE = 3, (2, 3)
 _KEPT = 2
 """Catalogs whose quantiles are remembered: a fold's and the test rows."""
 
@@ -73,6 +74,11 @@ class NeuralModel:
         self.check_time = no_hurry
         self.group = ALONE
 
+    @cached_property
+    def tokenizer_key(self) -> str:
+        """Names the tokenizer by its content."""
+        return digest(self.tokenizer.to_str())
+
     def predict(self, catalog: Catalog) -> Prices:
         return self._read(catalog.without_prices(), self.group)
 
@@ -96,6 +102,10 @@ class NeuralModel:
         return prices_of(said[:, 0], examples.ids)
 
     def save(self, folder: Path) -> None:
+        frozen = sorted(self.config.frozen())
+        for part in frozen:
+            self._save_frozen(part, folder / _frozen_file(part))
+        own = {name: tensor for name, tensor in self.network.state_dict().items() if _part_of(name) not in frozen}
         write_text(folder / "tokenizer.json", self.tokenizer.to_str())
         record = {
             "format": _FORMAT,
@@ -104,8 +114,22 @@ class NeuralModel:
             "best_epoch": self.best_epoch,
             "encoders": {part: encoder.spec for part, encoder in self.network.encoders.items()},
             "fields": None if self.fields is None else self.fields.record(),
+            "frozen": frozen,
         }
-        checkpoint.write(folder, _SAVED, self.network.state_dict(), record)
+        checkpoint.write(folder, _SAVED, own, record)
+
+    def _save_frozen(self, part: Part, path: Path) -> None:
+        """Models with the same frozen encoder and one cache share its file."""
+        encoder = self.network.encoders[part]
+
+        def write(folder: Path) -> None:
+            checkpoint.write_tensors(folder / path.name, encoder.state_dict())
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.cache is None:
+            write(path.parent)
+        else:
+            self.cache.get("encoders", content_of(encoder), write, lambda folder: link(folder / path.name, path))
 
 
 class NeuralArchitecture(ABC):
@@ -209,12 +233,15 @@ class NeuralArchitecture(ABC):
     def load(self, folder: Path) -> NeuralModel:
         weights, record = checkpoint.read(folder, _SAVED)
         model = self.rebuild(folder, record)
+        for part in record.get("frozen", ()):  # format 2 has them among its weights
+            read = checkpoint.read_tensors(folder / _frozen_file(part))
+            weights |= {f"{_ENCODERS}.{part}.{name}": tensor for name, tensor in read.items()}
         model.network.load_state_dict(weights)
         return model
 
     def rebuild(self, folder: Path, record: Mapping[str, Any]) -> NeuralModel:
         """The model of that record (`NeuralModel.save`) with random weights; the tokenizer is that in `folder`."""
-        if record["format"] != _FORMAT or record["architecture"] != self.name:
+        if record["format"] not in _READABLE or record["architecture"] != self.name:
             raise UserError(
                 f"{folder} holds a model of architecture '{record['architecture']}' in format {record['format']}, "
                 f"not of '{self.name}' in format {_FORMAT}",
@@ -253,6 +280,16 @@ class NeuralArchitecture(ABC):
                 cure="put the tokenizer.json it was trained with into its folder",
             )
         return encoders, tokenizer
+
+
+def _frozen_file(part: Part) -> str:
+    return f"encoder-{part}.safetensors"
+
+
+def _part_of(name: str) -> str | None:
+    """The part to whose encoder the network's tensor of that name belongs."""
+    first, *rest = name.split(".")
+    return rest[0] if first == _ENCODERS else None
 
 
 def _precision(asked: PrecisionName, encoders: Mapping[Part, str], machine: Machine) -> tuple[Settled, str]:

@@ -45,9 +45,13 @@ class NeuralConfig(TrainerConfig):
         """The parts whose encoders keep their weights."""
         return {"text"} if self.freeze_text else set()
 
+    def read_once(self) -> set[Part]:
+        """The parts whose encoders answer to a row the same whenever they are asked without augmentation."""
+        return self.frozen() - ({"text"} if self.pooling == "attention" else set())
+
     def frozen_passes(self, part: Part) -> int:
         """How often a frozen encoder reads each row in a whole training: what it answers is cached where that is possible."""
-        return self.epochs if self.pooling == "attention" else 1
+        return 1 if part in self.read_once() else self.epochs
 
     @property
     def has_branch(self) -> bool:

@@ -68,15 +68,22 @@ def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
     """The catalog's texts as this model's text encoder reads them; what a frozen one answers comes from the cache."""
     encoder: Any = model.network.encoders["text"]
     config, cache = model.config, model.cache
-    tokens = tokenise(texts_of(catalog, config, cache), model.tokenizer, encoder.pad, cache)
+    tokens = _tokens(model, catalog, encoder.pad)
     max_length = min(config.max_length, encoder.max_positions)
     states = None
-    if cache is not None and "text" in config.frozen() and config.pooling != "attention":
+    if cache is not None and "text" in config.read_once():
         frozen = Frozen(encoder, cache, model.device, model.threads, config.precision, model.check_time)
         tokens_per_pass = Passes.by_device(model.device, config.tokens_per_pass).tokens
         states = text_states(tokens, max_length, tokens_per_pass, frozen, config.pooling)
     fields = None if model.fields is None else model.fields.read(table_of(catalog, cache))
     return TextExamples(catalog.ids, catalog.prices, tokens, max_length, states, fields)
+
+
+def _tokens(model: NeuralModel, catalog: Catalog, pad: int) -> Tokens:
+    def read() -> Tokens:
+        return tokenise(texts_of(catalog, model.config, model.cache), model.tokenizer, pad, model.cache)
+
+    return catalog.derived(("tokens", model.tokenizer_key, pad, model.config.has_line), read)
 
 
 class TextReader(Network):
@@ -92,7 +99,12 @@ class TextReader(Network):
         """(B, width) pooled states: computed from (B, L) ids and mask, or those that the frozen encoder gave before."""
         if states is not None:
             return states.float()
-        return self.pooling(self.encoders["text"](input_ids, attention_mask), attention_mask)
+        return self.states(input_ids, attention_mask)
+
+    def states(self, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        """(B, width) pooled states of (B, L) ids and mask."""
+        pooled: Tensor = self.pooling(self.encoders["text"](input_ids, attention_mask), attention_mask)
+        return pooled
 
 
 class TextNetwork(TextReader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -103,6 +104,37 @@ def locate(name: str, part: Part | None = None) -> Path:
     return cached if cached is not None else _fetch(name, repository)
 
 
+_AT: dict[str, Path] = {}
+
+
+def stored_at(content: str, folder: Path) -> None:
+    """From now on the encoder with that identity is found in `folder` too, wherever the one that is named may be."""
+    _AT[content] = folder
+
+
+def locate_same(name: str, part: Part, content: str) -> Path:
+    """The folder of the encoder with that identity: where `stored_at` says, else what `name` is.
+
+    Raises UserError where it cannot be had or is another one than it was.
+    """
+    stored = _AT.get(content)
+    if stored is not None and stored.is_dir():
+        return stored
+    if identity(name, part) != content:
+        raise UserError(
+            f"the {part} encoder '{name}' is not the one that the model was trained with: its files have changed",
+            cure="put the files back that it had then, or train the model again",
+        )
+    return locate(name, part)
+
+
+def copy_encoder(name: str, part: Part, folder: Path) -> None:
+    """Copies what decides its identity into `folder`: whoever has the copy has the encoder."""
+    folder.mkdir(parents=True)
+    for path in _contents(name, part):
+        shutil.copyfile(path, folder / path.name)
+
+
 def available() -> frozenset[str]:
     """Presets whose weights are on this machine."""
     return frozenset(name for name, preset in PRESETS.items() if _cached(preset.hub) is not None)
@@ -110,8 +142,12 @@ def available() -> frozenset[str]:
 
 def identity(name: str, part: Part) -> str:
     """Hash of the content of the encoder's config, weights and tokenizer."""
-    files = sorted(path for path in locate(name, part).iterdir() if path.suffix in _CONTENT)
+    files = _contents(name, part)
     return digest(*(part for path in files for part in (path.name, _file_digest(path, *_stamp(path)))))
+
+
+def _contents(name: str, part: Part) -> list[Path]:
+    return sorted(path for path in locate(name, part).iterdir() if path.suffix in _CONTENT)
 
 
 def parameters(name: str, part: Part) -> float:

@@ -19,8 +19,11 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
 
 def log_amounts(fields: pd.DataFrame) -> Floats:
     """(n, len(DIMENSIONS)) logarithms of amounts in base units, NaN where the text does not say or says 0."""
-    columns = [fields[list(names)].bfill(axis=1).iloc[:, 0].to_numpy(np.float64) for names in DIMENSIONS.values()]
-    amounts = np.column_stack(columns)
+    amounts = np.full((len(fields), len(DIMENSIONS)), np.nan)
+    for column, names in zip(amounts.T, DIMENSIONS.values(), strict=True):
+        for name in reversed(names):  # the first one that is there overwrites the others
+            values = fields[name].to_numpy(np.float64)
+            np.copyto(column, values, where=~np.isnan(values))
     return np.log(np.where(amounts > 0, amounts, np.nan))
 
 

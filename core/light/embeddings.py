@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,15 @@ from core.cache import Cache
 from core.errors import UserError
 from core.files import digest
 from core.light.store import load_arrays, save_arrays
+from core.row_memory import RowMemory
 
 if TYPE_CHECKING:
     from core.tokens import Tokens
 
 Floats = NDArray[np.float64]
 _FILE, _VERSION = "states.npz", "1"
+_REMEMBERED = 32 * 2**20
+"""Bytes of states that readers without a cache remember: of 20,000 texts."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class TextReader:
 
     def _computed(self, texts: list[str], hashes: NDArray[np.bytes_]) -> NDArray[np.float16]:
         if self.cache is None:
-            return self._read(texts)
+            memory = _memory(self._kind)
+            return memory.rows(hashes.astype(str).tolist(), lambda places: self._read([texts[at] for at in places]))
 
         def write(folder: Path) -> None:
             save_arrays(folder / _FILE, {"texts": hashes, "states": self._read(texts)})
@@ -96,28 +100,38 @@ class TextReader:
 
     def _read(self, texts: list[str]) -> NDArray[np.float16]:
         # Here, so that models without an encoder need no torch.
-        from core.backbones.loading import identity, load_encoder
+        from core.backbones.loading import locate_same
         from core.features import Frozen, text_states
         from core.passes import Passes
         from core.tokens import tokenise
 
-        if identity(self.name, "text") != self.content:
-            raise UserError(
-                f"the text encoder '{self.name}' is not the one that the model was trained with: its files have changed",
-                cure="put the files back that it had then, or train the model again",
-            )
-        encoder, tokenizer = load_encoder(self.name, "text")
+        load = _load if self.cache is not None else _load_to_stay
+        module, tokenizer = load(str(locate_same(self.name, "text", self.content)))
         if tokenizer is None:
             raise UserError(
                 f"the text encoder '{self.name}' has no tokenizer beside its weights",
                 cure="put the tokenizer.json it was trained with into its folder",
             )
-        module: Any = encoder
         tokens: Tokens = tokenise(texts, tokenizer, module.pad, None)
         length = min(self.max_length, module.max_positions)
         with TemporaryDirectory() as folder:  # kept by text, above, and not a second time by catalog
             frozen = Frozen(module, Cache(Path(folder)), self.device, self.threads)
             return np.array(text_states(tokens, length, Passes.by_device(self.device, None).tokens, frozen, "mean"))
+
+
+@lru_cache(maxsize=8)
+def _memory(kind: str) -> RowMemory:
+    """Of readers without a cache: in a service, models of all folds read the same texts."""
+    return RowMemory(_REMEMBERED)
+
+
+def _load(folder: str) -> tuple[Any, Any]:
+    from core.backbones.loading import load_encoder
+
+    return load_encoder(folder, "text")
+
+
+_load_to_stay = lru_cache(maxsize=2)(_load)
 
 
 def reader_for(name: str, max_length: int, context: Context) -> TextReader:

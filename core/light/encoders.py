@@ -14,7 +14,8 @@ from core.catalog import Catalog
 from core.light.embeddings import TextReader
 from core.machine import Machine, detect
 
-_KEY = "frozen_encoder"
+SETTING = "frozen_encoder"
+"""Of light members: the encoder's name."""
 # Coarse, as in the neural architectures: multiply-adds per weight and token, characters per token.
 _FLOPS_PER_CORE, _FLOPS_PER_GPU, _CHARACTERS_PER_TOKEN = 1e11, 5e13, 4
 _WIDTH = 768  # of most encoders
@@ -28,7 +29,7 @@ def settled_encoder(
     The tiny encoder learns from scratch or not at all: frozen it says nothing, so whoever names it, or gets it by the policy,
     reads no encoder here. Raises UserError at once for an encoder that is named but cannot be had.
     """
-    name = settings.get(_KEY)
+    name = settings.get(SETTING)
     if name is None:
         return dict(settings), ()
     why = "named"
@@ -38,11 +39,11 @@ def settled_encoder(
         name, why = choose("text", machine, available(), minutes)
         why = f"auto: {why}"
     if name == TINY:
-        return {**settings, _KEY: None}, (f"frozen encoder: none ({why}; {TINY} says nothing while frozen)",)
+        return {**settings, SETTING: None}, (f"frozen encoder: none ({why}; {TINY} says nothing while frozen)",)
     from core.backbones.loading import locate
 
     locate(name, "text")
-    return {**settings, _KEY: name}, (f"frozen encoder: {name} ({why})",)
+    return {**settings, SETTING: name}, (f"frozen encoder: {name} ({why})",)
 
 
 def encoder_identity(name: str | None) -> dict[str, str]:

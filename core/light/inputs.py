@@ -17,11 +17,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from core.catalog import Catalog
 from core.files import read_json, write_json
 from core.light.numbers import NumberScale, learn_scale
-from core.light.store import fields_of, load_arrays, save_arrays
+from core.light.store import fields_of, load_arrays, loaded_once, save_arrays
 
 Floats = NDArray[np.float64]
 _TEXT = "text"
 _PROCESS_BYTES, _BYTES_PER_CHARACTER = 400 * 2**20, 60
+_FILES = ("inputs.json", "inputs.npz")
 _SCALE = ("means", "spreads", "knots")
 
 
@@ -61,7 +62,7 @@ def text_memory(catalog: Catalog) -> int:
     return _PROCESS_BYTES + _BYTES_PER_CHARACTER * sum(map(len, catalog.texts))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """What was learnt of the training rows' vocabulary; turns any catalog into a matrix with the same columns."""
 
@@ -71,6 +72,9 @@ class Inputs:
 
     def matrix(self, catalog: Catalog) -> sp.csr_matrix:
         """(n, d) float32; words that were never seen are left out."""
+        return catalog.derived(self, lambda: self._matrix(catalog))
+
+    def _matrix(self, catalog: Catalog) -> sp.csr_matrix:
         fields = fields_of(catalog)
         columns = [vectorizer.transform(_column(block, catalog, fields)) for block, vectorizer in self.fitted]
         numbers = sp.csr_matrix(np.hstack([self.scale.apply(fields), self.scale.bent(fields)]) * self.number_weight)
@@ -105,6 +109,10 @@ class Inputs:
 
 def load_inputs(folder: Path) -> Inputs:
     """Reads back what `Inputs.save` wrote."""
+    return loaded_once("inputs", [folder / name for name in _FILES], lambda: _load_inputs(folder))
+
+
+def _load_inputs(folder: Path) -> Inputs:
     record, arrays = read_json(folder / "inputs.json"), load_arrays(folder / "inputs.npz")
     blocks = []
     for block in BLOCKS:

@@ -90,7 +90,7 @@ class Reading:
     components: Floats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Knowledge:
     """Everything needed to turn a catalog into the feature table.
 
@@ -118,7 +118,9 @@ class Knowledge:
 
     def features(self, catalog: Catalog) -> Floats:
         """(n, f) features of rows that were not learnt from."""
-        view = self.view(catalog)
+        return catalog.derived(self, lambda: self._features(self.view(catalog)))
+
+    def _features(self, view: View) -> Floats:
         return self.table(view, self.priced.features(view, self.telling))
 
     def table(self, view: View, priced: Floats) -> Floats:

@@ -15,7 +15,7 @@ from core.light.embeddings import TextReader
 from core.light.inputs import load_inputs
 from core.light.knowledge import Knowledge, Priced, Reading
 from core.light.linear import Linear
-from core.light.store import load_arrays, save_arrays, sparse_arrays, sparse_from
+from core.light.store import load_arrays, loaded_once, save_arrays, sparse_arrays, sparse_from
 
 
 def save_knowledge(knowledge: Knowledge, folder: Path) -> None:
@@ -35,6 +35,13 @@ def save_knowledge(knowledge: Knowledge, folder: Path) -> None:
 
 def load_knowledge(folder: Path, reader: TextReader | None = None) -> Knowledge:
     """Reads back what `save_knowledge` wrote. reader: the training's own, which knows its cache; else one without."""
+    if reader is not None:
+        return _load(folder, reader)
+    files = [folder / name for name in ("inputs.json", "inputs.npz", "targets.json", "knowledge.npz", "reader.json")]
+    return loaded_once("knowledge", [path for path in files if path.exists()], lambda: _load(folder, None))
+
+
+def _load(folder: Path, reader: TextReader | None) -> Knowledge:
     arrays, path = load_arrays(folder / "knowledge.npz"), folder / "reader.json"
     by_states, reading = None, None
     if path.exists():

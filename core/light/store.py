@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from core.catalog import Catalog
 from core.fields import read_fields
-from core.files import atomic_path
+from core.files import atomic_path, digest
 
 FEATURES_VERSION = "2"
 """Part of every cache key: raised when fields or features change their meaning."""
@@ -23,13 +24,31 @@ _MOST_ROWS = 500_000
 _lock = Lock()
 _rows: dict[str, int] = {}
 _table: list[pd.DataFrame] = []
+_loaded: WeakValueDictionary[str, Any] = WeakValueDictionary()
+Loaded = TypeVar("Loaded")
 
 
 def fields_of(catalog: Catalog) -> pd.DataFrame:
     """`read_fields` of the catalog's texts, each text read once in the life of the process: folds and trials share rows.
 
-    Beyond 500,000 different texts reading begins anew. The frame is the caller's own.
+    Beyond 500,000 different texts reading begins anew.
     """
+    return catalog.derived("fields", lambda: _fields_of(catalog))
+
+
+def loaded_once(kind: str, files: Sequence[Path], load: Callable[[], Loaded]) -> Loaded:
+    """What `load` makes of files with this content: the same object for all who ask, as long as one of them holds it.
+
+    Models of one fold have much in common, and a service holds many.
+    """
+    key = digest(kind, *(part for path in files for part in (path.name, path.read_bytes())))
+    found: Loaded | None = _loaded.get(key)
+    if found is None:
+        found = _loaded[key] = load()
+    return found
+
+
+def _fields_of(catalog: Catalog) -> pd.DataFrame:
     with _lock:
         if len(_rows) > _MOST_ROWS:
             _rows.clear()

@@ -14,7 +14,7 @@ from core.backbones.loading import identity
 from core.errors import OutOfTime, UserError
 from core.light.boosting import OBJECTIVES, smape_slopes
 from core.light.inner import inner_folds
-from core.light.knowledge import PRICED, learn_knowledge
+from core.light.knowledge import PRICED, Knowledge, learn_knowledge
 from core.light.neighbours import SHARPNESS, learn_neighbours
 from core.light.neighbours import STATISTICS as NEAR
 from core.light.store import fields_of
@@ -103,7 +103,7 @@ def test_states_of_an_encoder_are_features(tmp_path: Path) -> None:
     assert np.isfinite(loaded.predict(strange)).all()
     (encoder / "config.json").write_text((encoder / "config.json").read_text() + " ")
     with pytest.raises(UserError, match="have changed"):
-        loaded.predict(test)
+        loaded.predict(products(40, seed=2))
 
 
 def test_an_encoder_that_says_nothing_is_not_read() -> None:
@@ -221,3 +221,22 @@ def test_the_deadline_ends_a_training_and_leaves_no_half_cache(tmp_path: Path) -
     with pytest.raises(OutOfTime):
         BOOSTED.train(products(40), None, BoostedConfig(), context(tmp_path, deadline=time.time() - 1))
     assert [path.suffix for path in (tmp_path / "cache" / "boosted").iterdir()] == [".lock"]
+
+
+def test_models_of_one_fold_share_what_they_know_and_make_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, rows = products(120), products(40, seed=1)
+    loaded = []
+    for objective in ("huber", "l2"):
+        config = make_config(BoostedConfig, {**SMALL, "objective": objective, "quantiles": False})
+        BOOSTED.train(train, None, config, context(tmp_path / objective)).save(tmp_path / objective / "model")
+        loaded.append(BOOSTED.load(tmp_path / objective / "model"))
+    assert loaded[0].knowledge is loaded[1].knowledge
+    made: list[int] = []
+    features = Knowledge._features
+    monkeypatch.setattr(Knowledge, "_features", lambda self, view: made.append(1) or features(self, view))
+    alone = [model.predict(rows) for model in loaded]
+    asked = rows.remembering()
+    np.testing.assert_array_equal([model.predict(asked) for model in loaded], alone)
+    assert len(made) == 3

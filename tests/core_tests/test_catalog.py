@@ -55,3 +55,17 @@ def test_the_fingerprint_changes_with_any_column_and_the_order() -> None:
         base.without_prices(),
     ]
     assert len({base.fingerprint, *(other.fingerprint for other in others)}) == len(others) + 1
+
+
+def test_what_is_derived_is_made_once_only_of_a_catalog_that_remembers() -> None:
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(1)
+        return len(made)
+
+    plain = Catalog(*(np.array(["a", "b"], dtype=object) for _ in range(3)))
+    assert [plain.derived("x", make), plain.derived("x", make)] == [1, 2]
+    rows = plain.remembering()
+    assert [rows.derived("x", make), rows.without_prices().derived("x", make), rows.derived("y", make)] == [3, 3, 4]
+    assert rows.take(np.array([0])).derived("x", make) == 5 and rows.fingerprint == plain.fingerprint

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.files import atomic_path, digest, digest_json, locked, read_json, write_json, write_text
+from core.files import atomic_path, digest, digest_json, link, locked, read_json, write_json, write_text
 
 
 def test_a_failing_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -57,3 +57,24 @@ def test_a_lock_has_one_holder_and_is_free_again_afterwards(tmp_path: Path) -> N
         assert held and not second
     with locked(path, wait=False) as free:
         assert free
+
+
+def test_a_link_is_the_same_file_and_outlives_the_first_name(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("weights")
+    link(tmp_path / "one", tmp_path / "folder" / "two")
+    assert (tmp_path / "folder" / "two").samefile(tmp_path / "one")
+    (tmp_path / "one").unlink()
+    assert (tmp_path / "folder" / "two").read_text() == "weights"
+    with pytest.raises(FileNotFoundError):
+        link(tmp_path / "one", tmp_path / "three")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_where_there_are_no_links_a_file_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "one").write_text("weights")
+    link(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two").read_text() == "weights" and not (tmp_path / "two").samefile(tmp_path / "one")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.architectures import architecture
-from core.catalog import PRICE
+from core.catalog import LINK, PRICE
 from core.catalog_reading import read_catalogs
 from core.fold_making import make_folds
 from core.workspace import Facts, Workspace, catalog_fingerprint
@@ -21,21 +21,44 @@ from experiments.trial import run_job
 from serving.assembly import export
 from serving.bundle import Bundle
 from tests.conftest import toy_frame
+from tests.core_tests.picture_toys import noise
 
 SETTINGS = {"lexical": {"model": "ridge"}, "boosted": {"max_rounds": 40, "bags": 1}}
 
 
-def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2) -> Workspace:
-    """A workspace of 150 rows with a member of each architecture, trained by the sweep's own code."""
+def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2, pictures: int = 0) -> Workspace:
+    """A workspace of 150 rows with a member of each architecture, trained by the sweep's own code.
+
+    pictures: how many there are; every third row has none, the others share them.
+    """
     train, test = folder / "train.csv", folder / "test.csv"
-    toy_frame(150, 0).to_csv(train, index=False)
-    toy_frame(40, 1, first=100_000).drop(columns=PRICE).to_csv(test, index=False)
-    read = read_catalogs(train, test, None)
+    images = folder / "pictures" if pictures else None
+    for number in range(pictures):
+        (folder / "pictures").mkdir(exist_ok=True)
+        noise(40, 30, number).save(folder / "pictures" / f"{number}.png")
+    for path, frame in ((train, toy_frame(150, 0)), (test, toy_frame(40, 1, first=100_000).drop(columns=PRICE))):
+        if pictures:
+            frame[LINK] = [f"https://x/{row % pictures}.png" if row % 3 else "" for row in range(len(frame))]
+        frame.to_csv(path, index=False)
+    read = read_catalogs(train, test, images)
     made, _ = make_folds(read.train, read.test, k=folds, seed=0, fold_groups="off")
     workspace = Workspace(folder / "runs")
     catalog = catalog_fingerprint(read.train, read.test)
     workspace.create(
-        read.train, read.test, made, Facts(str(train), str(test), None, catalog, made.hash, folds, "off", made.mode, {})
+        read.train,
+        read.test,
+        made,
+        Facts(
+            str(train),
+            str(test),
+            None if images is None else str(images),
+            catalog,
+            made.hash,
+            folds,
+            "off",
+            made.mode,
+            {},
+        ),
     )
     members = Members(workspace, 0, {})
     for name, given in settings.items():

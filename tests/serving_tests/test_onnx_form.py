@@ -16,7 +16,8 @@ from ensemble.validation import tell_nobody
 from serving import comparison
 from serving.assembly import export
 from serving.forms import form
-from serving.onnx_form import GRAPH, check_tensorrt
+from serving.graphs import check_tensorrt
+from serving.onnx_form import GRAPH
 from serving.predictor import Predictor
 from tests.serving_tests.conftest import SETTINGS, swept
 
@@ -46,14 +47,23 @@ def test_a_graph_says_what_the_network_says(workspace: Workspace, name: str, tmp
     (member,) = [each for each in workspace.store.complete() if each.startswith(f"{name}-")]
     source = workspace.store.fold_folder(member, 0)
     kind = architecture(name)
-    form("onnx").write(kind, source, tmp_path)
+    form("onnx").write(kind, source, tmp_path, tmp_path / "encoders")
     assert not list(tmp_path.glob("*.safetensors"))
-    original, graph = kind.load(source), form("onnx").read(kind, tmp_path)
+    original, graph = kind.load(source), form("onnx").read(kind, tmp_path, tmp_path / "encoders")
     for rows in (workspace.test, workspace.test.take(np.array([3])), workspace.test.take(np.arange(7))):
         np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=1e-3)
         expected = original.predict_quantiles(rows)
         if expected is not None:
             np.testing.assert_allclose(graph.predict_quantiles(rows), expected, rtol=1e-3)
+
+
+def test_a_graph_says_nothing_of_where_it_was_written(workspace: Workspace, tmp_path: Path) -> None:
+    (member,) = [each for each in workspace.store.complete() if each.startswith("text-")]
+    source = workspace.store.fold_folder(member, 0)
+    for name in ("one", "two"):
+        form("onnx").write(architecture("text"), source, tmp_path / name, tmp_path / "encoders")
+    one, two = ((tmp_path / name / GRAPH).read_bytes() for name in ("one", "two"))
+    assert one == two and b".py" not in one and str(Path.cwd()).encode() not in one
 
 
 def test_a_bundle_of_graphs_gives_the_submission(workspace: Workspace, tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""Frozen encoders as graphs that all fold models of a bundle ask: written once, loaded once, and each row read once.
+
+encoders/<part>-<hash of what it computes>.onnx
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from core.architectures.neural import NeuralModel
+from core.backbones.presets import Part
+from core.features import content_of, half
+from core.files import digest
+from core.row_memory import RowMemory
+from serving.graphs import open_graph
+
+Write = Callable[[nn.Module, Mapping[str, Tensor], Path], None]
+"""Writes a network that takes these inputs as a graph."""
+
+_REMEMBERED = 64 * 2**20
+"""Bytes of answers that each encoder keeps: of 800 pictures in patches, or of 40,000 texts."""
+_READS: dict[Part, tuple[str, ...]] = {"text": ("input_ids", "attention_mask"), "vision": ("pixels",)}
+_ANSWERS: dict[Part, str] = {"text": "states", "vision": "features"}
+"""What a network takes in place of what its part reads."""
+
+
+class _Part(nn.Module):
+    """A network's part alone: from what it reads to what the network takes in its place."""
+
+    def __init__(self, network: Any, part: Part) -> None:
+        super().__init__()
+        self.network, self.part = network, part
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        found: Tensor = (self.network.states if self.part == "text" else self.network.features)(**inputs)
+        return found
+
+
+def take_apart(
+    model: NeuralModel, inputs: Mapping[str, Tensor], folder: Path, write: Write
+) -> tuple[dict[Part, str], dict[str, Tensor]]:
+    """Writes into `folder` the encoders of the model that answer to a row always the same, unless they are there.
+
+    inputs: of a few rows, as the network takes them. Returns the files' names by part, and the inputs as the network takes them
+    when these parts have answered.
+    """
+    files: dict[Part, str] = {}
+    rest = dict(inputs)
+    for part in sorted(model.config.read_once()):
+        alone, read = _Part(model.network, part), {name: rest.pop(name) for name in _READS[part]}
+        files[part] = f"{part}-{digest(content_of(model.network.encoders[part]), _how(model.config, part))}.onnx"
+        if not (folder / files[part]).exists():
+            folder.mkdir(exist_ok=True)
+            write(alone, read, folder / files[part])
+        with torch.no_grad():
+            rest[_ANSWERS[part]] = alone(**read)
+    return files, rest
+
+
+def _how(config: Any, part: Part) -> str:
+    """The setting that decides what becomes of the encoder's states."""
+    return str(config.pooling if part == "text" else config.image_tokens)
+
+
+class SharedEncoder:
+    """An encoder's graph. Rows that it answered lately are not computed again, whoever asks."""
+
+    def __init__(self, path: Path, part: Part, providers: Sequence[str]) -> None:
+        self._session, self._part = open_graph(path, providers), part
+        self._memory = RowMemory(_REMEMBERED)
+
+    def answer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The network's inputs with this part's answer, rounded to 16 bits as training keeps it, for what the part reads."""
+        read = {name: inputs[name].cpu().numpy() for name in _READS[self._part]}
+
+        def compute(places: NDArray[np.intp]) -> NDArray[np.float16]:
+            return self._computed({name: array[places] for name, array in read.items()})
+
+        answers = torch.from_numpy(self._memory.rows(self._keys(read), compute)).float()
+        return {name: tensor for name, tensor in inputs.items() if name not in read} | {_ANSWERS[self._part]: answers}
+
+    def _computed(self, read: Mapping[str, NDArray[Any]]) -> NDArray[np.float16]:
+        return half(torch.from_numpy(self._session.run(None, dict(read))[0]))
+
+    def _keys(self, read: Mapping[str, NDArray[Any]]) -> list[str]:
+        """Name the rows by what they are, whatever they are padded with."""
+        if self._part == "text":
+            return [digest(ids[mask].tobytes()) for ids, mask in zip(*read.values(), strict=True)]
+        return [digest(row.tobytes()) for row in read["pixels"]]
+
+
+_loaded: WeakValueDictionary[tuple[Path, Part, tuple[str, ...]], SharedEncoder] = WeakValueDictionary()
+
+
+def shared_encoder(path: Path, part: Part, providers: Sequence[str]) -> SharedEncoder:
+    """The encoder in that file, loaded once as long as somebody holds it: all models of a bundle get the same one."""
+    key = path, part, tuple(providers)
+    found = _loaded.get(key)
+    if found is None:
+        found = _loaded[key] = SharedEncoder(path, part, providers)
+    return found
