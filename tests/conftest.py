@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +41,18 @@ def toy_frame(rows: int, seed: int, first: int = 0) -> pd.DataFrame:
     )
 
 
+def write_toys(folder: Path, rows: int = 120, test_rows: int = 30, seed: int = 0) -> tuple[Path, Path]:
+    """Writes train.csv and test.csv and returns their paths."""
+    train, test = folder / "train.csv", folder / "test.csv"
+    toy_frame(rows, seed).to_csv(train, index=False)
+    toy_frame(test_rows, seed + 1, first=100_000).drop(columns=PRICE).to_csv(test, index=False)
+    return train, test
+
+
 @pytest.fixture
 def toy_files(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
-    """Writes train.csv and test.csv and returns their paths."""
-
-    def write(rows: int = 120, test_rows: int = 30, seed: int = 0) -> tuple[Path, Path]:
-        train, test = tmp_path / "train.csv", tmp_path / "test.csv"
-        toy_frame(rows, seed).to_csv(train, index=False)
-        toy_frame(test_rows, seed + 1, first=100_000).drop(columns=PRICE).to_csv(test, index=False)
-        return train, test
-
-    return write
+    """Writes train.csv and test.csv into the test's folder and returns their paths."""
+    return partial(write_toys, tmp_path)
 
 
 @pytest.fixture
