@@ -46,16 +46,16 @@ def run(module: str, *arguments: object, code: int = 0, **environment: str) -> s
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What the sweep's command says, in this process, when it ends with code 2: importing Ray and MLflow takes seconds."""
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a sweep's command line that trains nothing in this process: another one would import libraries for seconds."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
-    def run(*arguments: object) -> str:
+    def run(*arguments: object, code: int = 0) -> str:
         monkeypatch.setattr(sys, "argv", ["experiments.sweep", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             console.run(app)
         said = capsys.readouterr()
-        assert ended.value.code == 2, said
+        assert ended.value.code == code, said
         return said.out + said.err
 
     return run
@@ -79,13 +79,13 @@ def assert_valid_submission(path: Path, test: Path) -> None:
 
 
 def test_from_csv_to_submission_and_a_second_run_trains_nothing(
-    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
+    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]], here: Callable[..., str]
 ) -> None:
     train, test = toy_files(150, 40)
     workspace = tmp_path / "runs"
     sweep = ["lexical", "boosted", "--train", train, "--test", test, "--workspace", workspace]
     sweep += ["--trials", 2, "--members", 1, "--folds", 3]
-    plan = run("experiments.sweep", *sweep, "--dry-run")
+    plan = here(*sweep, "--dry-run")
     assert "dry run: nothing was trained" in plan and "150 training rows" in plan and not trials_exist(workspace)
     assert f"cache: {workspace}/cache, at most" in plan and "half of the free disk" in plan
 
@@ -113,7 +113,7 @@ def test_from_csv_to_submission_and_a_second_run_trains_nothing(
     assert (workspace / "report.html").stat().st_size < 5_000_000
 
     train.write_text(train.read_text().replace("Acme", "Zenith"))
-    assert "holds another catalog" in run("experiments.sweep", *sweep, code=2)
+    assert "holds another catalog" in here(*sweep, code=2)
 
 
 def trials_exist(workspace: Path) -> bool:
@@ -238,13 +238,13 @@ def test_a_time_budget_is_kept_members_included(tmp_path: Path, toy_files: Calla
 def test_misuse_is_answered_with_a_cure(
     tmp_path: Path,
     toy_files: Callable[..., tuple[Path, Path]],
-    refused: Callable[..., str],
+    here: Callable[..., str],
     arguments: list[str],
     message: str,
 ) -> None:
     train, test = toy_files(60, 10)
     given = [] if "--train" in arguments else ["--train", train, "--test", test]
-    text = refused(*arguments, *given, "--workspace", tmp_path / "runs")
+    text = here(*arguments, *given, "--workspace", tmp_path / "runs", code=2)
     assert message in text and "what to do:" in text
 
 
@@ -258,11 +258,11 @@ def test_misuse_ends_with_exit_code_2_and_without_a_traceback(
 
 
 def test_a_workspace_that_cannot_be_written_is_refused(
-    toy_files: Callable[..., tuple[Path, Path]], refused: Callable[..., str]
+    toy_files: Callable[..., tuple[Path, Path]], here: Callable[..., str]
 ) -> None:
     train, test = toy_files(60, 10)
     for folder in ("/proc/pricestack", train / "below-a-file"):
-        text = refused("text", "--train", train, "--test", test, "--workspace", folder)
+        text = here("text", "--train", train, "--test", test, "--workspace", folder, code=2)
         assert "cannot be written" in text and "--workspace" in text
 
 
