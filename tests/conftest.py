@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import constants
 
+from core import console
 from core.catalog import ID, LINK, PRICE, TEXT
 from core.catalog_reading import read_catalogs
 from core.fold_making import make_folds
@@ -78,3 +82,29 @@ def made_workspace(tmp_path: Path, paths: tuple[Path, Path]) -> Workspace:
     )  # fmt: skip
     workspace.create(read.train, read.test, folds, facts)
     return workspace
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command line in this process: another one would import libraries for a second, or for eight."""
+
+    def run(module: str, *arguments: object, code: int = 0) -> str:
+        """Standard output and error of the command, which must end with this exit code."""
+        app = import_module(module).app
+        monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            console.run(app)
+        said = capsys.readouterr()
+        assert ended.value.code == code, said
+        return said.out + said.err
+
+    return run
+
+
+@pytest.fixture
+def here(typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """A sweep's command line that trains nothing, in this process."""
+    import_module("experiments.run")  # now, and not while something waits
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return partial(typed, "experiments.sweep")

@@ -14,16 +14,13 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
-from huggingface_hub import constants
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from core import console
 from core.demo import make_demo
 from core.workspace import Workspace
 from experiments.lease import driver_of
 from experiments.storage import open_storage
-from experiments.sweep import app
 from experiments.tracking import tracking_uri
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,22 +40,6 @@ def run(module: str, *arguments: object, code: int = 0, **environment: str) -> s
     text = done.stdout + done.stderr
     assert done.returncode == code, text
     return text
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a sweep's command line that trains nothing in this process: another one would import libraries for seconds."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-
-    def run(*arguments: object, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["experiments.sweep", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            console.run(app)
-        said = capsys.readouterr()
-        assert ended.value.code == code, said
-        return said.out + said.err
-
-    return run
 
 
 def trials(workspace: Path) -> list[optuna.trial.FrozenTrial]:
@@ -176,7 +157,7 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
 
 
 def test_a_second_driver_on_one_study_is_refused_and_ctrl_c_lets_it_go(
-    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
+    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]], here: Callable[..., str]
 ) -> None:
     """Two workspaces, as on two machines, with one journal in a shared folder."""
     train, test = toy_files(150, 40)
@@ -193,7 +174,7 @@ def test_a_second_driver_on_one_study_is_refused_and_ctrl_c_lets_it_go(
         seen += line
         if "boosted #0 started" in line:
             break
-    refused = run("experiments.sweep", *sweep, "--workspace", tmp_path / "b", code=2)
+    refused = here(*sweep, "--workspace", tmp_path / "b", code=2)
     assert f"is being driven by process {first.pid} on " in refused and "what to do" in refused
     assert "started" not in refused
     first.send_signal(signal.SIGINT)
