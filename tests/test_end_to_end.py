@@ -34,7 +34,7 @@ def command(module: str, *arguments: object) -> list[str]:
 def run(module: str, *arguments: object, code: int = 0, **environment: str) -> str:
     """Standard output and error of the command, which must end with this exit code."""
     done = subprocess.run(
-        command(module, *arguments), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        command(module, *arguments), cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
     )  # fmt: skip
     text = done.stdout + done.stderr
