@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from serving.service.service import Service
 from serving.watch.alerts import Alerts, Thresholds
 from serving.watch.observer import Observer
 from serving.web.app import FILES, PAGE, make_app
+from tests.experiments_tests.waiting import wait_for
 from tests.serving_tests.engines import Script
 from tests.serving_tests.test_service import renumbered
 
@@ -176,10 +176,10 @@ def test_overload_is_answered_503_with_a_time(exported: Path, script: Script) ->
     script.gate.clear()
     settings = EngineSettings(batch_rows=1, batch_ms=0, queue_rows=1)
     with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
-        held = []
-        for text in ("1", "2"):  # one is being computed, one waits
-            held.append(pool.submit(client.post, "/predict", json={"catalog_content": text}))
-            time.sleep(0.2)
+        held = [pool.submit(client.post, "/predict", json={"catalog_content": "1"})]
+        wait_for(lambda: script.batches)  # the first is being computed, and one may wait
+        held.append(pool.submit(client.post, "/predict", json={"catalog_content": "2"}))
+        wait_for(lambda: "pricestack_waiting_rows 1.0" in client.get("/metrics").text)
         refused = client.post("/predict", json={"catalog_content": "3"})
         script.gate.set()
         assert [each.result().status_code for each in held] == [200, 200]

@@ -57,7 +57,7 @@ def test_a_batch_is_no_more_than_a_second_of_work(monkeypatch: pytest.MonkeyPatc
         return answers(batch)
 
     script = Script(monkeypatch, slow)
-    texts = [str(number) for number in range(1, 50)]
+    texts = [str(number) for number in range(1, 32)]
     found = run(script, EngineSettings(batch_rows=100, batch_ms=0), lambda engine: priced(engine, texts))
     assert found == [float(text) for text in texts]
     assert len(script.batches[0]) == 8  # nothing is known yet
@@ -70,7 +70,7 @@ def test_large_requests_leave_room_for_single_ones(monkeypatch: pytest.MonkeyPat
 
     async def work(engine: Engine) -> None:
         first = engine.put("1")
-        await asyncio.sleep(0.05)  # the process is busy with it
+        await script.busy()
         many = [engine.put(str(number), bulk=True) for number in range(100, 120)]
         singles = [engine.put(str(number)) for number in range(2, 12)]
         script.gate.set()
@@ -87,7 +87,7 @@ def test_more_than_may_wait_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def work(engine: Engine) -> int:
         held = [engine.put("1")]
-        await asyncio.sleep(0.05)
+        await script.busy()
         while True:
             try:
                 engine.check_room()

@@ -55,13 +55,20 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
 
     async def work() -> None:
         diary = MlflowDiary(uri, bundle)
-        observer = Observer(Alerts(), Thresholds(), diary, minute=0.05)
+        written: list[dict[str, float]] = []
+
+        def write(figures: dict[str, float]) -> None:
+            diary(figures)
+            written.append(figures)
+
+        observer = Observer(Alerts(), Thresholds(), write, minute=0.05)
         observer.serve(bundle)
         running = asyncio.create_task(observer.run())
         for price in (10.0, 30.0):
             observer.request("/predict", 200, 0.02)
             observer.seen("Item Name: nut", False, a_row(price))
-        await asyncio.sleep(0.6)
+        while len(written) < 2:
+            await asyncio.sleep(0.01)
         running.cancel()
         diary.close()
 
