@@ -18,8 +18,10 @@ from typing import Any
 def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` if the block succeeds, removes it if not.
 
-    private: for its owner alone, from the first byte on; a file that was there keeps its owner, a new one gets the folder's,
-    where this process may give it away: a service must read what root has changed. The bytes are on the disk before the rename, so that a power cut leaves the old file or the new one, never half of one.
+    The bytes are on the disk before the rename, so that a power cut leaves the old file or the new one, never half of one.
+
+    private: for its owner alone, from the first byte on. A file that was there keeps its owner and a new one gets the folder's,
+    where this process may give it away: a service must be able to read what root has changed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
