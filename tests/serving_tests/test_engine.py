@@ -171,3 +171,26 @@ def test_what_waits_is_answered_before_the_end(monkeypatch: pytest.MonkeyPatch) 
 
     assert [row.price for row in asyncio.run(whole())] == [1.0, 2.0, 3.0]
     assert script.stopped == 1
+
+
+def test_rows_for_which_nobody_waits_any_more_are_not_computed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(monkeypatch)
+    script.gate.clear()
+
+    async def work() -> list[float | None]:
+        engine = Engine(FOLDER, EngineSettings(batch_rows=1, batch_ms=0))
+        await engine.start()
+        first = engine.put("1")
+        await script.busy()
+        left = [engine.put(str(number)) for number in range(2, 30)]
+        left[0].cancel()
+        ending = asyncio.create_task(engine.stop(answer=False))
+        dropped = await asyncio.gather(*left[1:])
+        script.gate.set()
+        await ending
+        answer = await first
+        assert dropped == [None] * 27
+        return [None if answer is None else answer.price]
+
+    assert asyncio.run(work()) == [1.0]
+    assert script.batches == [["1"]]
