@@ -22,7 +22,12 @@ Floats = NDArray[np.float64]
 RARE = 1e-6
 """Chance alone may exceed a threshold in one window of a million: windows overlap, and many figures are watched for months."""
 BINS = 10
-_LEAST_SHARE = 1e-4
+_LEAST_BIN = 0.5 / BINS
+"""A word of at least this share of the rows has a bin."""
+_KNOWN_ROWS = 5
+"""A word is known that at least so many rows of the catalog have."""
+_HALF_A_ROW = 0.5
+"""Stands for none: what is not among so many rows may still be there, and PSI's logarithm wants a number."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,11 @@ def psi(expected: Floats, counts: Floats, rows: int) -> Distance:
     If nothing has changed, PSI / (1/n + 1/N) of windows of n rows is about chi-squared with b - 1 degrees of freedom (Yurdakul
     2018, "Statistical properties of population stability index").
     """
-    total = counts.sum()
-    shares = np.maximum(counts / total, _LEAST_SHARE)
-    sought = np.maximum(expected, _LEAST_SHARE)
+    total, rows = counts.sum(), max(rows, 1)
+    shares = np.maximum(counts, _HALF_A_ROW) / total
+    sought = np.maximum(expected, _HALF_A_ROW / rows)
     figure = float(((shares - sought) * np.log(shares / sought)).sum())
-    scale = 1.0 / total + 1.0 / max(rows, 1)
+    scale = 1.0 / total + 1.0 / rows
     return Distance(figure, float(chdtri(max(1, len(expected) - 1), RARE) * scale))
 
 
@@ -63,16 +68,34 @@ def psi_of_numbers(quantiles: Sequence[float], values: Floats, rows: int) -> Dis
 
 
 def psi_of_words(expected: Mapping[str, float], words: Sequence[str], rows: int) -> Distance:
-    """Over the words that are frequent enough to have a bin, the rest as one.
+    """Over the words that are frequent enough to have a bin, the other known ones as one, and the rest as another.
 
-    expected: shares (`serving.statistics.shares`); of words whose share is below `1 / (2 BINS)` one bin is made.
+    expected: shares (`serving.statistics.shares`), of `rows` rows. A word has a bin if its share is at least `1 / (2 BINS)`.
+    Where none is that frequent, as with brands, the bin of the known ones shows what is of another kind. In what proportions they
+    come does not count: a list of known brands from A to Z is nothing new.
     """
-    frequent = [word for word, share in expected.items() if share >= 0.5 / BINS and word != OTHER]
+    shares = {word: share for word, share in expected.items() if word != OTHER}
+    frequent = [word for word, share in shares.items() if share >= _LEAST_BIN]
+    known, again = _known(shares, rows, OTHER in expected)
     now = Counter(word or NONE for word in words)
-    known = np.array([expected[word] for word in frequent])
-    counts = np.array([now[word] for word in frequent], dtype=np.float64)
-    rest_known, rest_now = max(0.0, 1.0 - known.sum()), len(words) - counts.sum()
-    return psi(np.append(known, rest_known), np.append(counts, rest_now), rows)
+    sought = [*(shares[word] for word in frequent), again]
+    found = [*(now[word] for word in frequent), sum(now[word] for word in known)]
+    sought, found = [*sought, max(0.0, 1.0 - sum(sought))], [*found, len(words) - sum(found)]
+    bins = [place for place in range(len(sought)) if sought[place] * rows >= _HALF_A_ROW or found[place]]
+    return psi(np.array(sought)[bins], np.array(found, dtype=np.float64)[bins], rows)
+
+
+def _known(shares: Mapping[str, float], rows: int, cut: bool) -> tuple[list[str], float]:
+    """Infrequent words that many of `rows` rows had, and the share that they will have of other rows like these.
+
+    cut: rarer words than these are not told of. What was counted often was so partly by luck: of other rows, words seen at least
+    r times have the share that words seen at least r + 1 times had (Good 1953, "The population frequencies of species"). None
+    are known where that is too little for a bin.
+    """
+    seen = {word: round(share * rows) for word, share in shares.items() if share < _LEAST_BIN}
+    least = max(_KNOWN_ROWS, min(seen.values(), default=0) + 1 if cut else 0)
+    again = sum(shares[word] for word, count in seen.items() if count > least)
+    return ([word for word, count in seen.items() if count >= least], again) if again >= _LEAST_BIN else ([], 0.0)
 
 
 def ks(quantiles: Sequence[float], values: Floats, rows: int) -> Distance:

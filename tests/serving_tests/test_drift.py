@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from serving.statistics import quantiles, shares
 from serving.watch.distances import ks, psi, psi_of_numbers, psi_of_words
-from serving.watch.drift import FEWEST, STEP, Drift, Row
+from serving.watch.drift import FEWEST, MOST_PSI, STEP, Drift, Row
 
 ROWS = 3_000
 BRANDS = [f"brand {number}" for number in range(400)]
@@ -62,6 +64,40 @@ def test_rows_of_another_kind_are_seen_within_a_window(what: str, change: dict[s
             assert count < 500
             return
     pytest.fail("not seen")
+
+
+def test_brands_that_are_all_rare_are_known_all_the_same() -> None:
+    """A hundred brands of 1% each: nothing of the catalog's kind is told, and a window of other brands is."""
+    generator = np.random.default_rng(4)
+    drift = Drift(
+        {**statistics(generator), "words": {"unit": {}, "script": {}, "brand": dict.fromkeys(BRANDS[:100], 0.01)}}
+    )
+
+    def add(first: int) -> set[str]:
+        row = a_row(generator)
+        figures = drift.add(replace(row, brand=BRANDS[first + int(generator.integers(100))])) or ()
+        return {figure.what for figure in figures if figure.drifted} & {"brand"}
+
+    assert not any(add(0) for _ in range(5_000))
+    assert any(add(100) for _ in range(500))
+
+
+@pytest.mark.parametrize("brands", [100, 400, 1_500])
+def test_brands_that_were_frequent_by_luck_are_no_drift(brands: int) -> None:
+    """So many brands, all alike: which of them the catalog has seen five times, or among its most frequent, is chance."""
+    generator = np.random.default_rng(brands)
+    names = np.array([f"brand {number}" for number in range(brands)], dtype=object)
+    for _ in range(20):
+        known = shares(generator.choice(names, 2_000))
+        for size in (FEWEST, 500) * 5:
+            distance = psi_of_words(known, generator.choice(names, size).tolist(), 2_000)
+            assert distance.figure < max(MOST_PSI, distance.chance)
+
+
+def test_a_bin_that_one_window_does_not_hit_is_no_drift() -> None:
+    """Of a twentieth of the rows, one window of a hundred in 170 has none."""
+    assert psi(np.array([0.05, 0.95]), np.array([0.0, 100.0]), ROWS).figure < MOST_PSI
+    assert psi(np.array([0.1, 0.9]), np.array([0.0, 500.0]), ROWS).figure > MOST_PSI
 
 
 def test_few_rows_say_nothing() -> None:
