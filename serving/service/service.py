@@ -47,6 +47,16 @@ class Served:
     engine: Engine
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What changes in a folder while it is copied. newest: time of the last change, in nanoseconds."""
+
+    name: str
+    files: int
+    size: int
+    newest: int
+
+
 class SwapError(Exception):
     """Why a bundle is not swapped in, fit for an operator's answer; the one that was served goes on."""
 
@@ -157,7 +167,7 @@ class Service:
                 return self.served.bundle
             try:
                 new = await self._load(folder)
-            except UserError as error:
+            except (UserError, OSError) as error:
                 log.error("bundle %s is not served: %s", folder.name, error)
                 raise SwapError(f"{folder.name} cannot be served; the log says why") from None
             old, self._served = self.served, new
@@ -170,18 +180,32 @@ class Service:
             return new.bundle
 
     async def follow(self, swapped: Callable[[Bundle], None], seconds: float = FOLLOW_SECONDS) -> None:
-        """Swaps in what is newer and was not there before, until it is cancelled; an operator's way back is left alone."""
+        """Swaps in what is newer and was not there before, until it is cancelled; an operator's way back is left alone.
+
+        One that is refused may still be on its way: it is tried again whenever it has changed and then stood still for a look.
+        """
         known = {path.name for path in self._bundles()}
+        refused: _Look | None = None
+        last: _Look | None = None
+        told = ""
         while True:
             await asyncio.sleep(seconds)
-            newest = self.newest()
-            if newest.name in known:
-                continue
-            known.add(newest.name)
             try:
+                newest = self.newest()
+                if newest.name in known or self._swapping.locked():
+                    continue
+                before, last = last, await asyncio.get_running_loop().run_in_executor(None, _look_at, newest)
+                if refused is not None and (last == refused or last != before):
+                    continue
+                refused = last
                 swapped(await self.swap(newest.name))
+                known.add(newest.name)
             except SwapError as error:
-                log.error("a newer bundle is not served: %s", error)
+                log.error("a newer bundle is not served: %s; it is tried again when its files change", error)
+            except OSError as error:  # a file that is gone between two looks, a disk that is away for a while
+                if str(error) != told:
+                    told = str(error)
+                    log.error("the bundles in %s cannot be looked at, which is tried again: %s", self.home, error)
 
     def newest(self) -> Path:
         """The bundle of the served one's name with the highest number."""
@@ -234,6 +258,12 @@ class Service:
 def _median(facts: Facts) -> RowAnswer:
     """What is answered where nothing can be computed."""
     return RowAnswer(facts.middle, facts.low, facts.high, (), MEDIAN)
+
+
+def _look_at(folder: Path) -> _Look:
+    found = [path.stat() for path in folder.rglob("*")]
+    sizes, times = [each.st_size for each in found], [each.st_mtime_ns for each in found]
+    return _Look(folder.name, len(found), sum(sizes), max(times, default=0))
 
 
 def _number(folder: str, name: str) -> int | None:

@@ -196,3 +196,64 @@ def test_a_watched_folder_brings_newer_bundles(exported: Path, monkeypatch: pyte
 
     content = exported.name.rpartition("-")[2]
     assert run(exported, work) == [f"3-{content}", f"1-{content}"]
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not happened():
+            await asyncio.sleep(0.01)
+
+
+def test_a_bundle_that_arrives_slowly_is_served_once_it_is_there(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Script(monkeypatch)
+    whole = shutil.move(renumbered(exported, 2), tmp_path / "elsewhere")
+    coming = exported.parent / f"toy-2-{exported.name.rpartition('-')[2]}"
+
+    def refusals() -> int:
+        return sum("a newer bundle is not served" in each.getMessage() for each in caplog.records)
+
+    async def work(service: Service) -> str:
+        looks: list[Path] = []
+        newest = service.newest
+        monkeypatch.setattr(service, "newest", lambda: looks.append(newest()) or looks[-1])
+        following = asyncio.create_task(service.follow(lambda bundle: None, 0.01))
+        await until(lambda: len(looks) > 0)
+        coming.mkdir()
+        shutil.copy(whole / "manifest.json", coming)
+        await until(lambda: refusals() > 0)
+        seen = len(looks)
+        await until(lambda: len(looks) > seen + 10)  # it stands still, and is not spoken of again
+        assert refusals() == 1
+        shutil.copytree(whole, coming, dirs_exist_ok=True)
+        await until(lambda: service.served.bundle.version.startswith("2-"))
+        following.cancel()
+        return service.served.bundle.folder.name
+
+    assert run(exported, work) == coming.name
+
+
+def test_a_disk_that_is_away_for_a_while_does_not_end_the_watch(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Script(monkeypatch)
+
+    async def work(service: Service) -> str:
+        newest, away = service.newest, [OSError(5, "Input/output error")] * 3
+
+        def looked() -> Path:
+            if away:
+                raise away.pop()
+            return newest()
+
+        monkeypatch.setattr(service, "newest", looked)
+        following = asyncio.create_task(service.follow(lambda bundle: None, 0.01))
+        await until(lambda: following.done() or not away)
+        renumbered(exported, 2)
+        await until(lambda: following.done() or service.served.bundle.version.startswith("2-"))
+        following.cancel()
+        return service.served.bundle.version
+
+    assert run(exported, work).startswith("2-")
+    assert sum("cannot be looked at" in each.getMessage() for each in caplog.records) == 1
