@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.console import progress, run, say
+from core.console import progress, run, say, warn
 from core.errors import UserError
 from core.workspace import Workspace, default_folder
 from serving.bundle import check_name
@@ -91,10 +91,13 @@ def main(
         bundle, new = export(home, out or home.path(BUNDLES), called, network_form, tell, most=distil)
     _show(bundle, new)
     if register:
+        from serving.registry import picture_notes
         from serving.registry import register as into_registry
 
         uri = mlflow or f"sqlite:///{home.path('mlflow.db')}"
         say(f"registered: {into_registry(bundle, uri)}")
+        for note in picture_notes(bundle.facts):
+            warn(f"note: {note}")
 
 
 def _form(asked: dict[str, bool], precision: Precision | None) -> str:

@@ -15,7 +15,11 @@ from serving.predictor import LEVELS, Predictor
 
 
 class BundleModel(PythonModel):
-    """A frame with `catalog_content` and, perhaps, `image_link` in; price, 80% interval and level of each row out."""
+    """A frame with `catalog_content` and, perhaps, `image_link` in; price, 80% interval and level of each row out.
+
+    No picture is read: there is no folder of them here, and nothing is fetched. Members that look at pictures answer as for rows
+    that have none, whatever `image_link` says.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         self._predictor = Predictor(Path(context.artifacts["bundle"]))
@@ -23,7 +27,7 @@ class BundleModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        texts = model_input[TEXT].astype(str).to_numpy(dtype=object)
+        texts = model_input[TEXT].fillna("").astype(str).to_numpy(dtype=object)
         links = model_input[LINK].fillna("").astype(str) if LINK in model_input else pd.Series([""] * len(texts))
         numbers = np.array([str(number) for number in range(len(texts))], dtype=object)
         answer = self._predictor.predict(Catalog(numbers, texts, links.to_numpy(dtype=object)))

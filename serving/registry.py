@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types.schema import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
+from mlflow.utils.logging_utils import disable_logging, enable_logging
 
 from core.catalog import LINK, TEXT
-from core.errors import UserError
-from serving.bundle import Bundle
+from core.errors import UserError, some
+from serving.bundle import Bundle, Facts
 
 EXPERIMENT = "pricestack-bundles"
 _CODE = Path(__file__).with_name("pyfunc_model.py")
@@ -26,15 +33,16 @@ _ANSWERS = (
 def register(bundle: Bundle, uri: str) -> str:
     """The name of the new version, as `mlflow.pyfunc.load_model` takes it: `models:/shop/3`.
 
-    The model is logged as code and files, without a pickle. Raises UserError where MLflow cannot be written to.
+    The model is logged as code and files, without a pickle. Links may be of any type: a column without any is of numbers to
+    pandas, all NaN. Raises UserError where MLflow cannot be written to.
     """
     signature = ModelSignature(
-        Schema([ColSpec(DataType.string, TEXT), ColSpec(DataType.string, LINK, required=False)]),
+        Schema([ColSpec(DataType.string, TEXT), ColSpec(AnyType(), LINK, required=False)]),
         Schema([ColSpec(kind, name) for name, kind in _ANSWERS]),
     )
     mlflow.set_tracking_uri(uri)
     try:
-        with mlflow.start_run(run_name=bundle.folder.name, experiment_id=_experiment(uri)):
+        with _quietly(), mlflow.start_run(run_name=bundle.folder.name, experiment_id=_experiment(uri)):
             logged = mlflow.pyfunc.log_model(
                 name="bundle",
                 python_model=str(_CODE),
@@ -49,6 +57,26 @@ def register(bundle: Bundle, uri: str) -> str:
             f"MLflow cannot be written to: {error.message}", cure="mend --mlflow, or leave --register out"
         ) from None
     return f"models:/{bundle.name}/{logged.registered_model_version}"
+
+
+def picture_notes(facts: Facts) -> list[str]:
+    """What to say where members read pictures, which nobody has where MLflow runs the model (`serving.pyfunc_model`)."""
+    readers = [member.id for member in facts.members if member.pictures]
+    if not readers:
+        return []
+    return [f"what is registered reads no pictures: {some(readers)} will answer as for rows that have none"]
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """MLflow's account of its own steps (tables, copied files, versions) is left out; what fails is raised all the same."""
+    disable_logging()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*An input example was not provided")  # the signature is given
+            yield
+    finally:
+        enable_logging()
 
 
 def _experiment(uri: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -15,7 +16,7 @@ from core.catalog import Catalog
 from core.errors import UserError
 from serving.bundle import open_bundle
 from serving.predictor import Predictor
-from serving.registry import register
+from serving.registry import picture_notes, register
 from tests.conftest import toy_frame
 
 
@@ -43,6 +44,35 @@ def test_a_registered_bundle_predicts(exported: Path, tmp_path: Path, monkeypatc
     assert not list(tmp_path.rglob("*.pkl"))
     alone = mlflow.pyfunc.load_model("models:/toy/1").predict(pd.DataFrame({"catalog_content": ["Item Name: nut"]}))
     assert alone["predicted_price"].item() > 0
+
+
+def test_columns_with_nothing_in_them_are_taken(exported: Path, tmp_path: Path) -> None:
+    """Pandas reads a column of no links as numbers that are none, and an empty text likewise."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    model = mlflow.pyfunc.load_model(register(open_bundle(exported), uri))
+    (tmp_path / "new.csv").write_text("catalog_content,image_link\nItem Name: nut,\n,\n")
+    frame = pd.read_csv(tmp_path / "new.csv")
+    assert frame["image_link"].isna().all()
+    found = model.predict(frame)
+    assert (found["predicted_price"] > 0).all() and set(found["level"]) == {"stack"}
+    np.testing.assert_array_equal(found, model.predict(frame.fillna({"image_link": "", "catalog_content": ""})))
+
+
+def test_registering_says_no_more_than_it_must(
+    exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    register(open_bundle(exported), f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert capfd.readouterr() == ("", "")
+    assert not [each for each in recwarn if "input example" in str(each.message)]
+
+
+def test_members_that_would_read_pictures_are_named(exported: Path) -> None:
+    facts = open_bundle(exported).facts
+    assert picture_notes(facts) == []
+    seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
+    assert picture_notes(seeing) == [
+        "what is registered reads no pictures: multimodal-1 will answer as for rows that have none"
+    ]
 
 
 def test_a_registry_that_is_not_there_is_said(exported: Path) -> None:
