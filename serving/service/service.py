@@ -200,6 +200,7 @@ class Service:
                 refused = last
                 swapped(await self.swap(newest.name))
                 known.add(newest.name)
+                refused = None
             except SwapError as error:
                 log.error("a newer bundle is not served: %s; it is tried again when its files change", error)
             except OSError as error:  # a file that is gone between two looks, a disk that is away for a while
