@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
@@ -67,12 +67,26 @@ def warn(text: str) -> None:
     warnings.print(text, style="yellow", soft_wrap=True)
 
 
+class Bar:
+    """What a block tells of its progress: call it with (done, of how many), and `begin` with what is done next."""
+
+    def __init__(self, bars: Progress, what: str) -> None:
+        self._bars, self._what = bars, what
+        self._task = bars.add_task(what, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bars.update(self._task, completed=done, total=total)
+
+    def begin(self, part: str) -> None:
+        """Shown beside the bar until another part begins."""
+        self._bars.update(self._task, description=f"{self._what} {part}")
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal, nothing elsewhere: call the function it gives with (done, of how many)."""
+def progress(what: str) -> Iterator[Bar]:
+    """A progress bar on a terminal, nothing elsewhere."""
     with Progress(console=warnings, transient=True, disable=not warnings.is_terminal) as bars:
-        bar = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
+        yield Bar(bars, what)
 
 
 def run(app: typer.Typer) -> None:

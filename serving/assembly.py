@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,21 @@ from serving.interval import LEVEL, bounds, fit_interval, save_interval, width
 from serving.source import Source, read_source, smaller
 from serving.statistics import describe
 
+Begin = Callable[[str], None]
+
 
 def export(
-    workspace: Workspace, home: Path, name: str, network_form: str, tell: Tell, *, most: int | None = None
+    workspace: Workspace,
+    home: Path,
+    name: str,
+    network_form: str,
+    tell: Tell,
+    *,
+    most: int | None = None,
+    begin: Begin = lambda part: None,
 ) -> tuple[Bundle, bool]:
     """(the bundle in `home`, whether it is new). network_form: of `serving.forms`, for members with a network. most: members of
-    a smaller stack that is nearly as good (`serving.distil`).
+    a smaller stack that is nearly as good (`serving.distil`). begin: told what is being made, as one graph may take a minute.
 
     Raises UserError where there is no stack or it is not that of the workspace's members, where a member has no models, where a
     price from the bundle is not the submitted one, and where no stack of so few members is good enough.
@@ -43,12 +53,15 @@ def export(
         for member in members:
             kind = architecture(member.architecture)
             for fold, inside in zip(member.folds, member.folders, strict=True):
+                begin(f"{member.id} fold {fold}")
+                tell(done, steps)
                 saved = workspace.store.fold_folder(member.id, fold)
                 form(member.form).write(kind, saved, folder / inside, folder / parts.ENCODERS)
                 done += 1
-                tell(done, steps)
             _copy_encoder(workspace.store.read(member.id).record, folder / parts.ENCODERS)
+        tell(done, steps)
         facts = _write_rest(folder, source, members)
+        begin("and comparing prices")
         tell(steps - 1, steps)
         facts = compared(folder, source, facts, name)
         parts.write_facts(folder, facts)

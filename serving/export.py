@@ -88,7 +88,7 @@ def main(
     called = home.folder.resolve().name if name is None else name
     check_name(called)
     with progress("exporting") as tell:
-        bundle, new = export(home, out or home.path(BUNDLES), called, network_form, tell, most=distil)
+        bundle, new = export(home, out or home.path(BUNDLES), called, network_form, tell, most=distil, begin=tell.begin)
     _show(bundle, new)
     if register:
         from serving.registry import picture_notes

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
-from core.console import as_user_error
+from core.console import Bar, as_user_error
 
 ROOT = Path(__file__).parents[2]
 COMMAND = """
@@ -73,3 +76,13 @@ def test_mendable_system_errors_name_the_path(code: int) -> None:
 
 def test_other_system_errors_are_not_explained_away() -> None:
     assert as_user_error(FileNotFoundError(errno.ENOENT, "gone", "x")) is None
+
+
+def test_a_bar_says_what_is_done_before_anything_is() -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with Progress(console=screen, auto_refresh=False) as bars:
+        bar = Bar(bars, "exporting")
+        bar.begin("text-1 fold 0")
+        bar(0, 12)
+        (shown,) = bars.tasks
+        assert (shown.description, shown.completed, shown.total) == ("exporting text-1 fold 0", 0, 12)

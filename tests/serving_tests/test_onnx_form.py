@@ -83,11 +83,12 @@ def test_a_bundle_of_graphs_gives_the_submission(workspace: Workspace, whole: Bu
 
 @pytest.mark.parametrize(("name", "share"), [("onnx-fp16", 0.7), ("onnx-int8", 0.7)])
 def test_smaller_graphs_are_smaller_and_judged(
-    workspace: Workspace, whole: Bundle, tmp_path: Path, name: str, share: float
+    workspace: Workspace, whole: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, share: float
 ) -> None:
     small, _ = export(workspace, tmp_path, "small", name, tell_nobody)
     sizes = [sum(path.stat().st_size for path in each.folder.rglob(GRAPH)) for each in (whole, small)]
     assert sizes[1] < share * sizes[0]
+    assert "pre-processing" not in caplog.text  # ONNX Runtime's advice, which nobody here can take
     networks = [member for member in small.facts.members if not member.light]
     assert all(member.difference < 0.5 for member in networks)
     if name == "onnx-int8":
