@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -14,7 +11,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
-from mlflow.utils.logging_utils import disable_logging, enable_logging
+from mlflow.utils.autologging_utils.logging_and_warnings import MlflowEventsAndWarningsBehaviorGlobally
 
 from core.catalog import LINK, TEXT
 from core.errors import UserError, some
@@ -28,6 +25,10 @@ _ANSWERS = (
     ("high", DataType.double),
     ("level", DataType.string),
 )
+_QUIETLY = MlflowEventsAndWarningsBehaviorGlobally(
+    reroute_warnings=False, disable_event_logs=True, disable_warnings=True
+)
+"""Without MLflow's account of its own steps (tables, copied files, versions); what fails is raised all the same."""
 
 
 def register(bundle: Bundle, uri: str) -> str:
@@ -42,7 +43,7 @@ def register(bundle: Bundle, uri: str) -> str:
     )
     mlflow.set_tracking_uri(uri)
     try:
-        with _quietly(), mlflow.start_run(run_name=bundle.folder.name, experiment_id=_experiment(uri)):
+        with _QUIETLY, mlflow.start_run(run_name=bundle.folder.name, experiment_id=_experiment(uri)):
             logged = mlflow.pyfunc.log_model(
                 name="bundle",
                 python_model=str(_CODE),
@@ -65,18 +66,6 @@ def picture_notes(facts: Facts) -> list[str]:
     if not readers:
         return []
     return [f"what is registered reads no pictures: {some(readers)} will answer as for rows that have none"]
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """MLflow's account of its own steps (tables, copied files, versions) is left out; what fails is raised all the same."""
-    disable_logging()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*An input example was not provided")  # the signature is given
-            yield
-    finally:
-        enable_logging()
 
 
 def _experiment(uri: str) -> str:
