@@ -17,7 +17,7 @@ from core.errors import UserError, suggestion
 
 COLUMNS = (ID, TEXT, LINK, PRICE)
 MAX_FIELD = 10_000_000
-"""Characters of one field. Longer ones come from a quote that is never closed, and would eat the memory."""
+"""Characters of one field. Longer ones mostly come from a quote that is never closed, and would eat the memory."""
 _QUOTES = 'close the quote; inside a quoted field, write each quote twice ("")'
 _HEAD = 64
 """Bytes that tell UTF-16 from UTF-8."""
@@ -83,7 +83,7 @@ def _long_fields(path: Path) -> Iterator[None]:
     try:
         yield
     except csv.Error as error:
-        raise UserError(f"{path}: {error}", cure=_QUOTES) from None
+        raise _malformed(str(path), error) from None
     finally:
         csv.field_size_limit(previous)
 
@@ -156,14 +156,20 @@ def _tables(path: Path, text: Iterable[str], required: tuple[str, ...], most: in
                 before += most
                 rows, lines = [], []
     except csv.Error as error:
-        raise UserError(
-            f"{path}, row {before + len(rows) + 1} (line {begins}): {error}; a quote is opened or closed in the wrong place",
-            cure=_QUOTES,
-        ) from None
+        raise _malformed(f"{path}, row {before + len(rows) + 1} (line {begins})", error) from None
     if not rows and not before:
         raise UserError(f"{path} has a header but no rows", cure="add one line per product below the header")
     if rows:
         yield _table(path, header, rows, lines, before)
+
+
+def _malformed(place: str, error: csv.Error) -> UserError:
+    if "field larger than" in str(error):
+        return UserError(
+            f"{place}: a field has more than {MAX_FIELD:,} characters: a quote is never closed, or a text is really that long",
+            cure=f"{_QUOTES}, or shorten the text",
+        )
+    return UserError(f"{place}: {error}; a quote is opened or closed in the wrong place", cure=_QUOTES)
 
 
 def _table(path: Path, header: list[str], rows: list[list[str]], lines: list[int], before: int) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core import catalog_table
 from core.catalog_reading import MAX_TEXT, MIN_TRAIN_ROWS, ReadResult, read_catalog, read_catalogs
 from core.errors import UserError
 
@@ -199,6 +200,17 @@ def test_a_quote_that_is_never_closed(tmp_path: Path, test_file: Path) -> None:
     train = write(tmp_path / "train.csv", good_rows())
     train.write_text(train.read_text() + '999,"open,,3\n')
     refused(train, test_file, "row 31 (line 62)", "quote")
+
+
+def test_a_field_that_is_too_long_may_be_one_text_or_a_quote(
+    tmp_path: Path, test_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_table, "MAX_FIELD", 1_000)
+    train = write(tmp_path / "train.csv", good_rows())
+    train.write_text(train.read_text() + f"999,{'x' * 1_001},,3\n")
+    refused(
+        train, test_file, "row 31 (line 62): a field has more than 1,000 characters", "never closed", "really that long"
+    )
 
 
 def test_gzip_and_the_pictures_folder(tmp_path: Path, test_file: Path) -> None:
