@@ -28,6 +28,7 @@ from serving.bundle import Facts
 from serving.predictor import LEVELS, Answer, Predictor
 
 Tell = Callable[[int, int], None]
+Note = Callable[[str], None]
 
 _NOTES = 10
 _COLUMNS = [ID, PRICE, "low", "high", "level"]
@@ -57,31 +58,43 @@ class Job:
 class Done:
     """bundle: its name and version. rows: all of the file. resumed: those that were priced by an earlier run.
 
-    levels: how many rows were answered how. notes: what a user should know of how the file was read.
+    levels: how many rows were answered how.
     """
 
     bundle: str
     rows: int = 0
     resumed: int = 0
     levels: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Look:
+    """What a first look at the whole file has found. pictures: how many rows name one; found: how many of these are there."""
+
+    rows: int = 0
+    pictures: int = 0
+    found: int = 0
     notes: list[str] = field(default_factory=list)
 
 
-def price_file(job: Job, tell: Tell) -> Done:
-    """Prices a file and says how it went. tell: called with (rows done, of how many).
+def price_file(job: Job, tell: Tell, note: Note) -> Done:
+    """Prices a file and says how it went. tell: called with (rows done, of how many). note: with what a user should know,
+    before anything is priced.
 
     Raises UserError for a bundle or a file that is not as it must be, before anything is priced, and while another run
     writes the same output.
     """
     check_place(job.out)
+    _check_source(job.source)
     predictor = Predictor(job.bundle)
-    done = Done(f"{predictor.bundle.name} {predictor.bundle.version}")
-    _look_through(job, done)
-    done.notes += picture_notes(predictor.facts, job.images)
+    look = _look_through(job)
+    done = Done(f"{predictor.bundle.name} {predictor.bundle.version}", look.rows)
+    for said in (*look.notes, *picture_notes(predictor.facts, job.images, look)):
+        note(said)
     with locked(job.parts, wait=False) as alone:
         if not alone:
             raise UserError(f"another run is writing {job.out}", cure="wait for it, or name another file with --out")
-        _resume(job, done)
+        _resume(job, done, note)
         tell(done.resumed, done.rows)
         _price(job, predictor, done, tell)
         _finish(job, done)
@@ -98,33 +111,61 @@ def _price(job: Job, predictor: Predictor, done: Done, tell: Tell) -> None:
             tell(finished, done.rows)
 
 
-def _look_through(job: Job, done: Done) -> None:
+def _check_source(source: Path) -> None:
+    """Raises UserError for what gives its bytes only once: the file is read through to check it, to price it and to compare."""
+    if source.exists() and not source.is_file() and not source.is_dir():
+        raise UserError(
+            f"--in {source} is a pipe or a device, which can be read only once; the rows are read several times",
+            cure="write them to a file first, and name that with --in",
+        )
+
+
+def _look_through(job: Job) -> Look:
     """Counts the rows and checks them all, so that no hours are spent on a file that is refused at its end."""
-    notes: dict[str, None] = {}
+    look, notes, there = Look(), dict[str, None](), set[str]()
     for part, said in read_in_parts(job.source, job.rows, images=job.images):
-        done.rows += len(part)
+        look.rows += len(part)
         notes.update(dict.fromkeys(said))
+        if job.images is not None:
+            there = there or {path.name for path in job.images.iterdir()}
+            look.pictures += int((part.picture_names != "").sum())
+            look.found += sum(name in there for name in part.picture_names)
     more = [f"... and {len(notes) - _NOTES} more notes"] if len(notes) > _NOTES else []
-    done.notes = [*list(notes)[:_NOTES], *more]
+    look.notes = [*list(notes)[:_NOTES], *more]
+    return look
 
 
-def picture_notes(facts: Facts, images: Path | None) -> list[str]:
-    """What to say where members read pictures and no folder was named."""
+def picture_notes(facts: Facts, images: Path | None, look: Look) -> list[str]:
+    """What to say where members read pictures that are not there."""
     readers = [member.id for member in facts.members if member.pictures]
-    if images is not None or not readers:
+    if not readers or look.found == look.pictures > 0:
         return []
-    return [f"no pictures are read, for want of --images: {some(readers)} would look at them"]
+    if images is None:
+        return [f"no pictures are read, for want of --images: {some(readers)} would look at them"]
+    there = (
+        f"{look.found:,} of {look.pictures:,} pictures found in {images}" if look.pictures else "no row names a picture"
+    )
+    return [f"{there}; {some(readers)} would look at them"]
 
 
-def _resume(job: Job, done: Done) -> None:
+def _resume(job: Job, done: Done, note: Note) -> None:
     """Keeps the finished rows of an earlier run with the same input and bundle; else begins anew."""
     images = None if job.images is None else str(job.images.resolve())
     state = {"bundle": done.bundle, "input": _sha256(job.source), "rows": done.rows, "images": images}
-    if job.parts.exists() and job.state.exists() and read_json(job.state) == state:
+    if job.parts.exists() and job.state.exists() and _known(job, note) == state:
         done.resumed = _whole_rows(job.parts)
         return
     job.parts.write_bytes(b"")
     write_json(job.state, state)
+
+
+def _known(job: Job, note: Note) -> Any:
+    """What an earlier run has written of itself; None where that is no longer to be read."""
+    try:
+        return read_json(job.state)
+    except ValueError:
+        note(f"{job.state} is damaged: the rows that an earlier run has priced are priced again")
+        return None
 
 
 def _whole_rows(path: Path) -> int:

@@ -41,10 +41,14 @@ def main(
 
     if out.resolve() == source.resolve():
         raise UserError(f"--out {out} is the input", cure="name another file with --out")
-    with progress("pricing") as tell:
-        done = price_file(Job(bundle, source, out, images, details, rows), tell)
-    for note in done.notes:
-        warn(f"note: {note}")
+    job = Job(bundle, source, out, images, details, rows)
+    try:
+        with progress("pricing") as tell:
+            done = price_file(job, tell, lambda note: warn(f"note: {note}"))
+    except KeyboardInterrupt:
+        if job.parts.exists():
+            warn(f"the finished rows wait in {job.parts}: the same command goes on where it stopped")
+        raise
     if done.resumed:
         say(f"{done.resumed:,} rows were there from before")
     say(f"{done.rows:,} rows priced by {done.bundle}: {out}")

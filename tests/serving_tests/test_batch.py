@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 from core.errors import UserError
 from core.files import locked
 from core.workspace import Workspace
-from ensemble.validation import tell_nobody
-from serving.batch import Done, Job, picture_notes, price_file
+from serving import batch
+from serving.batch import Done, Job, Look, picture_notes, price_file
 from serving.bundle import open_bundle
 from serving.predictor import Predictor
 
@@ -27,16 +28,17 @@ class Stop(Exception):
     """The end of a process."""
 
 
-def price(job: Job, stop_at: int = 10**9) -> tuple[Done, list[int]]:
+def price(job: Job, stop_at: int = 10**9, notes: list[str] | None = None) -> tuple[Done, list[int]]:
     """What came of it, and how far it was each time it told."""
     told: list[int] = []
+    noted = [] if notes is None else notes
 
     def tell(done: int, total: int) -> None:
         told.append(done)
         if done >= stop_at:
             raise Stop
 
-    return price_file(job, tell), told
+    return price_file(job, tell, noted.append), told
 
 
 def test_prices_are_the_submitted_ones_and_nothing_else_is_left(job: Job, stacked: Workspace) -> None:
@@ -87,7 +89,7 @@ def test_another_input_begins_anew(job: Job) -> None:
 
 
 def test_details_say_how_sure_a_price_is_and_who_gave_it(job: Job) -> None:
-    price_file(Job(job.bundle, job.source, job.out, details=True), tell_nobody)
+    price(replace(job, details=True))
     found = pd.read_csv(job.out)
     assert list(found.columns) == ["sample_id", "price", "low", "high", "level"]
     assert ((found["low"] <= found["price"]) & (found["price"] <= found["high"])).all()
@@ -103,14 +105,67 @@ def test_a_file_that_is_refused_at_its_end_is_refused_before_anything_is_priced(
     assert list(job.out.parent.iterdir()) == []
 
 
-def test_pictures_that_nobody_named_a_folder_for_are_missed_aloud(job: Job) -> None:
-    facts = open_bundle(job.bundle).facts
-    assert picture_notes(facts, None) == []
+def test_pictures_that_are_not_there_are_missed_aloud(job: Job) -> None:
+    facts, folder = open_bundle(job.bundle).facts, job.source.parent
+    some = Look(rows=3, pictures=3, found=1)
+    assert picture_notes(facts, None, some) == []
     seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
-    assert picture_notes(seeing, None) == [
+    assert picture_notes(seeing, None, some) == [
         "no pictures are read, for want of --images: multimodal-1 would look at them"
     ]
-    assert picture_notes(seeing, job.source.parent) == []
+    assert picture_notes(seeing, folder, some) == [
+        f"1 of 3 pictures found in {folder}; multimodal-1 would look at them"
+    ]
+    assert picture_notes(seeing, folder, replace(some, found=3)) == []
+    assert picture_notes(seeing, folder, Look(rows=3)) == ["no row names a picture; multimodal-1 would look at them"]
+
+
+@pytest.mark.parametrize(("there", "found"), [((), 0), (("1.png", "x.png"), 1), (("1.png", "2.png"), 2)])
+def test_pictures_are_counted_before_anything_is_priced(
+    job: Job, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], found: int
+) -> None:
+    frame = pd.read_csv(job.source, dtype=str)
+    frame["image_link"] = [f"https://x/{row}.png" if row in (1, 2) else "" for row in range(len(frame))]
+    frame.to_csv(job.source, index=False)
+    images = job.source.parent / "pictures"
+    images.mkdir()
+    for name in there:
+        (images / name).write_bytes(b"")
+    looks: list[Look] = []
+    noted = batch.picture_notes
+    monkeypatch.setattr(
+        batch, "picture_notes", lambda facts, images, look: looks.append(look) or noted(facts, images, look)
+    )
+    price(replace(job, images=images))
+    assert [(look.rows, look.pictures, look.found) for look in looks] == [(40, 2, found)]
+
+
+def test_notes_come_before_the_first_price(job: Job) -> None:
+    frame = pd.read_csv(job.source, dtype=str)
+    frame["price"] = "1"
+    frame.to_csv(job.source, index=False)
+    notes: list[str] = []
+    with pytest.raises(Stop):
+        price(job, stop_at=0, notes=notes)
+    assert notes == [f"{job.source}: column price of the test file is not used"]
+
+
+def test_a_pipe_is_refused(job: Job) -> None:
+    """It would have nothing left to read when the rows are priced; nobody waits for somebody to write into it."""
+    pipe = job.source.parent / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="pipe is a pipe or a device, which can be read only once"):
+        price(replace(job, source=pipe))
+
+
+def test_a_broken_record_of_an_earlier_run_begins_anew(job: Job) -> None:
+    with pytest.raises(Stop):
+        price(job, stop_at=16)
+    job.state.write_text("{")
+    notes: list[str] = []
+    done, _ = price(job, notes=notes)
+    assert done.resumed == 0 and len(pd.read_csv(job.out)) == 40
+    assert notes == [f"{job.state} is damaged: the rows that an earlier run has priced are priced again"]
 
 
 def test_names_with_commas_and_quotes_and_gzip(job: Job, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from core.errors import UserError
 from core.workspace import Workspace
 from serving import export, predict
+from serving.predictor import Predictor
 from tests.conftest import toy_frame
 
 
@@ -47,6 +48,22 @@ def test_from_a_stacked_workspace_to_prices(stacked: Workspace, tmp_path: Path) 
     told = CliRunner().invoke(predict.app, list(map(str, asked)), catch_exceptions=False).output
     assert f"30 rows priced by shop {bundle.name.removeprefix('shop-')}" in told
     assert pd.read_csv(tmp_path / "prices.csv").columns.tolist() == ["sample_id", "price", "low", "high", "level"]
+
+
+def test_whoever_stops_it_hears_how_it_goes_on(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy_frame(30, 3).drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
+    asked = ["--bundle", exported, "--in", tmp_path / "new.csv", "--out", tmp_path / "prices.csv", "--rows", 7]
+    with monkeypatch.context() as patched:
+        patched.setattr(Predictor, "predict", stopped)
+        result = CliRunner().invoke(predict.app, list(map(str, asked)))
+    assert result.exit_code == 130
+    assert f"wait in {tmp_path / 'prices.csv'}.parts: the same command goes on where it stopped" in result.output
+    again = CliRunner().invoke(predict.app, list(map(str, asked)), catch_exceptions=False)
+    assert "30 rows priced by toy" in again.output
+
+
+def stopped(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
