@@ -22,7 +22,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,14 +122,23 @@ def open_bundle(folder: Path) -> Bundle:
             cure="name a folder that `python -m serving.export` has written, such as runs/bundles/NAME-VERSION",
         )
     manifest = _json(folder / MANIFEST)
+    if not isinstance(manifest, dict):
+        raise _no_manifest(folder)
     if manifest.get("format") != FORMAT or manifest.get("code") != CODE:
         raise UserError(
             f"the bundle {folder} was written by another version of Pricestack (format {manifest.get('format')}, code "
             f"{manifest.get('code')}; this one is format {FORMAT}, code {CODE}), whose prices may be others",
             cure="write it again with `python -m serving.export`, or serve it with the version that wrote it",
         )
-    _check_files(folder, manifest["files"])
-    return Bundle(folder, manifest["name"], manifest["version"], read_facts(folder))
+    name, version, files = (manifest.get(key) for key in ("name", "version", "files"))
+    if not (isinstance(name, str) and isinstance(version, str) and isinstance(files, dict)):
+        raise _no_manifest(folder)
+    _check_files(folder, files)
+    if version.rpartition("-")[2] != _content(name, files):
+        raise UserError(
+            f"{folder / MANIFEST} is damaged: {name} {version} is not what these files are called", cure=_AGAIN
+        )
+    return Bundle(folder, name, version, read_facts(folder))
 
 
 def read_facts(folder: Path) -> Facts:
@@ -174,7 +183,7 @@ def publish(folder: Path, home: Path, name: str) -> tuple[Bundle, bool]:
     Where a bundle of this name has the same content, that one is the bundle.
     """
     files = {path: {"size": size, "sha256": sha} for path, size, sha in _contents(folder)}
-    content = digest(name, *(f"{path} {each['sha256']}" for path, each in files.items()))[:12]
+    content = _content(name, files)
     there = _versions(home, name)
     for number, known in there.items():
         if known == content:
@@ -189,6 +198,11 @@ def publish(folder: Path, home: Path, name: str) -> tuple[Bundle, bool]:
     folder.rename(final)
     sync(home)
     return Bundle(final, name, version, read_facts(final)), True
+
+
+def _content(name: str, files: Mapping[str, dict[str, Any]]) -> str:
+    """The hash in a version: of the name and of every file."""
+    return digest(name, *(f"{path} {files[path]['sha256']}" for path in sorted(files)))[:12]
 
 
 def _versions(home: Path, name: str) -> dict[int, str]:
@@ -218,6 +232,10 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
     for path, size, sha in _contents(folder):
         if files[path] != {"size": size, "sha256": sha}:
             raise UserError(f"the bundle {folder} is damaged: {path} is not what its manifest says", cure=_AGAIN)
+
+
+def _no_manifest(folder: Path) -> UserError:
+    return UserError(f"{folder / MANIFEST} is damaged: it does not hold what a manifest does", cure=_AGAIN)
 
 
 def _json(path: Path) -> Any:

@@ -39,6 +39,20 @@ def damage_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text("{")
 
 
+def no_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[]")
+
+
+def edited(**changes: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        record = {**json.loads((folder / "manifest.json").read_text()), **changes}
+        (folder / "manifest.json").write_text(
+            json.dumps({key: value for key, value in record.items() if value is not None})
+        )
+
+    return edit
+
+
 def age(folder: Path) -> None:
     record = json.loads((folder / "manifest.json").read_text())
     record["code"]["core"] = "1"
@@ -53,6 +67,12 @@ def age(folder: Path) -> None:
         (remove, r"lacks members/lexical-\w+/fold-1/lexical\.json"),
         (add, r"has, but its manifest lacks, members/model\.pkl"),
         (damage_manifest, r"manifest\.json is damaged"),
+        (no_manifest, r"manifest\.json is damaged: it does not hold what a manifest does"),
+        (edited(files=None), r"manifest\.json is damaged: it does not hold"),
+        (edited(name=["toy"]), r"manifest\.json is damaged: it does not hold"),
+        (edited(name="other"), r"manifest\.json is damaged: other 1-\w+ is not what these files are called"),
+        (edited(version="9-0123456789ab"), r"manifest\.json is damaged: toy 9-0123456789ab is not what"),
+        (edited(files={}), r"has, but its manifest lacks,"),
         (age, r"written by another version of Pricestack .*'core': '1'"),
         (shutil.rmtree, "is no bundle: it has no manifest.json"),
     ],
