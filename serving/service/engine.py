@@ -2,8 +2,9 @@
 
 Rows are gathered into batches by size and time: as soon as a process is free it takes what waits, at most `batch_rows` and
 about a second's work (`serving.service.pace`), and where few wait it gives others `batch_ms` to come. Rows of large requests
-leave room for single ones. A process that dies takes its rows with it only once: they are computed again, one by one, so that
-the row which brings processes down is found, and is answered without them.
+leave room for single ones. Rows of a lost batch are computed again in parts, and those of a lost part in smaller ones, until
+the row that brings processes down is alone; it is answered without them. Halves would find it in fewer passes, but each pass
+that holds it costs a process.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from serving.service.worker import Batch, Failure, RowAnswer, Worker, WorkerLost
 log = logging.getLogger(__name__)
 
 _TRIES = 2
+_PARTS = 16
+"""Into so many a lost batch is parted: of 1,024 rows, four processes and 40 passes find the one that brings them down."""
 _BULK_SHARE = 4
 """Of a batch, one part in so many is for large requests even where single ones would fill it."""
 _LONGEST_BACKOFF = 30.0
@@ -58,7 +61,7 @@ class Overloaded(Exception):
 
 @dataclass(eq=False)
 class Waiting:
-    """A row that waits. done: gets its answer, or None where no process could compute it."""
+    """A row that waits. done: gets its answer, or None where no process could compute it. tries: that were lost."""
 
     text: str
     picture: str
@@ -87,7 +90,7 @@ class Engine:
         self._images, self._log_config, self._watch = images, log_config, watch
         self._single: deque[Waiting] = deque()
         self._bulk: deque[Waiting] = deque()
-        self._again: deque[Waiting] = deque()  # rows of batches that were lost
+        self._again: deque[list[Waiting]] = deque()  # parts of batches that were lost
         self._arrived, self._gathering = asyncio.Event(), asyncio.Lock()
         self._pace = Pace()
         self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="engine")
@@ -125,7 +128,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Rows that wait for a process."""
-        return len(self._single) + len(self._bulk) + len(self._again)
+        return len(self._single) + len(self._bulk) + sum(map(len, self._again))
 
     @property
     def alive(self) -> int:
@@ -197,13 +200,14 @@ class Engine:
             _settle(row, answer)
 
     def _return(self, rows: list[Waiting]) -> None:
-        """Rows whose batch was lost: once more and alone, or not at all."""
+        """Rows whose batch was lost: once more in parts; who was alone and has been tried before, not at all."""
         for row in rows:
             row.tries += 1
-            if row.tries < _TRIES:
-                self._again.append(row)
-            else:
-                _settle(row, None)
+        if len(rows) == 1 and rows[0].tries >= _TRIES:
+            _settle(rows[0], None)
+        else:
+            size = math.ceil(len(rows) / _PARTS)
+            self._again.extend(rows[start : start + size] for start in range(0, len(rows), size))
         self._arrived.set()
 
     async def _replace(self, place: int, worker: Worker) -> None:
@@ -228,16 +232,18 @@ class Engine:
 
     def _give_up(self) -> None:
         """Nobody is there to compute what waits."""
-        for queue in (self._single, self._bulk, self._again):
-            while queue:
-                _settle(queue.popleft(), None)
+        for queue in (self._single, self._bulk, *self._again):
+            for row in queue:
+                _settle(row, None)
+        for waiting in (self._single, self._bulk, self._again):
+            waiting.clear()
 
     async def _next_batch(self) -> list[Waiting] | None:
         """What waits, once somebody does; None when the engine stops and nobody waits."""
         async with self._gathering:
             while True:
                 if self._again:
-                    return [self._again.popleft()]
+                    return self._again.popleft()
                 if not self.waiting:
                     if self._stopping:
                         return None

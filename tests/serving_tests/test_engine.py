@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import UserError
 from serving.service.engine import Engine, EngineSettings, Overloaded
+from serving.service.pace import Pace
 from serving.service.worker import Batch, Failure, WorkerLost
 from tests.serving_tests.engines import Script, answers
 
@@ -125,6 +126,23 @@ def test_the_row_that_brings_processes_down_is_found_and_left(monkeypatch: pytes
     script = Script(monkeypatch, reply)
     settings = EngineSettings(batch_rows=3, batch_ms=1000)
     assert run(script, settings, lambda engine: priced(engine, ["1", "13", "3"])) == [1.0, None, 3.0]
+
+
+@pytest.mark.parametrize("rows", [17, 500, 1_024])
+def test_one_row_of_many_is_found_in_few_passes(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    def reply(batch: Batch) -> Any:
+        if "13" in batch.texts:
+            raise WorkerLost("killed")
+        return answers(batch)
+
+    script = Script(monkeypatch, reply)
+    monkeypatch.setattr(Pace, "rows", rows)  # however slow this machine is
+    texts = [str(number) for number in range(1, rows + 1)]
+    settings = EngineSettings(batch_rows=rows, batch_ms=1000, queue_rows=rows)
+    found = run(script, settings, lambda engine: priced(engine, texts))
+    assert found == [None if text == "13" else float(text) for text in texts]
+    assert len(script.batches[0]) == rows
+    assert script.started <= 5 and len(script.batches) <= 45
 
 
 def test_a_batch_that_fails_is_tried_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
