@@ -25,7 +25,10 @@ from serving.web.schemas import (
 )
 
 AT_ONCE = 128
-"""Rows of one batch that wait for an answer at the same time: the largest batch must not fill the queue by itself."""
+"""Rows of one batch that wait for an answer at the same time: the largest batch must not fill the queue by itself.
+
+Where the queue is short, half of it.
+"""
 
 
 class Pricing:
@@ -55,7 +58,8 @@ class Pricing:
 
     async def batch(self, rows: list[Any]) -> BatchAnswer:
         """Each row by itself. Raises Overloaded only where there was no room for any of them."""
-        room = asyncio.Semaphore(AT_ONCE)
+        queue_rows = self._service.served.engine.settings.queue_rows
+        room = asyncio.Semaphore(max(1, min(AT_ONCE, queue_rows // 2)))
         results = await asyncio.gather(*(self._row(row, number, room) for number, row in enumerate(rows)))
         if all(isinstance(result, Overloaded) for result in results):
             raise results[0] if isinstance(results[0], Overloaded) else AssertionError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,28 +163,55 @@ def test_rows_count_for_the_rate(exported: Path, script: Script) -> None:
     assert int(refused.headers["Retry-After"]) > 0
 
 
+@pytest.mark.parametrize("queue_rows", [1, 2, 16])
+def test_a_batch_of_any_size_has_room_in_a_short_queue(exported: Path, script: Script, queue_rows: int) -> None:
+    rows = [{"catalog_content": str(number)} for number in range(1, 51)]
+    with client_of(exported, settings=EngineSettings(queue_rows=queue_rows, batch_ms=0)) as client:
+        answer = client.post("/predict/batch", json={"rows": rows}).json()
+    assert (answer["priced"], answer["failed"]) == (50, 0)
+
+
 def test_a_full_queue_is_told_with_a_time(exported: Path, script: Script) -> None:
-    with client_of(exported, settings=EngineSettings(queue_rows=1, batch_ms=200)) as client:
-        answer = client.post(
-            "/predict/batch", json={"rows": [{"catalog_content": "1"}, {"catalog_content": "2"}]}
-        ).json()
-        assert (answer["priced"], answer["failed"]) == (1, 1)
-        assert "too many rows wait" in answer["results"][1]["error"]
+    settings = EngineSettings(batch_rows=1, batch_ms=0, queue_rows=1)
+    with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
+        client.post("/predict", json={"catalog_content": "7"})
+        held = held_back(client, script, pool)
+        rows = [{"catalog_content": "7"}, {"catalog_content": "8"}]
+        answer = client.post("/predict/batch", json={"rows": rows}).json()
+        script.gate.set()
+        assert [each.result().status_code for each in held] == [200, 200]
+    assert (answer["priced"], answer["failed"]) == (1, 1)
+    assert "too many rows wait" in answer["results"][1]["error"]
 
 
 def test_overload_is_answered_503_with_a_time(exported: Path, script: Script) -> None:
-    script.gate.clear()
     settings = EngineSettings(batch_rows=1, batch_ms=0, queue_rows=1)
     with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
-        held = []
-        for text in ("1", "2"):  # one is being computed, one waits
-            held.append(pool.submit(client.post, "/predict", json={"catalog_content": text}))
-            time.sleep(0.2)
+        held = held_back(client, script, pool)
         refused = client.post("/predict", json={"catalog_content": "3"})
         script.gate.set()
         assert [each.result().status_code for each in held] == [200, 200]
     assert refused.status_code == 503
     assert 1 <= int(refused.headers["Retry-After"]) <= 30
+
+
+def held_back(client: TestClient, script: Script, pool: ThreadPoolExecutor) -> list[Future[Any]]:
+    """Two requests that fill a queue of one row until the script's gate is opened: one is being computed, one waits."""
+    script.gate.clear()
+    before = len(script.batches)
+    held = [pool.submit(client.post, "/predict", json={"catalog_content": "1"})]
+    eventually(lambda: len(script.batches) == before + 1)
+    held.append(pool.submit(client.post, "/predict", json={"catalog_content": "2"}))
+    eventually(lambda: "pricestack_waiting_rows 1.0" in client.get("/metrics").text)
+    return held
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Waits until it holds; fails where it does not within ten seconds."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_what_drove_a_price(client: TestClient) -> None:
