@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,15 @@ FOLLOW_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Priced:
-    """A row's answer, and where it is from. cached: it was computed for an earlier request. version: of the bundle."""
+    """A row's answer, and where it is from. cached: it was computed for an earlier request. version: of the bundle.
+
+    pictured: a member that answered reads pictures, and there was one.
+    """
 
     answer: RowAnswer
     cached: bool
     version: str
+    pictured: bool = False
 
     @property
     def fallback(self) -> bool:
@@ -133,7 +137,8 @@ class Service:
         elif kept is not None:
             self.pictures.drop(kept)
         answer = known or await asyncio.shield(self._computing[key]) or _median(served.bundle.facts)
-        priced = Priced(answer, known is not None, served.bundle.version)
+        pictured = picture is not None and _reads_pictures(served.bundle.facts, answer.members)
+        priced = Priced(answer, known is not None, served.bundle.version, pictured)
         self._seen(text, picture is not None, priced)
         return priced
 
@@ -229,6 +234,11 @@ class Service:
                 self._memory.put(key, answer)
 
         future.add_done_callback(done)
+
+
+def _reads_pictures(facts: Facts, members: Collection[str]) -> bool:
+    """Whether one of these members does."""
+    return any(each.pictures and each.id in members for each in facts.members)
 
 
 def _median(facts: Facts) -> RowAnswer:

@@ -280,10 +280,11 @@ async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:
         except ValueError:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is no JSON") from None
     elif kind == _FORM:
-        form = await request.form(max_files=1, max_fields=2)
+        form = await request.form(max_files=1, max_fields=3)
         given = {name: value for name, value in form.multi_items() if name != "image"}
-        image = form.get("image")
-        if isinstance(image, UploadFile):
+        for image in form.getlist("image"):
+            if not isinstance(image, UploadFile):
+                raise unfit("image", ValueError("image must be a file, with a file name"))
             upload = await image.read() or None  # a form's empty file field is no picture
     else:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send application/json or {_FORM}")

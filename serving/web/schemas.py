@@ -60,10 +60,11 @@ class PriceAnswer(BaseModel):
     )
     fallback: bool = Field(description="whether anybody but the whole stack has answered")
     cached: bool = Field(description="whether it was computed for an earlier request")
-    picture: Literal["none", "given", "not had"] = Field(
-        description="not had: it could not be fetched or read, and the price comes from the text alone"
+    picture: Literal["none", "given", "not used", "not had"] = Field(
+        description="none: there was none; given: read for this price; not used: no member that answered reads pictures; "
+        "not had: it could not be fetched or read. Without `given` the price comes from the text alone"
     )
-    note: str | None = Field(None, description="why a picture was not had")
+    note: str | None = Field(None, description="why a picture was not had; that the text is empty")
 
 
 class RowError(BaseModel):

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from serving.service.service import Service
 from serving.watch.alerts import Alerts, Thresholds
 from serving.watch.observer import Observer
 from serving.web.app import FILES, PAGE, make_app
-from tests.serving_tests.engines import Script
+from tests.serving_tests.conftest import reads_pictures
+from tests.serving_tests.engines import Script, answers
 from tests.serving_tests.test_service import renumbered
 
 TEXT = "Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n"
@@ -71,9 +73,48 @@ def test_a_price_and_where_it_is_from(client: TestClient, exported: Path) -> Non
     assert client.post("/predict", json={"catalog_content": "7"}).json()["cached"] is True
 
 
-def test_a_form_with_its_picture(client: TestClient) -> None:
-    answer = client.post("/predict", data={"catalog_content": "7"}, files={"image": ("a.png", png(), "image/png")})
-    assert (answer.json()["predicted_price"], answer.json()["picture"]) == (7.0, "given")
+def with_picture(client: TestClient, text: str = "7") -> dict[str, Any]:
+    answer = client.post("/predict", data={"catalog_content": text}, files={"image": ("a.png", png(), "image/png")})
+    assert answer.status_code == 200
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def test_a_form_with_its_picture(exported: Path, script: Script) -> None:
+    members = reads_pictures(exported)
+    script.reply = lambda batch: [replace(answer, members=members) for answer in answers(batch)]
+    with client_of(exported) as client:
+        answer = with_picture(client)
+        assert (answer["predicted_price"], answer["picture"], answer["note"]) == (7.0, "given", None)
+        assert with_picture(client, " ")["note"] == "the text is empty: the price comes from the picture alone"
+        metrics = client.get("/metrics").text
+    assert 'pricestack_pictures_total{outcome="given"} 2.0' in metrics
+
+
+def test_a_picture_that_no_member_reads_is_not_called_used(exported: Path, script: Script) -> None:
+    with client_of(exported) as client:
+        assert with_picture(client)["picture"] == "not used"
+    reads_pictures(exported)  # the one that answers is not among them
+    with client_of(exported) as client:
+        assert with_picture(client)["picture"] == "not used"
+
+
+@pytest.mark.parametrize("text", ["", " \n\t"])
+def test_the_price_of_an_empty_text_says_so(client: TestClient, text: str) -> None:
+    note = "the text is empty: the price is that of a product of which nothing is known"
+    assert client.post("/predict", json={"catalog_content": text}).json()["note"] == note
+    both = client.post("/predict", json={"catalog_content": text, "image_url": "file:///a"}).json()["note"]
+    assert both.endswith(f"; {note}") and "fetches no image URLs" in both
+    batch = client.post("/predict/batch", json={"rows": [{"catalog_content": text}, {"catalog_content": "7"}]}).json()
+    assert [result["note"] for result in batch["results"]] == [note, None]
+
+
+def test_a_picture_that_is_no_file_is_refused(client: TestClient) -> None:
+    fields = {"catalog_content": "7", "image_url": "https://images.example.com/a.png", "image": "@jam.jpg"}
+    answer = client.post("/predict", files={name: (None, value) for name, value in fields.items()})
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["loc"], error["msg"]) == (["body", "image"], "image must be a file, with a file name")
 
 
 @pytest.mark.parametrize(
