@@ -26,6 +26,7 @@ from serving.service.service import Service, SwapError
 from serving.watch.metrics import CONTENT_TYPE
 from serving.watch.observer import Observer
 from serving.web import schemas
+from serving.web.outcomes import told
 from serving.web.pricing import Pricing, unfit
 
 PAGE = Path(__file__).parent / "page"
@@ -213,16 +214,9 @@ def _service_routes(service: Service, observer: Observer) -> APIRouter:
         return schemas.DriftAnswer(rows=known.seen if known else 0, figures=figures)
 
     @router.post("/outcomes")
-    async def outcomes(told: schemas.OutcomesRequest) -> schemas.OutcomesAnswer:
-        """What products really cost: gives the live SMAPE."""
-        known = sum(observer.came(each.id, each.price) for each in told.outcomes)
-        live = observer.outcomes.live
-        figures = (
-            {}
-            if live is None
-            else {name: getattr(live, name) for name in ("smape", "standard_error", "coverage", "rows")}
-        )
-        return schemas.OutcomesAnswer(known=known, unknown=len(told.outcomes) - known, **figures)
+    async def outcomes(given: schemas.OutcomesRequest) -> schemas.OutcomesAnswer:
+        """What products really cost: gives the live SMAPE. An outcome that does not fit changes nothing for the others."""
+        return told(observer, given.outcomes)
 
     @router.post("/admin/reload", dependencies=[Depends(admin_only)], responses={409: {"model": schemas.Problem}})
     async def reload(asked: schemas.ReloadRequest) -> schemas.Version:

@@ -91,8 +91,7 @@ class Pricing:
         except Overloaded as full:
             return full
         except ValidationError as error:
-            first = error.errors()[0]
-            return RowError(error=": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"]))))
+            return RowError(error=reason(error))
         except ValueError as error:
             return RowError(error=str(error))
 
@@ -129,6 +128,12 @@ def _emptiness(text: str, priced: Priced) -> str:
     if priced.pictured:
         return "the text is empty: the price comes from the picture alone"
     return "the text is empty: the price is that of a product of which nothing is known"
+
+
+def reason(error: ValidationError) -> str:
+    """The first thing that does not fit: where, and why."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def unfit(where: str, error: ValueError) -> RequestValidationError:

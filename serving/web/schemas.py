@@ -104,18 +104,35 @@ class Outcome(Strict):
 
 
 class OutcomesRequest(Strict):
-    outcomes: list[Outcome] = Field(min_length=1, max_length=1024)
+    """Outcomes, each judged by itself: what is wrong with one changes nothing for the others."""
+
+    outcomes: list[Any] = Field(
+        min_length=1,
+        max_length=1024,
+        description="of one id the last price counts, once",
+        json_schema_extra={"items": Outcome.model_json_schema()},
+    )
+
+
+class OutcomeError(BaseModel):
+    """Why an outcome does not count. row: its place among those that were told, from 0."""
+
+    row: int
+    error: str
 
 
 class OutcomesAnswer(BaseModel):
-    """known: outcomes whose prediction is remembered. smape: in percent, over the last `rows` outcomes."""
+    """What became of the outcomes, and the live figures over the last `rows` of all; those come with the second one."""
 
-    known: int
-    unknown: int
-    smape: float | None = None
+    known: int = Field(description="outcomes whose prediction is remembered")
+    unknown: int = Field(description="outcomes of ids that are not, or no longer, remembered")
+    repeated: int = Field(description="of the known ones, those of an id that was told before")
+    failed: int = Field(description="outcomes that do not fit, as `errors` say")
+    errors: list[OutcomeError]
+    smape: float | None = Field(None, description="in percent")
     standard_error: float | None = None
-    coverage: float | None = None
-    rows: int = 0
+    coverage: float | None = Field(None, description="share of true prices in their intervals")
+    rows: int
 
 
 class ReloadRequest(Strict):

@@ -296,6 +296,26 @@ def test_outcomes_give_the_live_error(client: TestClient) -> None:
     assert "pricestack_live_smape 50.0" in client.get("/metrics").text
 
 
+def test_an_outcome_that_is_told_again_counts_once(client: TestClient) -> None:
+    name = client.post("/predict", json={"catalog_content": "10"}).json()["id"]
+    told = {"outcomes": [{"id": name, "price": 10.0}]}
+    first, again = (client.post("/outcomes", json=told).json() for _ in range(2))
+    assert (first["known"], first["repeated"], first["rows"], first["smape"]) == (1, 0, 1, None)
+    assert (again["known"], again["repeated"], again["rows"], again["smape"]) == (1, 1, 1, None)
+    assert "pricestack_live_outcomes 1.0" in client.get("/metrics").text
+
+
+def test_outcomes_stand_alone(client: TestClient) -> None:
+    name = client.post("/predict", json={"catalog_content": "10"}).json()["id"]
+    told = [{"id": name, "price": 0}, {"id": name, "price": 11.0}, "nothing", {"id": "", "price": 1.0}]
+    answer = client.post("/outcomes", json={"outcomes": told}).json()
+    assert (answer["known"], answer["unknown"], answer["failed"], answer["rows"]) == (1, 0, 3, 1)
+    assert [error["row"] for error in answer["errors"]] == [0, 2, 3]
+    assert answer["errors"][0]["error"] == "price: Input should be greater than 0"
+    assert client.post("/outcomes", json={"outcomes": []}).status_code == 422
+    assert client.post("/outcomes", json={"outcomes": told[:1] * 1_025}).status_code == 422
+
+
 def test_bundles_are_swapped_by_admins_alone(exported: Path, script: Script, tmp_path: Path) -> None:
     renumbered(exported, 2)
     path = tmp_path / "keys.json"

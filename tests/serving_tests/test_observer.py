@@ -20,6 +20,7 @@ from serving.service.worker import RowAnswer
 from serving.watch.alerts import Alerts, Thresholds, webhook
 from serving.watch.diary import EXPERIMENT, MlflowDiary
 from serving.watch.observer import Observer
+from serving.watch.outcomes import Told
 
 
 def a_row(price: float = 20.0, brand: str = "acme") -> Priced:
@@ -106,7 +107,7 @@ def test_a_live_error_far_above_the_promised_one_is_an_alert(exported: Path) -> 
         observer.serve(open_bundle(exported))
         for place in range(40):
             name = observer.answered(place, a_row(10.0))
-            assert observer.came(name, 1_000.0 + place)
+            assert observer.came([(name, 1_000.0 + place)]) == {Told.FIRST: 1}
         return observer.alerts.raised
 
     assert asyncio.run(work()) == {"accuracy": 1}
