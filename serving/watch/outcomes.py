@@ -56,8 +56,8 @@ class Outcomes:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._predicted: Memory[Predicted] = Memory(REMEMBERED, REMEMBERED_SECONDS, clock=clock)
+        # Of the last WINDOW ids, in the order in which they were first told.
         self._terms: OrderedDict[str, tuple[float, bool]] = OrderedDict()
-        """Of the last WINDOW ids, in the order in which they were first told."""
 
     def predicted(self, name: str, answer: Predicted) -> None:
         self._predicted.put(name, answer)
