@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -55,14 +56,22 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
     bundle = open_bundle(exported)
 
     async def work() -> None:
-        diary = MlflowDiary(uri, bundle)
-        observer = Observer(Alerts(), Thresholds(), diary, minute=0.05)
+        diary = MlflowDiary(uri)
+        diary.begin(bundle)
+        written: list[dict[str, float]] = []
+
+        def write(figures: dict[str, float]) -> None:
+            diary(figures)
+            written.append(figures)
+
+        observer = Observer(Alerts(), Thresholds(), write, minute=0.05)
         observer.serve(bundle)
         running = asyncio.create_task(observer.run())
         for price in (10.0, 30.0):
             observer.request("/predict", 200, 0.02)
             observer.seen("Item Name: nut", False, a_row(price))
-        await asyncio.sleep(0.6)
+        while len(written) < 2:
+            await asyncio.sleep(0.02)
         running.cancel()
         diary.close()
 
@@ -78,9 +87,16 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
     assert run.data.metrics["inference_latency_ms"] == pytest.approx(20.0)
 
 
-def test_a_diary_that_cannot_be_written_is_said_at_the_start(exported: Path) -> None:
-    with pytest.raises(UserError, match="MLflow cannot be written to"):
-        MlflowDiary("no-such-scheme://diary", open_bundle(exported))
+@pytest.mark.timeout(120)  # MLflow's own patience is an hour
+@pytest.mark.parametrize(
+    "uri", ["no-such-scheme://diary", "http://127.0.0.1:{}", "postgresql://me:hunter2@127.0.0.1:{}/x"]
+)
+def test_a_diary_that_cannot_be_written_is_said_at_the_start(uri: str) -> None:
+    with socket.socket() as nobody:  # bound, and does not listen
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(UserError, match=r"MLflow cannot be written to: \S") as error:
+            MlflowDiary(uri.format(nobody.getsockname()[1]))
+    assert "hunter2" not in str(error.value)
 
 
 def test_rows_of_another_kind_reach_the_webhook(exported: Path, received: tuple[str, list[dict[str, Any]]]) -> None:
