@@ -8,7 +8,6 @@ from itertools import groupby
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention.varlen import varlen_attn
 
 # On a processor, the backward pass of PyTorch's fused bf16 kernel costs a fixed 40 ms and more per call (measured on AVX512-BF16:
 # 60 x 50 tokens 43 ms against 4 ms with plain matrix products); from about this length on, the fused kernel wins again.
@@ -73,6 +72,10 @@ def attend_packed(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     """(T, heads, d) packed queries, keys and values to (T, heads, d); no sequence sees another (block-diagonal)."""
     if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
         longest = max(packing.lengths)
+        from torch.nn.attention.varlen import (
+            varlen_attn,
+        )  # it brings PyTorch's compiler, which takes a second to import
+
         mixed = varlen_attn(q, k, v, packing.bounds, packing.bounds, longest, longest)
         assert isinstance(mixed, Tensor), "asked for no auxiliary output"
         return mixed

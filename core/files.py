@@ -15,10 +15,13 @@ from typing import Any
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` if the block succeeds, removes it if not.
 
     The bytes are on the disk before the rename, so that a power cut leaves the old file or the new one, never half of one.
+
+    private: for its owner alone, from the first byte on. A file that was there keeps its owner and a new one gets the folder's,
+    where this process may give it away: a service must be able to read what root has changed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -28,10 +31,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        if private:
+            _give_away(temporary, path if path.exists() else path.parent)
+        else:
+            temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _give_away(path: Path, like: Path) -> None:
+    if os.geteuid() == 0:
+        facts = like.stat()
+        os.chown(path, facts.st_uid, facts.st_gid)
 
 
 def _umask() -> int:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -108,5 +107,7 @@ def _importances(study: optuna.Study) -> dict[str, float] | None:
     values = {trial.value for trial in done if "answered_from" not in trial.user_attrs}
     if len(values) < FEWEST:
         return None
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # it takes a second to import
+
     found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(n_trees=_TREES, seed=0))
     return {name: float(share) for name, share in found.items()}

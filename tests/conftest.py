@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import constants
 
+from core import console
 from core.catalog import ID, LINK, PRICE, TEXT
 from core.catalog_reading import read_catalogs
 from core.fold_making import make_folds
@@ -40,17 +45,18 @@ def toy_frame(rows: int, seed: int, first: int = 0) -> pd.DataFrame:
     )
 
 
+def write_toys(folder: Path, rows: int = 120, test_rows: int = 30, seed: int = 0) -> tuple[Path, Path]:
+    """Writes train.csv and test.csv and returns their paths."""
+    train, test = folder / "train.csv", folder / "test.csv"
+    toy_frame(rows, seed).to_csv(train, index=False)
+    toy_frame(test_rows, seed + 1, first=100_000).drop(columns=PRICE).to_csv(test, index=False)
+    return train, test
+
+
 @pytest.fixture
 def toy_files(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
-    """Writes train.csv and test.csv and returns their paths."""
-
-    def write(rows: int = 120, test_rows: int = 30, seed: int = 0) -> tuple[Path, Path]:
-        train, test = tmp_path / "train.csv", tmp_path / "test.csv"
-        toy_frame(rows, seed).to_csv(train, index=False)
-        toy_frame(test_rows, seed + 1, first=100_000).drop(columns=PRICE).to_csv(test, index=False)
-        return train, test
-
-    return write
+    """Writes train.csv and test.csv into the test's folder and returns their paths."""
+    return partial(write_toys, tmp_path)
 
 
 @pytest.fixture
@@ -76,3 +82,29 @@ def made_workspace(tmp_path: Path, paths: tuple[Path, Path]) -> Workspace:
     )  # fmt: skip
     workspace.create(read.train, read.test, folds, facts)
     return workspace
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command line in this process: another one would import libraries for a second, or for eight."""
+
+    def run(module: str, *arguments: object, code: int = 0) -> str:
+        """Standard output and error of the command, which must end with this exit code."""
+        app = import_module(module).app
+        monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            console.run(app)
+        said = capsys.readouterr()
+        assert ended.value.code == code, said
+        return said.out + said.err
+
+    return run
+
+
+@pytest.fixture
+def here(typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """A sweep's command line that trains nothing, in this process."""
+    import_module("experiments.run")  # now, and not while something waits
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return partial(typed, "experiments.sweep")

@@ -155,12 +155,12 @@ def name(process: psutil.Process) -> str:
 
 
 def test_a_second_sweep_in_the_same_workspace_is_refused_and_harms_nothing(
-    tmp_path: Path, sweep: list[object], start: Callable[..., subprocess.Popen[str]]
+    tmp_path: Path, sweep: list[object], start: Callable[..., subprocess.Popen[str]], here: Callable[..., str]
 ) -> None:
     first = start(sweep)
     seen = read_until(first, "started")
     first.send_signal(signal.SIGSTOP)  # or it may have ended before the second one asks
-    assert "another sweep is running" in run("experiments.sweep", *sweep, code=2)
+    assert "another sweep is running" in here(*sweep, code=2)
     first.send_signal(signal.SIGCONT)
     seen += rest(first)
     assert first.wait() == 0, seen

@@ -1,4 +1,7 @@
-"""Encoders by short name, hub name or local folder. Weights are safetensors; code from the hub is never run."""
+"""Encoders by short name, hub name or local folder. Weights are safetensors; code from the hub is never run.
+
+What needs `transformers` imports it where it is used: that takes two seconds, which every process of a sweep would spend.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoTokenizer
 
-from core.backbones import hub
 from core.backbones.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
 from core.backbones.presets import AUTO, PRESETS, TINY, TINY_VISION, Part, known
 from core.backbones.tiny import TinyVision
@@ -41,6 +42,8 @@ def load_encoder(name: str, part: Part | None = None) -> tuple[nn.Module, Tokeni
     are float32 whatever their precision on the disk. part: what the encoder must read; if not given, what it reads.
     Raises UserError for an unknown name, for one that is neither here nor to be had, and for files that do not fit.
     """
+    from core.backbones import hub
+
     folder = locate(name, part)
     try:
         reads, kind = _reads(folder)
@@ -68,10 +71,22 @@ def build_encoder(spec: dict[str, Any]) -> nn.Module:
     kinds: dict[str, Callable[[], nn.Module]] = {
         "neobert": lambda: NeoBERT(NeoBERTConfig(**spec["config"])),
         "tiny-vision": TinyVision,
-        "hub-text": lambda: hub.build_text(spec),
-        "hub-vision": lambda: hub.build_vision(spec),
+        "hub-text": lambda: _hub_text(spec),
+        "hub-vision": lambda: _hub_vision(spec),
     }
     return kinds[spec["kind"]]()
+
+
+def _hub_text(spec: dict[str, Any]) -> nn.Module:
+    from core.backbones import hub
+
+    return hub.build_text(spec)
+
+
+def _hub_vision(spec: dict[str, Any]) -> nn.Module:
+    from core.backbones import hub
+
+    return hub.build_vision(spec)
 
 
 _MOVED: dict[str, Path] = {}
@@ -213,6 +228,8 @@ def _checked(folder: Path) -> Path:
 
 def _reads(folder: Path) -> tuple[Part, str]:
     """What the encoder in the folder reads, and its model type."""
+    from core.backbones import hub
+
     record = read_json(folder / "config.json")
     kind = str(record.get("model_type", ""))
     if kind == _NEOBERT:
@@ -244,6 +261,8 @@ def _load_tokenizer(folder: Path) -> tuple[Tokenizer | None, int | None]:
     if (folder / "tokenizer.json").is_file():
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     elif any((folder / name).is_file() for name in ("vocab.txt", "spm.model", "sentencepiece.bpe.model", "merges.txt")):
+        from transformers import AutoTokenizer
+
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         ).backend_tokenizer

@@ -15,14 +15,13 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from core.errors import UserError, suggestion
-from core.files import locked, write_text
+from core.files import atomic_path, locked
 
 PREFIX = "psk_"
 """Begins every key, so that keys that lie about are found, in logs (serving/guard/logs.py) as by scanners of repositories."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _BYTES = 32
-_PRIVATE = 0o600
 _log = logging.getLogger(__name__)
 
 
@@ -109,22 +108,22 @@ def _changing(path: Path) -> AbstractContextManager[bool]:
 
 
 def _write(path: Path, keys: tuple[Key, ...]) -> None:
-    write_text(path, _KeyFile(keys=keys).model_dump_json(indent=1) + "\n")
-    path.chmod(_PRIVATE)
+    with atomic_path(path, private=True) as temporary:
+        temporary.write_text(_KeyFile(keys=keys).model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 class KeyRing:
     """The valid keys of a file, read again whenever the file has changed.
 
-    A file that is gone holds no keys: nobody gets in. One that cannot be read leaves the keys that were
-    valid before, and an error in the log.
+    A file that is gone holds no keys: nobody gets in. One that cannot be read leaves the keys that were valid before, with an
+    error in the log, and is tried again with each request.
     """
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = utc_now) -> None:
         """Raises UserError for a file that is not one of keys."""
         self._path = path
         self._now = now
-        self._seen = self._state()
+        self._seen = self._told = self._state()
         self._keys = read_keys(path)
 
     def find(self, key: str) -> Key | None:
@@ -143,17 +142,20 @@ class KeyRing:
         state = self._state()
         if state == self._seen:
             return
-        self._seen = state
         try:
             self._keys = read_keys(self._path)
         except (UserError, OSError) as error:
-            _log.error("the changed file of keys cannot be read; the keys before stay valid (%s)", type(error).__name__)
+            if state != self._told:
+                self._told = state
+                told = "the changed file of keys cannot be read; the keys before stay valid, revoked ones too (%s)"
+                _log.error(told, type(error).__name__)
         else:
+            self._seen = self._told = state
             _log.info("the file of keys was read again: %d keys", len(self._keys))
 
-    def _state(self) -> tuple[int, int, int] | None:
+    def _state(self) -> tuple[int, ...] | None:
         try:
             facts = self._path.stat()
         except FileNotFoundError:
             return None
-        return facts.st_ino, facts.st_size, facts.st_mtime_ns
+        return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

@@ -1,9 +1,9 @@
 """The processes that serve one bundle, and the rows that wait for them.
 
 Rows are gathered into batches by size and time: as soon as a process is free it takes what waits, at most `batch_rows` and
-no more than a second's work, and where few wait it gives others `batch_ms` to come. Rows of large requests leave room for
-single ones. A process that dies takes its rows with it only once: they are computed again, one by one, so that the row which
-brings processes down is found, and is answered without them.
+about a second's work (`serving.service.pace`), and where few wait it gives others `batch_ms` to come. Rows of large requests
+leave room for single ones. A process that dies takes its rows with it only once: they are computed again, one by one, so that
+the row which brings processes down is found, and is answered without them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from serving.service.pace import Pace
 from serving.service.worker import Batch, Failure, RowAnswer, Worker, WorkerLost
 
 log = logging.getLogger(__name__)
@@ -30,11 +31,6 @@ _TRIES = 2
 _BULK_SHARE = 4
 """Of a batch, one part in so many is for large requests even where single ones would fill it."""
 _LONGEST_BACKOFF = 30.0
-_WORK_SECONDS = 1.0
-"""A batch is no more work than this, as far as is known: who comes next must wait for it."""
-_FIRST_ROWS = 8
-"""Of a batch before anything is known."""
-_RATE_MEMORY = 0.9
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,7 @@ class Engine:
         self._bulk: deque[Waiting] = deque()
         self._again: deque[Waiting] = deque()  # rows of batches that were lost
         self._arrived, self._gathering = asyncio.Event(), asyncio.Lock()
-        self._rate = 0.0  # rows a second of all processes together
+        self._pace = Pace()
         self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="engine")
         self._workers: list[Worker | None] = [None] * settings.workers
         self._tasks: list[asyncio.Task[None]] = []
@@ -116,9 +112,11 @@ class Engine:
             for place in range(self.settings.workers)
         ]
 
-    async def stop(self) -> None:
-        """Rows that wait are answered first; then the processes end."""
+    async def stop(self, *, answer: bool = True) -> None:
+        """Rows that wait are answered first, unless nobody waits for them any more; then the processes end."""
         self._stopping = True
+        if not answer:
+            self._give_up()
         self._arrived.set()
         await asyncio.gather(*self._tasks)
         loop = asyncio.get_running_loop()
@@ -141,7 +139,8 @@ class Engine:
     def check_room(self) -> None:
         """Raises Overloaded where so many rows wait that no more are taken."""
         if self.waiting >= self.settings.queue_rows:
-            seconds = self.waiting / self._rate if self._rate else 1.0
+            rate = self.settings.workers * self._pace.rate
+            seconds = self.waiting / rate if rate else 1.0
             raise Overloaded(min(30, max(1, math.ceil(seconds))))
 
     def put(
@@ -193,14 +192,13 @@ class Engine:
         answers = await loop.run_in_executor(self._threads, worker.ask, batch, self.settings.batch_seconds)
         seconds = time.monotonic() - start
         self._watch(len(rows), seconds)
-        rate = self.settings.workers * len(rows) / max(seconds, 1e-6)
-        self._rate = _RATE_MEMORY * self._rate + (1 - _RATE_MEMORY) * rate if self._rate else rate
+        self._pace.told(len(rows), seconds)
         if isinstance(answers, Failure):
             log.error("a batch of %d rows was not computed: %s", len(rows), answers.reason)
             self._return(rows)
             return
         for row, answer in zip(rows, answers, strict=True):
-            row.done.set_result(answer)
+            _settle(row, answer)
 
     def _return(self, rows: list[Waiting]) -> None:
         """Rows whose batch was lost: once more and alone, or not at all."""
@@ -209,7 +207,7 @@ class Engine:
             if row.tries < _TRIES:
                 self._again.append(row)
             else:
-                row.done.set_result(None)
+                _settle(row, None)
         self._arrived.set()
 
     async def _replace(self, place: int, worker: Worker) -> None:
@@ -236,7 +234,7 @@ class Engine:
         """Nobody is there to compute what waits."""
         for queue in (self._single, self._bulk, self._again):
             while queue:
-                queue.popleft().done.set_result(None)
+                _settle(queue.popleft(), None)
 
     async def _next_batch(self) -> list[Waiting] | None:
         """What waits, once somebody does; None when the engine stops and nobody waits."""
@@ -261,11 +259,16 @@ class Engine:
     @property
     def _size(self) -> int:
         """Most rows of the next batch."""
-        work = int(_WORK_SECONDS * self._rate / self.settings.workers) if self._rate else _FIRST_ROWS
-        return min(self.settings.batch_rows, max(1, work))
+        return min(self.settings.batch_rows, self._pace.rows)
 
     def _take(self) -> list[Waiting]:
         size = self._size
         kept = min(len(self._bulk), size // _BULK_SHARE)
         rows = [self._single.popleft() for _ in range(min(len(self._single), size - kept))]
         return rows + [self._bulk.popleft() for _ in range(min(len(self._bulk), size - len(rows)))]
+
+
+def _settle(row: Waiting, answer: RowAnswer | None) -> None:
+    """Unless whoever asked has been cancelled."""
+    if not row.done.done():
+        row.done.set_result(answer)

@@ -116,10 +116,10 @@ class Service:
         self._served = await self._load(self._first)
 
     async def stop(self) -> None:
-        """Answers what waits, then ends the processes."""
+        """Ends the processes. Whoever was answered has been: what still waits, nobody waits for."""
         await asyncio.gather(*self._leaving)
         if self._served is not None:
-            await self._served.engine.stop()
+            await self._served.engine.stop(answer=False)
         self.pictures.close()
 
     async def price(self, text: str, picture: bytes | None = None, *, bulk: bool = False) -> Priced:

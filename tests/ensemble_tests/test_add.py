@@ -103,7 +103,7 @@ def test_whoever_reads_members_can_read_one_made_outside(toy_workspace: Workspac
     add_member(toy_workspace, "outside", source(toy_workspace, tmp_path))
     for name in ("text", "lexical", "boosted"):
         toys.add_member(toy_workspace, f"{name}-abcdef", 3, architecture=name)
-    stack_workspace(toy_workspace)
+    stack_workspace(toy_workspace, methods=["mean"])
     report = json.loads(build_report(toy_workspace).with_suffix(".json").read_text())
     assert [member["label"] for member in report["members"] if member["architecture"] == "external"] == ["outside"]
     assert "external" not in report["verdict"]["next"]["command"]

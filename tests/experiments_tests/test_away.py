@@ -95,11 +95,19 @@ def assert_whole(folder: Path, members: int, folds: int = FOLDS) -> None:
     assert not list((folder / "ray" / "arrivals").glob("*")), "nothing is left half way"
 
 
-def test_a_sweep_on_two_nodes_with_folders_of_their_own(tmp_path: Path, cluster: LittleCluster, sweep: Any) -> None:
+def test_a_cluster_without_room_says_so_and_on_two_nodes_with_folders_of_their_own_a_sweep_runs(
+    tmp_path: Path, cluster: LittleCluster, sweep: Any
+) -> None:
+    too_early = sweep("lexical")
+    assert too_early.wait(LIMIT) == 2, output(tmp_path)
+    assert "the cluster holds no job of 1 x 1 cores" in output(tmp_path)
+
     nodes = [cluster.add("one"), cluster.add("two")]
     process = sweep("lexical", "boosted", "--trials", 2, "--members", 1, "--folds", 2)
-    assert process.wait(LIMIT) == 0, output(tmp_path)
-    assert "2 at once, 1 cores and 0 GPUs each" in output(tmp_path), "the cluster's resources count, not the driver's"
+    assert process.wait(LIMIT) == 0, output(tmp_path, 1)
+    assert "2 at once, 1 cores and 0 GPUs each" in output(tmp_path, 1), (
+        "the cluster's resources count, not the driver's"
+    )
     assert states_of(tmp_path / "runs") == {"COMPLETE": 4}
     assert_whole(tmp_path / "runs", members=2, folds=2)
     used = [node for node in nodes if node.exists()]
@@ -116,12 +124,6 @@ def test_a_wrong_token_is_told_in_words(tmp_path: Path, cluster: LittleCluster, 
     text = output(tmp_path)
     assert "auth_token" in text and "Traceback" not in text
     assert ENVIRONMENT["RAY_AUTH_TOKEN"] not in text and "5d" * 16 not in text
-
-
-def test_a_cluster_without_room_is_told_in_words(tmp_path: Path, cluster: LittleCluster, sweep: Any) -> None:
-    process = sweep("lexical")
-    assert process.wait(LIMIT) == 2, output(tmp_path)
-    assert "the cluster holds no job of 1 x 1 cores" in output(tmp_path)
 
 
 @pytest.mark.faults

@@ -119,7 +119,8 @@ def test_two_that_start_together_cannot_both_win(storage_text: str) -> None:
             each.process.wait()
 
 
-def test_after_kill_9_the_next_driver_takes_over_at_once(storage_text: str) -> None:
+def test_after_kill_9_the_next_driver_takes_over_at_once(storage_text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.lease.EXPIRY", 60.0)
     first = Process(storage_text)
     first.go()
     assert first.line() == "driving"
@@ -128,7 +129,7 @@ def test_after_kill_9_the_next_driver_takes_over_at_once(storage_text: str) -> N
     storage = open_storage(storage_text)
     began = time.monotonic()
     with lease(storage, ["toy"], settle=0.0):
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 30.0
 
 
 def test_a_killed_process_that_nobody_has_reaped_is_dead(tmp_path: Path) -> None:
@@ -153,11 +154,12 @@ def test_a_silent_driver_of_another_machine_is_waited_for_and_followed(
     assert "last driven by process 7 on elsewhere; waiting up to 3 s" in told and "taken over" in told
 
 
-def test_a_living_driver_of_another_machine_is_respected(storage_text: str) -> None:
+def test_a_living_driver_of_another_machine_is_respected(storage_text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.lease.EXPIRY", 60.0)
     pretend(storage_text, time=0.0)
     beat = threading.Timer(1.2, pretend, (storage_text,), {"beat": 6})
     beat.start()
-    with pytest.raises(UserError, match=r"process 7 on elsewhere, which gave a sign of life after \d s"):
+    with pytest.raises(UserError, match=r"process 7 on elsewhere, which gave a sign of life after \d+ s"):
         Lease(open_storage(storage_text)).take("toy")
     beat.join()
     found = driver(storage_text)

@@ -1,4 +1,4 @@
-"""`python -m experiments.status` as a process, beside real drivers that live, end and are killed."""
+"""`experiments.status`, beside real drivers that live, end and are killed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,18 +26,23 @@ ROOT = Path(__file__).resolve().parents[2]
 STUDY = "text-1a2b3c4d"
 
 
-def status(workspace: Path, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.status", "--workspace", str(workspace), *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+class Status:
+    """What the command says of a workspace."""
+
+    def __init__(self, typed: Callable[..., str]) -> None:
+        self._typed = typed
+
+    def __call__(self, workspace: Path, *arguments: str, code: int = 0) -> str:
+        return self._typed("experiments.status", "--workspace", workspace, *arguments, code=code)
+
+    def state(self, workspace: Path) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self(workspace, "--json"))
+        return found
 
 
-def state(workspace: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(status(workspace, "--json"))
-    return found
+@pytest.fixture
+def status(typed: Callable[..., str]) -> Status:
+    return Status(typed)
 
 
 def make_study(workspace: Workspace, storage: str | None = None) -> None:
@@ -92,10 +97,10 @@ def driver(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_running_sweep_a_killed_one_and_one_that_ended(toy_workspace: Workspace) -> None:
+def test_a_running_sweep_a_killed_one_and_one_that_ended(toy_workspace: Workspace, status: Status) -> None:
     make_study(toy_workspace)
     with driver(toy_workspace) as process:
-        found = state(toy_workspace.folder)
+        found = status.state(toy_workspace.folder)
         assert found["driver"] == "running" and found["record"]["pid"] == process.pid
         assert 500 < found["left"] <= 600
         text = status(toy_workspace.folder)
@@ -114,7 +119,7 @@ def test_a_running_sweep_a_killed_one_and_one_that_ended(toy_workspace: Workspac
     assert "the last sweep finished" in text
 
 
-def test_counts_best_errors_and_members(toy_workspace: Workspace) -> None:
+def test_counts_best_errors_and_members(toy_workspace: Workspace, status: Status) -> None:
     make_study(toy_workspace)
     write_json(toy_workspace.path(RECORD), asdict(record(state="finished", ended=time.time())))
     half, whole = (toy_workspace.store.folder / name for name in ("text-half", "text-whole"))
@@ -123,7 +128,7 @@ def test_counts_best_errors_and_members(toy_workspace: Workspace) -> None:
     write_json(toy_workspace.store.folder / "text-lone" / "fold-0" / "fit.json", {"fold": 0, "seconds": 1.0})
     write_json(whole / "member.json", {"metrics": {"smape": 40.0}})
 
-    found = state(toy_workspace.folder)
+    found = status.state(toy_workspace.folder)
     [search] = found["searches"]
     assert search["counts"] == {"complete": 1, "pruned": 1, "fail": 1, "running": 1} and search["wanted"] == 8
     assert search["best"]["trial"] == 0 and search["best"]["smape"] == 41.25 and search["seconds"] == 12.0
@@ -137,27 +142,27 @@ def test_counts_best_errors_and_members(toy_workspace: Workspace) -> None:
     assert "next: python -m ensemble.stack" in text
 
 
-def test_a_driver_on_another_machine_is_known_by_its_sign_of_life(toy_workspace: Workspace) -> None:
+def test_a_driver_on_another_machine_is_known_by_its_sign_of_life(toy_workspace: Workspace, status: Status) -> None:
     make_study(toy_workspace)
     study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{toy_workspace.path('optuna.db')}")
     driver = Driver("elsewhere", 7, "its system", "then", "token", time=time.time())
     study.set_user_attr(KEY, asdict(driver))
     assert "process 7 on elsewhere" in status(toy_workspace.folder)
     study.set_user_attr(KEY, asdict(replace(driver, time=time.time() - 3600)))
-    assert state(toy_workspace.folder)["driver"] == "unknown"
+    assert status.state(toy_workspace.folder)["driver"] == "unknown"
 
 
-def test_another_storage_is_found_through_the_record(toy_workspace: Workspace, tmp_path: Path) -> None:
+def test_another_storage_is_found_through_the_record(toy_workspace: Workspace, tmp_path: Path, status: Status) -> None:
     storage = f"sqlite:///{tmp_path / 'elsewhere.db'}"
     make_study(toy_workspace, storage)
     write_json(toy_workspace.path(RECORD), asdict(record(storage=storage)))
-    assert state(toy_workspace.folder)["searches"][0]["study"] == STUDY
+    assert status.state(toy_workspace.folder)["searches"][0]["study"] == STUDY
     write_json(toy_workspace.path(RECORD), asdict(record(storage="postgresql+psycopg://me:***@db/optuna")))
     assert "give the URL with --storage" in status(toy_workspace.folder, code=2)
     assert "41.25" in status(toy_workspace.folder, "--storage", storage)
 
 
-def test_what_is_not_there_is_said_with_a_cure_and_nothing_is_made(tmp_path: Path) -> None:
+def test_what_is_not_there_is_said_with_a_cure_and_nothing_is_made(tmp_path: Path, status: Status) -> None:
     text = status(tmp_path / "nothing", code=2)
     assert "what to do:" in text and not (tmp_path / "nothing").exists()
     text = status(tmp_path, code=2)

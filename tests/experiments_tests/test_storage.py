@@ -10,7 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -39,9 +42,10 @@ def finish(search: optuna.Study, count: int) -> None:
         search.tell(trial, float(trial.params["depth"]))
 
 
-def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+def start(code: str, *arguments: str, **more: Any) -> subprocess.Popen[str]:
     """Another Python process, in the repository's root."""
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **more)
 
 
 def test_what_is_written_is_read_by_another_process_and_by_the_dashboard(storage_text: str) -> None:
@@ -104,13 +108,25 @@ def test_eight_concurrent_writers_lose_nothing(storage_text: str) -> None:
 
 
 HOLDER = """
-import sqlite3, sys, time
+import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN EXCLUSIVE")
 print("held", flush=True)
-sys.stdin.read() if len(sys.argv) < 3 else time.sleep(float(sys.argv[2]))
+sys.stdin.read()
 connection.execute("COMMIT")
 """
+
+
+@contextmanager
+def held(path: Path, seconds: float) -> Iterator[None]:
+    """Another process locks the file, for so many seconds from the beginning of the block on."""
+    with start(HOLDER, str(path), stdin=subprocess.PIPE) as holder:
+        assert holder.stdin is not None and holder.stdout is not None and holder.stdout.readline() == "held\n"
+        release = threading.Timer(seconds, holder.stdin.close)
+        release.start()
+        yield
+        release.join()
+        assert holder.wait() == 0
 
 
 @pytest.mark.parametrize("seconds", [2.0, pytest.param(40.0, marks=pytest.mark.faults)])
@@ -121,13 +137,11 @@ def test_a_locked_sqlite_file_only_delays(
     path = tmp_path / "study.db"
     search = study(f"sqlite:///{path}")
     finish(search, 1)
-    holder = start(HOLDER, str(path), str(seconds))
-    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
     began = time.monotonic()
-    search.set_user_attr("note", "written when the lock is gone")
-    assert time.monotonic() - began > seconds / 2
+    with held(path, seconds):
+        search.set_user_attr("note", "written when the lock is gone")
+        assert time.monotonic() - began > seconds
     finish(search, 3)
-    assert holder.wait() == 0
     assert [trial.state for trial in study(f"sqlite:///{path}").trials] == [TrialState.COMPLETE] * 4
     told = capsys.readouterr().err
     assert told.count("waiting for the study's storage sqlite://") == told.count("answers again") == 1
@@ -138,10 +152,8 @@ def test_a_locked_file_is_waited_for_at_the_start_too(tmp_path: Path, monkeypatc
     monkeypatch.setattr("experiments.storage.BUSY", 0.1)
     path = tmp_path / "study.db"
     path.touch()
-    holder = start(HOLDER, str(path), "1.5")
-    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-    finish(study(f"sqlite:///{path}"), 1)
-    assert holder.wait() == 0
+    with held(path, 1.5):
+        finish(study(f"sqlite:///{path}"), 1)
 
 
 def test_a_full_disk_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def diary(workspace: Path) -> dict[str, str]:
 
 
 def test_events_summary_status_diary_and_study_agree(
-    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
+    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]], here: Callable[..., str]
 ) -> None:
     train, test = toy_files(120, 30)
     workspace = tmp_path / "runs"
@@ -80,8 +80,7 @@ def test_events_summary_status_diary_and_study_agree(
     assert [member["folds_done"] for member in found["members"]] == [2]
     assert "experiments.sweep lexical" in found["record"]["command"]
 
-    quiet = run("experiments.sweep", *sweep, "--quiet", "--dry-run")
-    assert quiet.stdout == quiet.stderr == ""
+    assert here(*sweep, "--quiet", "--dry-run") == ""
 
 
 @pytest.mark.faults

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -18,6 +19,7 @@ from core.labels.finding import Finding, read_findings, write_findings
 from core.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.build import build_report
+from tests.conftest import made_workspace, write_toys
 from tests.reports_tests.toys import (
     add_member,
     add_plausible_members,
@@ -77,13 +79,21 @@ class Page(HTMLParser):
         self.text += data
 
 
+@pytest.fixture(scope="module")
+def _full(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("full")
+    workspace = made_workspace(folder, write_toys(folder))
+    add_trials(workspace, [("boosted", 40.0), ("lexical", 35.0), ("boosted", 30.0), ("text", 150.0)])
+    add_plausible_members(workspace, 3)
+    stack_workspace(workspace)
+    return workspace
+
+
 @pytest.fixture
-def full(toy_workspace: Workspace) -> Workspace:
-    """Trials, members and a real stack of them."""
-    add_trials(toy_workspace, [("boosted", 40.0), ("lexical", 35.0), ("boosted", 30.0), ("text", 150.0)])
-    add_plausible_members(toy_workspace, 3)
-    stack_workspace(toy_workspace)
-    return toy_workspace
+def full(_full: Workspace, tmp_path: Path) -> Workspace:
+    """Trials, members and a real stack of them: a copy to do with as one likes."""
+    shutil.copytree(_full.folder, tmp_path / "runs")
+    return Workspace(tmp_path / "runs")
 
 
 def figures(workspace: Workspace) -> dict:

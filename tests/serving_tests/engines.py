@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ class FakeWorker:
     def ask(self, batch: Batch, seconds: float) -> list[RowAnswer] | Failure:
         with self._script.lock:
             self._script.batches.append(list(batch.texts))
-        self._script.gate.wait(10)
+        self._script.gate.wait(60)
         return self._script.reply(batch)
 
     def stop(self) -> None:
@@ -57,3 +58,8 @@ class Script:
             return FakeWorker(self)
 
         monkeypatch.setattr(module, "Worker", worker)
+
+    async def busy(self) -> None:
+        """Until a worker has taken the first batch."""
+        while not self.batches:
+            await asyncio.sleep(0.01)

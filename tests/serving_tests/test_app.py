@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from serving.service.service import Service
 from serving.watch.alerts import Alerts, Thresholds
 from serving.watch.observer import Observer
 from serving.web.app import FILES, PAGE, make_app
+from tests.experiments_tests.waiting import wait_for
 from tests.serving_tests.conftest import reads_pictures
 from tests.serving_tests.engines import Script, answers
 from tests.serving_tests.test_service import renumbered
@@ -241,18 +241,10 @@ def held_back(client: TestClient, script: Script, pool: ThreadPoolExecutor) -> l
     script.gate.clear()
     before = len(script.batches)
     held = [pool.submit(client.post, "/predict", json={"catalog_content": "1"})]
-    eventually(lambda: len(script.batches) == before + 1)
+    wait_for(lambda: len(script.batches) == before + 1)
     held.append(pool.submit(client.post, "/predict", json={"catalog_content": "2"}))
-    eventually(lambda: "pricestack_waiting_rows 1.0" in client.get("/metrics").text)
+    wait_for(lambda: "pricestack_waiting_rows 1.0" in client.get("/metrics").text)
     return held
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Waits until it holds; fails where it does not within ten seconds."""
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_what_drove_a_price(client: TestClient) -> None:

@@ -58,7 +58,7 @@ def test_a_batch_is_no_more_than_a_second_of_work(monkeypatch: pytest.MonkeyPatc
         return answers(batch)
 
     script = Script(monkeypatch, slow)
-    texts = [str(number) for number in range(1, 50)]
+    texts = [str(number) for number in range(1, 32)]
     found = run(script, EngineSettings(batch_rows=100, batch_ms=0), lambda engine: priced(engine, texts))
     assert found == [float(text) for text in texts]
     assert len(script.batches[0]) == 8  # nothing is known yet
@@ -71,7 +71,7 @@ def test_large_requests_leave_room_for_single_ones(monkeypatch: pytest.MonkeyPat
 
     async def work(engine: Engine) -> None:
         first = engine.put("1")
-        await asyncio.sleep(0.05)  # the process is busy with it
+        await script.busy()
         many = [engine.put(str(number), bulk=True) for number in range(100, 120)]
         singles = [engine.put(str(number)) for number in range(2, 12)]
         script.gate.set()
@@ -88,7 +88,7 @@ def test_more_than_may_wait_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def work(engine: Engine) -> int:
         held = [engine.put("1")]
-        await asyncio.sleep(0.05)
+        await script.busy()
         while True:
             try:
                 engine.check_room()
@@ -188,3 +188,26 @@ def test_what_an_engine_logs_is_no_part_of_the_request_that_started_it(monkeypat
     finally:
         request_id.reset(token)
     assert ids == [""]
+
+
+def test_rows_for_which_nobody_waits_any_more_are_not_computed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(monkeypatch)
+    script.gate.clear()
+
+    async def work() -> list[float | None]:
+        engine = Engine(FOLDER, EngineSettings(batch_rows=1, batch_ms=0))
+        await engine.start()
+        first = engine.put("1")
+        await script.busy()
+        left = [engine.put(str(number)) for number in range(2, 30)]
+        left[0].cancel()
+        ending = asyncio.create_task(engine.stop(answer=False))
+        dropped = await asyncio.gather(*left[1:])
+        script.gate.set()
+        await ending
+        answer = await first
+        assert dropped == [None] * 27
+        return [None if answer is None else answer.price]
+
+    assert asyncio.run(work()) == [1.0]
+    assert script.batches == [["1"]]

@@ -69,6 +69,39 @@ def test_a_running_service_learns_of_new_and_revoked_keys(path: Path) -> None:
     assert ring.find(old) is None and ring.find(new) is not None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_service_can_read_what_root_has_changed(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    os.chown(path.parent, 12_345, 12_345)
+    add_key(path, "shop")
+    assert (path.stat().st_uid, path.stat().st_gid) == (12_345, 12_345)
+    os.chown(path, 23_456, 23_456)
+    revoke_key(path, "shop")
+    assert (path.stat().st_uid, path.stat().st_gid) == (23_456, 23_456)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_cannot_be_read_is_tried_again_though_it_stays_the_same(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = add_key(path, "shop")
+    ring = KeyRing(path)
+    revoke_key(path, "shop")
+    read, denied = Path.read_bytes, [True]
+
+    def read_bytes(self: Path) -> bytes:
+        if denied[0]:
+            raise PermissionError(13, "Permission denied")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with caplog.at_level(logging.ERROR):
+        assert ring.find(shop) is not None and ring.find(shop) is not None
+    assert len(caplog.records) == 1
+    denied[0] = False
+    assert ring.find(shop) is None
+
+
 def test_a_file_that_is_gone_lets_nobody_in(path: Path) -> None:
     secret = add_key(path, "shop")
     ring = KeyRing(path)

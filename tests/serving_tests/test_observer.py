@@ -71,7 +71,7 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
             observer.request("/predict", 200, 0.02)
             observer.seen("Item Name: nut", False, a_row(price))
         while len(written) < 2:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
         running.cancel()
         diary.close()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from core.architectures import architecture
@@ -15,6 +16,7 @@ from ensemble.stack import stack_workspace
 from ensemble.validation import tell_nobody
 from serving import comparison
 from serving.assembly import export
+from serving.bundle import Bundle
 from serving.forms import form
 from serving.graphs import check_tensorrt
 from serving.onnx_form import GRAPH
@@ -42,6 +44,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return found
 
 
+@pytest.fixture(scope="module")
+def whole(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of them as graphs in full precision."""
+    return export(workspace, tmp_path_factory.mktemp("whole"), "whole", "onnx", tell_nobody)[0]
+
+
 @pytest.mark.parametrize("name", list(KINDS))
 def test_a_graph_says_what_the_network_says(workspace: Workspace, name: str, tmp_path: Path) -> None:
     (member,) = [each for each in workspace.store.complete() if each.startswith(f"{name}-")]
@@ -66,17 +74,17 @@ def test_a_graph_says_nothing_of_where_it_was_written(workspace: Workspace, tmp_
     assert one == two and b".py" not in one and str(Path.cwd()).encode() not in one
 
 
-def test_a_bundle_of_graphs_gives_the_submission(workspace: Workspace, tmp_path: Path) -> None:
-    bundle, _ = export(workspace, tmp_path, "shop", "onnx", tell_nobody)
-    submitted = stack_workspace(workspace, methods=["mean"]).test
-    answer = Predictor(bundle.folder).predict(workspace.test)
+def test_a_bundle_of_graphs_gives_the_submission(workspace: Workspace, whole: Bundle) -> None:
+    submitted = pd.read_csv(workspace.path("submission.csv"))["price"]
+    answer = Predictor(whole.folder).predict(workspace.test)
     np.testing.assert_allclose(answer.prices, submitted, rtol=1e-3)
-    assert {member.form for member in bundle.facts.members} == {"onnx", "saved"}
+    assert {member.form for member in whole.facts.members} == {"onnx", "saved"}
 
 
 @pytest.mark.parametrize(("name", "share"), [("onnx-fp16", 0.7), ("onnx-int8", 0.7)])
-def test_smaller_graphs_are_smaller_and_judged(workspace: Workspace, tmp_path: Path, name: str, share: float) -> None:
-    whole, _ = export(workspace, tmp_path, "whole", "onnx", tell_nobody)
+def test_smaller_graphs_are_smaller_and_judged(
+    workspace: Workspace, whole: Bundle, tmp_path: Path, name: str, share: float
+) -> None:
     small, _ = export(workspace, tmp_path, "small", name, tell_nobody)
     sizes = [sum(path.stat().st_size for path in each.folder.rglob(GRAPH)) for each in (whole, small)]
     assert sizes[1] < share * sizes[0]
@@ -88,12 +96,21 @@ def test_smaller_graphs_are_smaller_and_judged(workspace: Workspace, tmp_path: P
         assert all(member.worsened is None and member.difference < 0.02 for member in networks)
 
 
+@pytest.fixture(scope="module")
+def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Members of one network, trained in half precision, and of a light one."""
+    settings = KINDS["text"] | {"precision": "bf16"}
+    found = swept(tmp_path_factory.mktemp("half"), {"text": settings, "lexical": SETTINGS["lexical"]})
+    stack_workspace(found, methods=["mean"])
+    return found
+
+
 def test_8_bits_that_err_too_far_are_no_bundle(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    half_trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparison, "WORSENED", -100.0)
     with pytest.raises(UserError, match=r"SMAPE .* points higher on 150 rows"):
-        export(workspace, tmp_path, "shop", "onnx-int8", tell_nobody)
+        export(half_trained, tmp_path, "shop", "onnx-int8", tell_nobody)
     assert not list(tmp_path.glob("shop-*"))
 
 
@@ -107,13 +124,9 @@ def test_tensorrt_is_refused_where_it_is_not() -> None:
 
 
 def test_a_network_trained_in_half_precision_is_compared_in_full(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    half_trained: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = KINDS["text"] | {"precision": "bf16"}
-    (tmp_path / "half").mkdir()
-    found = swept(tmp_path / "half", {"text": settings, "lexical": SETTINGS["lexical"]})
-    stack_workspace(found, methods=["mean"])
-    bundle, _ = export(found, tmp_path / "bundles", "shop", "onnx", tell_nobody)
+    bundle, _ = export(half_trained, tmp_path / "bundles", "shop", "onnx", tell_nobody)
     (member,) = [each for each in bundle.facts.members if each.architecture == "text"]
     assert member.difference <= 0.005 and bundle.facts.largest_difference <= 0.005
     assert "was trained in half precision" in capsys.readouterr().err

@@ -121,10 +121,11 @@ def test_a_full_queue_takes_no_more_and_keeps_no_picture(exported: Path, monkeyp
     script.gate.clear()
 
     async def work(service: Service) -> list[Path]:
-        held = []
-        for number in range(1, 4):  # one is being computed, two wait
-            held.append(asyncio.create_task(service.price(str(number))))
-            await asyncio.sleep(0.05)
+        held = [asyncio.create_task(service.price("1"))]
+        await script.busy()  # with the first; two more may wait
+        held += [asyncio.create_task(service.price(text)) for text in ("2", "3")]
+        while service.served.engine.waiting < 2:
+            await asyncio.sleep(0.01)
         with pytest.raises(Overloaded):
             await service.price("9", png())
         left = list(service.pictures.folder.iterdir())
