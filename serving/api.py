@@ -6,21 +6,27 @@ import asyncio
 import json
 import logging.config
 import os
+import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from core.console import run, say, warn
+from core.errors import UserError
 from core.machine import usable_cores
 from core.workspace import default_folder
+from serving import api_options as options
 from serving.keys import FILE as KEYS
+from serving.listening import bind, listen, url
 
 if TYPE_CHECKING:
-    import uvicorn
+    from fastapi import FastAPI
 
     from serving.guard import KeyRing, Limits
+    from serving.service.engine import EngineSettings
     from serving.service.service import Service
+    from serving.watch.diary import MlflowDiary
     from serving.watch.observer import Observer
 
 _HELP = """
@@ -49,56 +55,37 @@ app = typer.Typer(add_completion=False)
 
 @app.command(help=_HELP)
 def main(
-    bundle: Annotated[
-        Path, typer.Option(help="Folder that serving.export has written; others beside it may be swapped in.")
-    ],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
-    keys: Annotated[
-        Path | None, typer.Option(help="File of keys.", show_default=f"{KEYS} in the workspace, if it is there")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes that compute.", show_default="one per core")
-    ] = None,
-    batch_rows: Annotated[int, typer.Option(min=1, max=4096, help="Most rows computed together.")] = 64,
-    batch_ms: Annotated[float, typer.Option(min=0, max=1000, help="How long the first row waits for others.")] = 4.0,
-    queue_rows: Annotated[int, typer.Option(min=1, help="Rows that may wait; beyond, the answer is 503.")] = 512,
-    remembered: Annotated[int, typer.Option(min=0, help="Answers kept by content.")] = 20_000,
-    remembered_seconds: Annotated[float, typer.Option(min=0, help="For so long.")] = 3600.0,
-    allow_image_urls: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST", help="Fetch pictures from this host; may be repeated. Off without."),
-    ] = None,
-    limit: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of docs/security.md; may be repeated.")] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Serve a newer bundle of the same name as soon as it is there.")
-    ] = False,
-    mlflow: Annotated[str | None, typer.Option(help="MLflow's tracking URI: a line of figures each minute.")] = None,
-    quiet_minutes: Annotated[float, typer.Option(min=0, help="In which the same alert is not told again.")] = 60.0,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    log_texts: Annotated[bool, typer.Option("--log-texts", help="Write texts of products into the log, too.")] = False,
+    bundle: options.Bundle,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    keys: options.Keys = None,
+    workers: options.Workers = None,
+    batch_rows: options.BatchRows = 64,
+    batch_ms: options.BatchMs = 4.0,
+    queue_rows: options.QueueRows = 512,
+    remembered: options.Remembered = 20_000,
+    remembered_seconds: options.RememberedSeconds = 3600.0,
+    image_hosts: options.ImageHosts = None,
+    limit: options.Limit = None,
+    watch: options.Watch = False,
+    mlflow: options.Mlflow = None,
+    quiet_minutes: options.QuietMinutes = 60.0,
+    log_level: options.Level = options.LogLevel.INFO,
+    log_texts: options.Texts = False,
 ) -> None:
-    import uvicorn
-
     from serving.guard import check_exposure, logging_config
-    from serving.service.engine import EngineSettings
     from serving.service.service import Service
-    from serving.watch.alerts import Alerts, Thresholds, webhook
-    from serving.watch.observer import Observer
     from serving.web.app import make_app
 
-    limits, ring = _limits(limit or [], allow_image_urls or []), _ring(keys)
+    limits, ring = _limits(limit or [], image_hosts or []), _ring(keys)
     check_exposure(host, ring)
+    sockets = bind(host, port)
     config = logging_config(texts=log_texts, level=log_level.upper())
     logging.config.dictConfig(config)
-    cores = usable_cores()
-    count = workers or cores
-    settings = EngineSettings(count, max(1, cores // count), batch_rows, batch_ms, queue_rows)
-    url = os.environ.get(WEBHOOK)
-    observer = Observer(Alerts(webhook(url) if url else None, 60 * quiet_minutes), Thresholds())
+    diary, observer = _diary(mlflow), _observer(quiet_minutes)
     service = Service(
         bundle,
-        settings,
+        _settings(workers, batch_rows, batch_ms, queue_rows),
         limits,
         remembered=remembered,
         remembered_seconds=remembered_seconds,
@@ -108,29 +95,67 @@ def main(
     )
     if ring is None:
         warn("no keys: this machine alone may ask")
-    server = uvicorn.Config(
-        make_app(service, observer, limits, ring, follow=watch),
-        host,
-        port,
+    asyncio.run(
+        _serve(make_app(service, observer, limits, ring, follow=watch), sockets, host, service, observer, diary)
+    )
+
+
+async def _serve(
+    application: FastAPI,
+    sockets: list[socket.socket],
+    host: str,
+    service: Service,
+    observer: Observer,
+    diary: MlflowDiary | None,
+) -> None:
+    """The bundle is loaded before anybody can ask, so that what is wrong with it is said in a sentence."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        application,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    asyncio.run(_serve(server, service, observer, mlflow))
-
-
-async def _serve(config: uvicorn.Config, service: Service, observer: Observer, mlflow: str | None) -> None:
-    """The bundle is loaded before anybody can ask, so that what is wrong with it is said in a sentence."""
-    import uvicorn
-
     await service.start()
-    if mlflow is not None:
-        from serving.watch.diary import MlflowDiary
+    try:
+        bundle = service.served.bundle
+        if diary is not None:
+            diary.begin(bundle)
+            observer.diary = diary
+        listen(sockets, config.backlog)
+    except UserError:
+        await service.stop()
+        raise
+    say(f"{bundle.folder.name} at {url(host, sockets)}    (Ctrl-C ends it)")
+    await uvicorn.Server(config).serve(sockets)
 
-        observer.diary = MlflowDiary(mlflow, service.served.bundle)
-    say(f"{service.served.bundle.folder.name} at http://{config.host}:{config.port}/    (Ctrl-C ends it)")
-    await uvicorn.Server(config).serve()
+
+def _settings(workers: int | None, batch_rows: int, batch_ms: float, queue_rows: int) -> EngineSettings:
+    """Processes share the cores."""
+    from serving.service.engine import EngineSettings
+
+    cores = usable_cores()
+    count = workers or cores
+    return EngineSettings(count, max(1, cores // count), batch_rows, batch_ms, queue_rows)
+
+
+def _observer(quiet_minutes: float) -> Observer:
+    from serving.watch.alerts import Alerts, Thresholds, webhook
+    from serving.watch.observer import Observer
+
+    address = os.environ.get(WEBHOOK)
+    return Observer(Alerts(webhook(address) if address else None, 60 * quiet_minutes), Thresholds())
+
+
+def _diary(uri: str | None) -> MlflowDiary | None:
+    """MLflow is imported, which takes seconds, only where it is wanted."""
+    if uri is None:
+        return None
+    from serving.watch.diary import MlflowDiary
+
+    return MlflowDiary(uri)
 
 
 def _limits(assignments: list[str], hosts: list[str]) -> Limits:

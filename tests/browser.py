@@ -23,13 +23,24 @@ def launched() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, url: str, width: int = 1440, allowed: tuple[str, ...] = (), **more: Any) -> Iterator[Any]:
-    """The page at `url`. Fails if it says anything, or asks for another address than those that start with `allowed`."""
+def opened(
+    browser: Any,
+    url: str,
+    width: int = 1440,
+    allowed: tuple[str, ...] = (),
+    refused: tuple[int, ...] = (),
+    **more: Any,
+) -> Iterator[Any]:
+    """The page at `url`. Fails if it says anything, or asks for another address than those that start with `allowed`.
+
+    refused: statuses of answers that are part of the test; the browser itself says those on the console.
+    """
     context = browser.new_context(viewport={"width": width, "height": 900}, **more)
     page = context.new_page()
     said: list[str] = []
     asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
+    expected = tuple(f"Failed to load resource: the server responded with a status of {status}" for status in refused)
+    page.on("console", lambda message: message.text.startswith(expected) or said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda sent: asked.append(sent.url))
     page.goto(url)

@@ -10,6 +10,7 @@ that holds it costs a process.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import time
@@ -109,7 +110,10 @@ class Engine:
                 if isinstance(result, WorkerLost):
                     raise UserError(f"a process that loads {self.folder.name} was lost: {result}") from None
                 raise result
-        self._tasks = [asyncio.create_task(self._run(place)) for place in range(self.settings.workers)]
+        self._tasks = [  # in contexts of their own: what they log is no part of the request that reloads
+            asyncio.create_task(self._run(place), context=contextvars.Context())
+            for place in range(self.settings.workers)
+        ]
 
     async def stop(self, *, answer: bool = True) -> None:
         """Rows that wait are answered first, unless nobody waits for them any more; then the processes end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,15 @@ FOLLOW_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Priced:
-    """A row's answer, and where it is from. cached: it was computed for an earlier request. version: of the bundle."""
+    """A row's answer, and where it is from. cached: it was computed for an earlier request. version: of the bundle.
+
+    pictured: a member that answered reads pictures, and there was one.
+    """
 
     answer: RowAnswer
     cached: bool
     version: str
+    pictured: bool = False
 
     @property
     def fallback(self) -> bool:
@@ -83,14 +87,10 @@ class Service:
         watch: Watch = lambda rows, seconds: None,
         seen: Seen = lambda text, picture, priced: None,
     ) -> None:
-        self.home, self.limits, self.pictures = bundle.resolve().parent, limits, Pictures(limits)
-        self._first, self._settings, self._log_config, self._watch, self._seen = (
-            bundle,
-            settings,
-            log_config,
-            watch,
-            seen,
-        )
+        # A link may be moved while its bundle is served; versions stand beside what it points to.
+        self._first = bundle.resolve()
+        self.home, self.limits, self.pictures = self._first.parent, limits, Pictures(limits)
+        self._settings, self._log_config, self._watch, self._seen = settings, log_config, watch, seen
         self._served: Served | None = None
         self._memory: Memory[RowAnswer] = Memory(remembered, remembered_seconds)
         self._computing: dict[str, asyncio.Future[RowAnswer | None]] = {}
@@ -143,7 +143,8 @@ class Service:
         elif kept is not None:
             self.pictures.drop(kept)
         answer = known or await asyncio.shield(self._computing[key]) or _median(served.bundle.facts)
-        priced = Priced(answer, known is not None, served.bundle.version)
+        pictured = picture is not None and _reads_pictures(served.bundle.facts, answer.members)
+        priced = Priced(answer, known is not None, served.bundle.version, pictured)
         self._seen(text, picture is not None, priced)
         return priced
 
@@ -254,6 +255,11 @@ class Service:
                 self._memory.put(key, answer)
 
         future.add_done_callback(done)
+
+
+def _reads_pictures(facts: Facts, members: Collection[str]) -> bool:
+    """Whether one of these members does."""
+    return any(each.pictures and each.id in members for each in facts.members)
 
 
 def _median(facts: Facts) -> RowAnswer:

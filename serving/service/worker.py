@@ -145,17 +145,27 @@ def _serve(connection: Connection, folder: str, threads: int, log_config: Mappin
         try:
             computer = Computer(Path(folder), threads)
         except UserError as error:
-            connection.send(Failure(str(error)))
+            _tell(connection, Failure(str(error)))
             return
-        connection.send(_READY)
-        while (batch := _next(connection)) is not None:
-            connection.send(computer.compute(batch))
+        heard = _tell(connection, _READY)
+        while heard and (batch := _next(connection)) is not None:
+            heard = _tell(connection, computer.compute(batch))
+
+
+def _tell(connection: Connection, answer: object) -> bool:
+    """Whether the service could be told; False where it has ended meanwhile, as it may while the bundle is loaded."""
+    try:
+        connection.send(answer)
+    except ConnectionError:
+        return False
+    return True
 
 
 def _next(connection: Connection) -> Batch | None:
+    """What is to be computed; None where the service has ended."""
     try:
         batch: Batch = connection.recv()
-    except EOFError:
+    except (EOFError, ConnectionError):  # the latter where it has left an answer unread
         return None
     return batch
 

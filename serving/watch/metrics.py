@@ -47,7 +47,7 @@ class Metrics:
         self._coverage = Gauge("pricestack_live_coverage", "Share of outcomes inside their 80% interval.", registry=own)
         self._smape.set(math.nan)  # before there are outcomes 0 would say that all is exact
         self._coverage.set(math.nan)
-        self._outcomes = Gauge("pricestack_live_outcomes", "Outcomes that these figures are made of.", registry=own)
+        self._outcomes = Gauge("pricestack_live_outcomes", "Outcomes that count for these figures.", registry=own)
 
     def row(self, priced: Priced) -> None:
         self.rows.labels(priced.answer.level, str(priced.cached).lower()).inc()
@@ -61,11 +61,12 @@ class Metrics:
             self._drift.labels(figure.what, figure.measure).set(figure.value)
             self._limit.labels(figure.what, figure.measure).set(figure.limit)
 
-    def live(self, live: Live | None) -> None:
+    def live(self, live: Live | None, rows: int) -> None:
+        """rows: outcomes that count; the first one makes no figure yet."""
+        self._outcomes.set(rows)
         if live is not None:
             self._smape.set(live.smape)
             self._coverage.set(live.coverage)
-            self._outcomes.set(live.rows)
 
     def text(self, service: Service) -> bytes:
         """What Prometheus reads."""

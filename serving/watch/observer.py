@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from core.files import read_json
@@ -14,7 +15,7 @@ from serving.service.service import Priced
 from serving.watch.alerts import Alert, Alerts, Thresholds
 from serving.watch.drift import Drift, Figure, row_of
 from serving.watch.metrics import Metrics
-from serving.watch.outcomes import Outcomes, Predicted
+from serving.watch.outcomes import Outcomes, Predicted, Told
 from serving.watch.recent import Recent
 
 MINUTE = 60.0
@@ -69,17 +70,17 @@ class Observer:
         self.outcomes.predicted(name, Predicted(answer.price, answer.low, answer.high))
         return name
 
-    def came(self, name: str, price: float) -> bool:
-        """A true price; False where nobody knows what was predicted."""
-        known = self.outcomes.came(name, price)
+    def came(self, prices: Iterable[tuple[str, float]]) -> Counter[Told]:
+        """True prices by id: how many were what."""
+        found = Counter(self.outcomes.came(name, price) for name, price in prices)
         live = self.outcomes.live
-        self.metrics.live(live)
+        self.metrics.live(live, self.outcomes.rows)
         if live is not None and live.rows >= self._thresholds.outcomes:
             limit = self._nested + self._thresholds.smape_errors * live.standard_error
             if live.smape > limit:
                 text = f"live SMAPE {live.smape:.2f} over {live.rows} outcomes; {self._nested:.2f} was to be expected"
                 self._tell([Alert("accuracy", live.smape, limit, text)])
-        return known
+        return found
 
     async def run(self) -> None:
         """Minute by minute, until it is cancelled."""

@@ -26,6 +26,8 @@ from serving.service.service import Service, SwapError
 from serving.watch.metrics import CONTENT_TYPE
 from serving.watch.observer import Observer
 from serving.web import schemas
+from serving.web.document import BEARER, BODY, FORM, PROBLEMS
+from serving.web.outcomes import told
 from serving.web.pricing import Pricing, unfit
 
 PAGE = Path(__file__).parent / "page"
@@ -39,35 +41,6 @@ FILES = {
 }
 """What a browser gets, by path; it holds nothing of anybody's, so no key is asked for."""
 OPEN_PATHS = frozenset({"/health", "/ready", *FILES})
-_FORM = "multipart/form-data"
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": schemas.Problem, "description": HTTPStatus(code).phrase}
-    for code in (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/PriceRequest"}},
-            _FORM: {
-                "schema": {
-                    "type": "object",
-                    "required": ["catalog_content"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "catalog_content": {"type": "string"},
-                        "image_url": {"type": "string"},
-                        "image": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "its picture; goes before image_url",
-                        },
-                    },
-                }
-            },
-        },
-    }
-}
 
 
 def make_app(
@@ -106,8 +79,10 @@ def make_app(
     limiter = protect(app, limits, ring, open_paths=OPEN_PATHS)
     app.add_exception_handler(Overloaded, _answer_overload)
     app.add_middleware(Watched, observer=observer)
-    app.include_router(_pricing_routes(Pricing(service, observer, limits), limits, limiter))
-    app.include_router(_service_routes(service, observer))
+    keys = [] if ring is None else [BEARER]
+    app.include_router(_pricing_routes(Pricing(service, observer, limits), limits, limiter), dependencies=keys)
+    app.include_router(_service_routes(service, observer), dependencies=keys)
+    app.include_router(_probe_routes(service))
     app.include_router(_page_routes())
     return app
 
@@ -143,9 +118,9 @@ def _answer_overload(_: Request, error: Exception) -> Response:
 
 
 def _pricing_routes(pricing: Pricing, limits: Limits, limiter: RateLimiter) -> APIRouter:
-    router = APIRouter(responses=_PROBLEMS, tags=["prices"])
+    router = APIRouter(responses=PROBLEMS, tags=["prices"])
 
-    @router.post("/predict", openapi_extra=_BODY, response_model=schemas.PriceAnswer)
+    @router.post("/predict", openapi_extra=BODY, response_model=schemas.PriceAnswer)
     async def predict(request: Request) -> schemas.PriceAnswer:
         """The price of one product, from JSON, or from a form with its picture."""
         asked, upload = await _read(request)
@@ -175,20 +150,7 @@ def _pricing_routes(pricing: Pricing, limits: Limits, limiter: RateLimiter) -> A
 
 
 def _service_routes(service: Service, observer: Observer) -> APIRouter:
-    router = APIRouter(responses=_PROBLEMS, tags=["service"])
-
-    @router.get("/health")
-    async def health() -> schemas.State:
-        """The process answers."""
-        return schemas.State(status="ok")
-
-    @router.get("/ready", responses={503: {"model": schemas.State}})
-    async def ready(response: Response) -> schemas.State:
-        """A bundle is loaded, and somebody computes from it."""
-        if service.ready:
-            return schemas.State(status="ready")
-        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-        return schemas.State(status="not ready")
+    router = APIRouter(responses=PROBLEMS, tags=["service"])
 
     @router.get("/version")
     async def version() -> schemas.Version:
@@ -213,16 +175,9 @@ def _service_routes(service: Service, observer: Observer) -> APIRouter:
         return schemas.DriftAnswer(rows=known.seen if known else 0, figures=figures)
 
     @router.post("/outcomes")
-    async def outcomes(told: schemas.OutcomesRequest) -> schemas.OutcomesAnswer:
-        """What products really cost: gives the live SMAPE."""
-        known = sum(observer.came(each.id, each.price) for each in told.outcomes)
-        live = observer.outcomes.live
-        figures = (
-            {}
-            if live is None
-            else {name: getattr(live, name) for name in ("smape", "standard_error", "coverage", "rows")}
-        )
-        return schemas.OutcomesAnswer(known=known, unknown=len(told.outcomes) - known, **figures)
+    async def outcomes(given: schemas.OutcomesRequest) -> schemas.OutcomesAnswer:
+        """What products really cost: gives the live SMAPE. An outcome that does not fit changes nothing for the others."""
+        return told(observer, given.outcomes)
 
     @router.post("/admin/reload", dependencies=[Depends(admin_only)], responses={409: {"model": schemas.Problem}})
     async def reload(asked: schemas.ReloadRequest) -> schemas.Version:
@@ -232,6 +187,25 @@ def _service_routes(service: Service, observer: Observer) -> APIRouter:
         except SwapError as error:
             raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
         return _version(service)
+
+    return router
+
+
+def _probe_routes(service: Service) -> APIRouter:
+    router = APIRouter(tags=["service"])
+
+    @router.get("/health")
+    async def health() -> schemas.State:
+        """The process answers."""
+        return schemas.State(status="ok")
+
+    @router.get("/ready", responses={503: {"model": schemas.State}})
+    async def ready(response: Response) -> schemas.State:
+        """A bundle is loaded, and somebody computes from it."""
+        if service.ready:
+            return schemas.State(status="ready")
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        return schemas.State(status="not ready")
 
     return router
 
@@ -279,14 +253,15 @@ async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:
             given: Any = await request.json()
         except ValueError:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is no JSON") from None
-    elif kind == _FORM:
-        form = await request.form(max_files=1, max_fields=2)
+    elif kind == FORM:
+        form = await request.form(max_files=1, max_fields=3)
         given = {name: value for name, value in form.multi_items() if name != "image"}
-        image = form.get("image")
-        if isinstance(image, UploadFile):
+        for image in form.getlist("image"):
+            if not isinstance(image, UploadFile):
+                raise unfit("image", ValueError("image must be a file, with a file name"))
             upload = await image.read() or None  # a form's empty file field is no picture
     else:
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send application/json or {_FORM}")
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send application/json or {FORM}")
     try:
         return schemas.PriceRequest.model_validate(given), upload
     except ValidationError as error:

@@ -25,7 +25,10 @@ from serving.web.schemas import (
 )
 
 AT_ONCE = 128
-"""Rows of one batch that wait for an answer at the same time: the largest batch must not fill the queue by itself."""
+"""Rows of one batch that wait for an answer at the same time: the largest batch must not fill the queue by itself.
+
+Where the queue is short, half of it.
+"""
 
 
 class Pricing:
@@ -37,25 +40,26 @@ class Pricing:
     async def one(self, asked: PriceRequest, upload: bytes | None, *, row: int | None = None) -> PriceAnswer:
         """row: its number in a batch, whose rows leave room for single requests. Raises ValueError for a text that is none."""
         text = check_text(asked.catalog_content, self._limits)
-        picture, note = upload, None
+        picture, missing = upload, ""
         bulk = row is not None
         if picture is None and asked.image_url is not None:
             try:
                 picture = await self._service.pictures.fetched(asked.image_url)
             except PictureError as error:
-                note = str(error)
+                missing = str(error)
         try:
             priced = await self._service.price(text, picture, bulk=bulk)
         except PictureError as error:
-            picture, note = None, str(error)
+            picture, missing = None, str(error)
             priced = await self._service.price(text, bulk=bulk)
-        outcome = "not had" if note else "given" if picture is not None else "none"
+        outcome = _outcome(picture is not None, missing, priced)
         self._observer.metrics.pictures.labels(outcome).inc()
-        return self._answer(priced, row, outcome, note)
+        return self._answer(priced, row, outcome, "; ".join(filter(None, (missing, _emptiness(text, priced)))) or None)
 
     async def batch(self, rows: list[Any]) -> BatchAnswer:
         """Each row by itself. Raises Overloaded only where there was no room for any of them."""
-        room = asyncio.Semaphore(AT_ONCE)
+        queue_rows = self._service.served.engine.settings.queue_rows
+        room = asyncio.Semaphore(max(1, min(AT_ONCE, queue_rows // 2)))
         results = await asyncio.gather(*(self._row(row, number, room) for number, row in enumerate(rows)))
         if all(isinstance(result, Overloaded) for result in results):
             raise results[0] if isinstance(results[0], Overloaded) else AssertionError
@@ -87,8 +91,7 @@ class Pricing:
         except Overloaded as full:
             return full
         except ValidationError as error:
-            first = error.errors()[0]
-            return RowError(error=": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"]))))
+            return RowError(error=reason(error))
         except ValueError as error:
             return RowError(error=str(error))
 
@@ -107,6 +110,30 @@ class Pricing:
             picture=picture,
             note=note,
         )
+
+
+def _outcome(had: bool, missing: str, priced: Priced) -> str:
+    """What became of a row's picture, in the words of `PriceAnswer.picture`. missing: why it could not be had."""
+    if missing:
+        return "not had"
+    if not had:
+        return "none"
+    return "given" if priced.pictured else "not used"
+
+
+def _emptiness(text: str, priced: Priced) -> str:
+    """What is to be known of the price of an empty text; "" for others."""
+    if text.strip():
+        return ""
+    if priced.pictured:
+        return "the text is empty: the price comes from the picture alone"
+    return "the text is empty: the price is that of a product of which nothing is known"
+
+
+def reason(error: ValidationError) -> str:
+    """The first thing that does not fit: where, and why."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def unfit(where: str, error: ValueError) -> RequestValidationError:

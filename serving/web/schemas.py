@@ -7,9 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.interval import LEVEL
+from serving.web import examples
 
-EXAMPLE = "Item Name: Blackberry Jam, 9 oz (Pack of 6)\nBullet Point 1: No added sugar\nValue: 54.0\nUnit: Ounce\n"
-URL_EXAMPLE = "https://images.example.com/jam.jpg"
+
+def _example(*values: dict[str, Any]) -> ConfigDict:
+    """For a model's `model_config`: what it looks like, as the document shows it."""
+    return ConfigDict(json_schema_extra={"examples": list(values)})
 
 
 class Strict(BaseModel):
@@ -19,20 +22,24 @@ class Strict(BaseModel):
 class PriceRequest(Strict):
     """A product: its catalog text, and perhaps where its picture is."""
 
-    catalog_content: str = Field(description="the product's text, as in the catalog", examples=[EXAMPLE])
+    model_config = _example(examples.REQUEST)
+
+    catalog_content: str = Field(description="the product's text, as in the catalog", examples=[examples.TEXT])
     image_url: str | None = Field(
-        None, description="of its picture; fetched only where the operator allows its host", examples=[URL_EXAMPLE]
+        None, description="of its picture; fetched only where the operator allows its host", examples=[examples.URL]
     )
 
 
 class BatchRequest(Strict):
     """Rows, each judged by itself: what is wrong with one changes nothing for the others."""
 
+    model_config = _example(examples.BATCH_REQUEST)
+
     rows: list[Any] = Field(
         min_length=1,
         description="products, at most 1,024 (`batch_rows`)",
         json_schema_extra={"items": {"$ref": "#/components/schemas/PriceRequest"}},
-        examples=[[{"catalog_content": EXAMPLE}]],
+        examples=[[{"catalog_content": examples.TEXT}]],
     )
 
 
@@ -48,7 +55,7 @@ class Interval(BaseModel):
 class PriceAnswer(BaseModel):
     """A price in the catalog's currency, and where it is from."""
 
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=(), **_example(examples.PRICE))
 
     id: str = Field(description="by which its true price may be told later (/outcomes)")
     predicted_price: float = Field(gt=0)
@@ -60,10 +67,11 @@ class PriceAnswer(BaseModel):
     )
     fallback: bool = Field(description="whether anybody but the whole stack has answered")
     cached: bool = Field(description="whether it was computed for an earlier request")
-    picture: Literal["none", "given", "not had"] = Field(
-        description="not had: it could not be fetched or read, and the price comes from the text alone"
+    picture: Literal["none", "given", "not used", "not had"] = Field(
+        description="none: there was none; given: read for this price; not used: no member that answered reads pictures; "
+        "not had: it could not be fetched or read. Without `given` the price comes from the text alone"
     )
-    note: str | None = Field(None, description="why a picture was not had")
+    note: str | None = Field(None, description="why a picture was not had; that the text is empty")
 
 
 class RowError(BaseModel):
@@ -74,6 +82,8 @@ class RowError(BaseModel):
 
 class BatchAnswer(BaseModel):
     """One result per row, in the rows' order."""
+
+    model_config = _example(examples.BATCH)
 
     results: list[PriceAnswer | RowError]
     priced: int
@@ -90,6 +100,8 @@ class Piece(BaseModel):
 class Explanation(BaseModel):
     """The price, what the text says as the models read it, and what each piece of it does to the price."""
 
+    model_config = _example(examples.EXPLANATION)
+
     predicted_price: float
     fields: dict[str, float | str]
     pieces: list[Piece]
@@ -103,21 +115,44 @@ class Outcome(Strict):
 
 
 class OutcomesRequest(Strict):
-    outcomes: list[Outcome] = Field(min_length=1, max_length=1024)
+    """Outcomes, each judged by itself: what is wrong with one changes nothing for the others."""
+
+    model_config = _example(examples.OUTCOMES_REQUEST)
+
+    outcomes: list[Any] = Field(
+        min_length=1,
+        max_length=1024,
+        description="of one id the last price counts, once",
+        json_schema_extra={"items": Outcome.model_json_schema()},
+    )
+
+
+class OutcomeError(BaseModel):
+    """Why an outcome does not count. row: its place among those that were told, from 0."""
+
+    row: int
+    error: str
 
 
 class OutcomesAnswer(BaseModel):
-    """known: outcomes whose prediction is remembered. smape: in percent, over the last `rows` outcomes."""
+    """What became of the outcomes, and the live figures over the last `rows` of all; those come with the second one."""
 
-    known: int
-    unknown: int
-    smape: float | None = None
+    model_config = _example(examples.OUTCOMES)
+
+    known: int = Field(description="outcomes whose prediction is remembered")
+    unknown: int = Field(description="outcomes of ids that are not, or no longer, remembered")
+    repeated: int = Field(description="of the known ones, those of an id that was told before")
+    failed: int = Field(description="outcomes that do not fit, as `errors` say")
+    errors: list[OutcomeError]
+    smape: float | None = Field(None, description="in percent")
     standard_error: float | None = None
-    coverage: float | None = None
-    rows: int = 0
+    coverage: float | None = Field(None, description="share of true prices in their intervals")
+    rows: int
 
 
 class ReloadRequest(Strict):
+    model_config = _example(examples.NEWEST, examples.OLDER)
+
     bundle: str | None = Field(
         None, max_length=200, description="name of a folder beside the served bundle; the newest if not given"
     )
@@ -125,6 +160,8 @@ class ReloadRequest(Strict):
 
 class Version(BaseModel):
     """What is served."""
+
+    model_config = _example(examples.VERSION)
 
     name: str
     version: str
@@ -136,6 +173,8 @@ class Version(BaseModel):
 
 
 class State(BaseModel):
+    model_config = _example(examples.STATE)
+
     status: Literal["ok", "ready", "not ready"]
 
 
@@ -150,12 +189,16 @@ class DriftFigure(BaseModel):
 class DriftAnswer(BaseModel):
     """The last rows beside the bundle's catalog; no figures before there are enough of them."""
 
+    model_config = _example(examples.DRIFT)
+
     rows: int
     figures: list[DriftFigure]
 
 
 class Problem(BaseModel):
     """RFC 9457."""
+
+    model_config = _example(examples.UNFIT, examples.LATER)
 
     title: str
     status: int

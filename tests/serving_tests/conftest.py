@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from core.architectures import architecture
 from core.catalog import LINK, PRICE
 from core.catalog_reading import read_catalogs
+from core.files import read_json, write_json
 from core.fold_making import make_folds
 from core.workspace import Facts, Workspace, catalog_fingerprint
 from ensemble.stack import stack_workspace
@@ -19,7 +21,7 @@ from experiments.members import Members
 from experiments.promotion import Finished
 from experiments.trial import run_job
 from serving.assembly import export
-from serving.bundle import Bundle
+from serving.bundle import FACTS, MANIFEST, Bundle
 from tests.conftest import toy_frame
 from tests.core_tests.picture_toys import noise
 
@@ -93,3 +95,15 @@ def stacked(_stacked: Workspace, tmp_path: Path) -> Workspace:
 def exported(_exported: Bundle, tmp_path: Path) -> Path:
     """The folder of a copy of the bundle."""
     return Path(shutil.copytree(_exported.folder, tmp_path / "moved" / _exported.folder.name))
+
+
+def reads_pictures(bundle: Path) -> tuple[str, ...]:
+    """From now on the bundle says that its members read pictures; returns their ids."""
+    facts, manifest = read_json(bundle / FACTS), read_json(bundle / MANIFEST)
+    for member in facts["members"]:
+        member["pictures"] = True
+    write_json(bundle / FACTS, facts)
+    written = (bundle / FACTS).read_bytes()
+    manifest["files"][FACTS] = {"size": len(written), "sha256": hashlib.sha256(written).hexdigest()}
+    write_json(bundle / MANIFEST, manifest)
+    return tuple(member["id"] for member in facts["members"])

@@ -12,7 +12,7 @@ from core.metrics import smape
 from serving.service.service import Priced
 from serving.service.worker import RowAnswer
 from serving.watch.alerts import Alert, Alerts, NotSent, Thresholds, webhook
-from serving.watch.outcomes import Outcomes, Predicted
+from serving.watch.outcomes import WINDOW, Outcomes, Predicted, Told
 from serving.watch.recent import Recent
 
 ALERT = Alert("drift-unit", 0.5, 0.25, "unit has drifted")
@@ -94,10 +94,36 @@ def test_outcomes_find_their_predictions() -> None:
     outcomes = Outcomes()
     outcomes.predicted("a", Predicted(10.0, 5.0, 15.0))
     outcomes.predicted("b", Predicted(20.0, 18.0, 22.0))
-    assert not outcomes.came("c", 3.0)
-    assert outcomes.live is None
-    assert outcomes.came("a", 12.0) and outcomes.came("b", 30.0)
+    assert outcomes.came("c", 3.0) is Told.UNKNOWN
+    assert (outcomes.live, outcomes.rows) == (None, 0)
+    assert outcomes.came("a", 12.0) is Told.FIRST
+    assert (outcomes.live, outcomes.rows) == (None, 1)
+    assert outcomes.came("b", 30.0) is Told.FIRST
     live = outcomes.live
     assert live is not None
     assert (live.rows, live.coverage) == (2, 0.5)
     assert live.smape == pytest.approx(smape([12.0, 30.0], [10.0, 20.0]))
+
+
+def test_an_id_counts_once_with_the_price_that_was_told_last() -> None:
+    outcomes = Outcomes()
+    for name in ("a", "b"):
+        outcomes.predicted(name, Predicted(10.0, 5.0, 15.0))
+        outcomes.came(name, 10.0)
+    assert outcomes.came("a", 10.0) is Told.AGAIN
+    assert outcomes.came("a", 30.0) is Told.AGAIN
+    live = outcomes.live
+    assert live is not None
+    assert (live.rows, live.coverage) == (2, 0.5)
+    assert live.smape == pytest.approx(smape([30.0, 10.0], [10.0, 10.0]))
+
+
+def test_the_window_moves_and_what_has_left_it_does_not_come_back() -> None:
+    outcomes = Outcomes()
+    for number in range(WINDOW + 1):
+        outcomes.predicted(str(number), Predicted(10.0, 5.0, 15.0))
+        outcomes.came(str(number), 100.0 if number == 0 else 10.0)
+    before = outcomes.live
+    assert before is not None and (before.rows, before.smape) == (WINDOW, 0.0)
+    assert outcomes.came("0", 100.0) is Told.AGAIN
+    assert outcomes.live == before

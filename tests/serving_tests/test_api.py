@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -120,6 +121,7 @@ def test_the_service_dies_and_its_workers_follow(exported: Path) -> None:
         (["--bundle", "absent", "--host", "0.0.0.0"], "without keys the service listens to this machine alone"),
         (["--bundle", "absent", "--limit", "batch_row=3"], "unknown setting 'batch_row'"),
         (["--bundle", "absent", "--allow-image-urls", "not a host"], "image_hosts"),
+        (["--bundle", "absent", "--mlflow", "foo://bar"], "MLflow cannot be written to"),
     ],
 )
 def test_what_it_does_not_start_with(
@@ -129,3 +131,21 @@ def test_what_it_does_not_start_with(
     result = CliRunner().invoke(api.app, flags)
     assert isinstance(result.exception, UserError), result.output
     assert re.search(re.escape(says), result.exception.what) and result.exception.cure
+
+
+def test_a_port_that_is_taken_is_said_before_the_bundle_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = CliRunner().invoke(api.app, ["--bundle", "absent", "--port", str(port)])
+    assert isinstance(result.exception, UserError), result.output
+    assert result.exception.what == f"port {port} is taken"
+    assert "http://" not in result.output
+
+
+def test_a_level_that_is_none_is_refused_with_those_there_are() -> None:
+    result = CliRunner().invoke(api.app, ["--bundle", "absent", "--log-level", "loud"])
+    assert result.exit_code == 2
+    assert all(level in result.output for level in ("loud", "debug", "info", "warning", "error"))

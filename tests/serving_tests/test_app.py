@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from serving.watch.alerts import Alerts, Thresholds
 from serving.watch.observer import Observer
 from serving.web.app import FILES, PAGE, make_app
 from tests.experiments_tests.waiting import wait_for
-from tests.serving_tests.engines import Script
+from tests.serving_tests.conftest import reads_pictures
+from tests.serving_tests.engines import Script, answers
 from tests.serving_tests.test_service import renumbered
 
 TEXT = "Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n"
@@ -71,9 +73,48 @@ def test_a_price_and_where_it_is_from(client: TestClient, exported: Path) -> Non
     assert client.post("/predict", json={"catalog_content": "7"}).json()["cached"] is True
 
 
-def test_a_form_with_its_picture(client: TestClient) -> None:
-    answer = client.post("/predict", data={"catalog_content": "7"}, files={"image": ("a.png", png(), "image/png")})
-    assert (answer.json()["predicted_price"], answer.json()["picture"]) == (7.0, "given")
+def with_picture(client: TestClient, text: str = "7") -> dict[str, Any]:
+    answer = client.post("/predict", data={"catalog_content": text}, files={"image": ("a.png", png(), "image/png")})
+    assert answer.status_code == 200
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def test_a_form_with_its_picture(exported: Path, script: Script) -> None:
+    members = reads_pictures(exported)
+    script.reply = lambda batch: [replace(answer, members=members) for answer in answers(batch)]
+    with client_of(exported) as client:
+        answer = with_picture(client)
+        assert (answer["predicted_price"], answer["picture"], answer["note"]) == (7.0, "given", None)
+        assert with_picture(client, " ")["note"] == "the text is empty: the price comes from the picture alone"
+        metrics = client.get("/metrics").text
+    assert 'pricestack_pictures_total{outcome="given"} 2.0' in metrics
+
+
+def test_a_picture_that_no_member_reads_is_not_called_used(exported: Path, script: Script) -> None:
+    with client_of(exported) as client:
+        assert with_picture(client)["picture"] == "not used"
+    reads_pictures(exported)  # the one that answers is not among them
+    with client_of(exported) as client:
+        assert with_picture(client)["picture"] == "not used"
+
+
+@pytest.mark.parametrize("text", ["", " \n\t"])
+def test_the_price_of_an_empty_text_says_so(client: TestClient, text: str) -> None:
+    note = "the text is empty: the price is that of a product of which nothing is known"
+    assert client.post("/predict", json={"catalog_content": text}).json()["note"] == note
+    both = client.post("/predict", json={"catalog_content": text, "image_url": "file:///a"}).json()["note"]
+    assert both.endswith(f"; {note}") and "fetches no image URLs" in both
+    batch = client.post("/predict/batch", json={"rows": [{"catalog_content": text}, {"catalog_content": "7"}]}).json()
+    assert [result["note"] for result in batch["results"]] == [note, None]
+
+
+def test_a_picture_that_is_no_file_is_refused(client: TestClient) -> None:
+    fields = {"catalog_content": "7", "image_url": "https://images.example.com/a.png", "image": "@jam.jpg"}
+    answer = client.post("/predict", files={name: (None, value) for name, value in fields.items()})
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["loc"], error["msg"]) == (["body", "image"], "image must be a file, with a file name")
 
 
 @pytest.mark.parametrize(
@@ -163,28 +204,47 @@ def test_rows_count_for_the_rate(exported: Path, script: Script) -> None:
     assert int(refused.headers["Retry-After"]) > 0
 
 
+@pytest.mark.parametrize("queue_rows", [1, 2, 16])
+def test_a_batch_of_any_size_has_room_in_a_short_queue(exported: Path, script: Script, queue_rows: int) -> None:
+    rows = [{"catalog_content": str(number)} for number in range(1, 51)]
+    with client_of(exported, settings=EngineSettings(queue_rows=queue_rows, batch_ms=0)) as client:
+        answer = client.post("/predict/batch", json={"rows": rows}).json()
+    assert (answer["priced"], answer["failed"]) == (50, 0)
+
+
 def test_a_full_queue_is_told_with_a_time(exported: Path, script: Script) -> None:
-    with client_of(exported, settings=EngineSettings(queue_rows=1, batch_ms=200)) as client:
-        answer = client.post(
-            "/predict/batch", json={"rows": [{"catalog_content": "1"}, {"catalog_content": "2"}]}
-        ).json()
-        assert (answer["priced"], answer["failed"]) == (1, 1)
-        assert "too many rows wait" in answer["results"][1]["error"]
+    settings = EngineSettings(batch_rows=1, batch_ms=0, queue_rows=1)
+    with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
+        client.post("/predict", json={"catalog_content": "7"})
+        held = held_back(client, script, pool)
+        rows = [{"catalog_content": "7"}, {"catalog_content": "8"}]
+        answer = client.post("/predict/batch", json={"rows": rows}).json()
+        script.gate.set()
+        assert [each.result().status_code for each in held] == [200, 200]
+    assert (answer["priced"], answer["failed"]) == (1, 1)
+    assert "too many rows wait" in answer["results"][1]["error"]
 
 
 def test_overload_is_answered_503_with_a_time(exported: Path, script: Script) -> None:
-    script.gate.clear()
     settings = EngineSettings(batch_rows=1, batch_ms=0, queue_rows=1)
     with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
-        held = [pool.submit(client.post, "/predict", json={"catalog_content": "1"})]
-        wait_for(lambda: script.batches)  # the first is being computed, and one may wait
-        held.append(pool.submit(client.post, "/predict", json={"catalog_content": "2"}))
-        wait_for(lambda: "pricestack_waiting_rows 1.0" in client.get("/metrics").text)
+        held = held_back(client, script, pool)
         refused = client.post("/predict", json={"catalog_content": "3"})
         script.gate.set()
         assert [each.result().status_code for each in held] == [200, 200]
     assert refused.status_code == 503
     assert 1 <= int(refused.headers["Retry-After"]) <= 30
+
+
+def held_back(client: TestClient, script: Script, pool: ThreadPoolExecutor) -> list[Future[Any]]:
+    """Two requests that fill a queue of one row until the script's gate is opened: one is being computed, one waits."""
+    script.gate.clear()
+    before = len(script.batches)
+    held = [pool.submit(client.post, "/predict", json={"catalog_content": "1"})]
+    wait_for(lambda: len(script.batches) == before + 1)
+    held.append(pool.submit(client.post, "/predict", json={"catalog_content": "2"}))
+    wait_for(lambda: "pricestack_waiting_rows 1.0" in client.get("/metrics").text)
+    return held
 
 
 def test_what_drove_a_price(client: TestClient) -> None:
@@ -228,6 +288,26 @@ def test_outcomes_give_the_live_error(client: TestClient) -> None:
     assert "pricestack_live_smape 50.0" in client.get("/metrics").text
 
 
+def test_an_outcome_that_is_told_again_counts_once(client: TestClient) -> None:
+    name = client.post("/predict", json={"catalog_content": "10"}).json()["id"]
+    told = {"outcomes": [{"id": name, "price": 10.0}]}
+    first, again = (client.post("/outcomes", json=told).json() for _ in range(2))
+    assert (first["known"], first["repeated"], first["rows"], first["smape"]) == (1, 0, 1, None)
+    assert (again["known"], again["repeated"], again["rows"], again["smape"]) == (1, 1, 1, None)
+    assert "pricestack_live_outcomes 1.0" in client.get("/metrics").text
+
+
+def test_outcomes_stand_alone(client: TestClient) -> None:
+    name = client.post("/predict", json={"catalog_content": "10"}).json()["id"]
+    told = [{"id": name, "price": 0}, {"id": name, "price": 11.0}, "nothing", {"id": "", "price": 1.0}]
+    answer = client.post("/outcomes", json={"outcomes": told}).json()
+    assert (answer["known"], answer["unknown"], answer["failed"], answer["rows"]) == (1, 0, 3, 1)
+    assert [error["row"] for error in answer["errors"]] == [0, 2, 3]
+    assert answer["errors"][0]["error"] == "price: Input should be greater than 0"
+    assert client.post("/outcomes", json={"outcomes": []}).status_code == 422
+    assert client.post("/outcomes", json={"outcomes": told[:1] * 1_025}).status_code == 422
+
+
 def test_bundles_are_swapped_by_admins_alone(exported: Path, script: Script, tmp_path: Path) -> None:
     renumbered(exported, 2)
     path = tmp_path / "keys.json"
@@ -253,17 +333,6 @@ def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere(exported: Path, 
             assert answer.text == (PAGE / name).read_text()
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
             assert name.endswith(".svg") or not re.search(r"https?://|style=|<script>", answer.text)
-
-
-def test_the_document_names_every_route_with_examples(client: TestClient) -> None:
-    document = client.get("/openapi.json").json()
-    assert set(document["paths"]) == {
-        "/predict", "/predict/batch", "/explain", "/outcomes", "/admin/reload",
-        "/health", "/ready", "/version", "/metrics", "/drift.json",
-    }  # fmt: skip
-    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
-    assert set(content) == {"application/json", "multipart/form-data"}
-    assert document["components"]["schemas"]["PriceRequest"]["properties"]["catalog_content"]["examples"]
 
 
 def test_real_processes_answer_what_the_bundle_says(exported: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
+from serving.guard import request_id
 from serving.service.engine import Engine, EngineSettings, Overloaded
 from serving.service.pace import Pace
 from serving.service.worker import Batch, Failure, WorkerLost
@@ -189,6 +190,22 @@ def test_what_waits_is_answered_before_the_end(monkeypatch: pytest.MonkeyPatch) 
 
     assert [row.price for row in asyncio.run(whole())] == [1.0, 2.0, 3.0]
     assert script.stopped == 1
+
+
+def test_what_an_engine_logs_is_no_part_of_the_request_that_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids: list[str] = []
+    token = request_id.set("reload-7")
+    try:
+        settings = EngineSettings(batch_ms=0)
+        run(
+            Script(monkeypatch),
+            settings,
+            lambda engine: priced(engine, ["1"]),
+            watch=lambda *_: ids.append(request_id.get()),
+        )
+    finally:
+        request_id.reset(token)
+    assert ids == [""]
 
 
 def test_rows_for_which_nobody_waits_any_more_are_not_computed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

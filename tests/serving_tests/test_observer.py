@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,6 +21,7 @@ from serving.service.worker import RowAnswer
 from serving.watch.alerts import Alerts, Thresholds, webhook
 from serving.watch.diary import EXPERIMENT, MlflowDiary
 from serving.watch.observer import Observer
+from serving.watch.outcomes import Told
 
 
 def a_row(price: float = 20.0, brand: str = "acme") -> Priced:
@@ -54,7 +56,8 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
     bundle = open_bundle(exported)
 
     async def work() -> None:
-        diary = MlflowDiary(uri, bundle)
+        diary = MlflowDiary(uri)
+        diary.begin(bundle)
         written: list[dict[str, float]] = []
 
         def write(figures: dict[str, float]) -> None:
@@ -84,9 +87,16 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
     assert run.data.metrics["inference_latency_ms"] == pytest.approx(20.0)
 
 
-def test_a_diary_that_cannot_be_written_is_said_at_the_start(exported: Path) -> None:
-    with pytest.raises(UserError, match="MLflow cannot be written to"):
-        MlflowDiary("no-such-scheme://diary", open_bundle(exported))
+@pytest.mark.timeout(120)  # MLflow's own patience is an hour
+@pytest.mark.parametrize(
+    "uri", ["no-such-scheme://diary", "http://127.0.0.1:{}", "postgresql://me:hunter2@127.0.0.1:{}/x"]
+)
+def test_a_diary_that_cannot_be_written_is_said_at_the_start(uri: str) -> None:
+    with socket.socket() as nobody:  # bound, and does not listen
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(UserError, match=r"MLflow cannot be written to: \S") as error:
+            MlflowDiary(uri.format(nobody.getsockname()[1]))
+    assert "hunter2" not in str(error.value)
 
 
 def test_rows_of_another_kind_reach_the_webhook(exported: Path, received: tuple[str, list[dict[str, Any]]]) -> None:
@@ -113,7 +123,7 @@ def test_a_live_error_far_above_the_promised_one_is_an_alert(exported: Path) -> 
         observer.serve(open_bundle(exported))
         for place in range(40):
             name = observer.answered(place, a_row(10.0))
-            assert observer.came(name, 1_000.0 + place)
+            assert observer.came([(name, 1_000.0 + place)]) == {Told.FIRST: 1}
         return observer.alerts.raised
 
     assert asyncio.run(work()) == {"accuracy": 1}

@@ -57,6 +57,30 @@ def test_a_process_answers_and_ends(exported: Path) -> None:
     worker.stop()
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_one_whose_service_ends_while_it_loads_ends_without_a_traceback(
+    exported: Path, capfd: pytest.CaptureFixture[str], damaged: bool
+) -> None:
+    if damaged:
+        (exported / "bundle.json").write_text("{}")
+    worker = Worker(exported, 1, None)
+    worker._connection.close()
+    worker._process.join(60)
+    assert worker._process.exitcode == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_one_whose_service_leaves_an_answer_unread_ends_without_a_traceback(
+    exported: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker = Worker(exported, 1, None)
+    assert worker._connection.poll(60)  # it is ready, and nobody reads so
+    worker._connection.close()
+    worker._process.join(60)
+    assert worker._process.exitcode == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_killed_process_is_told_apart_from_an_answer(exported: Path) -> None:
     worker = Worker(exported, 1, None)
     worker.wait_ready(60)

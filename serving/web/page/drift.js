@@ -40,7 +40,8 @@ async function look() {
     draw(await answer.json());
     element("error").hidden = true;
   } catch (error) {
-    element("error").textContent = error.message;
+    const old = element("figures").tBodies[0].rows.length > 0;
+    element("error").textContent = (old ? "These figures are old: " : "") + error.message;
     element("error").hidden = false;
   }
 }

@@ -17,9 +17,16 @@ async function call(path, options) {
   const answer = await fetch(path, { ...options, headers: headers(options.headers) });
   const body = await answer.json().catch(() => ({}));
   if (answer.ok) return body;
-  if (answer.status === 401) element("key-line").hidden = false;
+  if (answer.status === 401) askForKey();
   const where = (body.errors || []).map((each) => `${each.loc.slice(1).join(".")}: ${each.msg}`).join("; ");
   throw new Error([body.title || answer.statusText, body.detail, where].filter(Boolean).join(": "));
+}
+
+// A browser sends no key with a link.
+function askForKey() {
+  element("key-line").hidden = false;
+  element("documents").hidden = true;
+  element("documents-note").hidden = false;
 }
 
 function show(file) {
@@ -28,7 +35,13 @@ function show(file) {
   if (preview.src) URL.revokeObjectURL(preview.src);
   preview.hidden = !file;
   if (file) preview.src = URL.createObjectURL(file);
+  else preview.removeAttribute("src");
   element("drop-text").textContent = file ? file.name : "Drop a picture here, or choose one (optional)";
+}
+
+function tellUnshown() {
+  element("preview").hidden = true;
+  if (picture) element("drop-text").textContent = `${picture.name}: this browser cannot show it`;
 }
 
 function fact(text, warn = false) {
@@ -51,16 +64,18 @@ function drawPrice(answer) {
   fact(answer.fallback ? `not by the whole stack: ${answer.level}` : `${answer.members.length} members`, answer.fallback);
   if (answer.cached) fact("from memory");
   if (answer.picture === "given") fact("with its picture");
+  if (answer.picture === "not used") fact(answer.fallback ? "picture not used" : "picture not used by this bundle");
   fact(`model ${answer.model_version}`);
   element("note").hidden = !answer.note;
-  element("note").textContent = answer.note ? `Priced by the text alone: ${answer.note}` : "";
+  element("note").textContent = (answer.picture === "not had" ? "Priced without its picture: " : "") + (answer.note || "");
   element("result").hidden = false;
 }
 
 function drawWhy(why) {
-  element("why-state").textContent = "What the models read in the text:";
   const fields = element("fields");
-  for (const name of SHOWN_FIELDS.filter((each) => why.fields[each] !== undefined)) {
+  const read = SHOWN_FIELDS.filter((each) => why.fields[each] !== undefined);
+  element("why-state").textContent = read.length ? "What the models read in the text:" : "The models read no fields in the text.";
+  for (const name of read) {
     const pair = document.createElement("div");
     const term = document.createElement("dt");
     const value = document.createElement("dd");
@@ -99,12 +114,14 @@ async function price(event) {
   element("error").hidden = true;
   element("fields").replaceChildren();
   element("pieces").hidden = true;
+  element("why-state").textContent = "…";
+  let priced = false;
   try {
     const form = new FormData();
     form.append("catalog_content", text);
     if (picture) form.append("image", picture);
     drawPrice(await call("predict", { method: "POST", body: form }));
-    element("why-state").textContent = "…";
+    priced = true;
     const body = JSON.stringify({ catalog_content: text });
     const why = await call("explain", { method: "POST", body, headers: { "Content-Type": "application/json" } });
     if (turn === asked) drawWhy(why);
@@ -112,6 +129,7 @@ async function price(event) {
     element("error").textContent = error.message;
     element("error").hidden = false;
     element("why-state").textContent = "";
+    element("result").hidden = !priced;
   } finally {
     element("send").disabled = false;
   }
@@ -130,6 +148,7 @@ async function tellBundle() {
 
 element("ask").addEventListener("submit", price);
 element("picture").addEventListener("change", (event) => show(event.target.files[0] || null));
+element("preview").addEventListener("error", tellUnshown);
 element("key").addEventListener("change", tellBundle);
 element("example").addEventListener("click", () => { element("text").value = EXAMPLE; });
 element("clear").addEventListener("click", () => {

@@ -1,0 +1,64 @@
+"""Sockets are bound before anything slow, and what cannot be bound is said in a sentence."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from core.errors import UserError
+from serving.listening import bind, listen, url
+
+HERE = "127.0.0.1"
+
+
+def closed(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+
+
+def test_nobody_is_let_in_before_it_listens() -> None:
+    sockets = bind(HERE, 0)
+    address = sockets[0].getsockname()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address).close()
+    listen(sockets, 8)
+    socket.create_connection(address).close()
+    assert url(HERE, sockets) == f"http://127.0.0.1:{address[1]}/"
+    closed(sockets)
+
+
+def test_all_addresses_of_a_host_have_the_same_port() -> None:
+    sockets = bind("localhost", 0)
+    assert len({each.getsockname()[1] for each in sockets}) == 1
+    closed(sockets)
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.create_server((HERE, 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} is taken") as error:
+            bind(HERE, port)
+    assert "--port" in error.value.cure
+
+
+def test_of_two_that_were_bound_together_one_listens() -> None:
+    first = bind(HERE, 0)
+    second = bind(HERE, first[0].getsockname()[1])
+    listen(first, 8)
+    with pytest.raises(UserError, match="is taken"):
+        listen(second, 8)
+    closed([*first, *second])
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a" * 80])
+def test_a_host_that_is_not_this_machine_is_said(host: str) -> None:
+    with pytest.raises(UserError, match=f"--host {host}") as error:
+        bind(host, 0)
+    assert "127.0.0.1" in error.value.cure
+
+
+def test_an_address_of_version_6_is_bracketed() -> None:
+    sockets = bind(HERE, 0)
+    assert url("::1", sockets).startswith("http://[::1]:")
+    closed(sockets)
