@@ -257,3 +257,17 @@ def test_a_disk_that_is_away_for_a_while_does_not_end_the_watch(
 
     assert run(exported, work).startswith("2-")
     assert sum("cannot be looked at" in each.getMessage() for each in caplog.records) == 1
+
+
+def test_a_link_that_moves_leads_back_to_what_was_served(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Script(monkeypatch)
+    newer, link = renumbered(exported, 2), exported.parent / "current"
+    link.symlink_to(exported)
+
+    async def work(service: Service) -> list[str]:
+        link.unlink()
+        link.symlink_to(newer)
+        names = [service.served.bundle.folder.name, (await service.swap()).folder.name]
+        return [*names, (await service.swap(exported.name)).folder.name]
+
+    assert run(link, work) == [exported.name, newer.name, exported.name]
