@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -114,6 +115,16 @@ def test_the_service_dies_and_its_workers_follow(exported: Path) -> None:
     assert gone and not alive
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """What the command sets up writes to an output that is closed when the command ends."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -128,11 +139,12 @@ def test_what_it_does_not_start_with(
     flags: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(api.app, flags)
+    result = CliRunner().invoke(api.app, [*flags, "--port", "0"])
     assert isinstance(result.exception, UserError), result.output
     assert re.search(re.escape(says), result.exception.what) and result.exception.cure
 
 
+@pytest.mark.usefixtures("own_logging")
 def test_a_port_that_is_taken_is_said_before_the_bundle_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +157,7 @@ def test_a_port_that_is_taken_is_said_before_the_bundle_is_loaded(
     assert "http://" not in result.output
 
 
+@pytest.mark.usefixtures("own_logging")
 def test_a_level_that_is_none_is_refused_with_those_there_are() -> None:
     result = CliRunner().invoke(api.app, ["--bundle", "absent", "--log-level", "loud"])
     assert result.exit_code == 2
