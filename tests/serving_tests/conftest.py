@@ -21,7 +21,7 @@ from experiments.members import Members
 from experiments.promotion import Finished
 from experiments.trial import run_job
 from serving.assembly import export
-from serving.bundle import FACTS, MANIFEST, Bundle
+from serving.bundle import FACTS, MANIFEST, Bundle, _content
 from tests.conftest import toy_frame
 from tests.core_tests.picture_toys import noise
 
@@ -105,5 +105,6 @@ def reads_pictures(bundle: Path) -> tuple[str, ...]:
     write_json(bundle / FACTS, facts)
     written = (bundle / FACTS).read_bytes()
     manifest["files"][FACTS] = {"size": len(written), "sha256": hashlib.sha256(written).hexdigest()}
-    write_json(bundle / MANIFEST, manifest)
+    content = _content(manifest["name"], manifest["files"])
+    write_json(bundle / MANIFEST, {**manifest, "version": f"1-{content}"})
     return tuple(member["id"] for member in facts["members"])
