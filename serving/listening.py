@@ -67,7 +67,8 @@ def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
 def _socket(family: int) -> socket.socket | None:
     """None where this machine has no such addresses."""
     try:
-        made = socket.socket(family, socket.SOCK_STREAM)
+        # TCP by name: asyncio sends small answers at once only on connections of such sockets, others wait 40 ms for more.
+        made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         if error.errno in _ABSENT:
             return None

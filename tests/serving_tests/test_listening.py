@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
@@ -26,6 +27,26 @@ def test_nobody_is_let_in_before_it_listens() -> None:
     socket.create_connection(address).close()
     assert url(HERE, sockets) == f"http://127.0.0.1:{address[1]}/"
     closed(sockets)
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    """As a service sends them: asyncio switches Nagle's algorithm off on what such a socket accepts."""
+
+    async def no_delay() -> int:
+        found = asyncio.get_running_loop().create_future()
+
+        def came(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            option = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            found.set_result(option)
+            writer.close()
+
+        (listening,) = bind(HERE, 0)
+        async with await asyncio.start_server(came, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            writer.close()
+            return int(await found)
+
+    assert asyncio.run(no_delay()) == 1
 
 
 def test_all_addresses_of_a_host_have_the_same_port() -> None:
