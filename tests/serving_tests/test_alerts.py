@@ -11,6 +11,7 @@ import pytest
 from core.metrics import smape
 from serving.service.service import Priced
 from serving.service.worker import RowAnswer
+from serving.watch import outcomes as outcomes_module
 from serving.watch.alerts import Alert, Alerts, NotSent, Thresholds, webhook
 from serving.watch.outcomes import WINDOW, Outcomes, Predicted, Told
 from serving.watch.recent import Recent
@@ -127,3 +128,14 @@ def test_the_window_moves_and_what_has_left_it_does_not_come_back() -> None:
     assert before is not None and (before.rows, before.smape) == (WINDOW, 0.0)
     assert outcomes.came("0", 100.0) is Told.AGAIN
     assert outcomes.live == before
+
+
+def test_predictions_are_forgotten_by_age_and_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes_module, "REMEMBERED", 3)
+    now = [0.0]
+    outcomes = Outcomes(clock=lambda: now[0])
+    for name in ("a", "b", "a", "c", "d"):
+        outcomes.predicted(name, Predicted(1e300, 5.0, 15.0))
+    assert [outcomes.came(name, 10.0) for name in "abcd"] == [Told.UNKNOWN, Told.FIRST, Told.FIRST, Told.FIRST]
+    now[0] = outcomes_module.REMEMBERED_SECONDS + 60
+    assert outcomes.came("d", 10.0) is Told.UNKNOWN
