@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from core.cache import parse_size
 from core.console import run
 from core.workspace import default_folder
-from experiments.options import ALL, FoldGroups, Options
+from experiments import flags
+from experiments.options import ALL, Options
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -35,81 +33,39 @@ Stopped with Ctrl-C, or killed? The same command goes on where it was. Then: pyt
 
 @app.command(epilog=EXAMPLES)
 def main(
-    architectures: Annotated[
-        list[str] | None, typer.Argument(help="text, multimodal, lexical, boosted, or all", show_default=ALL)
-    ] = None,
-    train: Annotated[Path | None, typer.Option(help="CSV: sample_id,catalog_content,image_link,price")] = None,
-    test: Annotated[Path | None, typer.Option(help="CSV: sample_id,catalog_content,image_link")] = None,
-    images: Annotated[Path | None, typer.Option(help="folder of pictures, named by the links' last part")] = None,
-    workspace: Annotated[Path | None, typer.Option(help="folder that holds everything (runs)")] = None,
-    trials: Annotated[
-        int | None, typer.Option(min=1, help="different configs per architecture, in all runs (8)")
-    ] = None,
-    minutes: Annotated[float | None, typer.Option(help="time for everything, members included")] = None,
-    members: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="best configs per architecture to cross-validate (2; with --minutes as many as help the stack)"
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None, typer.Option(min=2, help="k (5; 10 with 100 to 499 rows); made once per workspace")
-    ] = None,
-    fold_groups: Annotated[
-        FoldGroups | None, typer.Option(help="keep rows of one product in one fold (auto: as the test file does)")
-    ] = None,
-    grid: Annotated[bool, typer.Option("--grid", help="every point of the space, once")] = False,
-    sampler: Annotated[str, typer.Option(help="tpe | random | grid | gp")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="asha | hyperband | median | none")] = "asha",
-    seed: Annotated[int, typer.Option(help="of folds, samplers and trainings")] = 0,
-    text_encoder: Annotated[
-        str | None, typer.Option(help="hub name, folder, or auto neobert modernbert deberta-v3 rexbert tiny")
-    ] = None,
-    vision_encoder: Annotated[
-        str | None, typer.Option(help="hub name, folder, or auto clip siglip tiny-vision")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="fix a setting (architecture.key=value for one)"),
-    ] = None,
-    space: Annotated[Path | None, typer.Option(help="YAML file with another search space")] = None,
-    max_concurrent: Annotated[int | None, typer.Option(min=1, help="trainings at once")] = None,
-    cpus_per_trial: Annotated[float | None, typer.Option(min=0.5, help="cores for each worker of a training")] = None,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(min=0.0, help="GPUs for each worker of a training, or a share of one")
-    ] = None,
-    workers_per_trial: Annotated[
-        int, typer.Option(min=1, help="processes that train one text or multimodal model together")
-    ] = 1,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            help="sqlite:///FILE, postgresql+psycopg://USER@HOST/DB or a journal FILE (SQLite in the workspace)"
-        ),
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="of a running Ray cluster, or auto (docs/cluster.md)")
-    ] = None,
-    storage_path: Annotated[
-        str | None, typer.Option(metavar="URL", help="copies of trainings' states: a folder, s3://, gs:// ...")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="facts, space, plan and time; trains nothing")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="a new study; deletes nothing")] = False,
-    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="drop bad training rows, with a count")] = False,
-    cache_limit: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="of everything cached, e.g. 20GB (half of the free disk)")
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="for everything that runs, e.g. 4GiB (what is free)")
-    ] = None,
-    tracking: Annotated[
-        str | None,
-        typer.Option(envvar="MLFLOW_TRACKING_URI", help="URL of an MLflow server (a file in the workspace)"),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="warnings, errors and the closing summary only")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="one JSON object per event on stdout, all other text on stderr")
-    ] = False,
+    architectures: flags.Architectures = None,
+    train: flags.Train = None,
+    test: flags.Test = None,
+    images: flags.Images = None,
+    workspace: flags.Workspace = None,
+    trials: flags.Trials = None,
+    minutes: flags.Minutes = None,
+    members: flags.Members = None,
+    folds: flags.Folds = None,
+    fold_groups: flags.FoldGroups = None,
+    grid: flags.Grid = False,
+    sampler: flags.Sampler = "tpe",
+    pruner: flags.Pruner = "asha",
+    seed: flags.Seed = 0,
+    text_encoder: flags.TextEncoder = None,
+    vision_encoder: flags.VisionEncoder = None,
+    settings: flags.Settings = None,
+    space: flags.Space = None,
+    max_concurrent: flags.MaxConcurrent = None,
+    cpus_per_trial: flags.CpusPerTrial = None,
+    gpus_per_trial: flags.GpusPerTrial = None,
+    workers_per_trial: flags.WorkersPerTrial = 1,
+    storage: flags.Storage = None,
+    address: flags.Address = None,
+    storage_path: flags.StoragePath = None,
+    dry_run: flags.DryRun = False,
+    fresh: flags.Fresh = False,
+    drop_bad: flags.DropBad = False,
+    cache_limit: flags.CacheLimit = None,
+    memory: flags.Memory = None,
+    tracking: flags.Tracking = None,
+    quiet: flags.Quiet = False,
+    json: flags.Json = False,
 ) -> None:
     """Find, train and cross-validate price models: trials on the holdout fold, then members of the best configs."""
     options = Options(
