@@ -71,11 +71,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | 
 def attend_packed(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     """(T, heads, d) packed queries, keys and values to (T, heads, d); no sequence sees another (block-diagonal)."""
     if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
-        longest = max(packing.lengths)
-        from torch.nn.attention.varlen import (
-            varlen_attn,
-        )  # it brings PyTorch's compiler, which takes a second to import
+        # Here, as it brings PyTorch's compiler, which takes a second to import and which a processor does not need.
+        from torch.nn.attention.varlen import varlen_attn
 
+        longest = max(packing.lengths)
         mixed = varlen_attn(q, k, v, packing.bounds, packing.bounds, longest, longest)
         assert isinstance(mixed, Tensor), "asked for no auxiliary output"
         return mixed

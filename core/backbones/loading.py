@@ -71,22 +71,16 @@ def build_encoder(spec: dict[str, Any]) -> nn.Module:
     kinds: dict[str, Callable[[], nn.Module]] = {
         "neobert": lambda: NeoBERT(NeoBERTConfig(**spec["config"])),
         "tiny-vision": TinyVision,
-        "hub-text": lambda: _hub_text(spec),
-        "hub-vision": lambda: _hub_vision(spec),
+        "hub-text": lambda: _from_hub(spec),
+        "hub-vision": lambda: _from_hub(spec),
     }
     return kinds[spec["kind"]]()
 
 
-def _hub_text(spec: dict[str, Any]) -> nn.Module:
+def _from_hub(spec: dict[str, Any]) -> nn.Module:
     from core.backbones import hub
 
-    return hub.build_text(spec)
-
-
-def _hub_vision(spec: dict[str, Any]) -> nn.Module:
-    from core.backbones import hub
-
-    return hub.build_vision(spec)
+    return hub.build_text(spec) if spec["kind"] == "hub-text" else hub.build_vision(spec)
 
 
 _MOVED: dict[str, Path] = {}

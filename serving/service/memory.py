@@ -20,7 +20,7 @@ class Memory(Generic[Value]):
 
     def get(self, name: str) -> Value | None:
         """The value, which is used last now; None where there is none, or where it is too old."""
-        key = _key(name)
+        key = key_of(name)
         found = self._values.get(key)
         if found is None:
             return None
@@ -32,7 +32,7 @@ class Memory(Generic[Value]):
 
     def put(self, name: str, value: Value) -> None:
         """Remembers the value; the one that was not used for longest is forgotten where there is no room."""
-        key = _key(name)
+        key = key_of(name)
         self._values[key] = (self._clock() + self._seconds, value)
         self._values.move_to_end(key)
         while len(self._values) > self._most:
@@ -45,6 +45,6 @@ class Memory(Generic[Value]):
         return len(self._values)
 
 
-def _key(name: str) -> bytes:
+def key_of(name: str) -> bytes:
     """Sixteen bytes for a name of any length."""
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from core.architectures import architecture
 from core.catalog import LINK, PRICE
@@ -22,8 +25,15 @@ from experiments.promotion import Finished
 from experiments.trial import run_job
 from serving.assembly import export
 from serving.bundle import FACTS, MANIFEST, Bundle, _content
+from serving.guard import KeyRing, Limits
+from serving.service.engine import EngineSettings
+from serving.service.service import Service
+from serving.watch.alerts import Alerts, Thresholds
+from serving.watch.observer import Observer
+from serving.web.app import make_app
 from tests.conftest import toy_frame
 from tests.core_tests.picture_toys import noise
+from tests.serving_tests.engines import Script
 
 SETTINGS = {"lexical": {"model": "ridge"}, "boosted": {"max_rounds": 40, "bags": 1}}
 
@@ -108,3 +118,24 @@ def reads_pictures(bundle: Path) -> tuple[str, ...]:
     content = _content(manifest["name"], manifest["files"])
     write_json(bundle / MANIFEST, {**manifest, "version": f"1-{content}"})
     return tuple(member["id"] for member in facts["members"])
+
+
+def client_of(bundle: Path, *, limits: Limits | None = None, ring: KeyRing | None = None, **more: Any) -> TestClient:
+    """Asks the whole application from this machine. more: of `Service`."""
+    bounds = limits or Limits()
+    observer = Observer(Alerts(), Thresholds())
+    settings = more.pop("settings", EngineSettings(batch_ms=1))
+    service = Service(bundle, settings, bounds, watch=observer.batch, seen=observer.seen, **more)
+    app = make_app(service, observer, bounds, ring)
+    return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000))
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    return Script(monkeypatch)
+
+
+@pytest.fixture
+def client(exported: Path, script: Script) -> Iterator[TestClient]:
+    with client_of(exported) as found:
+        yield found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,36 +16,13 @@ from starlette.testclient import TestClient
 from serving.bundle import open_bundle
 from serving.guard import KeyRing, Limits, add_key
 from serving.service.engine import EngineSettings
-from serving.service.service import Service
-from serving.watch.alerts import Alerts, Thresholds
-from serving.watch.observer import Observer
-from serving.web.app import FILES, PAGE, make_app
+from serving.web.app import FILES, PAGE
 from tests.experiments_tests.waiting import wait_for
-from tests.serving_tests.conftest import reads_pictures
+from tests.serving_tests.conftest import client_of, reads_pictures
 from tests.serving_tests.engines import Script, answers
 from tests.serving_tests.test_service import renumbered
 
 TEXT = "Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n"
-
-
-def client_of(bundle: Path, *, limits: Limits | None = None, ring: KeyRing | None = None, **more: Any) -> TestClient:
-    bounds = limits or Limits()
-    observer = Observer(Alerts(), Thresholds())
-    settings = more.pop("settings", EngineSettings(batch_ms=1))
-    service = Service(bundle, settings, bounds, watch=observer.batch, seen=observer.seen, **more)
-    app = make_app(service, observer, bounds, ring)
-    return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000))
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    return Script(monkeypatch)
-
-
-@pytest.fixture
-def client(exported: Path, script: Script) -> Iterator[TestClient]:
-    with client_of(exported) as found:
-        yield found
 
 
 def png() -> bytes:

@@ -6,25 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
 from serving.guard import KeyRing, add_key
 from serving.web.app import OPEN_PATHS
+from tests.serving_tests.conftest import client_of
 from tests.serving_tests.engines import Script
-from tests.serving_tests.test_app import client_of
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    return Script(monkeypatch)
-
-
-@pytest.fixture
-def client(exported: Path, script: Script) -> Iterator[TestClient]:
-    with client_of(exported) as found:
-        yield found
 
 
 def test_the_document_names_every_route_with_examples(client: TestClient) -> None:

@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 from serving.guard import Limits
 from serving.service.worker import Batch, Computer
+from tests.serving_tests.conftest import client_of
 from tests.serving_tests.engines import Script
-from tests.serving_tests.test_app import client_of
 
 CALM = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 FREE = Limits(requests_per_second=1e9, burst=10**9, picture_pixels=1_000_000)
