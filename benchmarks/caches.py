@@ -26,8 +26,8 @@ from core.architectures import architecture
 from core.architectures.base import Context, make_config
 from core.backbones.tiny import train_tokenizer
 from core.cache import Cache, size_text
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
+from core.data.catalog import Catalog
+from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.images import list_pictures
 from core.machine import usable_cores

@@ -19,8 +19,8 @@ import numpy as np
 
 sys.path.remove(str(Path(__file__).resolve().parent))  # here `serving` is another benchmark
 
-from core.catalog import Catalog
-from core.catalog_reading import read_catalog
+from core.data.catalog import Catalog
+from core.data.reading import read_catalog
 from core.light.store import forget_fields
 from serving import encoders
 from serving.bundle import ENCODERS, MEMBERS

@@ -23,7 +23,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from core.catalog_reading import read_catalogs
+from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.fields import read_fields
 from core.fields.units import COUNT, MASS, UNITS, VOLUME

@@ -10,10 +10,10 @@ from typing import Any
 from core.architectures import architecture
 from core.architectures.base import Context, make_config
 from core.cache import Cache
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
-from core.fold_making import make_folds
-from core.folds import HOLDOUT
+from core.data.catalog import Catalog
+from core.data.fold_making import make_folds
+from core.data.folds import HOLDOUT
+from core.data.reading import read_catalogs
 
 
 def holdout(folder: Path, fold: int = HOLDOUT) -> tuple[Catalog, Catalog]:

@@ -21,7 +21,7 @@ from holdout import holdout, learning_curve
 from lines import add_line, read_lines
 
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.machine import detect
 
 RESULTS = Path(__file__).parent / "data" / "losses.jsonl"

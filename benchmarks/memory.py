@@ -22,7 +22,7 @@ import numpy as np
 from core.architectures import architecture
 from core.architectures.base import Context, make_config
 from core.cache import Cache
-from core.catalog_reading import read_catalogs
+from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.errors import OutOfTime
 

@@ -31,8 +31,8 @@ from core.augment import augment
 from core.backbones import tiny
 from core.backbones.loading import load_encoder
 from core.cache import Cache
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
+from core.data.catalog import Catalog
+from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.features import Frozen, PictureFeatures, picture_features
 from core.images import decode, in_threads, list_pictures

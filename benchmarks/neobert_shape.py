@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerFast
 from core.backbones import load_encoder
 from core.backbones.neobert import NeoBERT, NeoBERTConfig
 from core.backbones.tiny import train_tokenizer
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
+from core.data.catalog import Catalog
+from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.files import write_json, write_text
 

@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np, uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from serving.predictor import Predictor
 
 predictor, app = Predictor(Path(sys.argv[1])), FastAPI()

@@ -76,9 +76,9 @@ def peer(folder: Path, trials: int) -> float:
 def ours(folder: Path, trials: int) -> float:
     """Seconds of a sweep's own machinery."""
     from core.architectures import architecture
-    from core.catalog_reading import read_catalogs
+    from core.data.fold_making import make_folds
+    from core.data.reading import read_catalogs
     from core.demo import make_demo
-    from core.fold_making import make_folds
     from core.workspace import Facts, Workspace, catalog_fingerprint
     from experiments import cluster
     from experiments.jobs import Job, Outcome

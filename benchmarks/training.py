@@ -24,8 +24,8 @@ from core import losses
 from core.architectures import architecture
 from core.architectures.base import Context, make_config
 from core.cache import Cache
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
+from core.data.catalog import Catalog
+from core.data.reading import read_catalogs
 
 LENGTH, BATCH = 512, 32
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.files import digest
 from core.light.numbers import NumberScale, learn_scale
 from core.light.store import FEATURES_VERSION, fields_of

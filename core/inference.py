@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from core import losses
 from core.batches import Examples
-from core.catalog import Strings
+from core.data.catalog import Strings
 from core.errors import UserError
 from core.group import ALONE, Group
 from core.optimiser import out_of_memory

@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from core.cache import Cache, size_text
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import UserError
 from core.files import digest, read_json, write_json
 from core.images import (

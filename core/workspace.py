@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from core.cache import Cache
-from core.catalog import Catalog, load_catalog
+from core.data.catalog import Catalog, load_catalog
+from core.data.folds import Folds, load_folds
 from core.errors import UserError
 from core.files import digest, read_json, write_json
-from core.folds import Folds, load_folds
 from core.predictions import PredictionStore
 
 DEFAULT = "runs"

@@ -14,10 +14,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from core.catalog import ID, PRICE, Catalog, Strings
 from core.console import run, say, warn
+from core.data.catalog import ID, PRICE, Catalog, Strings
+from core.data.folds import Folds
 from core.errors import UserError, some, suggestion
-from core.folds import Folds
 from core.metrics import METRICS
 from core.predictions import EXTERNAL, Member, PredictionStore
 from core.workspace import Workspace, default_folder

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from core.catalog import Strings
+from core.data.catalog import Strings
 from core.errors import UserError
 from core.leaks import kept_notes
 from core.predictions import EXTERNAL

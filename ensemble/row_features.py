@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from core.cache import Cache
-from core.catalog import Catalog, Strings
+from core.data.catalog import Catalog, Strings
 from core.fields import NUMBERS
 from core.files import digest, read_json, write_json
 from core.light.store import FEATURES_VERSION, fields_of, load_arrays, save_arrays

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from core.catalog import Strings
+from core.data.catalog import Strings
 from core.errors import UserError, some, suggestion
 from core.metrics import smape
 from ensemble.checks import (

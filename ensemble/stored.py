@@ -21,7 +21,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import UserError
 from core.files import atomic_path, digest, read_json, write_json
 from core.light.store import FEATURES_VERSION

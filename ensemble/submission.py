@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.catalog import ID, PRICE, Strings
+from core.data.catalog import ID, PRICE, Strings
 from core.errors import UserError
 from core.files import atomic_path
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.folds import HOLDOUT
+from core.data.folds import HOLDOUT
 from core.metrics import smape_of_logs
 from core.predictions import read_prices
 from ensemble.booster import parts_of

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.folds import FEW_ROWS
+from core.data.folds import FEW_ROWS
 from core.workspace import Workspace
 from experiments.options import ALL, Options
 from experiments.setup import Candidate, prior_of

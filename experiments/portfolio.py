@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Mapping
 
-from core.folds import HOLDOUT
+from core.data.folds import HOLDOUT
 from experiments.choice import SEEDS, Choice
 from experiments.entry import Entry, JobDefaults
 from experiments.jobs import Job, Listener, Outcome, headline

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
 from core.console import progress
+from core.data.catalog import Catalog
+from core.data.fold_making import catalog_links, make_folds
+from core.data.reading import read_catalogs
+from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.errors import UserError
-from core.fold_making import catalog_links, make_folds
 from core.images import check_pictures
 from core.labels.finding import FILE, summary, write_findings
 from core.labels.search import find_labels
 from core.leaks import find_leaks, keep_notes
-from core.vocabulary import read_vocabulary
 from core.workspace import Facts, Workspace, catalog_fingerprint
 from experiments.few import default_folds
 from experiments.options import FoldGroups, Options

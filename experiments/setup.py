@@ -11,9 +11,9 @@ from core.architectures import ARCHITECTURES, architecture
 from core.architectures.base import Architecture, Resolution, make_config
 from core.backbones.presets import TINY, TINY_VISION
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
+from core.data.folds import HOLDOUT
 from core.errors import UserError
-from core.folds import HOLDOUT
 from core.machine import Machine
 from core.workspace import Workspace
 from experiments.options import ALL, Options, user_settings

@@ -14,7 +14,7 @@ from typing import Any
 from core.architectures import architecture
 from core.architectures.base import Architecture, Context, Model, Prices, make_config
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import OutOfTime
 from core.files import read_json, write_json
 from core.group import ALONE, Group, PeerLost

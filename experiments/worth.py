@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.folds import Rows
+from core.data.folds import Rows
 from core.metrics import smape_of_logs, smape_terms_of_logs
 from ensemble.simplex import fit_simplex
 

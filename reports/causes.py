@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.fields import read_fields
 from core.labels.finding import Finding
 from core.labels.search import nearest_rows

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from core.catalog import Catalog
-from core.folds import Folds
+from core.data.catalog import Catalog
+from core.data.folds import Folds
 from core.workspace import Facts
 from reports.doubts import duplicates
 from reports.material import Floats

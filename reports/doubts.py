@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.catalog import ID, PRICE, TEXT, Catalog
+from core.data.catalog import ID, PRICE, TEXT, Catalog
+from core.data.folds import Folds
+from core.data.near_duplicates import normalised
 from core.files import atomic_path
-from core.folds import Folds
 from core.labels.finding import CONFLICT, CONSENSUS, Finding, digits, worst_first
 from core.labels.search import find_against_members
-from core.similarity import normalised
 from reports.material import Material
 from reports.worst import shortened
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.catalog import Catalog, Strings
-from core.folds import Folds
+from core.data.catalog import Catalog, Strings
+from core.data.folds import Folds
+from core.data.vocabulary import read_vocabulary
 from core.images import list_pictures
 from core.labels.finding import Finding
 from core.labels.search import word_matrix
 from core.light.amounts import DIMENSIONS, log_amounts
 from core.metrics import smape_terms
 from core.predictions import Member
-from core.vocabulary import read_vocabulary
 from reports.causes import Guesser
 from reports.material import Floats
 from reports.rows import LENGTH_BANDS, PRICE_BANDS, by_band, by_value, calibration, density, drift, text_lengths

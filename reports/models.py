@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from core.architectures import ARCHITECTURES
-from core.catalog import Catalog
-from core.folds import Folds
+from core.data.catalog import Catalog
+from core.data.folds import Folds
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.predictions import EXTERNAL, Member
 from reports.material import Floats, Record

@@ -17,7 +17,7 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from core.folds import HOLDOUT
+from core.data.folds import HOLDOUT
 from core.labels.finding import KINDS
 from reports.charts import CONFIG, make_charts
 from reports.charts.errors import band_labels

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.fields import read_fields
 
 Ints = NDArray[np.int64]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.architectures import ARCHITECTURES
-from core.folds import FEW_ROWS
+from core.data.folds import FEW_ROWS
 from reports.shift import SOME, STRONG
 from reports.words import count, figure_text
 

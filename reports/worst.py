@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from core.catalog import Catalog
-from core.folds import Folds
+from core.data.catalog import Catalog
+from core.data.folds import Folds
 from core.images import UnreadablePictureError, decode, list_pictures
 from core.metrics import smape_terms
 from core.predictions import Member

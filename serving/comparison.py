@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.architectures import architecture
-from core.catalog import Catalog
 from core.console import warn
+from core.data.catalog import Catalog
 from core.errors import UserError
 from core.metrics import smape
 from core.predictions import geometric_mean

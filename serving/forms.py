@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from core.architectures.base import Architecture, Prices
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import UserError, suggestion
 from core.files import atomic_path
 

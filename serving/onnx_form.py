@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from core.architectures.neural import NeuralArchitecture, NeuralModel
 from core.batches import Examples
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.files import read_json, write_json
 from core.inference import settled
 from serving.encoders import SharedEncoder, shared_encoder, take_apart

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from core.architectures import architecture
 from core.architectures.base import Prices
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.predictions import geometric_mean
 from core.quantiles import LEVELS as DECILES
 from ensemble.stored import load_stack

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from core.catalog import LINK, TEXT, Catalog
+from core.data.catalog import LINK, TEXT, Catalog
 from serving.predictor import LEVELS, Predictor
 
 

@@ -13,7 +13,7 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 from mlflow.utils.autologging_utils.logging_and_warnings import MlflowEventsAndWarningsBehaviorGlobally
 
-from core.catalog import LINK, TEXT
+from core.data.catalog import LINK, TEXT
 from core.errors import UserError, some
 from serving.bundle import Bundle, Facts
 

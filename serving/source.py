@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.catalog import ID
+from core.data.catalog import ID
 from core.errors import UserError
 from core.files import read_json
 from core.workspace import Workspace

@@ -14,10 +14,10 @@ import pytest
 from huggingface_hub import constants
 
 from core import console
-from core.catalog import ID, LINK, PRICE, TEXT
-from core.catalog_reading import read_catalogs
-from core.fold_making import make_folds
-from core.folds import FEW_ROWS
+from core.data.catalog import ID, LINK, PRICE, TEXT
+from core.data.fold_making import make_folds
+from core.data.folds import FEW_ROWS
+from core.data.reading import read_catalogs
 from core.workspace import Facts, Workspace, catalog_fingerprint
 
 KINDS = {"tea": 4.0, "coffee": 9.0, "saffron": 40.0, "olive oil": 14.0}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import OutOfTime, UserError, suggestion
 from core.group import ALONE, Group
 from core.machine import Machine

@@ -15,14 +15,14 @@ from threadpoolctl import threadpool_limits
 
 from core.architectures.base import Config, Context, Prices, Resolution
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
+from core.data.folds import inner_folds
 from core.files import digest, digest_json, read_json, write_json, write_text
 from core.labels.weights import without_suspects
 from core.light.amounts import DIMENSIONS
 from core.light.boosting import OBJECTIVES, boost, boost_quantiles, choose_rounds
 from core.light.embeddings import reader_for
 from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder, states_memory
-from core.light.inner import inner_folds
 from core.light.inputs import text_memory
 from core.light.knowledge import Knowledge, Settings, learn_knowledge
 from core.light.knowledge_store import load_knowledge, save_knowledge

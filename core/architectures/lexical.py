@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from core.architectures.base import Config, Context, Resolution
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
+from core.data.folds import inner_folds
 from core.errors import UserError
 from core.files import digest_json
 from core.labels.weights import Suspects, row_weights
@@ -24,7 +25,6 @@ from core.light import kernel
 from core.light.amounts import log_amounts
 from core.light.embeddings import TextReader, reader_for
 from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder, states_memory
-from core.light.inner import inner_folds
 from core.light.inputs import Inputs, learn_inputs, load_inputs, text_memory
 from core.light.lexical_model import LexicalModel, Nearest, comparable, load_lexical
 from core.light.linear import Linear, choose_alpha, fit_huber, fit_ridge

@@ -26,8 +26,8 @@ from core.backbones.presets import AUTO, TINY_VISION, Part
 from core.backbones.tiny import TinyVision
 from core.batches import Batch, Examples
 from core.cache import Cache
-from core.catalog import Catalog, Strings
 from core.console import progress
+from core.data.catalog import Catalog, Strings
 from core.features import Frozen, PictureFeatures, Views, picture_features
 from core.heads import CrossAttention, heads_for
 from core.pixels import Pixels, load_pixels, prepare_pixels

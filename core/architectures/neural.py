@@ -21,7 +21,7 @@ from core.backbones.loading import available, build_encoder, identity, load_enco
 from core.backbones.presets import AUTO, TINY, TINY_VISION, Part
 from core.batches import Examples
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import UserError
 from core.features import content_of, no_hurry
 from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line

@@ -17,7 +17,7 @@ from core.architectures.network import Encoders, Network
 from core.architectures.neural import NeuralArchitecture, NeuralModel, texts_of
 from core.architectures.neural_config import NeuralConfig
 from core.batches import Batch, Examples
-from core.catalog import Catalog, Strings
+from core.data.catalog import Catalog, Strings
 from core.features import Frozen, text_states
 from core.field_inputs import FieldInputs, table_of
 from core.heads import Pooling

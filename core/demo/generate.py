@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from core.catalog import ID, LINK, PRICE, TEXT
+from core.data.catalog import ID, LINK, PRICE, TEXT
 from core.demo.pictures import draw, file_name
 from core.demo.products import Shop
 from core.errors import UserError

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from core.catalog import LINK, Catalog
+from core.data.catalog import LINK, Catalog
 from core.errors import UserError
 from core.machine import usable_cores
 

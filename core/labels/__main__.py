@@ -9,10 +9,10 @@ import numpy as np
 import typer
 
 from core.console import run, say
-from core.fold_making import catalog_links
+from core.data.fold_making import catalog_links
+from core.data.vocabulary import read_vocabulary
 from core.labels.finding import FILE, Finding, summary, worst_first, write_findings
 from core.labels.search import find_against_members, find_labels
-from core.vocabulary import read_vocabulary
 from core.workspace import DEFAULT, ENVIRONMENT, Workspace, default_folder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

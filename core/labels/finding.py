@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.catalog import ID, PRICE
+from core.data.catalog import ID, PRICE
 from core.errors import UserError
 from core.files import atomic_path
 

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from core.catalog import Catalog
-from core.light.inner import inner_folds
+from core.data.catalog import Catalog
+from core.data.folds import inner_folds
 from core.light.inputs import learn_inputs
 from core.light.linear import fit_ridge
 from core.metrics import robust_deviation

@@ -10,7 +10,7 @@ import numpy as np
 from core.backbones.auto import choose
 from core.backbones.presets import AUTO, TINY
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.light.embeddings import TextReader
 from core.machine import Machine, detect
 

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.files import read_json, write_json
 from core.light.numbers import NumberScale, learn_scale
 from core.light.store import fields_of, load_arrays, loaded_once, save_arrays

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.fields import NUMBERS
 from core.light import neighbours as near
 from core.light import targets as target

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.files import read_json, write_json
 from core.light import kernel
 from core.light.amounts import log_amounts

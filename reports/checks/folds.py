@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.folds import HOLDOUT
+from core.data.folds import HOLDOUT
 from core.metrics import group_standard_error, smape_terms
 from core.predictions import Member
 from reports.checks.commands import anew, command

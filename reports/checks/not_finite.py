@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.folds import HOLDOUT
+from core.data.folds import HOLDOUT
 from reports.checks.commands import common, search
 from reports.checks.finding import Finding, by_architecture, graded, nothing, settle, tried, values_text
 from reports.material import Material, Record

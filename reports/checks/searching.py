@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.folds import FEW_ROWS
+from core.data.folds import FEW_ROWS
 from reports import sweep
 from reports.checks.commands import command, search
 from reports.checks.finding import Finding, State, by_architecture, graded, nothing, settle, tried

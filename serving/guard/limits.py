@@ -10,7 +10,7 @@ import yaml
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from core.architectures.base import Config, make_config
-from core.catalog_reading import MAX_TEXT
+from core.data.reading import MAX_TEXT
 from core.errors import UserError
 from serving.guard.hosts import check_pattern
 

@@ -197,7 +197,7 @@ class Computer:
             self._forget()  # other texts come next: what was read of these would only fill the memory
 
     def _compute(self, batch: Batch) -> list[RowAnswer]:
-        from core.catalog import Catalog
+        from core.data.catalog import Catalog
         from core.light.store import fields_of
         from serving.predictor import LEVELS
 

@@ -15,7 +15,7 @@ from PIL import Image
 from core.architectures import architecture
 from core.architectures.base import Architecture, Context, Model, make_config
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import OutOfTime, UserError
 from core.machine import Machine
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 
 SIZE = 32
 

@@ -14,7 +14,7 @@ from core.architectures import ARCHITECTURES, architecture
 from core.architectures.base import Context, Model, make_config
 from core.architectures.multimodal import MultimodalConfig
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import UserError
 from core.quantiles import LEVELS
 from tests.core_tests.architecture_contract import LAPTOP, SMALL, ArchitectureContract, toy_catalog

@@ -11,9 +11,9 @@ import pytest
 from core.architectures.base import make_config
 from core.architectures.boosted import BoostedArchitecture, BoostedConfig
 from core.backbones.loading import identity
+from core.data.folds import inner_folds
 from core.errors import OutOfTime, UserError
 from core.light.boosting import OBJECTIVES, smape_slopes
-from core.light.inner import inner_folds
 from core.light.knowledge import PRICED, Knowledge, learn_knowledge
 from core.light.neighbours import SHARPNESS, learn_neighbours
 from core.light.neighbours import STATISTICS as NEAR

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.catalog import Catalog, load_catalog
+from core.data.catalog import Catalog, load_catalog
 
 
 def catalog(prices: list[float] | None = None) -> Catalog:

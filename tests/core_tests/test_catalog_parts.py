@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.catalog_reading import read_catalog, read_in_parts
+from core.data.reading import read_catalog, read_in_parts
 from core.errors import UserError
 
 HEADER = b"sample_id,catalog_content,image_link\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core import catalog_table
-from core.catalog_reading import MAX_TEXT, MIN_TRAIN_ROWS, ReadResult, read_catalog, read_catalogs
+from core.data import csv_table
+from core.data.reading import MAX_TEXT, MIN_TRAIN_ROWS, ReadResult, read_catalog, read_catalogs
 from core.errors import UserError
 
 HEADER = ["sample_id", "catalog_content", "image_link", "price"]
@@ -205,7 +205,7 @@ def test_a_quote_that_is_never_closed(tmp_path: Path, test_file: Path) -> None:
 def test_a_field_that_is_too_long_may_be_one_text_or_a_quote(
     tmp_path: Path, test_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog_table, "MAX_FIELD", 1_000)
+    monkeypatch.setattr(csv_table, "MAX_FIELD", 1_000)
     train = write(tmp_path / "train.csv", good_rows())
     train.write_text(train.read_text() + f"999,{'x' * 1_001},,3\n")
     refused(

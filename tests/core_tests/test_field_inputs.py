@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.field_inputs import BUCKETS, CATEGORIES, UNKNOWN, learn_fields, reader_from, table_of, with_line
 from core.fields import read_fields
 from tests.core_tests.architecture_contract import toy_catalog

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
+from core.data.catalog import Catalog
+from core.data.fold_making import assign, make_folds
+from core.data.reading import read_catalogs
 from core.errors import UserError
-from core.fold_making import assign, make_folds
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.folds import Folds, load_folds
+from core.data.folds import Folds, load_folds
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=50).map(lambda numbers: np.array([0, 1, 2, 3, *numbers])))

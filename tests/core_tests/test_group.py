@@ -17,7 +17,7 @@ from torch import Tensor
 from core.architectures import ARCHITECTURES, architecture
 from core.architectures.base import Context, make_config
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.group import ALONE, Group
 from core.trainer import fit, seeded
 from tests.core_tests.architecture_contract import SMALL, toy_catalog

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from core.architectures import architecture
 from core.architectures.base import make_config
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
+from core.data.catalog import Catalog
+from core.data.near_duplicates import find_links
+from core.data.reading import read_catalogs
+from core.data.vocabulary import read_vocabulary
 from core.errors import UserError
 from core.labels.__main__ import main
 from core.labels.finding import CONFLICT, CONSENSUS, FILE, OUTLIER, Finding, summary, write_findings
@@ -23,8 +25,6 @@ from core.labels.weights import row_weights, without_suspects
 from core.light.inputs import learn_inputs
 from core.metrics import smape
 from core.predictions import Member
-from core.similarity import find_links
-from core.vocabulary import read_vocabulary
 from core.workspace import Workspace
 from experiments.options import Options
 from experiments.prepare import fill_workspace

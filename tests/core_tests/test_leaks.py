@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.catalog import Catalog
-from core.catalog_reading import read_catalogs
+from core.data.catalog import Catalog
+from core.data.fold_making import make_folds
+from core.data.folds import Folds
+from core.data.reading import read_catalogs
+from core.data.vocabulary import read_vocabulary, shape
 from core.demo import make_demo
-from core.fold_making import make_folds
-from core.folds import Folds
 from core.leaks import find_leaks, kept_notes, told_by_digits
-from core.vocabulary import read_vocabulary, shape
 from core.workspace import Workspace
 from experiments.options import Options
 from experiments.prepare import fill_workspace

@@ -11,9 +11,9 @@ import scipy.sparse as sp
 
 from core.architectures.base import make_config
 from core.architectures.lexical import LexicalArchitecture, LexicalConfig
+from core.data.folds import inner_folds
 from core.errors import OutOfTime, UserError
 from core.light import mlp
-from core.light.inner import inner_folds
 from core.light.inputs import learn_inputs, load_inputs
 from core.light.linear import fit_huber, fit_ridge
 from core.metrics import constant_floor, smape

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from core.similarity import FLOOR, PLACEHOLDER_TEXTS, Links, find_links, nearest, product_groups
+from core.data.near_duplicates import FLOOR, PLACEHOLDER_TEXTS, Links, find_links, nearest, product_groups
 
 WORDS = [f"word{number}" for number in range(400)]
 

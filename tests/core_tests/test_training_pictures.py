@@ -19,7 +19,7 @@ from core.architectures.neural import NeuralModel
 from core.augment import normalise
 from core.backbones import tiny
 from core.backbones.presets import TINY, TINY_VISION
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.images import decode
 
 GREYS = [10 * number for number in range(1, 25)]

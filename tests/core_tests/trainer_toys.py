@@ -13,7 +13,7 @@ from core import losses
 from core.architectures.base import Context
 from core.batches import Batch
 from core.cache import Cache
-from core.catalog import Strings
+from core.data.catalog import Strings
 from core.price_network import PriceNetwork
 from core.tokens import Rows
 from core.trainer_config import TrainerConfig

@@ -12,10 +12,9 @@ from core.architectures import architecture
 from core.architectures.base import Context, make_config
 from core.architectures.boosted import BoostedConfig
 from core.cache import Cache
-from core.catalog import Catalog
-from core.folds import Folds
+from core.data.catalog import Catalog
+from core.data.folds import Folds, inner_folds
 from core.leaks import find_leaks
-from core.light.inner import inner_folds
 from core.light.knowledge import learn_knowledge
 from core.metrics import smape
 from ensemble.validation import validate

@@ -15,7 +15,7 @@ import pytest
 
 from core.architectures import architecture
 from core.architectures.base import Architecture, make_config
-from core.folds import HOLDOUT
+from core.data.folds import HOLDOUT
 from core.machine import Machine
 from core.metrics import smape
 from core.workspace import Workspace

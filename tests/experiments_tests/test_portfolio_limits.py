@@ -10,8 +10,8 @@ import pytest
 
 from core.architectures import architecture
 from core.architectures.base import Context, Model
-from core.catalog import Catalog
-from core.folds import HOLDOUT
+from core.data.catalog import Catalog
+from core.data.folds import HOLDOUT
 from core.workspace import Workspace
 from experiments.jobs import Job, Outcome
 from experiments.memory import DRIVER_BYTES, MemoryRoom

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from core.catalog import PRICE
+from core.data.catalog import PRICE
 from ensemble.stack import stack_workspace
 from reports.build import build_report
 from tests.browser import launched, needs_chromium, opened

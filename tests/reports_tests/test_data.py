@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.catalog import ID, Catalog
+from core.data.catalog import ID, Catalog
 from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER, Finding
 from core.workspace import Workspace
 from reports.data import data_figures

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
+from core.data.vocabulary import read_vocabulary
 from core.labels.finding import OUTLIER, Finding
 from core.labels.search import word_matrix
 from core.predictions import Member
-from core.vocabulary import read_vocabulary
 from core.workspace import Workspace
 from reports.causes import Guesser
 from reports.worst import PICTURE_SIDE, TEXT_LIMIT, WORST, pictures_of, shortened, worst_rows

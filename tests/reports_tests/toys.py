@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.files import write_json
 from core.metrics import all_metrics
 from core.predictions import Member

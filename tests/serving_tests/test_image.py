@@ -29,7 +29,7 @@ from serving.predictor import Predictor
 from serving.service import service, worker
 from serving.watch.observer import Observer
 from serving.web import app
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 
 texts = np.array(["Item Name: jam, Pack of 6"], dtype=object)
 answer = Predictor(Path(sys.argv[1])).predict(Catalog(texts, texts, np.array([""], dtype=object)))

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 from pydantic import ValidationError
 
-from core.catalog_reading import MAX_TEXT
+from core.data.reading import MAX_TEXT
 from core.errors import UserError
 from serving.guard.limits import Limits, read_limits
 

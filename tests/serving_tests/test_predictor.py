@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.architectures.base import Prices
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.workspace import Workspace
 from serving.predictor import LEVELS, Predictor, Served
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.architectures.lexical import LexicalModel
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.quantiles import LEVELS
 from ensemble import recipe, validation
 from ensemble.finishing import SPREAD

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import UserError
 from serving.bundle import open_bundle
 from serving.predictor import Predictor

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from serving.statistics import COMMON, NONE, OTHER, describe, script, shares
 
 

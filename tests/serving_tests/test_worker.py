@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
 from core.errors import UserError
 from serving.predictor import Predictor
 from serving.service.worker import Batch, Computer, Failure, Worker, WorkerLost, said

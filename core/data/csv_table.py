@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.catalog import ID, LINK, PRICE, TEXT
+from core.data.catalog import ID, LINK, PRICE, TEXT
 from core.errors import UserError, suggestion
 
 COLUMNS = (ID, TEXT, LINK, PRICE)

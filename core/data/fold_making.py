@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.catalog import Catalog
+from core.data.catalog import Catalog
+from core.data.folds import Folds
+from core.data.near_duplicates import FLOOR, Links, find_links, nearest, product_groups
 from core.errors import UserError
-from core.folds import Folds
-from core.similarity import FLOOR, Links, find_links, nearest, product_groups
 
 FoldGroups = Literal["auto", "on", "off"]
 SAME_PRODUCT = 0.9
