@@ -23,8 +23,8 @@ import pandas as pd
 from parts_of_portfolio import PARTS, PORTFOLIO, Part
 from trained import Ground, cross_validate, matrix_of, prepare
 
-from core.files import digest_json, read_json, write_json
-from core.machine import detect
+from core.atomic_files import digest_json, read_json, write_json
+from core.hardware import detect
 from core.metrics import smape
 from core.predictions import CORE_VERSION
 from ensemble.selection import Column

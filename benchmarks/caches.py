@@ -29,8 +29,8 @@ from core.cache import Cache, size_text
 from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
+from core.hardware import usable_cores
 from core.images import list_pictures
-from core.machine import usable_cores
 from core.pixels import load_pixels
 from core.tokens import clean, tokenise
 

@@ -19,7 +19,7 @@ import pandas as pd
 from parts_of_portfolio import PORTFOLIO
 from trained import Ground, cross_validate, matrix_of, prepare
 
-from core.machine import detect
+from core.hardware import detect
 from core.metrics import smape
 from ensemble.selection import Column
 from ensemble.validation import validate

@@ -28,7 +28,7 @@ from core.data.catalog import Catalog
 from core.data.fold_making import make_folds
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
-from core.machine import detect
+from core.hardware import detect
 
 LIGHT = {label: each for label, each in PORTFOLIO.items() if each[0] in ("lexical", "boosted")}
 

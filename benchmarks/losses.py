@@ -22,7 +22,7 @@ from lines import add_line, read_lines
 
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.machine import detect
+from core.hardware import detect
 
 RESULTS = Path(__file__).parent / "data" / "losses.jsonl"
 LOSSES, POOLINGS = ("smape", "huber", "l1", "smape_huber"), ("mean", "cls", "attention")

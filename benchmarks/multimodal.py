@@ -35,8 +35,8 @@ from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.features import Frozen, PictureFeatures, picture_features
+from core.hardware import detect
 from core.images import decode, in_threads, list_pictures
-from core.machine import detect
 from core.pixels import load_pixels
 from core.precision import autocast
 from core.tokens import clean, tokenise

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from playwright.sync_api import sync_playwright
 
+from core.atomic_files import write_json
 from core.data.fold_making import catalog_links, make_folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
-from core.files import write_json
 from core.labels.finding import FILE, write_findings
 from core.labels.search import find_labels
 from core.predictions import Member

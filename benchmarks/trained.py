@@ -17,12 +17,12 @@ from parts_of_portfolio import Portfolio
 
 from core.architectures import architecture
 from core.architectures.base import Context, make_config
+from core.atomic_files import digest_json
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.fold_making import make_folds
 from core.data.folds import Folds
 from core.data.reading import read_catalogs
-from core.files import digest_json
 from core.light.store import load_arrays, save_arrays
 from core.predictions import CORE_VERSION, geometric_mean
 from ensemble.matrix import Matrix, assemble

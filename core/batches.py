@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from core.atomic_files import digest
 from core.data.catalog import Strings
-from core.files import digest
 from core.group import ALONE, Group
 from core.tokens import Rows, micro_batches
 

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
+from core.atomic_files import atomic_path, read_json, write_json
 from core.errors import UserError
-from core.files import atomic_path, read_json, write_json
 from core.group import Group
 
 log = logging.getLogger(__name__)

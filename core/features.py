@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core import augment
+from core.atomic_files import digest
 from core.cache import Cache
 from core.console import progress
-from core.files import digest
+from core.hardware import usable_cores
 from core.heads import Pooling, PoolingName
-from core.machine import usable_cores
 from core.parallel import In, Out, side_by_side
 from core.pixels import Pixels
 from core.precision import PrecisionName, Settled, autocast, choose, has_fast_bf16

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.atomic_files import digest
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.files import digest
 from core.light.numbers import NumberScale, learn_scale
 from core.light.store import FEATURES_VERSION, fields_of
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.data.vocabulary import Vocabulary, read_vocabulary
-from core.files import read_json, write_json
 from core.workspace import Workspace
 
 Floats = NDArray[np.float64]

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from core.architectures.base import Context
+from core.atomic_files import read_json, write_json
 from core.errors import UserError
-from core.files import read_json, write_json
 from core.precision import Settled
 
 _FILE = "passes.json"

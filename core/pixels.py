@@ -16,10 +16,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from core.atomic_files import digest, read_json, write_json
 from core.cache import Cache, size_text
 from core.data.catalog import Catalog
 from core.errors import UserError
-from core.files import digest, read_json, write_json
 from core.images import (
     BadPicture,
     PictureFile,

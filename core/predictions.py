@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.atomic_files import atomic_path, digest_json, read_json, write_json
 from core.data.folds import HOLDOUT
-from core.files import atomic_path, digest_json, read_json, write_json
 
 CORE_VERSION = "4"
 """Raised when a change in `core` makes the same config learn something else: older members stay what they are."""

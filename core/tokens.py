@@ -18,9 +18,9 @@ from pyarrow import ipc
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from core.atomic_files import digest
 from core.cache import Cache
 from core.console import progress
-from core.files import digest
 
 Rows = NDArray[np.intp]
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from core import checkpoint, losses
 from core.architectures.base import Context
+from core.atomic_files import digest, digest_json
 from core.batches import Batch, Examples, Feed, Step, generator_at, loading_for, plan
-from core.files import digest, digest_json
 from core.group import Group
 from core.inference import not_finite, predict, settled
 from core.metrics import all_metrics

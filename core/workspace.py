@@ -22,11 +22,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import digest, read_json, write_json
 from core.cache import Cache
 from core.data.catalog import Catalog, load_catalog
 from core.data.folds import Folds, load_folds
 from core.errors import UserError
-from core.files import digest, read_json, write_json
 from core.predictions import PredictionStore
 
 DEFAULT = "runs"

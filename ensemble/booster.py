@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.files import digest
+from core.atomic_files import digest
 from ensemble.rows import Rows, rounded
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.atomic_files import atomic_path, write_json
 from core.data.catalog import ID, PRICE
-from core.files import atomic_path, write_json
 from core.metrics import all_metrics, constant_floor, group_bootstrap, group_standard_error, smape_terms
 from core.predictions import CORE_VERSION
 from ensemble.absence import absences

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from core.atomic_files import digest, read_json, write_json
 from core.cache import Cache
 from core.data.catalog import Catalog, Strings
 from core.fields import NUMBERS
-from core.files import digest, read_json, write_json
 from core.light.store import FEATURES_VERSION, fields_of, load_arrays, save_arrays
 from ensemble.checks import Floats
 

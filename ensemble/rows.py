@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from core.files import digest
+from core.atomic_files import digest
 
 Floats = NDArray[np.float64]
 

@@ -21,9 +21,9 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from core.atomic_files import atomic_path, digest, read_json, write_json
 from core.data.catalog import Catalog
 from core.errors import UserError
-from core.files import atomic_path, digest, read_json, write_json
 from core.light.store import FEATURES_VERSION
 from core.predictions import CORE_VERSION
 from ensemble.blend import Blend, Trimmed

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.atomic_files import atomic_path
 from core.data.catalog import ID, PRICE, Strings
 from core.errors import UserError
-from core.files import atomic_path
 
 
 def check_place(path: Path) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.atomic_files import digest
 from core.data.catalog import ID, PRICE, Strings
 from core.data.folds import inner_folds
 from core.errors import UserError, some, suggestion
-from core.files import digest
 from ensemble.matrix import Matrix, assemble
 from ensemble.row_features import RowFeatures, codes, frequent, from_columns
 from ensemble.selection import Column, Rules, Targets, select

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from core.errors import UserError
-from core.machine import usable_cores
+from core.hardware import usable_cores
 from ensemble.finishing import STEPS, applicable
 from ensemble.matrix import Matrix
 from ensemble.methods import BLEND, Combination, Problem, fit_methods, fitting, known_methods

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+from core.atomic_files import sync
 from core.errors import UserError
-from core.files import sync
 from core.workspace import Workspace
 from experiments.jobs import Job
 from experiments.parcel import CHUNK

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from core.files import atomic_path
+from core.atomic_files import atomic_path
 
 Curve = Mapping[int, float]
 """SMAPE by epoch."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from core.machine import Machine
+from core.hardware import Machine
 from core.predictions import CORE_VERSION
 from core.workspace import Workspace
 from experiments.entry import Entry, JobDefaults

@@ -23,8 +23,8 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from core.atomic_files import read_json, write_json
 from core.console import warn
-from core.files import read_json, write_json
 from core.workspace import Workspace
 from experiments.search import INTERRUPTED, Study
 from reports.studies import HISTORY, HISTORY_FORMAT

@@ -17,8 +17,8 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
+from core.atomic_files import locked, write_json
 from core.errors import UserError
-from core.files import locked, write_json
 from experiments.parcel import Item, Manifest
 
 ENVIRONMENT = "PRICESTACK_NODE_FOLDER"

@@ -20,8 +20,8 @@ import ensemble
 import experiments
 import reports
 import search_spaces
+from core.atomic_files import digest
 from core.errors import UserError
-from core.files import digest
 from core.images import list_pictures
 from core.workspace import Facts, Workspace
 

@@ -15,7 +15,7 @@ import ray
 
 from core.console import warn
 from core.errors import UserError
-from core.machine import Machine
+from core.hardware import Machine
 from experiments.parcel import staged_code
 
 _LOOK_SECONDS = 2.0

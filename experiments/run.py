@@ -10,7 +10,7 @@ from core.architectures.base import Architecture
 from core.cache import Cache
 from core.console import hushed, results_to_stderr, say
 from core.errors import UserError
-from core.machine import Machine, detect
+from core.hardware import Machine, detect
 from core.workspace import Workspace
 from experiments import STARTED
 from experiments.announce import record_of, say_end, say_start

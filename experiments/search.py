@@ -20,8 +20,8 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from core.atomic_files import digest_json
 from core.errors import UserError, suggestion
-from core.files import digest_json
 from experiments.adviser import Adviser
 from experiments.jobs import Outcome
 from experiments.ledger import Answer, Ledger

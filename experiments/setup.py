@@ -14,7 +14,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import HOLDOUT
 from core.errors import UserError
-from core.machine import Machine
+from core.hardware import Machine
 from core.workspace import Workspace
 from experiments.options import ALL, Options, user_settings
 from experiments.pool import Resources

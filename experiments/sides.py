@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from core.atomic_files import read_json
 from core.errors import UserError, suggestion
-from core.files import read_json
 from core.metrics import METRICS, group_standard_error, smape_terms
 from core.workspace import Workspace
 from experiments.lookup import study_names

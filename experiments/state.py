@@ -13,7 +13,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from core.files import read_json
+from core.atomic_files import read_json
 from core.workspace import Workspace
 from experiments.jobs import headline
 from experiments.lease import Driver, driver_of

@@ -12,8 +12,8 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from core.atomic_files import digest
 from core.console import console
-from core.files import digest
 from core.workspace import Workspace
 from experiments.board import Board
 from experiments.entry import Entry

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from core.atomic_files import write_json, write_text
 from core.console import run, say
-from core.files import write_json, write_text
 from core.workspace import Workspace, default_folder
 
 PAGE, FIGURES = "report.html", "report.json"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.atomic_files import atomic_path
 from core.data.catalog import ID, PRICE, TEXT, Catalog
 from core.data.folds import Folds
 from core.data.near_duplicates import normalised
-from core.files import atomic_path
 from core.labels.finding import CONFLICT, CONSENSUS, Finding, digits, worst_first
 from core.labels.search import find_against_members
 from reports.material import Material

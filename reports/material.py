@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.atomic_files import read_json
 from core.data.catalog import ID, PRICE, Catalog
 from core.data.folds import Folds
 from core.errors import UserError
-from core.files import read_json
 from core.labels.finding import FILE as LABELS
 from core.labels.finding import Finding, read_findings
 from core.leaks import FILE as LEAKS

@@ -15,7 +15,7 @@ from core.data.fold_making import catalog_links
 from core.data.near_duplicates import product_groups
 from core.data.vocabulary import read_vocabulary
 from core.fields import NUMBERS
-from core.machine import usable_cores
+from core.hardware import usable_cores
 from core.metrics import Floats
 
 SOME, STRONG = 0.6, 0.75

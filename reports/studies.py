@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from core.atomic_files import read_json
 from core.errors import UserError
-from core.files import read_json
 from core.workspace import Workspace
 
 Record = dict[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from core.architectures import architecture
+from core.atomic_files import write_json, write_text
 from core.errors import UserError
-from core.files import write_json, write_text
 from core.light.encoders import SETTING
 from core.metrics import constant_floor
 from core.predictions import EXTERNAL

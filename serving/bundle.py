@@ -28,8 +28,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import digest, locked, read_json, sync, write_json
 from core.errors import UserError, some
-from core.files import digest, locked, read_json, sync, write_json
 from core.light.store import FEATURES_VERSION
 from core.predictions import CORE_VERSION
 

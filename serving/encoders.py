@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.architectures.neural import NeuralModel
+from core.atomic_files import digest
 from core.backbones.presets import Part
 from core.features import content_of, half
-from core.files import digest
-from core.row_memory import RowMemory
+from core.row_cache import RowMemory
 from serving.graphs import open_graph
 
 Write = Callable[[nn.Module, Mapping[str, Tensor], Path], None]

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from core.architectures.base import Architecture, Prices
+from core.atomic_files import atomic_path
 from core.data.catalog import Catalog
 from core.errors import UserError, suggestion
-from core.files import atomic_path
 
 
 class Servable(Protocol):

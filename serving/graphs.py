@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.atomic_files import atomic_path
 from core.errors import UserError
-from core.files import atomic_path
 
 CPU = "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.atomic_files import read_json
 from core.data.catalog import ID
 from core.errors import UserError
-from core.files import read_json
 from core.workspace import Workspace
 from ensemble import stored
 from ensemble.holes import completed

@@ -20,7 +20,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import OutOfTime, UserError, suggestion
 from core.group import ALONE, Group
-from core.machine import Machine
+from core.hardware import Machine
 
 Prices = NDArray[np.float64]
 Report = Callable[[int, Mapping[str, float]], None]

@@ -14,10 +14,11 @@ from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from core.architectures.base import Config, Context, Prices, Resolution
+from core.atomic_files import digest, digest_json, read_json, write_json, write_text
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
-from core.files import digest, digest_json, read_json, write_json, write_text
+from core.hardware import Machine
 from core.labels.weights import without_suspects
 from core.light.amounts import DIMENSIONS
 from core.light.boosting import OBJECTIVES, boost, boost_quantiles, choose_rounds
@@ -28,7 +29,6 @@ from core.light.knowledge import Knowledge, Settings, learn_knowledge
 from core.light.knowledge_store import load_knowledge, save_knowledge
 from core.light.range import PriceRange, range_of
 from core.light.store import FEATURES_VERSION, load_arrays, save_arrays
-from core.machine import Machine
 from core.metrics import all_metrics
 from core.quantiles import LEVELS
 

@@ -15,11 +15,12 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from core.architectures.base import Config, Context, Resolution
+from core.atomic_files import digest_json
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.errors import UserError
-from core.files import digest_json
+from core.hardware import Machine
 from core.labels.weights import Suspects, row_weights
 from core.light import kernel
 from core.light.amounts import log_amounts
@@ -32,7 +33,6 @@ from core.light.mlp import Net, Recipe, train_net
 from core.light.neighbours import learn_neighbours, telling_columns
 from core.light.range import range_of
 from core.light.store import FEATURES_VERSION, fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
-from core.machine import Machine
 from core.metrics import all_metrics
 
 Floats = NDArray[np.float64]

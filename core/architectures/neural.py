@@ -15,6 +15,7 @@ from core import checkpoint
 from core.architectures.base import Config, Context, Prices, Resolution
 from core.architectures.network import Encoders, Network
 from core.architectures.neural_config import NeuralConfig
+from core.atomic_files import digest, link, write_text
 from core.backbones import tiny
 from core.backbones.auto import choose
 from core.backbones.loading import available, build_encoder, identity, load_encoder, locate, parameters
@@ -25,10 +26,9 @@ from core.data.catalog import Catalog
 from core.errors import UserError
 from core.features import content_of, no_hurry
 from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
-from core.files import digest, link, write_text
 from core.group import ALONE, Group
+from core.hardware import Machine, detect
 from core.inference import answers, prices_of
-from core.machine import Machine, detect
 from core.precision import PrecisionName, Settled, has_fast_bf16
 from core.precision import choose as choose_precision
 from core.price_bins import histogram_quantiles

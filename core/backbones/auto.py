@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from core.backbones.presets import PRESETS, TINY, TINY_VISION, Part
-from core.machine import Machine
+from core.hardware import Machine
 
 _ORDER: dict[Part, tuple[str, ...]] = {
     "text": ("neobert", "rexbert", "deberta-v3", "modernbert"),

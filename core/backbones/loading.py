@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
 
+from core.atomic_files import digest, read_json
 from core.backbones.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
 from core.backbones.presets import AUTO, PRESETS, TINY, TINY_VISION, Part, known
 from core.backbones.tiny import TinyVision
 from core.backbones.weights import count, tensor_shapes, weight_files
 from core.console import warn
 from core.errors import UserError, suggestion
-from core.files import digest, read_json
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _NETWORK_SECONDS = 5.0

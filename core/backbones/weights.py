@@ -8,8 +8,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from core.atomic_files import read_json
 from core.errors import UserError
-from core.files import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+from core.atomic_files import locked, sync
 from core.cache.sizes import size_text
 from core.console import warn
-from core.files import locked, sync
 
 _T = TypeVar("_T")
 _TRIES = 10

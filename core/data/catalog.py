@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.files import atomic_path, digest
+from core.atomic_files import atomic_path, digest
 
 ID, TEXT, LINK, PRICE = "sample_id", "catalog_content", "image_link", "price"
 Strings = NDArray[np.object_]

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.atomic_files import atomic_path, digest
 from core.errors import UserError
-from core.files import atomic_path, digest
 
 FEW_ROWS = 500
 """With fewer training rows one fold cannot tell one config from another: nothing is searched (docs/planning.md)."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from core.atomic_files import read_json, write_json
 from core.data.catalog import ID, LINK, PRICE, TEXT
 from core.demo.pictures import draw, file_name
 from core.demo.products import Shop
 from core.errors import UserError
-from core.files import read_json, write_json
 
 FEWEST, MOST = 2_000, 200_000
 _FEWEST_FOR_TESTS = 200

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from core.atomic_files import atomic_path
 from core.console import run, say
 from core.errors import UserError
-from core.files import atomic_path
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

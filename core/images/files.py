@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from core.data.catalog import LINK, Catalog
 from core.errors import UserError
-from core.machine import usable_cores
+from core.hardware import usable_cores
 
 Progress = Callable[[int, int], None]
 """Called with (done, of how many)."""

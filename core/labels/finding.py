@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from core.atomic_files import atomic_path
 from core.data.catalog import ID, PRICE
 from core.errors import UserError
-from core.files import atomic_path
 
 FILE = "labels.csv"
 _COLUMNS = (ID, "kind", PRICE, "expected_low", "expected_high", "reason", "other_rows")

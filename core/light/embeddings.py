@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.architectures.base import Context
+from core.atomic_files import digest
 from core.cache import Cache
 from core.errors import UserError
-from core.files import digest
 from core.light.store import load_arrays, save_arrays
-from core.row_memory import RowMemory
+from core.row_cache import RowMemory
 
 if TYPE_CHECKING:
     from core.tokens import Tokens

@@ -11,8 +11,8 @@ from core.backbones.auto import choose
 from core.backbones.presets import AUTO, TINY
 from core.cache import Cache
 from core.data.catalog import Catalog
+from core.hardware import Machine, detect
 from core.light.embeddings import TextReader
-from core.machine import Machine, detect
 
 SETTING = "frozen_encoder"
 """Of light members: the encoder's name."""

@@ -14,8 +14,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
-from core.files import read_json, write_json
 from core.light.numbers import NumberScale, learn_scale
 from core.light.store import fields_of, load_arrays, loaded_once, save_arrays
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.files import read_json, write_json
+from core.atomic_files import read_json, write_json
 from core.light import neighbours as near
 from core.light import targets as target
 from core.light.embeddings import TextReader

@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
-from core.files import read_json, write_json
 from core.light import kernel
 from core.light.amounts import log_amounts
 from core.light.embeddings import TextReader

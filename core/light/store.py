@@ -13,9 +13,9 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from core.atomic_files import atomic_path, digest
 from core.data.catalog import Catalog
 from core.fields import read_fields
-from core.files import atomic_path, digest
 
 FEATURES_VERSION = "2"
 """Part of every cache key: raised when fields or features change their meaning."""

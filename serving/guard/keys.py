@@ -14,8 +14,8 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from core.atomic_files import atomic_path, locked
 from core.errors import UserError, suggestion
-from core.files import atomic_path, locked
 
 PREFIX = "psk_"
 """Begins every key, so that keys that lie about are found, in logs (serving/guard/logs.py) as by scanners of repositories."""

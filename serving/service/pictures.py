@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import digest
+from core.atomic_files import digest
 from core.images import UnreadablePictureError
 from serving.guard import ImageFetcher, ImageUrlError, Limits, decode_picture
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import digest
 from core.errors import UserError
-from core.files import digest
 from serving.bundle import Bundle, Facts, open_bundle
 from serving.guard import Limits
 from serving.service.engine import Engine, EngineSettings, Overloaded, Watch

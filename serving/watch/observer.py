@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from core.files import read_json
+from core.atomic_files import read_json
 from serving.bundle import STATISTICS, Bundle
 from serving.guard import request_id
 from serving.service.service import Priced

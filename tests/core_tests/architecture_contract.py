@@ -17,7 +17,7 @@ from core.architectures.base import Architecture, Context, Model, make_config
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import OutOfTime, UserError
-from core.machine import Machine
+from core.hardware import Machine
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 

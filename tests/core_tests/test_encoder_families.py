@@ -49,11 +49,11 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from core.atomic_files import read_json, write_json
 from core.backbones import load_encoder
 from core.backbones.loading import build_encoder
 from core.backbones.tiny import train_tokenizer
 from core.errors import UserError
-from core.files import read_json, write_json
 
 WORDS = ["green tea 20 bags", "oak table 2 m", "olive oil 500 ml", "saffron threads 1 g", "ground coffee 250 g"]
 SMALL: dict[str, Any] = {

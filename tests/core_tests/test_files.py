@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.files import atomic_path, digest, digest_json, link, locked, read_json, write_json, write_text
+from core.atomic_files import atomic_path, digest, digest_json, link, locked, read_json, write_json, write_text
 
 
 def test_a_failing_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

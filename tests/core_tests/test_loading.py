@@ -23,7 +23,7 @@ from core.backbones.loading import build_encoder, identity, load_encoder
 from core.backbones.presets import PRESETS, TINY, TINY_VISION
 from core.backbones.tiny import TinyVision, train_tokenizer
 from core.errors import UserError
-from core.machine import Machine
+from core.hardware import Machine
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 STATION = Machine(cores=16, memory=64 * 2**30, device="cuda", gpus=1)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
+from core.atomic_files import read_json
 from core.backbones.loading import build_encoder, load_encoder
 from core.backbones.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
 from core.errors import UserError
-from core.files import read_json
 
 FIXTURE = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "neobert"
 needs_fixture = pytest.mark.skipif(not FIXTURE.is_dir(), reason="../shared/fixtures/neobert is absent")

@@ -11,8 +11,8 @@ from core import checkpoint
 from core.architectures import architecture
 from core.architectures.base import make_config
 from core.architectures.neural import NeuralModel
+from core.atomic_files import read_json
 from core.errors import UserError
-from core.files import read_json
 from tests.core_tests.light_toys import context, products, small_encoder
 
 TEXT = architecture("text")

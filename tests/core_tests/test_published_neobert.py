@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.atomic_files import read_json
 from core.backbones import load_encoder
 from core.backbones.loading import identity, parameters
 from core.backbones.neobert import NeoBERT, NeoBERTConfig
 from core.errors import UserError
-from core.files import read_json
 
 FIXTURE = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "neobert"
 needs_fixture = pytest.mark.skipif(not FIXTURE.is_dir(), reason="../shared/fixtures/neobert is absent")

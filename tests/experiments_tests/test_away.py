@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from core.architectures import architecture
-from core.files import locked
+from core.atomic_files import locked
 from core.workspace import Workspace
 from experiments.few import FOLDS
 from tests.experiments_tests import waiting

@@ -13,7 +13,7 @@ import optuna
 
 from core.architectures import architecture
 from core.architectures.base import make_config
-from core.machine import Machine
+from core.hardware import Machine
 from core.predictions import Member, write_prices
 from core.workspace import Workspace
 from experiments.choice import SEEDS, Choice

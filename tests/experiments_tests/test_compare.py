@@ -11,8 +11,8 @@ import pytest
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
+from core.atomic_files import write_json
 from core.errors import UserError
-from core.files import write_json
 from core.metrics import all_metrics, group_standard_error, smape_terms
 from core.predictions import Member
 from core.workspace import Workspace

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.data.folds import FEW_ROWS
-from core.machine import Machine
+from core.hardware import Machine
 from core.workspace import Workspace
 from experiments.few import FEW_FOLDS, FEW_MEMBERS, FOLDS, are_few, default_folds, for_few
 from experiments.options import Options, architectures_of

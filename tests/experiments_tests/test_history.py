@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from optuna.storages import BaseStorage
 
-from core.files import read_json
+from core.atomic_files import read_json
 from core.workspace import Workspace
 from experiments.history import FEWEST, write_history
 from experiments.jobs import Outcome

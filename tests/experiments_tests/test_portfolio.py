@@ -16,7 +16,7 @@ import pytest
 from core.architectures import architecture
 from core.architectures.base import Architecture, make_config
 from core.data.folds import HOLDOUT
-from core.machine import Machine
+from core.hardware import Machine
 from core.metrics import smape
 from core.workspace import Workspace
 from experiments.entry import Entry, JobDefaults

@@ -15,7 +15,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from core.files import read_json, write_json
+from core.atomic_files import read_json, write_json
 from experiments.jobs import Outcome
 from experiments.lease import driver_of, lease
 from experiments.search import INTERRUPTED, Study

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from core.machine import Machine
+from core.hardware import Machine
 from core.workspace import Workspace
 from experiments.options import Options, architectures_of
 from experiments.pool import Resources

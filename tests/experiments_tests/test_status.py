@@ -16,8 +16,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from core.atomic_files import write_json
 from core.errors import UserError
-from core.files import write_json
 from core.workspace import Workspace
 from experiments.lease import KEY, Driver
 from experiments.record import RECORD, Record, read_record, recorded

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import architecture
+from core.atomic_files import write_json
 from core.demo import make_demo
 from core.errors import UserError
-from core.files import write_json
 from core.workspace import Workspace
 from experiments.arrivals import Arrivals, deliver
 from experiments.jobs import Job

@@ -16,8 +16,8 @@ from typer.main import get_command
 
 from core.architectures import architecture
 from core.architectures.base import make_config
+from core.atomic_files import write_json
 from core.errors import UserError
-from core.files import write_json
 from core.metrics import all_metrics
 from core.trainer import fit
 from core.workspace import Workspace

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from core.files import write_json
+from core.atomic_files import write_json
 from core.labels.finding import CONFLICT, OUTLIER, Finding, write_findings
 from core.leaks import Leak, keep_notes
 from core.workspace import Workspace

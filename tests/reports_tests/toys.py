@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from core.atomic_files import write_json
 from core.data.catalog import Catalog
-from core.files import write_json
 from core.metrics import all_metrics
 from core.predictions import Member
 from core.workspace import Workspace, catalog_fingerprint

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from core.atomic_files import locked
 from core.errors import UserError
-from core.files import locked
 from core.workspace import Workspace
 from serving import batch
 from serving.batch import Done, Job, Look, picture_notes, price_file

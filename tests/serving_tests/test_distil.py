@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.atomic_files import read_json
 from core.errors import UserError
-from core.files import read_json
 from core.workspace import Workspace
 from ensemble.validation import tell_nobody
 from serving import distil as module

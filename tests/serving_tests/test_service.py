@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.files import read_json, write_json
+from core.atomic_files import read_json, write_json
 from serving.bundle import open_bundle
 from serving.guard import Limits
 from serving.service.engine import EngineSettings, Overloaded
