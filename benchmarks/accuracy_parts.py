@@ -26,7 +26,7 @@ from trained import Ground, cross_validate, matrix_of, prepare
 from core.atomic_files import digest_json, read_json, write_json
 from core.hardware import detect
 from core.metrics import smape
-from core.predictions import CORE_VERSION
+from core.store.oof_store import CORE_VERSION
 from ensemble.selection import Column
 from ensemble.validation import validate
 

@@ -29,8 +29,8 @@ from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.labels.finding import FILE, write_findings
 from core.labels.search import find_labels
-from core.predictions import Member
-from core.workspace import Facts, Workspace, catalog_fingerprint
+from core.store.oof_store import Member
+from core.store.workspace import Facts, Workspace, catalog_fingerprint
 from ensemble.stack import stack_workspace
 
 WORDS = 150

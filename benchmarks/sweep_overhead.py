@@ -79,7 +79,7 @@ def ours(folder: Path, trials: int) -> float:
     from core.data.fold_making import make_folds
     from core.data.reading import read_catalogs
     from core.demo import make_demo
-    from core.workspace import Facts, Workspace, catalog_fingerprint
+    from core.store.workspace import Facts, Workspace, catalog_fingerprint
     from experiments import cluster
     from experiments.jobs import Job, Outcome
     from experiments.members import Members

@@ -24,7 +24,7 @@ from core.data.fold_making import make_folds
 from core.data.folds import Folds
 from core.data.reading import read_catalogs
 from core.light.store import load_arrays, save_arrays
-from core.predictions import CORE_VERSION, geometric_mean
+from core.store.oof_store import CORE_VERSION, geometric_mean
 from ensemble.matrix import Matrix, assemble
 from ensemble.row_features import of_catalog
 from ensemble.selection import Column, Targets

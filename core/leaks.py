@@ -18,7 +18,7 @@ from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.data.vocabulary import Vocabulary, read_vocabulary
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

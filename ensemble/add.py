@@ -19,8 +19,8 @@ from core.data.catalog import ID, PRICE, Catalog, Strings
 from core.data.folds import Folds
 from core.errors import UserError, some, suggestion
 from core.metrics import METRICS
-from core.predictions import EXTERNAL, Member, PredictionStore
-from core.workspace import Workspace, default_folder
+from core.store.oof_store import EXTERNAL, Member, PredictionStore
+from core.store.workspace import Workspace, default_folder
 from ensemble.selection import CURE, Column, Targets, describe_holes, no_prices, unit_hint
 
 if TYPE_CHECKING:  # reading tables is imported when there is one to read

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from core.data.catalog import Strings
 from core.errors import UserError
 from core.leaks import kept_notes
-from core.predictions import EXTERNAL
 from core.quantiles import LEVELS
-from core.workspace import Facts, Workspace
+from core.store.oof_store import EXTERNAL
+from core.store.workspace import Facts, Workspace
 from ensemble.row_features import FieldReader, RowFeatures, of_catalog
 from ensemble.rows import Quantiles, Rows
 from ensemble.selection import Column, Rules, Targets, select

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.atomic_files import atomic_path, write_json
 from core.data.catalog import ID, PRICE
 from core.metrics import all_metrics, constant_floor, group_bootstrap, group_standard_error, smape_terms
-from core.predictions import CORE_VERSION
+from core.store.oof_store import CORE_VERSION
 from ensemble.absence import absences
 from ensemble.matrix import Matrix
 from ensemble.recipe import compare, describe_steps

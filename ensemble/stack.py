@@ -11,7 +11,7 @@ import typer
 
 from core.console import progress, run, say, warn
 from core.errors import UserError
-from core.workspace import Workspace, default_folder
+from core.store.workspace import Workspace, default_folder
 from ensemble import options as option
 from ensemble.methods import BLEND, METHODS, check_methods
 from ensemble.selection import MAX_MISSING, Rules

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments import STARTED
 from experiments.entry import Entry
 from experiments.events import SCHEMA, Events

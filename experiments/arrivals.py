@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from core.atomic_files import sync
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.jobs import Job
 from experiments.parcel import CHUNK
 from experiments.trial import holdout_path, trial_path

@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from core.console import warn
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.curves import Curve, draw
 from experiments.jobs import Job, Outcome
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from core.data.folds import HOLDOUT
 from core.metrics import smape_of_logs
-from core.predictions import read_prices
+from core.store.oof_store import read_prices
 from ensemble.booster import parts_of
 from experiments.entry import Entry
 from experiments.members import MemberPlan, Members

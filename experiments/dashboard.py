@@ -22,7 +22,7 @@ from optuna.storages import BaseStorage
 
 from core.console import run, say
 from core.errors import UserError
-from core.workspace import Workspace, default_folder
+from core.store.workspace import Workspace, default_folder
 from experiments.board import artifacts_folder
 from experiments.lookup import open_studies
 from experiments.record import read_record

@@ -9,8 +9,8 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from core.hardware import Machine
-from core.predictions import CORE_VERSION
-from core.workspace import Workspace
+from core.store.oof_store import CORE_VERSION
+from core.store.workspace import Workspace
 from experiments.entry import Entry, JobDefaults
 from experiments.lease import Lease
 from experiments.members import Members

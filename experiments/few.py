@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.data.folds import FEW_ROWS
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.options import ALL, Options
 from experiments.setup import Candidate, prior_of
 from experiments.worth import UNTRAINED

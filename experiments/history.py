@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import read_json, write_json
 from core.console import warn
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.search import INTERRUPTED, Study
 from reports.studies import HISTORY, HISTORY_FORMAT
 

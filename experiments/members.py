@@ -10,8 +10,8 @@ import numpy as np
 
 from core.architectures.base import Architecture, Prices
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
-from core.predictions import Fit, Member, MemberKey, geometric_mean
-from core.workspace import Workspace
+from core.store.oof_store import Fit, Member, MemberKey, geometric_mean
+from core.store.workspace import Workspace
 from experiments.promotion import Finished
 from experiments.trial import member_key, refit_settings
 

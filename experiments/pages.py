@@ -13,7 +13,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from core.metrics import METRICS
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.jobs import Job, Outcome, headline
 
 PARAMETER_LENGTH = 500

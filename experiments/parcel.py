@@ -23,7 +23,7 @@ import search_spaces
 from core.atomic_files import digest
 from core.errors import UserError
 from core.images import list_pictures
-from core.workspace import Facts, Workspace
+from core.store.workspace import Facts, Workspace
 
 CHUNK = 16 * 2**20
 """Bytes that travel at once: what a node holds in memory of a parcel of any size."""

@@ -18,7 +18,7 @@ from core.images import check_pictures
 from core.labels.finding import FILE, summary, write_findings
 from core.labels.search import find_labels
 from core.leaks import find_leaks, keep_notes
-from core.workspace import Facts, Workspace, catalog_fingerprint
+from core.store.workspace import Facts, Workspace, catalog_fingerprint
 from experiments.few import default_folds
 from experiments.options import FoldGroups, Options
 

@@ -11,7 +11,7 @@ from core.cache import Cache
 from core.console import hushed, results_to_stderr, say
 from core.errors import UserError
 from core.hardware import Machine, detect
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments import STARTED
 from experiments.announce import record_of, say_end, say_start
 from experiments.cluster import Work, check_pruner, run

@@ -15,7 +15,7 @@ from core.data.catalog import Catalog
 from core.data.folds import HOLDOUT
 from core.errors import UserError
 from core.hardware import Machine
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.options import ALL, Options, user_settings
 from experiments.pool import Resources
 from experiments.words import duration

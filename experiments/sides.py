@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.atomic_files import read_json
 from core.errors import UserError, suggestion
 from core.metrics import METRICS, group_standard_error, smape_terms
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.lookup import study_names
 from experiments.record import read_record
 

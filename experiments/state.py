@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import read_json
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.jobs import headline
 from experiments.lease import Driver, driver_of
 from experiments.lookup import study_names

@@ -12,7 +12,7 @@ import typer
 
 from core.console import console, run, say
 from core.errors import UserError
-from core.workspace import Workspace, default_folder
+from core.store.workspace import Workspace, default_folder
 from experiments.words import describe, duration, plain_table
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 from core.cache import Cache, size_text
 from core.console import console, say
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.entry import Entry
 from experiments.forecast import forecast
 from experiments.limits import Limits

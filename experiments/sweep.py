@@ -6,7 +6,7 @@ import typer
 
 from core.cache import parse_size
 from core.console import run
-from core.workspace import default_folder
+from core.store.workspace import default_folder
 from experiments import flags
 from experiments.options import ALL, Options
 

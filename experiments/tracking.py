@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from core.console import say, warn
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.jobs import Job, Outcome
 from experiments.pages import Page, curve, ending, opening, page_of_member, trial_key
 from experiments.storage import cause, without_password

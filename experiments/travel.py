@@ -20,7 +20,7 @@ from core.architectures import architecture
 from core.architectures.base import make_config
 from core.backbones.loading import moved
 from core.group import ALONE, Group
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.arrivals import deliver
 from experiments.cluster import Report
 from experiments.home import Home

@@ -19,8 +19,8 @@ from core.data.catalog import Catalog
 from core.errors import OutOfTime
 from core.group import ALONE, Group, PeerLost
 from core.metrics import all_metrics, group_standard_error, smape_terms
-from core.predictions import Fit, MemberKey, write_prices
-from core.workspace import Workspace
+from core.store.oof_store import Fit, MemberKey, write_prices
+from core.store.workspace import Workspace
 from experiments.jobs import Job, Outcome
 from experiments.memory import Peak
 from experiments.promotion import steady

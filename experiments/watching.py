@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from core.atomic_files import digest
 from core.console import console
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.board import Board
 from experiments.entry import Entry
 from experiments.events import Events

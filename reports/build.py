@@ -9,7 +9,7 @@ import typer
 
 from core.atomic_files import write_json, write_text
 from core.console import run, say
-from core.workspace import Workspace, default_folder
+from core.store.workspace import Workspace, default_folder
 
 PAGE, FIGURES = "report.html", "report.json"
 

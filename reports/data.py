@@ -8,7 +8,7 @@ import numpy as np
 
 from core.data.catalog import Catalog
 from core.data.folds import Folds
-from core.workspace import Facts
+from core.store.workspace import Facts
 from reports.doubts import duplicates
 from reports.material import Floats
 from reports.rows import log_edges, text_lengths

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.console import run, say, warn
-from core.workspace import Workspace, default_folder
+from core.store.workspace import Workspace, default_folder
 
 if TYPE_CHECKING:
     from reports.checks.finding import Finding

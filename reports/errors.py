@@ -16,7 +16,7 @@ from core.labels.finding import Finding
 from core.labels.search import word_matrix
 from core.light.amounts import DIMENSIONS, log_amounts
 from core.metrics import smape_terms
-from core.predictions import Member
+from core.store.oof_store import Member
 from reports.causes import Guesser
 from reports.material import Floats
 from reports.rows import LENGTH_BANDS, PRICE_BANDS, by_band, by_value, calibration, density, drift, text_lengths

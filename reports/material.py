@@ -19,8 +19,8 @@ from core.labels.finding import FILE as LABELS
 from core.labels.finding import Finding, read_findings
 from core.leaks import FILE as LEAKS
 from core.leaks import kept_notes
-from core.predictions import EXTERNAL, Member
-from core.workspace import Facts, Workspace
+from core.store.oof_store import EXTERNAL, Member
+from core.store.workspace import Facts, Workspace
 from reports.studies import read_studies
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.atomic_files import read_json
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 
 Record = dict[str, Any]
 HISTORY = "history.json"

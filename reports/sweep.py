@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.architectures import ARCHITECTURES
-from core.predictions import Member
+from core.store.oof_store import Member
 from reports.words import headline
 
 Record = dict[str, Any]

@@ -15,7 +15,7 @@ from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.images import UnreadablePictureError, decode, list_pictures
 from core.metrics import smape_terms
-from core.predictions import Member
+from core.store.oof_store import Member
 from reports.causes import Guesser
 from reports.material import Floats
 

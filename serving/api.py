@@ -15,7 +15,7 @@ import typer
 from core.console import run, say, warn
 from core.errors import UserError
 from core.hardware import usable_cores
-from core.workspace import default_folder
+from core.store.workspace import default_folder
 from serving import api_options as options
 from serving.keys import FILE as KEYS
 from serving.listening import bind, listen, url

@@ -13,8 +13,8 @@ from core.atomic_files import write_json, write_text
 from core.errors import UserError
 from core.light.encoders import SETTING
 from core.metrics import constant_floor
-from core.predictions import EXTERNAL
-from core.workspace import Workspace
+from core.store.oof_store import EXTERNAL
+from core.store.workspace import Workspace
 from serving import bundle as parts
 from serving.bundle import Bundle, Facts, MemberFacts
 from serving.card import card

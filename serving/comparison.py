@@ -13,7 +13,7 @@ from core.console import warn
 from core.data.catalog import Catalog
 from core.errors import UserError
 from core.metrics import smape
-from core.predictions import geometric_mean
+from core.store.oof_store import geometric_mean
 from serving.bundle import Bundle, Facts, MemberFacts
 from serving.forms import form
 from serving.predictor import Served, load_members

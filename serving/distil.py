@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.matrix import from_workspace
 from ensemble.result import make_record
 from ensemble.selection import Rules

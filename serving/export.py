@@ -10,7 +10,7 @@ import typer
 
 from core.console import progress, run, say, warn
 from core.errors import UserError
-from core.workspace import Workspace, default_folder
+from core.store.workspace import Workspace, default_folder
 from serving.bundle import check_name
 
 if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from core.console import console, run, say, warn
-from core.workspace import DEFAULT, ENVIRONMENT, default_folder
+from core.store.workspace import DEFAULT, ENVIRONMENT, default_folder
 from serving.guard.keys import add_key, read_keys, revoke_key, utc_now
 
 FILE = "keys.json"

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from core.architectures import architecture
 from core.architectures.base import Prices
 from core.data.catalog import Catalog
-from core.predictions import geometric_mean
 from core.quantiles import LEVELS as DECILES
+from core.store.oof_store import geometric_mean
 from ensemble.stored import load_stack
 from serving import interval
 from serving.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, Bundle, MemberFacts, open_bundle

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.atomic_files import read_json
 from core.data.catalog import ID
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble import stored
 from ensemble.holes import completed
 from ensemble.matrix import stored_quantiles

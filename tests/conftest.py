@@ -18,7 +18,7 @@ from core.data.catalog import ID, LINK, PRICE, TEXT
 from core.data.fold_making import make_folds
 from core.data.folds import FEW_ROWS
 from core.data.reading import read_catalogs
-from core.workspace import Facts, Workspace, catalog_fingerprint
+from core.store.workspace import Facts, Workspace, catalog_fingerprint
 
 KINDS = {"tea": 4.0, "coffee": 9.0, "saffron": 40.0, "olive oil": 14.0}
 BRANDS = {"Acme": 0.8, "Bonita": 1.0, "Corvus": 1.6}

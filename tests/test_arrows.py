@@ -71,7 +71,7 @@ def test_heavy_libraries_have_few_doors(library: str) -> None:
 
 
 WITHOUT_TORCH = [
-    "core.data.reading", "core.data.folds", "core.metrics", "core.fields", "core.workspace", "core.demo", "core.data.fold_making",
+    "core.data.reading", "core.data.folds", "core.metrics", "core.fields", "core.store.workspace", "core.demo", "core.data.fold_making",
     "experiments.status", "experiments.state", "experiments.compare", "experiments.sides", "core.backbones",
     "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
     "serving.guard", "serving.keys", "serving.api", "serving.web.app", "serving.service.service", "serving.service.worker",

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from core.demo import make_demo
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.lease import driver_of
 from experiments.storage import open_storage
 from experiments.tracking import tracking_uri

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from core.cache import Entry, parse_size, size_text
 from core.console import console, run, say
-from core.workspace import DEFAULT, ENVIRONMENT, Workspace, default_folder
+from core.store.workspace import DEFAULT, ENVIRONMENT, Workspace, default_folder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -13,7 +13,7 @@ from core.data.fold_making import catalog_links
 from core.data.vocabulary import read_vocabulary
 from core.labels.finding import FILE, Finding, summary, worst_first, write_findings
 from core.labels.search import find_against_members, find_labels
-from core.workspace import DEFAULT, ENVIRONMENT, Workspace, default_folder
+from core.store.workspace import DEFAULT, ENVIRONMENT, Workspace, default_folder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.data.folds import HOLDOUT
 from core.metrics import group_standard_error, smape_terms
-from core.predictions import Member
+from core.store.oof_store import Member
 from reports.checks.commands import anew, command
 from reports.checks.finding import Finding, graded, nothing, settle
 from reports.material import Floats, Material

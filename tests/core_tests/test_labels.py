@@ -24,8 +24,8 @@ from core.labels.search import find_against_members, find_conflicts, find_labels
 from core.labels.weights import row_weights, without_suspects
 from core.light.inputs import learn_inputs
 from core.metrics import smape
-from core.predictions import Member
-from core.workspace import Workspace
+from core.store.oof_store import Member
+from core.store.workspace import Workspace
 from experiments.options import Options
 from experiments.prepare import fill_workspace
 from tests.conftest import toy_frame

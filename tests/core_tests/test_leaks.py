@@ -14,7 +14,7 @@ from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary, shape
 from core.demo import make_demo
 from core.leaks import find_leaks, kept_notes, told_by_digits
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.options import Options
 from experiments.prepare import fill_workspace
 from tests.leaky import Made, clean, strings

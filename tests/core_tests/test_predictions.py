@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from core.predictions import Fit, Member, MemberKey, PredictionStore, geometric_mean
+from core.store.oof_store import Fit, Member, MemberKey, PredictionStore, geometric_mean
 
 KEY = MemberKey("text", {"dropout": 0.4, "depth": 2}, {"encoder": "abc"}, "catalog", "folds", 0)
 vectors = arrays(np.float64, st.integers(0, 20), elements=st.floats(allow_infinity=False))

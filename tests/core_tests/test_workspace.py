@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import core.workspace
+import core.store.workspace
 from core.cache import Cache
 from core.errors import UserError
-from core.workspace import Workspace, catalog_fingerprint, default_folder
+from core.store.workspace import Workspace, catalog_fingerprint, default_folder
 
 
 def test_another_process_reads_what_was_created(toy_workspace: Workspace) -> None:
@@ -72,7 +72,7 @@ def test_unwritable_folder_is_named_with_a_cure(tmp_path: Path) -> None:
 
 
 def test_nearly_full_disk_is_named_with_a_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core.workspace, "_NEEDED_BYTES", shutil.disk_usage(tmp_path).total * 2)
+    monkeypatch.setattr(core.store.workspace, "_NEEDED_BYTES", shutil.disk_usage(tmp_path).total * 2)
     with pytest.raises(UserError, match="MiB are free on the disk of"):
         Workspace(tmp_path).check_writable()
 

@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import UserError
 from core.metrics import smape
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.add import Source, add_member
 from ensemble.matrix import from_workspace
 from ensemble.stack import stack_workspace

@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import UserError
 from core.leaks import Leak, keep_notes
-from core.predictions import EXTERNAL, Member
-from core.workspace import Workspace
+from core.store.oof_store import EXTERNAL, Member
+from core.store.workspace import Workspace
 from ensemble.matrix import from_workspace
 from ensemble.selection import Rules
 from tests.ensemble_tests.toys import add_member

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.fields import NUMBERS
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.row_features import LENGTH, WORDS, codes, frequent, from_columns, of_catalog
 
 

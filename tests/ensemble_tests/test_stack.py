@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import UserError
 from core.metrics import all_metrics
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.stack import stack_files, stack_workspace
 from ensemble.submission import verify_submission
 from tests.ensemble_tests.toys import add_member, frames, save

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.blend import Blend, Trimmed
 from ensemble.finishing import STEPS
 from ensemble.methods import METHODS

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.predictions import Member
-from core.workspace import Workspace
+from core.store.oof_store import Member
+from core.store.workspace import Workspace
 from ensemble.matrix import Matrix
 from ensemble.methods import Problem
 from ensemble.rows import Rows

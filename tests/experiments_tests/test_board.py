@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import get_note
 from PIL import Image
 
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.board import Board, artifacts_folder
 from experiments.curves import best_of, draw, middle_of
 from experiments.jobs import Job, Outcome

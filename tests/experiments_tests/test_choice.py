@@ -14,8 +14,8 @@ import optuna
 from core.architectures import architecture
 from core.architectures.base import make_config
 from core.hardware import Machine
-from core.predictions import Member, write_prices
-from core.workspace import Workspace
+from core.store.oof_store import Member, write_prices
+from core.store.workspace import Workspace
 from experiments.choice import SEEDS, Choice
 from experiments.entry import Entry
 from experiments.members import Members

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from core.atomic_files import write_json
 from core.errors import UserError
 from core.metrics import all_metrics, group_standard_error, smape_terms
-from core.predictions import Member
-from core.workspace import Workspace
+from core.store.oof_store import Member
+from core.store.workspace import Workspace
 from experiments.compare import app, curves, spark
 from experiments.lookup import open_studies
 from experiments.sides import Finder, Side, paired, workspace_side

@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.board import artifacts_folder
 from experiments.dashboard import answers, free_port, optuna_dashboard
 from experiments.lookup import open_studies

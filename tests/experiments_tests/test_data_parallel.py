@@ -20,7 +20,7 @@ from core.architectures.base import make_config
 from core.architectures.text import TextArchitecture
 from core.errors import OutOfTime, UserError
 from core.group import ALONE, Group
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.cluster import Report, run
 from experiments.jobs import Job, Outcome
 from experiments.pool import Resources, session

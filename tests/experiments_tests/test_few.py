@@ -9,7 +9,7 @@ import pytest
 
 from core.data.folds import FEW_ROWS
 from core.hardware import Machine
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.few import FEW_FOLDS, FEW_MEMBERS, FOLDS, are_few, default_folds, for_few
 from experiments.options import Options, architectures_of
 from experiments.setup import candidates, for_catalog

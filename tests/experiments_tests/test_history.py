@@ -10,7 +10,7 @@ import pytest
 from optuna.storages import BaseStorage
 
 from core.atomic_files import read_json
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.history import FEWEST, write_history
 from experiments.jobs import Outcome
 from experiments.search import Study

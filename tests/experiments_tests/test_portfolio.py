@@ -18,7 +18,7 @@ from core.architectures.base import Architecture, make_config
 from core.data.folds import HOLDOUT
 from core.hardware import Machine
 from core.metrics import smape
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.entry import Entry, JobDefaults
 from experiments.failures import IN_A_ROW
 from experiments.jobs import Job, Outcome

@@ -12,7 +12,7 @@ from core.architectures import architecture
 from core.architectures.base import Context, Model
 from core.data.catalog import Catalog
 from core.data.folds import HOLDOUT
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.jobs import Job, Outcome
 from experiments.memory import DRIVER_BYTES, MemoryRoom
 from experiments.trial import read_trial, run_job

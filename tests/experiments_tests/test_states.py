@@ -16,7 +16,7 @@ from core.architectures import architecture
 from core.architectures.base import Context
 from core.cache import Cache
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments import states
 from experiments.endings import Endings
 from experiments.jobs import Job, Outcome

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from core.atomic_files import write_json
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.lease import KEY, Driver
 from experiments.record import RECORD, Record, read_record, recorded
 
@@ -75,7 +75,7 @@ def record(**changes: Any) -> Record:
 DRIVER = """
 import sys, time
 from pathlib import Path
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.record import Record, here, recorded
 workspace = Workspace(Path(sys.argv[1]))
 record = Record(**here(), start=time.time(), end=time.time() + 600, folds=3, storage="", tracking="",

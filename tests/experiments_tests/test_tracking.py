@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import TrialState
 
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.dashboard import answers
 from experiments.jobs import Job, Outcome
 from experiments.pages import pages_of_study, trial_key

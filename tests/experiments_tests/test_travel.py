@@ -18,7 +18,7 @@ from core.architectures import architecture
 from core.atomic_files import write_json
 from core.demo import make_demo
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.arrivals import Arrivals, deliver
 from experiments.jobs import Job
 from experiments.node import ENVIRONMENT, Workbench, node_folder, place_below, unpack

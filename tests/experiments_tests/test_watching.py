@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from experiments.tracking import experiment_name, tracking_uri
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ import pytest
 
 from core.errors import UserError
 from core.labels.finding import Finding, read_findings, write_findings
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.build import build_report
 from tests.conftest import made_workspace, write_toys

@@ -19,8 +19,8 @@ from core.architectures.base import make_config
 from core.atomic_files import write_json
 from core.errors import UserError
 from core.metrics import all_metrics
+from core.store.workspace import Workspace
 from core.trainer import fit
-from core.workspace import Workspace
 from ensemble.stack import stack_workspace
 from experiments.cluster import check_pruner
 from experiments.jobs import Job, error_text

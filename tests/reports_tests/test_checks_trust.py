@@ -10,7 +10,7 @@ import pytest
 from core.atomic_files import write_json
 from core.labels.finding import CONFLICT, OUTLIER, Finding, write_findings
 from core.leaks import Leak, keep_notes
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.checks import folds, trust
 from reports.material import read_material

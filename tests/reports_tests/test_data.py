@@ -12,7 +12,7 @@ import pytest
 
 from core.data.catalog import ID, Catalog
 from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER, Finding
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from reports.data import data_figures
 from reports.doubts import conflicts, doubtful, too_good, write_doubtful
 from reports.sample import MOST, read_tables

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from reports.checks import CHECKS, diagnose
 from reports.material import read_material
 from tests.reports_tests.test_checks import epochs, finish, tell, trial

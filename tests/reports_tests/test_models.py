@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from core.metrics import smape
-from core.predictions import Member
-from core.workspace import Workspace
+from core.store.oof_store import Member
+from core.store.workspace import Workspace
 from reports.models import error_correlation, member_figures, short_labels
 from tests.reports_tests.toys import add_member
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.predictions import Member
-from core.workspace import Workspace
+from core.store.oof_store import Member
+from core.store.workspace import Workspace
 from reports.material import read_material
 from reports.studies import HISTORY_FORMAT, labelled
 from reports.sweep import sweep_figures, varied_settings

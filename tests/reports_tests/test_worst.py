@@ -15,8 +15,8 @@ from core.data.catalog import Catalog
 from core.data.vocabulary import read_vocabulary
 from core.labels.finding import OUTLIER, Finding
 from core.labels.search import word_matrix
-from core.predictions import Member
-from core.workspace import Workspace
+from core.store.oof_store import Member
+from core.store.workspace import Workspace
 from reports.causes import Guesser
 from reports.worst import PICTURE_SIDE, TEXT_LIMIT, WORST, pictures_of, shortened, worst_rows
 from tests.reports_tests.toys import add_member, with_texts

@@ -12,8 +12,8 @@ import numpy as np
 from core.atomic_files import write_json
 from core.data.catalog import Catalog
 from core.metrics import all_metrics
-from core.predictions import Member
-from core.workspace import Workspace, catalog_fingerprint
+from core.store.oof_store import Member
+from core.store.workspace import Workspace, catalog_fingerprint
 
 ARCHITECTURES = ("lexical", "boosted", "text", "multimodal")
 

@@ -16,7 +16,7 @@ from core.atomic_files import read_json, write_json
 from core.data.catalog import LINK, PRICE
 from core.data.fold_making import make_folds
 from core.data.reading import read_catalogs
-from core.workspace import Facts, Workspace, catalog_fingerprint
+from core.store.workspace import Facts, Workspace, catalog_fingerprint
 from ensemble.stack import stack_workspace
 from ensemble.validation import tell_nobody
 from experiments.jobs import Job

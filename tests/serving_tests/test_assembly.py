@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.add import Source, add_member
 from ensemble.selection import Rules
 from ensemble.stack import stack_workspace

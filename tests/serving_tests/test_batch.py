@@ -10,7 +10,7 @@ import pytest
 
 from core.atomic_files import locked
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from serving import batch
 from serving.batch import Done, Job, Look, picture_notes, price_file
 from serving.bundle import open_bundle

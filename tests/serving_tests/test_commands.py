@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from serving import export, predict
 from serving.predictor import Predictor
 from tests.conftest import toy_frame

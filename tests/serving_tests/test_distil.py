@@ -7,7 +7,7 @@ import pytest
 
 from core.atomic_files import read_json
 from core.errors import UserError
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.validation import tell_nobody
 from serving import distil as module
 from serving.assembly import export

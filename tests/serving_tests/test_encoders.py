@@ -11,7 +11,7 @@ import pytest
 
 from core.architectures import architecture
 from core.light import embeddings
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from ensemble.validation import tell_nobody
 from serving.assembly import export

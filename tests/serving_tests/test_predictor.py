@@ -10,7 +10,7 @@ import pytest
 
 from core.architectures.base import Prices
 from core.data.catalog import Catalog
-from core.workspace import Workspace
+from core.store.workspace import Workspace
 from serving.predictor import LEVELS, Predictor, Served
 
 

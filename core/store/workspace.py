@@ -27,7 +27,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog, load_catalog
 from core.data.folds import Folds, load_folds
 from core.errors import UserError
-from core.predictions import PredictionStore
+from core.store.oof_store import PredictionStore
 
 DEFAULT = "runs"
 ENVIRONMENT = "PRICESTACK_WORKSPACE"
