@@ -23,7 +23,6 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.backbones.tiny import train_tokenizer
 from core.cache import Cache, size_text
 from core.data.catalog import Catalog
@@ -32,6 +31,7 @@ from core.demo.generate import make_demo
 from core.hardware import usable_cores
 from core.images import list_pictures
 from core.pixels import load_pixels
+from core.protocols.architecture import Context, make_config
 from core.tokens import clean, tokenise
 
 SHARE = 10

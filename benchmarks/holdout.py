@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.fold_making import make_folds
 from core.data.folds import HOLDOUT
 from core.data.reading import read_catalogs
+from core.protocols.architecture import Context, make_config
 
 
 def holdout(folder: Path, fold: int = HOLDOUT) -> tuple[Catalog, Catalog]:

@@ -22,13 +22,13 @@ import pandas as pd
 from parts_of_portfolio import PORTFOLIO
 
 from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.fold_making import make_folds
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.hardware import detect
+from core.protocols.architecture import Context, make_config
 
 LIGHT = {label: each for label, each in PORTFOLIO.items() if each[0] in ("lexical", "boosted")}
 

@@ -20,11 +20,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.cache import Cache
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.errors import OutOfTime
+from core.protocols.architecture import Context, make_config
 
 _FEW = 500
 _SECONDS = 60.0

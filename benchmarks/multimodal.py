@@ -26,7 +26,6 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core import losses
 from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.augment import augment
 from core.backbones import tiny
 from core.backbones.loading import load_encoder
@@ -39,6 +38,7 @@ from core.hardware import detect
 from core.images import decode, in_threads, list_pictures
 from core.pixels import load_pixels
 from core.precision import autocast
+from core.protocols.architecture import Context, make_config
 from core.tokens import clean, tokenise
 
 BATCH, LENGTH, VIEWS = 32, 512, 4

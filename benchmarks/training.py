@@ -22,10 +22,10 @@ from peers import from_folder, literal_loop, synchronise, trainer
 
 from core import losses
 from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
+from core.protocols.architecture import Context, make_config
 
 LENGTH, BATCH = 512, 32
 

@@ -13,12 +13,12 @@ from core import losses
 from core.batches import Examples
 from core.data.catalog import Strings
 from core.errors import UserError
-from core.group import ALONE, Group
 from core.optimiser import out_of_memory
 from core.parallel import side_by_side
 from core.passes import Passes
 from core.precision import Settled, autocast, choose, has_fast_bf16
 from core.price_network import PriceNetwork
+from core.protocols.process_group import ALONE, Group
 from core.tokens import Rows, micro_batches
 from core.trainer_config import TrainerConfig
 

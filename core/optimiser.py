@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from core.batches import Batch
 from core.errors import UserError
-from core.group import ALONE, Group
 from core.losses import Loss
 from core.precision import Settled, autocast
 from core.price_network import PriceNetwork
+from core.protocols.process_group import ALONE, Group
 
 _SPARSE_FROM = 2**20
 """Weights of an embedding from which on a processor gathers only the rows that a batch touched: filling 12 million zeros per

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.architectures.base import Context
 from core.atomic_files import read_json, write_json
 from core.errors import UserError
 from core.precision import Settled
+from core.protocols.architecture import Context
 
 _FILE = "passes.json"
 _ON_CPU = 2_048

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS
 
 Floats = NDArray[np.float64]
 _TAIL = 0.001

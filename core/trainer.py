@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from core.architectures.base import Context
 from core.batches import Examples
 from core.errors import OutOfTime, UserError
 from core.price_network import PriceNetwork
+from core.protocols.architecture import Context
 from core.trainer_config import TrainerConfig
 from core.training import Training
 

@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from core import losses
-from core.architectures.base import Config
 from core.precision import PrecisionName
+from core.protocols.architecture import Config
 
 _NOT_LEARNT = {"loader_workers", "loader_prefetch", "loader_timeout", "tokens_per_pass", "compile"}
 """Settings that change how a training runs, and (rounding apart) not what comes of it."""

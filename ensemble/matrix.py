@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from core.data.catalog import Strings
 from core.errors import UserError
 from core.leaks import kept_notes
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS
 from core.store.oof_store import EXTERNAL
 from core.store.workspace import Facts, Workspace
 from ensemble.row_features import FieldReader, RowFeatures, of_catalog

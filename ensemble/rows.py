@@ -34,7 +34,7 @@ def fingerprint(*tables: Floats) -> str:
 class Quantiles:
     """What p of the members know beyond a point.
 
-    members: (p,) their places among the columns. logs: (n, p, 9) log prices at `core.quantiles.LEVELS`, finite.
+    members: (p,) their places among the columns. logs: (n, p, 9) log prices at `core.protocols.architecture.LEVELS`, finite.
     """
 
     members: NDArray[np.int64]

@@ -40,7 +40,7 @@ class Column:
     """One member's predictions before they are checked: oof (n,) and test (t,), NaN where there is none.
 
     seconds: of its training, where known. kind: members of the same kind are compared with each other. external: made outside,
-    on folds that nobody here knows. quantiles: (n, 9) and (t, 9) prices at `core.quantiles.LEVELS`, None where it gives none.
+    on folds that nobody here knows. quantiles: (n, 9) and (t, 9) prices at `core.protocols.architecture.LEVELS`, None where it gives none.
     """
 
     name: str

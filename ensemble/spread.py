@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.metrics import smape
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS
 from ensemble.decision import smape_point
 from ensemble.rows import Rows
 from ensemble.simplex import fit_simplex

@@ -27,7 +27,7 @@ from ray.util.placement_group import get_current_placement_group
 
 from core.distributed import TorchGroup
 from core.errors import OutOfTime
-from core.group import Ended, PeerLost
+from core.protocols.process_group import Ended, PeerLost
 from experiments.jobs import ROOM, Failed, Job, Outcome, WorkerLost, error_text
 
 Tell = Callable[[Mapping[str, Any]], None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from core.architectures.base import Architecture
+from core.protocols.architecture import Architecture
 from experiments.failures import Failures
 from experiments.plan import Progress
 from experiments.promotion import Finished, survivors

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from core.architectures.base import Architecture, Prices
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
+from core.protocols.architecture import Architecture, Prices
 from core.store.oof_store import Fit, Member, MemberKey, geometric_mean
 from core.store.workspace import Workspace
 from experiments.promotion import Finished

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import yaml
 
 from core.architectures import ARCHITECTURES, architecture
-from core.architectures.base import Architecture
 from core.errors import UserError, suggestion
+from core.protocols.architecture import Architecture
 
 FoldGroups = Literal["auto", "on", "off"]
 ALL = "all"

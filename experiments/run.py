@@ -6,11 +6,11 @@ import time
 from contextlib import nullcontext
 from functools import partial
 
-from core.architectures.base import Architecture
 from core.cache import Cache
 from core.console import hushed, results_to_stderr, say
 from core.errors import UserError
 from core.hardware import Machine, detect
+from core.protocols.architecture import Architecture
 from core.store.workspace import Workspace
 from experiments import STARTED
 from experiments.announce import record_of, say_end, say_start

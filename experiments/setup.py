@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from core.architectures import ARCHITECTURES, architecture
-from core.architectures.base import Architecture, Resolution, make_config
 from core.backbones.presets import TINY, TINY_VISION
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import HOLDOUT
 from core.errors import UserError
 from core.hardware import Machine
+from core.protocols.architecture import Architecture, Resolution, make_config
 from core.store.workspace import Workspace
 from experiments.options import ALL, Options, user_settings
 from experiments.pool import Resources

@@ -17,9 +17,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core.architectures import architecture
-from core.architectures.base import make_config
 from core.backbones.loading import moved
-from core.group import ALONE, Group
+from core.protocols.architecture import make_config
+from core.protocols.process_group import ALONE, Group
 from core.store.workspace import Workspace
 from experiments.arrivals import deliver
 from experiments.cluster import Report

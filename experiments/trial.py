@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from core.architectures import architecture
-from core.architectures.base import Architecture, Context, Model, Prices, make_config
 from core.atomic_files import read_json, write_json
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import OutOfTime
-from core.group import ALONE, Group, PeerLost
 from core.metrics import all_metrics, group_standard_error, smape_terms
+from core.protocols.architecture import Architecture, Context, Model, Prices, make_config
+from core.protocols.process_group import ALONE, Group, PeerLost
 from core.store.oof_store import Fit, MemberKey, write_prices
 from core.store.workspace import Workspace
 from experiments.jobs import Job, Outcome

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from core.architectures.base import Config, make_config
 from core.errors import UserError, suggestion
+from core.protocols.architecture import Config, make_config
 
 FOLDER = Path(__file__).parent
 

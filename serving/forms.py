@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from core.architectures.base import Architecture, Prices
 from core.atomic_files import atomic_path
 from core.data.catalog import Catalog
 from core.errors import UserError, suggestion
+from core.protocols.architecture import Architecture, Prices
 
 
 class Servable(Protocol):
@@ -20,7 +20,7 @@ class Servable(Protocol):
         """(n,) prices in currency units."""
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
-        """(n, 9) prices at `core.quantiles.LEVELS` where the model knows more than a point."""
+        """(n, 9) prices at `core.protocols.architecture.LEVELS` where the model knows more than a point."""
 
 
 class Form(Protocol):

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.architectures import architecture
-from core.architectures.base import Prices
 from core.data.catalog import Catalog
-from core.quantiles import LEVELS as DECILES
+from core.protocols.architecture import LEVELS as DECILES
+from core.protocols.architecture import Prices
 from core.store.oof_store import geometric_mean
 from ensemble.stored import load_stack
 from serving import interval

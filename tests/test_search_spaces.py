@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.architectures import ARCHITECTURES, architecture
-from core.architectures.base import make_config
 from core.errors import UserError
+from core.protocols.architecture import make_config
 from search_spaces import FOLDER, load_space
 
 TEXT = architecture("text").Config

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from core.architectures.base import Architecture
 from core.errors import UserError, suggestion
+from core.protocols.architecture import Architecture
 
 # Loaded on first use: `lexical` and `boosted` must work without importing torch.
 ARCHITECTURES: dict[str, str] = {

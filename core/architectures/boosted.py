@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
-from core.architectures.base import Config, Context, Prices, Resolution
 from core.atomic_files import digest, digest_json, read_json, write_json, write_text
 from core.cache import Cache
 from core.data.catalog import Catalog
@@ -30,7 +29,7 @@ from core.light.knowledge_store import load_knowledge, save_knowledge
 from core.light.range import PriceRange, range_of
 from core.light.store import FEATURES_VERSION, load_arrays, save_arrays
 from core.metrics import all_metrics
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS, Config, Context, Prices, Resolution
 
 Floats = NDArray[np.float64]
 AMOUNTS = frozenset(name for names in DIMENSIONS.values() for name in names) | {"amount", "value"}

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from core.architectures.base import Config, Context, Resolution
 from core.atomic_files import digest_json
 from core.cache import Cache
 from core.data.catalog import Catalog
@@ -34,6 +33,7 @@ from core.light.neighbours import learn_neighbours, telling_columns
 from core.light.range import range_of
 from core.light.store import FEATURES_VERSION, fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.metrics import all_metrics
+from core.protocols.architecture import Config, Context, Resolution
 
 Floats = NDArray[np.float64]
 _LEAST_BATCH = 8

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from core.architectures import base
 from core.architectures.network import Encoders
 from core.architectures.neural import PATCHES, NeuralArchitecture, NeuralModel
 from core.architectures.neural_config import NeuralConfig
@@ -31,6 +30,7 @@ from core.data.catalog import Catalog, Strings
 from core.features import Frozen, PictureFeatures, Views, picture_features
 from core.heads import CrossAttention, heads_for
 from core.pixels import Pixels, load_pixels, prepare_pixels
+from core.protocols import architecture
 from core.tokens import Rows
 
 
@@ -196,7 +196,7 @@ class MultimodalArchitecture(NeuralArchitecture):
 
     name: ClassVar[str] = "multimodal"
     summary: ClassVar[str] = "text and vision encoders joined by cross-attention, with a regression head"
-    Config: ClassVar[type[base.Config]] = MultimodalConfig
+    Config: ClassVar[type[architecture.Config]] = MultimodalConfig
     reads_pictures: ClassVar[bool] = True
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:

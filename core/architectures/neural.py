@@ -12,7 +12,6 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from core import checkpoint
-from core.architectures.base import Config, Context, Prices, Resolution
 from core.architectures.network import Encoders, Network
 from core.architectures.neural_config import NeuralConfig
 from core.atomic_files import digest, link, write_text
@@ -26,12 +25,13 @@ from core.data.catalog import Catalog
 from core.errors import UserError
 from core.features import content_of, no_hurry
 from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
-from core.group import ALONE, Group
 from core.hardware import Machine, detect
 from core.inference import answers, prices_of
 from core.precision import PrecisionName, Settled, has_fast_bf16
 from core.precision import choose as choose_precision
 from core.price_bins import histogram_quantiles
+from core.protocols.architecture import Config, Context, Prices, Resolution
+from core.protocols.process_group import ALONE, Group
 from core.tokens import clean
 from core.trainer import fit, seeded, torch_threads
 
@@ -51,7 +51,7 @@ _PROCESS_BYTES, _BYTES_PER_WEIGHT = 900 * 2**20, 48
 
 
 class NeuralModel:
-    """A trained network with what it needs to read a catalog (`core.architectures.base.Model`).
+    """A trained network with what it needs to read a catalog (`core.protocols.architecture.Model`).
 
     What a group trained, it also predicts with together: all of its processes ask for the same prices.
     """
@@ -83,7 +83,7 @@ class NeuralModel:
         return self._read(catalog.without_prices(), self.group)
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
-        """(n, 9) at `core.quantiles.LEVELS` where the head knows bins. Each process of a group may ask for itself."""
+        """(n, 9) at `core.protocols.architecture.LEVELS` where the head knows bins. Each process of a group may ask for itself."""
         if self.network.head.bins is None:
             return None
         rows = catalog.without_prices()

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core import losses
-from core.architectures import base
 from core.architectures.network import Encoders, Network
 from core.architectures.neural import NeuralArchitecture, NeuralModel, texts_of
 from core.architectures.neural_config import NeuralConfig
@@ -22,6 +21,7 @@ from core.features import Frozen, text_states
 from core.field_inputs import FieldInputs, table_of
 from core.heads import Pooling
 from core.passes import Passes
+from core.protocols import architecture
 from core.tokens import Rows, Tokens, tokenise
 
 
@@ -126,7 +126,7 @@ class TextArchitecture(NeuralArchitecture):
 
     name: ClassVar[str] = "text"
     summary: ClassVar[str] = "a text encoder, fine-tuned, with a regression head"
-    Config: ClassVar[type[base.Config]] = NeuralConfig
+    Config: ClassVar[type[architecture.Config]] = NeuralConfig
 
     def network(self, encoders: Encoders, config: NeuralConfig, numbers: int = 0) -> TextNetwork:
         return TextNetwork(encoders, config, numbers)

@@ -10,13 +10,13 @@ import typer
 from rich.table import Table
 from torch import nn
 
-from core.architectures.base import make_config
 from core.architectures.multimodal import MultimodalConfig, MultimodalNetwork
 from core.architectures.neural_config import NeuralConfig
 from core.architectures.text import TextNetwork
 from core.backbones.presets import PRESETS
 from core.backbones.shapes import count, outline
 from core.console import console, run
+from core.protocols.architecture import make_config
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

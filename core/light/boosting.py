@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.metrics import smape_of_logs
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS
 
 Floats = NDArray[np.float64]
 _LEAST_CURVATURE = 0.1
@@ -84,7 +84,7 @@ def boost_quantiles(
     rounds: int,
     tick: Callable[[], None],
 ) -> list[lgb.Booster]:
-    """One booster per level of `core.quantiles.LEVELS`, on one binned table, by the pinball loss (Koenker and Bassett 1978)."""
+    """One booster per level of `core.protocols.architecture.LEVELS`, on one binned table, by the pinball loss (Koenker and Bassett 1978)."""
     data = _dataset(features, target, params, names)
     levels = [params | {"objective": "quantile", "alpha": level} for level in LEVELS]
     return [lgb.train(each, data, rounds, callbacks=[_ticking(tick)]) for each in levels]

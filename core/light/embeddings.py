@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.architectures.base import Context
 from core.atomic_files import digest
 from core.cache import Cache
 from core.errors import UserError
 from core.light.store import load_arrays, save_arrays
+from core.protocols.architecture import Context
 from core.row_cache import RowMemory
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Annotated
 import yaml
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
-from core.architectures.base import Config, make_config
 from core.data.reading import MAX_TEXT
 from core.errors import UserError
+from core.protocols.architecture import Config, make_config
 from serving.guard.hosts import check_pattern
 
 MEGA = 2**20

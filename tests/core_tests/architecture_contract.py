@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from core.architectures import architecture
-from core.architectures.base import Architecture, Context, Model, make_config
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import OutOfTime, UserError
 from core.hardware import Machine
+from core.protocols.architecture import Architecture, Context, Model, make_config
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 

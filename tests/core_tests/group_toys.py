@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from core.distributed import TorchGroup
-from core.group import ALONE, Group
+from core.protocols.process_group import ALONE, Group
 
 PROCESSES = multiprocessing.get_context("fork")
 PATIENCE = 120.0

@@ -11,12 +11,11 @@ import torch
 from transformers import BertConfig, BertModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import ARCHITECTURES, architecture
-from core.architectures.base import Context, Model, make_config
 from core.architectures.multimodal import MultimodalConfig
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import UserError
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS, Context, Model, make_config
 from tests.core_tests.architecture_contract import LAPTOP, SMALL, ArchitectureContract, toy_catalog
 
 OPTIONS: dict[str, Any] = {

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.architectures.base import make_config
 from core.architectures.boosted import BoostedArchitecture, BoostedConfig
 from core.backbones.loading import identity
 from core.data.folds import inner_folds
@@ -20,7 +19,7 @@ from core.light.neighbours import STATISTICS as NEAR
 from core.light.store import fields_of
 from core.light.targets import STATISTICS, learn_targets, targets_from_record
 from core.metrics import constant_floor, smape
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS, make_config
 from tests.core_tests.architecture_contract import LAPTOP
 from tests.core_tests.light_toys import catalog_of, context, products, small_encoder, strangers
 

@@ -19,7 +19,6 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import architecture
-from core.architectures.base import Context, Report, ignore_report, make_config
 from core.architectures.multimodal import MultimodalConfig
 from core.architectures.neural_config import NeuralConfig
 from core.augment import normalise
@@ -30,6 +29,7 @@ from core.errors import OutOfTime
 from core.features import Frozen, PictureFeatures, Views, picture_features, text_states
 from core.heads import Pooling
 from core.pixels import Pixels, prepare_pixels
+from core.protocols.architecture import Context, Report, ignore_report, make_config
 from core.tokens import Tokens
 from tests.core_tests.architecture_contract import SMALL, toy_catalog
 

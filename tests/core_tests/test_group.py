@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from core.architectures import ARCHITECTURES, architecture
-from core.architectures.base import Context, make_config
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.group import ALONE, Group
+from core.protocols.architecture import Context, make_config
+from core.protocols.process_group import ALONE, Group
 from core.trainer import fit, seeded
 from tests.core_tests.architecture_contract import SMALL, toy_catalog
 from tests.core_tests.group_toys import Lost, alone, together

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.architectures import architecture
-from core.architectures.base import make_config
 from core.data.catalog import Catalog
 from core.data.near_duplicates import find_links
 from core.data.reading import read_catalogs
@@ -24,6 +23,7 @@ from core.labels.search import find_against_members, find_conflicts, find_labels
 from core.labels.weights import row_weights, without_suspects
 from core.light.inputs import learn_inputs
 from core.metrics import smape
+from core.protocols.architecture import make_config
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from experiments.options import Options

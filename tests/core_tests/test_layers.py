@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from core import checkpoint
 from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.architectures.neural_config import NeuralConfig
 from core.backbones.hub import HubText
 from core.backbones.tiny import text_encoder
 from core.cache import Cache
 from core.errors import UserError
 from core.layers import add_adapters, depths, layers_of, merge_adapters, still_modules
+from core.protocols.architecture import Context, make_config
 from tests.core_tests.architecture_contract import SMALL, toy_catalog
 from tests.core_tests.test_encoder_families import FAMILIES
 

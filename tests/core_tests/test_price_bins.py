@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from core.price_bins import PriceBins, histogram_quantiles
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS
 
 PRICES = np.exp(np.random.default_rng(0).normal(3, 1, 500))
 

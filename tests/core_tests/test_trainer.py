@@ -88,7 +88,7 @@ def test_a_deadline_in_the_first_epoch_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_deadline_later_keeps_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr("core.architectures.base.time.time", lambda: float(next(clock)))
+    monkeypatch.setattr("core.protocols.architecture.time.time", lambda: float(next(clock)))
     reports: list[int] = []
     # Four batches an epoch, the clock is asked before each: the tenth stands in the third epoch.
     late = context(tmp_path, deadline=10.0, report=lambda epoch, _: reports.append(epoch))
@@ -98,7 +98,7 @@ def test_a_deadline_later_keeps_the_best_so_far(tmp_path: Path, monkeypatch: pyt
 
 def test_half_a_schedule_without_rows_to_judge_on_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr("core.architectures.base.time.time", lambda: float(next(clock)))
+    monkeypatch.setattr("core.protocols.architecture.time.time", lambda: float(next(clock)))
     with pytest.raises(OutOfTime, match="epoch 3"):
         fit(make(), Toy(), None, config(), context(tmp_path, deadline=10.0))
 

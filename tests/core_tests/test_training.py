@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from core import checkpoint
-from core.architectures.base import Context
 from core.errors import OutOfTime, UserError
 from core.passes import Passes
+from core.protocols.architecture import Context
 from core.trainer import fit, seeded
 from tests.core_tests.trainer_toys import Linear, Toy, config, context, make
 

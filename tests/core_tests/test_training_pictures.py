@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from core import losses
-from core.architectures.base import make_config
 from core.architectures.multimodal import MultimodalArchitecture, MultimodalConfig
 from core.architectures.neural import NeuralModel
 from core.augment import normalise
@@ -21,6 +20,7 @@ from core.backbones import tiny
 from core.backbones.presets import TINY, TINY_VISION
 from core.data.catalog import Catalog
 from core.images import decode
+from core.protocols.architecture import make_config
 
 GREYS = [10 * number for number in range(1, 25)]
 ROWS = np.arange(len(GREYS))

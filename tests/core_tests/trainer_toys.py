@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core import losses
-from core.architectures.base import Context
 from core.batches import Batch
 from core.cache import Cache
 from core.data.catalog import Strings
 from core.price_network import PriceNetwork
+from core.protocols.architecture import Context
 from core.tokens import Rows
 from core.trainer_config import TrainerConfig
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.architectures.boosted import BoostedConfig
 from core.cache import Cache
 from core.data.catalog import Catalog
@@ -17,6 +16,7 @@ from core.data.folds import Folds, inner_folds
 from core.leaks import find_leaks
 from core.light.knowledge import learn_knowledge
 from core.metrics import smape
+from core.protocols.architecture import Context, make_config
 from ensemble.validation import validate
 from tests.ensemble_tests.toys import matrix
 from tests.leaky import NOTES, Made, clean, strings

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.metrics import smape
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS
 from ensemble.finishing import SPREAD, STEPS
 from ensemble.matrix import Matrix
 from ensemble.result import make_record

@@ -12,8 +12,8 @@ import numpy as np
 import optuna
 
 from core.architectures import architecture
-from core.architectures.base import make_config
 from core.hardware import Machine
+from core.protocols.architecture import make_config
 from core.store.oof_store import Member, write_prices
 from core.store.workspace import Workspace
 from experiments.choice import SEEDS, Choice

@@ -16,10 +16,10 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from core.architectures.base import make_config
 from core.architectures.text import TextArchitecture
 from core.errors import OutOfTime, UserError
-from core.group import ALONE, Group
+from core.protocols.architecture import make_config
+from core.protocols.process_group import ALONE, Group
 from core.store.workspace import Workspace
 from experiments.cluster import Report, run
 from experiments.jobs import Job, Outcome

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from core.architectures import architecture
-from core.architectures.base import Architecture, make_config
 from core.data.folds import HOLDOUT
 from core.hardware import Machine
 from core.metrics import smape
+from core.protocols.architecture import Architecture, make_config
 from core.store.workspace import Workspace
 from experiments.entry import Entry, JobDefaults
 from experiments.failures import IN_A_ROW

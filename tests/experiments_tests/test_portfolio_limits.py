@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from core.architectures import architecture
-from core.architectures.base import Context, Model
 from core.data.catalog import Catalog
 from core.data.folds import HOLDOUT
+from core.protocols.architecture import Context, Model
 from core.store.workspace import Workspace
 from experiments.jobs import Job, Outcome
 from experiments.memory import DRIVER_BYTES, MemoryRoom

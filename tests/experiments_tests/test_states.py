@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from core.architectures import architecture
-from core.architectures.base import Context
 from core.cache import Cache
 from core.errors import UserError
+from core.protocols.architecture import Context
 from core.store.workspace import Workspace
 from experiments import states
 from experiments.endings import Endings

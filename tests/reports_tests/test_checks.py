@@ -15,10 +15,10 @@ import pytest
 from typer.main import get_command
 
 from core.architectures import architecture
-from core.architectures.base import make_config
 from core.atomic_files import write_json
 from core.errors import UserError
 from core.metrics import all_metrics
+from core.protocols.architecture import make_config
 from core.store.workspace import Workspace
 from core.trainer import fit
 from ensemble.stack import stack_workspace

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.architectures.base import Prices
 from core.data.catalog import Catalog
+from core.protocols.architecture import Prices
 from core.store.workspace import Workspace
 from serving.predictor import LEVELS, Predictor, Served
 

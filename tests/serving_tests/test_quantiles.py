@@ -9,7 +9,7 @@ import pytest
 
 from core.architectures.lexical import LexicalModel
 from core.data.catalog import Catalog
-from core.quantiles import LEVELS
+from core.protocols.architecture import LEVELS
 from ensemble import recipe, validation
 from ensemble.finishing import SPREAD
 from ensemble.stack import stack_workspace

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import OutOfTime, UserError, suggestion
-from core.group import ALONE, Group
 from core.hardware import Machine
+from core.protocols.process_group import ALONE, Group
 
 Prices = NDArray[np.float64]
 Report = Callable[[int, Mapping[str, float]], None]
@@ -168,3 +168,7 @@ class Architecture(Protocol):
 
     def load(self, folder: Path) -> Model:
         """Reads back what `Model.save` wrote; predicts the same prices."""
+
+
+LEVELS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Of `Model.predict_quantiles`, increasing: the nine deciles."""
