@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from core import losses
 from core.architectures import architecture
 from core.augment import augment
 from core.backbones import tiny
@@ -36,8 +35,9 @@ from core.demo.generate import make_demo
 from core.features import Frozen, PictureFeatures, picture_features
 from core.hardware import detect
 from core.images import decode, in_threads, list_pictures
+from core.nn import losses
+from core.nn.precision import autocast
 from core.pixels import load_pixels
-from core.precision import autocast
 from core.protocols.architecture import Context, make_config
 from core.tokens import clean, tokenise
 

@@ -20,11 +20,11 @@ import torch
 from neobert_shape import demo_texts, neobert_folder, regressor
 from peers import from_folder, literal_loop, synchronise, trainer
 
-from core import losses
 from core.architectures import architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
+from core.nn import losses
 from core.protocols.architecture import Context, make_config
 
 LENGTH, BATCH = 512, 32

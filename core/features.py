@@ -29,10 +29,10 @@ from core.atomic_files import digest
 from core.cache import Cache
 from core.console import progress
 from core.hardware import usable_cores
-from core.heads import Pooling, PoolingName
-from core.parallel import In, Out, side_by_side
+from core.nn.heads import Pooling, PoolingName
+from core.nn.parallel import In, Out, side_by_side
+from core.nn.precision import PrecisionName, Settled, autocast, choose, has_fast_bf16
 from core.pixels import Pixels
-from core.precision import PrecisionName, Settled, autocast, choose, has_fast_bf16
 from core.tokens import Rows, Tokens, micro_batches
 
 _VERSION = "1"

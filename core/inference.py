@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core import losses
 from core.batches import Examples
 from core.data.catalog import Strings
 from core.errors import UserError
+from core.nn import losses
+from core.nn.losses import PriceNetwork
+from core.nn.parallel import side_by_side
+from core.nn.precision import Settled, autocast, choose, has_fast_bf16
 from core.optimiser import out_of_memory
-from core.parallel import side_by_side
 from core.passes import Passes
-from core.precision import Settled, autocast, choose, has_fast_bf16
-from core.price_network import PriceNetwork
 from core.protocols.process_group import ALONE, Group
 from core.tokens import Rows, micro_batches
 from core.trainer_config import TrainerConfig

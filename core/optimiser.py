@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from core.batches import Batch
 from core.errors import UserError
-from core.losses import Loss
-from core.precision import Settled, autocast
-from core.price_network import PriceNetwork
+from core.nn.losses import Loss, PriceNetwork
+from core.nn.precision import Settled, autocast
 from core.protocols.process_group import ALONE, Group
 
 _SPARSE_FROM = 2**20

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from core.atomic_files import read_json, write_json
 from core.errors import UserError
-from core.precision import Settled
+from core.nn.precision import Settled
 from core.protocols.architecture import Context
 
 _FILE = "passes.json"

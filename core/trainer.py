@@ -15,7 +15,7 @@ from torch import nn
 
 from core.batches import Examples
 from core.errors import OutOfTime, UserError
-from core.price_network import PriceNetwork
+from core.nn.losses import PriceNetwork
 from core.protocols.architecture import Context
 from core.trainer_config import TrainerConfig
 from core.training import Training

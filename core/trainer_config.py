@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from core import losses
-from core.precision import PrecisionName
+from core.nn import losses
+from core.nn.precision import PrecisionName
 from core.protocols.architecture import Config
 
 _NOT_LEARNT = {"loader_workers", "loader_prefetch", "loader_timeout", "tokens_per_pass", "compile"}

@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import checkpoint, losses
+from core import checkpoint
 from core.atomic_files import digest, digest_json
 from core.batches import Batch, Examples, Feed, Step, generator_at, loading_for, plan
 from core.inference import not_finite, predict, settled
 from core.metrics import all_metrics
+from core.nn import losses
+from core.nn.losses import PriceNetwork
 from core.optimiser import Optimiser, out_of_memory
 from core.passes import Passes
-from core.price_network import PriceNetwork
 from core.protocols.architecture import Context
 from core.protocols.process_group import Group
 from core.tokens import Rows, training_batches

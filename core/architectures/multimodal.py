@@ -28,7 +28,7 @@ from core.cache import Cache
 from core.console import progress
 from core.data.catalog import Catalog, Strings
 from core.features import Frozen, PictureFeatures, Views, picture_features
-from core.heads import CrossAttention, heads_for
+from core.nn.heads import CrossAttention, heads_for
 from core.pixels import Pixels, load_pixels, prepare_pixels
 from core.protocols import architecture
 from core.tokens import Rows

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from core import losses
 from core.architectures.neural_config import NeuralConfig
 from core.backbones.presets import Part
-from core.heads import FieldBranch, PriceHead
-from core.layers import add_adapters, depths, merge_adapters, still_modules
-from core.price_network import PriceNetwork
+from core.nn import losses
+from core.nn.heads import FieldBranch, PriceHead
+from core.nn.layers import add_adapters, depths, merge_adapters, still_modules
+from core.nn.losses import PriceNetwork
 
 Encoders = dict[Part, nn.Module]
 

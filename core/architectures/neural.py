@@ -27,9 +27,9 @@ from core.features import content_of, no_hurry
 from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
 from core.hardware import Machine, detect
 from core.inference import answers, prices_of
-from core.precision import PrecisionName, Settled, has_fast_bf16
-from core.precision import choose as choose_precision
-from core.price_bins import histogram_quantiles
+from core.nn.precision import PrecisionName, Settled, has_fast_bf16
+from core.nn.precision import choose as choose_precision
+from core.nn.price_bins import histogram_quantiles
 from core.protocols.architecture import Config, Context, Prices, Resolution
 from core.protocols.process_group import ALONE, Group
 from core.tokens import clean

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from core.backbones.presets import AUTO, Part
-from core.heads import HeadName, PoolingName
+from core.nn.heads import HeadName, PoolingName
 from core.trainer_config import TrainerConfig
 
 FieldsName = Literal["none", "dense", "tokens", "both"]

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core import losses
 from core.architectures.network import Encoders, Network
 from core.architectures.neural import NeuralArchitecture, NeuralModel, texts_of
 from core.architectures.neural_config import NeuralConfig
@@ -19,7 +18,8 @@ from core.batches import Batch, Examples
 from core.data.catalog import Catalog, Strings
 from core.features import Frozen, text_states
 from core.field_inputs import FieldInputs, table_of
-from core.heads import Pooling
+from core.nn import losses
+from core.nn.heads import Pooling
 from core.passes import Passes
 from core.protocols import architecture
 from core.tokens import Rows, Tokens, tokenise

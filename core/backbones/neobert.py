@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.attention import attend, attend_packed, pack, packing_pays
 from core.errors import UserError
+from core.nn.attention import attend, attend_packed, pack, packing_pays
 
 _ROPE_THETA = 10_000.0
 

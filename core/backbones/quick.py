@@ -9,8 +9,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from core.attention import attend, plain_pays
-from core.dropout import quicken
+from core.nn.attention import attend, plain_pays, quicken
 
 _NAME = "pricestack"
 

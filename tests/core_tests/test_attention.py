@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.attention import attend, attend_packed, pack, packing_pays, plain_pays
+from core.nn.attention import attend, attend_packed, pack, packing_pays, plain_pays
 
 HEADS, WIDTH = 3, 8
 several_lengths = st.lists(st.integers(0, 24), min_size=1, max_size=7).filter(any)

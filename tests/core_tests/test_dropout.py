@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.dropout import _LARGE, Dropout, quicken
+from core.nn.attention import _LARGE, Dropout, quicken
 
 probability = st.floats(0.02, 0.98)
 large = st.integers(_LARGE, 3 * _LARGE)

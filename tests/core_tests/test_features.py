@@ -27,7 +27,7 @@ from core.backbones.tiny import text_encoder
 from core.cache import Cache
 from core.errors import OutOfTime
 from core.features import Frozen, PictureFeatures, Views, picture_features, text_states
-from core.heads import Pooling
+from core.nn.heads import Pooling
 from core.pixels import Pixels, prepare_pixels
 from core.protocols.architecture import Context, Report, ignore_report, make_config
 from core.tokens import Tokens

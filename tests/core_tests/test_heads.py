@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import losses
 from core.field_inputs import UNKNOWN
-from core.heads import FieldBranch, HeadName, PriceHead
+from core.nn import losses
+from core.nn.heads import FieldBranch, HeadName, PriceHead
 
 PRICES = np.array([1.5, 4.0, 20.0, 21.0, 90.0])
 TARGETS = torch.from_numpy(losses.targets(PRICES)).float()

@@ -18,7 +18,7 @@ from core.backbones.hub import HubText
 from core.backbones.tiny import text_encoder
 from core.cache import Cache
 from core.errors import UserError
-from core.layers import add_adapters, depths, layers_of, merge_adapters, still_modules
+from core.nn.layers import add_adapters, depths, layers_of, merge_adapters, still_modules
 from core.protocols.architecture import Context, make_config
 from tests.core_tests.architecture_contract import SMALL, toy_catalog
 from tests.core_tests.test_encoder_families import FAMILIES

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import losses, metrics
+from core import metrics
+from core.nn import losses
 
 finite32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 finite = st.floats(allow_nan=False, allow_infinity=False)

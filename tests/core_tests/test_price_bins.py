@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from core.price_bins import PriceBins, histogram_quantiles
+from core.nn.price_bins import PriceBins, histogram_quantiles
 from core.protocols.architecture import LEVELS
 
 PRICES = np.exp(np.random.default_rng(0).normal(3, 1, 500))

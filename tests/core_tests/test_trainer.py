@@ -15,7 +15,7 @@ from torch import nn
 
 from core.errors import OutOfTime, UserError
 from core.inference import predict
-from core.precision import choose
+from core.nn.precision import choose
 from core.trainer import fit, seeded
 from core.trainer_config import schedule
 from tests.core_tests.trainer_toys import Toy, config, context, make

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from core import losses
 from core.architectures.multimodal import MultimodalArchitecture, MultimodalConfig
 from core.architectures.neural import NeuralModel
 from core.augment import normalise
@@ -20,6 +19,7 @@ from core.backbones import tiny
 from core.backbones.presets import TINY, TINY_VISION
 from core.data.catalog import Catalog
 from core.images import decode
+from core.nn import losses
 from core.protocols.architecture import make_config
 
 GREYS = [10 * number for number in range(1, 25)]

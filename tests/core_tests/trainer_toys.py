@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core import losses
 from core.batches import Batch
 from core.cache import Cache
 from core.data.catalog import Strings
-from core.price_network import PriceNetwork
+from core.nn import losses
+from core.nn.losses import PriceNetwork
 from core.protocols.architecture import Context
 from core.tokens import Rows
 from core.trainer_config import TrainerConfig

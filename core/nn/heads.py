@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core import losses
 from core.field_inputs import BUCKETS, CATEGORIES, UNKNOWN
-from core.price_bins import PriceBins
+from core.nn import losses
+from core.nn.price_bins import PriceBins
 
 PoolingName = Literal["cls", "mean", "attention"]
 HeadName = Literal["point", "bins", "both"]

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 LOWEST_PRICE, HIGHEST_PRICE = 0.01, 1e7
@@ -84,3 +84,19 @@ def loss_function(name: LossName, smape_weight: float) -> Loss:
         "smape_huber": partial(smape_huber, weight=smape_weight),
     }
     return losses[name]
+
+
+class PriceNetwork(nn.Module):
+    """A network whose output is z (B,), as in `core.nn.losses`; one that says more of a price overrides what follows."""
+
+    def loss(self, outputs: Tensor, target: Tensor, of_point: Loss) -> Tensor:
+        """(B,) losses of the float32 outputs for target (B,) log1p prices. of_point: the loss of a z."""
+        return of_point(outputs, target)
+
+    def point(self, outputs: Tensor) -> Tensor:
+        """z (B,) of the float32 outputs."""
+        return outputs
+
+    def rates(self) -> dict[str, float]:
+        """Factors on the learning rate by the name of the weights, where they are not 1."""
+        return {}
