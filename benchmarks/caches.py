@@ -29,10 +29,10 @@ from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.hardware import usable_cores
-from core.images import list_pictures
-from core.pixels import load_pixels
+from core.inputs.images import list_pictures
+from core.inputs.pixels import load_pixels
+from core.inputs.tokens import clean, tokenise
 from core.protocols.architecture import Context, make_config
-from core.tokens import clean, tokenise
 
 SHARE = 10
 """Peers get one row in so many; their seconds are multiplied."""

@@ -25,21 +25,21 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import architecture
-from core.augment import augment
 from core.backbones import tiny
 from core.backbones.loading import load_encoder
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
-from core.features import Frozen, PictureFeatures, picture_features
 from core.hardware import detect
-from core.images import decode, in_threads, list_pictures
+from core.inputs.augment import augment
+from core.inputs.frozen_features import Frozen, PictureFeatures, picture_features
+from core.inputs.images import decode, in_threads, list_pictures
+from core.inputs.pixels import load_pixels
+from core.inputs.tokens import clean, tokenise
 from core.nn import losses
 from core.nn.precision import autocast
-from core.pixels import load_pixels
 from core.protocols.architecture import Context, make_config
-from core.tokens import clean, tokenise
 
 BATCH, LENGTH, VIEWS = 32, 512, 4
 EPOCHS = 9

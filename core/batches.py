@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from core.atomic_files import digest
 from core.data.catalog import Strings
+from core.inputs.tokens import Rows, micro_batches
 from core.protocols.process_group import ALONE, Group
-from core.tokens import Rows, micro_batches
 
 log = logging.getLogger(__name__)
 

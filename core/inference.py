@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from core.batches import Examples
 from core.data.catalog import Strings
 from core.errors import UserError
+from core.inputs.tokens import Rows, micro_batches
 from core.nn import losses
 from core.nn.losses import PriceNetwork
 from core.nn.parallel import side_by_side
@@ -19,7 +20,6 @@ from core.nn.precision import Settled, autocast, choose, has_fast_bf16
 from core.optimiser import out_of_memory
 from core.passes import Passes
 from core.protocols.process_group import ALONE, Group
-from core.tokens import Rows, micro_batches
 from core.trainer_config import TrainerConfig
 
 

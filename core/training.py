@@ -18,6 +18,7 @@ from core import checkpoint
 from core.atomic_files import digest, digest_json
 from core.batches import Batch, Examples, Feed, Step, generator_at, loading_for, plan
 from core.inference import not_finite, predict, settled
+from core.inputs.tokens import Rows, training_batches
 from core.metrics import all_metrics
 from core.nn import losses
 from core.nn.losses import PriceNetwork
@@ -25,7 +26,6 @@ from core.optimiser import Optimiser, out_of_memory
 from core.passes import Passes
 from core.protocols.architecture import Context
 from core.protocols.process_group import Group
-from core.tokens import Rows, training_batches
 from core.trainer_config import TrainerConfig, schedule
 
 log = logging.getLogger(__name__)

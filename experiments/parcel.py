@@ -22,7 +22,7 @@ import reports
 import search_spaces
 from core.atomic_files import digest
 from core.errors import UserError
-from core.images import list_pictures
+from core.inputs.images import list_pictures
 from core.store.workspace import Facts, Workspace
 
 CHUNK = 16 * 2**20

@@ -14,7 +14,7 @@ from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.errors import UserError
-from core.images import check_pictures
+from core.inputs.images import check_pictures
 from core.labels.finding import FILE, summary, write_findings
 from core.labels.search import find_labels
 from core.leaks import find_leaks, keep_notes

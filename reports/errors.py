@@ -11,7 +11,7 @@ import pandas as pd
 from core.data.catalog import Catalog, Strings
 from core.data.folds import Folds
 from core.data.vocabulary import read_vocabulary
-from core.images import list_pictures
+from core.inputs.images import list_pictures
 from core.labels.finding import Finding
 from core.labels.search import word_matrix
 from core.light.amounts import DIMENSIONS, log_amounts

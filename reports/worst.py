@@ -13,7 +13,7 @@ from PIL import Image
 
 from core.data.catalog import Catalog
 from core.data.folds import Folds
-from core.images import UnreadablePictureError, decode, list_pictures
+from core.inputs.images import UnreadablePictureError, decode, list_pictures
 from core.metrics import smape_terms
 from core.store.oof_store import Member
 from reports.causes import Guesser

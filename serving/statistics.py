@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.catalog import Catalog
-from core.images import list_pictures
+from core.inputs.images import list_pictures
 from core.light.store import fields_of
 
 Floats = NDArray[np.float64]

@@ -19,7 +19,6 @@ from core.architectures.network import Encoders
 from core.architectures.neural import PATCHES, NeuralArchitecture, NeuralModel
 from core.architectures.neural_config import NeuralConfig
 from core.architectures.text import TextExamples, TextReader, text_examples
-from core.augment import Triple, augment, mixup, normalise
 from core.backbones.loading import load_encoder
 from core.backbones.presets import AUTO, TINY_VISION, Part
 from core.backbones.tiny import TinyVision
@@ -27,11 +26,12 @@ from core.batches import Batch, Examples
 from core.cache import Cache
 from core.console import progress
 from core.data.catalog import Catalog, Strings
-from core.features import Frozen, PictureFeatures, Views, picture_features
+from core.inputs.augment import Triple, augment, mixup, normalise
+from core.inputs.frozen_features import Frozen, PictureFeatures, Views, picture_features
+from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
+from core.inputs.tokens import Rows
 from core.nn.heads import CrossAttention, heads_for
-from core.pixels import Pixels, load_pixels, prepare_pixels
 from core.protocols import architecture
-from core.tokens import Rows
 
 
 class MultimodalConfig(NeuralConfig):

@@ -23,16 +23,16 @@ from core.batches import Examples
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import UserError
-from core.features import content_of, no_hurry
 from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
 from core.hardware import Machine, detect
 from core.inference import answers, prices_of
+from core.inputs.frozen_features import content_of, no_hurry
+from core.inputs.tokens import clean
 from core.nn.precision import PrecisionName, Settled, has_fast_bf16
 from core.nn.precision import choose as choose_precision
 from core.nn.price_bins import histogram_quantiles
 from core.protocols.architecture import Config, Context, Prices, Resolution
 from core.protocols.process_group import ALONE, Group
-from core.tokens import clean
 from core.trainer import fit, seeded, torch_threads
 
 _SAVED, _ENCODERS = "model", "encoders"

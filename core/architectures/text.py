@@ -16,13 +16,13 @@ from core.architectures.neural import NeuralArchitecture, NeuralModel, texts_of
 from core.architectures.neural_config import NeuralConfig
 from core.batches import Batch, Examples
 from core.data.catalog import Catalog, Strings
-from core.features import Frozen, text_states
 from core.field_inputs import FieldInputs, table_of
+from core.inputs.frozen_features import Frozen, text_states
+from core.inputs.tokens import Rows, Tokens, tokenise
 from core.nn import losses
 from core.nn.heads import Pooling
 from core.passes import Passes
 from core.protocols import architecture
-from core.tokens import Rows, Tokens, tokenise
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,11 +18,11 @@ from transformers import (
 from transformers.utils import logging
 
 from core.atomic_files import read_json
-from core.augment import CLIP_MEAN, CLIP_STD, Triple
 from core.backbones.presets import Part
 from core.backbones.quick import quickened
 from core.backbones.weights import tensor_shapes
 from core.errors import UserError
+from core.inputs.augment import CLIP_MEAN, CLIP_STD, Triple
 
 logging.disable_progress_bar()  # loading takes a second, and the commands have a display of their own
 # Its table of tensors that stay unused (heads, the text half of CLIP) is no news; what is missing is an error of `_load`.

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
-from core.augment import Triple
 from core.backbones.neobert import NeoBERT, NeoBERTConfig
+from core.inputs.augment import Triple
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 VOCABULARY = 4_000

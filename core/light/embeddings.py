@@ -25,7 +25,7 @@ from core.protocols.architecture import Context
 from core.row_cache import RowMemory
 
 if TYPE_CHECKING:
-    from core.tokens import Tokens
+    from core.inputs.tokens import Tokens
 
 Floats = NDArray[np.float64]
 _FILE, _VERSION = "states.npz", "1"
@@ -101,9 +101,9 @@ class TextReader:
     def _read(self, texts: list[str]) -> NDArray[np.float16]:
         # Here, so that models without an encoder need no torch.
         from core.backbones.loading import locate_same
-        from core.features import Frozen, text_states
+        from core.inputs.frozen_features import Frozen, text_states
+        from core.inputs.tokens import tokenise
         from core.passes import Passes
-        from core.tokens import tokenise
 
         load = _load if self.cache is not None else _load_to_stay
         module, tokenizer = load(str(locate_same(self.name, "text", self.content)))

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from core.images import FORMATS, UnreadablePictureError, decode
+from core.inputs.images import FORMATS, UnreadablePictureError, decode
 from serving.guard.limits import Limits
 
 ACCEPTED = tuple(name for name in FORMATS if name != "TIFF")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.atomic_files import digest
-from core.images import UnreadablePictureError
+from core.inputs.images import UnreadablePictureError
 from serving.guard import ImageFetcher, ImageUrlError, Limits, decode_picture
 
 _THREADS = 2

@@ -10,8 +10,8 @@ from PIL import Image, ImageEnhance
 from scipy import stats
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from core import augment as module
-from core.augment import (
+from core.inputs import augment as module
+from core.inputs.augment import (
     ERASE_SCALE,
     adjust_brightness,
     adjust_contrast,

@@ -21,16 +21,16 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from core.architectures import architecture
 from core.architectures.multimodal import MultimodalConfig
 from core.architectures.neural_config import NeuralConfig
-from core.augment import normalise
 from core.backbones.loading import load_encoder
 from core.backbones.tiny import text_encoder
 from core.cache import Cache
 from core.errors import OutOfTime
-from core.features import Frozen, PictureFeatures, Views, picture_features, text_states
+from core.inputs.augment import normalise
+from core.inputs.frozen_features import Frozen, PictureFeatures, Views, picture_features, text_states
+from core.inputs.pixels import Pixels, prepare_pixels
+from core.inputs.tokens import Tokens
 from core.nn.heads import Pooling
-from core.pixels import Pixels, prepare_pixels
 from core.protocols.architecture import Context, Report, ignore_report, make_config
-from core.tokens import Tokens
 from tests.core_tests.architecture_contract import SMALL, toy_catalog
 
 FP16 = {"rtol": 2e-3, "atol": 2e-3}

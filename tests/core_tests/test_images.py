@@ -13,8 +13,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from core.cache import Cache
 from core.errors import UserError
-from core.images import PAD, PIXEL_LIMIT, UnreadablePictureError, check_pictures, decode, fault, list_pictures
-from core.pixels import load_pixels
+from core.inputs.images import PAD, PIXEL_LIMIT, UnreadablePictureError, check_pictures, decode, fault, list_pictures
+from core.inputs.pixels import load_pixels
 from tests.core_tests.picture_toys import SIZE, catalog_of, huge_png, noise, spoil
 
 

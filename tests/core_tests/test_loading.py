@@ -16,7 +16,6 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from core.augment import CLIP_MEAN
 from core.backbones import loading
 from core.backbones.auto import CORE_MINUTES_PER_MILLION, choose
 from core.backbones.loading import build_encoder, identity, load_encoder
@@ -24,6 +23,7 @@ from core.backbones.presets import PRESETS, TINY, TINY_VISION
 from core.backbones.tiny import TinyVision, train_tokenizer
 from core.errors import UserError
 from core.hardware import Machine
+from core.inputs.augment import CLIP_MEAN
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 STATION = Machine(cores=16, memory=64 * 2**30, device="cuda", gpus=1)

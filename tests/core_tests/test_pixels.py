@@ -13,8 +13,8 @@ import pytest
 
 from core.cache import Cache
 from core.errors import UserError
-from core.images import decode
-from core.pixels import Pixels, load_pixels, prepare_pixels
+from core.inputs.images import decode
+from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
 from tests.core_tests.picture_toys import SIZE, catalog_of, noise
 
 

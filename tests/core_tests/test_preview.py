@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from core.errors import UserError
-from core.images import preview
-from core.images.preview import Look, contact_sheet, demo_samples, folder_samples
+from core.inputs.images import preview
+from core.inputs.images.preview import Look, contact_sheet, demo_samples, folder_samples
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from core.backbones.tiny import train_tokenizer
 from core.cache import Cache
-from core.tokens import Tokens, clean, micro_batches, tokenise, training_batches
+from core.inputs.tokens import Tokens, clean, micro_batches, tokenise, training_batches
 
 TEXTS = ["Green tea, 20 bags", "", "Oak table 140x80 cm " * 30, "<b>Tea</b> &amp; cups"]
 

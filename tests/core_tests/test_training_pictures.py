@@ -14,11 +14,11 @@ from torch import Tensor
 
 from core.architectures.multimodal import MultimodalArchitecture, MultimodalConfig
 from core.architectures.neural import NeuralModel
-from core.augment import normalise
 from core.backbones import tiny
 from core.backbones.presets import TINY, TINY_VISION
 from core.data.catalog import Catalog
-from core.images import decode
+from core.inputs.augment import normalise
+from core.inputs.images import decode
 from core.nn import losses
 from core.protocols.architecture import make_config
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from core.batches import Batch
 from core.cache import Cache
 from core.data.catalog import Strings
+from core.inputs.tokens import Rows
 from core.nn import losses
 from core.nn.losses import PriceNetwork
 from core.protocols.architecture import Context
-from core.tokens import Rows
 from core.trainer_config import TrainerConfig
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.images import UnreadablePictureError, decode
+from core.inputs.images import UnreadablePictureError, decode
 from serving.guard.limits import Limits
 from serving.guard.pictures import ACCEPTED, decode_picture
 from tests.core_tests.picture_toys import huge_png, noise

@@ -133,7 +133,7 @@ def check_pictures(
     """Looks at every picture of the catalog without decoding it; `role` (train, test) names the catalog in messages.
 
     Read are the header (format, size) and the last bytes, and of a PNG the checksums; only a file that these leave in doubt
-    is decoded. 75,000 pictures take seconds, and decoding happens once, when `core.pixels` needs it.
+    is decoded. 75,000 pictures take seconds, and decoding happens once, when `core.inputs.pixels` needs it.
 
     Raises UserError naming the first ten bad pictures and their number, unless `drop_bad`: then they are in the report, and
     `PictureReport.without_bad` gives the catalog in which they are missing. A link without a file is missing, not bad.

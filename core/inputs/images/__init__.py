@@ -1,6 +1,6 @@
 """Pictures on the disk: which row has one, whether it can be read, and how it becomes a square of pixels."""
 
-from core.images.files import (
+from core.inputs.images.files import (
     FORMATS,
     PAD,
     PIXEL_LIMIT,

@@ -20,7 +20,7 @@ from core.atomic_files import digest, read_json, write_json
 from core.cache import Cache, size_text
 from core.data.catalog import Catalog
 from core.errors import UserError
-from core.images import (
+from core.inputs.images import (
     BadPicture,
     PictureFile,
     Progress,

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
-from core.augment import CLIP_MEAN, CLIP_STD, augment, mixup
 from core.console import warn
 from core.demo.generate import FEWEST
 from core.demo.pictures import draw
 from core.demo.products import Shop
 from core.errors import UserError
-from core.images.files import UnreadablePictureError, decode, list_pictures
+from core.inputs.augment import CLIP_MEAN, CLIP_STD, augment, mixup
+from core.inputs.images.files import UnreadablePictureError, decode, list_pictures
 from core.nn import losses
 
 Pixels = NDArray[np.uint8]

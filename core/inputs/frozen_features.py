@@ -24,16 +24,16 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core import augment
 from core.atomic_files import digest
 from core.cache import Cache
 from core.console import progress
 from core.hardware import usable_cores
+from core.inputs import augment
+from core.inputs.pixels import Pixels
+from core.inputs.tokens import Rows, Tokens, micro_batches
 from core.nn.heads import Pooling, PoolingName
 from core.nn.parallel import In, Out, side_by_side
 from core.nn.precision import PrecisionName, Settled, autocast, choose, has_fast_bf16
-from core.pixels import Pixels
-from core.tokens import Rows, Tokens, micro_batches
 
 _VERSION = "1"
 """Raised when the same encoder and the same input give other features."""
