@@ -21,7 +21,7 @@ sys.path.remove(str(Path(__file__).resolve().parent))  # here `serving` is anoth
 
 from core.data.catalog import Catalog
 from core.data.reading import read_catalog
-from core.light.store import forget_fields
+from core.fields.field_table import forget_fields
 from serving import encoders
 from serving.bundle import ENCODERS, MEMBERS
 from serving.predictor import Predictor

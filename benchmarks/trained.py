@@ -22,7 +22,7 @@ from core.data.catalog import Catalog
 from core.data.fold_making import make_folds
 from core.data.folds import Folds
 from core.data.reading import read_catalogs
-from core.light.store import load_arrays, save_arrays
+from core.fields.field_table import load_arrays, save_arrays
 from core.protocols.architecture import Context, make_config
 from core.store.oof_store import CORE_VERSION, geometric_mean
 from ensemble.matrix import Matrix, assemble

@@ -13,7 +13,7 @@ from core.atomic_files import digest, read_json, write_json
 from core.cache import Cache
 from core.data.catalog import Catalog, Strings
 from core.fields import NUMBERS
-from core.light.store import FEATURES_VERSION, fields_of, load_arrays, save_arrays
+from core.fields.field_table import FEATURES_VERSION, fields_of, load_arrays, save_arrays
 from ensemble.checks import Floats
 
 WORDS = ("brand", "kind", "head", "unit")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from core.atomic_files import atomic_path, digest, read_json, write_json
 from core.data.catalog import Catalog
 from core.errors import UserError
-from core.light.store import FEATURES_VERSION
+from core.fields.field_table import FEATURES_VERSION
 from core.store.oof_store import CORE_VERSION
 from ensemble.blend import Blend, Trimmed
 from ensemble.booster import Boosted

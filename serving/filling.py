@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.light.store import load_arrays, save_arrays
+from core.fields.field_table import load_arrays, save_arrays
 
 Floats = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.catalog import Catalog
+from core.fields.field_table import fields_of
 from core.inputs.images import list_pictures
-from core.light.store import fields_of
 
 Floats = NDArray[np.float64]
 

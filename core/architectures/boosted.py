@@ -17,6 +17,7 @@ from core.atomic_files import digest, digest_json, read_json, write_json, write_
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
+from core.fields.field_table import FEATURES_VERSION, load_arrays, save_arrays
 from core.hardware import Machine
 from core.labels.weights import without_suspects
 from core.light.amounts import DIMENSIONS
@@ -27,7 +28,6 @@ from core.light.inputs import text_memory
 from core.light.knowledge import Knowledge, Settings, learn_knowledge
 from core.light.knowledge_store import load_knowledge, save_knowledge
 from core.light.range import PriceRange, range_of
-from core.light.store import FEATURES_VERSION, load_arrays, save_arrays
 from core.metrics import all_metrics
 from core.protocols.architecture import LEVELS, Config, Context, Prices, Resolution
 

@@ -19,6 +19,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.errors import UserError
+from core.fields.field_table import FEATURES_VERSION, fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.hardware import Machine
 from core.labels.weights import Suspects, row_weights
 from core.light import kernel
@@ -31,7 +32,6 @@ from core.light.linear import Linear, choose_alpha, fit_huber, fit_ridge
 from core.light.mlp import Net, Recipe, train_net
 from core.light.neighbours import learn_neighbours, telling_columns
 from core.light.range import range_of
-from core.light.store import FEATURES_VERSION, fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.metrics import all_metrics
 from core.protocols.architecture import Config, Context, Resolution
 

@@ -23,7 +23,7 @@ from core.batches import Examples
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import UserError
-from core.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
+from core.fields.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
 from core.hardware import Machine, detect
 from core.inference import answers, prices_of
 from core.inputs.frozen_features import content_of, no_hurry

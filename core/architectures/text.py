@@ -16,7 +16,7 @@ from core.architectures.neural import NeuralArchitecture, NeuralModel, texts_of
 from core.architectures.neural_config import NeuralConfig
 from core.batches import Batch, Examples
 from core.data.catalog import Catalog, Strings
-from core.field_inputs import FieldInputs, table_of
+from core.fields.field_inputs import FieldInputs, table_of
 from core.inputs.frozen_features import Frozen, text_states
 from core.inputs.tokens import Rows, Tokens, tokenise
 from core.nn import losses

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.atomic_files import digest
 from core.cache import Cache
 from core.errors import UserError
-from core.light.store import load_arrays, save_arrays
+from core.fields.field_table import load_arrays, save_arrays
 from core.protocols.architecture import Context
 from core.row_cache import RowMemory
 

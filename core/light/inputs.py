@@ -16,8 +16,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
-from core.light.numbers import NumberScale, learn_scale
-from core.light.store import fields_of, load_arrays, loaded_once, save_arrays
+from core.fields.field_table import fields_of, load_arrays, loaded_once, save_arrays
+from core.fields.splines import NumberScale, learn_scale
 
 Floats = NDArray[np.float64]
 _TEXT = "text"

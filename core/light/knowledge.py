@@ -13,13 +13,13 @@ from sklearn.utils.extmath import randomized_svd
 
 from core.data.catalog import Catalog
 from core.fields import NUMBERS
+from core.fields.field_table import fields_of
 from core.light import neighbours as near
 from core.light import targets as target
 from core.light.amounts import log_amounts
 from core.light.embeddings import TextReader
 from core.light.inputs import Inputs, learn_inputs
 from core.light.linear import Linear, choose_alpha, fit_dense_ridge, fit_ridge
-from core.light.store import fields_of
 
 Floats = NDArray[np.float64]
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.atomic_files import read_json, write_json
+from core.fields.field_table import load_arrays, loaded_once, save_arrays, sparse_arrays, sparse_from
 from core.light import neighbours as near
 from core.light import targets as target
 from core.light.embeddings import TextReader
 from core.light.inputs import load_inputs
 from core.light.knowledge import Knowledge, Priced, Reading
 from core.light.linear import Linear
-from core.light.store import load_arrays, loaded_once, save_arrays, sparse_arrays, sparse_from
 
 
 def save_knowledge(knowledge: Knowledge, folder: Path) -> None:

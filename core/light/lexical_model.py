@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
+from core.fields.field_table import fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.light import kernel
 from core.light.amounts import log_amounts
 from core.light.embeddings import TextReader
@@ -21,7 +22,6 @@ from core.light.linear import Linear
 from core.light.mlp import Net
 from core.light.neighbours import Neighbours
 from core.light.range import PriceRange
-from core.light.store import fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 
 Floats = NDArray[np.float64]
 NetInputs = Literal["tfidf", "binary", "both"]

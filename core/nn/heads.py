@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.field_inputs import BUCKETS, CATEGORIES, UNKNOWN
+from core.fields.field_inputs import BUCKETS, CATEGORIES, UNKNOWN
 from core.nn import losses
 from core.nn.price_bins import PriceBins
 
@@ -67,7 +67,7 @@ def heads_for(width: int, wanted: int = 8) -> int:
 
 
 class FieldBranch(nn.Module):
-    """A row's numbers (B, n) and words (B, len(CATEGORIES)), as `core.field_inputs` reads them, to (B, WIDTH).
+    """A row's numbers (B, n) and words (B, len(CATEGORIES)), as `core.fields.field_inputs` reads them, to (B, WIDTH).
 
     words: numbers per embedded word, 0 for none. hidden: share of the words that training takes for unknown, so that the
     network learns what to say of brands that it has never seen.

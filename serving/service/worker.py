@@ -175,7 +175,7 @@ class Computer:
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
         """Raises UserError for a bundle that cannot be served. The first rows are slow (imports); they are none of a caller's."""
-        from core.light.store import forget_fields
+        from core.fields.field_table import forget_fields
         from serving.predictor import Predictor
 
         self._forget = forget_fields
@@ -198,7 +198,7 @@ class Computer:
 
     def _compute(self, batch: Batch) -> list[RowAnswer]:
         from core.data.catalog import Catalog
-        from core.light.store import fields_of
+        from core.fields.field_table import fields_of
         from serving.predictor import LEVELS
 
         def column(values: Sequence[str]) -> Any:

@@ -12,11 +12,11 @@ from core.architectures.boosted import BoostedArchitecture, BoostedConfig
 from core.backbones.loading import identity
 from core.data.folds import inner_folds
 from core.errors import OutOfTime, UserError
+from core.fields.field_table import fields_of
 from core.light.boosting import OBJECTIVES, smape_slopes
 from core.light.knowledge import PRICED, Knowledge, learn_knowledge
 from core.light.neighbours import SHARPNESS, learn_neighbours
 from core.light.neighbours import STATISTICS as NEAR
-from core.light.store import fields_of
 from core.light.targets import STATISTICS, learn_targets, targets_from_record
 from core.metrics import constant_floor, smape
 from core.protocols.architecture import LEVELS, make_config

@@ -11,8 +11,8 @@ import pytest
 
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.field_inputs import BUCKETS, CATEGORIES, UNKNOWN, learn_fields, reader_from, table_of, with_line
 from core.fields import read_fields
+from core.fields.field_inputs import BUCKETS, CATEGORIES, UNKNOWN, learn_fields, reader_from, table_of, with_line
 from tests.core_tests.architecture_contract import toy_catalog
 
 

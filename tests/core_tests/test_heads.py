@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.field_inputs import UNKNOWN
+from core.fields.field_inputs import UNKNOWN
 from core.nn import losses
 from core.nn.heads import FieldBranch, HeadName, PriceHead
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.fields import NUMBERS
-from core.light.numbers import learn_scale
+from core.fields.splines import learn_scale
 
 VALUES = st.one_of(st.floats(-1e9, 1e9), st.just(float("nan")))
 
