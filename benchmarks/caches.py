@@ -23,11 +23,11 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from core.architectures import architecture
-from core.backbones.tiny import train_tokenizer
 from core.cache import Cache, size_text
 from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
+from core.encoders.tiny import train_tokenizer
 from core.hardware import usable_cores
 from core.inputs.images import list_pictures
 from core.inputs.pixels import load_pixels

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import architecture
-from core.backbones import tiny
-from core.backbones.loading import load_encoder
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
+from core.encoders import tiny
+from core.encoders.loading import load_encoder
 from core.hardware import detect
 from core.inputs.augment import augment
 from core.inputs.frozen_features import Frozen, PictureFeatures, picture_features

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from core.atomic_files import write_json, write_text
-from core.backbones import load_encoder
-from core.backbones.neobert import NeoBERT, NeoBERTConfig
-from core.backbones.tiny import train_tokenizer
 from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
+from core.encoders import load_encoder
+from core.encoders.neobert import NeoBERT, NeoBERTConfig
+from core.encoders.tiny import train_tokenizer
 
 _WORDS = 148  # mean of the challenge's texts
 

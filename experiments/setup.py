@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from core.architectures import ARCHITECTURES, architecture
-from core.backbones.presets import TINY, TINY_VISION
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import HOLDOUT
+from core.encoders.presets import TINY, TINY_VISION
 from core.errors import UserError
 from core.hardware import Machine
 from core.protocols.architecture import Architecture, Resolution, make_config

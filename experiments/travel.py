@@ -17,7 +17,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core.architectures import architecture
-from core.backbones.loading import moved
+from core.encoders.loading import moved
 from core.protocols.architecture import make_config
 from core.protocols.process_group import ALONE, Group
 from core.store.workspace import Workspace

@@ -106,7 +106,7 @@ def _copy_encoder(record: dict[str, Any], encoders: Path) -> None:
     name, content = record["settings"].get(SETTING), record["identity"].get("text")
     if name is None or content is None or (encoders / content).exists():
         return
-    from core.backbones.loading import copy_encoder  # needs torch, as reading it will
+    from core.encoders.loading import copy_encoder  # needs torch, as reading it will
 
     copy_encoder(name, "text", encoders / content)
 

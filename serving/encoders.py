@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from core.architectures.neural import NeuralModel
 from core.atomic_files import digest
-from core.backbones.presets import Part
+from core.encoders.presets import Part
 from core.inputs.frozen_features import content_of, half
 from core.row_cache import RowMemory
 from serving.graphs import open_graph

@@ -93,7 +93,7 @@ def load_members(bundle: Bundle) -> Iterator[Served]:
     """Torch is imported only where an encoder or a network is among them."""
     copies = [path for path in bundle.path(ENCODERS).glob("*") if path.is_dir()]
     if copies:
-        from core.backbones.loading import stored_at
+        from core.encoders.loading import stored_at
 
         for path in copies:
             stored_at(path.name, path)

@@ -19,13 +19,13 @@ from core.architectures.network import Encoders
 from core.architectures.neural import PATCHES, NeuralArchitecture, NeuralModel
 from core.architectures.neural_config import NeuralConfig
 from core.architectures.text import TextExamples, TextReader, text_examples
-from core.backbones.loading import load_encoder
-from core.backbones.presets import AUTO, TINY_VISION, Part
-from core.backbones.tiny import TinyVision
 from core.batches import Batch, Examples
 from core.cache import Cache
 from core.console import progress
 from core.data.catalog import Catalog, Strings
+from core.encoders.loading import load_encoder
+from core.encoders.presets import AUTO, TINY_VISION, Part
+from core.encoders.tiny import TinyVision
 from core.inputs.augment import Triple, augment, mixup, normalise
 from core.inputs.frozen_features import Frozen, PictureFeatures, Views, picture_features
 from core.inputs.pixels import Pixels, load_pixels, prepare_pixels

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from core.architectures.neural_config import NeuralConfig
-from core.backbones.presets import Part
+from core.encoders.presets import Part
 from core.nn import losses
 from core.nn.heads import FieldBranch, PriceHead
 from core.nn.layers import add_adapters, depths, merge_adapters, still_modules

@@ -15,13 +15,12 @@ from core import checkpoint
 from core.architectures.network import Encoders, Network
 from core.architectures.neural_config import NeuralConfig
 from core.atomic_files import digest, link, write_text
-from core.backbones import tiny
-from core.backbones.auto import choose
-from core.backbones.loading import available, build_encoder, identity, load_encoder, locate, parameters
-from core.backbones.presets import AUTO, TINY, TINY_VISION, Part
 from core.batches import Examples
 from core.cache import Cache
 from core.data.catalog import Catalog
+from core.encoders import tiny
+from core.encoders.loading import available, build_encoder, identity, load_encoder, locate, parameters
+from core.encoders.presets import AUTO, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
 from core.fields.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
 from core.hardware import Machine, detect

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.backbones.presets import AUTO, Part
+from core.encoders.presets import AUTO, Part
 from core.nn.heads import HeadName, PoolingName
 from core.trainer_config import TrainerConfig
 

@@ -35,7 +35,7 @@ _REMEMBERED = 32 * 2**20
 
 @dataclass(frozen=True)
 class TextReader:
-    """An encoder whose weights stay as they are. content: the hash of its files (`core.backbones.loading.identity`).
+    """An encoder whose weights stay as they are. content: the hash of its files (`core.encoders.loading.identity`).
 
     max_length: tokens read of each text. cache: None to compute every time.
     """
@@ -100,7 +100,7 @@ class TextReader:
 
     def _read(self, texts: list[str]) -> NDArray[np.float16]:
         # Here, so that models without an encoder need no torch.
-        from core.backbones.loading import locate_same
+        from core.encoders.loading import locate_same
         from core.inputs.frozen_features import Frozen, text_states
         from core.inputs.tokens import tokenise
         from core.passes import Passes
@@ -126,7 +126,7 @@ def _memory(kind: str) -> RowMemory:
 
 
 def _load(folder: str) -> tuple[Any, Any]:
-    from core.backbones.loading import load_encoder
+    from core.encoders.loading import load_encoder
 
     return load_encoder(folder, "text")
 
@@ -136,7 +136,7 @@ _load_to_stay = lru_cache(maxsize=2)(_load)
 
 def reader_for(name: str, max_length: int, context: Context) -> TextReader:
     """The reader of the encoder of that name, folder or hub name, for a training."""
-    from core.backbones.loading import identity
+    from core.encoders.loading import identity
 
     content = identity(name, "text")
     return TextReader(name, content, max_length, context.cache, context.device, context.threads)

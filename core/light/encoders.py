@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from core.backbones.auto import choose
-from core.backbones.presets import AUTO, TINY
 from core.cache import Cache
 from core.data.catalog import Catalog
+from core.encoders.presets import AUTO, TINY, choose
 from core.hardware import Machine, detect
 from core.light.embeddings import TextReader
 
@@ -34,13 +33,13 @@ def settled_encoder(
         return dict(settings), ()
     why = "named"
     if name == AUTO:
-        from core.backbones.loading import available
+        from core.encoders.loading import available
 
         name, why = choose("text", machine, available(), minutes)
         why = f"auto: {why}"
     if name == TINY:
         return {**settings, SETTING: None}, (f"frozen encoder: none ({why}; {TINY} says nothing while frozen)",)
-    from core.backbones.loading import locate
+    from core.encoders.loading import locate
 
     locate(name, "text")
     return {**settings, SETTING: name}, (f"frozen encoder: {name} ({why})",)
@@ -50,7 +49,7 @@ def encoder_identity(name: str | None) -> dict[str, str]:
     """The content hash of the encoder's files, by part."""
     if name is None:
         return {}
-    from core.backbones.loading import identity
+    from core.encoders.loading import identity
 
     return {"text": identity(name, "text")}
 
@@ -72,7 +71,7 @@ def reading_seconds(catalog: Catalog, name: str | None, max_length: int, machine
     """A rough guess of the seconds in which the encoder reads the catalog once; 0 without one."""
     if name is None:
         return 0.0
-    from core.backbones.loading import parameters
+    from core.encoders.loading import parameters
 
     tokens = np.minimum(np.array([len(text) for text in catalog.texts]) / _CHARACTERS_PER_TOKEN + 2, max_length).sum()
     speed = _FLOPS_PER_GPU if machine.has_gpu else _FLOPS_PER_CORE * machine.cores

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.backbones.presets import TINY
+from core.encoders.presets import TINY
 from reports.checks.commands import command, common, search
 from reports.checks.finding import Finding, State, by_architecture, graded, nothing, settle, tried
 from reports.material import Material, Record

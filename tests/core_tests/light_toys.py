@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.backbones.tiny import train_tokenizer
 from core.cache import Cache
 from core.data.catalog import Catalog
+from core.encoders.tiny import train_tokenizer
 from core.protocols.architecture import Context
 
 STRANGE = ["", " ", "🍫🍫", "\x00", "Item Name:", "1" * 5000, "zzz unseen zzz", "Item Name: 9999999 oz (Pack of 9999)"]

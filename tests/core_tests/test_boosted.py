@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from core.architectures.boosted import BoostedArchitecture, BoostedConfig
-from core.backbones.loading import identity
 from core.data.folds import inner_folds
+from core.encoders.loading import identity
 from core.errors import OutOfTime, UserError
 from core.fields.field_table import fields_of
 from core.light.boosting import OBJECTIVES, smape_slopes

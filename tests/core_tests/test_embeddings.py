@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.backbones.loading import identity
 from core.cache import Cache
+from core.encoders.loading import identity
 from core.light.embeddings import TextReader
 from tests.core_tests.light_toys import products, small_encoder
 

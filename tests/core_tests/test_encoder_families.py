@@ -50,9 +50,9 @@ from transformers import (
 )
 
 from core.atomic_files import read_json, write_json
-from core.backbones import load_encoder
-from core.backbones.loading import build_encoder
-from core.backbones.tiny import train_tokenizer
+from core.encoders import load_encoder
+from core.encoders.loading import build_encoder
+from core.encoders.tiny import train_tokenizer
 from core.errors import UserError
 
 WORDS = ["green tea 20 bags", "oak table 2 m", "olive oil 500 ml", "saffron threads 1 g", "ground coffee 250 g"]

@@ -21,9 +21,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from core.architectures import architecture
 from core.architectures.multimodal import MultimodalConfig
 from core.architectures.neural_config import NeuralConfig
-from core.backbones.loading import load_encoder
-from core.backbones.tiny import text_encoder
 from core.cache import Cache
+from core.encoders.loading import load_encoder
+from core.encoders.tiny import text_encoder
 from core.errors import OutOfTime
 from core.inputs.augment import normalise
 from core.inputs.frozen_features import Frozen, PictureFeatures, Views, picture_features, text_states

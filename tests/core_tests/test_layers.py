@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from core import checkpoint
 from core.architectures import architecture
 from core.architectures.neural_config import NeuralConfig
-from core.backbones.hub import HubText
-from core.backbones.tiny import text_encoder
 from core.cache import Cache
+from core.encoders.tiny import text_encoder
+from core.encoders.transformers_encoders import HubText
 from core.errors import UserError
 from core.nn.layers import add_adapters, depths, layers_of, merge_adapters, still_modules
 from core.protocols.architecture import Context, make_config

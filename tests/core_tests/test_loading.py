@@ -16,11 +16,10 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from core.backbones import loading
-from core.backbones.auto import CORE_MINUTES_PER_MILLION, choose
-from core.backbones.loading import build_encoder, identity, load_encoder
-from core.backbones.presets import PRESETS, TINY, TINY_VISION
-from core.backbones.tiny import TinyVision, train_tokenizer
+from core.encoders import loading
+from core.encoders.loading import build_encoder, identity, load_encoder
+from core.encoders.presets import CORE_MINUTES_PER_MILLION, PRESETS, TINY, TINY_VISION, choose
+from core.encoders.tiny import TinyVision, train_tokenizer
 from core.errors import UserError
 from core.hardware import Machine
 from core.inputs.augment import CLIP_MEAN

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core.atomic_files import read_json
-from core.backbones.loading import build_encoder, load_encoder
-from core.backbones.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
+from core.encoders.loading import build_encoder, load_encoder
+from core.encoders.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
 from core.errors import UserError
 
 FIXTURE = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "neobert"

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.atomic_files import read_json
-from core.backbones import load_encoder
-from core.backbones.loading import identity, parameters
-from core.backbones.neobert import NeoBERT, NeoBERTConfig
+from core.encoders import load_encoder
+from core.encoders.loading import identity, parameters
+from core.encoders.neobert import NeoBERT, NeoBERTConfig
 from core.errors import UserError
 
 FIXTURE = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "neobert"

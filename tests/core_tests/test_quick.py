@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from core.backbones.quick import quickened
+from core.encoders.transformers_encoders import quickened
 from core.nn.attention import Dropout
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 50}

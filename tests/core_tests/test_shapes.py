@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.backbones.__main__ import Line, lines
-from core.backbones.presets import PRESETS
-from core.backbones.shapes import SHAPES, count, outline
+from core.encoders.__main__ import Line, lines
+from core.encoders.presets import PRESETS
+from core.encoders.shapes import SHAPES, count, outline
 from core.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from core.backbones.tiny import train_tokenizer
 from core.cache import Cache
+from core.encoders.tiny import train_tokenizer
 from core.inputs.tokens import Tokens, clean, micro_batches, tokenise, training_batches
 
 TEXTS = ["Green tea, 20 bags", "", "Oak table 140x80 cm " * 30, "<b>Tea</b> &amp; cups"]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from core.architectures.multimodal import MultimodalArchitecture, MultimodalConfig
 from core.architectures.neural import NeuralModel
-from core.backbones import tiny
-from core.backbones.presets import TINY, TINY_VISION
 from core.data.catalog import Catalog
+from core.encoders import tiny
+from core.encoders.presets import TINY, TINY_VISION
 from core.inputs.augment import normalise
 from core.inputs.images import decode
 from core.nn import losses

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.backbones.loading import build_encoder
-from core.backbones.neobert import NeoBERTConfig
+from core.encoders.loading import build_encoder
+from core.encoders.neobert import NeoBERTConfig
 from core.errors import UserError, suggestion
 
 _MODERNBERT: dict[str, Any] = {

@@ -13,9 +13,9 @@ from torch import nn
 from core.architectures.multimodal import MultimodalConfig, MultimodalNetwork
 from core.architectures.neural_config import NeuralConfig
 from core.architectures.text import TextNetwork
-from core.backbones.presets import PRESETS
-from core.backbones.shapes import count, outline
 from core.console import console, run
+from core.encoders.presets import PRESETS
+from core.encoders.shapes import count, outline
 from core.protocols.architecture import make_config
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -19,11 +19,11 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from core.atomic_files import digest, read_json
-from core.backbones.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
-from core.backbones.presets import AUTO, PRESETS, TINY, TINY_VISION, Part, known
-from core.backbones.tiny import TinyVision
-from core.backbones.weights import count, tensor_shapes, weight_files
 from core.console import warn
+from core.encoders.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
+from core.encoders.presets import AUTO, PRESETS, TINY, TINY_VISION, Part, known
+from core.encoders.tiny import TinyVision
+from core.encoders.weights import count, tensor_shapes, weight_files
 from core.errors import UserError, suggestion
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -42,7 +42,7 @@ def load_encoder(name: str, part: Part | None = None) -> tuple[nn.Module, Tokeni
     are float32 whatever their precision on the disk. part: what the encoder must read; if not given, what it reads.
     Raises UserError for an unknown name, for one that is neither here nor to be had, and for files that do not fit.
     """
-    from core.backbones import hub
+    from core.encoders import transformers_encoders
 
     folder = locate(name, part)
     try:
@@ -53,12 +53,12 @@ def load_encoder(name: str, part: Part | None = None) -> tuple[nn.Module, Tokeni
                 cure=f"name it with --{reads}-encoder, or name a {part} encoder",
             )
         if reads == "vision":
-            return hub.load_vision(folder), None
+            return transformers_encoders.load_vision(folder), None
         tokenizer, limit = _load_tokenizer(folder)
         if kind == _NEOBERT:
             _tell_left_out(folder)
             return _load_neobert(folder), tokenizer
-        return hub.load_text(folder, limit), tokenizer
+        return transformers_encoders.load_text(folder, limit), tokenizer
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(
             f"the {f'{part} ' if part else ''}encoder in {folder} cannot be loaded: {str(error).splitlines()[0]}",
@@ -78,9 +78,13 @@ def build_encoder(spec: dict[str, Any]) -> nn.Module:
 
 
 def _from_hub(spec: dict[str, Any]) -> nn.Module:
-    from core.backbones import hub
+    from core.encoders import transformers_encoders
 
-    return hub.build_text(spec) if spec["kind"] == "hub-text" else hub.build_vision(spec)
+    return (
+        transformers_encoders.build_text(spec)
+        if spec["kind"] == "hub-text"
+        else transformers_encoders.build_vision(spec)
+    )
 
 
 _MOVED: dict[str, Path] = {}
@@ -222,18 +226,18 @@ def _checked(folder: Path) -> Path:
 
 def _reads(folder: Path) -> tuple[Part, str]:
     """What the encoder in the folder reads, and its model type."""
-    from core.backbones import hub
+    from core.encoders import transformers_encoders
 
     record = read_json(folder / "config.json")
     kind = str(record.get("model_type", ""))
     if kind == _NEOBERT:
         return "text", kind
-    if "auto_map" in record and not hub.is_known(kind):
+    if "auto_map" in record and not transformers_encoders.is_known(kind):
         raise UserError(
             f"the encoder in {folder} ('{kind}') needs Python code from its repository, and such code is never run",
             cure="name an encoder that transformers knows by itself; docs/encoders.md lists families",
         )
-    return hub.reads(folder), kind
+    return transformers_encoders.reads(folder), kind
 
 
 @lru_cache(maxsize=64)

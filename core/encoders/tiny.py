@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
-from core.backbones.neobert import NeoBERT, NeoBERTConfig
+from core.encoders.neobert import NeoBERT, NeoBERTConfig
 from core.inputs.augment import Triple
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"

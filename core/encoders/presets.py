@@ -1,17 +1,46 @@
-"""Which encoder `auto` stands for: a stated policy, decided by a pure function.
-
-1. With a GPU: the first of the documented encoders whose weights are on this machine.
-2. Without: the smallest encoder on this machine, if one fine-tuning of it fits into the time budget; without a budget
-   nobody has said that hours are fine, so none does.
-3. Else the tiny encoder. `auto` never downloads: what runs must not depend on the network's mood.
-"""
+"""Short names for encoders, and what is known of them before they are there."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
 
-from core.backbones.presets import PRESETS, TINY, TINY_VISION, Part
 from core.hardware import Machine
+
+Part = Literal["text", "vision"]
+
+TINY, TINY_VISION = "tiny", "tiny-vision"
+"""Encoders with random weights, made on the spot and trained end to end; nothing is downloaded."""
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """hub: the repository. parameters: how many, in millions."""
+
+    hub: str
+    part: Part
+    parameters: float
+
+
+PRESETS: dict[str, Preset] = {
+    "neobert": Preset("chandar-lab/NeoBERT", "text", 222),
+    "modernbert": Preset("answerdotai/ModernBERT-base", "text", 149),
+    "deberta-v3": Preset("microsoft/deberta-v3-base", "text", 184),
+    "rexbert": Preset("thebajajra/RexBERT-base", "text", 149),
+    "clip": Preset("openai/clip-vit-base-patch32", "vision", 88),
+    "siglip": Preset("google/siglip-base-patch16-224", "vision", 93),
+}
+
+
+def known(part: Part | None = None) -> list[str]:
+    """Every short name that may be given for this part, or for any."""
+    own: dict[Part, str] = {"text": TINY, "vision": TINY_VISION}
+    tiny = list(own.values()) if part is None else [own[part]]
+    return [AUTO, *tiny, *(name for name, preset in PRESETS.items() if part in (None, preset.part))]
+
 
 _ORDER: dict[Part, tuple[str, ...]] = {
     "text": ("neobert", "rexbert", "deberta-v3", "modernbert"),
