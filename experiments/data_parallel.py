@@ -25,9 +25,9 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.train.v2.api.result import Result
 from ray.util.placement_group import get_current_placement_group
 
-from core.distributed import TorchGroup
 from core.errors import OutOfTime
 from core.protocols.process_group import Ended, PeerLost
+from core.training.distributed import TorchGroup
 from experiments.jobs import ROOM, Failed, Job, Outcome, WorkerLost, error_text
 
 Tell = Callable[[Mapping[str, Any]], None]

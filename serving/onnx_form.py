@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from core.architectures.neural import NeuralArchitecture, NeuralModel
 from core.atomic_files import read_json, write_json
-from core.batches import Examples
 from core.data.catalog import Catalog
-from core.inference import settled
+from core.training.batching import Examples
+from core.training.inference import settled
 from serving.encoders import SharedEncoder, shared_encoder, take_apart
 from serving.graphs import CPU, open_graph, write_graph
 

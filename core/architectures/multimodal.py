@@ -19,7 +19,6 @@ from core.architectures.network import Encoders
 from core.architectures.neural import PATCHES, NeuralArchitecture, NeuralModel
 from core.architectures.neural_config import NeuralConfig
 from core.architectures.text import TextExamples, TextReader, text_examples
-from core.batches import Batch, Examples
 from core.cache import Cache
 from core.console import progress
 from core.data.catalog import Catalog, Strings
@@ -32,6 +31,7 @@ from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
 from core.inputs.tokens import Rows
 from core.nn.heads import CrossAttention, heads_for
 from core.protocols import architecture
+from core.training.batching import Batch, Examples
 
 
 class MultimodalConfig(NeuralConfig):
@@ -101,7 +101,7 @@ class MultimodalConfig(NeuralConfig):
 
 @dataclass(frozen=True, eq=False)
 class MultimodalExamples:
-    """Catalog rows as token and picture batches (`core.batches.Examples`).
+    """Catalog rows as token and picture batches (`core.training.batching.Examples`).
 
     features: of a frozen vision encoder, None to have it read pixels. Rows to be predicted never need pixels where there
     are features.

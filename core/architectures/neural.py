@@ -11,11 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from tokenizers import Tokenizer
 
-from core import checkpoint
 from core.architectures.network import Encoders, Network
 from core.architectures.neural_config import NeuralConfig
 from core.atomic_files import digest, link, write_text
-from core.batches import Examples
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.encoders import tiny
@@ -24,7 +22,6 @@ from core.encoders.presets import AUTO, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
 from core.fields.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
 from core.hardware import Machine, detect
-from core.inference import answers, prices_of
 from core.inputs.frozen_features import content_of, no_hurry
 from core.inputs.tokens import clean
 from core.nn.precision import PrecisionName, Settled, has_fast_bf16
@@ -32,7 +29,10 @@ from core.nn.precision import choose as choose_precision
 from core.nn.price_bins import histogram_quantiles
 from core.protocols.architecture import Config, Context, Prices, Resolution
 from core.protocols.process_group import ALONE, Group
-from core.trainer import fit, seeded, torch_threads
+from core.training import checkpoint
+from core.training.batching import Examples
+from core.training.inference import answers, prices_of
+from core.training.trainer import fit, seeded, torch_threads
 
 _SAVED, _ENCODERS = "model", "encoders"
 _FORMAT, _READABLE = 3, (2, 3)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from core.encoders.presets import AUTO, Part
 from core.nn.heads import HeadName, PoolingName
-from core.trainer_config import TrainerConfig
+from core.training.trainer_config import TrainerConfig
 
 FieldsName = Literal["none", "dense", "tokens", "both"]
 

@@ -14,20 +14,20 @@ from torch import Tensor
 from core.architectures.network import Encoders, Network
 from core.architectures.neural import NeuralArchitecture, NeuralModel, texts_of
 from core.architectures.neural_config import NeuralConfig
-from core.batches import Batch, Examples
 from core.data.catalog import Catalog, Strings
 from core.fields.field_inputs import FieldInputs, table_of
 from core.inputs.frozen_features import Frozen, text_states
 from core.inputs.tokens import Rows, Tokens, tokenise
 from core.nn import losses
 from core.nn.heads import Pooling
-from core.passes import Passes
 from core.protocols import architecture
+from core.training.batching import Batch, Examples
+from core.training.micro_batches import Passes
 
 
 @dataclass(frozen=True, eq=False)
 class TextExamples:
-    """Catalog rows as token batches (`core.batches.Examples`).
+    """Catalog rows as token batches (`core.training.batching.Examples`).
 
     states: (n, width) of a frozen encoder, None to compute them. fields: for the network's branch, None if it has none.
     """

@@ -103,7 +103,7 @@ class TextReader:
         from core.encoders.loading import locate_same
         from core.inputs.frozen_features import Frozen, text_states
         from core.inputs.tokens import tokenise
-        from core.passes import Passes
+        from core.training.micro_batches import Passes
 
         load = _load if self.cache is not None else _load_to_stay
         module, tokenizer = load(str(locate_same(self.name, "text", self.content)))

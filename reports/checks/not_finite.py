@@ -17,7 +17,7 @@ ANY_STEP = 1e-12
 MANY_STEPS = 0.01
 """Share from which it is a problem: one step in a hundred without effect is no longer the scaler's search."""
 _SAID = ("loss or gradient that is not a number", "predicted prices are not numbers")
-"""How the trainer (`core.training`, `core.inference`) words it."""
+"""How the trainer (`core.training.training`, `core.training.inference`) words it."""
 _TOLD = ("learning_rate", "loss", "precision")
 """Settings that decide it most often, told whether or not other trials have them too."""
 _ADVICE = (

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import distributed
 
-from core.distributed import TorchGroup
 from core.protocols.process_group import ALONE, Group
+from core.training.distributed import TorchGroup
 
 PROCESSES = multiprocessing.get_context("fork")
 PATIENCE = 120.0

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.batches import Batch, Feed, Loading, generator_at, loading_for, plan
-from core.trainer import fit
+from core.training.batching import Batch, Feed, Loading, generator_at, loading_for, plan
+from core.training.trainer import fit
 from tests.core_tests.trainer_toys import Toy, config, context, make
 
 HERE = Loading(workers=0, prefetch=2, pinned=False, timeout=60.0)

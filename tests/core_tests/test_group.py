@@ -19,7 +19,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog
 from core.protocols.architecture import Context, make_config
 from core.protocols.process_group import ALONE, Group
-from core.trainer import fit, seeded
+from core.training.trainer import fit, seeded
 from tests.core_tests.architecture_contract import SMALL, toy_catalog
 from tests.core_tests.group_toys import Lost, alone, together
 from tests.core_tests.trainer_toys import Linear, Toy, config, make

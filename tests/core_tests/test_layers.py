@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import checkpoint
 from core.architectures import architecture
 from core.architectures.neural_config import NeuralConfig
 from core.cache import Cache
@@ -20,6 +19,7 @@ from core.encoders.transformers_encoders import HubText
 from core.errors import UserError
 from core.nn.layers import add_adapters, depths, layers_of, merge_adapters, still_modules
 from core.protocols.architecture import Context, make_config
+from core.training import checkpoint
 from tests.core_tests.architecture_contract import SMALL, toy_catalog
 from tests.core_tests.test_encoder_families import FAMILIES
 

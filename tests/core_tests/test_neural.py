@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import checkpoint
 from core.architectures import architecture
 from core.architectures.neural import NeuralModel
 from core.atomic_files import read_json
 from core.errors import UserError
 from core.protocols.architecture import make_config
+from core.training import checkpoint
 from tests.core_tests.light_toys import context, products, small_encoder
 
 TEXT = architecture("text")

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from core.errors import OutOfTime, UserError
-from core.inference import predict
 from core.nn.precision import choose
-from core.trainer import fit, seeded
-from core.trainer_config import schedule
+from core.training.inference import predict
+from core.training.trainer import fit, seeded
+from core.training.trainer_config import schedule
 from tests.core_tests.trainer_toys import Toy, config, context, make
 
 TIMES = {"seconds", "waiting_seconds", "judging_seconds"}

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from core import checkpoint
 from core.errors import OutOfTime, UserError
-from core.passes import Passes
 from core.protocols.architecture import Context
-from core.trainer import fit, seeded
+from core.training import checkpoint
+from core.training.micro_batches import Passes
+from core.training.trainer import fit, seeded
 from tests.core_tests.trainer_toys import Linear, Toy, config, context, make
 
 PROCESSES = multiprocessing.get_context("fork")

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.batches import Batch
 from core.cache import Cache
 from core.data.catalog import Strings
 from core.inputs.tokens import Rows
 from core.nn import losses
 from core.nn.losses import PriceNetwork
 from core.protocols.architecture import Context
-from core.trainer_config import TrainerConfig
+from core.training.batching import Batch
+from core.training.trainer_config import TrainerConfig
 
 
 class Toy:

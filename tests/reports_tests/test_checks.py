@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.metrics import all_metrics
 from core.protocols.architecture import make_config
 from core.store.workspace import Workspace
-from core.trainer import fit
+from core.training.trainer import fit
 from ensemble.stack import stack_workspace
 from experiments.cluster import check_pruner
 from experiments.jobs import Job, error_text

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.batches import Batch
 from core.errors import UserError
 from core.nn.losses import Loss, PriceNetwork
 from core.nn.precision import Settled, autocast
 from core.protocols.process_group import ALONE, Group
+from core.training.batching import Batch
 
 _SPARSE_FROM = 2**20
 """Weights of an embedding from which on a processor gathers only the rows that a batch touched: filling 12 million zeros per

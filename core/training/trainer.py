@@ -13,12 +13,12 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from core.batches import Examples
 from core.errors import OutOfTime, UserError
 from core.nn.losses import PriceNetwork
 from core.protocols.architecture import Context
-from core.trainer_config import TrainerConfig
-from core.training import Training
+from core.training.batching import Examples
+from core.training.trainer_config import TrainerConfig
+from core.training.training import Training
 
 
 @contextmanager

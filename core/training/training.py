@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import checkpoint
 from core.atomic_files import digest, digest_json
-from core.batches import Batch, Examples, Feed, Step, generator_at, loading_for, plan
-from core.inference import not_finite, predict, settled
 from core.inputs.tokens import Rows, training_batches
 from core.metrics import all_metrics
 from core.nn import losses
 from core.nn.losses import PriceNetwork
-from core.optimiser import Optimiser, out_of_memory
-from core.passes import Passes
 from core.protocols.architecture import Context
 from core.protocols.process_group import Group
-from core.trainer_config import TrainerConfig, schedule
+from core.training import checkpoint
+from core.training.batching import Batch, Examples, Feed, Step, generator_at, loading_for, plan
+from core.training.inference import not_finite, predict, settled
+from core.training.micro_batches import Passes
+from core.training.optimizer import Optimiser, out_of_memory
+from core.training.trainer_config import TrainerConfig, schedule
 
 log = logging.getLogger(__name__)
 

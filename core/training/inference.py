@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.batches import Examples
 from core.data.catalog import Strings
 from core.errors import UserError
 from core.inputs.tokens import Rows, micro_batches
@@ -17,10 +16,11 @@ from core.nn import losses
 from core.nn.losses import PriceNetwork
 from core.nn.parallel import side_by_side
 from core.nn.precision import Settled, autocast, choose, has_fast_bf16
-from core.optimiser import out_of_memory
-from core.passes import Passes
 from core.protocols.process_group import ALONE, Group
-from core.trainer_config import TrainerConfig
+from core.training.batching import Examples
+from core.training.micro_batches import Passes
+from core.training.optimizer import out_of_memory
+from core.training.trainer_config import TrainerConfig
 
 
 def predict(
