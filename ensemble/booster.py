@@ -131,7 +131,7 @@ def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence
     """
     import lightgbm
 
-    from core.light.boosting import smape_metric
+    from core.classical.gradient_boosting import smape_metric
 
     settings = {
         **SETTINGS,

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.classical.target_encoding import DIMENSIONS, log_amounts
 from core.data.catalog import Catalog, Strings
 from core.data.folds import Folds
 from core.data.vocabulary import read_vocabulary
 from core.inputs.images import list_pictures
 from core.labels.finding import Finding
 from core.labels.search import word_matrix
-from core.light.amounts import DIMENSIONS, log_amounts
 from core.metrics import smape_terms
 from core.store.oof_store import Member
 from reports.causes import Guesser

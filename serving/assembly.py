@@ -10,8 +10,8 @@ import numpy as np
 
 from core.architectures import architecture
 from core.atomic_files import write_json, write_text
+from core.classical.frozen_encoder import SETTING
 from core.errors import UserError
-from core.light.encoders import SETTING
 from core.metrics import constant_floor
 from core.store.oof_store import EXTERNAL
 from core.store.workspace import Workspace

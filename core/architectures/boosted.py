@@ -15,19 +15,24 @@ from threadpoolctl import threadpool_limits
 
 from core.atomic_files import digest, digest_json, read_json, write_json, write_text
 from core.cache import Cache
+from core.classical.embeddings import reader_for
+from core.classical.frozen_encoder import (
+    encoder_identity,
+    prepare_states,
+    reading_seconds,
+    settled_encoder,
+    states_memory,
+)
+from core.classical.gradient_boosting import OBJECTIVES, boost, boost_quantiles, choose_rounds
+from core.classical.price_range import PriceRange, range_of
+from core.classical.target_encoding import DIMENSIONS
+from core.classical.target_features import Knowledge, Settings, learn_knowledge, load_knowledge, save_knowledge
+from core.classical.tfidf_inputs import text_memory
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.fields.field_table import FEATURES_VERSION, load_arrays, save_arrays
 from core.hardware import Machine
 from core.labels.weights import without_suspects
-from core.light.amounts import DIMENSIONS
-from core.light.boosting import OBJECTIVES, boost, boost_quantiles, choose_rounds
-from core.light.embeddings import reader_for
-from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder, states_memory
-from core.light.inputs import text_memory
-from core.light.knowledge import Knowledge, Settings, learn_knowledge
-from core.light.knowledge_store import load_knowledge, save_knowledge
-from core.light.range import PriceRange, range_of
 from core.metrics import all_metrics
 from core.protocols.architecture import LEVELS, Config, Context, Prices, Resolution
 

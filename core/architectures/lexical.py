@@ -16,22 +16,28 @@ from threadpoolctl import threadpool_limits
 
 from core.atomic_files import digest_json
 from core.cache import Cache
+from core.classical import gaussian_process
+from core.classical.embeddings import TextReader, reader_for
+from core.classical.frozen_encoder import (
+    encoder_identity,
+    prepare_states,
+    reading_seconds,
+    settled_encoder,
+    states_memory,
+)
+from core.classical.lexical_model import LexicalModel, Nearest, comparable, load_lexical
+from core.classical.linear import Linear, choose_alpha, fit_huber, fit_ridge
+from core.classical.mlp import Net, Recipe, train_net
+from core.classical.neighbours import learn_neighbours, telling_columns
+from core.classical.price_range import range_of
+from core.classical.target_encoding import log_amounts
+from core.classical.tfidf_inputs import Inputs, learn_inputs, load_inputs, text_memory
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.errors import UserError
 from core.fields.field_table import FEATURES_VERSION, fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.hardware import Machine
 from core.labels.weights import Suspects, row_weights
-from core.light import kernel
-from core.light.amounts import log_amounts
-from core.light.embeddings import TextReader, reader_for
-from core.light.encoders import encoder_identity, prepare_states, reading_seconds, settled_encoder, states_memory
-from core.light.inputs import Inputs, learn_inputs, load_inputs, text_memory
-from core.light.lexical_model import LexicalModel, Nearest, comparable, load_lexical
-from core.light.linear import Linear, choose_alpha, fit_huber, fit_ridge
-from core.light.mlp import Net, Recipe, train_net
-from core.light.neighbours import learn_neighbours, telling_columns
-from core.light.range import range_of
 from core.metrics import all_metrics
 from core.protocols.architecture import Config, Context, Resolution
 
@@ -219,8 +225,8 @@ def _learnt(
         model = replace(model, nearest=_nearest(train, matrix, model.reader, config, context))
     if "kernel" in parts:
         rows = comparable(model.inputs, matrix, train, model.reader)
-        recipe = kernel.Recipe(config.kernel_samples, config.kernel_sample_rows, config.kernel_rows)
-        found = kernel.fit_kernel(
+        recipe = gaussian_process.Recipe(config.kernel_samples, config.kernel_sample_rows, config.kernel_rows)
+        found = gaussian_process.fit_kernel(
             rows,
             log_prices,
             train.product_groups,

@@ -10,13 +10,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfTransformer
 
+from core.classical.target_encoding import DIMENSIONS, log_amounts
 from core.data.catalog import Catalog, Strings
 from core.data.near_duplicates import Links
 from core.data.vocabulary import Vocabulary
 from core.fields import read_fields
 from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER, Finding, worst_first
 from core.labels.weights import FACTOR, FAR, cross_fitted, robust_z
-from core.light.amounts import DIMENSIONS, log_amounts
 from core.metrics import robust_deviation
 
 Floats = NDArray[np.float64]

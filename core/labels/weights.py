@@ -8,10 +8,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from core.classical.linear import fit_ridge
+from core.classical.tfidf_inputs import learn_inputs
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
-from core.light.inputs import learn_inputs
-from core.light.linear import fit_ridge
 from core.metrics import robust_deviation
 
 Floats = NDArray[np.float64]
@@ -59,7 +59,7 @@ def row_weights(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, suspect
 
 
 def without_suspects(train: Catalog, max_terms: int, number_weight: float, seed: int) -> Catalog:
-    """The training rows that `drop` keeps, by the inputs of the linear models (`core.light.inputs`)."""
+    """The training rows that `drop` keeps, by the inputs of the linear models (`core.classical.tfidf_inputs`)."""
     matrix = learn_inputs(train, max_terms, number_weight).matrix(train)
     weights = row_weights(matrix, np.log(train.known_prices), train.product_groups, "drop", seed)
     return train.take(weights > 0)

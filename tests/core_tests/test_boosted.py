@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from core.architectures.boosted import BoostedArchitecture, BoostedConfig
+from core.classical.gradient_boosting import OBJECTIVES, smape_slopes
+from core.classical.neighbours import SHARPNESS, learn_neighbours
+from core.classical.neighbours import STATISTICS as NEAR
+from core.classical.target_encoding import STATISTICS, learn_targets, targets_from_record
+from core.classical.target_features import PRICED, Knowledge, learn_knowledge
 from core.data.folds import inner_folds
 from core.encoders.loading import identity
 from core.errors import OutOfTime, UserError
 from core.fields.field_table import fields_of
-from core.light.boosting import OBJECTIVES, smape_slopes
-from core.light.knowledge import PRICED, Knowledge, learn_knowledge
-from core.light.neighbours import SHARPNESS, learn_neighbours
-from core.light.neighbours import STATISTICS as NEAR
-from core.light.targets import STATISTICS, learn_targets, targets_from_record
 from core.metrics import constant_floor, smape
 from core.protocols.architecture import LEVELS, make_config
 from tests.core_tests.architecture_contract import LAPTOP

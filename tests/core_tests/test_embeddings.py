@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from core.cache import Cache
+from core.classical.embeddings import TextReader
 from core.encoders.loading import identity
-from core.light.embeddings import TextReader
 from tests.core_tests.light_toys import products, small_encoder
 
 

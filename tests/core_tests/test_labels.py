@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.architectures import architecture
+from core.classical.tfidf_inputs import learn_inputs
 from core.data.catalog import Catalog
 from core.data.near_duplicates import find_links
 from core.data.reading import read_catalogs
@@ -21,7 +22,6 @@ from core.labels.__main__ import main
 from core.labels.finding import CONFLICT, CONSENSUS, FILE, OUTLIER, Finding, summary, write_findings
 from core.labels.search import find_against_members, find_conflicts, find_labels
 from core.labels.weights import row_weights, without_suspects
-from core.light.inputs import learn_inputs
 from core.metrics import smape
 from core.protocols.architecture import make_config
 from core.store.oof_store import Member

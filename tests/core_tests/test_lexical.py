@@ -10,11 +10,11 @@ import pytest
 import scipy.sparse as sp
 
 from core.architectures.lexical import LexicalArchitecture, LexicalConfig
+from core.classical import mlp
+from core.classical.linear import fit_huber, fit_ridge
+from core.classical.tfidf_inputs import learn_inputs, load_inputs
 from core.data.folds import inner_folds
 from core.errors import OutOfTime, UserError
-from core.light import mlp
-from core.light.inputs import learn_inputs, load_inputs
-from core.light.linear import fit_huber, fit_ridge
 from core.metrics import constant_floor, smape
 from core.protocols.architecture import make_config
 from tests.core_tests.light_toys import catalog_of, context, products, small_encoder, strangers

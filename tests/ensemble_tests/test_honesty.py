@@ -11,10 +11,10 @@ import pytest
 from core.architectures import architecture
 from core.architectures.boosted import BoostedConfig
 from core.cache import Cache
+from core.classical.target_features import learn_knowledge
 from core.data.catalog import Catalog
 from core.data.folds import Folds, inner_folds
 from core.leaks import find_leaks
-from core.light.knowledge import learn_knowledge
 from core.metrics import smape
 from core.protocols.architecture import Context, make_config
 from ensemble.validation import validate

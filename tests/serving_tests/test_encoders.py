@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.architectures import architecture
-from core.light import embeddings
+from core.classical import embeddings
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from ensemble.validation import tell_nobody

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from core.cache import Cache
+from core.classical.embeddings import TextReader
 from core.data.catalog import Catalog
 from core.encoders.presets import AUTO, TINY, choose
 from core.hardware import Machine, detect
-from core.light.embeddings import TextReader
 
 SETTING = "frozen_encoder"
 """Of light members: the encoder's name."""

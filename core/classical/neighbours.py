@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
-from core.light.amounts import own_dimension
+from core.classical.target_encoding import own_dimension
 
 Floats = NDArray[np.float64]
 Vectors: TypeAlias = "sp.csr_matrix | NDArray[np.float64]"

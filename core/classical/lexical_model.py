@@ -11,17 +11,17 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from core.atomic_files import read_json, write_json
+from core.classical import gaussian_process
+from core.classical.embeddings import TextReader
+from core.classical.linear import Linear
+from core.classical.mlp import Net
+from core.classical.neighbours import Neighbours
+from core.classical.price_range import PriceRange
+from core.classical.target_encoding import log_amounts
+from core.classical.target_features import linear_arrays, linear_from, neighbour_arrays, neighbours_from
+from core.classical.tfidf_inputs import Inputs, load_inputs
 from core.data.catalog import Catalog
 from core.fields.field_table import fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
-from core.light import kernel
-from core.light.amounts import log_amounts
-from core.light.embeddings import TextReader
-from core.light.inputs import Inputs, load_inputs
-from core.light.knowledge_store import linear_arrays, linear_from, neighbour_arrays, neighbours_from
-from core.light.linear import Linear
-from core.light.mlp import Net
-from core.light.neighbours import Neighbours
-from core.light.range import PriceRange
 
 Floats = NDArray[np.float64]
 NetInputs = Literal["tfidf", "binary", "both"]
@@ -51,7 +51,7 @@ class LexicalModel:
     net_number_weight: float = 1.0
     mlp_weight: float = 0.0
     nearest: Nearest | None = None
-    kernel: kernel.KernelModel | None = None
+    gaussian_process: gaussian_process.KernelModel | None = None
     best_epoch: int = 1
 
     def predict(self, catalog: Catalog) -> NDArray[np.float64]:
@@ -149,13 +149,15 @@ def load_lexical(folder: Path) -> LexicalModel:
     )
 
 
-def comparable(inputs: Inputs, matrix: sp.csr_matrix, catalog: Catalog, reader: TextReader | None) -> kernel.Rows:
+def comparable(
+    inputs: Inputs, matrix: sp.csr_matrix, catalog: Catalog, reader: TextReader | None
+) -> gaussian_process.Rows:
     """Rows as the Gaussian process compares them: TF-IDF blocks of their `matrix`, an encoder's states, number fields."""
     states = [] if reader is None else [reader.states(catalog.texts.tolist())]
-    return kernel.Rows([*inputs.blocks(matrix), *states], inputs.scale.apply(fields_of(catalog)))
+    return gaussian_process.Rows([*inputs.blocks(matrix), *states], inputs.scale.apply(fields_of(catalog)))
 
 
-def _kernel_arrays(model: kernel.KernelModel) -> dict[str, NDArray[Any]]:
+def _kernel_arrays(model: gaussian_process.KernelModel) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {"kernel numbers": model.references.numbers}
     for place, block in enumerate(model.references.blocks):
         name = f"kernel block {place}"
@@ -167,7 +169,7 @@ def _kernel_arrays(model: kernel.KernelModel) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _kernel_from(arrays: dict[str, NDArray[Any]], record: dict[str, Any]) -> kernel.KernelModel:
+def _kernel_from(arrays: dict[str, NDArray[Any]], record: dict[str, Any]) -> gaussian_process.KernelModel:
     blocks = [
         sparse_from(arrays, f"kernel block {place}") if sparse else arrays[f"kernel block {place}"]
         for place, sparse in enumerate(record["blocks"])
@@ -177,7 +179,7 @@ def _kernel_from(arrays: dict[str, NDArray[Any]], record: dict[str, Any]) -> ker
         text, numbers, (signal, noise), dual = (
             arrays[f"kernel {place} {part}"] for part in ("text", "fields", "other", "dual")
         )
-        shapes.append(kernel.Shape(text, numbers, float(signal), float(noise)))
+        shapes.append(gaussian_process.Shape(text, numbers, float(signal), float(noise)))
         coefficients.append(dual)
-    rows = kernel.Rows(blocks, arrays["kernel numbers"])
-    return kernel.KernelModel(rows, shapes, coefficients, record["mean"], record["scale"])
+    rows = gaussian_process.Rows(blocks, arrays["kernel numbers"])
+    return gaussian_process.KernelModel(rows, shapes, coefficients, record["mean"], record["scale"])

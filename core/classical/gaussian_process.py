@@ -19,8 +19,8 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
+from core.classical.neighbours import Vectors
 from core.errors import UserError
-from core.light.neighbours import Vectors
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[Any]
