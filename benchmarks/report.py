@@ -27,8 +27,7 @@ from core.data.fold_making import catalog_links, make_folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
-from core.labels.finding import FILE, write_findings
-from core.labels.search import find_labels
+from core.quality.label_noise import FILE, find_labels, write_findings
 from core.store.oof_store import Member
 from core.store.workspace import Facts, Workspace, catalog_fingerprint
 from ensemble.stack import stack_workspace

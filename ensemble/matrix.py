@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from core.data.catalog import Strings
 from core.errors import UserError
-from core.leaks import kept_notes
 from core.protocols.architecture import LEVELS
+from core.quality.leaks import kept_notes
 from core.store.oof_store import EXTERNAL
 from core.store.workspace import Facts, Workspace
 from ensemble.row_features import FieldReader, RowFeatures, of_catalog

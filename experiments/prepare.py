@@ -15,9 +15,8 @@ from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.errors import UserError
 from core.inputs.images import check_pictures
-from core.labels.finding import FILE, summary, write_findings
-from core.labels.search import find_labels
-from core.leaks import find_leaks, keep_notes
+from core.quality.label_noise import FILE, find_labels, summary, write_findings
+from core.quality.leaks import find_leaks, keep_notes
 from core.store.workspace import Facts, Workspace, catalog_fingerprint
 from experiments.few import default_folds
 from experiments.options import FoldGroups, Options

@@ -12,8 +12,7 @@ from scipy.sparse import csr_matrix
 
 from core.data.catalog import Catalog
 from core.fields import read_fields
-from core.labels.finding import Finding
-from core.labels.search import nearest_rows
+from core.quality.label_noise import Finding, nearest_rows
 from reports.material import Floats
 
 Ints = NDArray[np.int64]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from core.labels.finding import Finding
 from core.metrics import METRICS, constant_floor, group_bootstrap, smape_terms
+from core.quality.label_noise import Finding
 from reports.data import data_figures
 from reports.doubts import label_figures, too_good
 from reports.errors import error_figures

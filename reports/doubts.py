@@ -14,8 +14,7 @@ from core.atomic_files import atomic_path
 from core.data.catalog import ID, PRICE, TEXT, Catalog
 from core.data.folds import Folds
 from core.data.near_duplicates import normalised
-from core.labels.finding import CONFLICT, CONSENSUS, Finding, digits, worst_first
-from core.labels.search import find_against_members
+from core.quality.label_noise import CONFLICT, CONSENSUS, Finding, digits, find_against_members, worst_first
 from reports.material import Material
 from reports.worst import shortened
 

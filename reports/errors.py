@@ -13,9 +13,8 @@ from core.data.catalog import Catalog, Strings
 from core.data.folds import Folds
 from core.data.vocabulary import read_vocabulary
 from core.inputs.images import list_pictures
-from core.labels.finding import Finding
-from core.labels.search import word_matrix
 from core.metrics import smape_terms
+from core.quality.label_noise import Finding, word_matrix
 from core.store.oof_store import Member
 from reports.causes import Guesser
 from reports.material import Floats

@@ -15,10 +15,10 @@ from core.atomic_files import read_json
 from core.data.catalog import ID, PRICE, Catalog
 from core.data.folds import Folds
 from core.errors import UserError
-from core.labels.finding import FILE as LABELS
-from core.labels.finding import Finding, read_findings
-from core.leaks import FILE as LEAKS
-from core.leaks import kept_notes
+from core.quality.label_noise import FILE as LABELS
+from core.quality.label_noise import Finding, read_findings
+from core.quality.leaks import FILE as LEAKS
+from core.quality.leaks import kept_notes
 from core.store.oof_store import EXTERNAL, Member
 from core.store.workspace import Facts, Workspace
 from reports.studies import read_studies

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from core.data.folds import HOLDOUT
-from core.labels.finding import KINDS
+from core.quality.label_noise import KINDS
 from reports.charts import CONFIG, make_charts
 from reports.charts.errors import band_labels
 from reports.doubts import FILE

@@ -11,8 +11,8 @@ from sklearn.model_selection import GroupKFold
 from sklearn.tree import DecisionTreeRegressor
 
 from core.fields import NUMBERS
-from core.leaks import TELLS_NUMBER
 from core.metrics import Floats
+from core.quality.leaks import TELLS_NUMBER
 
 Ints = NDArray[np.int64]
 
@@ -29,7 +29,7 @@ def strengths(fields: pd.DataFrame, prices: Floats, groups: Ints, lengths: Float
     """share: of the variance of log prices that the field alone tells of other products' rows, 0 to 1; the highest first.
 
     Numbers by a small regression tree, words by their mean log price, shrunk to the mean of all; a missing value is a value.
-    suspicious: more than any honest field of the catalogs known (`core.leaks`).
+    suspicious: more than any honest field of the catalogs known (`core.quality.leaks`).
     """
     count = len(np.unique(groups))
     if len(prices) < MIN_ROWS or count < _FOLDS:

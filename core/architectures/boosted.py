@@ -32,9 +32,9 @@ from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.fields.field_table import FEATURES_VERSION, load_arrays, save_arrays
 from core.hardware import Machine
-from core.labels.weights import without_suspects
 from core.metrics import all_metrics
 from core.protocols.architecture import LEVELS, Config, Context, Prices, Resolution
+from core.quality.label_noise import without_suspects
 
 Floats = NDArray[np.float64]
 AMOUNTS = frozenset(name for names in DIMENSIONS.values() for name in names) | {"amount", "value"}

@@ -37,9 +37,9 @@ from core.data.folds import inner_folds
 from core.errors import UserError
 from core.fields.field_table import FEATURES_VERSION, fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.hardware import Machine
-from core.labels.weights import Suspects, row_weights
 from core.metrics import all_metrics
 from core.protocols.architecture import Config, Context, Resolution
+from core.quality.label_noise import Suspects, row_weights
 
 Floats = NDArray[np.float64]
 _LEAST_BATCH = 8

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from core.labels.finding import CONFLICT
 from core.metrics import constant_floor
+from core.quality.label_noise import CONFLICT
 from reports import doubts
 from reports.checks.commands import anew, command
 from reports.checks.finding import Finding, State, graded, nothing, settle

@@ -18,12 +18,23 @@ from core.data.near_duplicates import find_links
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.errors import UserError
-from core.labels.__main__ import main
-from core.labels.finding import CONFLICT, CONSENSUS, FILE, OUTLIER, Finding, summary, write_findings
-from core.labels.search import find_against_members, find_conflicts, find_labels
-from core.labels.weights import row_weights, without_suspects
 from core.metrics import smape
 from core.protocols.architecture import make_config
+from core.quality.label_noise import (
+    CONFLICT,
+    CONSENSUS,
+    FILE,
+    OUTLIER,
+    Finding,
+    find_against_members,
+    find_conflicts,
+    find_labels,
+    row_weights,
+    summary,
+    without_suspects,
+    write_findings,
+)
+from core.quality.label_noise_command import main
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from experiments.options import Options

@@ -13,7 +13,7 @@ from core.data.folds import Folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary, shape
 from core.demo import make_demo
-from core.leaks import find_leaks, kept_notes, told_by_digits
+from core.quality.leaks import find_leaks, kept_notes, told_by_digits
 from core.store.workspace import Workspace
 from experiments.options import Options
 from experiments.prepare import fill_workspace

@@ -1,4 +1,4 @@
-"""What leaks a price must not better the nested score, or is named by `core.leaks` before anything is trained."""
+"""What leaks a price must not better the nested score, or is named by `core.quality.leaks` before anything is trained."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from core.cache import Cache
 from core.classical.target_features import learn_knowledge
 from core.data.catalog import Catalog
 from core.data.folds import Folds, inner_folds
-from core.leaks import find_leaks
 from core.metrics import smape
 from core.protocols.architecture import Context, make_config
+from core.quality.leaks import find_leaks
 from ensemble.validation import validate
 from tests.ensemble_tests.toys import matrix
 from tests.leaky import NOTES, Made, clean, strings

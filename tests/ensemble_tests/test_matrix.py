@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.leaks import Leak, keep_notes
+from core.quality.leaks import Leak, keep_notes
 from core.store.oof_store import EXTERNAL, Member
 from core.store.workspace import Workspace
 from ensemble.matrix import from_workspace

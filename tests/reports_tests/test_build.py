@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.labels.finding import Finding, read_findings, write_findings
+from core.quality.label_noise import Finding, read_findings, write_findings
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.build import build_report

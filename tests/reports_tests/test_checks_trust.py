@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from core.atomic_files import write_json
-from core.labels.finding import CONFLICT, OUTLIER, Finding, write_findings
-from core.leaks import Leak, keep_notes
+from core.quality.label_noise import CONFLICT, OUTLIER, Finding, write_findings
+from core.quality.leaks import Leak, keep_notes
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.checks import folds, trust

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from core.data.catalog import ID, Catalog
-from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER, Finding
+from core.quality.label_noise import CONFLICT, CONSENSUS, OUTLIER, Finding
 from core.store.workspace import Workspace
 from reports.data import data_figures
 from reports.doubts import conflicts, doubtful, too_good, write_doubtful

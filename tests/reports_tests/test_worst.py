@@ -13,8 +13,7 @@ from PIL import Image
 
 from core.data.catalog import Catalog
 from core.data.vocabulary import read_vocabulary
-from core.labels.finding import OUTLIER, Finding
-from core.labels.search import word_matrix
+from core.quality.label_noise import OUTLIER, Finding, word_matrix
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from reports.causes import Guesser

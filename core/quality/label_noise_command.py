@@ -11,8 +11,15 @@ import typer
 from core.console import run, say
 from core.data.fold_making import catalog_links
 from core.data.vocabulary import read_vocabulary
-from core.labels.finding import FILE, Finding, summary, worst_first, write_findings
-from core.labels.search import find_against_members, find_labels
+from core.quality.label_noise import (
+    FILE,
+    Finding,
+    find_against_members,
+    find_labels,
+    summary,
+    worst_first,
+    write_findings,
+)
 from core.store.workspace import DEFAULT, ENVIRONMENT, Workspace, default_folder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfTransformer
 
+from core.atomic_files import atomic_path
+from core.classical.linear import fit_ridge
 from core.classical.target_encoding import DIMENSIONS, log_amounts
-from core.data.catalog import Catalog, Strings
+from core.classical.tfidf_inputs import learn_inputs
+from core.data.catalog import ID, PRICE, Catalog, Strings
+from core.data.folds import inner_folds
 from core.data.near_duplicates import Links
 from core.data.vocabulary import Vocabulary
+from core.errors import UserError
 from core.fields import read_fields
-from core.labels.finding import CONFLICT, CONSENSUS, OUTLIER, Finding, worst_first
-from core.labels.weights import FACTOR, FAR, cross_fitted, robust_z
 from core.metrics import robust_deviation
 
 Floats = NDArray[np.float64]
@@ -191,3 +199,142 @@ def _times(distance: float) -> str:
 
 def _numbers(text: str) -> list[str]:
     return sorted(re.findall(r"\d+", text))
+
+
+FILE = "labels.csv"
+_COLUMNS = (ID, "kind", PRICE, "expected_low", "expected_high", "reason", "other_rows")
+CONFLICT, OUTLIER, CONSENSUS = "conflict", "outlier", "members"
+KINDS = {
+    CONFLICT: "conflict with the same product",
+    OUTLIER: "far from similar rows",
+    CONSENSUS: "far from all members",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A training row whose price lies outside of what the other rows make of it, `low` to `high` (currency units).
+
+    kind: `conflict` with rows of the same product, `outlier` among similar rows, or far from all `members`. others: ids of the
+    rows behind the range.
+    """
+
+    sample_id: str
+    kind: str
+    price: float
+    low: float
+    high: float
+    reason: str
+    others: tuple[str, ...] = ()
+
+    @property
+    def times(self) -> float:
+        """How many times too high (above 1) or too low the price is, by the nearer end of the range; at least 1."""
+        return max(self.price / self.high, self.low / self.price, 1.0)
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.sample_id} costs {self.price:g}, expected {self.low:.4g} to {self.high:.4g}: {self.reason}"
+
+
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda each: (-each.times, each.sample_id, each.kind))
+
+
+def write_findings(path: Path, findings: Sequence[Finding]) -> None:
+    """A CSV with one line for each finding, the worst first; whole or not at all."""
+    rows = [
+        (
+            each.sample_id,
+            each.kind,
+            each.price,
+            digits(each.low),
+            digits(each.high),
+            each.reason,
+            "; ".join(each.others),
+        )
+        for each in findings
+    ]
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows, columns=list(_COLUMNS)).to_csv(temporary, index=False)
+
+
+def digits(price: float) -> float:
+    """Six digits that count: of a price, however low, none becomes 0."""
+    return float(f"{price:.6g}")
+
+
+def read_findings(path: Path) -> list[Finding]:
+    """Reads back what `write_findings` wrote. Raises UserError for another table."""
+    frame = pd.read_csv(path, dtype={ID: str, "other_rows": str}, keep_default_na=False)
+    if missing := set(_COLUMNS) - set(frame.columns):
+        raise UserError(
+            f"{path} lacks the columns {', '.join(sorted(missing))}", cure="make it again: python -m core.labels"
+        )
+    rows = zip(*(frame[name] for name in _COLUMNS), strict=True)
+    return [
+        Finding(key, kind, float(price), float(low), float(high), reason, tuple(filter(None, others.split("; "))))
+        for key, kind, price, low, high, reason, others in rows
+    ]
+
+
+def summary(findings: Sequence[Finding], path: Path, worst: int = 3) -> list[str]:
+    """Lines for people: how many of which kind, and the worst few. Empty for no finding."""
+    if not findings:
+        return []
+    counts = {kind: sum(each.kind == kind for each in findings) for kind in KINDS}
+    parts = ", ".join(f"{count} {KINDS[kind]}" for kind, count in counts.items() if count)
+    rows = len({each.sample_id for each in findings})
+    lines = [f"labels: {rows:,} training rows have a price that looks wrong ({parts}); all are in {path}"]
+    return lines + [f"  {each.sentence}" for each in findings[:worst]]
+
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Suspects = Literal["keep", "downweight", "drop"]
+
+_FOLDS = 3
+_ALPHA = 1.0
+_DOUBT = 2.5
+FAR = 4.0
+LEAST_SCALE = 0.1
+"""Where most prices are told nearly exactly, the others are not therefore wrong."""
+FACTOR = float(np.log(2))
+
+
+def cross_fitted(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, seed: int) -> Floats:
+    """(n,) log prices by ridge regressions on the rows of other products, (n, d): what the others say that a row should cost."""
+    folds = inner_folds(groups, _FOLDS, seed)
+    expected = np.empty(len(log_prices))
+    for fold in np.unique(folds):
+        inside = folds == fold
+        expected[inside] = fit_ridge(matrix[~inside], log_prices[~inside], _ALPHA).predict(matrix[inside])
+    return expected
+
+
+def robust_z(residuals: Floats) -> Floats:
+    """(n,) distances of log prices (n,) from their median, in robust standard deviations of LEAST_SCALE at least."""
+    centred = residuals - np.median(residuals)
+    return np.asarray(centred / max(robust_deviation(residuals), LEAST_SCALE))
+
+
+def row_weights(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, suspects: Suspects, seed: int) -> Floats:
+    """(n,) weights 0 to 1, from these rows alone: matrix (n, d) of their texts, log prices, groups of one product.
+
+    `downweight`: (2.5 / z)^2 beyond z = 2.5, z being a row's distance from the others' expectation in robust standard deviations.
+    `drop`: 0 beyond z = 4 and a factor of 2. `keep`: 1.
+    """
+    if suspects == "keep":
+        return np.ones(len(log_prices))
+    residuals = log_prices - cross_fitted(matrix, log_prices, groups, seed)
+    z = np.abs(robust_z(residuals))
+    if suspects == "downweight":
+        return np.asarray(np.square(np.minimum(1.0, _DOUBT / np.maximum(z, 1e-9))))
+    return np.asarray(1.0 - ((z > FAR) & (np.abs(residuals) > FACTOR)))
+
+
+def without_suspects(train: Catalog, max_terms: int, number_weight: float, seed: int) -> Catalog:
+    """The training rows that `drop` keeps, by the inputs of the linear models (`core.classical.tfidf_inputs`)."""
+    matrix = learn_inputs(train, max_terms, number_weight).matrix(train)
+    weights = row_weights(matrix, np.log(train.known_prices), train.product_groups, "drop", seed)
+    return train.take(weights > 0)
