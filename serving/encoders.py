@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.architectures.neural import NeuralModel
+from core.architectures.neural_architecture import NeuralModel
 from core.atomic_files import digest
 from core.encoders.presets import Part
 from core.inputs.frozen_features import content_of, half

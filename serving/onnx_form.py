@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.architectures.neural import NeuralArchitecture, NeuralModel
+from core.architectures.neural_architecture import NeuralArchitecture, NeuralModel
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
 from core.training.batching import Examples

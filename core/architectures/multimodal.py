@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from core.architectures.network import Encoders
-from core.architectures.neural import PATCHES, NeuralArchitecture, NeuralModel
+from core.architectures.neural_architecture import PATCHES, NeuralArchitecture, NeuralModel
 from core.architectures.neural_config import NeuralConfig
+from core.architectures.neural_model import Encoders
 from core.architectures.text import TextExamples, TextReader, text_examples
 from core.cache import Cache
 from core.console import progress

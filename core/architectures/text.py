@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.architectures.network import Encoders, Network
-from core.architectures.neural import NeuralArchitecture, NeuralModel, texts_of
+from core.architectures.neural_architecture import NeuralArchitecture, NeuralModel, texts_of
 from core.architectures.neural_config import NeuralConfig
+from core.architectures.neural_model import Encoders, Network
 from core.data.catalog import Catalog, Strings
 from core.fields.field_inputs import FieldInputs, table_of
 from core.inputs.frozen_features import Frozen, text_states

@@ -27,7 +27,7 @@ BESIDE = 0.5
 LONG_TEXTS = 0.5
 """Share of the texts that fill max_length: each of them costs what the longest costs."""
 CHARACTERS_PER_TOKEN = 4
-"""As the plan of a sweep reckons (`core.architectures.neural`)."""
+"""As the plan of a sweep reckons (`core.architectures.neural_architecture`)."""
 STACK = 0.5
 """Share of a run from which combining costs more than all that it combines."""
 FAILED, MOSTLY_FAILED = 0.1, 0.3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.architectures import architecture
-from core.architectures.neural import NeuralModel
+from core.architectures.neural_architecture import NeuralModel
 from core.atomic_files import read_json
 from core.errors import UserError
 from core.protocols.architecture import make_config

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.architectures.multimodal import MultimodalArchitecture, MultimodalConfig
-from core.architectures.neural import NeuralModel
+from core.architectures.neural_architecture import NeuralModel
 from core.data.catalog import Catalog
 from core.encoders import tiny
 from core.encoders.presets import TINY, TINY_VISION
