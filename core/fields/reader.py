@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from core.fields.grades import GRADES, read_grades
-from core.fields.parts import Parts, split_parts
 from core.fields.quantities import read_quantities, read_sides, read_value
-from core.fields.rules import COUNTS, RULES
+from core.fields.rules import COUNTS, RULES, Parts, split_parts
 
 _QUANTITIES = (
     *("pack", "unit_g", "unit_ml", "unit_count", "total_g", "total_ml", "total_count"),

@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 
 from core.demo import DemoPaths, demo_paths, make_demo
-from core.demo.pictures import SEALS, draw
+from core.demo.generate import SEALS, draw
 from core.demo.products import HIGHEST, LOWEST, TIERS, Product, Shop, describe
 from core.demo.vocabulary import KINDS
 from core.errors import UserError

@@ -15,8 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
 from core.console import warn
-from core.demo.generate import FEWEST
-from core.demo.pictures import draw
+from core.demo.generate import FEWEST, draw
 from core.demo.products import Shop
 from core.errors import UserError
 from core.inputs.augment import CLIP_MEAN, CLIP_STD, augment, mixup
