@@ -22,7 +22,7 @@ from grid_curves import GRID, read_curves
 from ray.tune.schedulers import TrialScheduler
 
 from experiments.cluster import PerArchitecture
-from experiments.jobs import Outcome
+from experiments.common.jobs import Outcome
 from experiments.search import Study
 
 TOLERANCE = 1.01

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.jobs import Outcome
+from experiments.common.jobs import Outcome
 from experiments.lease import lease
 from experiments.search import Proposal, Study
 from experiments.storage import open_storage

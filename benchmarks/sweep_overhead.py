@@ -81,9 +81,9 @@ def ours(folder: Path, trials: int) -> float:
     from core.demo import make_demo
     from core.store.workspace import Facts, Workspace, catalog_fingerprint
     from experiments import cluster
-    from experiments.jobs import Job, Outcome
+    from experiments.common.jobs import Job, Outcome
+    from experiments.common.options import Options
     from experiments.members import Members
-    from experiments.options import Options
     from experiments.plan import Budget
     from experiments.pool import Resources, session
     from experiments.portfolio import Entry, JobDefaults, Portfolio

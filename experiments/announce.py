@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from core.store.workspace import Workspace
 from experiments import STARTED
+from experiments.common.options import Options
 from experiments.entry import Entry
 from experiments.events import SCHEMA, Events
-from experiments.options import Options
 from experiments.plan import Budget
 from experiments.portfolio import Portfolio
 from experiments.record import Record, here

@@ -16,7 +16,7 @@ from uuid import uuid4
 from core.atomic_files import sync
 from core.errors import UserError
 from core.store.workspace import Workspace
-from experiments.jobs import Job
+from experiments.common.jobs import Job
 from experiments.parcel import CHUNK
 from experiments.trial import holdout_path, trial_path
 

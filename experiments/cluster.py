@@ -30,7 +30,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from core.errors import OutOfTime, UserError, suggestion
 from core.metrics import METRICS
-from experiments.jobs import ROOM, Job, JobSource, Outcome, WorkerLost, error_text
+from experiments.common.jobs import ROOM, Job, JobSource, Outcome, WorkerLost, error_text
 from experiments.pool import Resources, Room
 
 Report = Callable[[int, Mapping[str, float]], None]

@@ -11,7 +11,7 @@ from core.console import console, run, say
 from core.errors import UserError
 from core.metrics import METRICS
 from core.store.workspace import Workspace, default_folder
-from experiments.words import duration, plain_table
+from experiments.common.formatting import duration, plain_table
 
 if TYPE_CHECKING:
     from experiments.sides import Side

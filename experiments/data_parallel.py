@@ -28,7 +28,7 @@ from ray.util.placement_group import get_current_placement_group
 from core.errors import OutOfTime
 from core.protocols.process_group import Ended, PeerLost
 from core.training.distributed import TorchGroup
-from experiments.jobs import ROOM, Failed, Job, Outcome, WorkerLost, error_text
+from experiments.common.jobs import ROOM, Failed, Job, Outcome, WorkerLost, error_text
 
 Tell = Callable[[Mapping[str, Any]], None]
 Work = Callable[..., Outcome]

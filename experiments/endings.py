@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.jobs import Job, Outcome
+from experiments.common.jobs import Job, Outcome
 from experiments.search import INTERRUPTED
 
 

@@ -11,10 +11,10 @@ from optuna.storages import BaseStorage
 from core.hardware import Machine
 from core.store.oof_store import CORE_VERSION
 from core.store.workspace import Workspace
+from experiments.common.options import Options
 from experiments.entry import Entry, JobDefaults
 from experiments.lease import Lease
 from experiments.members import Members
-from experiments.options import Options
 from experiments.pool import Resources
 from experiments.search import Study, study_name
 from experiments.setup import Candidate, prior_of

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from experiments.jobs import Job, Outcome, headline
+from experiments.common.jobs import Job, Outcome, headline
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; new fields and events may come without it."""

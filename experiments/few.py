@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from core.data.folds import FEW_ROWS
 from core.store.workspace import Workspace
-from experiments.options import ALL, Options
+from experiments.common.options import ALL, Options
 from experiments.setup import Candidate, prior_of
 from experiments.worth import UNTRAINED
 

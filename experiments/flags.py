@@ -1,4 +1,4 @@
-"""The flags of `python -m experiments.sweep`; `experiments.options` is what becomes of them."""
+"""The flags of `python -m experiments.sweep`; `experiments.common.options` is what becomes of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments import options
+from experiments.common import options
 
 Architectures = Annotated[
     list[str] | None, typer.Argument(help="text, multimodal, lexical, boosted, or all", show_default=options.ALL)

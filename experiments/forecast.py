@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from experiments.common.formatting import duration
 from experiments.limits import Limits
 from experiments.plan import CAUTION, makespan
-from experiments.words import duration
 
 START_SECONDS = 6.0
 """From the plan to the first training: Ray, the studies and the diary begin meanwhile."""

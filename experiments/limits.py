@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments.memory import MemoryRoom
+from experiments.common.memory import MemoryRoom
 from experiments.plan import Budget
 
 

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from core.console import warn
-from experiments.jobs import Job, Outcome, headline
+from experiments.common.formatting import describe, metrics_text
+from experiments.common.jobs import Job, Outcome, headline
 from experiments.plan import Budget
-from experiments.words import describe, metrics_text
 
 
 @dataclass

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.metrics import METRICS
 from core.store.workspace import Workspace
-from experiments.jobs import Job, Outcome, headline
+from experiments.common.jobs import Job, Outcome, headline
 
 PARAMETER_LENGTH = 500
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}

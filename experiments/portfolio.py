@@ -12,11 +12,11 @@ from collections.abc import Mapping
 
 from core.data.folds import HOLDOUT
 from experiments.choice import SEEDS, Choice
+from experiments.common.jobs import Job, Listener, Outcome, headline
+from experiments.common.options import MOST_MEMBERS
 from experiments.entry import Entry, JobDefaults
-from experiments.jobs import Job, Listener, Outcome, headline
 from experiments.limits import Limits
 from experiments.members import MemberPlan, Members
-from experiments.options import MOST_MEMBERS
 from experiments.plan import NextMember, affordable, fits, next_member, next_search
 from experiments.promotion import Finished
 from experiments.search import INTERRUPTED, Proposal

@@ -18,8 +18,8 @@ from core.inputs.images import check_pictures
 from core.quality.label_noise import FILE, find_labels, summary, write_findings
 from core.quality.leaks import find_leaks, keep_notes
 from core.store.workspace import Facts, Workspace, catalog_fingerprint
+from experiments.common.options import FoldGroups, Options
 from experiments.few import default_folds
-from experiments.options import FoldGroups, Options
 
 DEMO_ROWS = 2000
 

@@ -15,6 +15,8 @@ from core.store.workspace import Workspace
 from experiments import STARTED
 from experiments.announce import record_of, say_end, say_start
 from experiments.cluster import Work, check_pruner, run
+from experiments.common.memory import MemoryRoom, available_memory
+from experiments.common.options import MOST_MEMBERS, Options, architectures_of
 from experiments.endings import Endings
 from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
@@ -23,8 +25,6 @@ from experiments.history import write_history
 from experiments.lease import SETTLE, lease
 from experiments.limits import Limits
 from experiments.members import Members
-from experiments.memory import MemoryRoom, available_memory
-from experiments.options import MOST_MEMBERS, Options, architectures_of
 from experiments.parcel import Parcel
 from experiments.plan import Budget, after_seconds
 from experiments.pool import Resources, joined, nodes, session

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.atomic_files import digest_json
 from core.errors import UserError, suggestion
 from experiments.adviser import Adviser
-from experiments.jobs import Outcome
+from experiments.common.jobs import Outcome
 from experiments.ledger import Answer, Ledger
 from experiments.promotion import Finished
 from search_spaces import Space

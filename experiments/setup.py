@@ -16,9 +16,9 @@ from core.errors import UserError
 from core.hardware import Machine
 from core.protocols.architecture import Architecture, Resolution, make_config
 from core.store.workspace import Workspace
-from experiments.options import ALL, Options, user_settings
+from experiments.common.formatting import duration
+from experiments.common.options import ALL, Options, user_settings
 from experiments.pool import Resources
-from experiments.words import duration
 from experiments.worth import NEW_KIND, PRETRAINED, UNTRAINED
 from search_spaces import Space, load_space
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import read_json
 from core.store.workspace import Workspace
-from experiments.jobs import headline
+from experiments.common.jobs import headline
 from experiments.lease import Driver, driver_of
 from experiments.lookup import study_names
 from experiments.record import RUNNING, Record, read_record

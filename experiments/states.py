@@ -25,7 +25,7 @@ from uuid import uuid4
 import fsspec
 
 from core.errors import UserError
-from experiments.jobs import Job
+from experiments.common.jobs import Job
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import typer
 from core.console import console, run, say
 from core.errors import UserError
 from core.store.workspace import Workspace, default_folder
-from experiments.words import describe, duration, plain_table
+from experiments.common.formatting import describe, duration, plain_table
 
 if TYPE_CHECKING:
     from experiments.state import State

@@ -10,17 +10,17 @@ from core.cache import Cache, size_text
 from core.console import console, say
 from core.errors import UserError
 from core.store.workspace import Workspace
+from experiments.common.formatting import describe, duration, metrics_text, plain_table
+from experiments.common.options import Options
 from experiments.entry import Entry
 from experiments.forecast import forecast
 from experiments.limits import Limits
-from experiments.options import Options
 from experiments.pool import Resources
 from experiments.portfolio import Portfolio
 from experiments.promotion import Finished
 from experiments.setup import Candidate
 from experiments.storage import without_password
 from experiments.tracking import tracking_uri
-from experiments.words import describe, duration, metrics_text, plain_table
 
 
 def show_plan(

@@ -8,7 +8,7 @@ from core.cache import parse_size
 from core.console import run
 from core.store.workspace import default_folder
 from experiments import flags
-from experiments.options import ALL, Options
+from experiments.common.options import ALL, Options
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 

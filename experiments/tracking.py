@@ -18,7 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from core.console import say, warn
 from core.store.workspace import Workspace
-from experiments.jobs import Job, Outcome
+from experiments.common.jobs import Job, Outcome
 from experiments.pages import Page, curve, ending, opening, page_of_member, trial_key
 from experiments.storage import cause, without_password
 

@@ -23,8 +23,8 @@ from core.protocols.process_group import ALONE, Group
 from core.store.workspace import Workspace
 from experiments.arrivals import deliver
 from experiments.cluster import Report
+from experiments.common.jobs import Job, Outcome
 from experiments.home import Home
-from experiments.jobs import Job, Outcome
 from experiments.node import Workbench, node_folder, unpack
 from experiments.parcel import Manifest, Parcel
 from experiments.trial import run_job, scratch_folder

@@ -21,8 +21,8 @@ from core.protocols.architecture import Architecture, Context, Model, Prices, ma
 from core.protocols.process_group import ALONE, Group, PeerLost
 from core.store.oof_store import Fit, MemberKey, write_prices
 from core.store.workspace import Workspace
-from experiments.jobs import Job, Outcome
-from experiments.memory import Peak
+from experiments.common.jobs import Job, Outcome
+from experiments.common.memory import Peak
 from experiments.promotion import steady
 from experiments.states import mirrored
 

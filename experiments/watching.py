@@ -16,11 +16,11 @@ from core.atomic_files import digest
 from core.console import console
 from core.store.workspace import Workspace
 from experiments.board import Board
+from experiments.common.jobs import Listener
+from experiments.common.options import Options
 from experiments.entry import Entry
 from experiments.events import Events
-from experiments.jobs import Listener
 from experiments.live import View, Warnings
-from experiments.options import Options
 from experiments.pages import pages_of_study, trial_key
 from experiments.plan import Budget
 from experiments.tracking import FLUSH_SECONDS, Diary

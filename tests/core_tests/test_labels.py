@@ -37,7 +37,7 @@ from core.quality.label_noise import (
 from core.quality.label_noise_command import main
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from experiments.options import Options
+from experiments.common.options import Options
 from experiments.prepare import fill_workspace
 from tests.conftest import toy_frame
 from tests.core_tests.light_toys import catalog_of, context

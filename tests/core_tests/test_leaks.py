@@ -15,7 +15,7 @@ from core.data.vocabulary import read_vocabulary, shape
 from core.demo import make_demo
 from core.quality.leaks import find_leaks, kept_notes, told_by_digits
 from core.store.workspace import Workspace
-from experiments.options import Options
+from experiments.common.options import Options
 from experiments.prepare import fill_workspace
 from tests.leaky import Made, clean, strings
 

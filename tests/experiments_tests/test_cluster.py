@@ -16,7 +16,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from core.errors import UserError
 from experiments.cluster import PRUNERS, PerArchitecture, Report, check_pruner, run
-from experiments.jobs import Job, Outcome
+from experiments.common.jobs import Job, Outcome
 from experiments.pool import Resources, session
 
 RESOURCES = Resources(concurrent=2, cpus=1.0, gpus=0.0)

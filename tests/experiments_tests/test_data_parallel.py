@@ -22,7 +22,7 @@ from core.protocols.architecture import make_config
 from core.protocols.process_group import ALONE, Group
 from core.store.workspace import Workspace
 from experiments.cluster import Report, run
-from experiments.jobs import Job, Outcome
+from experiments.common.jobs import Job, Outcome
 from experiments.pool import Resources, session
 from experiments.trial import run_job
 from tests.experiments_tests.test_cluster import Source

@@ -10,8 +10,8 @@ import pytest
 from core.data.folds import FEW_ROWS
 from core.hardware import Machine
 from core.store.workspace import Workspace
+from experiments.common.options import Options, architectures_of
 from experiments.few import FEW_FOLDS, FEW_MEMBERS, FOLDS, are_few, default_folds, for_few
-from experiments.options import Options, architectures_of
 from experiments.setup import candidates, for_catalog
 from tests.experiments_tests.test_portfolio import portfolio, work_off
 

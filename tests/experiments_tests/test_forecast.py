@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from experiments.common.memory import MemoryRoom
 from experiments.forecast import START_SECONDS, forecast
 from experiments.limits import Limits
-from experiments.memory import MemoryRoom
 from experiments.plan import CLOSING_SECONDS, Budget
 
 

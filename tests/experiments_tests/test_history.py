@@ -11,8 +11,8 @@ from optuna.storages import BaseStorage
 
 from core.atomic_files import read_json
 from core.store.workspace import Workspace
+from experiments.common.jobs import Outcome
 from experiments.history import FEWEST, write_history
-from experiments.jobs import Outcome
 from experiments.search import Study
 from experiments.storage import open_storage
 from reports.build import build_report

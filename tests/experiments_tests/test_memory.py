@@ -9,7 +9,7 @@ import psutil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.memory import CAUTION, DRIVER_BYTES, MemoryRoom, Peak, available_memory
+from experiments.common.memory import CAUTION, DRIVER_BYTES, MemoryRoom, Peak, available_memory
 
 MIB = 2**20
 NEEDS = st.integers(0, 2**34)

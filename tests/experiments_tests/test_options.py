@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from experiments.options import DEFAULT_TRIALS, Options, architectures_of, user_settings
+from experiments.common.options import DEFAULT_TRIALS, Options, architectures_of, user_settings
 
 
 def options(*names: str, **changes: object) -> Options:

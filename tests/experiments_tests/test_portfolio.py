@@ -19,12 +19,12 @@ from core.hardware import Machine
 from core.metrics import smape
 from core.protocols.architecture import Architecture, make_config
 from core.store.workspace import Workspace
+from experiments.common.jobs import Job, Outcome
+from experiments.common.memory import MemoryRoom
 from experiments.entry import Entry, JobDefaults
 from experiments.failures import IN_A_ROW
-from experiments.jobs import Job, Outcome
 from experiments.limits import Limits
 from experiments.members import Members
-from experiments.memory import MemoryRoom
 from experiments.plan import Budget
 from experiments.portfolio import Portfolio
 from experiments.search import Study

@@ -13,8 +13,8 @@ from core.data.catalog import Catalog
 from core.data.folds import HOLDOUT
 from core.protocols.architecture import Context, Model
 from core.store.workspace import Workspace
-from experiments.jobs import Job, Outcome
-from experiments.memory import DRIVER_BYTES, MemoryRoom
+from experiments.common.jobs import Job, Outcome
+from experiments.common.memory import DRIVER_BYTES, MemoryRoom
 from experiments.trial import read_trial, run_job
 from tests.experiments_tests.test_portfolio import portfolio
 

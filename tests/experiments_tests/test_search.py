@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from core.errors import UserError
-from experiments.jobs import Outcome
+from experiments.common.jobs import Outcome
 from experiments.search import SAMPLERS, Study, _Queued, check_sampler, study_name
 from experiments.storage import open_storage
 from search_spaces import Space

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import read_json, write_json
-from experiments.jobs import Outcome
+from experiments.common.jobs import Outcome
 from experiments.lease import driver_of, lease
 from experiments.search import INTERRUPTED, Study
 from experiments.storage import open_storage

@@ -9,7 +9,7 @@ import pytest
 from core.errors import UserError
 from core.hardware import Machine
 from core.store.workspace import Workspace
-from experiments.options import Options, architectures_of
+from experiments.common.options import Options, architectures_of
 from experiments.pool import Resources
 from experiments.setup import candidates, cluster_resources, prior_of, resources
 from experiments.worth import NEW_KIND, UNTRAINED

@@ -18,8 +18,8 @@ from core.errors import UserError
 from core.protocols.architecture import Context
 from core.store.workspace import Workspace
 from experiments import states
+from experiments.common.jobs import Job, Outcome
 from experiments.endings import Endings
-from experiments.jobs import Job, Outcome
 from experiments.search import INTERRUPTED
 from experiments.states import Depot, mirrored
 from tests.experiments_tests.waiting import wait_for

@@ -20,8 +20,8 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 
 from core.store.workspace import Workspace
+from experiments.common.jobs import Job, Outcome
 from experiments.dashboard import answers
-from experiments.jobs import Job, Outcome
 from experiments.pages import pages_of_study, trial_key
 from experiments.tracking import Diary, experiment_name, reason, tracking_uri
 from tests.experiments_tests.waiting import free_port, wait_for

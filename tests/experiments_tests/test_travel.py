@@ -20,9 +20,9 @@ from core.demo import make_demo
 from core.errors import UserError
 from core.store.workspace import Workspace
 from experiments.arrivals import Arrivals, deliver
-from experiments.jobs import Job
+from experiments.common.jobs import Job
+from experiments.common.options import Options
 from experiments.node import ENVIRONMENT, Workbench, node_folder, place_below, unpack
-from experiments.options import Options
 from experiments.parcel import Parcel, staged_code
 from experiments.pool import Resources, session
 from experiments.prepare import fill_workspace

@@ -23,8 +23,8 @@ from core.store.workspace import Workspace
 from core.training.trainer import fit
 from ensemble.stack import stack_workspace
 from experiments.cluster import check_pruner
-from experiments.jobs import Job, error_text
-from experiments.options import Options, architectures_of, user_settings
+from experiments.common.jobs import Job, error_text
+from experiments.common.options import Options, architectures_of, user_settings
 from experiments.trial import run_job
 from reports.checks import diagnose, fitting, not_finite, searching, times
 from reports.checks.finding import Check, Finding

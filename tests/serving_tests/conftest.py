@@ -19,7 +19,7 @@ from core.data.reading import read_catalogs
 from core.store.workspace import Facts, Workspace, catalog_fingerprint
 from ensemble.stack import stack_workspace
 from ensemble.validation import tell_nobody
-from experiments.jobs import Job
+from experiments.common.jobs import Job
 from experiments.members import Members
 from experiments.promotion import Finished
 from experiments.trial import run_job
