@@ -23,7 +23,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from experiments.cluster import PerArchitecture
 from experiments.common.jobs import Outcome
-from experiments.search import Study
+from experiments.search.study import Study
 
 TOLERANCE = 1.01
 Curves = Mapping[str, list[float]]

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 from experiments.common.jobs import Outcome
-from experiments.lease import lease
-from experiments.search import Proposal, Study
-from experiments.storage import open_storage
+from experiments.search.lease import lease
+from experiments.search.storage import open_storage
+from experiments.search.study import Proposal, Study
 from search_spaces import Space
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -87,8 +87,8 @@ def ours(folder: Path, trials: int) -> float:
     from experiments.plan import Budget
     from experiments.pool import Resources, session
     from experiments.portfolio import Entry, JobDefaults, Portfolio
-    from experiments.search import Study
-    from experiments.storage import open_storage
+    from experiments.search.storage import open_storage
+    from experiments.search.study import Study
     from experiments.tracking import Diary
     from experiments.watching import watching
     from search_spaces import Space

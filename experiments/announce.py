@@ -15,7 +15,7 @@ from experiments.events import SCHEMA, Events
 from experiments.plan import Budget
 from experiments.portfolio import Portfolio
 from experiments.record import Record, here
-from experiments.storage import without_password
+from experiments.search.storage import without_password
 
 
 def record_of(workspace: Workspace, options: Options, entries: Sequence[Entry], budget: Budget) -> Record:

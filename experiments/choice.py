@@ -20,7 +20,7 @@ from ensemble.booster import parts_of
 from experiments.entry import Entry
 from experiments.members import MemberPlan, Members
 from experiments.plan import CAUTION, Budget, makespan
-from experiments.promotion import Finished
+from experiments.search.trial_selection import Finished
 from experiments.trial import holdout_path
 from experiments.worth import (
     FADING,

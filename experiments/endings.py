@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.common.jobs import Job, Outcome
-from experiments.search import INTERRUPTED
+from experiments.search.study import INTERRUPTED
 
 
 class Endings:

@@ -8,10 +8,10 @@ from statistics import median
 from typing import Any
 
 from core.protocols.architecture import Architecture
-from experiments.failures import Failures
 from experiments.plan import Progress
-from experiments.promotion import Finished, survivors
-from experiments.search import Study
+from experiments.search.failures import Failures
+from experiments.search.study import Study
+from experiments.search.trial_selection import Finished, survivors
 from experiments.worth import NEW_KIND
 
 

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.atomic_files import read_json, write_json
 from core.console import warn
 from core.store.workspace import Workspace
-from experiments.search import INTERRUPTED, Study
+from experiments.search.study import INTERRUPTED, Study
 from reports.studies import HISTORY, HISTORY_FORMAT
 
 FEWEST = 6

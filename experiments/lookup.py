@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage
 
 from core.errors import UserError, suggestion
 from experiments.record import Record, read_record
-from experiments.storage import StorageError, open_storage, without_password
+from experiments.search.storage import StorageError, open_storage, without_password
 
 
 def open_studies(workspace: Path, given: str | None) -> BaseStorage:

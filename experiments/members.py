@@ -12,7 +12,7 @@ from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.protocols.architecture import Architecture, Prices
 from core.store.oof_store import Fit, Member, MemberKey, geometric_mean
 from core.store.workspace import Workspace
-from experiments.promotion import Finished
+from experiments.search.trial_selection import Finished
 from experiments.trial import member_key, refit_settings
 
 

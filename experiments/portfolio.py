@@ -18,8 +18,8 @@ from experiments.entry import Entry, JobDefaults
 from experiments.limits import Limits
 from experiments.members import MemberPlan, Members
 from experiments.plan import NextMember, affordable, fits, next_member, next_search
-from experiments.promotion import Finished
-from experiments.search import INTERRUPTED, Proposal
+from experiments.search.study import INTERRUPTED, Proposal
+from experiments.search.trial_selection import Finished
 from experiments.trial import scratch_folder
 
 

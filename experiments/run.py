@@ -22,7 +22,6 @@ from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
 from experiments.few import FEW_MEMBERS, are_few, for_few
 from experiments.history import write_history
-from experiments.lease import SETTLE, lease
 from experiments.limits import Limits
 from experiments.members import Members
 from experiments.parcel import Parcel
@@ -31,10 +30,11 @@ from experiments.pool import Resources, joined, nodes, session
 from experiments.portfolio import Portfolio
 from experiments.prepare import fill_workspace
 from experiments.record import FINISHED, INTERRUPTED, recorded
-from experiments.search import check_sampler
+from experiments.search.lease import SETTLE, lease
+from experiments.search.storage import StorageError, cause, open_storage
+from experiments.search.study import check_sampler
 from experiments.setup import Candidate, candidates, cluster_resources, for_catalog, resources, together
 from experiments.states import Depot
-from experiments.storage import StorageError, cause, open_storage
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
 from experiments.travel import Away, at_home
 from experiments.trial import run_job

@@ -17,9 +17,9 @@ from experiments.forecast import forecast
 from experiments.limits import Limits
 from experiments.pool import Resources
 from experiments.portfolio import Portfolio
-from experiments.promotion import Finished
+from experiments.search.storage import without_password
+from experiments.search.trial_selection import Finished
 from experiments.setup import Candidate
-from experiments.storage import without_password
 from experiments.tracking import tracking_uri
 
 

@@ -20,7 +20,7 @@ from core.console import say, warn
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.pages import Page, curve, ending, opening, page_of_member, trial_key
-from experiments.storage import cause, without_password
+from experiments.search.storage import cause, without_password
 
 if TYPE_CHECKING:  # importing it takes seconds, which the thread pays
     from experiments.tracking_mlflow import Book

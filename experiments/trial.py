@@ -23,7 +23,7 @@ from core.store.oof_store import Fit, MemberKey, write_prices
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.common.memory import Peak
-from experiments.promotion import steady
+from experiments.search.trial_selection import steady
 from experiments.states import mirrored
 
 Report = Callable[[int, Mapping[str, float]], None]

@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 
 from core.demo import make_demo
 from core.store.workspace import Workspace
-from experiments.lease import driver_of
-from experiments.storage import open_storage
+from experiments.search.lease import driver_of
+from experiments.search.storage import open_storage
 from experiments.tracking import tracking_uri
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -49,7 +49,7 @@ class Outcome:
     """metrics: all four on the held-out rows. best_epoch: from 1. seconds: of training and predicting.
 
     cut: True where the deadline ended the training: a result to use, but not what this config can do. steady: SMAPE without the
-    luck of its best epoch (`experiments.promotion`). standard_error: of the SMAPE, over the products held out;
+    luck of its best epoch (`experiments.search.trial_selection`). standard_error: of the SMAPE, over the products held out;
     None where they are too few to tell. memory: bytes that the process held at most; None: not measured.
     """
 

@@ -12,7 +12,7 @@ from optuna.samplers import TPESampler
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from experiments.adviser import BEST, LATEST, Adviser
+from experiments.search.sampler_adapter import BEST, LATEST, Adviser
 
 SPACE = {
     "depth": CategoricalDistribution(tuple(range(10))),

@@ -15,7 +15,7 @@ from core.store.workspace import Workspace
 from experiments.board import Board, artifacts_folder
 from experiments.common.jobs import Job, Outcome
 from experiments.curves import best_of, draw, middle_of
-from experiments.storage import open_storage
+from experiments.search.storage import open_storage
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
 

@@ -20,8 +20,8 @@ from experiments.choice import SEEDS, Choice
 from experiments.entry import Entry
 from experiments.members import Members
 from experiments.plan import Budget
-from experiments.promotion import Finished
-from experiments.search import Study
+from experiments.search.study import Study
+from experiments.search.trial_selection import Finished
 from experiments.trial import holdout_path, read_trial
 from experiments.worth import NEW_KIND
 from search_spaces import load_space

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.failures import HOPELESS, IN_A_ROW, Failures, common, kind
+from experiments.search.failures import HOPELESS, IN_A_ROW, Failures, common, kind
 
 
 def test_kinds_do_not_depend_on_numbers() -> None:

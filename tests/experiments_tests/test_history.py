@@ -13,8 +13,8 @@ from core.atomic_files import read_json
 from core.store.workspace import Workspace
 from experiments.common.jobs import Outcome
 from experiments.history import FEWEST, write_history
-from experiments.search import Study
-from experiments.storage import open_storage
+from experiments.search.storage import open_storage
+from experiments.search.study import Study
 from reports.build import build_report
 from reports.studies import HISTORY_FORMAT
 from search_spaces import Space

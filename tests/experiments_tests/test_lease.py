@@ -14,8 +14,8 @@ import optuna
 import pytest
 
 from core.errors import UserError
-from experiments.lease import KEY, Driver, Lease, driver_of, lease
-from experiments.storage import open_storage
+from experiments.search.lease import KEY, Driver, Lease, driver_of, lease
+from experiments.search.storage import open_storage
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,8 +59,8 @@ class Process:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.lease.BEAT", 0.2)
-    monkeypatch.setattr("experiments.lease.EXPIRY", 3.0)
+    monkeypatch.setattr("experiments.search.lease.BEAT", 0.2)
+    monkeypatch.setattr("experiments.search.lease.EXPIRY", 3.0)
 
 
 def driver(text: str) -> Driver | None:
@@ -120,7 +120,7 @@ def test_two_that_start_together_cannot_both_win(storage_text: str) -> None:
 
 
 def test_after_kill_9_the_next_driver_takes_over_at_once(storage_text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.lease.EXPIRY", 60.0)
+    monkeypatch.setattr("experiments.search.lease.EXPIRY", 60.0)
     first = Process(storage_text)
     first.go()
     assert first.line() == "driving"
@@ -155,7 +155,7 @@ def test_a_silent_driver_of_another_machine_is_waited_for_and_followed(
 
 
 def test_a_living_driver_of_another_machine_is_respected(storage_text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.lease.EXPIRY", 60.0)
+    monkeypatch.setattr("experiments.search.lease.EXPIRY", 60.0)
     pretend(storage_text, time=0.0)
     beat = threading.Timer(1.2, pretend, (storage_text,), {"beat": 6})
     beat.start()
@@ -180,12 +180,12 @@ def test_a_driver_that_was_taken_for_dead_is_told_and_writes_no_more(storage_tex
 
 def test_a_driver_that_slept_looks_before_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a laptop's lid was closed: its thread has not looked yet when the driver wants to write."""
-    monkeypatch.setattr("experiments.lease.BEAT", 3600.0)
+    monkeypatch.setattr("experiments.search.lease.BEAT", 3600.0)
     text = f"sqlite:///{tmp_path}/study.db"
     with lease(open_storage(text), ["toy"], settle=0.0) as held:
         held.check()
         pretend(text, token="other")
-        monkeypatch.setattr("experiments.lease.EXPIRY", 0.0)
+        monkeypatch.setattr("experiments.search.lease.EXPIRY", 0.0)
         with pytest.raises(UserError, match="is driven by process 7"):
             held.check()
 

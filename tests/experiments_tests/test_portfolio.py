@@ -22,13 +22,13 @@ from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.common.memory import MemoryRoom
 from experiments.entry import Entry, JobDefaults
-from experiments.failures import IN_A_ROW
 from experiments.limits import Limits
 from experiments.members import Members
 from experiments.plan import Budget
 from experiments.portfolio import Portfolio
-from experiments.search import Study
-from experiments.storage import open_storage
+from experiments.search.failures import IN_A_ROW
+from experiments.search.storage import open_storage
+from experiments.search.study import Study
 from experiments.trial import read_trial, run_job, scratch_folder
 from search_spaces import load_space
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.promotion import Finished, steady, survivors
+from experiments.search.trial_selection import Finished, steady, survivors
 
 CURVES = st.lists(st.floats(1.0, 200.0), min_size=1, max_size=12)
 

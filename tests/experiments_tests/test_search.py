@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from core.errors import UserError
 from experiments.common.jobs import Outcome
-from experiments.search import SAMPLERS, Study, _Queued, check_sampler, study_name
-from experiments.storage import open_storage
+from experiments.search.storage import open_storage
+from experiments.search.study import SAMPLERS, Study, _Queued, check_sampler, study_name
 from search_spaces import Space
 
 SPACE = Space("toy", {"depth": (1, 2, 3), "rate": (0.1, 0.2, 0.4)}, {"depth": 2, "rate": 0.2})

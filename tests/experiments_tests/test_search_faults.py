@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import read_json, write_json
 from experiments.common.jobs import Outcome
-from experiments.lease import driver_of, lease
-from experiments.search import INTERRUPTED, Study
-from experiments.storage import open_storage
+from experiments.search.lease import driver_of, lease
+from experiments.search.storage import open_storage
+from experiments.search.study import INTERRUPTED, Study
 from search_spaces import Space
 from tests.experiments_tests import postgres
 

@@ -20,7 +20,7 @@ from core.store.workspace import Workspace
 from experiments import states
 from experiments.common.jobs import Job, Outcome
 from experiments.endings import Endings
-from experiments.search import INTERRUPTED
+from experiments.search.study import INTERRUPTED
 from experiments.states import Depot, mirrored
 from tests.experiments_tests.waiting import wait_for
 

@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 from core.atomic_files import write_json
 from core.errors import UserError
 from core.store.workspace import Workspace
-from experiments.lease import KEY, Driver
 from experiments.record import RECORD, Record, read_record, recorded
+from experiments.search.lease import KEY, Driver
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = "text-1a2b3c4d"

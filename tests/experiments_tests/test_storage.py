@@ -23,7 +23,7 @@ from optuna.trial import TrialState, create_trial
 from optuna_dashboard._storage_url import get_storage
 
 from core.errors import UserError
-from experiments.storage import PatientStorage, StorageError, cause, open_storage, without_password
+from experiments.search.storage import PatientStorage, StorageError, cause, open_storage, without_password
 from tests.experiments_tests import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,7 +133,7 @@ def held(path: Path, seconds: float) -> Iterator[None]:
 def test_a_locked_sqlite_file_only_delays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: float
 ) -> None:
-    monkeypatch.setattr("experiments.storage.BUSY", 0.2)
+    monkeypatch.setattr("experiments.search.storage.BUSY", 0.2)
     path = tmp_path / "study.db"
     search = study(f"sqlite:///{path}")
     finish(search, 1)
@@ -149,7 +149,7 @@ def test_a_locked_sqlite_file_only_delays(
 
 
 def test_a_locked_file_is_waited_for_at_the_start_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.storage.BUSY", 0.1)
+    monkeypatch.setattr("experiments.search.storage.BUSY", 0.1)
     path = tmp_path / "study.db"
     path.touch()
     with held(path, 1.5):
@@ -283,7 +283,7 @@ PASSWORD = "s3cret-word"
 def test_what_cannot_be_opened_is_the_users_to_mend(
     monkeypatch: pytest.MonkeyPatch, text: str, what: str, cure: str
 ) -> None:
-    monkeypatch.setattr("experiments.storage.OPENING", 0.3)
+    monkeypatch.setattr("experiments.search.storage.OPENING", 0.3)
     with pytest.raises(UserError) as caught:
         open_storage(text)
     assert what in caught.value.what and cure in caught.value.cure

@@ -21,7 +21,7 @@ from ensemble.stack import stack_workspace
 from ensemble.validation import tell_nobody
 from experiments.common.jobs import Job
 from experiments.members import Members
-from experiments.promotion import Finished
+from experiments.search.trial_selection import Finished
 from experiments.trial import run_job
 from serving.assembly import export
 from serving.bundle import FACTS, MANIFEST, Bundle, _content

@@ -22,10 +22,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import digest_json
 from core.errors import UserError, suggestion
-from experiments.adviser import Adviser
 from experiments.common.jobs import Outcome
-from experiments.ledger import Answer, Ledger
-from experiments.promotion import Finished
+from experiments.search.sampler_adapter import Adviser
+from experiments.search.trial_selection import Finished
+from experiments.search.trial_store import Answer, Ledger
 from search_spaces import Space
 
 REPEATS = 20

@@ -24,7 +24,7 @@ from optuna.storages import BaseStorage
 
 from core.console import say, warn
 from core.errors import UserError
-from experiments.storage import StorageError, cause
+from experiments.search.storage import StorageError, cause
 
 KEY = "driver"
 """The study's user attribute that names its driver; None where it has none."""
