@@ -21,8 +21,8 @@ import optuna
 from grid_curves import GRID, read_curves
 from ray.tune.schedulers import TrialScheduler
 
-from experiments.cluster import PerArchitecture
 from experiments.common.jobs import Outcome
+from experiments.execution.ray_tuner import PerArchitecture
 from experiments.search.study import Study
 
 TOLERANCE = 1.01

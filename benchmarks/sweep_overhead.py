@@ -80,12 +80,12 @@ def ours(folder: Path, trials: int) -> float:
     from core.data.reading import read_catalogs
     from core.demo import make_demo
     from core.store.workspace import Facts, Workspace, catalog_fingerprint
-    from experiments import cluster
     from experiments.common.jobs import Job, Outcome
     from experiments.common.options import Options
+    from experiments.execution import ray_tuner
+    from experiments.execution.ray_pool import Resources, session
     from experiments.members import Members
     from experiments.plan import Budget
-    from experiments.pool import Resources, session
     from experiments.portfolio import Entry, JobDefaults, Portfolio
     from experiments.search.storage import open_storage
     from experiments.search.study import Study
@@ -123,7 +123,7 @@ def ours(folder: Path, trials: int) -> float:
         session(share),
     ):
         portfolio = Portfolio([entry], Members(workspace, 0, {}), budget, JobDefaults(0, 1, "cpu"), listeners)
-        assert cluster.run(portfolio, nothing, workspace.path("ray"), share, "asha")
+        assert ray_tuner.run(portfolio, nothing, workspace.path("ray"), share, "asha")
     assert sum(study.counts().values()) >= trials
     return time.perf_counter() - start
 

@@ -18,10 +18,10 @@ from core.metrics import smape_of_logs
 from core.store.oof_store import read_prices
 from ensemble.booster import parts_of
 from experiments.entry import Entry
+from experiments.execution.job_worker import holdout_path
 from experiments.members import MemberPlan, Members
 from experiments.plan import CAUTION, Budget, makespan
 from experiments.search.trial_selection import Finished
-from experiments.trial import holdout_path
 from experiments.worth import (
     FADING,
     NEW_CONFIG,

@@ -13,12 +13,12 @@ from core.store.oof_store import CORE_VERSION
 from core.store.workspace import Workspace
 from experiments.common.options import Options
 from experiments.entry import Entry, JobDefaults
+from experiments.execution.job_worker import read_trial
+from experiments.execution.ray_pool import Resources
 from experiments.members import Members
-from experiments.pool import Resources
 from experiments.search.lease import Lease
 from experiments.search.study import Study, study_name
 from experiments.setup import Candidate, prior_of
-from experiments.trial import read_trial
 
 
 def study_names(

@@ -12,8 +12,8 @@ from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.protocols.architecture import Architecture, Prices
 from core.store.oof_store import Fit, Member, MemberKey, geometric_mean
 from core.store.workspace import Workspace
+from experiments.execution.job_worker import member_key, refit_settings
 from experiments.search.trial_selection import Finished
-from experiments.trial import member_key, refit_settings
 
 
 @dataclass(frozen=True)

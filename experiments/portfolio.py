@@ -15,12 +15,12 @@ from experiments.choice import SEEDS, Choice
 from experiments.common.jobs import Job, Listener, Outcome, headline
 from experiments.common.options import MOST_MEMBERS
 from experiments.entry import Entry, JobDefaults
+from experiments.execution.job_worker import scratch_folder
 from experiments.limits import Limits
 from experiments.members import MemberPlan, Members
 from experiments.plan import NextMember, affordable, fits, next_member, next_search
 from experiments.search.study import INTERRUPTED, Proposal
 from experiments.search.trial_selection import Finished
-from experiments.trial import scratch_folder
 
 
 class Portfolio:

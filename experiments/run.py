@@ -14,19 +14,20 @@ from core.protocols.architecture import Architecture
 from core.store.workspace import Workspace
 from experiments import STARTED
 from experiments.announce import record_of, say_end, say_start
-from experiments.cluster import Work, check_pruner, run
 from experiments.common.memory import MemoryRoom, available_memory
 from experiments.common.options import MOST_MEMBERS, Options, architectures_of
-from experiments.endings import Endings
 from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
+from experiments.execution.checkpoint_mirror import Depot, Endings
+from experiments.execution.job_worker import run_job
+from experiments.execution.ray_pool import Resources, joined, nodes, session
+from experiments.execution.ray_tuner import Work, check_pruner, run
 from experiments.few import FEW_MEMBERS, are_few, for_few
 from experiments.history import write_history
 from experiments.limits import Limits
 from experiments.members import Members
 from experiments.parcel import Parcel
 from experiments.plan import Budget, after_seconds
-from experiments.pool import Resources, joined, nodes, session
 from experiments.portfolio import Portfolio
 from experiments.prepare import fill_workspace
 from experiments.record import FINISHED, INTERRUPTED, recorded
@@ -34,10 +35,8 @@ from experiments.search.lease import SETTLE, lease
 from experiments.search.storage import StorageError, cause, open_storage
 from experiments.search.study import check_sampler
 from experiments.setup import Candidate, candidates, cluster_resources, for_catalog, resources, together
-from experiments.states import Depot
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
 from experiments.travel import Away, at_home
-from experiments.trial import run_job
 from experiments.watching import watching
 from reports.build import build_report
 

@@ -18,7 +18,7 @@ from core.protocols.architecture import Architecture, Resolution, make_config
 from core.store.workspace import Workspace
 from experiments.common.formatting import duration
 from experiments.common.options import ALL, Options, user_settings
-from experiments.pool import Resources
+from experiments.execution.ray_pool import Resources
 from experiments.worth import NEW_KIND, PRETRAINED, UNTRAINED
 from search_spaces import Space, load_space
 

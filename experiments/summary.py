@@ -13,9 +13,9 @@ from core.store.workspace import Workspace
 from experiments.common.formatting import describe, duration, metrics_text, plain_table
 from experiments.common.options import Options
 from experiments.entry import Entry
+from experiments.execution.ray_pool import Resources
 from experiments.forecast import forecast
 from experiments.limits import Limits
-from experiments.pool import Resources
 from experiments.portfolio import Portfolio
 from experiments.search.storage import without_password
 from experiments.search.trial_selection import Finished

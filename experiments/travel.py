@@ -22,12 +22,12 @@ from core.protocols.architecture import make_config
 from core.protocols.process_group import ALONE, Group
 from core.store.workspace import Workspace
 from experiments.arrivals import deliver
-from experiments.cluster import Report
 from experiments.common.jobs import Job, Outcome
+from experiments.execution.job_worker import run_job, scratch_folder
+from experiments.execution.ray_tuner import Report
 from experiments.home import Home
 from experiments.node import Workbench, node_folder, unpack
 from experiments.parcel import Manifest, Parcel
-from experiments.trial import run_job, scratch_folder
 
 _AT_ONCE = 8
 """Nodes that the driver's node serves at the same time; each call moves one chunk."""

@@ -22,10 +22,10 @@ ALLOWED = {
 }
 DOORS = {
     "ray": {
-        "experiments/cluster.py",
-        "experiments/pool.py",
+        "experiments/execution/ray_tuner.py",
+        "experiments/execution/ray_pool.py",
         "experiments/travel.py",
-        "experiments/data_parallel.py",
+        "experiments/execution/data_parallel.py",
         "serving/replicas.py",
     },
     "mlflow": {

@@ -18,11 +18,11 @@ from core.store.oof_store import Member, write_prices
 from core.store.workspace import Workspace
 from experiments.choice import SEEDS, Choice
 from experiments.entry import Entry
+from experiments.execution.job_worker import holdout_path, read_trial
 from experiments.members import Members
 from experiments.plan import Budget
 from experiments.search.study import Study
 from experiments.search.trial_selection import Finished
-from experiments.trial import holdout_path, read_trial
 from experiments.worth import NEW_KIND
 from search_spaces import load_space
 

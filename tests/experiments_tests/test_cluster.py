@@ -15,9 +15,9 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from core.errors import UserError
-from experiments.cluster import PRUNERS, PerArchitecture, Report, check_pruner, run
 from experiments.common.jobs import Job, Outcome
-from experiments.pool import Resources, session
+from experiments.execution.ray_pool import Resources, session
+from experiments.execution.ray_tuner import PRUNERS, PerArchitecture, Report, check_pruner, run
 
 RESOURCES = Resources(concurrent=2, cpus=1.0, gpus=0.0)
 EPOCHS = 9

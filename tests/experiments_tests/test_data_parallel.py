@@ -21,10 +21,10 @@ from core.errors import OutOfTime, UserError
 from core.protocols.architecture import make_config
 from core.protocols.process_group import ALONE, Group
 from core.store.workspace import Workspace
-from experiments.cluster import Report, run
 from experiments.common.jobs import Job, Outcome
-from experiments.pool import Resources, session
-from experiments.trial import run_job
+from experiments.execution.job_worker import run_job
+from experiments.execution.ray_pool import Resources, session
+from experiments.execution.ray_tuner import Report, run
 from tests.experiments_tests.test_cluster import Source
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,6 +22,7 @@ from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.common.memory import MemoryRoom
 from experiments.entry import Entry, JobDefaults
+from experiments.execution.job_worker import read_trial, run_job, scratch_folder
 from experiments.limits import Limits
 from experiments.members import Members
 from experiments.plan import Budget
@@ -29,7 +30,6 @@ from experiments.portfolio import Portfolio
 from experiments.search.failures import IN_A_ROW
 from experiments.search.storage import open_storage
 from experiments.search.study import Study
-from experiments.trial import read_trial, run_job, scratch_folder
 from search_spaces import load_space
 
 MACHINE = Machine(cores=1, memory=2**33, device="cpu", gpus=0)

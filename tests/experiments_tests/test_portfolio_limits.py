@@ -15,7 +15,7 @@ from core.protocols.architecture import Context, Model
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.common.memory import DRIVER_BYTES, MemoryRoom
-from experiments.trial import read_trial, run_job
+from experiments.execution.job_worker import read_trial, run_job
 from tests.experiments_tests.test_portfolio import portfolio
 
 

@@ -10,7 +10,7 @@ from core.errors import UserError
 from core.hardware import Machine
 from core.store.workspace import Workspace
 from experiments.common.options import Options, architectures_of
-from experiments.pool import Resources
+from experiments.execution.ray_pool import Resources
 from experiments.setup import candidates, cluster_resources, prior_of, resources
 from experiments.worth import NEW_KIND, UNTRAINED
 from tests.core_tests.light_toys import small_encoder

@@ -22,10 +22,10 @@ from core.protocols.architecture import make_config
 from core.store.workspace import Workspace
 from core.training.trainer import fit
 from ensemble.stack import stack_workspace
-from experiments.cluster import check_pruner
 from experiments.common.jobs import Job, error_text
 from experiments.common.options import Options, architectures_of, user_settings
-from experiments.trial import run_job
+from experiments.execution.job_worker import run_job
+from experiments.execution.ray_tuner import check_pruner
 from reports.checks import diagnose, fitting, not_finite, searching, times
 from reports.checks.finding import Check, Finding
 from reports.material import read_material
@@ -58,7 +58,7 @@ def epochs(smapes: Sequence[float], losses: Sequence[float] | None = None, **mor
 
 
 def finish(workspace: Workspace, name: str, told: list[dict[str, float]], seconds: float = 120.0, **more: Any) -> None:
-    """A finished trial as `experiments.trial` records it."""
+    """A finished trial as `experiments.execution.job_worker` records it."""
     settings = {**SETTINGS, **more.pop("settings", {})}
     best = min(range(len(told)), key=lambda place: told[place]["smape"])
     record = {

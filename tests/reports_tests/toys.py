@@ -46,7 +46,7 @@ def add_plausible_members(workspace: Workspace, count: int, seed: int = 0) -> li
 
 
 def add_trials(workspace: Workspace, results: Sequence[tuple[str, float]]) -> None:
-    """Finished trials (architecture, SMAPE), one after the other, as `experiments.trial` records them."""
+    """Finished trials (architecture, SMAPE), one after the other, as `experiments.execution.job_worker` records them."""
     for number, (architecture, smape) in enumerate(results):
         path = workspace.path("trials", f"{architecture}-{number:012x}", "trial.json")
         metrics = {**all_metrics([10.0, 20.0], [11.0, 19.0]), "smape": smape}

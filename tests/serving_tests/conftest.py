@@ -20,9 +20,9 @@ from core.store.workspace import Facts, Workspace, catalog_fingerprint
 from ensemble.stack import stack_workspace
 from ensemble.validation import tell_nobody
 from experiments.common.jobs import Job
+from experiments.execution.job_worker import run_job
 from experiments.members import Members
 from experiments.search.trial_selection import Finished
-from experiments.trial import run_job
 from serving.assembly import export
 from serving.bundle import FACTS, MANIFEST, Bundle, _content
 from serving.guard import KeyRing, Limits

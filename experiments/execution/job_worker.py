@@ -23,8 +23,8 @@ from core.store.oof_store import Fit, MemberKey, write_prices
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.common.memory import Peak
+from experiments.execution.checkpoint_mirror import mirrored
 from experiments.search.trial_selection import steady
-from experiments.states import mirrored
 
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -78,7 +78,7 @@ def run_job(
     device: str = "",
 ) -> Outcome:
     """Trains `job` on the workspace in `folder`; what it leaves there is complete or absent. cache_limit: see `Workspace.cache`.
-    storage_path: where copies of its states are kept (`experiments.states`).
+    storage_path: where copies of its states are kept (`experiments.execution.checkpoint_mirror`).
 
     A training that is stopped from outside, or runs out of time, leaves its states: it goes on from them if it is run again.
     The processes of a group all run the same job; the first of them writes, and its outcome counts. device: this process's own,

@@ -1,4 +1,4 @@
-"""Jobs in Ray's workers. (`experiments.pool` starts Ray, `experiments.travel` sends jobs to other machines.)
+"""Jobs in Ray's workers. (`experiments.execution.ray_pool` starts Ray, `experiments.travel` sends jobs to other machines.)
 
 Ray Tune drives reused worker processes; a `JobSource` says what runs next and hears what happened. Schedulers stop hopeless
 trials, per architecture: epochs of different architectures are not comparable.
@@ -31,11 +31,11 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from core.errors import OutOfTime, UserError, suggestion
 from core.metrics import METRICS
 from experiments.common.jobs import ROOM, Job, JobSource, Outcome, WorkerLost, error_text
-from experiments.pool import Resources, Room
+from experiments.execution.ray_pool import Resources, Room
 
 Report = Callable[[int, Mapping[str, float]], None]
 Work = Callable[..., Outcome]
-"""Called with a job and where to report to; `experiments.data_parallel` says what else several workers are told."""
+"""Called with a job and where to report to; `experiments.execution.data_parallel` says what else several workers are told."""
 
 GRACE_EPOCHS = 2
 """No trial is stopped before its second epoch: the first is mostly warm-up."""
@@ -155,7 +155,7 @@ def _train(config: dict[str, Any], work: Work, resources: Resources) -> None:
         if job.workers == 1:
             outcome = work(job, report)
         else:
-            from experiments.data_parallel import train_together  # torch, which light jobs do without
+            from experiments.execution.data_parallel import train_together  # torch, which light jobs do without
 
             outcome = train_together(job, work, tune.report, resources.cpus, resources.gpus)
     except WorkerLost:

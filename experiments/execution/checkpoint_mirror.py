@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from uuid import uuid4
 import fsspec
 
 from core.errors import UserError
-from experiments.common.jobs import Job
+from experiments.common.jobs import Job, Outcome
+from experiments.search.study import INTERRUPTED
 
 log = logging.getLogger(__name__)
 
@@ -181,3 +182,36 @@ def _pinned(scratch: Path, number: int) -> Iterator[list[Path]]:
 def _newest(scratch: Path) -> int | None:
     numbers = [int(match[1]) for path in scratch.glob("state-*.json") if (match := _STATE.fullmatch(path.stem))]
     return max(numbers, default=None)
+
+
+class Endings:
+    """A listener that has states removed once their training will not go on."""
+
+    def __init__(self, remove: Sequence[Callable[[Job], None]]) -> None:
+        self._remove = remove
+        self._stopped: list[Job] = []
+
+    def started(self, job: Job) -> None: ...
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
+    def member(self, name: str, record: Mapping[str, Any]) -> None: ...
+    def note(self, text: str) -> None: ...
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        self._end(job)
+
+    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+        self._stopped.append(job)
+        self._end(job)
+
+    def failed(self, job: Job, error: str) -> None:
+        if error != INTERRUPTED:
+            self._end(job)
+
+    def _end(self, job: Job) -> None:
+        for remove in self._remove:
+            remove(job)
+
+    def settle(self) -> None:
+        """Once nothing runs: a training that was stopped from outside may have been copying its state at that moment."""
+        for job in self._stopped:
+            self._end(job)
