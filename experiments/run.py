@@ -26,17 +26,17 @@ from experiments.few import FEW_MEMBERS, are_few, for_few
 from experiments.history import write_history
 from experiments.limits import Limits
 from experiments.members import Members
-from experiments.parcel import Parcel
 from experiments.plan import Budget, after_seconds
 from experiments.portfolio import Portfolio
 from experiments.prepare import fill_workspace
 from experiments.record import FINISHED, INTERRUPTED, recorded
+from experiments.remote.payload import Parcel
+from experiments.remote.remote_runner import Away, at_home
 from experiments.search.lease import SETTLE, lease
 from experiments.search.storage import StorageError, cause, open_storage
 from experiments.search.study import check_sampler
 from experiments.setup import Candidate, candidates, cluster_resources, for_catalog, resources, together
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
-from experiments.travel import Away, at_home
 from experiments.watching import watching
 from reports.build import build_report
 

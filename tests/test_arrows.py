@@ -24,7 +24,7 @@ DOORS = {
     "ray": {
         "experiments/execution/ray_tuner.py",
         "experiments/execution/ray_pool.py",
-        "experiments/travel.py",
+        "experiments/remote/remote_runner.py",
         "experiments/execution/data_parallel.py",
         "serving/replicas.py",
     },

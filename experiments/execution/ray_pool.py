@@ -16,7 +16,7 @@ import ray
 from core.console import warn
 from core.errors import UserError
 from core.hardware import Machine
-from experiments.parcel import staged_code
+from experiments.remote.payload import staged_code
 
 _LOOK_SECONDS = 2.0
 """Between looks at which nodes a cluster has."""

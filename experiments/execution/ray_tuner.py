@@ -1,4 +1,4 @@
-"""Jobs in Ray's workers. (`experiments.execution.ray_pool` starts Ray, `experiments.travel` sends jobs to other machines.)
+"""Jobs in Ray's workers. (`experiments.execution.ray_pool` starts Ray, `experiments.remote.remote_runner` sends jobs to other machines.)
 
 Ray Tune drives reused worker processes; a `JobSource` says what runs next and hears what happened. Schedulers stop hopeless
 trials, per architecture: epochs of different architectures are not comparable.

@@ -19,15 +19,15 @@ from core.atomic_files import write_json
 from core.demo import make_demo
 from core.errors import UserError
 from core.store.workspace import Workspace
-from experiments.arrivals import Arrivals, deliver
 from experiments.common.jobs import Job
 from experiments.common.options import Options
 from experiments.execution.job_worker import member_key, read_trial, run_job
 from experiments.execution.ray_pool import Resources, session
-from experiments.node import ENVIRONMENT, Workbench, node_folder, place_below, unpack
-from experiments.parcel import Parcel, staged_code
 from experiments.prepare import fill_workspace
-from experiments.travel import Away, _training, at_home
+from experiments.remote.artifact_receiver import Arrivals, deliver
+from experiments.remote.node_workspace import ENVIRONMENT, Workbench, node_folder, place_below, unpack
+from experiments.remote.payload import Parcel, staged_code
+from experiments.remote.remote_runner import Away, _training, at_home
 
 LEXICAL = "lexical-0123456789ab"
 DELIVERY = "0f" * 16

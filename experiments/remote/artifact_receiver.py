@@ -18,7 +18,7 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job
 from experiments.execution.job_worker import holdout_path, trial_path
-from experiments.parcel import CHUNK
+from experiments.remote.payload import CHUNK
 
 _CONFIG = r"[a-z][a-z0-9_]*-[0-9a-f]{12}"
 _TAKEN = re.compile(

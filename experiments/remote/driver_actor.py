@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from experiments.arrivals import Arrivals
-from experiments.parcel import Manifest, Parcel
+from experiments.remote.artifact_receiver import Arrivals
+from experiments.remote.payload import Manifest, Parcel
 
 
 class Home:

@@ -1,7 +1,7 @@
 """What a node of a cluster needs of a workspace, as one stream of bytes.
 
 The driver packs the catalog, its folds, and where an architecture of the sweep reads them the pictures and encoder folders;
-`experiments.node` unpacks. The code travels by itself, through Ray.
+`experiments.remote.node_workspace` unpacks. The code travels by itself, through Ray.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from core.atomic_files import locked, write_json
 from core.errors import UserError
-from experiments.parcel import Item, Manifest
+from experiments.remote.payload import Item, Manifest
 
 ENVIRONMENT = "PRICESTACK_NODE_FOLDER"
 _FOLDERS = ("catalog", "pictures", "encoders")
