@@ -84,9 +84,9 @@ def ours(folder: Path, trials: int) -> float:
     from experiments.common.options import Options
     from experiments.execution import ray_tuner
     from experiments.execution.ray_pool import Resources, session
-    from experiments.members import Members
-    from experiments.plan import Budget
-    from experiments.portfolio import Entry, JobDefaults, Portfolio
+    from experiments.planning.budget import Budget
+    from experiments.planning.cross_validation import Members
+    from experiments.planning.job_scheduler import Entry, JobDefaults, Portfolio
     from experiments.search.storage import open_storage
     from experiments.search.study import Study
     from experiments.tracking import Diary

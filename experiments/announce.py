@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from core.store.workspace import Workspace
 from experiments import STARTED
 from experiments.common.options import Options
-from experiments.entry import Entry
 from experiments.events import SCHEMA, Events
-from experiments.plan import Budget
-from experiments.portfolio import Portfolio
+from experiments.planning.budget import Budget
+from experiments.planning.job_scheduler import Portfolio
+from experiments.planning.search_state import Entry
 from experiments.record import Record, here
 from experiments.search.storage import without_password
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from core.console import warn
 from experiments.common.formatting import describe, metrics_text
 from experiments.common.jobs import Job, Outcome, headline
-from experiments.plan import Budget
+from experiments.planning.budget import Budget
 
 
 @dataclass

@@ -16,18 +16,18 @@ from experiments import STARTED
 from experiments.announce import record_of, say_end, say_start
 from experiments.common.memory import MemoryRoom, available_memory
 from experiments.common.options import MOST_MEMBERS, Options, architectures_of
-from experiments.entries import job_defaults, open_entry, study_names
 from experiments.events import Events
 from experiments.execution.checkpoint_mirror import Depot, Endings
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_pool import Resources, joined, nodes, session
 from experiments.execution.ray_tuner import Work, check_pruner, run
-from experiments.few import FEW_MEMBERS, are_few, for_few
 from experiments.history import write_history
-from experiments.limits import Limits
-from experiments.members import Members
-from experiments.plan import Budget, after_seconds
-from experiments.portfolio import Portfolio
+from experiments.planning.budget import Budget, Limits, after_seconds
+from experiments.planning.cross_validation import Members
+from experiments.planning.job_scheduler import Portfolio
+from experiments.planning.search_state import job_defaults, open_entry, study_names
+from experiments.planning.setup import Candidate, candidates, cluster_resources, for_catalog, resources, together
+from experiments.planning.small_data import FEW_MEMBERS, are_few, for_few
 from experiments.prepare import fill_workspace
 from experiments.record import FINISHED, INTERRUPTED, recorded
 from experiments.remote.payload import Parcel
@@ -35,7 +35,6 @@ from experiments.remote.remote_runner import Away, at_home
 from experiments.search.lease import SETTLE, lease
 from experiments.search.storage import StorageError, cause, open_storage
 from experiments.search.study import check_sampler
-from experiments.setup import Candidate, candidates, cluster_resources, for_catalog, resources, together
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
 from experiments.watching import watching
 from reports.build import build_report

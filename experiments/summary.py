@@ -12,14 +12,14 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from experiments.common.formatting import describe, duration, metrics_text, plain_table
 from experiments.common.options import Options
-from experiments.entry import Entry
 from experiments.execution.ray_pool import Resources
-from experiments.forecast import forecast
-from experiments.limits import Limits
-from experiments.portfolio import Portfolio
+from experiments.planning.budget import Limits
+from experiments.planning.dry_run import forecast
+from experiments.planning.job_scheduler import Portfolio
+from experiments.planning.search_state import Entry
+from experiments.planning.setup import Candidate
 from experiments.search.storage import without_password
 from experiments.search.trial_selection import Finished
-from experiments.setup import Candidate
 from experiments.tracking import tracking_uri
 
 

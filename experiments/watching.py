@@ -18,11 +18,11 @@ from core.store.workspace import Workspace
 from experiments.board import Board
 from experiments.common.jobs import Listener
 from experiments.common.options import Options
-from experiments.entry import Entry
 from experiments.events import Events
 from experiments.live import View, Warnings
 from experiments.pages import pages_of_study, trial_key
-from experiments.plan import Budget
+from experiments.planning.budget import Budget
+from experiments.planning.search_state import Entry
 from experiments.tracking import FLUSH_SECONDS, Diary
 
 DIARY_MARK = "diary"

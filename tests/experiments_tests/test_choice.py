@@ -16,14 +16,14 @@ from core.hardware import Machine
 from core.protocols.architecture import make_config
 from core.store.oof_store import Member, write_prices
 from core.store.workspace import Workspace
-from experiments.choice import SEEDS, Choice
-from experiments.entry import Entry
 from experiments.execution.job_worker import holdout_path, read_trial
-from experiments.members import Members
-from experiments.plan import Budget
+from experiments.planning.budget import Budget
+from experiments.planning.budget_allocator import SEEDS, Choice
+from experiments.planning.cross_validation import Members
+from experiments.planning.marginal_gain import NEW_KIND
+from experiments.planning.search_state import Entry
 from experiments.search.study import Study
 from experiments.search.trial_selection import Finished
-from experiments.worth import NEW_KIND
 from search_spaces import load_space
 
 MACHINE = Machine(cores=2, memory=2**33, device="cpu", gpus=0)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from experiments.common.memory import MemoryRoom
-from experiments.forecast import START_SECONDS, forecast
-from experiments.limits import Limits
-from experiments.plan import CLOSING_SECONDS, Budget
+from experiments.planning.budget import CLOSING_SECONDS, Budget, Limits
+from experiments.planning.dry_run import START_SECONDS, forecast
 
 
 def lines(seconds: dict[str, float], left: float, few: int | None = None) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.plan import (
+from experiments.planning.budget import (
     CLOSING_SECONDS,
     Budget,
     NextMember,

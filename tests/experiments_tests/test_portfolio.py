@@ -21,12 +21,11 @@ from core.protocols.architecture import Architecture, make_config
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.common.memory import MemoryRoom
-from experiments.entry import Entry, JobDefaults
 from experiments.execution.job_worker import read_trial, run_job, scratch_folder
-from experiments.limits import Limits
-from experiments.members import Members
-from experiments.plan import Budget
-from experiments.portfolio import Portfolio
+from experiments.planning.budget import Budget, Limits
+from experiments.planning.cross_validation import Members
+from experiments.planning.job_scheduler import Portfolio
+from experiments.planning.search_state import Entry, JobDefaults
 from experiments.search.failures import IN_A_ROW
 from experiments.search.storage import open_storage
 from experiments.search.study import Study

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.metrics import smape_of_logs
-from experiments.worth import FADING, Candidate, Source, believed, gains, next_step, stack_smape
+from experiments.planning.marginal_gain import FADING, Candidate, Source, believed, gains, next_step, stack_smape
 
 ROWS = 600
 PARTED = np.arange(ROWS) % 3

@@ -21,7 +21,7 @@ from ensemble.stack import stack_workspace
 from ensemble.validation import tell_nobody
 from experiments.common.jobs import Job
 from experiments.execution.job_worker import run_job
-from experiments.members import Members
+from experiments.planning.cross_validation import Members
 from experiments.search.trial_selection import Finished
 from serving.assembly import export
 from serving.bundle import FACTS, MANIFEST, Bundle, _content

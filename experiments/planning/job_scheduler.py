@@ -1,7 +1,7 @@
 """The sweep's head: turns studies, members and the time that is left into a stream of jobs, and remembers what came back.
 
 It knows neither Ray nor MLflow: the cluster asks it for jobs and tells it of results, and it passes the news on to listeners.
-Without a time limit trials come first, then the folds of the best configs; with one, `experiments.choice` says what is next.
+Without a time limit trials come first, then the folds of the best configs; with one, `experiments.planning.budget_allocator` says what is next.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import time
 from collections.abc import Mapping
 
 from core.data.folds import HOLDOUT
-from experiments.choice import SEEDS, Choice
 from experiments.common.jobs import Job, Listener, Outcome, headline
 from experiments.common.options import MOST_MEMBERS
-from experiments.entry import Entry, JobDefaults
 from experiments.execution.job_worker import scratch_folder
-from experiments.limits import Limits
-from experiments.members import MemberPlan, Members
-from experiments.plan import NextMember, affordable, fits, next_member, next_search
+from experiments.planning.budget import Limits, NextMember, affordable, fits, next_member, next_search
+from experiments.planning.budget_allocator import SEEDS, Choice
+from experiments.planning.cross_validation import MemberPlan, Members
+from experiments.planning.search_state import Entry, JobDefaults
 from experiments.search.study import INTERRUPTED, Proposal
 from experiments.search.trial_selection import Finished
 

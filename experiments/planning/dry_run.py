@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from experiments.common.formatting import duration
-from experiments.limits import Limits
-from experiments.plan import CAUTION, makespan
+from experiments.planning.budget import CAUTION, Limits, makespan
 
 START_SECONDS = 6.0
 """From the plan to the first training: Ray, the studies and the diary begin meanwhile."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from experiments.common.memory import MemoryRoom
+
 OPENING_SHARE = 0.2
 """An architecture whose cross-validation is expected to take less than this share of the time is cross-validated at once, as its
 documented best: a stack of the light ones stands early, whatever happens later."""
@@ -149,3 +151,12 @@ def affordable(seconds: float, trainings: int, budget: Budget, now: float) -> st
     if not members:
         return f"{start}; there is no time for a member of {trainings}: give more --minutes"
     return f"{start}, and the {budget.left(now):.0f} s left are enough for {members} members of {trainings}"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """budget: of time. room: of memory. few: members of each architecture where nothing is searched (`experiments.planning.small_data`)."""
+
+    budget: Budget
+    room: MemoryRoom
+    few: int | None = None

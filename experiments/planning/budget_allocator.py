@@ -1,7 +1,7 @@
 """What a sweep with a time limit does next: the stack as it stands on the holdout fold, and what would lower its SMAPE most.
 
 First the opening: architectures whose cross-validation is short, and the cheapest in any case, are cross-validated at once as
-their documented best. From then on `experiments.worth` decides.
+their documented best. From then on `experiments.planning.marginal_gain` decides.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from core.data.folds import HOLDOUT
 from core.metrics import smape_of_logs
 from core.store.oof_store import read_prices
 from ensemble.booster import parts_of
-from experiments.entry import Entry
 from experiments.execution.job_worker import holdout_path
-from experiments.members import MemberPlan, Members
-from experiments.plan import CAUTION, Budget, makespan
-from experiments.search.trial_selection import Finished
-from experiments.worth import (
+from experiments.planning.budget import CAUTION, Budget, makespan
+from experiments.planning.cross_validation import MemberPlan, Members
+from experiments.planning.marginal_gain import (
     FADING,
     NEW_CONFIG,
     NEW_SEED,
@@ -34,6 +32,8 @@ from experiments.worth import (
     next_step,
     stack_smape,
 )
+from experiments.planning.search_state import Entry
+from experiments.search.trial_selection import Finished
 
 Floats = NDArray[np.float64]
 SEEDS = " seeds"
@@ -57,7 +57,7 @@ class Choice:
     """The state behind the decision; the portfolio asks it for steps and tells it of what has ended."""
 
     def __init__(self, entries: Mapping[str, Entry], members: Members, budget: Budget, few: int | None = None) -> None:
-        """few: members of each architecture, where there is no search (`experiments.few`); None: as `step` says."""
+        """few: members of each architecture, where there is no search (`experiments.planning.small_data`); None: as `step` says."""
         self.few = few
         self.entries, self.members, self.budget = entries, members, budget
         workspace = members.workspace

@@ -14,8 +14,8 @@ from dataclasses import replace
 from core.data.folds import FEW_ROWS
 from core.store.workspace import Workspace
 from experiments.common.options import ALL, Options
-from experiments.setup import Candidate, prior_of
-from experiments.worth import UNTRAINED
+from experiments.planning.marginal_gain import UNTRAINED
+from experiments.planning.setup import Candidate, prior_of
 
 FEW_FOLDS, FOLDS = 10, 5
 FEW_MEMBERS = 4

@@ -19,7 +19,7 @@ from core.store.workspace import Workspace
 from experiments.common.formatting import duration
 from experiments.common.options import ALL, Options, user_settings
 from experiments.execution.ray_pool import Resources
-from experiments.worth import NEW_KIND, PRETRAINED, UNTRAINED
+from experiments.planning.marginal_gain import NEW_KIND, PRETRAINED, UNTRAINED
 from search_spaces import Space, load_space
 
 
