@@ -89,8 +89,8 @@ def ours(folder: Path, trials: int) -> float:
     from experiments.planning.job_scheduler import Entry, JobDefaults, Portfolio
     from experiments.search.storage import open_storage
     from experiments.search.study import Study
-    from experiments.tracking import Diary
-    from experiments.watching import watching
+    from experiments.tracking.mlflow_log import Diary
+    from experiments.tracking.run_callbacks import watching
     from search_spaces import Space
 
     demo = make_demo(folder / "demo", rows=2000, seed=0)

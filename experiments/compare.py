@@ -14,7 +14,7 @@ from core.store.workspace import Workspace, default_folder
 from experiments.common.formatting import duration, plain_table
 
 if TYPE_CHECKING:
-    from experiments.sides import Side
+    from experiments.tracking.comparison import Side
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -52,8 +52,8 @@ def main(
 
 
 def _sides(names: tuple[str, str], place: Workspace, storage: str | None) -> list[Side]:
-    from experiments.lookup import open_studies, reading  # Optuna: half a second that --help should not take
-    from experiments.sides import Finder, workspace_side
+    from experiments.tracking.comparison import Finder, workspace_side
+    from experiments.tracking.lookup import open_studies, reading  # Optuna: half a second that --help should not take
 
     if all(Path(name).is_dir() for name in names):
         return [workspace_side(Path(name)) for name in names]
@@ -90,7 +90,7 @@ def show(one: Side, other: Side) -> None:
 
 
 def _show_paired(one: Side, other: Side) -> None:
-    from experiments.sides import paired
+    from experiments.tracking.comparison import paired
 
     found = paired(one, other)
     if found is not None:

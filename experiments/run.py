@@ -13,15 +13,12 @@ from core.hardware import Machine, detect
 from core.protocols.architecture import Architecture
 from core.store.workspace import Workspace
 from experiments import STARTED
-from experiments.announce import record_of, say_end, say_start
 from experiments.common.memory import MemoryRoom, available_memory
 from experiments.common.options import MOST_MEMBERS, Options, architectures_of
-from experiments.events import Events
 from experiments.execution.checkpoint_mirror import Depot, Endings
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_pool import Resources, joined, nodes, session
 from experiments.execution.ray_tuner import Work, check_pruner, run
-from experiments.history import write_history
 from experiments.planning.budget import Budget, Limits, after_seconds
 from experiments.planning.cross_validation import Members
 from experiments.planning.job_scheduler import Portfolio
@@ -29,14 +26,17 @@ from experiments.planning.search_state import job_defaults, open_entry, study_na
 from experiments.planning.setup import Candidate, candidates, cluster_resources, for_catalog, resources, together
 from experiments.planning.small_data import FEW_MEMBERS, are_few, for_few
 from experiments.prepare import fill_workspace
-from experiments.record import FINISHED, INTERRUPTED, recorded
 from experiments.remote.payload import Parcel
 from experiments.remote.remote_runner import Away, at_home
 from experiments.search.lease import SETTLE, lease
 from experiments.search.storage import StorageError, cause, open_storage
 from experiments.search.study import check_sampler
 from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
-from experiments.watching import watching
+from experiments.tracking.history import write_history
+from experiments.tracking.json_events import Events
+from experiments.tracking.run_callbacks import watching
+from experiments.tracking.sweep_events import record_of, say_end, say_start
+from experiments.tracking.sweep_record import FINISHED, INTERRUPTED, recorded
 from reports.build import build_report
 
 

@@ -16,7 +16,7 @@ from core.store.workspace import Workspace, default_folder
 from experiments.common.formatting import describe, duration, plain_table
 
 if TYPE_CHECKING:
-    from experiments.state import State
+    from experiments.tracking.sweep_state import State
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 MOST_ERRORS = 5
@@ -35,8 +35,8 @@ def main(
             f"{place.folder} is not there",
             cure="name a workspace with --workspace, or run `python -m experiments.sweep`",
         )
-    from experiments.lookup import open_studies, reading  # Optuna: half a second that --help should not take
-    from experiments.state import read_state
+    from experiments.tracking.lookup import open_studies, reading  # Optuna: half a second that --help should not take
+    from experiments.tracking.sweep_state import read_state
 
     with reading(storage):
         state = read_state(place, open_studies(place.folder, storage))

@@ -20,7 +20,7 @@ from experiments.planning.search_state import Entry
 from experiments.planning.setup import Candidate
 from experiments.search.storage import without_password
 from experiments.search.trial_selection import Finished
-from experiments.tracking import tracking_uri
+from experiments.tracking.mlflow_log import tracking_uri
 
 
 def show_plan(

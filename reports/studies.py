@@ -18,7 +18,7 @@ _FAILED_BEFORE = "this config has failed before"
 
 
 def read_studies(workspace: Workspace, finished: Sequence[Record], notes: list[str]) -> tuple[Record, ...]:
-    """Studies with their trials (the format stands in `experiments.history`). Each trial also has a `label` of its own, whether
+    """Studies with their trials (the format stands in `experiments.tracking.history`). Each trial also has a `label` of its own, whether
     it is a `repeat` that trained nothing, and where it has a record its `settings`, all `metrics`, and its `epochs` with losses
     and times as far as the record has them.
 

@@ -29,7 +29,7 @@ DOORS = {
         "serving/replicas.py",
     },
     "mlflow": {
-        "experiments/tracking_mlflow.py",
+        "experiments/tracking/mlflow_client.py",
         "serving/registry.py",
         "serving/pyfunc_model.py",
         "serving/watch/diary.py",
@@ -72,7 +72,7 @@ def test_heavy_libraries_have_few_doors(library: str) -> None:
 
 WITHOUT_TORCH = [
     "core.data.reading", "core.data.folds", "core.metrics", "core.fields", "core.store.workspace", "core.demo", "core.data.fold_making",
-    "experiments.status", "experiments.state", "experiments.compare", "experiments.sides", "core.backbones",
+    "experiments.status", "experiments.tracking.sweep_state", "experiments.compare", "experiments.tracking.comparison", "core.backbones",
     "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
     "serving.guard", "serving.keys", "serving.api", "serving.web.app", "serving.service.service", "serving.service.worker",
     "ensemble.stored", "serving.predictor", "serving.assembly", "serving.batch", "serving.export", "serving.predict",

@@ -21,7 +21,7 @@ from core.demo import make_demo
 from core.store.workspace import Workspace
 from experiments.search.lease import driver_of
 from experiments.search.storage import open_storage
-from experiments.tracking import tracking_uri
+from experiments.tracking.mlflow_log import tracking_uri
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.e2e

@@ -16,8 +16,8 @@ from core.store.workspace import Workspace
 from ensemble.add import Source, add_member
 from ensemble.matrix import from_workspace
 from ensemble.stack import stack_workspace
-from experiments.pages import page_of_member
-from experiments.sides import member_side
+from experiments.tracking.comparison import member_side
+from experiments.tracking.run_record import page_of_member
 from reports.build import build_report
 from tests.ensemble_tests import toys
 

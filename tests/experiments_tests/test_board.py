@@ -12,10 +12,10 @@ from optuna_dashboard import get_note
 from PIL import Image
 
 from core.store.workspace import Workspace
-from experiments.board import Board, artifacts_folder
 from experiments.common.jobs import Job, Outcome
-from experiments.curves import best_of, draw, middle_of
 from experiments.search.storage import open_storage
+from experiments.tracking.dashboard_notes import Board, artifacts_folder
+from experiments.tracking.learning_curves import best_of, draw, middle_of
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
 

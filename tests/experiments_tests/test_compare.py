@@ -17,8 +17,8 @@ from core.metrics import all_metrics, group_standard_error, smape_terms
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from experiments.compare import app, curves, spark
-from experiments.lookup import open_studies
-from experiments.sides import Finder, Side, paired, workspace_side
+from experiments.tracking.comparison import Finder, Side, paired, workspace_side
+from experiments.tracking.lookup import open_studies
 
 
 def compare(workspace: Workspace, *names: str) -> str:

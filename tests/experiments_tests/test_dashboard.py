@@ -16,10 +16,10 @@ import pytest
 
 from core.errors import UserError
 from core.store.workspace import Workspace
-from experiments.board import artifacts_folder
 from experiments.dashboard import answers, free_port, optuna_dashboard
-from experiments.lookup import open_studies
-from experiments.tracking import Diary
+from experiments.tracking.dashboard_notes import artifacts_folder
+from experiments.tracking.lookup import open_studies
+from experiments.tracking.mlflow_log import Diary
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.common.jobs import Job, Outcome
-from experiments.events import Events
+from experiments.tracking.json_events import Events
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "watching.md"

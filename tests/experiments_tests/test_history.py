@@ -12,9 +12,9 @@ from optuna.storages import BaseStorage
 from core.atomic_files import read_json
 from core.store.workspace import Workspace
 from experiments.common.jobs import Outcome
-from experiments.history import FEWEST, write_history
 from experiments.search.storage import open_storage
 from experiments.search.study import Study
+from experiments.tracking.history import FEWEST, write_history
 from reports.build import build_report
 from reports.studies import HISTORY_FORMAT
 from search_spaces import Space

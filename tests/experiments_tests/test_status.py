@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 from core.atomic_files import write_json
 from core.errors import UserError
 from core.store.workspace import Workspace
-from experiments.record import RECORD, Record, read_record, recorded
 from experiments.search.lease import KEY, Driver
+from experiments.tracking.sweep_record import RECORD, Record, read_record, recorded
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = "text-1a2b3c4d"
@@ -172,7 +172,7 @@ def test_what_is_not_there_is_said_with_a_cure_and_nothing_is_made(tmp_path: Pat
 
 
 def test_it_starts_fast_because_it_imports_little() -> None:
-    code = "import sys; import experiments.status, experiments.state, experiments.compare, experiments.sides\n"
+    code = "import sys; import experiments.status, experiments.tracking.sweep_state, experiments.compare, experiments.tracking.comparison\n"
     code += "print([name for name in ('torch', 'ray', 'mlflow', 'sklearn', 'matplotlib') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr

@@ -22,8 +22,8 @@ from optuna.trial import TrialState
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.dashboard import answers
-from experiments.pages import pages_of_study, trial_key
-from experiments.tracking import Diary, experiment_name, reason, tracking_uri
+from experiments.tracking.mlflow_log import Diary, experiment_name, reason, tracking_uri
+from experiments.tracking.run_record import pages_of_study, trial_key
 from tests.experiments_tests.waiting import free_port, wait_for
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from core.store.workspace import Workspace
-from experiments.tracking import experiment_name, tracking_uri
+from experiments.tracking.mlflow_log import experiment_name, tracking_uri
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.e2e

@@ -70,7 +70,7 @@ def finish(workspace: Workspace, name: str, told: list[dict[str, float]], second
 
 
 def trial(number: int, state: str = "complete", **more: Any) -> dict[str, Any]:
-    """A trial as `experiments.history` tells of it."""
+    """A trial as `experiments.tracking.history` tells of it."""
     known = {
         "number": number, "state": state, "config": f"text-{number:012x}", "params": {"learning_rate": 1e-3, "loss": "huber"},
         "origin": None, "smape": 40.0, "standard_error": None, "curve": [], "best_epoch": None, "start": 0.0, "end": 1.0,

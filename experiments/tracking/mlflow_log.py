@@ -19,11 +19,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 from core.console import say, warn
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
-from experiments.pages import Page, curve, ending, opening, page_of_member, trial_key
 from experiments.search.storage import cause, without_password
+from experiments.tracking.run_record import Page, curve, ending, opening, page_of_member, trial_key
 
 if TYPE_CHECKING:  # importing it takes seconds, which the thread pays
-    from experiments.tracking_mlflow import Book
+    from experiments.tracking.mlflow_client import Book
 
 FLUSH_SECONDS = 30.0
 """How long the end of a sweep waits for the diary; what is not written then is written by the next sweep."""
@@ -217,7 +217,7 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         try:
-            from experiments.tracking_mlflow import OUTAGES, is_own_fault
+            from experiments.tracking.mlflow_client import OUTAGES, is_own_fault
 
             retrying = Retrying(
                 retry=retry_if_exception(lambda error: isinstance(error, OUTAGES)),
@@ -276,7 +276,7 @@ class Writer(threading.Thread):
                 self.problem = ""
 
     def _open(self) -> Book:
-        from experiments.tracking_mlflow import Book
+        from experiments.tracking.mlflow_client import Book
 
         artifacts = self._workspace.path("mlartifacts") if self._own else None
         return Book(self.uri, experiment_name(self._workspace), artifacts)

@@ -15,15 +15,15 @@ from optuna.trial import TrialState
 from core.atomic_files import digest
 from core.console import console
 from core.store.workspace import Workspace
-from experiments.board import Board
 from experiments.common.jobs import Listener
 from experiments.common.options import Options
-from experiments.events import Events
-from experiments.live import View, Warnings
-from experiments.pages import pages_of_study, trial_key
 from experiments.planning.budget import Budget
 from experiments.planning.search_state import Entry
-from experiments.tracking import FLUSH_SECONDS, Diary
+from experiments.tracking.dashboard_notes import Board
+from experiments.tracking.json_events import Events
+from experiments.tracking.live_view import View, Warnings
+from experiments.tracking.mlflow_log import FLUSH_SECONDS, Diary
+from experiments.tracking.run_record import pages_of_study, trial_key
 
 DIARY_MARK = "diary"
 """A study's user attribute: which diary has all of it. Empty while a sweep runs, and after one that was killed."""

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from core.store.workspace import Workspace
 from experiments import STARTED
 from experiments.common.options import Options
-from experiments.events import SCHEMA, Events
 from experiments.planning.budget import Budget
 from experiments.planning.job_scheduler import Portfolio
 from experiments.planning.search_state import Entry
-from experiments.record import Record, here
 from experiments.search.storage import without_password
+from experiments.tracking.json_events import SCHEMA, Events
+from experiments.tracking.sweep_record import Record, here
 
 
 def record_of(workspace: Workspace, options: Options, entries: Sequence[Entry], budget: Budget) -> Record:

@@ -10,8 +10,8 @@ import optuna
 from optuna.storages import BaseStorage
 
 from core.errors import UserError, suggestion
-from experiments.record import Record, read_record
 from experiments.search.storage import StorageError, open_storage, without_password
+from experiments.tracking.sweep_record import Record, read_record
 
 
 def open_studies(workspace: Path, given: str | None) -> BaseStorage:

@@ -27,7 +27,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 from core.console import warn
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
-from experiments.curves import Curve, draw
+from experiments.tracking.learning_curves import Curve, draw
 
 PICTURE = "learning-curve.png"
 CLOSING_SECONDS = 10.0

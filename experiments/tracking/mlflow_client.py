@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments.pages import Page
+from experiments.tracking.run_record import Page
 
 OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 """What is raised while the database or the server cannot be used; requests' errors are OSErrors."""
