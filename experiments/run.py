@@ -31,7 +31,7 @@ from experiments.remote.remote_runner import Away, at_home
 from experiments.search.lease import SETTLE, lease
 from experiments.search.storage import StorageError, cause, open_storage
 from experiments.search.study import check_sampler
-from experiments.summary import show_next_steps, show_outcome, show_plan, storage_url
+from experiments.sweep_summary import show_next_steps, show_outcome, show_plan, storage_url
 from experiments.tracking.history import write_history
 from experiments.tracking.json_events import Events
 from experiments.tracking.run_callbacks import watching
