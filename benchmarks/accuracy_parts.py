@@ -27,7 +27,7 @@ from core.atomic_files import digest_json, read_json, write_json
 from core.hardware import detect
 from core.metrics import smape
 from core.store.oof_store import CORE_VERSION
-from ensemble.selection import Column
+from ensemble.matrix.screening import Column
 from ensemble.validation import validate
 
 WHOLE = next(iter(PARTS))

@@ -19,9 +19,9 @@ from ensemble_matrices import generate
 from threadpoolctl import threadpool_limits
 
 from core.metrics import smape
+from ensemble.matrix.level_one import Rows
 from ensemble.methods import BLEND, METHODS, Problem, fit_methods, fitting
 from ensemble.recipe import Judged, choose, compare, conclude
-from ensemble.rows import Rows
 from ensemble.simplex import fit_simplex
 
 BLOCKS = 5

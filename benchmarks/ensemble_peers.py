@@ -140,7 +140,7 @@ def simplex(oof: Floats, prices: Floats, test: Floats, space: Space) -> Floats:
     """Ours, on one thread: that is what it gets within a stack."""
     from threadpoolctl import threadpool_limits
 
-    from ensemble.rows import Rows
+    from ensemble.matrix.level_one import Rows
     from ensemble.simplex import fit_simplex
 
     with threadpool_limits(limits=1):

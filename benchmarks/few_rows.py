@@ -21,7 +21,7 @@ from trained import Ground, cross_validate, matrix_of, prepare
 
 from core.hardware import detect
 from core.metrics import smape
-from ensemble.selection import Column
+from ensemble.matrix.screening import Column
 from ensemble.validation import validate
 
 FOLDS, SEEDS = 10, 3

@@ -25,9 +25,9 @@ from core.data.reading import read_catalogs
 from core.fields.field_table import load_arrays, save_arrays
 from core.protocols.architecture import Context, make_config
 from core.store.oof_store import CORE_VERSION, geometric_mean
-from ensemble.matrix import Matrix, assemble
-from ensemble.row_features import of_catalog
-from ensemble.selection import Column, Targets
+from ensemble.matrix.matrix import Matrix, assemble
+from ensemble.matrix.row_features import of_catalog
+from ensemble.matrix.screening import Column, Targets
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.metrics import group_standard_error, smape_terms_of_logs
-from ensemble.matrix import Matrix
+from ensemble.matrix.matrix import Matrix
 from ensemble.simplex import fit_simplex, refit_without
 
 Floats = NDArray[np.float64]

@@ -21,7 +21,7 @@ from core.errors import UserError, some, suggestion
 from core.metrics import METRICS
 from core.store.oof_store import EXTERNAL, Member, PredictionStore
 from core.store.workspace import Workspace, default_folder
-from ensemble.selection import CURE, Column, Targets, describe_holes, no_prices, unit_hint
+from ensemble.matrix.screening import CURE, Column, Targets, describe_holes, no_prices, unit_hint
 
 if TYPE_CHECKING:  # reading tables is imported when there is one to read
     import pandas as pd
@@ -111,7 +111,7 @@ def _check_name(name: str, store: PredictionStore, replace: bool) -> None:
 
 def _read(path: Path, name: str, column: str | None, ids: Strings, kind: str) -> Floats:
     """(n,) prices in the order of `ids`."""
-    from ensemble.tables import read_ids, read_numbers, read_table
+    from ensemble.matrix.external_predictions import read_ids, read_numbers, read_table
 
     table = read_table(path)
     found = read_ids(table, path)

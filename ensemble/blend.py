@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.rows import Rows
+from ensemble.matrix.level_one import Rows
 
 Floats = NDArray[np.float64]
 Space = Literal["log", "price"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.atomic_files import digest
-from ensemble.rows import Rows, rounded
+from ensemble.matrix.level_one import Rows, rounded
 
 if TYPE_CHECKING:
     import lightgbm

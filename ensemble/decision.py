@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.booster import SETTINGS, Start, Task, table, tree_hash
-from ensemble.rows import Rows
+from ensemble.matrix.level_one import Rows
 
 if TYPE_CHECKING:
     import lightgbm

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core.metrics import smape
 from ensemble.decision import Conditional, fit_conditional, smape_point
-from ensemble.rows import Rows
+from ensemble.matrix.level_one import Rows
 from ensemble.spread import fit_spread
 
 Floats = NDArray[np.float64]

@@ -21,7 +21,7 @@ from ensemble.affine import fit_affine
 from ensemble.blend import Blend, Space, Trimmed
 from ensemble.decision import fit_quantiles
 from ensemble.greedy import select_greedily
-from ensemble.rows import Rows
+from ensemble.matrix.level_one import Rows
 from ensemble.simplex import distinct, fit_simplex, relative_prices, shared
 
 Floats = NDArray[np.float64]

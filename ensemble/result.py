@@ -16,9 +16,9 @@ from core.data.catalog import ID, PRICE
 from core.metrics import all_metrics, constant_floor, group_bootstrap, group_standard_error, smape_terms
 from core.store.oof_store import CORE_VERSION
 from ensemble.absence import absences
-from ensemble.matrix import Matrix
+from ensemble.matrix.level_one import fingerprint
+from ensemble.matrix.matrix import Matrix
 from ensemble.recipe import compare, describe_steps
-from ensemble.rows import fingerprint
 from ensemble.stored import stack_of
 from ensemble.validation import Validation
 from reports.material import STACK_FORMAT

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from core.metrics import smape_of_logs
 from ensemble.blend import Blend, Space
 from ensemble.greedy import select_greedily
+from ensemble.matrix.level_one import fingerprint
 from ensemble.quadratic import simplex_minimum
-from ensemble.rows import fingerprint
 
 Floats = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from core.metrics import smape
 from core.protocols.architecture import LEVELS
 from ensemble.decision import smape_point
-from ensemble.rows import Rows
+from ensemble.matrix.level_one import Rows
 from ensemble.simplex import fit_simplex
 
 Floats = NDArray[np.float64]

@@ -13,13 +13,13 @@ from core.console import progress, run, say, warn
 from core.errors import UserError
 from core.store.workspace import Workspace, default_folder
 from ensemble import options as option
+from ensemble.matrix.screening import MAX_MISSING, Rules
 from ensemble.methods import BLEND, METHODS, check_methods
-from ensemble.selection import MAX_MISSING, Rules
 from ensemble.showing import show
 from reports.build import build_report
 
 if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once
-    from ensemble.matrix import Matrix
+    from ensemble.matrix.matrix import Matrix
     from ensemble.result import Paths, StackResult
     from ensemble.validation import Tell
 
@@ -68,7 +68,7 @@ def stack_workspace(
 
     Raises UserError for a folder that is no workspace, has no complete member or holds members of other data.
     """
-    from ensemble.matrix import from_workspace
+    from ensemble.matrix.matrix import from_workspace
     from ensemble.result import Paths
     from ensemble.stored import STACK
 
@@ -103,8 +103,8 @@ def stack_files(
 
     Raises UserError for tables that are not as they must be.
     """
+    from ensemble.matrix.external_predictions import from_files
     from ensemble.result import Paths
-    from ensemble.tables import from_files
 
     start = time.perf_counter()
     if out.resolve() in (oof.resolve(), test.resolve()):

@@ -30,11 +30,11 @@ from ensemble.blend import Blend, Trimmed
 from ensemble.booster import Boosted
 from ensemble.decision import Conditional, Quantiles
 from ensemble.finishing import SPREAD, Decision, Endings, Shrinkage
-from ensemble.matrix import Matrix
+from ensemble.matrix.level_one import Quantiles as MemberQuantiles
+from ensemble.matrix.level_one import Rows
+from ensemble.matrix.matrix import Matrix
+from ensemble.matrix.row_features import FieldReader
 from ensemble.recipe import Recipe
-from ensemble.row_features import FieldReader
-from ensemble.rows import Quantiles as MemberQuantiles
-from ensemble.rows import Rows
 from ensemble.spread import Spread
 from ensemble.validation import Stacked
 

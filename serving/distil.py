@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from core.errors import UserError
 from core.store.workspace import Workspace
-from ensemble.matrix import from_workspace
+from ensemble.matrix.matrix import from_workspace
+from ensemble.matrix.screening import Rules
 from ensemble.result import make_record
-from ensemble.selection import Rules
 from ensemble.simplex import blend_smape, fit_simplex, relative_prices
 from ensemble.stored import Stack, stack_of
 from ensemble.validation import validate

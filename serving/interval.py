@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.decision import Conditional, fit_conditional
-from ensemble.rows import Rows
+from ensemble.matrix.level_one import Rows
 from ensemble.stored import load, save
 
 Floats = NDArray[np.float64]

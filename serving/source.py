@@ -14,11 +14,11 @@ from core.data.catalog import ID
 from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble import stored
-from ensemble.holes import completed
-from ensemble.matrix import stored_quantiles
-from ensemble.row_features import of_catalog
-from ensemble.rows import Quantiles, Rows
-from ensemble.selection import Column
+from ensemble.matrix.imputation import completed
+from ensemble.matrix.level_one import Quantiles, Rows
+from ensemble.matrix.matrix import stored_quantiles
+from ensemble.matrix.row_features import of_catalog
+from ensemble.matrix.screening import Column
 from serving.distil import Tell, distil
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.metrics import smape
 from core.store.workspace import Workspace
 from ensemble.add import Source, add_member
-from ensemble.matrix import from_workspace
+from ensemble.matrix.matrix import from_workspace
 from ensemble.stack import stack_workspace
 from experiments.tracking.comparison import member_side
 from experiments.tracking.run_record import page_of_member

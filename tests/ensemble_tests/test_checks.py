@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.checks import disagreement, median_shift, partings, siblings, too_good, wrong_unit
+from ensemble.matrix.screening_checks import disagreement, median_shift, partings, siblings, too_good, wrong_unit
 from tests.ensemble_tests.matrices import honest
 from tests.ensemble_tests.toys import members
 

@@ -7,7 +7,7 @@ import pytest
 
 from core.metrics import smape
 from ensemble.finishing import STEPS, Endings, fit_endings, fit_shrinkage
-from ensemble.rows import Quantiles, Rows
+from ensemble.matrix.level_one import Quantiles, Rows
 from tests.ensemble_tests.toys import members, rows
 
 

@@ -9,8 +9,8 @@ from core.errors import UserError
 from core.quality.leaks import Leak, keep_notes
 from core.store.oof_store import EXTERNAL, Member
 from core.store.workspace import Workspace
-from ensemble.matrix import from_workspace
-from ensemble.selection import Rules
+from ensemble.matrix.matrix import from_workspace
+from ensemble.matrix.screening import Rules
 from tests.ensemble_tests.toys import add_member
 
 

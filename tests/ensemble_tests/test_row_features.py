@@ -7,7 +7,7 @@ import pytest
 
 from core.fields import NUMBERS
 from core.store.workspace import Workspace
-from ensemble.row_features import LENGTH, WORDS, codes, frequent, from_columns, of_catalog
+from ensemble.matrix.row_features import LENGTH, WORDS, codes, frequent, from_columns, of_catalog
 
 
 def test_words_are_numbered_by_frequency_in_the_training_rows() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensemble.rows import RANKED, Rows
+from ensemble.matrix.level_one import RANKED, Rows
 from tests.ensemble_tests.toys import members, rows
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.ensemble_matrices import generate
 from core.errors import UserError
-from ensemble.selection import Column, Rules, Targets, select
+from ensemble.matrix.screening import Column, Rules, Targets, select
 from tests.ensemble_tests.matrices import honest
 from tests.ensemble_tests.toys import Floats, members
 

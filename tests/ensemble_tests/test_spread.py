@@ -9,9 +9,9 @@ import pytest
 from core.metrics import smape
 from core.protocols.architecture import LEVELS
 from ensemble.finishing import SPREAD, STEPS
-from ensemble.matrix import Matrix
+from ensemble.matrix.level_one import Quantiles, Rows
+from ensemble.matrix.matrix import Matrix
 from ensemble.result import make_record
-from ensemble.rows import Quantiles, Rows
 from ensemble.spread import fit_spread
 from ensemble.validation import validate
 from tests.ensemble_tests.toys import Floats, matrix, members

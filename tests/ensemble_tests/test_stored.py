@@ -16,10 +16,10 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.blend import Blend, Trimmed
 from ensemble.finishing import STEPS
+from ensemble.matrix.level_one import Quantiles, Rows
+from ensemble.matrix.row_features import FieldReader
 from ensemble.methods import METHODS
 from ensemble.recipe import Recipe
-from ensemble.row_features import FieldReader
-from ensemble.rows import Quantiles, Rows
 from ensemble.stack import stack_workspace
 from ensemble.stored import Stack, load, load_stack, save, stack_of
 from ensemble.validation import Stacked
@@ -99,7 +99,7 @@ def test_it_needs_nothing_of_the_process_that_wrote_it(tmp_path: Path) -> None:
     np.save(tmp_path / "quantiles.npy", given.quantiles.logs)
     code = (
         "import sys, numpy as np; from pathlib import Path;"
-        "from ensemble.rows import Quantiles, Rows; from ensemble.stored import load_stack;"
+        "from ensemble.matrix.level_one import Quantiles, Rows; from ensemble.stored import load_stack;"
         "folder = Path(sys.argv[1]); read = lambda name: np.load(folder / name);"
         "known = Quantiles(np.array([0, 1]), read('quantiles.npy'));"
         "rows = Rows(read('members.npy'), read('features.npy'), known);"

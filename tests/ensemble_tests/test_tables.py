@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from ensemble.selection import Rules
-from ensemble.tables import from_files, group_folds
+from ensemble.matrix.external_predictions import from_files, group_folds
+from ensemble.matrix.screening import Rules
 from tests.ensemble_tests.toys import Frames, frames, save
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from ensemble.matrix import Matrix
+from ensemble.matrix.level_one import Rows
+from ensemble.matrix.matrix import Matrix
 from ensemble.methods import Problem
-from ensemble.rows import Rows
 
 Floats = NDArray[np.float64]
 Frames = tuple[pd.DataFrame, pd.DataFrame]

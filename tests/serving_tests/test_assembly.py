@@ -11,7 +11,7 @@ import pytest
 from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.add import Source, add_member
-from ensemble.selection import Rules
+from ensemble.matrix.screening import Rules
 from ensemble.stack import stack_workspace
 from ensemble.validation import tell_nobody
 from serving.assembly import export

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ensemble.rows import Rows
+from ensemble.matrix.level_one import Rows
 from serving.interval import LEVEL, bounds, fit_interval, load_interval, save_interval, width
 
 

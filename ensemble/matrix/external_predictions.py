@@ -16,9 +16,9 @@ from core.atomic_files import digest
 from core.data.catalog import ID, PRICE, Strings
 from core.data.folds import inner_folds
 from core.errors import UserError, some, suggestion
-from ensemble.matrix import Matrix, assemble
-from ensemble.row_features import RowFeatures, codes, frequent, from_columns
-from ensemble.selection import Column, Rules, Targets, select
+from ensemble.matrix.matrix import Matrix, assemble
+from ensemble.matrix.row_features import RowFeatures, codes, frequent, from_columns
+from ensemble.matrix.screening import Column, Rules, Targets, select
 
 _PARQUET = {".parquet", ".pq"}
 _FOLDS = 5

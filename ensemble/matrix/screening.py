@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from core.data.catalog import Strings
 from core.errors import UserError, some, suggestion
 from core.metrics import smape
-from ensemble.checks import (
+from ensemble.matrix.imputation import completed
+from ensemble.matrix.level_one import fingerprint
+from ensemble.matrix.screening_checks import (
     COPY,
     SIGNIFICANT,
     Parting,
@@ -22,8 +24,6 @@ from ensemble.checks import (
     too_good,
     wrong_unit,
 )
-from ensemble.holes import completed
-from ensemble.rows import fingerprint
 
 Floats = NDArray[np.float64]
 MAX_MISSING = 0.05

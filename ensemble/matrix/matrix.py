@@ -14,9 +14,9 @@ from core.protocols.architecture import LEVELS
 from core.quality.leaks import kept_notes
 from core.store.oof_store import EXTERNAL
 from core.store.workspace import Facts, Workspace
-from ensemble.row_features import FieldReader, RowFeatures, of_catalog
-from ensemble.rows import Quantiles, Rows
-from ensemble.selection import Column, Rules, Targets, select
+from ensemble.matrix.level_one import Quantiles, Rows
+from ensemble.matrix.row_features import FieldReader, RowFeatures, of_catalog
+from ensemble.matrix.screening import Column, Rules, Targets, select
 
 Floats = NDArray[np.float64]
 MIN_ROWS = 10

@@ -14,7 +14,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog, Strings
 from core.fields import NUMBERS
 from core.fields.field_table import FEATURES_VERSION, fields_of, load_arrays, save_arrays
-from ensemble.checks import Floats
+from ensemble.matrix.screening_checks import Floats
 
 WORDS = ("brand", "kind", "head", "unit")
 LENGTH = "text length"
