@@ -20,9 +20,9 @@ from threadpoolctl import threadpool_limits
 
 from core.metrics import smape
 from ensemble.matrix.level_one import Rows
-from ensemble.methods import BLEND, METHODS, Problem, fit_methods, fitting
+from ensemble.methods.method_registry import BLEND, METHODS, Problem, fit_methods, fitting
+from ensemble.methods.simplex import fit_simplex
 from ensemble.recipe import Judged, choose, compare, conclude
-from ensemble.simplex import fit_simplex
 
 BLOCKS = 5
 HELD_OUT = 8_000

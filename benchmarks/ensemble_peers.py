@@ -141,7 +141,7 @@ def simplex(oof: Floats, prices: Floats, test: Floats, space: Space) -> Floats:
     from threadpoolctl import threadpool_limits
 
     from ensemble.matrix.level_one import Rows
-    from ensemble.simplex import fit_simplex
+    from ensemble.methods.simplex import fit_simplex
 
     with threadpool_limits(limits=1):
         return fit_simplex(oof, prices, space).predict(Rows(test, test[:, :0]))
@@ -175,8 +175,8 @@ METHODS = {
         autogluon, "price",
         ("autogluon.core.metrics", "autogluon.core.models.greedy_ensemble.ensemble_selection"), foreign=True,
     ),
-    "simplex-price": Method(partial(simplex, space="price"), "price", ("scipy.optimize", "ensemble.simplex"), ours=True),
-    "simplex-log": Method(partial(simplex, space="log"), "log", ("scipy.optimize", "ensemble.simplex"), ours=True),
+    "simplex-price": Method(partial(simplex, space="price"), "price", ("scipy.optimize", "ensemble.methods.simplex"), ours=True),
+    "simplex-log": Method(partial(simplex, space="log"), "log", ("scipy.optimize", "ensemble.methods.simplex"), ours=True),
 }  # fmt: skip
 
 

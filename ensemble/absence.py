@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core.metrics import group_standard_error, smape_terms_of_logs
 from ensemble.matrix.matrix import Matrix
-from ensemble.simplex import fit_simplex, refit_without
+from ensemble.methods.simplex import fit_simplex, refit_without
 
 Floats = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.metrics import smape
-from ensemble.decision import Conditional, fit_conditional, smape_point
 from ensemble.matrix.level_one import Rows
+from ensemble.methods.smape_minimizer import Conditional, fit_conditional, smape_point
 from ensemble.spread import fit_spread
 
 Floats = NDArray[np.float64]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from core.metrics import group_standard_error, smape_terms
 from ensemble.finishing import STEPS, Step
 from ensemble.matrix.level_one import Rows
-from ensemble.methods import BLEND
-from ensemble.simplex import fit_simplex
+from ensemble.methods.method_registry import BLEND
+from ensemble.methods.simplex import fit_simplex
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from core.metrics import smape
 from core.protocols.architecture import LEVELS
-from ensemble.decision import smape_point
 from ensemble.matrix.level_one import Rows
-from ensemble.simplex import fit_simplex
+from ensemble.methods.simplex import fit_simplex
+from ensemble.methods.smape_minimizer import smape_point
 
 Floats = NDArray[np.float64]
 

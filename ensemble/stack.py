@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.store.workspace import Workspace, default_folder
 from ensemble import options as option
 from ensemble.matrix.screening import MAX_MISSING, Rules
-from ensemble.methods import BLEND, METHODS, check_methods
+from ensemble.methods.method_registry import BLEND, METHODS, check_methods
 from ensemble.showing import show
 from reports.build import build_report
 
@@ -64,7 +64,7 @@ def stack_workspace(
 ) -> StackResult:
     """Stacks the complete members of a workspace and writes its submission, `stack.json`, `timings.json`, `stack_oof.parquet`
     and the fitted stack in the folder `stack`. out: where the submission goes, if not into the workspace. methods: the only
-    ones to try, of `ensemble.methods`. rules: which members to take. tell: called with (fits done, of how many).
+    ones to try, of `ensemble.methods.method_registry`. rules: which members to take. tell: called with (fits done, of how many).
 
     Raises UserError for a folder that is no workspace, has no complete member or holds members of other data.
     """

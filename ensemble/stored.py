@@ -26,14 +26,14 @@ from core.data.catalog import Catalog
 from core.errors import UserError
 from core.fields.field_table import FEATURES_VERSION
 from core.store.oof_store import CORE_VERSION
-from ensemble.blend import Blend, Trimmed
-from ensemble.booster import Boosted
-from ensemble.decision import Conditional, Quantiles
 from ensemble.finishing import SPREAD, Decision, Endings, Shrinkage
 from ensemble.matrix.level_one import Quantiles as MemberQuantiles
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
 from ensemble.matrix.row_features import FieldReader
+from ensemble.methods.boosting import Boosted
+from ensemble.methods.fixed import Blend, Trimmed
+from ensemble.methods.smape_minimizer import Conditional, Quantiles
 from ensemble.recipe import Recipe
 from ensemble.spread import Spread
 from ensemble.validation import Stacked

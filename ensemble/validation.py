@@ -23,7 +23,7 @@ from ensemble.finishing import STEPS, applicable
 from ensemble.matrix.external_predictions import group_folds
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
-from ensemble.methods import BLEND, Combination, Problem, fit_methods, fitting, known_methods
+from ensemble.methods.method_registry import BLEND, Combination, Problem, fit_methods, fitting, known_methods
 from ensemble.recipe import MIN_STEP_ROWS, Conclusion, Judged, Recipe, conclude
 
 Floats = NDArray[np.float64]

@@ -13,8 +13,8 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.matrix.matrix import from_workspace
 from ensemble.matrix.screening import Rules
+from ensemble.methods.simplex import blend_smape, fit_simplex, relative_prices
 from ensemble.result import make_record
-from ensemble.simplex import blend_smape, fit_simplex, relative_prices
 from ensemble.stored import Stack, stack_of
 from ensemble.validation import validate
 

@@ -1,6 +1,6 @@
 """The interval around a price: how true prices lay around the stack's on rows that it was not fitted to.
 
-`ensemble.decision.Conditional` gives a row's distribution of log price: residuals by neighbourhood of price, over a scale that a
+`ensemble.methods.smape_minimizer.Conditional` gives a row's distribution of log price: residuals by neighbourhood of price, over a scale that a
 booster reads off how the members disagree and off the row's features. The interval goes from its 10% to its 90% quantile. The
 served price averages fold models, whose members agree more than single ones do: intervals are stretched so that they are on
 average as wide on the test rows as on the rows their coverage was measured on.
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.decision import Conditional, fit_conditional
 from ensemble.matrix.level_one import Rows
+from ensemble.methods.smape_minimizer import Conditional, fit_conditional
 from ensemble.stored import load, save
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from core.data.folds import HOLDOUT
 from core.metrics import smape_of_logs
 from core.store.oof_store import read_prices
-from ensemble.booster import parts_of
+from ensemble.methods.boosting import parts_of
 from experiments.execution.job_worker import holdout_path
 from experiments.planning.budget import CAUTION, Budget, makespan
 from experiments.planning.cross_validation import MemberPlan, Members

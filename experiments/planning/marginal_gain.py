@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from core.data.folds import Rows
 from core.metrics import smape_of_logs, smape_terms_of_logs
-from ensemble.simplex import fit_simplex
+from ensemble.methods.simplex import fit_simplex
 
 Floats = NDArray[np.float64]
 

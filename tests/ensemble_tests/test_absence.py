@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.metrics import smape_of_logs
 from ensemble.absence import absences
-from ensemble.simplex import fit_simplex, refit_without
+from ensemble.methods.simplex import fit_simplex, refit_without
 from tests.ensemble_tests.toys import matrix
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.metrics import smape
-from ensemble.affine import BOUND, fit_affine
-from ensemble.simplex import fit_simplex
+from ensemble.methods.affine import BOUND, fit_affine
+from ensemble.methods.simplex import fit_simplex
 from tests.ensemble_tests.toys import members, rows
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensemble.blend import Blend, Trimmed
+from ensemble.methods.fixed import Blend, Trimmed
 from tests.ensemble_tests.toys import members, rows
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from core.metrics import smape
-from ensemble.blend import Blend
-from ensemble.booster import PARTS, Boosted, Start, Task, fit_booster, parts_of, smape_objective
-from ensemble.simplex import fit_simplex
+from ensemble.methods.boosting import PARTS, Boosted, Start, Task, fit_booster, parts_of, smape_objective
+from ensemble.methods.fixed import Blend
+from ensemble.methods.simplex import fit_simplex
 from tests.ensemble_tests.toys import Floats, members, rows
 
 EQUAL = Blend(np.full(3, 1 / 3), "log")

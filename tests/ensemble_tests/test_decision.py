@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from core.metrics import smape
-from ensemble.blend import Blend
-from ensemble.booster import Task
-from ensemble.decision import ATOMS, LEVELS, fit_conditional, fit_quantiles, smape_point
+from ensemble.methods.boosting import Task
+from ensemble.methods.fixed import Blend
+from ensemble.methods.smape_minimizer import ATOMS, LEVELS, fit_conditional, fit_quantiles, smape_point
 from tests.ensemble_tests.toys import Floats, rows
 
 

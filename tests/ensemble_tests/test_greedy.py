@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.blend import Space
-from ensemble.greedy import select_greedily
-from ensemble.simplex import blend_smape
+from ensemble.methods.fixed import Space
+from ensemble.methods.greedy import select_greedily
+from ensemble.methods.simplex import blend_smape
 from tests.ensemble_tests.toys import Floats, members
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import UserError
 from core.metrics import smape
-from ensemble.methods import BLEND, METHODS, check_methods, fit_methods, fitting, known_methods
+from ensemble.methods.method_registry import BLEND, METHODS, check_methods, fit_methods, fitting, known_methods
 from tests.ensemble_tests.toys import members, problem, rows
 
 LINEAR = ("single", "geometric", "mean", "median", "trimmed", "greedy", "simplex-log", "simplex-price", "affine")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.quadratic import simplex_minimum
+from ensemble.methods.simplex import simplex_minimum
 
 
 @settings(max_examples=60, deadline=None)

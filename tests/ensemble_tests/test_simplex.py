@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.metrics import smape
-from ensemble.blend import Blend, Space
-from ensemble.greedy import select_greedily
-from ensemble.simplex import _quadratic, blend_smape, fit_simplex, relative_prices
+from ensemble.methods.fixed import Blend, Space
+from ensemble.methods.greedy import select_greedily
+from ensemble.methods.simplex import _quadratic, blend_smape, fit_simplex, relative_prices
 from tests.ensemble_tests.toys import Floats, members, rows
 
 SPACES: tuple[Space, ...] = ("log", "price")

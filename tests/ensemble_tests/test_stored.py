@@ -14,11 +14,11 @@ import pytest
 
 from core.errors import UserError
 from core.store.workspace import Workspace
-from ensemble.blend import Blend, Trimmed
 from ensemble.finishing import STEPS
 from ensemble.matrix.level_one import Quantiles, Rows
 from ensemble.matrix.row_features import FieldReader
-from ensemble.methods import METHODS
+from ensemble.methods.fixed import Blend, Trimmed
+from ensemble.methods.method_registry import METHODS
 from ensemble.recipe import Recipe
 from ensemble.stack import stack_workspace
 from ensemble.stored import Stack, load, load_stack, save, stack_of

@@ -14,7 +14,7 @@ from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
-from ensemble.methods import Problem
+from ensemble.methods.method_registry import Problem
 
 Floats = NDArray[np.float64]
 Frames = tuple[pd.DataFrame, pd.DataFrame]

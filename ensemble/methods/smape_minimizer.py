@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.booster import SETTINGS, Start, Task, table, tree_hash
 from ensemble.matrix.level_one import Rows
+from ensemble.methods.boosting import SETTINGS, Start, Task, table, tree_hash
 
 if TYPE_CHECKING:
     import lightgbm

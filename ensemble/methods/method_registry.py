@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from core.errors import UserError, suggestion
 from core.metrics import smape
-from ensemble import booster
-from ensemble.affine import fit_affine
-from ensemble.blend import Blend, Space, Trimmed
-from ensemble.decision import fit_quantiles
-from ensemble.greedy import select_greedily
 from ensemble.matrix.level_one import Rows
-from ensemble.simplex import distinct, fit_simplex, relative_prices, shared
+from ensemble.methods import boosting
+from ensemble.methods.affine import fit_affine
+from ensemble.methods.fixed import Blend, Space, Trimmed
+from ensemble.methods.greedy import select_greedily
+from ensemble.methods.simplex import distinct, fit_simplex, relative_prices, shared
+from ensemble.methods.smape_minimizer import fit_quantiles
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,7 +32,7 @@ BLEND = "blend"
 _TRIM = 0.2
 
 
-class Combination(booster.Start, Protocol):
+class Combination(boosting.Start, Protocol):
     """A fitted way to make one price of m."""
 
     def describe(self) -> dict[str, Any]:
@@ -67,14 +67,14 @@ class Problem:
         return min(self.simplex.values(), key=lambda blend: smape(self.prices, blend.predict(self.rows)))
 
     @cached_property
-    def on_linear(self) -> booster.Task:
+    def on_linear(self) -> boosting.Task:
         """For boosters that correct the best weights."""
-        return booster.Task(self.rows, self.prices, self.groups, self.linear, self.threads)
+        return boosting.Task(self.rows, self.prices, self.groups, self.linear, self.threads)
 
     @cached_property
-    def on_median(self) -> booster.Task:
+    def on_median(self) -> boosting.Task:
         """For boosters that correct the members' median."""
-        return booster.Task(self.rows, self.prices, self.groups, Trimmed(self.members, 0.5), self.threads)
+        return boosting.Task(self.rows, self.prices, self.groups, Trimmed(self.members, 0.5), self.threads)
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def _greedy(problem: Problem) -> Combination:
 def _on_median(goal: str, objective: str | Callable[..., Any]) -> Method:
     return Method(
         f"booster on the median, for {goal}",
-        lambda problem: booster.fit_booster(problem.on_median, objective, problem.seeds),
-        rows=booster.MIN_ROWS,
-        groups=booster.MIN_GROUPS,
+        lambda problem: boosting.fit_booster(problem.on_median, objective, problem.seeds),
+        rows=boosting.MIN_ROWS,
+        groups=boosting.MIN_GROUPS,
     )
 
 
@@ -130,18 +130,18 @@ METHODS: dict[str, Method] = {
     "single": Method("the member of lowest SMAPE", _single, members=1),
     "residual": Method(
         "booster on the best weights, for the SMAPE",
-        lambda problem: booster.fit_booster(problem.on_linear, booster.smape_objective, problem.seeds),
+        lambda problem: boosting.fit_booster(problem.on_linear, boosting.smape_objective, problem.seeds),
         members=1,
-        rows=booster.MIN_ROWS,
-        groups=booster.MIN_GROUPS,
+        rows=boosting.MIN_ROWS,
+        groups=boosting.MIN_GROUPS,
     ),
     "lightgbm-l1": _on_median("absolute errors in log", "regression_l1"),
     "lightgbm-huber": _on_median("Huber's loss in log", "huber"),
-    "lightgbm-smape": _on_median("the SMAPE", booster.smape_objective),
+    "lightgbm-smape": _on_median("the SMAPE", boosting.smape_objective),
     "quantiles": Method(
         "quantile boosters, the price of lowest expected SMAPE",
         lambda problem: fit_quantiles(problem.on_median, problem.seeds[0]),
-        rows=3 * booster.MIN_ROWS,
+        rows=3 * boosting.MIN_ROWS,
     ),
 }
 

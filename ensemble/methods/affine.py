@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.blend import Blend
-from ensemble.simplex import distinct, shared
+from ensemble.methods.fixed import Blend
+from ensemble.methods.simplex import distinct, shared
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

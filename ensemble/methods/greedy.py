@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.blend import Space
+from ensemble.methods.fixed import Space
 
 Floats = NDArray[np.float64]
 
