@@ -28,7 +28,7 @@ from core.hardware import detect
 from core.metrics import smape
 from core.store.oof_store import CORE_VERSION
 from ensemble.matrix.screening import Column
-from ensemble.validation import validate
+from ensemble.pipeline.nested_cv import validate
 
 WHOLE = next(iter(PARTS))
 

@@ -4,7 +4,7 @@
 
 Matrices of ensemble_matrices.py with 8 and 16 members, specialists or none, several seeds for each number of rows. All
 methods are fitted without each of five blocks, and then to all rows; the rules see the same prices. Printed as ratios to
-`built`, the rule that `ensemble.recipe` has: the first within one standard error of the best, those that average most first.
+`built`, the rule that `ensemble.pipeline.final_pipeline` has: the first within one standard error of the best, those that average most first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.metrics import smape
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.method_registry import BLEND, METHODS, Problem, fit_methods, fitting
 from ensemble.methods.simplex import fit_simplex
-from ensemble.recipe import Judged, choose, compare, conclude
+from ensemble.pipeline.final_pipeline import Judged, choose, compare, conclude
 
 BLOCKS = 5
 HELD_OUT = 8_000

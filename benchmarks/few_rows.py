@@ -22,7 +22,7 @@ from trained import Ground, cross_validate, matrix_of, prepare
 from core.hardware import detect
 from core.metrics import smape
 from ensemble.matrix.screening import Column
-from ensemble.validation import validate
+from ensemble.pipeline.nested_cv import validate
 
 FOLDS, SEEDS = 10, 3
 LIGHT = {label: each for label, each in PORTFOLIO.items() if each[0] in ("lexical", "boosted")} | {

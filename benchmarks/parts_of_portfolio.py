@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.architectures import architecture
-from ensemble.finishing import STEPS
 from ensemble.methods.method_registry import METHODS
+from ensemble.pipeline.postprocessing import STEPS
 from search_spaces import FOLDER, load_space
 
 Portfolio = dict[str, tuple[str, dict[str, Any]]]

@@ -15,13 +15,13 @@ from core.store.workspace import Workspace, default_folder
 from ensemble import options as option
 from ensemble.matrix.screening import MAX_MISSING, Rules
 from ensemble.methods.method_registry import BLEND, METHODS, check_methods
-from ensemble.showing import show
+from ensemble.pipeline.cli_output import show
 from reports.build import build_report
 
 if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once
     from ensemble.matrix.matrix import Matrix
-    from ensemble.result import Paths, StackResult
-    from ensemble.validation import Tell
+    from ensemble.pipeline.nested_cv import Tell
+    from ensemble.pipeline.result import Paths, StackResult
 
 SUBMISSION = "submission.csv"
 _HELP = (
@@ -69,8 +69,8 @@ def stack_workspace(
     Raises UserError for a folder that is no workspace, has no complete member or holds members of other data.
     """
     from ensemble.matrix.matrix import from_workspace
-    from ensemble.result import Paths
-    from ensemble.stored import STACK
+    from ensemble.pipeline.result import Paths
+    from ensemble.pipeline.serialization import STACK
 
     start = time.perf_counter()
     _ = workspace.facts  # a folder that is no workspace is not written into
@@ -104,7 +104,7 @@ def stack_files(
     Raises UserError for tables that are not as they must be.
     """
     from ensemble.matrix.external_predictions import from_files
-    from ensemble.result import Paths
+    from ensemble.pipeline.result import Paths
 
     start = time.perf_counter()
     if out.resolve() in (oof.resolve(), test.resolve()):
@@ -117,9 +117,9 @@ def stack_files(
 def _stack(
     matrix: Matrix, paths: Paths, methods: Sequence[str] | None, seed: int, start: float, tell: Tell | None
 ) -> StackResult:
-    from ensemble.result import StackResult, make_record, write_files
-    from ensemble.submission import check_place, write_submission
-    from ensemble.validation import tell_nobody, validate
+    from ensemble.pipeline.nested_cv import tell_nobody, validate
+    from ensemble.pipeline.result import StackResult, make_record, write_files
+    from ensemble.pipeline.submission import check_place, write_submission
 
     check_place(paths.submission)
     read = time.perf_counter()

@@ -23,7 +23,7 @@ from core.atomic_files import atomic_path, locked, read_json, write_json
 from core.data.catalog import ID, PRICE, Catalog
 from core.data.reading import read_in_parts
 from core.errors import UserError, some
-from ensemble.submission import check_place
+from ensemble.pipeline.submission import check_place
 from serving.bundle import Facts
 from serving.predictor import LEVELS, Answer, Predictor
 

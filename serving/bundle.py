@@ -4,7 +4,7 @@ bundles/<name>-<number>-<hash>/
     manifest.json      sizes and SHA-256 of all other files; written last
     bundle.json        the facts below
     README.md          the model card
-    stack/             the fitted stack (`ensemble.stored`)
+    stack/             the fitted stack (`ensemble.pipeline.serialization`)
     interval/          how true prices lie around the stack's (`serving.interval`)
     distances.npz      of members from each other, by which one that does not answer is filled in (`serving.filling`)
     statistics.json    what the catalog looked like, for drift (`serving.statistics`)

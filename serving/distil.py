@@ -14,9 +14,9 @@ from core.store.workspace import Workspace
 from ensemble.matrix.matrix import from_workspace
 from ensemble.matrix.screening import Rules
 from ensemble.methods.simplex import blend_smape, fit_simplex, relative_prices
-from ensemble.result import make_record
-from ensemble.stored import Stack, stack_of
-from ensemble.validation import validate
+from ensemble.pipeline.nested_cv import validate
+from ensemble.pipeline.result import make_record
+from ensemble.pipeline.serialization import Stack, stack_of
 
 Floats = NDArray[np.float64]
 

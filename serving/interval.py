@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.smape_minimizer import Conditional, fit_conditional
-from ensemble.stored import load, save
+from ensemble.pipeline.serialization import load, save
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -68,5 +68,5 @@ def save_interval(conditional: Conditional, folder: Path) -> None:
 
 
 def load_interval(folder: Path) -> Conditional:
-    """Raises UserError for what `ensemble.stored.load` refuses."""
+    """Raises UserError for what `ensemble.pipeline.serialization.load` refuses."""
     return load(folder, Conditional)

@@ -24,7 +24,7 @@ from core.data.catalog import Catalog
 from core.protocols.architecture import LEVELS as DECILES
 from core.protocols.architecture import Prices
 from core.store.oof_store import geometric_mean
-from ensemble.stored import load_stack
+from ensemble.pipeline.serialization import load_stack
 from serving import interval
 from serving.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
 from serving.filling import load_distances

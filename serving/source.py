@@ -13,12 +13,12 @@ from core.atomic_files import read_json
 from core.data.catalog import ID
 from core.errors import UserError
 from core.store.workspace import Workspace
-from ensemble import stored
 from ensemble.matrix.imputation import completed
 from ensemble.matrix.level_one import Quantiles, Rows
 from ensemble.matrix.matrix import stored_quantiles
 from ensemble.matrix.row_features import of_catalog
 from ensemble.matrix.screening import Column
+from ensemble.pipeline import serialization
 from serving.distil import Tell, distil
 
 Floats = NDArray[np.float64]
@@ -35,7 +35,7 @@ class Source:
     """
 
     workspace: Workspace
-    stack: stored.Stack
+    stack: serialization.Stack
     record: dict[str, Any]
     train: Rows
     test: Rows
@@ -46,11 +46,12 @@ class Source:
 def read_source(workspace: Workspace) -> Source:
     """Raises UserError where there is no stack, and where it was not made of the workspace's members as they are now."""
     facts = workspace.facts
-    stack = stored.load_stack(workspace.path(stored.STACK))
+    stack = serialization.load_stack(workspace.path(serialization.STACK))
     record = read_json(workspace.path("stack.json"))
     if (stack.catalog, stack.folds) != (facts.catalog, facts.folds) or not _is_of(record, stack):
         raise UserError(
-            f"stack.json and the folder {stored.STACK} of {workspace.folder} do not belong together", cure=_RESTACK
+            f"stack.json and the folder {serialization.STACK} of {workspace.folder} do not belong together",
+            cure=_RESTACK,
         )
     frame = pd.read_parquet(workspace.path("stack_oof.parquet"))
     if frame[ID].tolist() != workspace.train.ids.tolist():
@@ -65,7 +66,7 @@ def smaller(workspace: Workspace, most: int, tell: Tell) -> Source:
     return _source(workspace, found.stack, found.record, found.nested)
 
 
-def _source(workspace: Workspace, stack: stored.Stack, record: dict[str, Any], nested: Floats) -> Source:
+def _source(workspace: Workspace, stack: serialization.Stack, record: dict[str, Any], nested: Floats) -> Source:
     """Raises UserError where members or fields are not what they were when the stack was made."""
     oof, test = _predictions(workspace, stack)
     features = of_catalog(workspace.train, workspace.test, workspace.cache())
@@ -79,7 +80,7 @@ def _source(workspace: Workspace, stack: stored.Stack, record: dict[str, Any], n
     return Source(workspace, stack.narrowed(), record, train_rows, test_rows, nested, submitted)
 
 
-def _is_of(record: dict[str, Any], stack: stored.Stack) -> bool:
+def _is_of(record: dict[str, Any], stack: serialization.Stack) -> bool:
     """Whether stack.json tells of this stack."""
     names = [each["name"] for each in record["members"]]
     steps = {each["name"]: each["fitted"] for each in record["steps"] if each["kept"]}
@@ -87,7 +88,7 @@ def _is_of(record: dict[str, Any], stack: stored.Stack) -> bool:
     return names == list(stack.members) and record["combination"] == stack.stacked.describe() and steps == found
 
 
-def _predictions(workspace: Workspace, stack: stored.Stack) -> tuple[Floats, Floats]:
+def _predictions(workspace: Workspace, stack: serialization.Stack) -> tuple[Floats, Floats]:
     """(n, m) and (t, m) prices of the stack's members, as it saw them."""
     missing = [name for name in stack.members if not workspace.store.has_member(name)]
     if missing:
@@ -100,7 +101,7 @@ def _predictions(workspace: Workspace, stack: stored.Stack) -> tuple[Floats, Flo
     return oof, test
 
 
-def _quantiles(workspace: Workspace, stack: stored.Stack) -> tuple[Quantiles | None, Quantiles | None]:
+def _quantiles(workspace: Workspace, stack: serialization.Stack) -> tuple[Quantiles | None, Quantiles | None]:
     """Of the training and of the test rows, where the stack reads any."""
     if not stack.quantiles:
         return None, None

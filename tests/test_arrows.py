@@ -75,7 +75,7 @@ WITHOUT_TORCH = [
     "experiments.status", "experiments.tracking.sweep_state", "experiments.compare", "experiments.tracking.comparison", "core.backbones",
     "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
     "serving.guard", "serving.keys", "serving.api", "serving.web.app", "serving.service.service", "serving.service.worker",
-    "ensemble.stored", "serving.predictor", "serving.assembly", "serving.batch", "serving.export", "serving.predict",
+    "ensemble.pipeline.serialization", "serving.predictor", "serving.assembly", "serving.batch", "serving.export", "serving.predict",
 ]  # fmt: skip
 
 

@@ -51,7 +51,7 @@ class LexicalModel:
     net_number_weight: float = 1.0
     mlp_weight: float = 0.0
     nearest: Nearest | None = None
-    gaussian_process: gaussian_process.KernelModel | None = None
+    kernel: gaussian_process.KernelModel | None = None
     best_epoch: int = 1
 
     def predict(self, catalog: Catalog) -> NDArray[np.float64]:

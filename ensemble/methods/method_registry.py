@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BLEND = "blend"
-"""The blend of all other methods' prices: not fitted to the members, but to what the others made of them (`ensemble.recipe`)."""
+"""The blend of all other methods' prices: not fitted to the members, but to what the others made of them (`ensemble.pipeline.final_pipeline`)."""
 _TRIM = 0.2
 
 

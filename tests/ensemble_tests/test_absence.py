@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.metrics import smape_of_logs
-from ensemble.absence import absences
 from ensemble.methods.simplex import fit_simplex, refit_without
+from ensemble.pipeline.leave_one_out import absences
 from tests.ensemble_tests.toys import matrix
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from core.metrics import smape
-from ensemble.finishing import STEPS, Endings, fit_endings, fit_shrinkage
 from ensemble.matrix.level_one import Quantiles, Rows
+from ensemble.pipeline.postprocessing import STEPS, Endings, fit_endings, fit_shrinkage
 from tests.ensemble_tests.toys import members, rows
 
 

@@ -17,7 +17,7 @@ from core.data.folds import Folds, inner_folds
 from core.metrics import smape
 from core.protocols.architecture import Context, make_config
 from core.quality.leaks import find_leaks
-from ensemble.validation import validate
+from ensemble.pipeline.nested_cv import validate
 from tests.ensemble_tests.toys import matrix
 from tests.leaky import NOTES, Made, clean, strings
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from core.metrics import group_standard_error, smape, smape_terms
-from ensemble.finishing import STEPS
 from ensemble.methods.method_registry import BLEND
 from ensemble.methods.simplex import fit_simplex
-from ensemble.recipe import Comparison, Conclusion, Judged, choose, compare, conclude, describe_steps
+from ensemble.pipeline.final_pipeline import Comparison, Conclusion, Judged, choose, compare, conclude, describe_steps
+from ensemble.pipeline.postprocessing import STEPS
 from tests.ensemble_tests.toys import Floats, members, rows
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from core.metrics import smape
 from core.protocols.architecture import LEVELS
-from ensemble.finishing import SPREAD, STEPS
 from ensemble.matrix.level_one import Quantiles, Rows
 from ensemble.matrix.matrix import Matrix
-from ensemble.result import make_record
-from ensemble.spread import fit_spread
-from ensemble.validation import validate
+from ensemble.pipeline.nested_cv import validate
+from ensemble.pipeline.postprocessing import SPREAD, STEPS
+from ensemble.pipeline.quantile_spread import fit_spread
+from ensemble.pipeline.result import make_record
 from tests.ensemble_tests.toys import Floats, matrix, members
 
 FEW = ["mean", "single"]

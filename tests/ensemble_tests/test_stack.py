@@ -13,8 +13,8 @@ import pytest
 from core.errors import UserError
 from core.metrics import all_metrics
 from core.store.workspace import Workspace
+from ensemble.pipeline.submission import verify_submission
 from ensemble.stack import stack_files, stack_workspace
-from ensemble.submission import verify_submission
 from tests.ensemble_tests.toys import add_member, frames, save
 
 ROOT = Path(__file__).parents[2]

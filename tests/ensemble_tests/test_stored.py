@@ -14,15 +14,15 @@ import pytest
 
 from core.errors import UserError
 from core.store.workspace import Workspace
-from ensemble.finishing import STEPS
 from ensemble.matrix.level_one import Quantiles, Rows
 from ensemble.matrix.row_features import FieldReader
 from ensemble.methods.fixed import Blend, Trimmed
 from ensemble.methods.method_registry import METHODS
-from ensemble.recipe import Recipe
+from ensemble.pipeline.final_pipeline import Recipe
+from ensemble.pipeline.nested_cv import Stacked
+from ensemble.pipeline.postprocessing import STEPS
+from ensemble.pipeline.serialization import Stack, load, load_stack, save, stack_of
 from ensemble.stack import stack_workspace
-from ensemble.stored import Stack, load, load_stack, save, stack_of
-from ensemble.validation import Stacked
 from tests.ensemble_tests.toys import add_member, members, problem
 
 READER = FieldReader((), {})
@@ -99,7 +99,7 @@ def test_it_needs_nothing_of_the_process_that_wrote_it(tmp_path: Path) -> None:
     np.save(tmp_path / "quantiles.npy", given.quantiles.logs)
     code = (
         "import sys, numpy as np; from pathlib import Path;"
-        "from ensemble.matrix.level_one import Quantiles, Rows; from ensemble.stored import load_stack;"
+        "from ensemble.matrix.level_one import Quantiles, Rows; from ensemble.pipeline.serialization import load_stack;"
         "folder = Path(sys.argv[1]); read = lambda name: np.load(folder / name);"
         "known = Quantiles(np.array([0, 1]), read('quantiles.npy'));"
         "rows = Rows(read('members.npy'), read('features.npy'), known);"
@@ -119,7 +119,7 @@ def test_whoever_stops_the_writer_leaves_the_old_stack(tmp_path: Path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ensemble.stored.write_json", stopped)
+        patched.setattr("ensemble.pipeline.serialization.write_json", stopped)
         with pytest.raises(KeyboardInterrupt):
             new.save(tmp_path)
     assert np.array_equal(load_stack(tmp_path).stacked.predict(given), old.stacked.predict(given))

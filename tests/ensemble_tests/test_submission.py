@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import UserError
-from ensemble.submission import verify_submission, write_submission
+from ensemble.pipeline.submission import verify_submission, write_submission
 
 IDS = np.array(["007", "b,c", 'quo"te', "d"], dtype=object)
 PRICES = np.array([1.0, 0.1 + 0.2, 1e-5, 12345678.901])

@@ -8,8 +8,8 @@ import pytest
 from core.errors import UserError
 from core.metrics import constant_floor, smape
 from ensemble.methods.method_registry import BLEND, METHODS, Problem, fit_methods
-from ensemble.recipe import Judged, conclude
-from ensemble.validation import INNER_BOOSTERS, MANY_ROWS, OUTER_BOOSTERS, make_blocks, validate
+from ensemble.pipeline.final_pipeline import Judged, conclude
+from ensemble.pipeline.nested_cv import INNER_BOOSTERS, MANY_ROWS, OUTER_BOOSTERS, make_blocks, validate
 from tests.ensemble_tests.toys import matrix, members, rows
 
 SIMPLE = ("single", "geometric", "simplex-log", "simplex-price")

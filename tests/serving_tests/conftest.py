@@ -17,8 +17,8 @@ from core.data.catalog import LINK, PRICE
 from core.data.fold_making import make_folds
 from core.data.reading import read_catalogs
 from core.store.workspace import Facts, Workspace, catalog_fingerprint
+from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
-from ensemble.validation import tell_nobody
 from experiments.common.jobs import Job
 from experiments.execution.job_worker import run_job
 from experiments.planning.cross_validation import Members

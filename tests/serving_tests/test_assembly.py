@@ -12,8 +12,8 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.add import Source, add_member
 from ensemble.matrix.screening import Rules
+from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
-from ensemble.validation import tell_nobody
 from serving.assembly import export
 from serving.bundle import Bundle, open_bundle
 from serving.predictor import Predictor

@@ -8,7 +8,7 @@ import pytest
 from core.atomic_files import read_json
 from core.errors import UserError
 from core.store.workspace import Workspace
-from ensemble.validation import tell_nobody
+from ensemble.pipeline.nested_cv import tell_nobody
 from serving import distil as module
 from serving.assembly import export
 from serving.distil import TOLERATED, distil, ranked

@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from core.errors import UserError
+from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
-from ensemble.validation import tell_nobody
 from serving.assembly import export
 from serving.forms import form
 from serving.predictor import Predictor

@@ -12,8 +12,8 @@ import pytest
 from core.architectures import architecture
 from core.errors import UserError
 from core.store.workspace import Workspace
+from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
-from ensemble.validation import tell_nobody
 from serving import comparison
 from serving.assembly import export
 from serving.bundle import Bundle

@@ -10,11 +10,11 @@ import pytest
 from core.architectures.lexical import LexicalModel
 from core.data.catalog import Catalog
 from core.protocols.architecture import LEVELS
-from ensemble import recipe, validation
-from ensemble.finishing import SPREAD
+from ensemble.pipeline import final_pipeline, nested_cv
+from ensemble.pipeline.nested_cv import tell_nobody
+from ensemble.pipeline.postprocessing import SPREAD
+from ensemble.pipeline.serialization import load_stack
 from ensemble.stack import stack_workspace
-from ensemble.stored import load_stack
-from ensemble.validation import tell_nobody
 from serving.assembly import export
 from serving.predictor import Predictor, Served
 from tests.serving_tests.conftest import SETTINGS, swept
@@ -27,9 +27,9 @@ def test_quantiles_are_asked_for_and_missed_where_they_are_not_given(
         return self.predict(catalog)[:, None] * np.exp(1.5 * np.array(LEVELS) ** 2)
 
     monkeypatch.setattr(LexicalModel, "predict_quantiles", quantiles)
-    for module in (recipe, validation):
+    for module in (final_pipeline, nested_cv):
         monkeypatch.setattr(module, "MIN_STEP_ROWS", 1)
-    monkeypatch.setattr(recipe, "STEP_ERRORS", -1e9)  # every step is kept
+    monkeypatch.setattr(final_pipeline, "STEP_ERRORS", -1e9)  # every step is kept
     workspace = swept(tmp_path, SETTINGS)
     submitted = stack_workspace(workspace, methods=["geometric"]).test
     stack = load_stack(workspace.path("stack"))

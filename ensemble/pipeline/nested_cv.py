@@ -19,12 +19,12 @@ from threadpoolctl import threadpool_limits
 
 from core.errors import UserError
 from core.hardware import usable_cores
-from ensemble.finishing import STEPS, applicable
 from ensemble.matrix.external_predictions import group_folds
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
 from ensemble.methods.method_registry import BLEND, Combination, Problem, fit_methods, fitting, known_methods
-from ensemble.recipe import MIN_STEP_ROWS, Conclusion, Judged, Recipe, conclude
+from ensemble.pipeline.final_pipeline import MIN_STEP_ROWS, Conclusion, Judged, Recipe, conclude
+from ensemble.pipeline.postprocessing import STEPS, applicable
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,7 +9,7 @@ from rich.table import Table
 from core.console import console, say
 
 if TYPE_CHECKING:
-    from ensemble.result import StackResult
+    from ensemble.pipeline.result import StackResult
 
 
 def show(result: StackResult) -> None:

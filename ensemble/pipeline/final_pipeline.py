@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.metrics import group_standard_error, smape_terms
-from ensemble.finishing import STEPS, Step
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.method_registry import BLEND
 from ensemble.methods.simplex import fit_simplex
+from ensemble.pipeline.postprocessing import STEPS, Step
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -26,7 +26,6 @@ from core.data.catalog import Catalog
 from core.errors import UserError
 from core.fields.field_table import FEATURES_VERSION
 from core.store.oof_store import CORE_VERSION
-from ensemble.finishing import SPREAD, Decision, Endings, Shrinkage
 from ensemble.matrix.level_one import Quantiles as MemberQuantiles
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
@@ -34,9 +33,10 @@ from ensemble.matrix.row_features import FieldReader
 from ensemble.methods.boosting import Boosted
 from ensemble.methods.fixed import Blend, Trimmed
 from ensemble.methods.smape_minimizer import Conditional, Quantiles
-from ensemble.recipe import Recipe
-from ensemble.spread import Spread
-from ensemble.validation import Stacked
+from ensemble.pipeline.final_pipeline import Recipe
+from ensemble.pipeline.nested_cv import Stacked
+from ensemble.pipeline.postprocessing import SPREAD, Decision, Endings, Shrinkage
+from ensemble.pipeline.quantile_spread import Spread
 
 Floats = NDArray[np.float64]
 Kind = TypeVar("Kind")
@@ -222,7 +222,7 @@ class _Writer:
         name = type(value).__name__
         kind = KINDS.get(name)
         if kind is not type(value):
-            raise TypeError(f"{name} has no stored form: it is not in ensemble.stored.KINDS")
+            raise TypeError(f"{name} has no stored form: it is not in ensemble.pipeline.serialization.KINDS")
         return {"kind": name, **{each.name: self.encode(getattr(value, each.name)) for each in fields(kind)}}
 
 

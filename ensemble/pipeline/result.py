@@ -15,12 +15,12 @@ from core.atomic_files import atomic_path, write_json
 from core.data.catalog import ID, PRICE
 from core.metrics import all_metrics, constant_floor, group_bootstrap, group_standard_error, smape_terms
 from core.store.oof_store import CORE_VERSION
-from ensemble.absence import absences
 from ensemble.matrix.level_one import fingerprint
 from ensemble.matrix.matrix import Matrix
-from ensemble.recipe import compare, describe_steps
-from ensemble.stored import stack_of
-from ensemble.validation import Validation
+from ensemble.pipeline.final_pipeline import compare, describe_steps
+from ensemble.pipeline.leave_one_out import absences
+from ensemble.pipeline.nested_cv import Validation
+from ensemble.pipeline.serialization import stack_of
 from reports.material import STACK_FORMAT
 
 _LIBRARIES = ("lightgbm", "numpy", "scipy")

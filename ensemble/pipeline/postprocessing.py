@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from core.metrics import smape
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.smape_minimizer import Conditional, fit_conditional, smape_point
-from ensemble.spread import fit_spread
+from ensemble.pipeline.quantile_spread import fit_spread
 
 Floats = NDArray[np.float64]
 
