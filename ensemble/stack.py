@@ -12,7 +12,7 @@ import typer
 from core.console import progress, run, say, warn
 from core.errors import UserError
 from core.store.workspace import Workspace, default_folder
-from ensemble import options as option
+from ensemble import stack_options as option
 from ensemble.matrix.screening import MAX_MISSING, Rules
 from ensemble.methods.method_registry import BLEND, METHODS, check_methods
 from ensemble.pipeline.cli_output import show
