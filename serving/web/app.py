@@ -26,9 +26,9 @@ from serving.service.service import Service, SwapError
 from serving.watch.metrics import CONTENT_TYPE
 from serving.watch.observer import Observer
 from serving.web import schemas
-from serving.web.document import BEARER, BODY, FORM, PROBLEMS
-from serving.web.outcomes import told
-from serving.web.pricing import Pricing, unfit
+from serving.web.openapi import BEARER, BODY, FORM, PROBLEMS
+from serving.web.requests import Pricing, unfit
+from serving.web.true_prices import told
 
 PAGE = Path(__file__).parent / "page"
 FILES = {

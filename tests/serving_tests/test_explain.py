@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.web.explain import MOST_PIECES, pieces_of, without
+from serving.web.requests import MOST_PIECES, pieces_of, without
 
 TEXTS = st.text(st.sampled_from("ab,.;\n !é"), max_size=400)
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from serving.watch.observer import Observer
 from serving.watch.outcomes import Told
-from serving.web.pricing import reason
+from serving.web.requests import reason
 from serving.web.schemas import Outcome, OutcomeError, OutcomesAnswer
 
 

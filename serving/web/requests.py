@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from itertools import pairwise
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +15,6 @@ from serving.service.engine import Overloaded
 from serving.service.pictures import PictureError
 from serving.service.service import Priced, Service
 from serving.watch.observer import Observer
-from serving.web.explain import pieces_of, without
 from serving.web.schemas import (
     BatchAnswer,
     Explanation,
@@ -139,3 +140,31 @@ def reason(error: ValidationError) -> str:
 def unfit(where: str, error: ValueError) -> RequestValidationError:
     """The same answer as for what the schema does not allow."""
     return RequestValidationError([{"loc": ("body", where), "msg": str(error), "type": "value_error", "input": None}])
+
+
+MOST_PIECES = 24
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+|,\s+(?=\S)")
+_SHORT = 40
+"""Lines of up to so many characters are pieces; longer ones are taken apart at sentences and commas."""
+
+
+def pieces_of(text: str) -> list[tuple[int, int]]:
+    """(start, end) of at most MOST_PIECES pieces, in order; the last one holds all that is left of a long text."""
+    found: list[tuple[int, int]] = []
+    for line in re.finditer(r"[^\n]*\S[^\n]*", text):
+        found += _parts(text, line.start(), line.end())
+    if len(found) > MOST_PIECES:
+        found = [*found[: MOST_PIECES - 1], (found[MOST_PIECES - 1][0], found[-1][1])]
+    return found
+
+
+def without(text: str, piece: tuple[int, int]) -> str:
+    start, end = piece
+    return text[:start] + text[end:]
+
+
+def _parts(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    if end - start <= _SHORT:
+        return [(start, end)]
+    cuts = [start, *(start + cut.end() for cut in _SENTENCE.finditer(text[start:end])), end]
+    return [(begin, stop) for begin, stop in pairwise(cuts) if text[begin:stop].strip()]
