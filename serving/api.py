@@ -23,7 +23,7 @@ from serving.listening import bind, listen, url
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from serving.guard import KeyRing, Limits
+    from serving.middleware import KeyRing, Limits
     from serving.service.engine import EngineSettings
     from serving.service.service import Service
     from serving.watch.diary import MlflowDiary
@@ -73,7 +73,7 @@ def main(
     log_level: options.Level = options.LogLevel.INFO,
     log_texts: options.Texts = False,
 ) -> None:
-    from serving.guard import check_exposure, logging_config
+    from serving.middleware import check_exposure, logging_config
     from serving.service.service import Service
     from serving.web.app import make_app
 
@@ -159,14 +159,14 @@ def _diary(uri: str | None) -> MlflowDiary | None:
 
 
 def _limits(assignments: list[str], hosts: list[str]) -> Limits:
-    from serving.guard import read_limits
+    from serving.middleware import read_limits
 
     return read_limits([*assignments, *([f"image_hosts={json.dumps(hosts)}"] if hosts else [])])
 
 
 def _ring(keys: Path | None) -> KeyRing | None:
     """None where no file of keys is named and the workspace has none."""
-    from serving.guard import KeyRing
+    from serving.middleware import KeyRing
 
     path = keys or default_folder() / KEYS
     if keys is None and not path.exists():

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from core.console import console, run, say, warn
 from core.store.workspace import DEFAULT, ENVIRONMENT, default_folder
-from serving.guard.keys import add_key, read_keys, revoke_key, utc_now
+from serving.middleware.key_store import add_key, read_keys, revoke_key, utc_now
 
 FILE = "keys.json"
 """In the workspace."""

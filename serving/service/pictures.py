@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.atomic_files import digest
 from core.inputs.images import UnreadablePictureError
-from serving.guard import ImageFetcher, ImageUrlError, Limits, decode_picture
+from serving.middleware import ImageFetcher, ImageUrlError, Limits, decode_picture
 
 _THREADS = 2
 """Decoding takes up to half a gigabyte and a core for a second: two at a time."""

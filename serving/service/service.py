@@ -12,7 +12,7 @@ from typing import Any
 from core.atomic_files import digest
 from core.errors import UserError
 from serving.bundle import Bundle, Facts, open_bundle
-from serving.guard import Limits
+from serving.middleware import Limits
 from serving.service.engine import Engine, EngineSettings, Overloaded, Watch
 from serving.service.memory import Memory
 from serving.service.pictures import Picture, Pictures

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import UserError
 from serving.bundle import Bundle
-from serving.guard.redact import redact
+from serving.middleware.logs import redact
 
 log = logging.getLogger(__name__)
 

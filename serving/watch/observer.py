@@ -10,7 +10,7 @@ from typing import Any
 
 from core.atomic_files import read_json
 from serving.bundle import STATISTICS, Bundle
-from serving.guard import request_id
+from serving.middleware import request_id
 from serving.service.service import Priced
 from serving.watch.alerts import Alert, Alerts, Thresholds
 from serving.watch.drift import Drift, Figure, row_of

@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.guard import KeyRing, Limits, RateLimiter, admin_only, caller_of, problem, protect
-from serving.guard.rate import site_of
+from serving.middleware import KeyRing, Limits, RateLimiter, admin_only, caller_of, problem, protect
+from serving.middleware.rate import site_of
 from serving.service.engine import Overloaded
 from serving.service.service import Service, SwapError
 from serving.watch.metrics import CONTENT_TYPE

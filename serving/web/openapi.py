@@ -42,4 +42,4 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for code in (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
 }
 BEARER = Security(HTTPBearer(auto_error=False, description="a key of `python -m serving.keys add NAME`"))
-"""Says where a key is asked for. Whether it is valid was judged before any route was reached (`serving.guard.access`)."""
+"""Says where a key is asked for. Whether it is valid was judged before any route was reached (`serving.middleware.access`)."""

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from serving.guard import Limits, check_text
+from serving.middleware import Limits, check_text
 from serving.service.engine import Overloaded
 from serving.service.pictures import PictureError
 from serving.service.service import Priced, Service

@@ -25,7 +25,7 @@ from experiments.planning.cross_validation import Members
 from experiments.search.trial_selection import Finished
 from serving.assembly import export
 from serving.bundle import FACTS, MANIFEST, Bundle, _content
-from serving.guard import KeyRing, Limits
+from serving.middleware import KeyRing, Limits
 from serving.service.engine import EngineSettings
 from serving.service.service import Service
 from serving.watch.alerts import Alerts, Thresholds

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from serving.guard.addresses import Address, is_public
-from serving.guard.fetch import ImageFetcher
-from serving.guard.limits import Limits
-from serving.guard.urls import ImageUrlError
+from serving.middleware.fetch import ImageFetcher
+from serving.middleware.limits import Limits
+from serving.middleware.urls import Address, ImageUrlError, is_public
 from tests.serving_tests.hostile import NAMES, resolve
 
 LOOPBACK = ip_address("127.0.0.1")

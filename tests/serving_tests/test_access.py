@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from core.errors import UserError
-from serving.guard.access import Access, admin_only, caller_of, check_exposure
-from serving.guard.keys import KeyRing, add_key, revoke_key
+from serving.middleware.access import Access, admin_only, caller_of, check_exposure
+from serving.middleware.key_store import KeyRing, add_key, revoke_key
 from tests.serving_tests.asgi_toys import converse, scope_of
 
 

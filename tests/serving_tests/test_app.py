@@ -14,7 +14,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from serving.bundle import open_bundle
-from serving.guard import KeyRing, Limits, add_key
+from serving.middleware import KeyRing, Limits, add_key
 from serving.service.engine import EngineSettings
 from serving.web.app import FILES, PAGE
 from tests.experiments_tests.waiting import wait_for

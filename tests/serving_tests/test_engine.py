@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
-from serving.guard import request_id
+from serving.middleware import request_id
 from serving.service.engine import Engine, EngineSettings, Overloaded
 from serving.service.pace import Pace
 from serving.service.worker import Batch, Failure, WorkerLost

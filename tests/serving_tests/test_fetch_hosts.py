@@ -16,10 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from serving.guard.addresses import Address, is_public
-from serving.guard.fetch import ImageFetcher
-from serving.guard.limits import Limits
-from serving.guard.urls import ImageUrlError
+from serving.middleware.fetch import ImageFetcher
+from serving.middleware.limits import Limits
+from serving.middleware.urls import Address, ImageUrlError, is_public
 from tests.serving_tests.hostile import URLS, resolve
 from tests.serving_tests.image_servers import LIMITS, LOOPBACK, fetch, fetcher_for, here, moved, reply, running
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from serving.guard import Limits
+from serving.middleware import Limits
 from serving.service.worker import Batch, Computer
 from tests.serving_tests.conftest import client_of
 from tests.serving_tests.engines import Script

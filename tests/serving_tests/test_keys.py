@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from core.errors import UserError
 from serving import keys as command
-from serving.guard.keys import PREFIX, KeyRing, add_key, hash_key, read_keys, revoke_key
+from serving.middleware.key_store import PREFIX, KeyRing, add_key, hash_key, read_keys, revoke_key
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from serving.guard.bodies import BodyLimits
-from serving.guard.keys import PREFIX
-from serving.guard.limits import Limits
-from serving.guard.logs import JsonFormatter, RequestLog, logging_config
-from serving.guard.problems import request_id
-from serving.guard.redact import redact
+from serving.middleware.bodies import BodyLimits
+from serving.middleware.key_store import PREFIX
+from serving.middleware.limits import Limits
+from serving.middleware.logs import JsonFormatter, RequestLog, logging_config, redact
+from serving.middleware.problems import request_id
 from tests.serving_tests.asgi_toys import converse, echo, scope_of
 
 KEY = PREFIX + "x" * 43
@@ -132,7 +131,7 @@ def caught() -> Exception:
 
 def test_exceptions_leave_type_and_place_alone() -> None:
     line = logged("failed", error=caught())
-    assert line["error"] == "_Refused" and line["raised"].startswith("serving.guard.bodies:")
+    assert line["error"] == "_Refused" and line["raised"].startswith("serving.middleware.bodies:")
     assert not {"error_message", "exc_info", "exc_text", "stack_info", "pathname"} & line.keys()
     assert "/" not in str(line) and "UTF-8" not in str(line) and "Traceback" not in str(line)
     assert logged("failed", error=caught(), texts=True)["error_message"] == "the body is not JSON in UTF-8"

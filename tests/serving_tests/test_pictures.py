@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.inputs.images import UnreadablePictureError, decode
-from serving.guard.limits import Limits
-from serving.guard.pictures import ACCEPTED, decode_picture
+from serving.middleware.limits import Limits
+from serving.middleware.product_inputs import ACCEPTED, decode_picture
 from tests.core_tests.picture_toys import huge_png, noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")

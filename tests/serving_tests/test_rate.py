@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.guard.access import Access
-from serving.guard.limits import Limits
-from serving.guard.rate import RateLimit, RateLimiter, site_of
+from serving.middleware.access import Access
+from serving.middleware.limits import Limits
+from serving.middleware.rate import RateLimit, RateLimiter, site_of
 from tests.serving_tests.asgi_toys import converse, echo, scope_of
 
 

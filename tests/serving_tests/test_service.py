@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.atomic_files import read_json, write_json
 from serving.bundle import open_bundle
-from serving.guard import Limits
+from serving.middleware import Limits
 from serving.service.engine import EngineSettings, Overloaded
 from serving.service.pictures import PictureError
 from serving.service.service import Priced, Service, SwapError

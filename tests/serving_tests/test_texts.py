@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.guard.limits import Limits
-from serving.guard.texts import check_text
+from serving.middleware.limits import Limits
+from serving.middleware.product_inputs import check_text
 
 LIMITS = Limits(text_chars=40)
 

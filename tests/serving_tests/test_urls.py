@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.guard.hosts import check_pattern, matches, parse_host
-from serving.guard.urls import ImageUrlError, parse_url
+from serving.middleware.urls import ImageUrlError, check_pattern, matches, parse_host, parse_url
 
 
 @pytest.mark.parametrize(

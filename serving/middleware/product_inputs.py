@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.inputs.images import FORMATS, UnreadablePictureError, decode
-from serving.guard.limits import Limits
+from serving.middleware.limits import Limits
 
 ACCEPTED = tuple(name for name in FORMATS if name != "TIFF")
 """No TIFF: a dozen codecs behind one name, whose library writes what it thinks of a file to the standard error."""
@@ -36,3 +36,17 @@ def decode_picture(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
     if data.startswith(_JPEG) and data.count(_SCAN) > _SCANS:
         raise UnreadablePictureError(f"a JPEG of more than {_SCANS} scans")
     return decode(data, size, formats=ACCEPTED, pixel_limit=limits.picture_pixels)
+
+
+def check_text(text: str, limits: Limits) -> str:
+    """The text as it is. Raises ValueError, fit for an answer and for a pydantic validator, for one that is too long or no text.
+
+    JSON can spell half a surrogate pair (`\\ud800`), and Python's parser and pydantic take it; tokenizers do not.
+    """
+    if len(text) > limits.text_chars:
+        raise ValueError(f"the text has {len(text):,} characters, more than the limit of {limits.text_chars:,}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start + 1} of the text is half a surrogate pair") from None
+    return text

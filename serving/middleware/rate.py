@@ -11,9 +11,9 @@ from ipaddress import ip_address, ip_network
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.guard.access import caller_of
-from serving.guard.limits import Limits
-from serving.guard.problems import problem
+from serving.middleware.access import caller_of
+from serving.middleware.limits import Limits
+from serving.middleware.problems import problem
 
 _SITE = 64
 """Bits of an IPv6 address that one customer of a provider holds all addresses of."""

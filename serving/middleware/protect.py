@@ -1,8 +1,40 @@
-"""What browsers are told about every answer."""
+"""Puts all guards in front of an application, in the one order in which they make sense."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.middleware.access import OPEN, Access
+from serving.middleware.bodies import BodyLimits
+from serving.middleware.key_store import KeyRing
+from serving.middleware.limits import Limits
+from serving.middleware.logs import RequestLog
+from serving.middleware.problems import answer_http_exception, answer_validation_error
+from serving.middleware.rate import RateLimit, RateLimiter
+
+
+def protect(app: FastAPI, limits: Limits, ring: KeyRing | None, *, open_paths: Collection[str] = OPEN) -> RateLimiter:
+    """Guards the application; returns its rate limiter, from which routes may take more (for a batch's rows).
+
+    Headers first, so that refusals carry them; then id and log; then who it is, before anything of a stranger's is read; then how
+    often; then the body.
+    """
+    limiter = RateLimiter(limits)
+    app.add_exception_handler(HTTPException, answer_http_exception)
+    app.add_exception_handler(RequestValidationError, answer_validation_error)
+    # The last one added is the first that sees a request.
+    app.add_middleware(BodyLimits, limits=limits)
+    app.add_middleware(RateLimit, limiter=limiter)
+    app.add_middleware(Access, ring=ring, open_paths=open_paths)
+    app.add_middleware(RequestLog)
+    app.add_middleware(SecurityHeaders)
+    return limiter
+
 
 POLICY = "; ".join(
     (

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.guard.limits import Limits
-from serving.guard.problems import problem
+from serving.middleware.limits import Limits
+from serving.middleware.problems import problem
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import UserError
-from serving.guard.bodies import give_once
-from serving.guard.keys import KeyRing
-from serving.guard.problems import problem
+from serving.middleware.bodies import give_once
+from serving.middleware.key_store import KeyRing
+from serving.middleware.problems import problem
 
 OPEN = frozenset({"/health", "/ready"})
 """What probes ask, which have no keys. The page at `/` and its files are the API's to add: they hold nothing."""

@@ -18,7 +18,7 @@ from core.atomic_files import atomic_path, locked
 from core.errors import UserError, suggestion
 
 PREFIX = "psk_"
-"""Begins every key, so that keys that lie about are found, in logs (serving/guard/logs.py) as by scanners of repositories."""
+"""Begins every key, so that keys that lie about are found, in logs (serving/middleware/logs.py) as by scanners of repositories."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _BYTES = 32
