@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from serving.middleware import KeyRing, Limits
+    from serving.monitoring.mlflow_logger import MlflowDiary
+    from serving.monitoring.observer import Observer
     from serving.service.engine import EngineSettings
     from serving.service.service import Service
-    from serving.watch.diary import MlflowDiary
-    from serving.watch.observer import Observer
 
 _HELP = """
 Serves a bundle over HTTP: POST /predict, POST /predict/batch, a page at /, metrics at /metrics.
@@ -142,8 +142,8 @@ def _settings(workers: int | None, batch_rows: int, batch_ms: float, queue_rows:
 
 
 def _observer(quiet_minutes: float) -> Observer:
-    from serving.watch.alerts import Alerts, Thresholds, webhook
-    from serving.watch.observer import Observer
+    from serving.monitoring.alerts import Alerts, Thresholds, webhook
+    from serving.monitoring.observer import Observer
 
     address = os.environ.get(WEBHOOK)
     return Observer(Alerts(webhook(address) if address else None, 60 * quiet_minutes), Thresholds())
@@ -153,7 +153,7 @@ def _diary(uri: str | None) -> MlflowDiary | None:
     """MLflow is imported, which takes seconds, only where it is wanted."""
     if uri is None:
         return None
-    from serving.watch.diary import MlflowDiary
+    from serving.monitoring.mlflow_logger import MlflowDiary
 
     return MlflowDiary(uri)
 

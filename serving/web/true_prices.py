@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serving.watch.observer import Observer
-from serving.watch.outcomes import Told
+from serving.monitoring.feedback import Told
+from serving.monitoring.observer import Observer
 from serving.web.requests import reason
 from serving.web.schemas import Outcome, OutcomeError, OutcomesAnswer
 

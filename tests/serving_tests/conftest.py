@@ -26,10 +26,10 @@ from experiments.search.trial_selection import Finished
 from serving.assembly import export
 from serving.bundle import FACTS, MANIFEST, Bundle, _content
 from serving.middleware import KeyRing, Limits
+from serving.monitoring.alerts import Alerts, Thresholds
+from serving.monitoring.observer import Observer
 from serving.service.engine import EngineSettings
 from serving.service.service import Service
-from serving.watch.alerts import Alerts, Thresholds
-from serving.watch.observer import Observer
 from serving.web.app import make_app
 from tests.conftest import toy_frame
 from tests.core_tests.picture_toys import noise

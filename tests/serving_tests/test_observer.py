@@ -16,12 +16,12 @@ from mlflow.tracking import MlflowClient
 
 from core.errors import UserError
 from serving.bundle import open_bundle
+from serving.monitoring.alerts import Alerts, Thresholds, webhook
+from serving.monitoring.feedback import Told
+from serving.monitoring.mlflow_logger import EXPERIMENT, MlflowDiary
+from serving.monitoring.observer import Observer
 from serving.service.service import Priced
 from serving.service.worker import RowAnswer
-from serving.watch.alerts import Alerts, Thresholds, webhook
-from serving.watch.diary import EXPERIMENT, MlflowDiary
-from serving.watch.observer import Observer
-from serving.watch.outcomes import Told
 
 
 def a_row(price: float = 20.0, brand: str = "acme") -> Priced:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from serving.monitoring.drift_metrics import Distance, ks, psi, psi_of_numbers, psi_of_words
 from serving.statistics import script
-from serving.watch.distances import Distance, ks, psi, psi_of_numbers, psi_of_words
 
 WINDOW = 500
 """Rows looked at together, the last ones."""

@@ -11,12 +11,12 @@ from typing import Any
 from core.atomic_files import read_json
 from serving.bundle import STATISTICS, Bundle
 from serving.middleware import request_id
+from serving.monitoring.alerts import Alert, Alerts, Thresholds
+from serving.monitoring.drift import Drift, Figure, row_of
+from serving.monitoring.feedback import Outcomes, Predicted, Told
+from serving.monitoring.minute_stats import Recent
+from serving.monitoring.prometheus_metrics import Metrics
 from serving.service.service import Priced
-from serving.watch.alerts import Alert, Alerts, Thresholds
-from serving.watch.drift import Drift, Figure, row_of
-from serving.watch.metrics import Metrics
-from serving.watch.outcomes import Outcomes, Predicted, Told
-from serving.watch.recent import Recent
 
 MINUTE = 60.0
 PRICING = frozenset({"/predict", "/predict/batch"})
