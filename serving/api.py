@@ -23,11 +23,11 @@ from serving.listening import bind, listen, url
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from serving.engine.engine import EngineSettings
+    from serving.engine.service import Service
     from serving.middleware import KeyRing, Limits
     from serving.monitoring.mlflow_logger import MlflowDiary
     from serving.monitoring.observer import Observer
-    from serving.service.engine import EngineSettings
-    from serving.service.service import Service
 
 _HELP = """
 Serves a bundle over HTTP: POST /predict, POST /predict/batch, a page at /, metrics at /metrics.
@@ -73,8 +73,8 @@ def main(
     log_level: options.Level = options.LogLevel.INFO,
     log_texts: options.Texts = False,
 ) -> None:
+    from serving.engine.service import Service
     from serving.middleware import check_exposure, logging_config
-    from serving.service.service import Service
     from serving.web.app import make_app
 
     limits, ring = _limits(limit or [], image_hosts or []), _ring(keys)
@@ -134,7 +134,7 @@ async def _serve(
 
 def _settings(workers: int | None, batch_rows: int, batch_ms: float, queue_rows: int) -> EngineSettings:
     """Processes share the cores."""
-    from serving.service.engine import EngineSettings
+    from serving.engine.engine import EngineSettings
 
     cores = usable_cores()
     count = workers or cores

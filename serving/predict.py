@@ -37,7 +37,7 @@ def main(
     ] = False,
     rows: Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are priced together.")] = 1_024,
 ) -> None:
-    from serving.batch import Job, price_file
+    from serving.engine.batch import Job, price_file
 
     if out.resolve() == source.resolve():
         raise UserError(f"--out {out} is the input", cure="name another file with --out")

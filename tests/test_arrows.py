@@ -26,7 +26,7 @@ DOORS = {
         "experiments/execution/ray_pool.py",
         "experiments/remote/remote_runner.py",
         "experiments/execution/data_parallel.py",
-        "serving/replicas.py",
+        "serving/engine/ray_serve.py",
     },
     "mlflow": {
         "experiments/tracking/mlflow_client.py",
@@ -74,8 +74,8 @@ WITHOUT_TORCH = [
     "core.data.reading", "core.data.folds", "core.metrics", "core.fields", "core.store.workspace", "core.demo", "core.data.fold_making",
     "experiments.status", "experiments.tracking.sweep_state", "experiments.compare", "experiments.tracking.comparison", "core.backbones",
     "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
-    "serving.guard", "serving.keys", "serving.api", "serving.web.app", "serving.service.service", "serving.service.worker",
-    "ensemble.pipeline.serialization", "serving.predictor", "serving.assembly", "serving.batch", "serving.export", "serving.predict",
+    "serving.guard", "serving.keys", "serving.api", "serving.web.app", "serving.engine.service", "serving.engine.process_worker",
+    "ensemble.pipeline.serialization", "serving.predictor", "serving.assembly", "serving.engine.batch", "serving.export", "serving.predict",
 ]  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from serving.engine.service import Priced
 from serving.monitoring.alerts import Alert, Thresholds
-from serving.service.service import Priced
 
 
 @dataclass

@@ -10,13 +10,13 @@ from typing import Any
 
 from core.atomic_files import read_json
 from serving.bundle import STATISTICS, Bundle
+from serving.engine.service import Priced
 from serving.middleware import request_id
 from serving.monitoring.alerts import Alert, Alerts, Thresholds
 from serving.monitoring.drift import Drift, Figure, row_of
 from serving.monitoring.feedback import Outcomes, Predicted, Told
 from serving.monitoring.minute_stats import Recent
 from serving.monitoring.prometheus_metrics import Metrics
-from serving.service.service import Priced
 
 MINUTE = 60.0
 PRICING = frozenset({"/predict", "/predict/batch"})

@@ -19,12 +19,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.engine.engine import Overloaded
+from serving.engine.service import Service, SwapError
 from serving.middleware import KeyRing, Limits, RateLimiter, admin_only, caller_of, problem, protect
 from serving.middleware.rate import site_of
 from serving.monitoring.observer import Observer
 from serving.monitoring.prometheus_metrics import CONTENT_TYPE
-from serving.service.engine import Overloaded
-from serving.service.service import Service, SwapError
 from serving.web import schemas
 from serving.web.openapi import BEARER, BODY, FORM, PROBLEMS
 from serving.web.requests import Pricing, unfit

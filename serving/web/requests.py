@@ -10,11 +10,11 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from serving.engine.engine import Overloaded
+from serving.engine.request_images import PictureError
+from serving.engine.service import Priced, Service
 from serving.middleware import Limits, check_text
 from serving.monitoring.observer import Observer
-from serving.service.engine import Overloaded
-from serving.service.pictures import PictureError
-from serving.service.service import Priced, Service
 from serving.web.schemas import (
     BatchAnswer,
     Explanation,

@@ -25,11 +25,11 @@ from experiments.planning.cross_validation import Members
 from experiments.search.trial_selection import Finished
 from serving.assembly import export
 from serving.bundle import FACTS, MANIFEST, Bundle, _content
+from serving.engine.engine import EngineSettings
+from serving.engine.service import Service
 from serving.middleware import KeyRing, Limits
 from serving.monitoring.alerts import Alerts, Thresholds
 from serving.monitoring.observer import Observer
-from serving.service.engine import EngineSettings
-from serving.service.service import Service
 from serving.web.app import make_app
 from tests.conftest import toy_frame
 from tests.core_tests.picture_toys import noise

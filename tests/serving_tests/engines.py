@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from serving.service import engine as module
-from serving.service.worker import Batch, Failure, RowAnswer, WorkerLost
+from serving.engine import engine as module
+from serving.engine.process_worker import Batch, Failure, RowAnswer, WorkerLost
 
 Reply = Callable[[Batch], list[RowAnswer] | Failure]
 

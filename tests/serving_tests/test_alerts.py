@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from core.metrics import smape
+from serving.engine.process_worker import RowAnswer
+from serving.engine.service import Priced
 from serving.monitoring import feedback as outcomes_module
 from serving.monitoring.alerts import Alert, Alerts, NotSent, Thresholds, webhook
 from serving.monitoring.feedback import WINDOW, Outcomes, Predicted, Told
 from serving.monitoring.minute_stats import Recent
-from serving.service.service import Priced
-from serving.service.worker import RowAnswer
 
 ALERT = Alert("drift-unit", 0.5, 0.25, "unit has drifted")
 

@@ -11,9 +11,9 @@ import pytest
 from core.atomic_files import locked
 from core.errors import UserError
 from core.store.workspace import Workspace
-from serving import batch
-from serving.batch import Done, Job, Look, picture_notes, price_file
 from serving.bundle import open_bundle
+from serving.engine import batch
+from serving.engine.batch import Done, Job, Look, picture_notes, price_file
 from serving.predictor import Predictor
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
+from serving.engine.adaptive_batching import Pace
+from serving.engine.engine import Engine, EngineSettings, Overloaded
+from serving.engine.process_worker import Batch, Failure, WorkerLost
 from serving.middleware import request_id
-from serving.service.engine import Engine, EngineSettings, Overloaded
-from serving.service.pace import Pace
-from serving.service.worker import Batch, Failure, WorkerLost
 from tests.serving_tests.engines import Script, answers
 
 FOLDER = Path("bundle")

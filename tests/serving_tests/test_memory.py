@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.service.memory import Memory
+from serving.engine.response_cache import Memory
 
 
 class Clock:

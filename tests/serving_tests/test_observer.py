@@ -16,12 +16,12 @@ from mlflow.tracking import MlflowClient
 
 from core.errors import UserError
 from serving.bundle import open_bundle
+from serving.engine.process_worker import RowAnswer
+from serving.engine.service import Priced
 from serving.monitoring.alerts import Alerts, Thresholds, webhook
 from serving.monitoring.feedback import Told
 from serving.monitoring.mlflow_logger import EXPERIMENT, MlflowDiary
 from serving.monitoring.observer import Observer
-from serving.service.service import Priced
-from serving.service.worker import RowAnswer
 
 
 def a_row(price: float = 20.0, brand: str = "acme") -> Priced:

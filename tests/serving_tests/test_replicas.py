@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.service.worker import Batch, Computer
+from serving.engine.process_worker import Batch, Computer
 
 serve = pytest.importorskip("ray.serve", reason="needs ray[serve]")
 ray = pytest.importorskip("ray")
@@ -23,7 +23,7 @@ def cluster() -> Iterator[None]:
 
 
 def test_two_replicas_answer_alike(cluster: None, exported: Path) -> None:
-    from serving.replicas import deployment
+    from serving.engine.ray_serve import deployment
 
     handle = serve.run(deployment(str(exported), replicas=2), name="shop", route_prefix=None)
     texts = [f"Item Name: nut {number}, Pack of {number + 1}" for number in range(40)]

@@ -14,11 +14,11 @@ from PIL import Image
 
 from core.atomic_files import read_json, write_json
 from serving.bundle import open_bundle
+from serving.engine.engine import EngineSettings, Overloaded
+from serving.engine.process_worker import Batch, RowAnswer, WorkerLost
+from serving.engine.request_images import PictureError
+from serving.engine.service import Priced, Service, SwapError
 from serving.middleware import Limits
-from serving.service.engine import EngineSettings, Overloaded
-from serving.service.pictures import PictureError
-from serving.service.service import Priced, Service, SwapError
-from serving.service.worker import Batch, RowAnswer, WorkerLost
 from tests.serving_tests.engines import Script, answers
 
 SETTINGS = EngineSettings(batch_ms=0)

@@ -1,7 +1,7 @@
 """The processes that serve one bundle, and the rows that wait for them.
 
 Rows are gathered into batches by size and time: as soon as a process is free it takes what waits, at most `batch_rows` and
-about a second's work (`serving.service.pace`), and where few wait it gives others `batch_ms` to come. Rows of large requests
+about a second's work (`serving.engine.adaptive_batching`), and where few wait it gives others `batch_ms` to come. Rows of large requests
 leave room for single ones. Rows of a lost batch are computed again in parts, and those of a lost part in smaller ones, until
 the row that brings processes down is alone; it is answered without them. Halves would find it in fewer passes, but each pass
 that holds it costs a process.
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from serving.service.pace import Pace
-from serving.service.worker import Batch, Failure, RowAnswer, Worker, WorkerLost
+from serving.engine.adaptive_batching import Pace
+from serving.engine.process_worker import Batch, Failure, RowAnswer, Worker, WorkerLost
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any
 from core.atomic_files import digest
 from core.errors import UserError
 from serving.bundle import Bundle, Facts, open_bundle
+from serving.engine.engine import Engine, EngineSettings, Overloaded, Watch
+from serving.engine.process_worker import RowAnswer
+from serving.engine.request_images import Picture, Pictures
+from serving.engine.response_cache import Memory
 from serving.middleware import Limits
-from serving.service.engine import Engine, EngineSettings, Overloaded, Watch
-from serving.service.memory import Memory
-from serving.service.pictures import Picture, Pictures
-from serving.service.worker import RowAnswer
 
 log = logging.getLogger(__name__)
 

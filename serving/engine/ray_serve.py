@@ -16,7 +16,7 @@ from typing import Any
 
 from ray import serve
 
-from serving.service.worker import Batch, Computer, Failure, RowAnswer
+from serving.engine.process_worker import Batch, Computer, Failure, RowAnswer
 
 BATCH_ROWS, BATCH_SECONDS = 64, 0.01
 
