@@ -22,18 +22,18 @@ sys.path.remove(str(Path(__file__).resolve().parent))  # here `serving` is anoth
 from core.data.catalog import Catalog
 from core.data.reading import read_catalog
 from core.fields.field_table import forget_fields
-from serving import encoders
-from serving.bundle import ENCODERS, MEMBERS
-from serving.predictor import Predictor
+from serving.bundle import shared_encoders
+from serving.bundle.bundle import ENCODERS, MEMBERS
+from serving.bundle.predictor import Predictor
 
-WAYS = {"shared": encoders._REMEMBERED, "each for itself": 0}
+WAYS = {"shared": shared_encoders._REMEMBERED, "each for itself": 0}
 """Bytes that an encoder remembers; with none, every fold model has it read again."""
 
 
 def predictor(folder: Path, remembered: int) -> Predictor:
-    with patch.object(encoders, "_REMEMBERED", remembered):
+    with patch.object(shared_encoders, "_REMEMBERED", remembered):
         found = Predictor(folder)
-    encoders._loaded.clear()
+    shared_encoders._loaded.clear()
     return found
 
 

@@ -11,10 +11,10 @@ import typer
 from core.console import progress, run, say, warn
 from core.errors import UserError
 from core.store.workspace import Workspace, default_folder
-from serving.bundle import check_name
+from serving.bundle.bundle import check_name
 
 if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once
-    from serving.bundle import Bundle
+    from serving.bundle.bundle import Bundle
 
 BUNDLES = "bundles"
 _HELP = """
@@ -81,7 +81,7 @@ def main(
     register: Annotated[bool, typer.Option("--register", help="Also in MLflow's model registry, as a pyfunc.")] = False,
     mlflow: Annotated[str | None, typer.Option(help="MLflow's tracking URI.", show_default="the workspace's")] = None,
 ) -> None:
-    from serving.assembly import export
+    from serving.bundle.builder import export
 
     network_form = _form({"onnx": onnx, "pytorch": pytorch, "tensorrt": tensorrt}, precision)
     home = Workspace(workspace or default_folder())
@@ -91,8 +91,8 @@ def main(
         bundle, new = export(home, out or home.path(BUNDLES), called, network_form, tell, most=distil, begin=tell.begin)
     _show(bundle, new)
     if register:
-        from serving.registry import picture_notes
-        from serving.registry import register as into_registry
+        from serving.bundle.mlflow_registry import picture_notes
+        from serving.bundle.mlflow_registry import register as into_registry
 
         uri = mlflow or f"sqlite:///{home.path('mlflow.db')}"
         say(f"registered: {into_registry(bundle, uri)}")

@@ -30,8 +30,8 @@ DOORS = {
     },
     "mlflow": {
         "experiments/tracking/mlflow_client.py",
-        "serving/registry.py",
-        "serving/pyfunc_model.py",
+        "serving/bundle/mlflow_registry.py",
+        "serving/bundle/pyfunc_model.py",
         "serving/monitoring/mlflow_logger.py",
     },
 }
@@ -75,7 +75,7 @@ WITHOUT_TORCH = [
     "experiments.status", "experiments.tracking.sweep_state", "experiments.compare", "experiments.tracking.comparison", "core.backbones",
     "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
     "serving.guard", "serving.keys", "serving.api", "serving.web.app", "serving.engine.service", "serving.engine.process_worker",
-    "ensemble.pipeline.serialization", "serving.predictor", "serving.assembly", "serving.engine.batch", "serving.export", "serving.predict",
+    "ensemble.pipeline.serialization", "serving.bundle.predictor", "serving.bundle.builder", "serving.engine.batch", "serving.export", "serving.predict",
 ]  # fmt: skip
 
 

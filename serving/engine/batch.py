@@ -24,8 +24,8 @@ from core.data.catalog import ID, PRICE, Catalog
 from core.data.reading import read_in_parts
 from core.errors import UserError, some
 from ensemble.pipeline.submission import check_place
-from serving.bundle import Facts
-from serving.predictor import LEVELS, Answer, Predictor
+from serving.bundle.bundle import Facts
+from serving.bundle.predictor import LEVELS, Answer, Predictor
 
 Tell = Callable[[int, int], None]
 Note = Callable[[str], None]

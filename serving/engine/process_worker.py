@@ -50,7 +50,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class RowAnswer:
-    """One row's. price, low, high: in currency units. members: that answered. level: of `serving.predictor.LEVELS`.
+    """One row's. price, low, high: in currency units. members: that answered. level: of `serving.bundle.predictor.LEVELS`.
 
     unit, brand: read from the text, "" where it says none. read: all fields that the text says, where they were asked for.
     """
@@ -176,7 +176,7 @@ class Computer:
     def __init__(self, folder: Path, threads: int = 1) -> None:
         """Raises UserError for a bundle that cannot be served. The first rows are slow (imports); they are none of a caller's."""
         from core.fields.field_table import forget_fields
-        from serving.predictor import Predictor
+        from serving.bundle.predictor import Predictor
 
         self._forget = forget_fields
         self._predictor = Predictor(folder)
@@ -199,7 +199,7 @@ class Computer:
     def _compute(self, batch: Batch) -> list[RowAnswer]:
         from core.data.catalog import Catalog
         from core.fields.field_table import fields_of
-        from serving.predictor import LEVELS
+        from serving.bundle.predictor import LEVELS
 
         def column(values: Sequence[str]) -> Any:
             return np.array(list(values), dtype=object)

@@ -11,7 +11,7 @@ from typing import Any
 
 from core.atomic_files import digest
 from core.errors import UserError
-from serving.bundle import Bundle, Facts, open_bundle
+from serving.bundle.bundle import Bundle, Facts, open_bundle
 from serving.engine.engine import Engine, EngineSettings, Overloaded, Watch
 from serving.engine.process_worker import RowAnswer
 from serving.engine.request_images import Picture, Pictures

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from serving.bundle.reference_stats import script
 from serving.monitoring.drift_metrics import Distance, ks, psi, psi_of_numbers, psi_of_words
-from serving.statistics import script
 
 WINDOW = 500
 """Rows looked at together, the last ones."""
@@ -58,7 +58,7 @@ def row_of(text: str, unit: str, brand: str, picture: bool, price: float) -> Row
 
 
 class Drift:
-    """The window over the rows of one service. statistics: the bundle's (`serving.statistics.describe`)."""
+    """The window over the rows of one service. statistics: the bundle's (`serving.bundle.reference_stats.describe`)."""
 
     def __init__(self, statistics: Mapping[str, Any], window: int = WINDOW) -> None:
         self._known = statistics

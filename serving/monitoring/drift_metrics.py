@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
-from serving.statistics import NONE, OTHER
+from serving.bundle.reference_stats import NONE, OTHER
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def psi(expected: Floats, counts: Floats, rows: int) -> Distance:
 def psi_of_numbers(quantiles: Sequence[float], values: Floats, rows: int) -> Distance:
     """Over about `BINS` bins that hold as many of the expected values each; fewer where values repeat.
 
-    quantiles: 101 of them, expected (`serving.statistics.quantiles`).
+    quantiles: 101 of them, expected (`serving.bundle.reference_stats.quantiles`).
     """
     known = np.asarray(quantiles)
     edges = np.unique(known[:: (len(known) - 1) // BINS][1:-1])
@@ -70,7 +70,7 @@ def psi_of_numbers(quantiles: Sequence[float], values: Floats, rows: int) -> Dis
 def psi_of_words(expected: Mapping[str, float], words: Sequence[str], rows: int) -> Distance:
     """Over the words that are frequent enough to have a bin, the other known ones as one, and the rest as another.
 
-    expected: shares (`serving.statistics.shares`), of `rows` rows. A word has a bin if its share is at least `1 / (2 BINS)`.
+    expected: shares (`serving.bundle.reference_stats.shares`), of `rows` rows. A word has a bin if its share is at least `1 / (2 BINS)`.
     Where none is that frequent, as with brands, the bin of the known ones shows what is of another kind. In what proportions they
     come does not count: a list of known brands from A to Z is nothing new.
     """

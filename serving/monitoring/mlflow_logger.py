@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import UserError
-from serving.bundle import Bundle
+from serving.bundle.bundle import Bundle
 from serving.middleware.logs import redact
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from core.atomic_files import read_json
-from serving.bundle import STATISTICS, Bundle
+from serving.bundle.bundle import STATISTICS, Bundle
 from serving.engine.service import Priced
 from serving.middleware import request_id
 from serving.monitoring.alerts import Alert, Alerts, Thresholds

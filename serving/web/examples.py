@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.interval import LEVEL
+from serving.bundle.interval import LEVEL
 
 TEXT = "Item Name: Blackberry Jam, 9 oz (Pack of 6)\nBullet Point 1: No added sugar\nValue: 54.0\nUnit: Ounce\n"
 URL = "https://images.example.com/jam.jpg"

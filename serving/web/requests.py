@@ -105,7 +105,7 @@ class Pricing:
             interval=Interval(low=answer.low, high=answer.high, coverage=coverage),
             model_version=priced.version,
             members=list(answer.members),
-            level=answer.level,  # type: ignore[arg-type]  # one of serving.predictor.LEVELS
+            level=answer.level,  # type: ignore[arg-type]  # one of serving.bundle.predictor.LEVELS
             fallback=priced.fallback,
             cached=priced.cached,
             picture=picture,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.interval import LEVEL
+from serving.bundle.interval import LEVEL
 from serving.web import examples
 
 

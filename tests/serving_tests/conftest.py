@@ -23,8 +23,8 @@ from experiments.common.jobs import Job
 from experiments.execution.job_worker import run_job
 from experiments.planning.cross_validation import Members
 from experiments.search.trial_selection import Finished
-from serving.assembly import export
-from serving.bundle import FACTS, MANIFEST, Bundle, _content
+from serving.bundle.builder import export
+from serving.bundle.bundle import FACTS, MANIFEST, Bundle, _content
 from serving.engine.engine import EngineSettings
 from serving.engine.service import Service
 from serving.middleware import KeyRing, Limits

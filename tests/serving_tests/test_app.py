@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from serving.bundle import open_bundle
+from serving.bundle.bundle import open_bundle
 from serving.engine.engine import EngineSettings
 from serving.middleware import KeyRing, Limits, add_key
 from serving.web.app import FILES, PAGE

@@ -14,9 +14,9 @@ from ensemble.add import Source, add_member
 from ensemble.matrix.screening import Rules
 from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
-from serving.assembly import export
-from serving.bundle import Bundle, open_bundle
-from serving.predictor import Predictor
+from serving.bundle.builder import export
+from serving.bundle.bundle import Bundle, open_bundle
+from serving.bundle.predictor import Predictor
 
 
 def exporting(workspace: Workspace) -> Bundle:

@@ -11,10 +11,10 @@ import pytest
 from core.atomic_files import locked
 from core.errors import UserError
 from core.store.workspace import Workspace
-from serving.bundle import open_bundle
+from serving.bundle.bundle import open_bundle
+from serving.bundle.predictor import Predictor
 from serving.engine import batch
 from serving.engine.batch import Done, Job, Look, picture_notes, price_file
-from serving.predictor import Predictor
 
 
 @pytest.fixture

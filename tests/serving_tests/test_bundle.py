@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from serving.bundle import check_name, open_bundle, publish, unfinished, write_facts
+from serving.bundle.bundle import check_name, open_bundle, publish, unfinished, write_facts
 
 
 def test_a_bundle_may_be_moved_and_says_what_it_is(exported: Path) -> None:

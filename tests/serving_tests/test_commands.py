@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from core.errors import UserError
 from core.store.workspace import Workspace
 from serving import export, predict
-from serving.predictor import Predictor
+from serving.bundle.predictor import Predictor
 from tests.conftest import toy_frame
 
 

@@ -9,10 +9,10 @@ from core.atomic_files import read_json
 from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.pipeline.nested_cv import tell_nobody
-from serving import distil as module
-from serving.assembly import export
-from serving.distil import TOLERATED, distil, ranked
-from serving.predictor import Predictor
+from serving.bundle import member_subset as module
+from serving.bundle.builder import export
+from serving.bundle.member_subset import TOLERATED, distil, ranked
+from serving.bundle.predictor import Predictor
 
 
 def test_the_members_that_gain_most_come_first() -> None:

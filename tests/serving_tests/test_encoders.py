@@ -14,11 +14,11 @@ from core.classical import embeddings
 from core.store.workspace import Workspace
 from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
-from serving.assembly import export
-from serving.bundle import Bundle
-from serving.encoders import SharedEncoder
-from serving.forms import form
-from serving.predictor import Predictor
+from serving.bundle.builder import export
+from serving.bundle.bundle import Bundle
+from serving.bundle.export_formats import form
+from serving.bundle.predictor import Predictor
+from serving.bundle.shared_encoders import SharedEncoder
 from tests.core_tests.light_toys import small_encoder
 from tests.serving_tests.conftest import swept
 

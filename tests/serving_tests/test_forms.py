@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 from core.errors import UserError
 from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
-from serving.assembly import export
-from serving.forms import form
-from serving.predictor import Predictor
+from serving.bundle.builder import export
+from serving.bundle.export_formats import form
+from serving.bundle.predictor import Predictor
 from tests.serving_tests.conftest import SETTINGS, swept
 
 TEXT = {"text_encoder": "tiny", "learning_rate": 2e-3, "batch_size": 16, "epochs": 2, "regressor_width": 16}

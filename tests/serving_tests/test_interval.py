@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ensemble.matrix.level_one import Rows
-from serving.interval import LEVEL, bounds, fit_interval, load_interval, save_interval, width
+from serving.bundle.interval import LEVEL, bounds, fit_interval, load_interval, save_interval, width
 
 
 def noisy(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, Rows]:

@@ -15,7 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from core.errors import UserError
-from serving.bundle import open_bundle
+from serving.bundle.bundle import open_bundle
 from serving.engine.process_worker import RowAnswer
 from serving.engine.service import Priced
 from serving.monitoring.alerts import Alerts, Thresholds, webhook

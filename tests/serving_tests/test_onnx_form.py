@@ -14,13 +14,13 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
-from serving import comparison
-from serving.assembly import export
-from serving.bundle import Bundle
-from serving.forms import form
-from serving.graphs import check_tensorrt
-from serving.onnx_form import GRAPH
-from serving.predictor import Predictor
+from serving.bundle import parity_check
+from serving.bundle.builder import export
+from serving.bundle.bundle import Bundle
+from serving.bundle.export_formats import form
+from serving.bundle.onnx_export import GRAPH
+from serving.bundle.onnx_graphs import check_tensorrt
+from serving.bundle.predictor import Predictor
 from tests.serving_tests.conftest import SETTINGS, swept
 
 SMALL: dict[str, Any] = {
@@ -92,7 +92,7 @@ def test_smaller_graphs_are_smaller_and_judged(
     networks = [member for member in small.facts.members if not member.light]
     assert all(member.difference < 0.5 for member in networks)
     if name == "onnx-int8":
-        assert all(member.worsened is not None and member.worsened < comparison.WORSENED for member in networks)
+        assert all(member.worsened is not None and member.worsened < parity_check.WORSENED for member in networks)
     else:
         assert all(member.worsened is None and member.difference < 0.02 for member in networks)
 
@@ -109,7 +109,7 @@ def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_8_bits_that_err_too_far_are_no_bundle(
     half_trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "WORSENED", -100.0)
+    monkeypatch.setattr(parity_check, "WORSENED", -100.0)
     with pytest.raises(UserError, match=r"SMAPE .* points higher on 150 rows"):
         export(half_trained, tmp_path, "shop", "onnx-int8", tell_nobody)
     assert not list(tmp_path.glob("shop-*"))

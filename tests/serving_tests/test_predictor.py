@@ -11,7 +11,7 @@ import pytest
 from core.data.catalog import Catalog
 from core.protocols.architecture import Prices
 from core.store.workspace import Workspace
-from serving.predictor import LEVELS, Predictor, Served
+from serving.bundle.predictor import LEVELS, Predictor, Served
 
 
 class Broken:

@@ -15,8 +15,8 @@ from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.pipeline.postprocessing import SPREAD
 from ensemble.pipeline.serialization import load_stack
 from ensemble.stack import stack_workspace
-from serving.assembly import export
-from serving.predictor import Predictor, Served
+from serving.bundle.builder import export
+from serving.bundle.predictor import Predictor, Served
 from tests.serving_tests.conftest import SETTINGS, swept
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from core.atomic_files import read_json, write_json
-from serving.bundle import open_bundle
+from serving.bundle.bundle import open_bundle
 from serving.engine.engine import EngineSettings, Overloaded
 from serving.engine.process_worker import Batch, RowAnswer, WorkerLost
 from serving.engine.request_images import PictureError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.data.catalog import Catalog
-from serving.statistics import COMMON, NONE, OTHER, describe, script, shares
+from serving.bundle.reference_stats import COMMON, NONE, OTHER, describe, script, shares
 
 
 def catalog(texts: list[str], links: list[str], images: Path | None = None) -> Catalog:

@@ -11,8 +11,8 @@ import pytest
 
 from core.data.catalog import Catalog
 from core.errors import UserError
+from serving.bundle.predictor import Predictor
 from serving.engine.process_worker import Batch, Computer, Failure, Worker, WorkerLost, said
-from serving.predictor import Predictor
 
 TEXTS = ["Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n", "Item Name: nut", ""]
 

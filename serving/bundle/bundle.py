@@ -5,10 +5,10 @@ bundles/<name>-<number>-<hash>/
     bundle.json        the facts below
     README.md          the model card
     stack/             the fitted stack (`ensemble.pipeline.serialization`)
-    interval/          how true prices lie around the stack's (`serving.interval`)
-    distances.npz      of members from each other, by which one that does not answer is filled in (`serving.filling`)
-    statistics.json    what the catalog looked like, for drift (`serving.statistics`)
-    members/<id>/fold-<k>/   fold models, in the form that `serving.forms` wrote
+    interval/          how true prices lie around the stack's (`serving.bundle.interval`)
+    distances.npz      of members from each other, by which one that does not answer is filled in (`serving.bundle.fallback`)
+    statistics.json    what the catalog looked like, for drift (`serving.bundle.reference_stats`)
+    members/<id>/fold-<k>/   fold models, in the form that `serving.bundle.export_formats` wrote
     encoders/          frozen encoders, each stored once for all models that read it: graphs, or copies named by their content
 
 The version is a number that counts up and a hash of the content; the same content is never written twice.
@@ -45,7 +45,7 @@ _AGAIN = "copy the bundle again, or write it again with `python -m serving.expor
 
 @dataclass(frozen=True)
 class MemberFacts:
-    """A member in a bundle. form: how its models are written (`serving.forms`). light: needs no torch. pictures: reads them.
+    """A member in a bundle. form: how its models are written (`serving.bundle.export_formats`). light: needs no torch. pictures: reads them.
 
     folds: the numbers of its fold models. weight: in the stack's linear parts. smape: out of fold. difference: by how much,
     relatively, its prices from these files differ at most from the original's; worsened: points of SMAPE, where its form is

@@ -1,4 +1,4 @@
-"""What MLflow runs to load a registered bundle (`serving.registry`); Pricestack must be installed there."""
+"""What MLflow runs to load a registered bundle (`serving.bundle.mlflow_registry`); Pricestack must be installed there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from core.data.catalog import LINK, TEXT, Catalog
-from serving.predictor import LEVELS, Predictor
+from serving.bundle.predictor import LEVELS, Predictor
 
 
 class BundleModel(PythonModel):

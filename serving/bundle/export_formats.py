@@ -86,17 +86,17 @@ class Onnx:
         """Makes a written graph smaller."""
 
     def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
-        from serving.onnx_form import write_onnx
+        from serving.bundle.onnx_export import write_onnx
 
         write_onnx(kind, source, folder, encoders, self.reduce)
 
     def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
-        from serving.onnx_form import read_onnx
+        from serving.bundle.onnx_export import read_onnx
 
         return read_onnx(kind, folder, encoders)
 
     def original(self, kind: Architecture, source: Path) -> Servable | None:
-        from serving.onnx_form import in_full_precision
+        from serving.bundle.onnx_export import in_full_precision
 
         return in_full_precision(kind, source)
 
@@ -107,7 +107,7 @@ class HalvedOnnx(Onnx):
     tolerance: float | None = 0.02
 
     def reduce(self, graph: Path) -> None:
-        from serving.graphs import halve
+        from serving.bundle.onnx_graphs import halve
 
         halve(graph)
 
@@ -118,7 +118,7 @@ class QuantisedOnnx(Onnx):
     tolerance: float | None = None
 
     def reduce(self, graph: Path) -> None:
-        from serving.graphs import quantise
+        from serving.bundle.onnx_graphs import quantise
 
         quantise(graph)
 
@@ -129,14 +129,14 @@ class TensorRt(Onnx):
     tolerance: float | None = 0.02
 
     def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
-        from serving.graphs import check_tensorrt
+        from serving.bundle.onnx_graphs import check_tensorrt
 
         check_tensorrt()
         super().write(kind, source, folder, encoders)
 
     def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
-        from serving.graphs import CPU, TENSORRT, check_tensorrt
-        from serving.onnx_form import read_onnx
+        from serving.bundle.onnx_export import read_onnx
+        from serving.bundle.onnx_graphs import CPU, TENSORRT, check_tensorrt
 
         check_tensorrt()
         return read_onnx(kind, folder, encoders, (TENSORRT, CPU))

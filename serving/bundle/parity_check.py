@@ -14,10 +14,10 @@ from core.data.catalog import Catalog
 from core.errors import UserError
 from core.metrics import smape
 from core.store.oof_store import geometric_mean
-from serving.bundle import Bundle, Facts, MemberFacts
-from serving.forms import form
-from serving.predictor import Served, load_members
-from serving.source import Source
+from serving.bundle.bundle import Bundle, Facts, MemberFacts
+from serving.bundle.export_formats import form
+from serving.bundle.predictor import Served, load_members
+from serving.bundle.source import Source
 
 Floats = NDArray[np.float64]
 

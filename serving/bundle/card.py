@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.bundle import Facts
-from serving.interval import LEVEL
+from serving.bundle.bundle import Facts
+from serving.bundle.interval import LEVEL
 
 
 def card(name: str, facts: Facts, stack: dict[str, Any]) -> str:

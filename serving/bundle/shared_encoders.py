@@ -20,7 +20,7 @@ from core.atomic_files import digest
 from core.encoders.presets import Part
 from core.inputs.frozen_features import content_of, half
 from core.row_cache import RowMemory
-from serving.graphs import open_graph
+from serving.bundle.onnx_graphs import open_graph
 
 Write = Callable[[nn.Module, Mapping[str, Tensor], Path], None]
 """Writes a network that takes these inputs as a graph."""

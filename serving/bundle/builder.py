@@ -15,16 +15,16 @@ from core.errors import UserError
 from core.metrics import constant_floor
 from core.store.oof_store import EXTERNAL
 from core.store.workspace import Workspace
-from serving import bundle as parts
-from serving.bundle import Bundle, Facts, MemberFacts
-from serving.card import card
-from serving.comparison import compared
-from serving.distil import Tell
-from serving.filling import measure
-from serving.forms import SAVED, form, is_light
-from serving.interval import LEVEL, bounds, fit_interval, save_interval, width
-from serving.source import Source, read_source, smaller
-from serving.statistics import describe
+from serving.bundle import bundle as parts
+from serving.bundle.bundle import Bundle, Facts, MemberFacts
+from serving.bundle.card import card
+from serving.bundle.export_formats import SAVED, form, is_light
+from serving.bundle.fallback import measure
+from serving.bundle.interval import LEVEL, bounds, fit_interval, save_interval, width
+from serving.bundle.member_subset import Tell
+from serving.bundle.parity_check import compared
+from serving.bundle.reference_stats import describe
+from serving.bundle.source import Source, read_source, smaller
 
 Begin = Callable[[str], None]
 
@@ -39,8 +39,8 @@ def export(
     most: int | None = None,
     begin: Begin = lambda part: None,
 ) -> tuple[Bundle, bool]:
-    """(the bundle in `home`, whether it is new). network_form: of `serving.forms`, for members with a network. most: members of
-    a smaller stack that is nearly as good (`serving.distil`). begin: told what is being made, as one graph may take a minute.
+    """(the bundle in `home`, whether it is new). network_form: of `serving.bundle.export_formats`, for members with a network. most: members of
+    a smaller stack that is nearly as good (`serving.bundle.member_subset`). begin: told what is being made, as one graph may take a minute.
 
     Raises UserError where there is no stack or it is not that of the workspace's members, where a member has no models, where a
     price from the bundle is not the submitted one, and where no stack of so few members is good enough.

@@ -19,7 +19,7 @@ from ensemble.matrix.matrix import stored_quantiles
 from ensemble.matrix.row_features import of_catalog
 from ensemble.matrix.screening import Column
 from ensemble.pipeline import serialization
-from serving.distil import Tell, distil
+from serving.bundle.member_subset import Tell, distil
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 What happens where members do not answer, row by row, each marked:
 
     stack      every member answered
-    members    some did; those that did not are filled in by the nearest that did (`serving.filling`), and the stack is applied
+    members    some did; those that did not are filled in by the nearest that did (`serving.bundle.fallback`), and the stack is applied
     light      likewise, and no network was among those that answered
     median     none did: the best constant price of the training rows
 """
@@ -25,10 +25,10 @@ from core.protocols.architecture import LEVELS as DECILES
 from core.protocols.architecture import Prices
 from core.store.oof_store import geometric_mean
 from ensemble.pipeline.serialization import load_stack
-from serving import interval
-from serving.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
-from serving.filling import load_distances
-from serving.forms import Servable, form
+from serving.bundle import interval
+from serving.bundle.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
+from serving.bundle.export_formats import Servable, form
+from serving.bundle.fallback import load_distances
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Networks as ONNX: graphs with any number of rows and tokens, computed by ONNX Runtime.
 
 The graph is the network from token ids, numbers and pixels to the head's outputs; encoders that were frozen are graphs of their
-own, which fold models share (`serving.encoders`). Around them everything is as in training: texts and pictures are read, and
+own, which fold models share (`serving.bundle.shared_encoders`). Around them everything is as in training: texts and pictures are read, and
 prices made of outputs, by the architecture's own code in 32 bits.
 """
 
@@ -21,8 +21,8 @@ from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
 from core.training.batching import Examples
 from core.training.inference import settled
-from serving.encoders import SharedEncoder, shared_encoder, take_apart
-from serving.graphs import CPU, open_graph, write_graph
+from serving.bundle.onnx_graphs import CPU, open_graph, write_graph
+from serving.bundle.shared_encoders import SharedEncoder, shared_encoder, take_apart
 
 GRAPH, RECORD = "model.onnx", "model.json"
 _EXAMPLE_ROWS, _EXAMPLE_TEXTS = (
