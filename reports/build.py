@@ -23,11 +23,11 @@ def build_report(workspace: Workspace) -> Path:
     Returns the page's path. The same workspace gives the same bytes. Raises UserError for a folder that is no workspace and
     for damaged files in it.
     """
-    from reports.content import make_content  # pandas and LightGBM: a second that --help should not take
     from reports.doubts import FILE, all_findings, doubtful, write_doubtful
     from reports.errors import worst_pictures
     from reports.material import read_material
-    from reports.page import render
+    from reports.page.content import make_content  # pandas and LightGBM: a second that --help should not take
+    from reports.page.page import render
 
     material = read_material(workspace)
     findings = all_findings(material)
