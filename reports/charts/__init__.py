@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.charts.base import CONFIG, Chart
-from reports.charts.data import data_charts
-from reports.charts.errors import error_charts
-from reports.charts.members import member_charts
-from reports.charts.sweep import sweep_charts
+from reports.charts.catalog_charts import data_charts
+from reports.charts.chart_base import CONFIG, Chart
+from reports.charts.error_charts import error_charts
+from reports.charts.member_charts import member_charts
+from reports.charts.sweep_charts import sweep_charts
 
 __all__ = ["CONFIG", "Chart", "make_charts"]
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from core.data.folds import HOLDOUT
 from core.quality.label_noise import KINDS
 from reports.charts import CONFIG, make_charts
-from reports.charts.errors import band_labels
+from reports.charts.error_charts import band_labels
 from reports.doubts import FILE
 from reports.words import duration, figure_text, plain, range_text, setting, shown
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.charts.base import (
+from reports.charts.chart_base import (
     ACCENT,
     HEIGHT,
     MUTED,

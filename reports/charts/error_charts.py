@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reports.charts.base import (
+from reports.charts.chart_base import (
     ACCENT,
     INK,
     MUTED,
