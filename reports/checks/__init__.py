@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from reports.checks import fitting, folds, not_finite, searching, times, trust
+from reports.checks import fitting, fold_checks, non_finite, searching, times, trust
 from reports.checks.finding import STATES, Check, Finding
 from reports.material import Material
 
 CHECKS: tuple[Check, ...] = (
-    not_finite.failed_trials,
-    not_finite.left_out_steps,
+    non_finite.failed_trials,
+    non_finite.left_out_steps,
     fitting.overfitting,
     fitting.underfitting,
     fitting.stack_optimism,
     times.slow_training,
     times.stages,
     times.lost_time,
-    folds.fold_spread,
-    folds.holdout,
-    folds.fold_overlap,
+    fold_checks.fold_spread,
+    fold_checks.holdout,
+    fold_checks.fold_overlap,
     trust.floor,
     trust.leaks,
     trust.too_good,

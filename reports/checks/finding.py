@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -73,3 +74,63 @@ def values_text(values: Sequence[Any]) -> str:
     """`0.4`, or `0.1 to 0.4`."""
     low, high = min(values), max(values)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+_KEPT = ("text_encoder", "vision_encoder", "freeze_text", "freeze_vision", "frozen_encoder")
+"""Settings that a user names or that depend on the machine: a search with another setting is to be one of the same encoders."""
+
+
+def at(material: Material) -> str:
+    """`--workspace FOLDER`."""
+    return f"--workspace {shlex.quote(str(material.folder))}"
+
+
+def command(material: Material, module: str, *arguments: str) -> str:
+    """`python -m MODULE` on this workspace."""
+    return " ".join(["python -m", module, at(material), *arguments])
+
+
+def search(material: Material, architecture: str, trials: Sequence[Record] = (), **settings: Any) -> str:
+    """A sweep of the architecture with these settings fixed, and with the encoders that `trials` have in common.
+
+    A fixed setting makes another search space and so another study: the trials that are there do not count against it.
+    """
+    chosen = {key: value for key, value in {**_encoders(trials), **settings}.items() if value is not None}
+    sets = [f"--set {shlex.quote(f'{architecture}.{key}={_text(value)}')}" for key, value in chosen.items()]
+    return " ".join([f"python -m experiments.sweep {architecture} {at(material)}", *sets])
+
+
+def anew(material: Material, suffix: str, *arguments: str) -> str:
+    """A sweep of the same files in a new workspace: folds and catalog are made once per workspace."""
+    facts = material.facts
+    files = {"--train": facts.train, "--test": facts.test, "--images": facts.images}
+    files["--workspace"] = f"{material.folder}-{suffix}"
+    named = [f"{flag} {shlex.quote(path)}" for flag, path in files.items() if path is not None]
+    return " ".join(["python -m experiments.sweep", *named, *arguments])
+
+
+def common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that are the same in all of them."""
+    if not settings:
+        return {}
+    first, *others = settings
+    return {key: value for key, value in first.items() if all(key in each and each[key] == value for each in others)}
+
+
+def _encoders(trials: Sequence[Record]) -> dict[str, Any]:
+    shared = common([trial["settings"] for trial in trials])
+    return {key: shared[key] for key in _KEPT if shared.get(key)}
+
+
+def _text(value: Any) -> str:
+    """As YAML reads it back."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    """YAML takes `1e-05` for a word, `1.0e-05` for a number."""
+    text = f"{value:.3g}"
+    mantissa, exponent, power = text.partition("e")
+    return f"{mantissa}.0e{power}" if exponent and "." not in mantissa else text

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from reports.checks.commands import command, search
-from reports.checks.finding import Finding, by_architecture, graded, nothing, settle
+from reports.checks.finding import Finding, by_architecture, command, graded, nothing, search, settle
 from reports.material import Material, Record
 from reports.words import count
 

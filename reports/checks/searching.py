@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from core.data.folds import FEW_ROWS
 from reports import sweep
-from reports.checks.commands import command, search
-from reports.checks.finding import Finding, State, by_architecture, graded, nothing, settle, tried
-from reports.checks.not_finite import is_not_finite
+from reports.checks.finding import Finding, State, by_architecture, command, graded, nothing, search, settle, tried
+from reports.checks.non_finite import is_not_finite
 from reports.material import Material, Record
 from reports.words import count, headline
 

@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 
 from core.encoders.presets import TINY
-from reports.checks.commands import command, common, search
-from reports.checks.finding import Finding, State, by_architecture, graded, nothing, settle, tried
+from reports.checks.finding import (
+    Finding,
+    State,
+    by_architecture,
+    command,
+    common,
+    graded,
+    nothing,
+    search,
+    settle,
+    tried,
+)
 from reports.material import Material, Record
 from reports.sweep import STATES, time_spent
 from reports.words import count, duration

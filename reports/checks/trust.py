@@ -9,8 +9,7 @@ from typing import Any
 from core.metrics import constant_floor
 from core.quality.label_noise import CONFLICT
 from reports import doubts
-from reports.checks.commands import anew, command
-from reports.checks.finding import Finding, State, graded, nothing, settle
+from reports.checks.finding import Finding, State, anew, command, graded, nothing, settle
 from reports.doubts import OTHERS
 from reports.material import Material
 from reports.models import member_figures, short_labels

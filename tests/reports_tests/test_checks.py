@@ -26,7 +26,7 @@ from experiments.common.jobs import Job, error_text
 from experiments.common.options import Options, architectures_of, user_settings
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_tuner import check_pruner
-from reports.checks import diagnose, fitting, not_finite, searching, times
+from reports.checks import diagnose, fitting, non_finite, searching, times
 from reports.checks.finding import Check, Finding
 from reports.material import read_material
 from tests.core_tests.trainer_toys import Toy, config, context, make
@@ -143,7 +143,7 @@ def test_what_a_real_training_leaves_is_understood(toy_workspace: Workspace) -> 
     settings = make_config(architecture("text").Config, small).model_dump(mode="json")
     job = Job("trial", "text", "text-000000000001", settings, 0, 0, 1, "cpu", number=0, epochs=4, longest=4)
     outcome = run_job(job, lambda epoch, metrics: None, toy_workspace.folder)
-    steps = the(not_finite.left_out_steps, toy_workspace)
+    steps = the(non_finite.left_out_steps, toy_workspace)
     assert (steps.state, steps.figures["steps"], steps.figures["worst_share"]) == ("ok", 0, 0.0)
     assert (
         the(fitting.overfitting, toy_workspace).figures["of"]
@@ -164,7 +164,7 @@ def test_steps_left_out_are_counted_up_over_the_epochs(toy_workspace: Workspace,
         each["skipped_steps"] = skipped
     finish(toy_workspace, "text-1", told)
     finish(toy_workspace, "text-2", epochs([40.0, 39.0]), settings={"learning_rate": 1e-4})
-    finding = the(not_finite.left_out_steps, toy_workspace)
+    finding = the(non_finite.left_out_steps, toy_workspace)
     assert (finding.state, finding.figures["steps"], finding.figures["of"]) == (state, skipped, 2)
     if skipped:
         assert "all with learning_rate=0.001, loss=huber, precision=auto" in finding.saw
@@ -176,7 +176,7 @@ def test_steps_left_out_are_counted_up_over_the_epochs(toy_workspace: Workspace,
 
 def test_no_steps_are_known_of_light_trials(toy_workspace: Workspace) -> None:
     finish(toy_workspace, "lexical-1", [{"epoch": 1, **all_metrics([10.0], [11.0])}])
-    assert the(not_finite.left_out_steps, toy_workspace).state == "skipped"
+    assert the(non_finite.left_out_steps, toy_workspace).state == "skipped"
 
 
 def test_trials_that_failed_for_numbers_are_known_by_the_trainers_words(
@@ -190,7 +190,7 @@ def test_trials_that_failed_for_numbers_are_known_by_the_trainers_words(
     hot = {"params": {"learning_rate": 3e-3, "loss": "smape_huber"}, "smape": None}
     failed = [trial(place, "failed", error=error, **hot) for place, error in enumerate([bad_steps, bad_prices])]
     tell(toy_workspace, [*failed, trial(2), trial(3, "failed", error="this config has failed before in this sweep")])
-    finding = the(not_finite.failed_trials, toy_workspace)
+    finding = the(non_finite.failed_trials, toy_workspace)
     assert (finding.state, finding.figures["failed"], finding.figures["of"]) == ("problem", 2, 3)
     assert finding.figures["shared"] == {"learning_rate": 3e-3, "loss": "smape_huber"} and "row5" in finding.saw
     assert "--set text.learning_rate=0.0015" in finding.command
@@ -199,7 +199,7 @@ def test_trials_that_failed_for_numbers_are_known_by_the_trainers_words(
 
 def test_trials_that_failed_for_other_reasons_are_not_called_so(toy_workspace: Workspace) -> None:
     tell(toy_workspace, [trial(0), trial(1, "failed", error="MemoryError: too large")])
-    assert the(not_finite.failed_trials, toy_workspace).state == "ok"
+    assert the(non_finite.failed_trials, toy_workspace).state == "ok"
 
 
 RISING = [50.0, 40.0, 41.0, 42.0, 43.0, 44.0, 45.0, 45.0]

@@ -12,7 +12,7 @@ from core.quality.label_noise import CONFLICT, OUTLIER, Finding, write_findings
 from core.quality.leaks import Leak, keep_notes
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
-from reports.checks import folds, trust
+from reports.checks import fold_checks, trust
 from reports.material import read_material
 from tests.reports_tests.test_checks import the
 from tests.reports_tests.toys import add_member, add_plausible_members
@@ -38,7 +38,7 @@ def test_a_fold_that_differs_more_than_its_size_explains(toy_workspace: Workspac
     add_member(toy_workspace, "text-even", missed(toy_workspace), architecture="text")
     odd = missed(toy_workspace, in_fold(toy_workspace, 2, times))
     add_member(toy_workspace, "text-odd", odd, architecture="text")
-    finding = the(folds.fold_spread, toy_workspace)
+    finding = the(fold_checks.fold_spread, toy_workspace)
     assert finding.state == state
     if state != "ok":
         assert finding.about == "text-odd" and finding.figures["worst_fold"] == 2
@@ -47,8 +47,8 @@ def test_a_fold_that_differs_more_than_its_size_explains(toy_workspace: Workspac
 def test_members_of_a_single_fold_say_nothing_of_folds(toy_workspace: Workspace) -> None:
     inside = toy_workspace.folds.assignment == 0
     add_member(toy_workspace, "text-1", np.where(inside, missed(toy_workspace), np.nan), architecture="text")
-    assert the(folds.fold_spread, toy_workspace).state == "skipped"
-    assert the(folds.holdout, toy_workspace).state == "skipped"
+    assert the(fold_checks.fold_spread, toy_workspace).state == "skipped"
+    assert the(fold_checks.holdout, toy_workspace).state == "skipped"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_holdout_better_than_the_other_folds(toy_workspace: Workspace, times: 
     oof = missed(toy_workspace, in_fold(toy_workspace, 0, times))
     add_member(toy_workspace, "text-1", oof, architecture="text")
     add_member(toy_workspace, "outside", missed(toy_workspace))  # was never searched on the holdout
-    finding = the(folds.holdout, toy_workspace)
+    finding = the(fold_checks.holdout, toy_workspace)
     assert (finding.state, finding.figures["members"]) == (state, 1) and word in finding.saw
     if finding.command:
         assert finding.command.endswith(f"--workspace {toy_workspace.folder}-seed1 --seed 1")
@@ -83,7 +83,7 @@ def test_folds_unlike_the_test_file(
     overlap = {"test": test, "random": random, "folds": made}
     facts = replace(toy_workspace.facts, overlap=overlap, fold_mode=mode, fold_groups=asked)
     write_json(toy_workspace.path("workspace.json"), asdict(facts))
-    finding = the(folds.fold_overlap, toy_workspace)
+    finding = the(fold_checks.fold_overlap, toy_workspace)
     assert finding.state == state and flag in finding.command
     assert f"{test:.1%} of the test rows" in finding.saw and f"{made:.1%} of a fold's rows" in finding.saw
 

@@ -45,7 +45,7 @@ def test_each_check_says_something_and_stands_in_the_guide(troubled: Workspace) 
 
 
 def test_the_guide_has_the_thresholds_that_are_used() -> None:
-    from reports.checks import fitting, folds, searching, times, trust
+    from reports.checks import fitting, fold_checks, searching, times, trust
 
     shares = (
         fitting.RISE,
@@ -54,7 +54,7 @@ def test_the_guide_has_the_thresholds_that_are_used() -> None:
         times.FAILED,
         trust.SOME_ROWS,
         searching.OFTEN,
-        folds.ANOTHER,
+        fold_checks.ANOTHER,
     )
     for share in shares:
         assert f"{100 * share:g}%" in GUIDE

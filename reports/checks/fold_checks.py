@@ -9,8 +9,7 @@ import numpy as np
 from core.data.folds import HOLDOUT
 from core.metrics import group_standard_error, smape_terms
 from core.store.oof_store import Member
-from reports.checks.commands import anew, command
-from reports.checks.finding import Finding, graded, nothing, settle
+from reports.checks.finding import Finding, anew, command, graded, nothing, settle
 from reports.material import Floats, Material
 from reports.models import by_fold, short_labels
 

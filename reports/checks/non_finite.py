@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.data.folds import HOLDOUT
-from reports.checks.commands import common, search
-from reports.checks.finding import Finding, by_architecture, graded, nothing, settle, tried, values_text
+from reports.checks.finding import Finding, by_architecture, common, graded, nothing, search, settle, tried, values_text
 from reports.material import Material, Record
 from reports.words import count, headline
 
