@@ -154,7 +154,7 @@ def _column(table: pd.DataFrame, name: str, column: str | None, path: Path) -> s
 
 def _scores(train: Catalog, folds: Folds, oof: Floats) -> dict[str, Any]:
     """The record's figures, over the rows that have a price."""
-    from reports.models import by_fold, scores
+    from reports.figures.member_figures import by_fold, scores
 
     found = scores(train.known_prices, oof, folds.groups)
     return {

@@ -23,9 +23,9 @@ def build_report(workspace: Workspace) -> Path:
     Returns the page's path. The same workspace gives the same bytes. Raises UserError for a folder that is no workspace and
     for damaged files in it.
     """
-    from reports.doubts import FILE, all_findings, doubtful, write_doubtful
-    from reports.errors import worst_pictures
-    from reports.material import read_material
+    from reports.figures.data_quality import FILE, all_findings, doubtful, write_doubtful
+    from reports.figures.error_figures import worst_pictures
+    from reports.figures.report_inputs import read_material
     from reports.page.content import make_content  # pandas and LightGBM: a second that --help should not take
     from reports.page.page import render
 

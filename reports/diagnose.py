@@ -44,7 +44,7 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="A list of objects instead of text.")] = False,
 ) -> None:
     from reports.checks import diagnose  # scikit-learn: a second that --help should not take
-    from reports.material import read_material
+    from reports.figures.report_inputs import read_material
 
     material = read_material(Workspace(workspace or default_folder()))
     found = diagnose(material)

@@ -21,7 +21,7 @@ from ensemble.pipeline.final_pipeline import compare, describe_steps
 from ensemble.pipeline.leave_one_out import absences
 from ensemble.pipeline.nested_cv import Validation
 from ensemble.pipeline.serialization import stack_of
-from reports.material import STACK_FORMAT
+from reports.figures.report_inputs import STACK_FORMAT
 
 _LIBRARIES = ("lightgbm", "numpy", "scipy")
 

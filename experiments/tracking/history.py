@@ -27,7 +27,7 @@ from core.atomic_files import read_json, write_json
 from core.console import warn
 from core.store.workspace import Workspace
 from experiments.search.study import INTERRUPTED, Study
-from reports.studies import HISTORY, HISTORY_FORMAT
+from reports.figures.study_records import HISTORY, HISTORY_FORMAT
 
 FEWEST = 6
 """Fewer finished trials say nothing of what matters."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reports.charts.chart_base import ROW, SERIES, Chart, Spec, chart, field, listed, logarithmic
-from reports.words import plain
+from reports.figures.words import plain
 
 Content = Mapping[str, Any]
 

@@ -21,7 +21,7 @@ from reports.charts.chart_base import (
     whisker,
     zoomable,
 )
-from reports.words import figure_text, plain, range_text
+from reports.figures.words import figure_text, plain, range_text
 
 Content = Mapping[str, Any]
 BANDS = {

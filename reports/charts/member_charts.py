@@ -21,7 +21,7 @@ from reports.charts.chart_base import (
     listed,
     whisker,
 )
-from reports.words import figure_text
+from reports.figures.words import figure_text
 
 Content = Mapping[str, Any]
 

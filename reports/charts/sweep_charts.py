@@ -25,7 +25,7 @@ from reports.charts.chart_base import (
     toggled,
     zoomable,
 )
-from reports.words import setting
+from reports.figures.words import setting
 
 Content = Mapping[str, Any]
 PURPOSES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.checks import fitting, fold_checks, non_finite, searching, times, trust
 from reports.checks.finding import STATES, Check, Finding
-from reports.material import Material
+from reports.figures.report_inputs import Material
 
 CHECKS: tuple[Check, ...] = (
     non_finite.failed_trials,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reports.material import Material, Record
-from reports.sweep import known_first
+from reports.figures.report_inputs import Material, Record
+from reports.figures.sweep_figures import known_first
 
 State = Literal["problem", "look", "ok", "skipped"]
 STATES: tuple[State, ...] = ("problem", "look", "ok", "skipped")

@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from reports.checks.finding import Finding, by_architecture, command, graded, nothing, search, settle
-from reports.material import Material, Record
-from reports.words import count
+from reports.figures.report_inputs import Material, Record
+from reports.figures.words import count
 
 OVER, UNDER, OPTIMISM = "overfitting", "underfitting", "stack-optimism"
 FEWEST_EPOCHS = 4

@@ -10,8 +10,8 @@ from core.data.folds import HOLDOUT
 from core.metrics import group_standard_error, smape_terms
 from core.store.oof_store import Member
 from reports.checks.finding import Finding, anew, command, graded, nothing, settle
-from reports.material import Floats, Material
-from reports.models import by_fold, short_labels
+from reports.figures.member_figures import by_fold, short_labels
+from reports.figures.report_inputs import Floats, Material
 
 SPREAD, HELD_OUT, OVERLAP = "fold-spread", "holdout", "fold-overlap"
 UNEVEN, BROKEN = 2.0, 4.0

@@ -7,8 +7,8 @@ from typing import Any
 
 from core.data.folds import HOLDOUT
 from reports.checks.finding import Finding, by_architecture, common, graded, nothing, search, settle, tried, values_text
-from reports.material import Material, Record
-from reports.words import count, headline
+from reports.figures.report_inputs import Material, Record
+from reports.figures.words import count, headline
 
 STEPS, TRIALS = "nan-steps", "nan-trials"
 ANY_STEP = 1e-12

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.data.folds import FEW_ROWS
-from reports import sweep
 from reports.checks.finding import Finding, State, by_architecture, command, graded, nothing, search, settle, tried
 from reports.checks.non_finite import is_not_finite
-from reports.material import Material, Record
-from reports.words import count, headline
+from reports.figures import sweep_figures
+from reports.figures.report_inputs import Material, Record
+from reports.figures.words import count, headline
 
 FAILURES, STOPPED, FEW = "failures", "stopped-trials", "few-trials"
 ANY, OFTEN = 1e-12, 0.25
@@ -26,7 +26,7 @@ def failures(material: Material) -> list[Finding]:
     if not done:
         return nothing(FAILURES, "no trial has ended")
     others = [trial for trial in done if not is_not_finite(trial)]
-    causes = sweep.failures(others)
+    causes = sweep_figures.failures(others)
     if not causes:
         saw = f"None of {count(len(done), 'trial')} failed for another reason than numbers that are none."
         return [Finding(FAILURES, "ok", saw, {"failed": 0, "of": len(done)})]

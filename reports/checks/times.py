@@ -21,9 +21,9 @@ from reports.checks.finding import (
     settle,
     tried,
 )
-from reports.material import Material, Record
-from reports.sweep import STATES, time_spent
-from reports.words import count, duration
+from reports.figures.report_inputs import Material, Record
+from reports.figures.sweep_figures import STATES, time_spent
+from reports.figures.words import count, duration
 
 SLOW, STAGES, LOST = "slow-training", "stages", "lost-time"
 WORTH_SECONDS = 30.0

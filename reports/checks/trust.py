@@ -8,12 +8,12 @@ from typing import Any
 
 from core.metrics import constant_floor
 from core.quality.label_noise import CONFLICT
-from reports import doubts
 from reports.checks.finding import Finding, State, anew, command, graded, nothing, settle
-from reports.doubts import OTHERS
-from reports.material import Material
-from reports.models import member_figures, short_labels
-from reports.words import count
+from reports.figures import data_quality
+from reports.figures.data_quality import OTHERS
+from reports.figures.member_figures import member_figures, short_labels
+from reports.figures.report_inputs import Material
+from reports.figures.words import count
 
 FLOOR, LEAKS, TOO_GOOD, LABELS = "constant-floor", "leaks", "too-good", "labels"
 LITTLE_GAIN = 0.1
@@ -64,11 +64,11 @@ def leaks(material: Material) -> list[Finding]:
 
 
 def too_good(material: Material) -> list[Finding]:
-    """Members far better than others of their kind (`reports.doubts`): they may have seen what they are judged on."""
+    """Members far better than others of their kind (`reports.figures.data_quality`): they may have seen what they are judged on."""
     figures = _members(material)
     if len(figures) <= OTHERS:
         return nothing(TOO_GOOD, f"fewer than {OTHERS + 1} members can be compared")
-    found = doubts.too_good(figures)
+    found = data_quality.too_good(figures)
     if not found:
         saw = f"None of {count(len(figures), 'member')} is under {doubts.TOO_GOOD:.0%} of the SMAPE usual for its kind."
         return [Finding(TOO_GOOD, "ok", saw, {"members": len(figures)})]

@@ -10,14 +10,14 @@ import numpy as np
 
 from core.metrics import METRICS, constant_floor, group_bootstrap, smape_terms
 from core.quality.label_noise import Finding
-from reports.data import data_figures
-from reports.doubts import label_figures, too_good
-from reports.errors import error_figures
-from reports.material import Floats, Material
-from reports.models import error_correlation, member_figures, stack_figures
-from reports.sample import read_tables
-from reports.sweep import sweep_figures
-from reports.verdict import verdict
+from reports.figures.catalog_figures import data_figures
+from reports.figures.data_quality import label_figures, too_good
+from reports.figures.error_figures import error_figures
+from reports.figures.member_figures import error_correlation, member_figures, stack_figures
+from reports.figures.overview import verdict
+from reports.figures.report_inputs import Floats, Material
+from reports.figures.sample import read_tables
+from reports.figures.sweep_figures import sweep_figures
 
 FORMAT = 2
 

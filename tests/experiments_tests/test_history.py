@@ -16,7 +16,7 @@ from experiments.search.storage import open_storage
 from experiments.search.study import Study
 from experiments.tracking.history import FEWEST, write_history
 from reports.build import build_report
-from reports.studies import HISTORY_FORMAT
+from reports.figures.study_records import HISTORY_FORMAT
 from search_spaces import Space
 
 SPACE = Space("toy", {"depth": (1, 2, 3), "rate": (0.1, 0.2, 0.4)}, {"depth": 2, "rate": 0.2})

@@ -28,7 +28,7 @@ from experiments.execution.job_worker import run_job
 from experiments.execution.ray_tuner import check_pruner
 from reports.checks import diagnose, fitting, non_finite, searching, times
 from reports.checks.finding import Check, Finding
-from reports.material import read_material
+from reports.figures.report_inputs import read_material
 from tests.core_tests.trainer_toys import Toy, config, context, make
 from tests.reports_tests.toys import add_plausible_members
 

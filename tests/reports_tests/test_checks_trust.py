@@ -13,7 +13,7 @@ from core.quality.leaks import Leak, keep_notes
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.checks import fold_checks, trust
-from reports.material import read_material
+from reports.figures.report_inputs import read_material
 from tests.reports_tests.test_checks import the
 from tests.reports_tests.toys import add_member, add_plausible_members
 

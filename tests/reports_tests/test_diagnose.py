@@ -13,7 +13,7 @@ import pytest
 
 from core.store.workspace import Workspace
 from reports.checks import CHECKS, diagnose
-from reports.material import read_material
+from reports.figures.report_inputs import read_material
 from tests.reports_tests.test_checks import epochs, finish, tell, trial
 from tests.reports_tests.toys import add_member, add_plausible_members
 

@@ -8,7 +8,7 @@ import pytest
 from core.metrics import smape
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from reports.models import error_correlation, member_figures, short_labels
+from reports.figures.member_figures import error_correlation, member_figures, short_labels
 from tests.reports_tests.toys import add_member
 
 

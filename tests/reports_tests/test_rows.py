@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reports.data import log_histogram
-from reports.rows import VALUES, by_band, by_value, calibration, density, drift
+from reports.figures.catalog_figures import log_histogram
+from reports.figures.row_figures import VALUES, by_band, by_value, calibration, density, drift
 
 PRICES = arrays(np.float64, st.integers(1, 60), elements=st.floats(1e-2, 1e7))
 

@@ -9,9 +9,9 @@ import pytest
 
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from reports.material import read_material
-from reports.studies import HISTORY_FORMAT, labelled
-from reports.sweep import sweep_figures, varied_settings
+from reports.figures.report_inputs import read_material
+from reports.figures.study_records import HISTORY_FORMAT, labelled
+from reports.figures.sweep_figures import sweep_figures, varied_settings
 from tests.reports_tests.toys import add_trials, study, trial, write_history
 
 

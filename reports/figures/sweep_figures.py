@@ -10,7 +10,7 @@ from typing import Any
 
 from core.architectures import ARCHITECTURES
 from core.store.oof_store import Member
-from reports.words import headline
+from reports.figures.words import headline
 
 Record = dict[str, Any]
 

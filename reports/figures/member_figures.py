@@ -13,7 +13,7 @@ from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.store.oof_store import EXTERNAL, Member
-from reports.material import Floats, Record
+from reports.figures.report_inputs import Floats, Record
 
 _LABEL = 4
 

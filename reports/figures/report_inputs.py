@@ -21,7 +21,7 @@ from core.quality.leaks import FILE as LEAKS
 from core.quality.leaks import kept_notes
 from core.store.oof_store import EXTERNAL, Member
 from core.store.workspace import Facts, Workspace
-from reports.studies import read_studies
+from reports.figures.study_records import read_studies
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]

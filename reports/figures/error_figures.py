@@ -16,11 +16,20 @@ from core.inputs.images import list_pictures
 from core.metrics import smape_terms
 from core.quality.label_noise import Finding, word_matrix
 from core.store.oof_store import Member
-from reports.causes import Guesser
-from reports.material import Floats
-from reports.rows import LENGTH_BANDS, PRICE_BANDS, by_band, by_value, calibration, density, drift, text_lengths
-from reports.sample import FieldTables
-from reports.worst import pictures_of, worst_rows
+from reports.figures.error_causes import Guesser
+from reports.figures.report_inputs import Floats
+from reports.figures.row_figures import (
+    LENGTH_BANDS,
+    PRICE_BANDS,
+    by_band,
+    by_value,
+    calibration,
+    density,
+    drift,
+    text_lengths,
+)
+from reports.figures.sample import FieldTables
+from reports.figures.top_residuals import pictures_of, worst_rows
 
 
 def error_figures(

@@ -15,8 +15,8 @@ from core.data.catalog import ID, PRICE, TEXT, Catalog
 from core.data.folds import Folds
 from core.data.near_duplicates import normalised
 from core.quality.label_noise import CONFLICT, CONSENSUS, Finding, digits, find_against_members, worst_first
-from reports.material import Material
-from reports.worst import shortened
+from reports.figures.report_inputs import Material
+from reports.figures.top_residuals import shortened
 
 FILE = "doubtful_rows.csv"
 MUCH = 5.0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.metrics import group_standard_error, smape_terms
-from reports.material import Floats
+from reports.figures.report_inputs import Floats
 
 PRICE_BANDS, LENGTH_BANDS = 10, 6
 VALUES = 12

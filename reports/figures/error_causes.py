@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from core.data.catalog import Catalog
 from core.fields import read_fields
 from core.quality.label_noise import Finding, nearest_rows
-from reports.material import Floats
+from reports.figures.report_inputs import Floats
 
 Ints = NDArray[np.int64]
 

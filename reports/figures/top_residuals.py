@@ -16,8 +16,8 @@ from core.data.folds import Folds
 from core.inputs.images import UnreadablePictureError, decode, list_pictures
 from core.metrics import smape_terms
 from core.store.oof_store import Member
-from reports.causes import Guesser
-from reports.material import Floats
+from reports.figures.error_causes import Guesser
+from reports.figures.report_inputs import Floats
 
 WORST = 50
 TEXT_LIMIT = 5_000

@@ -9,12 +9,12 @@ import numpy as np
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.store.workspace import Facts
-from reports.doubts import duplicates
-from reports.material import Floats
-from reports.rows import log_edges, text_lengths
-from reports.sample import FieldTables
-from reports.shift import shift_figures
-from reports.strengths import strengths
+from reports.figures.adversarial_validation import shift_figures
+from reports.figures.data_quality import duplicates
+from reports.figures.report_inputs import Floats
+from reports.figures.row_figures import log_edges, text_lengths
+from reports.figures.sample import FieldTables
+from reports.figures.univariate_power import strengths
 
 _MAX_BINS = 36
 
