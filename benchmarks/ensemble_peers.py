@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from core.arrays import Floats
+
 Fit = Callable[[Floats, Floats, Floats], Floats]
 Space = Literal["log", "price"]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.console import run, say, warn
 from core.data.catalog import ID, PRICE, Catalog, Strings
 from core.data.folds import Folds
@@ -26,7 +26,6 @@ from ensemble.matrix.screening import CURE, Column, Targets, describe_holes, no_
 if TYPE_CHECKING:  # reading tables is imported when there is one to read
     import pandas as pd
 
-Floats = NDArray[np.float64]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _HELP = """
 Imports predictions made outside into a workspace as member NAME, to be stacked with the others.

@@ -74,7 +74,7 @@ WITHOUT_TORCH = [
     "core.data.reading", "core.data.folds", "core.metrics", "core.fields", "core.store.workspace", "core.demo", "core.data.fold_making",
     "experiments.status", "experiments.tracking.sweep_state", "experiments.compare", "experiments.tracking.comparison", "core.backbones",
     "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
-    "serving.guard", "serving.keys", "serving.api", "serving.web.app", "serving.engine.service", "serving.engine.process_worker",
+    "serving.middleware", "serving.keys", "serving.api", "serving.web.app", "serving.engine.service", "serving.engine.process_worker",
     "ensemble.pipeline.serialization", "serving.bundle.predictor", "serving.bundle.builder", "serving.engine.batch", "serving.export", "serving.predict",
 ]  # fmt: skip
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
+from core.arrays import Floats
 from core.atomic_files import digest, digest_json, read_json, write_json, write_text
 from core.cache import Cache
 from core.classical.embeddings import reader_for
@@ -36,7 +37,6 @@ from core.metrics import all_metrics
 from core.protocols.architecture import LEVELS, Config, Context, Prices, Resolution
 from core.quality.label_noise import without_suspects
 
-Floats = NDArray[np.float64]
 AMOUNTS = frozenset(name for names in DIMENSIONS.values() for name in names) | {"amount", "value"}
 """Number fields in which a `monotone` model never falls."""
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
+from core.arrays import Floats
 from core.atomic_files import digest_json
 from core.cache import Cache
 from core.classical import gaussian_process
@@ -41,7 +42,6 @@ from core.metrics import all_metrics
 from core.protocols.architecture import Config, Context, Resolution
 from core.quality.label_noise import Suspects, row_weights
 
-Floats = NDArray[np.float64]
 _LEAST_BATCH = 8
 _ALPHA_FOLDS = 3
 _ENCODER = {"frozen_encoder", "max_length"}

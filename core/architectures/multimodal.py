@@ -19,6 +19,7 @@ from core.architectures.neural_architecture import PATCHES, NeuralArchitecture, 
 from core.architectures.neural_config import NeuralConfig
 from core.architectures.neural_model import Encoders
 from core.architectures.text import TextExamples, TextReader, text_examples
+from core.arrays import RowIndices
 from core.cache import Cache
 from core.console import progress
 from core.data.catalog import Catalog, Strings
@@ -28,7 +29,6 @@ from core.encoders.tiny import TinyVision
 from core.inputs.augment import Triple, augment, mixup, normalise
 from core.inputs.frozen_features import Frozen, PictureFeatures, Views, picture_features
 from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
-from core.inputs.tokens import Rows
 from core.nn.heads import CrossAttention, heads_for
 from core.protocols import architecture
 from core.training.batching import Batch, Examples
@@ -103,7 +103,7 @@ class MultimodalConfig(NeuralConfig):
 class MultimodalExamples:
     """Catalog rows as token and picture batches (`core.training.batching.Examples`).
 
-    features: of a frozen vision encoder, None to have it read pixels. Rows to be predicted never need pixels where there
+    features: of a frozen vision encoder, None to have it read pixels. RowIndices to be predicted never need pixels where there
     are features.
     """
 
@@ -129,7 +129,7 @@ class MultimodalExamples:
             return self.text.lengths
         return np.full(len(self.ids), PATCHES, dtype=np.int64)
 
-    def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
+    def batch(self, rows: RowIndices, generator: torch.Generator | None) -> Batch:
         text = self.text.batch(rows, generator)
         has_picture = torch.from_numpy(self.pixels.index[rows] >= 0)
         if self.features is not None and (generator is None or not self.config.live_pixels):
@@ -140,7 +140,7 @@ class MultimodalExamples:
         return Batch({**text.inputs, **picture, "has_picture": has_picture}, targets)
 
     def _pixels(
-        self, rows: Rows, targets: Tensor | None, generator: torch.Generator | None
+        self, rows: RowIndices, targets: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor | None]:
         """(B, 3, S, S) pictures and (B,) targets, with training's random changes where a generator asks for them."""
         raw = torch.from_numpy(self.pixels.take(rows))

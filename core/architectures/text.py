@@ -14,10 +14,11 @@ from torch import Tensor
 from core.architectures.neural_architecture import NeuralArchitecture, NeuralModel, texts_of
 from core.architectures.neural_config import NeuralConfig
 from core.architectures.neural_model import Encoders, Network
+from core.arrays import RowIndices
 from core.data.catalog import Catalog, Strings
 from core.fields.field_inputs import FieldInputs, table_of
 from core.inputs.frozen_features import Frozen, text_states
-from core.inputs.tokens import Rows, Tokens, tokenise
+from core.inputs.tokens import Tokens, tokenise
 from core.nn import losses
 from core.nn.heads import Pooling
 from core.protocols import architecture
@@ -45,17 +46,17 @@ class TextExamples:
             return np.ones(len(self.ids), dtype=np.int64)
         return self.tokens.lengths(self.max_length)
 
-    def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
+    def batch(self, rows: RowIndices, generator: torch.Generator | None) -> Batch:
         known = None if self.prices is None else torch.from_numpy(losses.targets(self.prices[rows])).float()
         return Batch({**self._text(rows), **self._fields(rows)}, known)
 
-    def _text(self, rows: Rows) -> dict[str, Tensor]:
+    def _text(self, rows: RowIndices) -> dict[str, Tensor]:
         if self.states is not None:
             return {"states": torch.from_numpy(self.states[rows])}
         ids, mask = self.tokens.batch(rows, self.max_length)
         return {"input_ids": ids, "attention_mask": mask}
 
-    def _fields(self, rows: Rows) -> dict[str, Tensor]:
+    def _fields(self, rows: RowIndices) -> dict[str, Tensor]:
         if self.fields is None:
             return {}
         return {

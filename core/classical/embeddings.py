@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.atomic_files import digest
 from core.cache import Cache
 from core.errors import UserError
@@ -27,7 +28,6 @@ from core.row_cache import RowMemory
 if TYPE_CHECKING:
     from core.inputs.tokens import Tokens
 
-Floats = NDArray[np.float64]
 _FILE, _VERSION = "states.npz", "1"
 _REMEMBERED = 32 * 2**20
 """Bytes of states that readers without a cache remember: of 20,000 texts."""

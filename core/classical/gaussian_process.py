@@ -19,10 +19,10 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
+from core.arrays import Floats
 from core.classical.neighbours import Vectors
 from core.errors import UserError
 
-Floats = NDArray[np.float64]
 Numbers = NDArray[Any]
 _FIRST_TEXT, _FIRST_NUMBER, _FIRST_SIGNAL, _FIRST_NOISE = 0.15, 0.01, 2.0, 0.03
 _BOUNDS = (-9.0, 4.0)

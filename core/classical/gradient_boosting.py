@@ -9,10 +9,10 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.metrics import smape_of_logs
 from core.protocols.architecture import LEVELS
 
-Floats = NDArray[np.float64]
 _LEAST_CURVATURE = 0.1
 _SMOOTHING = 0.1
 

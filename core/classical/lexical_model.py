@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.atomic_files import read_json, write_json
 from core.classical import gaussian_process
 from core.classical.embeddings import TextReader
@@ -23,7 +24,6 @@ from core.classical.tfidf_inputs import Inputs, load_inputs
 from core.data.catalog import Catalog
 from core.fields.field_table import fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 
-Floats = NDArray[np.float64]
 NetInputs = Literal["tfidf", "binary", "both"]
 _ARRAYS, _RECORD = "lexical.npz", "lexical.json"
 

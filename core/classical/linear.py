@@ -10,9 +10,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
+from core.arrays import Floats
 from core.metrics import MAD_TO_DEVIATION, smape
 
-Floats = NDArray[np.float64]
 _TOLERANCE, _MOST_STEPS = 1e-3, 300
 ALPHAS = (10.0, 3.0, 1.0, 0.3, 0.1)
 

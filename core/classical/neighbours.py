@@ -11,9 +11,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
+from core.arrays import Floats
 from core.classical.target_encoding import own_dimension
 
-Floats = NDArray[np.float64]
 Vectors: TypeAlias = "sp.csr_matrix | NDArray[np.float64]"
 """Rows to compare: sparse TF-IDF, or dense states of an encoder."""
 STATISTICS = (

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from core.arrays import Floats
 
 KEYS: dict[str, tuple[str, ...]] = {
     "brand": ("brand",),
@@ -162,8 +162,6 @@ def _unit_key(fields: pd.DataFrame, key: str, dimension: NDArray[np.int64]) -> l
 def _words(name: str) -> list[str]:
     return sorted(set(_WORD.findall(name)))
 
-
-Floats = NDArray[np.float64]
 
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "g": ("total_g", "value_g"),

@@ -19,7 +19,6 @@ from core.data.catalog import Catalog
 from core.fields.field_table import fields_of, load_arrays, loaded_once, save_arrays
 from core.fields.splines import NumberScale, learn_scale
 
-Floats = NDArray[np.float64]
 _TEXT = "text"
 _PROCESS_BYTES, _BYTES_PER_CHARACTER = 400 * 2**20, 60
 _FILES = ("inputs.json", "inputs.npz")

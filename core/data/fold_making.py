@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Ints
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.data.near_duplicates import FLOOR, Links, find_links, nearest, product_groups
@@ -23,7 +24,6 @@ _DRAWS, _MANY_ROWS = 5, 20_000
 """How well a grouping imitates it is a mean over so many draws of folds, as one draw's figure has a standard deviation of up to
 0.002; with many rows one is enough."""
 _PRICE_BINS = 10
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class _Candidate:
     """together: (n,) numbers of what stays whole. groups: (n,) numbers of products."""
 
     threshold: float | None
-    groups: Integers
-    together: Integers
+    groups: Ints
+    together: Ints
 
 
 def make_folds(
@@ -100,7 +100,7 @@ def catalog_links(train: Catalog, test: Catalog) -> Links:
     return find_links([*train.texts, *test.texts], [*train.picture_names, *test.picture_names])
 
 
-def assign(groups: Integers, prices: NDArray[np.float64], k: int, seed: int) -> Integers:
+def assign(groups: Ints, prices: NDArray[np.float64], k: int, seed: int) -> Ints:
     """(n,) fold 0..k-1 of each row: groups whole, folds alike in size and in price quantiles. Same seed, same folds.
 
     Greedy: the largest groups first, each to the fold where it makes sum over price bins of count^2 grow least.
@@ -138,9 +138,7 @@ def _grouped(links: Links, rows: int, k: int) -> list[_Candidate]:
     return candidates
 
 
-def _drawn(
-    links: Links, train: Catalog, candidate: _Candidate, k: int, seed: int
-) -> tuple[Integers, NDArray[np.float64]]:
+def _drawn(links: Links, train: Catalog, candidate: _Candidate, k: int, seed: int) -> tuple[Ints, NDArray[np.float64]]:
     """(fold (n,), similarity of each row to the nearest one in the other folds (n,))."""
     assignment = assign(candidate.together, train.known_prices, k, seed)
     return assignment, nearest(links, assignment)

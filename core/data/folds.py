@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.arrays import RowIndices
 from core.atomic_files import atomic_path, digest
 from core.errors import UserError
 
@@ -18,8 +19,6 @@ FEW_ROWS = 500
 
 HOLDOUT = 0
 """The fold on which trials are judged."""
-
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,7 @@ class Folds:
         """Names the partition: every member carries it."""
         return digest(self.assignment.astype("<i8").tobytes())
 
-    def split(self, fold: int) -> tuple[Rows, Rows]:
+    def split(self, fold: int) -> tuple[RowIndices, RowIndices]:
         """Positions of the rows (others, in this fold), each ascending."""
         inside = self.assignment == fold
         return np.flatnonzero(~inside), np.flatnonzero(inside)

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from core.arrays import Ints
+
 FLOOR = 0.5
 """Less similar rows count as strangers: banding does not find them reliably."""
 PLACEHOLDER_TEXTS = 20
@@ -24,19 +26,18 @@ PLACEHOLDER_TEXTS = 20
 _PERMUTATIONS, _BANDS = 128, 32  # four values a band: a pair of similarity 0.5 is found with 87%, of 0.7 with 99.98%
 _WINDOW = 8  # links per member of one bucket: thousands of texts from one template stay linear
 _BLOCK = 2_000  # texts hashed at once: the shingles of a block stay in the cache
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Links:
     """nodes: (n,) node of each row. left, right: (m,) linked nodes, left < right. similarity: (m,) in FLOOR..1."""
 
-    nodes: Integers
-    left: Integers
-    right: Integers
+    nodes: Ints
+    left: Ints
+    right: Ints
     similarity: NDArray[np.float64]
 
-    def among(self, rows: Integers) -> Links:
+    def among(self, rows: Ints) -> Links:
         """The links between these rows only, as if there were no others."""
         present, nodes = np.unique(self.nodes[rows], return_inverse=True)
         position = np.full(int(self.nodes.max()) + 1, -1, dtype=np.int64)
@@ -63,7 +64,7 @@ def find_links(texts: Sequence[str], pictures: Sequence[str]) -> Links:
     return Links(nodes, pairs[first, 0], pairs[first, 1], similarity[first])
 
 
-def product_groups(links: Links, threshold: float) -> Integers:
+def product_groups(links: Links, threshold: float) -> Ints:
     """(n,) group number 0.. of each row: joined by chains of links of this similarity or more."""
     size = int(links.nodes.max()) + 1
     joined = links.similarity >= threshold
@@ -71,7 +72,7 @@ def product_groups(links: Links, threshold: float) -> Integers:
     return connected_components(graph, directed=False)[1].astype(np.int64)[links.nodes]
 
 
-def nearest(links: Links, parts: Integers) -> NDArray[np.float64]:
+def nearest(links: Links, parts: Ints) -> NDArray[np.float64]:
     """(n,) similarity of each row to the most similar row of any other part; 0 where that is below FLOOR.
 
     parts: (n,) numbers 0..p-1, for example folds.
@@ -90,7 +91,7 @@ def nearest(links: Links, parts: Integers) -> NDArray[np.float64]:
     return best[links.nodes, parts]
 
 
-def _picture_pairs(nodes: Integers, pictures: Sequence[str]) -> Integers:
+def _picture_pairs(nodes: Ints, pictures: Sequence[str]) -> Ints:
     """(m, 2) nodes that share a picture file, each linked to the next."""
     under: dict[str, set[int]] = defaultdict(set)
     for node, picture in zip(nodes.tolist(), pictures, strict=True):
@@ -141,7 +142,7 @@ def _mixed(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return values ^ (values >> np.uint32(16))
 
 
-def _near_pairs(signatures: NDArray[np.uint32]) -> tuple[Integers, NDArray[np.float64]]:
+def _near_pairs(signatures: NDArray[np.uint32]) -> tuple[Ints, NDArray[np.float64]]:
     """Pairs (m, 2) of nodes that agree in one band at least, and the share of all 128 values that agree (m,)."""
     pairs, estimates = [np.empty((0, 2), dtype=np.int64)], [np.empty(0)]
     width = _PERMUTATIONS // _BANDS
@@ -162,7 +163,7 @@ def _near_pairs(signatures: NDArray[np.uint32]) -> tuple[Integers, NDArray[np.fl
     return np.concatenate(pairs), np.concatenate(estimates)
 
 
-def _agreement(signatures: NDArray[np.uint32], one: Integers, other: Integers) -> NDArray[np.float64]:
+def _agreement(signatures: NDArray[np.uint32], one: Ints, other: Ints) -> NDArray[np.float64]:
     chunks = range(0, len(one), 100_000)
     return np.concatenate(
         [(signatures[one[c : c + 100_000]] == signatures[other[c : c + 100_000]]).mean(1) for c in chunks]

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.fields import NUMBERS
 
-Floats = NDArray[np.float64]
 _CLIP = 4.0
 _RARE_FIELD = 0.01
 _KNOTS = 8

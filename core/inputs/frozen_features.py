@@ -24,13 +24,14 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.arrays import RowIndices
 from core.atomic_files import digest
 from core.cache import Cache
 from core.console import progress
 from core.hardware import usable_cores
 from core.inputs import augment
 from core.inputs.pixels import Pixels
-from core.inputs.tokens import Rows, Tokens, micro_batches
+from core.inputs.tokens import Tokens, micro_batches
 from core.nn.heads import Pooling, PoolingName
 from core.nn.parallel import In, Out, side_by_side
 from core.nn.precision import PrecisionName, Settled, autocast, choose, has_fast_bf16
@@ -120,7 +121,7 @@ class PictureFeatures:
     index: NDArray[np.int64]
     array: NDArray[np.float16]
 
-    def take(self, rows: Rows, generator: torch.Generator | None) -> Tensor:
+    def take(self, rows: RowIndices, generator: torch.Generator | None) -> Tensor:
         """(B, T, width) float16 of these catalog rows: of the clean pictures, or with a generator of a random augmented view."""
         views = self.array.shape[1] - 1
         if generator is None or not views:
@@ -178,7 +179,7 @@ def _write_states(
         if path.name.startswith(kind):
             unread &= ~_copy_states(path, names, unread, states)
 
-    def answers(rows: Rows) -> NDArray[np.float16]:
+    def answers(rows: RowIndices) -> NDArray[np.float16]:
         ids, mask = tokens.batch(rows, max_length)
         return half(pool(frozen(ids, mask), mask.to(frozen.device)))
 
@@ -216,7 +217,7 @@ def _write(folder: Path, pixels: Pixels, frozen: Frozen, views: Views, pooled: b
     # Streamed to the disk: a full one is then an error with a name, where a memory map would kill the process.
     with (folder / _FEATURES).open("wb") as file:
 
-        def append(rows: Rows, part: NDArray[np.float16]) -> None:
+        def append(rows: RowIndices, part: NDArray[np.float16]) -> None:
             if rows[0] == 0:
                 shape = (len(everything), *part.shape[1:])
                 npy.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
@@ -225,7 +226,7 @@ def _write(folder: Path, pixels: Pixels, frozen: Frozen, views: Views, pooled: b
         frozen.each(answers, np.split(everything, everything[size::size]), append, "pictures through the encoder")
 
 
-def _answers(rows: Rows, pixels: Pixels, frozen: Frozen, views: Views, pooled: bool) -> NDArray[np.float16]:
+def _answers(rows: RowIndices, pixels: Pixels, frozen: Frozen, views: Views, pooled: bool) -> NDArray[np.float16]:
     """(B, views + 1, T, width) of these rows of the pixels' array."""
     tokens = frozen(torch.cat([_shown(_square(pixels, row), views, frozen.encoder) for row in rows]))
     tokens = tokens.mean(dim=1, keepdim=True) if pooled else tokens

@@ -18,11 +18,10 @@ from pyarrow import ipc
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from core.arrays import RowIndices
 from core.atomic_files import digest
 from core.cache import Cache
 from core.console import progress
-
-Rows = NDArray[np.intp]
 
 _FORMAT = "tokens-2"
 """Raised when `clean` or the file changes."""
@@ -62,7 +61,7 @@ class Tokens:
         """(n,) tokens of each text after cutting to `max_length`."""
         return np.minimum(np.diff(self.offsets), max_length)
 
-    def batch(self, rows: Rows, max_length: int) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: RowIndices, max_length: int) -> tuple[Tensor, Tensor]:
         """(B, L) int64 ids and (B, L) bool mask of these texts, cut to `max_length`, padded to the longest of them.
 
         A text that is too long keeps its beginning and its end: names stand first in catalog texts, quantities last. (Head
@@ -136,11 +135,11 @@ def _suffix(tokenizer: Tokenizer) -> int:
     return special[::-1].index(0) if 0 in special else 0
 
 
-def training_batches(lengths: NDArray[np.int64], batch_size: int, generator: torch.Generator) -> list[Rows]:
+def training_batches(lengths: NDArray[np.int64], batch_size: int, generator: torch.Generator) -> list[RowIndices]:
     """All rows once, in random batches of similar length: shuffled, sorted within 32 batches, batches shuffled."""
     order = torch.randperm(len(lengths), generator=generator).numpy()
     pool = 32 * batch_size
-    batches: list[Rows] = []
+    batches: list[RowIndices] = []
     for start in range(0, len(order), pool):
         rows = order[start : start + pool]
         rows = rows[np.argsort(lengths[rows], kind="stable")]
@@ -148,7 +147,7 @@ def training_batches(lengths: NDArray[np.int64], batch_size: int, generator: tor
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def micro_batches(rows: Rows, lengths: NDArray[np.int64], tokens: int) -> Iterator[Rows]:
+def micro_batches(rows: RowIndices, lengths: NDArray[np.int64], tokens: int) -> Iterator[RowIndices]:
     """`rows` in parts of similar length that hold at most `tokens` tokens with padding (one row may hold more)."""
     ordered = rows[np.argsort(lengths[rows], kind="stable")]
     start = 0

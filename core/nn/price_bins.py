@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.arrays import Floats
 from core.protocols.architecture import LEVELS
 
-Floats = NDArray[np.float64]
 _TAIL = 0.001
 _MARGIN = 0.5
 _SPREAD = 0.75

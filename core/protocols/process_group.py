@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from core.arrays import RowIndices
 
 if TYPE_CHECKING:  # architectures without a network import this page, and must not import torch
     from torch import Tensor
-
-Rows = NDArray[np.intp]
 
 
 class Ended(Exception):
@@ -36,7 +33,7 @@ class Group:
     def leads(self) -> bool:
         return self.rank == 0
 
-    def share_of(self, rows: Rows) -> Rows:
+    def share_of(self, rows: RowIndices) -> RowIndices:
         """Every `size`-th of these rows, beginning with the `rank`-th: sorted by length, they are alike on all ranks."""
         return rows[self.rank :: self.size]
 

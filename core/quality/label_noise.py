@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfTransformer
 
+from core.arrays import Floats, Ints
 from core.atomic_files import atomic_path
 from core.classical.linear import fit_ridge
 from core.classical.target_encoding import DIMENSIONS, log_amounts
@@ -26,9 +26,6 @@ from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.fields import read_fields
 from core.metrics import robust_deviation
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 SAME = 0.9
 """Similarity from which two rows count as one product, as in the folds' overlap rates."""
@@ -289,8 +286,6 @@ def summary(findings: Sequence[Finding], path: Path, worst: int = 3) -> list[str
     return lines + [f"  {each.sentence}" for each in findings[:worst]]
 
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Suspects = Literal["keep", "downweight", "drop"]
 
 _FOLDS = 3

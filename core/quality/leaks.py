@@ -14,14 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats, Ints
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.data.vocabulary import Vocabulary, read_vocabulary
 from core.store.workspace import Workspace
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 MIN_ROWS = 50
 """Fewer rows prove nothing."""

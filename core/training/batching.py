@@ -1,4 +1,4 @@
-"""Rows on their way into a network: made into batches, by worker processes where that pays, and never waited for in vain."""
+"""RowIndices on their way into a network: made into batches, by worker processes where that pays, and never waited for in vain."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from core.arrays import RowIndices
 from core.atomic_files import digest
 from core.data.catalog import Strings
-from core.inputs.tokens import Rows, micro_batches
+from core.inputs.tokens import micro_batches
 from core.protocols.process_group import ALONE, Group
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Batch:
 
 
 class Examples(Protocol):
-    """Rows as a network takes them. ids: (n,) sample ids. prices: (n,) or None. lengths: (n,) tokens per row."""
+    """RowIndices as a network takes them. ids: (n,) sample ids. prices: (n,) or None. lengths: (n,) tokens per row."""
 
     @property
     def ids(self) -> Strings: ...
@@ -60,7 +61,7 @@ class Examples(Protocol):
     @property
     def lengths(self) -> NDArray[np.int64]: ...
 
-    def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
+    def batch(self, rows: RowIndices, generator: torch.Generator | None) -> Batch:
         """These rows, in this order; a generator asks for training's random changes."""
 
 
@@ -91,12 +92,12 @@ class Step:
     through this process's network."""
 
     number: int
-    rows: Rows
-    parts: tuple[Rows, ...]
+    rows: RowIndices
+    parts: tuple[RowIndices, ...]
 
 
 def plan(
-    batches: Sequence[Rows], lengths: NDArray[np.int64], tokens: int, first: int, group: Group = ALONE
+    batches: Sequence[RowIndices], lengths: NDArray[np.int64], tokens: int, first: int, group: Group = ALONE
 ) -> list[Step]:
     """Steps numbered from `first`, one per batch, with this process's share of it in parts of at most `tokens` tokens."""
     return [

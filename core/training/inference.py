@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.arrays import RowIndices
 from core.data.catalog import Strings
 from core.errors import UserError
-from core.inputs.tokens import Rows, micro_batches
+from core.inputs.tokens import micro_batches
 from core.nn import losses
 from core.nn.losses import PriceNetwork
 from core.nn.parallel import side_by_side
@@ -26,7 +27,7 @@ from core.training.trainer_config import TrainerConfig
 def predict(
     network: PriceNetwork, examples: Examples, config: TrainerConfig, device: str, group: Group = ALONE
 ) -> NDArray[np.float64]:
-    """(n,) prices in currency units. Rows run in parts of similar length; no row depends on another.
+    """(n,) prices in currency units. RowIndices run in parts of similar length; no row depends on another.
 
     The processes of a group each compute a share of the rows, and all of them get all prices.
     Raises UserError that names the rows whose price came out NaN or infinite, and where memory does not hold one row.
@@ -55,7 +56,7 @@ def answers(
     network.to(device).eval()
     precision, passes = settled(network, config, device), Passes.by_device(device, config.tokens_per_pass)
 
-    def answer(part: Rows) -> NDArray[np.float64]:
+    def answer(part: RowIndices) -> NDArray[np.float64]:
         batch = examples.batch(part, None).to(device)
         with torch.inference_mode():
             with autocast(precision, device):

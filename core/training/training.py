@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.arrays import RowIndices
 from core.atomic_files import digest, digest_json
-from core.inputs.tokens import Rows, training_batches
+from core.inputs.tokens import training_batches
 from core.metrics import all_metrics
 from core.nn import losses
 from core.nn.losses import PriceNetwork
@@ -127,7 +128,7 @@ class Training:
                 return
             yield step
 
-    def _step(self, parts: list[Batch], rows: Rows) -> bool:
+    def _step(self, parts: list[Batch], rows: RowIndices) -> bool:
         """One step; false where memory or numbers made the plan invalid."""
         at = self.at
         rate = self.config.learning_rate * at.rate * schedule(at.step, self.steps, self.config.warmup)
@@ -151,7 +152,7 @@ class Training:
         self._go_back(rows)
         return False
 
-    def _go_back(self, rows: Rows) -> None:
+    def _go_back(self, rows: RowIndices) -> None:
         at = self.at
         if at.restored:
             what = f"{at.bad_in_a_row} training steps in a row had a loss or gradient that is not a number"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ensemble.matrix.screening_checks import Floats
+from core.arrays import Floats
 
 
 def completed(oof: Floats, test: Floats) -> tuple[Floats, Floats]:

@@ -9,9 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.atomic_files import digest
-
-Floats = NDArray[np.float64]
 
 RANKED = 40
 """With more members a booster is shown how far each is from the others, but no longer its rank among them."""

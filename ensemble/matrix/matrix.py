@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.data.catalog import Strings
 from core.errors import UserError
 from core.protocols.architecture import LEVELS
@@ -18,7 +19,6 @@ from ensemble.matrix.level_one import Quantiles, Rows
 from ensemble.matrix.row_features import FieldReader, RowFeatures, of_catalog
 from ensemble.matrix.screening import Column, Rules, Targets, select
 
-Floats = NDArray[np.float64]
 MIN_ROWS = 10
 
 

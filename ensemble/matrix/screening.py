@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.data.catalog import Strings
 from core.errors import UserError, some, suggestion
 from core.metrics import smape
@@ -25,7 +26,6 @@ from ensemble.matrix.screening_checks import (
     wrong_unit,
 )
 
-Floats = NDArray[np.float64]
 MAX_MISSING = 0.05
 CURE = "prices must be finite, greater than 0 and in currency units, and cells without one empty"
 _FAR = float(np.log(3))  # in log price

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from math import log, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats, Ints
 from core.metrics import MAD_TO_DEVIATION, smape
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 COPY, SIBLING = 0.001, 0.05
 """Standard deviation of the difference of two members' log prices: below, they are nearly copies, or one voice."""

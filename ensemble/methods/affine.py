@@ -8,13 +8,10 @@ nothing; the ridge's strength comes from a path judged on rows left out.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats, Ints
 from ensemble.methods.fixed import Blend
 from ensemble.methods.simplex import distinct, shared
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 BOUND = 2.0
 """No weight is further from 0: opposite weights on near copies would blow up what the test rows differ in."""

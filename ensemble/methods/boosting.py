@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats, Ints
 from core.atomic_files import digest
 from ensemble.matrix.level_one import Rows, rounded
 
 if TYPE_CHECKING:
     import lightgbm
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 MAX_ROUNDS = 220
 PATIENCE = 20

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from ensemble.matrix.level_one import Rows
 
-Floats = NDArray[np.float64]
 Space = Literal["log", "price"]
 
 

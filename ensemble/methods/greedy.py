@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from ensemble.methods.fixed import Space
-
-Floats = NDArray[np.float64]
 
 ROUNDS = 100
 _CELLS = 1 << 18

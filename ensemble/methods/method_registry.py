@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats, Ints
 from core.errors import UserError, suggestion
 from core.metrics import smape
 from ensemble.matrix.level_one import Rows
@@ -23,9 +23,6 @@ from ensemble.methods.fixed import Blend, Space, Trimmed
 from ensemble.methods.greedy import select_greedily
 from ensemble.methods.simplex import distinct, fit_simplex, relative_prices, shared
 from ensemble.methods.smape_minimizer import fit_quantiles
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 BLEND = "blend"
 """The blend of all other methods' prices: not fitted to the members, but to what the others made of them (`ensemble.pipeline.final_pipeline`)."""

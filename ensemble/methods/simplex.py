@@ -14,12 +14,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.metrics import smape_of_logs
 from ensemble.matrix.level_one import fingerprint
 from ensemble.methods.fixed import Blend, Space
 from ensemble.methods.greedy import select_greedily
-
-Floats = NDArray[np.float64]
 
 _WIDTHS = (1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001)
 """The kink at d = 0 is rounded below these distances, one after the other: the widest shows the way, the last one is exact."""
@@ -216,8 +215,6 @@ def _smape(combined: Floats, space: Space) -> float:
         return smape_of_logs(combined)
     return 200.0 * float((np.abs(combined - 1.0) / (combined + 1.0)).mean())
 
-
-Floats = NDArray[np.float64]
 
 _RIDGE = 1e-11
 _TOLERANCE = 1e-9

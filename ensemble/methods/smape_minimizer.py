@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.boosting import SETTINGS, Start, Task, table, tree_hash
 
 if TYPE_CHECKING:
     import lightgbm
 
-Floats = NDArray[np.float64]
 
 LEVELS = tuple((2 * place + 1) / 18 for place in range(9))
 """Of the quantile boosters: the middles of nine equally likely parts."""

@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats, Ints
 from core.metrics import group_standard_error, smape_terms
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.method_registry import BLEND
 from ensemble.methods.simplex import fit_simplex
 from ensemble.pipeline.postprocessing import STEPS, Step
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 STEP_ERRORS = 2.0
 """A last step is off unless it gains more than so many standard errors: several are tried."""

@@ -9,13 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.metrics import group_standard_error, smape_terms_of_logs
 from ensemble.matrix.matrix import Matrix
 from ensemble.methods.simplex import fit_simplex, refit_without
-
-Floats = NDArray[np.float64]
 
 MOST_ROWS = 20_000
 """Of more rows so many are looked at, evenly spread."""

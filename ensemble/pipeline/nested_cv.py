@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from core.arrays import Floats, Ints
 from core.errors import UserError
 from core.hardware import usable_cores
 from ensemble.matrix.external_predictions import group_folds
@@ -26,8 +27,6 @@ from ensemble.methods.method_registry import BLEND, Combination, Problem, fit_me
 from ensemble.pipeline.final_pipeline import MIN_STEP_ROWS, Conclusion, Judged, Recipe, conclude
 from ensemble.pipeline.postprocessing import STEPS, applicable
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 Tell = Callable[[int, int], None]

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.metrics import smape
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.smape_minimizer import Conditional, fit_conditional, smape_point
 from ensemble.pipeline.quantile_spread import fit_spread
-
-Floats = NDArray[np.float64]
 
 SPREAD = "spread"
 """The step that needs members' quantiles."""

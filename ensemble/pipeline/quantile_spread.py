@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.metrics import smape
 from core.protocols.architecture import LEVELS
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.simplex import fit_simplex
 from ensemble.methods.smape_minimizer import smape_point
-
-Floats = NDArray[np.float64]
 
 ATOMS = 17
 _STRETCHES = (0.5, 0.7, 1.0, 1.4, 2.0)

@@ -21,6 +21,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.atomic_files import atomic_path, digest, read_json, write_json
 from core.data.catalog import Catalog
 from core.errors import UserError
@@ -38,7 +39,6 @@ from ensemble.pipeline.nested_cv import Stacked
 from ensemble.pipeline.postprocessing import SPREAD, Decision, Endings, Shrinkage
 from ensemble.pipeline.quantile_spread import Spread
 
-Floats = NDArray[np.float64]
 Kind = TypeVar("Kind")
 
 STACK = "stack"

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.data.folds import HOLDOUT
 from core.metrics import smape_of_logs
 from core.store.oof_store import read_prices
@@ -35,7 +35,6 @@ from experiments.planning.marginal_gain import (
 from experiments.planning.search_state import Entry
 from experiments.search.trial_selection import Finished
 
-Floats = NDArray[np.float64]
 SEEDS = " seeds"
 """Ends the name of the source that trains an architecture's members with other seeds."""
 

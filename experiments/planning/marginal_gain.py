@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from core.data.folds import Rows
+from core.arrays import Floats, RowIndices
 from core.metrics import smape_of_logs, smape_terms_of_logs
 from ensemble.methods.simplex import fit_simplex
-
-Floats = NDArray[np.float64]
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Weights of a candidate beside the stack as it is."""
@@ -29,7 +26,7 @@ FADING = 0.5
 """What a source of members brings next is this share of what it brought before: members of one source err alike."""
 
 
-def gains(members: Floats, candidates: Floats, parts: Rows) -> tuple[Floats, Floats]:
+def gains(members: Floats, candidates: Floats, parts: RowIndices) -> tuple[Floats, Floats]:
     """(c,) percentage points by which each candidate lowers the stack's SMAPE, and their standard errors (c,).
 
     Negative where its best weight was luck.

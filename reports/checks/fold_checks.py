@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from core.arrays import Floats
 from core.data.folds import HOLDOUT
 from core.metrics import group_standard_error, smape_terms
 from core.store.oof_store import Member
 from reports.checks.finding import Finding, anew, command, graded, nothing, settle
 from reports.figures.member_figures import by_fold, short_labels
-from reports.figures.report_inputs import Floats, Material
+from reports.figures.report_inputs import Material
 
 SPREAD, HELD_OUT, OVERLAP = "fold-spread", "holdout", "fold-overlap"
 UNEVEN, BROKEN = 2.0, 4.0

@@ -70,7 +70,7 @@ def too_good(material: Material) -> list[Finding]:
         return nothing(TOO_GOOD, f"fewer than {OTHERS + 1} members can be compared")
     found = data_quality.too_good(figures)
     if not found:
-        saw = f"None of {count(len(figures), 'member')} is under {doubts.TOO_GOOD:.0%} of the SMAPE usual for its kind."
+        saw = f"None of {count(len(figures), 'member')} is under {data_quality.TOO_GOOD:.0%} of the SMAPE usual for its kind."
         return [Finding(TOO_GOOD, "ok", saw, {"members": len(figures)})]
     return [_suspect(material, each) for each in found]
 

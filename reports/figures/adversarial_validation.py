@@ -10,13 +10,13 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
+from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.data.fold_making import catalog_links
 from core.data.near_duplicates import product_groups
 from core.data.vocabulary import read_vocabulary
 from core.fields import NUMBERS
 from core.hardware import usable_cores
-from core.metrics import Floats
 
 SOME, STRONG = 0.6, 0.75
 """AUC from which the files differ somewhat, and clearly; 0.5 is chance."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.store.workspace import Facts
 from reports.figures.adversarial_validation import shift_figures
 from reports.figures.data_quality import duplicates
-from reports.figures.report_inputs import Floats
 from reports.figures.row_figures import log_edges, text_lengths
 from reports.figures.sample import FieldTables
 from reports.figures.univariate_power import strengths

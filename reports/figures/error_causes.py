@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from core.arrays import Floats, Ints
 from core.data.catalog import Catalog
 from core.fields import read_fields
 from core.quality.label_noise import Finding, nearest_rows
-from reports.figures.report_inputs import Floats
-
-Ints = NDArray[np.int64]
 
 FAR = float(np.log(3.0))
 """Log price by which members must miss, all on one side, before their agreement speaks against the label."""

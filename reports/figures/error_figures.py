@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.arrays import Floats
 from core.classical.target_encoding import DIMENSIONS, log_amounts
 from core.data.catalog import Catalog, Strings
 from core.data.folds import Folds
@@ -17,7 +18,6 @@ from core.metrics import smape_terms
 from core.quality.label_noise import Finding, word_matrix
 from core.store.oof_store import Member
 from reports.figures.error_causes import Guesser
-from reports.figures.report_inputs import Floats
 from reports.figures.row_figures import (
     LENGTH_BANDS,
     PRICE_BANDS,

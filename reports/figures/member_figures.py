@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from core.architectures import ARCHITECTURES
+from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.store.oof_store import EXTERNAL, Member
-from reports.figures.report_inputs import Floats, Record
+from reports.figures.report_inputs import Record
 
 _LABEL = 4
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.atomic_files import read_json
 from core.data.catalog import ID, PRICE, Catalog
 from core.data.folds import Folds
@@ -23,7 +23,6 @@ from core.store.oof_store import EXTERNAL, Member
 from core.store.workspace import Facts, Workspace
 from reports.figures.study_records import read_studies
 
-Floats = NDArray[np.float64]
 Record = dict[str, Any]
 
 STACK_FORMAT = 2

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats, Ints
 from core.metrics import group_standard_error, smape_terms
-from reports.figures.report_inputs import Floats
 
 PRICE_BANDS, LENGTH_BANDS = 10, 6
 VALUES = 12
@@ -20,7 +20,6 @@ CALIBRATION_BANDS, DRIFT_PARTS, DRIFT_ROWS = 10, 30, 30
 """Parts at most, and rows in a part at least."""
 _CELLS = 36
 _FEWEST = 5
-Ints = NDArray[np.int64]
 
 
 def text_lengths(texts: Iterable[str]) -> Floats:

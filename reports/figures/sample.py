@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from core.arrays import Ints
 from core.data.catalog import Catalog
 from core.fields import read_fields
-
-Ints = NDArray[np.int64]
 
 MOST = 20_000
 """Training rows whose fields are read; of more rows so many are drawn."""

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.inputs.images import UnreadablePictureError, decode, list_pictures
 from core.metrics import smape_terms
 from core.store.oof_store import Member
 from reports.figures.error_causes import Guesser
-from reports.figures.report_inputs import Floats
 
 WORST = 50
 TEXT_LIMIT = 5_000

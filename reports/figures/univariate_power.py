@@ -6,15 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 from sklearn.tree import DecisionTreeRegressor
 
+from core.arrays import Floats, Ints
 from core.fields import NUMBERS
-from core.metrics import Floats
 from core.quality.leaks import TELLS_NUMBER
-
-Ints = NDArray[np.int64]
 
 MIN_ROWS = 50
 SHOWN = 15

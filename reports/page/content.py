@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from core.arrays import Floats
 from core.metrics import METRICS, constant_floor, group_bootstrap, smape_terms
 from core.quality.label_noise import Finding
 from reports.figures.catalog_figures import data_figures
@@ -15,7 +16,7 @@ from reports.figures.data_quality import label_figures, too_good
 from reports.figures.error_figures import error_figures
 from reports.figures.member_figures import error_correlation, member_figures, stack_figures
 from reports.figures.overview import verdict
-from reports.figures.report_inputs import Floats, Material
+from reports.figures.report_inputs import Material
 from reports.figures.sample import read_tables
 from reports.figures.sweep_figures import sweep_figures
 

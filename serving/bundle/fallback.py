@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.fields.field_table import load_arrays, save_arrays
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

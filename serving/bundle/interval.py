@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats, Ints
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.smape_minimizer import Conditional, fit_conditional
 from ensemble.pipeline.serialization import load, save
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 LEVEL = 0.8
 """The share of true prices that should lie in an interval."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.matrix.matrix import from_workspace
@@ -17,8 +17,6 @@ from ensemble.methods.simplex import blend_smape, fit_simplex, relative_prices
 from ensemble.pipeline.nested_cv import validate
 from ensemble.pipeline.result import make_record
 from ensemble.pipeline.serialization import Stack, stack_of
-
-Floats = NDArray[np.float64]
 
 Tell = Callable[[int, int], None]
 

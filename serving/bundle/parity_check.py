@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.architectures import architecture
+from core.arrays import Floats
 from core.console import warn
 from core.data.catalog import Catalog
 from core.errors import UserError
@@ -18,8 +18,6 @@ from serving.bundle.bundle import Bundle, Facts, MemberFacts
 from serving.bundle.export_formats import form
 from serving.bundle.predictor import Served, load_members
 from serving.bundle.source import Source
-
-Floats = NDArray[np.float64]
 
 COMPARED = 200
 """Rows whose prices are compared."""

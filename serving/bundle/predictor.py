@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.architectures import architecture
+from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.protocols.architecture import LEVELS as DECILES
 from core.protocols.architecture import Prices
@@ -32,7 +33,6 @@ from serving.bundle.fallback import load_distances
 
 log = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
 
 LEVELS = ("stack", "members", "light", "median")
 """How a row was answered, the best first."""

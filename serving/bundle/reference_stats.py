@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.fields.field_table import fields_of
 from core.inputs.images import list_pictures
-
-Floats = NDArray[np.float64]
 
 COMMON = 1_000
 """So many words of a kind have a share of their own: the hundred most frequent brands are a quarter of a large catalog's rows."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.atomic_files import read_json
 from core.data.catalog import ID
 from core.errors import UserError
@@ -20,8 +20,6 @@ from ensemble.matrix.row_features import of_catalog
 from ensemble.matrix.screening import Column
 from ensemble.pipeline import serialization
 from serving.bundle.member_subset import Tell, distil
-
-Floats = NDArray[np.float64]
 
 _RESTACK = "run `python -m ensemble.stack` again, then `python -m serving.export`"
 

@@ -12,12 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtri
 
+from core.arrays import Floats
 from serving.bundle.reference_stats import NONE, OTHER
-
-Floats = NDArray[np.float64]
 
 RARE = 1e-6
 """Chance alone may exceed a threshold in one window of a million: windows overlap, and many figures are watched for months."""

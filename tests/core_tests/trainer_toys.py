@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.arrays import RowIndices
 from core.cache import Cache
 from core.data.catalog import Strings
-from core.inputs.tokens import Rows
 from core.nn import losses
 from core.nn.losses import PriceNetwork
 from core.protocols.architecture import Context
@@ -30,7 +30,7 @@ class Toy:
         self.lengths = np.full(n, 8, dtype=np.int64)
         self.bad, self.noise = bad, noise
 
-    def batch(self, rows: Rows, generator: torch.Generator | None) -> Batch:
+    def batch(self, rows: RowIndices, generator: torch.Generator | None) -> Batch:
         x = torch.from_numpy(self.x[rows].copy())
         if generator is not None:
             x[torch.from_numpy(np.isin(rows, self.bad))] = torch.nan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.ensemble_tests.toys import Floats
+from core.arrays import Floats
 
 KINDS = 6
 FOLD_MODELS = 5

@@ -6,11 +6,12 @@ import lightgbm
 import numpy as np
 import pytest
 
+from core.arrays import Floats
 from core.metrics import smape
 from ensemble.methods.boosting import PARTS, Boosted, Start, Task, fit_booster, parts_of, smape_objective
 from ensemble.methods.fixed import Blend
 from ensemble.methods.simplex import fit_simplex
-from tests.ensemble_tests.toys import Floats, members, rows
+from tests.ensemble_tests.toys import members, rows
 
 EQUAL = Blend(np.full(3, 1 / 3), "log")
 

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from core.arrays import Floats
 from core.metrics import smape
 from ensemble.methods.boosting import Task
 from ensemble.methods.fixed import Blend
 from ensemble.methods.smape_minimizer import ATOMS, LEVELS, fit_conditional, fit_quantiles, smape_point
-from tests.ensemble_tests.toys import Floats, rows
+from tests.ensemble_tests.toys import rows
 
 
 @settings(max_examples=40, deadline=None)

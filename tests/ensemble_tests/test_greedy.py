@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.arrays import Floats
 from ensemble.methods.fixed import Space
 from ensemble.methods.greedy import select_greedily
 from ensemble.methods.simplex import blend_smape
-from tests.ensemble_tests.toys import Floats, members
+from tests.ensemble_tests.toys import members
 
 
 def written_out(relative: Floats, space: Space, rounds: int) -> Floats:

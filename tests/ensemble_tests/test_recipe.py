@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.arrays import Floats
 from core.metrics import group_standard_error, smape, smape_terms
 from ensemble.methods.method_registry import BLEND
 from ensemble.methods.simplex import fit_simplex
 from ensemble.pipeline.final_pipeline import Comparison, Conclusion, Judged, choose, compare, conclude, describe_steps
 from ensemble.pipeline.postprocessing import STEPS
-from tests.ensemble_tests.toys import Floats, members, rows
+from tests.ensemble_tests.toys import members, rows
 
 
 def comparison(name: str, difference: float, error: float) -> Comparison:

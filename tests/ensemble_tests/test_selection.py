@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from benchmarks.ensemble_matrices import generate
+from core.arrays import Floats
 from core.errors import UserError
 from ensemble.matrix.screening import Column, Rules, Targets, select
 from tests.ensemble_tests.matrices import honest
-from tests.ensemble_tests.toys import Floats, members
+from tests.ensemble_tests.toys import members
 
 
 def material(oof: Floats, test: Floats, prices: Floats, names: tuple[str, ...] = ()) -> tuple[list[Column], Targets]:

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.arrays import Floats
 from core.metrics import smape
 from ensemble.methods.fixed import Blend, Space
 from ensemble.methods.greedy import select_greedily
 from ensemble.methods.simplex import _quadratic, blend_smape, fit_simplex, relative_prices
-from tests.ensemble_tests.toys import Floats, members, rows
+from tests.ensemble_tests.toys import members, rows
 
 SPACES: tuple[Space, ...] = ("log", "price")
 

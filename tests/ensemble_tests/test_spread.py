@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from core.arrays import Floats
 from core.metrics import smape
 from core.protocols.architecture import LEVELS
 from ensemble.matrix.level_one import Quantiles, Rows
@@ -14,7 +15,7 @@ from ensemble.pipeline.nested_cv import validate
 from ensemble.pipeline.postprocessing import SPREAD, STEPS
 from ensemble.pipeline.quantile_spread import fit_spread
 from ensemble.pipeline.result import make_record
-from tests.ensemble_tests.toys import Floats, matrix, members
+from tests.ensemble_tests.toys import matrix, members
 
 FEW = ["mean", "single"]
 

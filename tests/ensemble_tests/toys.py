@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
 from ensemble.methods.method_registry import Problem
 
-Floats = NDArray[np.float64]
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 
 

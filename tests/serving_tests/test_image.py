@@ -26,8 +26,8 @@ sys.meta_path.insert(0, NotThere())
 import numpy as np
 import serving.api
 from serving.predictor import Predictor
-from serving.service import service, worker
-from serving.watch.observer import Observer
+from serving.engine import process_worker, service
+from serving.monitoring.observer import Observer
 from serving.web import app
 from core.data.catalog import Catalog
 

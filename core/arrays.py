@@ -1,0 +1,10 @@
+"""Array types that annotations name: floats, integers and row indices."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+RowIndices = NDArray[np.intp]
