@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.paths import ROOT
+
 HOUSE = {"core", "search_spaces", "ensemble", "experiments", "reports", "serving"}
 ALLOWED = {
     "core": set(),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 
 import yaml
 from typer.main import get_command
 
 from experiments.sweep import app
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text()
 
 

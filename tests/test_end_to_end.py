@@ -22,8 +22,8 @@ from core.store.workspace import Workspace
 from experiments.search.lease import driver_of
 from experiments.search.storage import open_storage
 from experiments.tracking.mlflow_log import tracking_uri
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.e2e
 
 

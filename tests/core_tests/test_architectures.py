@@ -17,6 +17,7 @@ from core.data.catalog import Catalog
 from core.errors import UserError
 from core.protocols.architecture import LEVELS, Context, Model, make_config
 from tests.core_tests.architecture_contract import LAPTOP, SMALL, ArchitectureContract, toy_catalog
+from tests.paths import SHARED
 
 OPTIONS: dict[str, Any] = {
     "fields": "both", "categories": 4, "head": "both", "bins": 16, "lora_rank": 2, "layer_decay": 0.9, "head_rate": 2.0,
@@ -148,7 +149,7 @@ def test_ways_to_use_pictures_change_the_prices(settings: dict[str, object], tmp
 
 
 def test_an_encoder_without_tokenizer_is_refused(tmp_path: Path) -> None:
-    fixture = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "neobert"
+    fixture = SHARED / "fixtures" / "neobert"
     if not fixture.is_dir():
         pytest.skip("../shared/fixtures/neobert is absent")
     made = architecture("text")

@@ -11,9 +11,10 @@ import pytest
 from core.data import csv_table
 from core.data.reading import MAX_TEXT, MIN_TRAIN_ROWS, ReadResult, read_catalog, read_catalogs
 from core.errors import UserError
+from tests.paths import SHARED
 
 HEADER = ["sample_id", "catalog_content", "image_link", "price"]
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SHARED / "data"
 
 
 def good_rows(count: int = 30) -> list[list[str]]:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from core.console import Bar, as_user_error
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 COMMAND = """
 import typer
 from core.console import run, say

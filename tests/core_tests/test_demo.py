@@ -236,7 +236,7 @@ def test_two_processes_may_make_the_same_catalog_at_once(tmp_path: Path) -> None
 
 def test_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "core.demo", "--no-images", "--out", str(tmp_path / "shop")]
-    root = Path(__file__).parents[2]
+    root = ROOT
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert str(tmp_path / "shop" / "train.csv") in done.stdout
     assert len(read(tmp_path / "shop" / "train.csv")) == 1600

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +9,9 @@ from core.data.catalog import Catalog
 from core.data.fold_making import assign, make_folds
 from core.data.reading import read_catalogs
 from core.errors import UserError
+from tests.paths import SHARED
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SHARED / "data"
 
 
 def products(first: int, count: int, copies: int = 1) -> Catalog:

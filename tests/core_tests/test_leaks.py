@@ -18,8 +18,9 @@ from core.store.workspace import Workspace
 from experiments.common.options import Options
 from experiments.prepare import fill_workspace
 from tests.leaky import Made, clean, strings
+from tests.paths import SHARED
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SHARED / "data"
 
 
 def kinds(made: Made) -> list[str]:

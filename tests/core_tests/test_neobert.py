@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,8 +13,9 @@ from core.atomic_files import read_json
 from core.encoders.loading import build_encoder, load_encoder
 from core.encoders.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
 from core.errors import UserError
+from tests.paths import SHARED
 
-FIXTURE = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "neobert"
+FIXTURE = SHARED / "fixtures" / "neobert"
 needs_fixture = pytest.mark.skipif(not FIXTURE.is_dir(), reason="../shared/fixtures/neobert is absent")
 SMALL = NeoBERTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, vocab_size=20)
 

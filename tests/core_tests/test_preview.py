@@ -15,8 +15,7 @@ from PIL import Image
 from core.errors import UserError
 from core.inputs.images import preview
 from core.inputs.images.preview import Look, contact_sheet, demo_samples, folder_samples
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
 
 
 def command(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -19,8 +19,9 @@ from core.encoders import load_encoder
 from core.encoders.loading import identity, parameters
 from core.encoders.neobert import NeoBERT, NeoBERTConfig
 from core.errors import UserError
+from tests.paths import SHARED
 
-FIXTURE = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "neobert"
+FIXTURE = SHARED / "fixtures" / "neobert"
 needs_fixture = pytest.mark.skipif(not FIXTURE.is_dir(), reason="../shared/fixtures/neobert is absent")
 SMALL = NeoBERTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, vocab_size=20)
 RECORD = {**asdict(SMALL), "model_type": "neobert"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,7 @@ from core.encoders.__main__ import Line, lines
 from core.encoders.presets import PRESETS
 from core.encoders.shapes import SHAPES, count, outline
 from core.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")

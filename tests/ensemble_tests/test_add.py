@@ -20,8 +20,7 @@ from experiments.tracking.comparison import member_side
 from experiments.tracking.run_record import page_of_member
 from reports.build import build_report
 from tests.ensemble_tests import toys
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 def source(workspace: Workspace, folder: Path, column: str = "price", seed: int = 5) -> Source:

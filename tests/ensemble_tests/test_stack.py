@@ -16,8 +16,7 @@ from core.store.workspace import Workspace
 from ensemble.pipeline.submission import verify_submission
 from ensemble.stack import stack_files, stack_workspace
 from tests.ensemble_tests.toys import add_member, frames, save
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 def stack(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "3f" * 16
 # As docs/cluster.md advises: with Ray's own settings a silent node is noticed after 65 seconds.
 HEALTH = {

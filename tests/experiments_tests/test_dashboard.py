@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import optuna
 import pytest
@@ -20,8 +19,7 @@ from experiments.dashboard import answers, free_port, optuna_dashboard
 from experiments.tracking.dashboard_notes import artifacts_folder
 from experiments.tracking.lookup import open_studies
 from experiments.tracking.mlflow_log import Diary
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from experiments.execution.job_worker import run_job
 from experiments.execution.ray_pool import Resources, session
 from experiments.execution.ray_tuner import Report, run
 from tests.experiments_tests.test_cluster import Source
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TWO = Resources(concurrent=1, cpus=1.0, gpus=0.0, workers=2)
 EPOCHS = 4
 CLOSE = 1e-4

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 from experiments.common.jobs import Job, Outcome
 from experiments.tracking.json_events import Events
+from tests.paths import ROOT
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "watching.md"
+DOCUMENT = ROOT / "docs" / "watching.md"
 
 
 def job(kind: Any) -> Job:

@@ -16,8 +16,7 @@ import pytest
 from core.errors import UserError
 from experiments.search.lease import KEY, Driver, Lease, driver_of, lease
 from experiments.search.storage import open_storage
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
 
 DRIVER = """
 import sys

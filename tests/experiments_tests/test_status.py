@@ -21,8 +21,8 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from experiments.search.lease import KEY, Driver
 from experiments.tracking.sweep_record import RECORD, Record, read_record, recorded
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 STUDY = "text-1a2b3c4d"
 
 

@@ -25,8 +25,8 @@ from optuna_dashboard._storage_url import get_storage
 from core.errors import UserError
 from experiments.search.storage import PatientStorage, StorageError, cause, open_storage, without_password
 from tests.experiments_tests import postgres
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SPACE = {"depth": optuna.distributions.CategoricalDistribution((1, 2, 3))}
 
 

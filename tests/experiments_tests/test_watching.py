@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 
 from core.store.workspace import Workspace
 from experiments.tracking.mlflow_log import experiment_name, tracking_uri
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.e2e
 
 

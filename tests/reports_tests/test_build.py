@@ -20,6 +20,7 @@ from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.build import build_report
 from tests.conftest import made_workspace, write_toys
+from tests.paths import ROOT
 from tests.reports_tests.toys import (
     add_member,
     add_plausible_members,
@@ -30,7 +31,6 @@ from tests.reports_tests.toys import (
     write_history,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = [
     "<script>alert('owned')</script>",
     '"><img src=x onerror=alert(1)>',

@@ -14,10 +14,10 @@ import pytest
 from core.store.workspace import Workspace
 from reports.checks import CHECKS, diagnose
 from reports.figures.report_inputs import read_material
+from tests.paths import ROOT
 from tests.reports_tests.test_checks import epochs, finish, tell, trial
 from tests.reports_tests.toys import add_member, add_plausible_members
 
-ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 
 

@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 from core.errors import UserError
 from serving import api
 from tests.experiments_tests.waiting import free_port, wait_for
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 READY_SECONDS = 90
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LIGHT = Path(__file__).parents[2] / "deploy" / "light.txt"
+from tests.paths import ROOT
+
+LIGHT = ROOT / "deploy" / "light.txt"
 SERVED = """
 import json, sys
 from pathlib import Path

@@ -20,8 +20,7 @@ from serving.bundle.bundle import open_bundle
 from serving.bundle.mlflow_registry import picture_notes, register
 from serving.bundle.predictor import Predictor
 from tests.conftest import toy_frame
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
