@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core_tests.picture_toys import noise
+from tests.core_tests.image_toys import noise
 
 
 @pytest.fixture

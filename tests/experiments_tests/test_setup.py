@@ -13,7 +13,7 @@ from experiments.common.options import Options, architectures_of
 from experiments.execution.ray_pool import Resources
 from experiments.planning.marginal_gain import NEW_KIND, UNTRAINED
 from experiments.planning.setup import candidates, cluster_resources, prior_of, resources
-from tests.core_tests.light_toys import small_encoder
+from tests.core_tests.classical_toys import small_encoder
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 SERVER = Machine(cores=16, memory=64 * 2**30, device="cpu", gpus=0)

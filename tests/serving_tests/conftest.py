@@ -32,7 +32,7 @@ from serving.monitoring.alerts import Alerts, Thresholds
 from serving.monitoring.observer import Observer
 from serving.web.app import make_app
 from tests.conftest import toy_frame
-from tests.core_tests.picture_toys import noise
+from tests.core_tests.image_toys import noise
 from tests.serving_tests.engines import Script
 
 SETTINGS = {"lexical": {"model": "ridge"}, "boosted": {"max_rounds": 40, "bags": 1}}

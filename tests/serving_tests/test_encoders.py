@@ -19,7 +19,7 @@ from serving.bundle.bundle import Bundle
 from serving.bundle.export_formats import form
 from serving.bundle.predictor import Predictor
 from serving.bundle.shared_encoders import SharedEncoder
-from tests.core_tests.light_toys import small_encoder
+from tests.core_tests.classical_toys import small_encoder
 from tests.serving_tests.conftest import swept
 
 SMALL: dict[str, Any] = {

@@ -17,7 +17,7 @@ from PIL import Image
 from core.inputs.images import UnreadablePictureError, decode
 from serving.middleware.limits import Limits
 from serving.middleware.product_inputs import ACCEPTED, decode_picture
-from tests.core_tests.picture_toys import huge_png, noise
+from tests.core_tests.image_toys import huge_png, noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 

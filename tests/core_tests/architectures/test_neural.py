@@ -13,7 +13,7 @@ from core.atomic_files import read_json
 from core.errors import UserError
 from core.protocols.architecture import make_config
 from core.training import checkpoint
-from tests.core_tests.light_toys import context, products, small_encoder
+from tests.core_tests.classical_toys import context, products, small_encoder
 
 TEXT = architecture("text")
 

@@ -21,7 +21,7 @@ from core.fields.field_table import fields_of
 from core.metrics import constant_floor, smape
 from core.protocols.architecture import LEVELS, make_config
 from tests.core_tests.architecture_contract import LAPTOP
-from tests.core_tests.light_toys import catalog_of, context, products, small_encoder, strangers
+from tests.core_tests.classical_toys import catalog_of, context, products, small_encoder, strangers
 
 BOOSTED = BoostedArchitecture()
 SMALL = {"max_rounds": 60, "learning_rate": 0.1, "bags": 1, "min_leaf_rows": 5, "feature_fraction": 0.8}

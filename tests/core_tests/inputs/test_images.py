@@ -15,7 +15,7 @@ from core.cache import Cache
 from core.errors import UserError
 from core.inputs.images import PAD, PIXEL_LIMIT, UnreadablePictureError, check_pictures, decode, fault, list_pictures
 from core.inputs.pixels import load_pixels
-from tests.core_tests.picture_toys import SIZE, catalog_of, huge_png, noise, spoil
+from tests.core_tests.image_toys import SIZE, catalog_of, huge_png, noise, spoil
 
 
 def test_good_pictures_missing_links_and_missing_files(images: Path) -> None:

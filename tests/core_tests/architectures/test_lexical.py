@@ -17,7 +17,7 @@ from core.data.folds import inner_folds
 from core.errors import OutOfTime, UserError
 from core.metrics import constant_floor, smape
 from core.protocols.architecture import make_config
-from tests.core_tests.light_toys import catalog_of, context, products, small_encoder, strangers
+from tests.core_tests.classical_toys import catalog_of, context, products, small_encoder, strangers
 
 LEXICAL = LexicalArchitecture()
 SMALL = {"model": "blend", "hidden": 16, "nets": 1}

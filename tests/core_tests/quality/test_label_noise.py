@@ -40,7 +40,7 @@ from core.store.workspace import Workspace
 from experiments.common.options import Options
 from experiments.prepare import fill_workspace
 from tests.conftest import toy_frame
-from tests.core_tests.light_toys import catalog_of, context
+from tests.core_tests.classical_toys import catalog_of, context
 from tests.leaky import clean
 
 LONG = " ".join(f"word{place}" for place in range(40))

@@ -15,7 +15,7 @@ from core.cache import Cache
 from core.errors import UserError
 from core.inputs.images import decode
 from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
-from tests.core_tests.picture_toys import SIZE, catalog_of, noise
+from tests.core_tests.image_toys import SIZE, catalog_of, noise
 
 
 def test_pixels_are_the_decoded_files_by_row(images: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from core.cache import Cache
 from core.classical.embeddings import TextReader
 from core.encoders.loading import identity
-from tests.core_tests.light_toys import products, small_encoder
+from tests.core_tests.classical_toys import products, small_encoder
 
 
 @pytest.fixture(scope="module")

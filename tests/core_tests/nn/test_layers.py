@@ -21,7 +21,7 @@ from core.nn.layers import add_adapters, depths, layers_of, merge_adapters, stil
 from core.protocols.architecture import Context, make_config
 from core.training import checkpoint
 from tests.core_tests.architecture_contract import SMALL, toy_catalog
-from tests.core_tests.test_encoder_families import FAMILIES
+from tests.core_tests.encoders.test_encoder_families import FAMILIES
 
 ENCODERS = {
     "tiny": lambda: text_encoder(50),
