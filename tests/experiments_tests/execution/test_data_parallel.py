@@ -25,7 +25,7 @@ from experiments.common.jobs import Job, Outcome
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_pool import Resources, session
 from experiments.execution.ray_tuner import Report, run
-from tests.experiments_tests.test_cluster import Source
+from tests.experiments_tests.execution.test_ray_tuner import Source
 from tests.paths import ROOT
 
 TWO = Resources(concurrent=1, cpus=1.0, gpus=0.0, workers=2)

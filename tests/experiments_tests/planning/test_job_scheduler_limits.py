@@ -16,7 +16,7 @@ from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.common.memory import DRIVER_BYTES, MemoryRoom
 from experiments.execution.job_worker import read_trial, run_job
-from tests.experiments_tests.test_portfolio import portfolio
+from tests.experiments_tests.planning.test_job_scheduler import portfolio
 
 
 def test_members_are_not_started_when_they_would_not_be_finished(toy_workspace: Workspace) -> None:
