@@ -19,8 +19,8 @@ from serving.middleware import KeyRing, Limits, add_key
 from serving.web.app import FILES, PAGE
 from tests.experiments_tests.waiting import wait_for
 from tests.serving_tests.conftest import client_of, reads_pictures
+from tests.serving_tests.engine.test_service import renumbered
 from tests.serving_tests.engines import Script, answers
-from tests.serving_tests.test_service import renumbered
 
 TEXT = "Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n"
 
