@@ -19,6 +19,7 @@ from core.demo.products import HIGHEST, LOWEST, TIERS, Product, Shop, describe
 from core.demo.vocabulary import KINDS
 from core.errors import UserError
 from core.metrics import smape
+from tests.paths import ROOT
 
 ROWS = 400
 
@@ -236,11 +237,10 @@ def test_two_processes_may_make_the_same_catalog_at_once(tmp_path: Path) -> None
 
 def test_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "core.demo", "--no-images", "--out", str(tmp_path / "shop")]
-    root = ROOT
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert str(tmp_path / "shop" / "train.csv") in done.stdout
     assert len(read(tmp_path / "shop" / "train.csv")) == 1600
-    refused = subprocess.run([*command, "--seed", "1"], cwd=root, capture_output=True, text=True, check=False)
+    refused = subprocess.run([*command, "--seed", "1"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "other settings" in refused.stderr
     assert "Traceback" not in refused.stderr
