@@ -25,7 +25,6 @@ from core.classical.frozen_encoder import (
     states_memory,
 )
 from core.classical.gradient_boosting import OBJECTIVES, boost, boost_quantiles, choose_rounds
-from core.classical.price_range import PriceRange, range_of
 from core.classical.target_encoding import DIMENSIONS
 from core.classical.target_features import Knowledge, Settings, learn_knowledge, load_knowledge, save_knowledge
 from core.classical.tfidf_inputs import text_memory
@@ -34,7 +33,7 @@ from core.data.folds import inner_folds
 from core.fields.field_table import FEATURES_VERSION, load_arrays, save_arrays
 from core.hardware import Machine
 from core.metrics import all_metrics
-from core.protocols.architecture import LEVELS, Config, Context, Prices, Resolution
+from core.protocols.architecture import LEVELS, Config, Context, PriceRange, Prices, Resolution, range_of
 from core.quality.label_noise import without_suspects
 
 AMOUNTS = frozenset(name for names in DIMENSIONS.values() for name in names) | {"amount", "value"}

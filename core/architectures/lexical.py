@@ -30,7 +30,6 @@ from core.classical.lexical_model import LexicalModel, Nearest, comparable, load
 from core.classical.linear import Linear, choose_alpha, fit_huber, fit_ridge
 from core.classical.mlp import Net, Recipe, train_net
 from core.classical.neighbours import learn_neighbours, telling_columns
-from core.classical.price_range import range_of
 from core.classical.target_encoding import log_amounts
 from core.classical.tfidf_inputs import Inputs, learn_inputs, load_inputs, text_memory
 from core.data.catalog import Catalog
@@ -39,7 +38,7 @@ from core.errors import UserError
 from core.fields.field_table import FEATURES_VERSION, fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.hardware import Machine
 from core.metrics import all_metrics
-from core.protocols.architecture import Config, Context, Resolution
+from core.protocols.architecture import Config, Context, Resolution, range_of
 from core.quality.label_noise import Suspects, row_weights
 
 _LEAST_BATCH = 8

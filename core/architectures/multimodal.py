@@ -16,8 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.architectures.neural_architecture import PATCHES, NeuralArchitecture, NeuralModel
-from core.architectures.neural_config import NeuralConfig
-from core.architectures.neural_model import Encoders
+from core.architectures.neural_model import Encoders, NeuralConfig
 from core.architectures.text import TextExamples, TextReader, text_examples
 from core.arrays import RowIndices
 from core.cache import Cache

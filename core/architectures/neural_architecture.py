@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tokenizers import Tokenizer
 
-from core.architectures.neural_config import NeuralConfig
-from core.architectures.neural_model import Encoders, Network
+from core.architectures.neural_model import Encoders, Network, NeuralConfig
 from core.atomic_files import digest, link, write_text
 from core.cache import Cache
 from core.data.catalog import Catalog

@@ -2,15 +2,88 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from core.architectures.neural_config import NeuralConfig
-from core.encoders.presets import Part
+from core.encoders.presets import AUTO, Part
 from core.nn import losses
-from core.nn.heads import FieldBranch, PriceHead
+from core.nn.heads import FieldBranch, HeadName, PoolingName, PriceHead
 from core.nn.layers import add_adapters, depths, merge_adapters, still_modules
 from core.nn.losses import PriceNetwork
+from core.training.trainer_config import TrainerConfig
+
+FieldsName = Literal["none", "dense", "tokens", "both"]
+
+
+class NeuralConfig(TrainerConfig):
+    """Settings that `text` and `multimodal` have in common."""
+
+    text_encoder: str = Field(AUTO, description="short name, hub name or folder of the text encoder")
+    freeze_text: bool = Field(False, description="keep the text encoder's weights as they are: cheap, read once")
+    frozen_layers: int = Field(
+        0, ge=0, description="keep the embeddings and so many layers from the bottom as they are"
+    )
+    layer_decay: float = Field(1.0, gt=0, le=1, description="each layer learns at so much of the rate of the one above")
+    lora_rank: int = Field(
+        0, ge=0, le=1024, description="rank of the changes to the encoder's matrices; 0: all of them"
+    )
+    head_rate: float = Field(1.0, gt=0, le=1e4, description="times the learning rate for all that is not encoder")
+    max_length: int = Field(625, ge=8, le=100_000, description="tokens read of each text, if the encoder reads so many")
+    pooling: PoolingName = Field("mean", description="how the text encoder's states become one")
+    dropout: float = Field(0.4, ge=0, lt=1, description="in the regression head")
+    regressor_width: int = Field(256, ge=1, le=65_536, description="neurons per hidden layer of the head")
+    regressor_depth: int = Field(1, ge=1, le=16, description="hidden layers of the head")
+    head: HeadName = Field("both", description="what is said of a price: one number, bins of log price, or both")
+    bins: int = Field(64, ge=8, le=1024, description="of log price")
+    fields: FieldsName = Field("dense", description="fields beside the text: a branch of the network, tokens before it")
+    categories: int = Field(16, ge=0, le=256, description="numbers per embedded word field (brand, kind) of the branch")
+    category_dropout: float = Field(0.1, ge=0, lt=1, description="share of these words that training hides")
+
+    def encoders(self) -> dict[Part, str]:
+        """The encoder's name for each part of the architecture."""
+        return {"text": self.text_encoder}
+
+    def frozen(self) -> set[Part]:
+        """The parts whose encoders keep their weights."""
+        return {"text"} if self.freeze_text else set()
+
+    def read_once(self) -> set[Part]:
+        """The parts whose encoders answer to a row the same whenever they are asked without augmentation."""
+        return self.frozen() - ({"text"} if self.pooling == "attention" else set())
+
+    def frozen_passes(self, part: Part) -> int:
+        """How often a frozen encoder reads each row in a whole training: what it answers is cached where that is possible."""
+        return 1 if part in self.read_once() else self.epochs
+
+    @property
+    def has_branch(self) -> bool:
+        return self.fields in ("dense", "both")
+
+    @property
+    def has_line(self) -> bool:
+        return self.fields in ("tokens", "both")
+
+    def without_effect(self) -> set[str]:
+        unused = super().without_effect()
+        if self.freeze_text:
+            unused |= {"frozen_layers", "layer_decay", "lora_rank"}
+        if self.head == "point":
+            unused |= {"bins"}
+        if self.head == "bins":
+            unused |= {"loss", "smape_weight"}
+        if not self.has_branch:
+            unused |= {"categories", "category_dropout"}
+        return unused if self.categories else unused | {"category_dropout"}
+
+    def memory_key(self) -> str:
+        parts = [f"{name}{' (frozen)' if part in self.frozen() else ''}" for part, name in self.encoders().items()]
+        how = f", {self.frozen_layers} layers frozen" if self.frozen_layers else ""
+        how += f", LoRA {self.lora_rank}" if self.lora_rank else ""
+        return f"{' + '.join(parts)}{how}, {self.max_length} tokens"
+
 
 Encoders = dict[Part, nn.Module]
 

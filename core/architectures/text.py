@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.architectures.neural_architecture import NeuralArchitecture, NeuralModel, texts_of
-from core.architectures.neural_config import NeuralConfig
-from core.architectures.neural_model import Encoders, Network
+from core.architectures.neural_model import Encoders, Network, NeuralConfig
 from core.arrays import RowIndices
 from core.data.catalog import Catalog, Strings
 from core.fields.field_inputs import FieldInputs, table_of

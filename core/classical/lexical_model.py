@@ -17,12 +17,12 @@ from core.classical.embeddings import TextReader
 from core.classical.linear import Linear
 from core.classical.mlp import Net
 from core.classical.neighbours import Neighbours
-from core.classical.price_range import PriceRange
 from core.classical.target_encoding import log_amounts
 from core.classical.target_features import linear_arrays, linear_from, neighbour_arrays, neighbours_from
 from core.classical.tfidf_inputs import Inputs, load_inputs
 from core.data.catalog import Catalog
 from core.fields.field_table import fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
+from core.protocols.architecture import PriceRange
 
 NetInputs = Literal["tfidf", "binary", "both"]
 _ARRAYS, _RECORD = "lexical.npz", "lexical.json"

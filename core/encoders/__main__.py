@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import nn
 
 from core.architectures.multimodal import MultimodalConfig, MultimodalNetwork
-from core.architectures.neural_config import NeuralConfig
+from core.architectures.neural_model import NeuralConfig
 from core.architectures.text import TextNetwork
 from core.console import console, run
 from core.encoders.presets import PRESETS

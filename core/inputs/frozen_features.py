@@ -33,8 +33,7 @@ from core.inputs import augment
 from core.inputs.pixels import Pixels
 from core.inputs.tokens import Tokens, micro_batches
 from core.nn.heads import Pooling, PoolingName
-from core.nn.parallel import In, Out, side_by_side
-from core.nn.precision import PrecisionName, Settled, autocast, choose, has_fast_bf16
+from core.nn.precision import In, Out, PrecisionName, Settled, autocast, choose, has_fast_bf16, side_by_side
 
 _VERSION = "1"
 """Raised when the same encoder and the same input give other features."""

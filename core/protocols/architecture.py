@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from core.arrays import Floats
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import OutOfTime, UserError, suggestion
@@ -172,3 +173,23 @@ class Architecture(Protocol):
 
 LEVELS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of `Model.predict_quantiles`, increasing: the nine deciles."""
+
+
+_BEYOND = 1.0
+
+
+@dataclass(frozen=True)
+class PriceRange:
+    """The log prices that a model may answer with."""
+
+    low: float
+    high: float
+
+    def prices(self, log_prices: Floats) -> Floats:
+        """exp of the log prices, (n,), held within the range."""
+        return np.exp(np.clip(log_prices, self.low, self.high))
+
+
+def range_of(log_prices: Floats) -> PriceRange:
+    """From e times below the lowest price learnt to e times above the highest: a strange text is no ground for going further."""
+    return PriceRange(float(log_prices.min()) - _BEYOND, float(log_prices.max()) + _BEYOND)

@@ -15,8 +15,7 @@ from core.errors import UserError
 from core.inputs.tokens import micro_batches
 from core.nn import losses
 from core.nn.losses import PriceNetwork
-from core.nn.parallel import side_by_side
-from core.nn.precision import Settled, autocast, choose, has_fast_bf16
+from core.nn.precision import Settled, autocast, choose, has_fast_bf16, side_by_side
 from core.protocols.process_group import ALONE, Group
 from core.training.batching import Examples
 from core.training.micro_batches import Passes

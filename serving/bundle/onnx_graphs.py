@@ -68,7 +68,7 @@ def open_graph(path: Path, providers: Sequence[str]) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors: what it warns of nobody here can mend
-    options.intra_op_num_threads = 1  # passes run side by side, one thread each (`core.nn.parallel`)
+    options.intra_op_num_threads = 1  # passes run side by side, one thread each (`core.nn.precision`)
     return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
 
 

@@ -20,7 +20,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import architecture
 from core.architectures.multimodal import MultimodalConfig
-from core.architectures.neural_config import NeuralConfig
+from core.architectures.neural_model import NeuralConfig
 from core.cache import Cache
 from core.encoders.loading import load_encoder
 from core.encoders.tiny import text_encoder

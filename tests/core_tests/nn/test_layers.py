@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.architectures import architecture
-from core.architectures.neural_config import NeuralConfig
+from core.architectures.neural_model import NeuralConfig
 from core.cache import Cache
 from core.encoders.tiny import text_encoder
 from core.encoders.transformers_encoders import HubText

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.nn.parallel import side_by_side
+from core.nn.precision import side_by_side
 
 
 @settings(deadline=None, max_examples=30)
