@@ -9,9 +9,9 @@ import typer
 
 from core.console import console, run, say
 from core.errors import UserError
+from core.formatting import duration, plain_table
 from core.metrics import METRICS
 from core.store.workspace import Workspace, default_folder
-from experiments.common.formatting import duration, plain_table
 
 if TYPE_CHECKING:
     from experiments.tracking.comparison import Side
@@ -53,7 +53,10 @@ def main(
 
 def _sides(names: tuple[str, str], place: Workspace, storage: str | None) -> list[Side]:
     from experiments.tracking.comparison import Finder, workspace_side
-    from experiments.tracking.lookup import open_studies, reading  # Optuna: half a second that --help should not take
+    from experiments.tracking.sweep_record import (  # Optuna: half a second that --help should not take
+        open_studies,
+        reading,
+    )
 
     if all(Path(name).is_dir() for name in names):
         return [workspace_side(Path(name)) for name in names]

@@ -24,9 +24,8 @@ from core.console import run, say
 from core.errors import UserError
 from core.store.workspace import Workspace, default_folder
 from experiments.tracking.dashboard_notes import artifacts_folder
-from experiments.tracking.lookup import open_studies
 from experiments.tracking.mlflow_log import UI_PORT, tracking_uri
-from experiments.tracking.sweep_record import read_record
+from experiments.tracking.sweep_record import open_studies, read_record
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 START_SECONDS = 180.0

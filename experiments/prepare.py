@@ -19,7 +19,7 @@ from core.quality.label_noise import FILE, find_labels, summary, write_findings
 from core.quality.leaks import find_leaks, keep_notes
 from core.store.workspace import Facts, Workspace, catalog_fingerprint
 from experiments.common.options import FoldGroups, Options
-from experiments.planning.small_data import default_folds
+from experiments.planning.setup import default_folds
 
 DEMO_ROWS = 2000
 

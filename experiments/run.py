@@ -23,8 +23,17 @@ from experiments.planning.budget import Budget, Limits, after_seconds
 from experiments.planning.cross_validation import Members
 from experiments.planning.job_scheduler import Portfolio
 from experiments.planning.search_state import job_defaults, open_entry, study_names
-from experiments.planning.setup import Candidate, candidates, cluster_resources, for_catalog, resources, together
-from experiments.planning.small_data import FEW_MEMBERS, are_few, for_few
+from experiments.planning.setup import (
+    FEW_MEMBERS,
+    Candidate,
+    are_few,
+    candidates,
+    cluster_resources,
+    for_catalog,
+    for_few,
+    resources,
+    together,
+)
 from experiments.prepare import fill_workspace
 from experiments.remote.payload import Parcel
 from experiments.remote.remote_runner import Away, at_home
@@ -33,9 +42,8 @@ from experiments.search.storage import StorageError, cause, open_storage
 from experiments.search.study import check_sampler
 from experiments.sweep_summary import show_next_steps, show_outcome, show_plan, storage_url
 from experiments.tracking.history import write_history
-from experiments.tracking.json_events import Events
+from experiments.tracking.json_events import Events, record_of, say_end, say_start
 from experiments.tracking.run_callbacks import watching
-from experiments.tracking.sweep_events import record_of, say_end, say_start
 from experiments.tracking.sweep_record import FINISHED, INTERRUPTED, recorded
 from reports.build import build_report
 

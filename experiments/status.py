@@ -12,8 +12,8 @@ import typer
 
 from core.console import console, run, say
 from core.errors import UserError
+from core.formatting import describe, duration, plain_table
 from core.store.workspace import Workspace, default_folder
-from experiments.common.formatting import describe, duration, plain_table
 
 if TYPE_CHECKING:
     from experiments.tracking.sweep_state import State
@@ -35,7 +35,10 @@ def main(
             f"{place.folder} is not there",
             cure="name a workspace with --workspace, or run `python -m experiments.sweep`",
         )
-    from experiments.tracking.lookup import open_studies, reading  # Optuna: half a second that --help should not take
+    from experiments.tracking.sweep_record import (  # Optuna: half a second that --help should not take
+        open_studies,
+        reading,
+    )
     from experiments.tracking.sweep_state import read_state
 
     with reading(storage):

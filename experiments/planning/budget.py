@@ -155,7 +155,7 @@ def affordable(seconds: float, trainings: int, budget: Budget, now: float) -> st
 
 @dataclass(frozen=True)
 class Limits:
-    """budget: of time. room: of memory. few: members of each architecture where nothing is searched (`experiments.planning.small_data`)."""
+    """budget: of time. room: of memory. few: members of each architecture where nothing is searched (`experiments.planning.setup`)."""
 
     budget: Budget
     room: MemoryRoom

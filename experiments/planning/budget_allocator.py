@@ -56,7 +56,7 @@ class Choice:
     """The state behind the decision; the portfolio asks it for steps and tells it of what has ended."""
 
     def __init__(self, entries: Mapping[str, Entry], members: Members, budget: Budget, few: int | None = None) -> None:
-        """few: members of each architecture, where there is no search (`experiments.planning.small_data`); None: as `step` says."""
+        """few: members of each architecture, where there is no search (`experiments.planning.setup`); None: as `step` says."""
         self.few = few
         self.entries, self.members, self.budget = entries, members, budget
         workspace = members.workspace

@@ -10,13 +10,13 @@ from typing import Any
 from core.architectures import ARCHITECTURES, architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.data.folds import HOLDOUT
+from core.data.folds import FEW_ROWS, HOLDOUT
 from core.encoders.presets import TINY, TINY_VISION
 from core.errors import UserError
+from core.formatting import duration
 from core.hardware import Machine
 from core.protocols.architecture import Architecture, Resolution, make_config
 from core.store.workspace import Workspace
-from experiments.common.formatting import duration
 from experiments.common.options import ALL, Options, user_settings
 from experiments.execution.ray_pool import Resources
 from experiments.planning.marginal_gain import NEW_KIND, PRETRAINED, UNTRAINED
@@ -242,3 +242,35 @@ def _check_share(workers: int, gpus: float) -> None:
             f"--gpus-per-trial {gpus:g} with --workers-per-trial {workers}: workers of one training cannot share a GPU",
             cure="give each a whole one (--gpus-per-trial 1), or leave --workers-per-trial out",
         )
+
+
+FEW_FOLDS, FOLDS = 10, 5
+FEW_MEMBERS = 4
+"""Members of each architecture: its documented points, then the same with other seeds."""
+
+
+def default_folds(rows: int) -> int:
+    """k where the user gives none: with fewer than 100 rows a tenth of them is no fold."""
+    return FEW_FOLDS if 10 * FEW_FOLDS <= rows < FEW_ROWS else FOLDS
+
+
+def are_few(workspace: Workspace, options: Options) -> bool:
+    """Whether this sweep is planned for few rows: an explicit search is made as it was asked for."""
+    asked = options.trials is not None or options.members is not None or options.grid
+    return len(workspace.train) < FEW_ROWS and not asked
+
+
+def for_few(found: Sequence[Candidate], options: Options) -> tuple[list[Candidate], tuple[str, ...]]:
+    """The candidates of a sweep with few rows, and what people should know of it."""
+    notes = [
+        f"fewer than {FEW_ROWS} training rows: no search; the documented points of each architecture are cross-validated, then "
+        f"the same with other seeds, {FEW_MEMBERS} members of each"
+    ]
+    kept = [each for each in found if ALL not in options.architectures or prior_of(each) != UNTRAINED]
+    notes += [
+        f"{each.name} is left out of `{ALL}`: an encoder that starts from random weights learns nothing from so few rows"
+        for each in found
+        if each not in kept
+    ]
+    documented = {each.name: 1 + len(each.space.then) for each in found}
+    return [replace(each, trials=documented[each.name], members=None) for each in kept or found], tuple(notes)

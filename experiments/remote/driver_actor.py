@@ -2,11 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
 
-from experiments.remote.artifact_receiver import Arrivals
-from experiments.remote.payload import Manifest, Parcel
+from core.atomic_files import sync
+from core.errors import UserError
+from core.store.workspace import Workspace
+from experiments.common.jobs import Job
+from experiments.execution.job_worker import holdout_path, trial_path
+from experiments.remote.payload import CHUNK, Manifest, Parcel
+
+_CONFIG = r"[a-z][a-z0-9_]*-[0-9a-f]{12}"
+_TAKEN = re.compile(
+    rf"(?:trials/{_CONFIG}/(?:trial\.json|holdout\.parquet)|members/{_CONFIG}/fold-\d{{1,4}}/[A-Za-z0-9][A-Za-z0-9._-]{{0,100}})"
+)
+_DELIVERY = re.compile(r"[0-9a-f]{32}")
+_MARKERS = ("fit.json", "trial.json")
+"""In the order of their writing: a trial that may serve as a member's fold has both."""
+
+
+class Sink(Protocol):
+    """`Arrivals`, or what speaks to it from afar."""
+
+    def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None: ...
+    def complete(self, delivery: str, sizes: Mapping[str, int]) -> None: ...
+
+
+class Arrivals:
+    """The driver's side. Safe for several nodes that send at once, and for one that sends the same again."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.workspace, self._staging = workspace, workspace / "ray" / "arrivals"
+        shutil.rmtree(self._staging, ignore_errors=True)  # of nodes that died while they sent to an earlier sweep
+
+    def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None:
+        """Adds bytes to a file of a delivery. Raises UserError for a name that no finished job leaves and for a gap."""
+        path = self._waiting(delivery, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            if file.tell() != offset:
+                raise UserError(
+                    f"{name}: bytes from {offset} on came after {file.tell()}", cure="run the command again"
+                )
+            file.write(data)
+
+    def complete(self, delivery: str, sizes: Mapping[str, int]) -> None:
+        """Moves a delivery to its places, markers last. Raises UserError where a file is not of the size that was sent."""
+        waiting = {name: self._waiting(delivery, name) for name in sizes}
+        for name, size in sizes.items():
+            there = waiting[name].stat().st_size if waiting[name].exists() else 0
+            if there != size:
+                raise UserError(f"{name}: {there} of {size} bytes came home", cure="run the same command again")
+        missing = [name for name in sorted(sizes, key=_rank) if not self._is_there(name)]
+        for name in missing:
+            sync(waiting[name])
+        for name in missing:
+            place = self.workspace / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            waiting[name].replace(place)
+            sync(place.parent)
+        shutil.rmtree(self._staging / delivery, ignore_errors=True)
+
+    def _is_there(self, name: str) -> bool:
+        """Whether a trial or fit came home before: the first one stays, and no two are ever mixed."""
+        folder = (self.workspace / name).parent
+        return any((folder / marker).exists() for marker in _MARKERS)
+
+    def _waiting(self, delivery: str, name: str) -> Path:
+        if not _DELIVERY.fullmatch(delivery) or not _TAKEN.fullmatch(name):
+            raise UserError(f"a node must not send {name!r}", cure="see who else sends jobs to this cluster")
+        return self._staging / delivery / name
+
+
+def deliver(workspace: Workspace, job: Job, sink: Sink) -> None:
+    """The node's side: sends what a finished job left in its worker's workspace, then removes it there."""
+    delivery, sizes = uuid4().hex, {}
+    for path in _left(workspace, job):
+        name = path.relative_to(workspace.folder).as_posix()
+        sizes[name] = 0
+        with path.open("rb") as file:
+            while data := file.read(CHUNK):
+                sink.receive(delivery, name, sizes[name], data)
+                sizes[name] += len(data)
+    if sizes:
+        sink.complete(delivery, sizes)
+    for name in sizes:
+        (workspace.folder / name).unlink(missing_ok=True)
+
+
+def _left(workspace: Workspace, job: Job) -> Iterator[Path]:
+    """A worker makes one thing at a time, and its store is its own: every whole fit there is the job's."""
+    for marker in workspace.store.folder.glob("*/fold-*/fit.json"):
+        yield from sorted(path for path in marker.parent.iterdir() if path.is_file())
+    if trial_path(workspace, job.name).exists():
+        yield from (holdout_path(workspace, job.name), trial_path(workspace, job.name))
+
+
+def _rank(name: str) -> int:
+    last = name.rpartition("/")[2]
+    return _MARKERS.index(last) + 1 if last in _MARKERS else 0
 
 
 class Home:

@@ -1,7 +1,7 @@
 """Jobs on the nodes of a Ray cluster, without a shared folder: the catalog goes out, what was made comes home.
 
 `Home` (`experiments.remote.driver_actor`) stands on the driver's node and dies with the driver. A node asks it for the parcel
-(`experiments.remote.payload`), and sends what a job left (`experiments.remote.artifact_receiver`) before it reports the job's outcome.
+(`experiments.remote.payload`), and sends what a job left (`experiments.remote.driver_actor`) before it reports the job's outcome.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ from core.store.workspace import Workspace
 from experiments.common.jobs import Job, Outcome
 from experiments.execution.job_worker import run_job, scratch_folder
 from experiments.execution.ray_tuner import Report
-from experiments.remote.artifact_receiver import deliver
-from experiments.remote.driver_actor import Home
-from experiments.remote.node_workspace import Workbench, node_folder, unpack
-from experiments.remote.payload import Manifest, Parcel
+from experiments.remote.driver_actor import Home, deliver
+from experiments.remote.payload import Manifest, Parcel, Workbench, node_folder, unpack
 
 _AT_ONCE = 8
 """Nodes that the driver's node serves at the same time; each call moves one chunk."""
@@ -35,7 +33,7 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Sender:
-    """An `experiments.remote.artifact_receiver.Sink` that speaks to `Home`."""
+    """An `experiments.remote.driver_actor.Sink` that speaks to `Home`."""
 
     home: Any
 

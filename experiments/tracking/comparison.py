@@ -18,8 +18,7 @@ from core.atomic_files import read_json
 from core.errors import UserError, suggestion
 from core.metrics import METRICS, group_standard_error, smape_terms
 from core.store.workspace import Workspace
-from experiments.tracking.lookup import study_names
-from experiments.tracking.sweep_record import read_record
+from experiments.tracking.sweep_record import read_record, study_names
 
 Kind = Literal["trial", "member", "study", "workspace"]
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.console import warn
-from experiments.common.formatting import describe, metrics_text
+from core.formatting import describe, metrics_text
 from experiments.common.jobs import Job, Outcome, headline
 from experiments.planning.budget import Budget
 

@@ -17,8 +17,7 @@ from core.atomic_files import read_json
 from core.store.workspace import Workspace
 from experiments.common.jobs import headline
 from experiments.search.lease import Driver, driver_of
-from experiments.tracking.lookup import study_names
-from experiments.tracking.sweep_record import RUNNING, Record, read_record
+from experiments.tracking.sweep_record import RUNNING, Record, read_record, study_names
 
 SILENCE = 60.0
 """Seconds without a sign of life after which a driver on another machine counts as dead. Its clock may differ by some of them."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from core.formatting import plain
 from reports.charts.chart_base import ROW, SERIES, Chart, Spec, chart, field, listed, logarithmic
-from reports.figures.words import plain
 
 Content = Mapping[str, Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from core.formatting import figure_text, plain, range_text
 from reports.charts.chart_base import (
     ACCENT,
     INK,
@@ -21,7 +22,6 @@ from reports.charts.chart_base import (
     whisker,
     zoomable,
 )
-from reports.figures.words import figure_text, plain, range_text
 
 Content = Mapping[str, Any]
 BANDS = {

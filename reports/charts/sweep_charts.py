@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from core.formatting import setting
 from reports.charts.chart_base import (
     ACCENT,
     HEIGHT,
@@ -25,7 +26,6 @@ from reports.charts.chart_base import (
     toggled,
     zoomable,
 )
-from reports.figures.words import setting
 
 Content = Mapping[str, Any]
 PURPOSES = {

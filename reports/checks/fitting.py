@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from core.formatting import count
 from reports.checks.finding import Finding, by_architecture, command, graded, nothing, search, settle
 from reports.figures.report_inputs import Material, Record
-from reports.figures.words import count
 
 OVER, UNDER, OPTIMISM = "overfitting", "underfitting", "stack-optimism"
 FEWEST_EPOCHS = 4

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.data.folds import HOLDOUT
+from core.formatting import count, headline
 from reports.checks.finding import Finding, by_architecture, common, graded, nothing, search, settle, tried, values_text
 from reports.figures.report_inputs import Material, Record
-from reports.figures.words import count, headline
 
 STEPS, TRIALS = "nan-steps", "nan-trials"
 ANY_STEP = 1e-12

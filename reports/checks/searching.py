@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.data.folds import FEW_ROWS
+from core.formatting import count, headline
 from reports.checks.finding import Finding, State, by_architecture, command, graded, nothing, search, settle, tried
 from reports.checks.non_finite import is_not_finite
 from reports.figures import sweep_figures
 from reports.figures.report_inputs import Material, Record
-from reports.figures.words import count, headline
 
 FAILURES, STOPPED, FEW = "failures", "stopped-trials", "few-trials"
 ANY, OFTEN = 1e-12, 0.25

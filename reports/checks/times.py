@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.encoders.presets import TINY
+from core.formatting import count, duration
 from reports.checks.finding import (
     Finding,
     State,
@@ -23,7 +24,6 @@ from reports.checks.finding import (
 )
 from reports.figures.report_inputs import Material, Record
 from reports.figures.sweep_figures import STATES, time_spent
-from reports.figures.words import count, duration
 
 SLOW, STAGES, LOST = "slow-training", "stages", "lost-time"
 WORTH_SECONDS = 30.0

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from core.formatting import count
 from core.metrics import constant_floor
 from core.quality.label_noise import CONFLICT
 from reports.checks.finding import Finding, State, anew, command, graded, nothing, settle
@@ -13,7 +14,6 @@ from reports.figures import data_quality
 from reports.figures.data_quality import OTHERS
 from reports.figures.member_figures import member_figures, short_labels
 from reports.figures.report_inputs import Material
-from reports.figures.words import count
 
 FLOOR, LEAKS, TOO_GOOD, LABELS = "constant-floor", "leaks", "too-good", "labels"
 LITTLE_GAIN = 0.1

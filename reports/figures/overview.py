@@ -8,8 +8,8 @@ from typing import Any
 
 from core.architectures import ARCHITECTURES
 from core.data.folds import FEW_ROWS
+from core.formatting import count, figure_text
 from reports.figures.adversarial_validation import SOME, STRONG
-from reports.figures.words import count, figure_text
 
 _LIGHT = ("lexical", "boosted")
 _MORE_TRIALS = 2  # times as many as there are

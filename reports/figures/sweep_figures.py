@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.architectures import ARCHITECTURES
+from core.formatting import headline
 from core.store.oof_store import Member
-from reports.figures.words import headline
 
 Record = dict[str, Any]
 

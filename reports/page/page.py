@@ -18,11 +18,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from core.data.folds import HOLDOUT
+from core.formatting import duration, figure_text, plain, range_text, setting, shown
 from core.quality.label_noise import KINDS
 from reports.charts import CONFIG, make_charts
 from reports.charts.error_charts import band_labels
 from reports.figures.data_quality import FILE
-from reports.figures.words import duration, figure_text, plain, range_text, setting, shown
 
 MOST_TRIALS = 1_000
 """Lines of the table of trials; a browser scrolls more of them badly."""

@@ -18,7 +18,7 @@ from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from experiments.compare import app, curves, spark
 from experiments.tracking.comparison import Finder, Side, paired, workspace_side
-from experiments.tracking.lookup import open_studies
+from experiments.tracking.sweep_record import open_studies
 
 
 def compare(workspace: Workspace, *names: str) -> str:

@@ -17,8 +17,8 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from experiments.dashboard import answers, free_port, optuna_dashboard
 from experiments.tracking.dashboard_notes import artifacts_folder
-from experiments.tracking.lookup import open_studies
 from experiments.tracking.mlflow_log import Diary
+from experiments.tracking.sweep_record import open_studies
 from tests.paths import ROOT
 
 

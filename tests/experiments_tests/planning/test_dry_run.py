@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.common.memory import MemoryRoom
 from experiments.planning.budget import CLOSING_SECONDS, Budget, Limits
-from experiments.planning.dry_run import START_SECONDS, forecast
+from experiments.sweep_summary import START_SECONDS, forecast
 
 
 def lines(seconds: dict[str, float], left: float, few: int | None = None) -> list[str]:

@@ -11,8 +11,16 @@ from core.data.folds import FEW_ROWS
 from core.hardware import Machine
 from core.store.workspace import Workspace
 from experiments.common.options import Options, architectures_of
-from experiments.planning.setup import candidates, for_catalog
-from experiments.planning.small_data import FEW_FOLDS, FEW_MEMBERS, FOLDS, are_few, default_folds, for_few
+from experiments.planning.setup import (
+    FEW_FOLDS,
+    FEW_MEMBERS,
+    FOLDS,
+    are_few,
+    candidates,
+    default_folds,
+    for_catalog,
+    for_few,
+)
 from tests.experiments_tests.planning.test_job_scheduler import portfolio, work_off
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)

@@ -24,9 +24,8 @@ from experiments.common.options import Options
 from experiments.execution.job_worker import member_key, read_trial, run_job
 from experiments.execution.ray_pool import Resources, session
 from experiments.prepare import fill_workspace
-from experiments.remote.artifact_receiver import Arrivals, deliver
-from experiments.remote.node_workspace import ENVIRONMENT, Workbench, node_folder, place_below, unpack
-from experiments.remote.payload import Parcel, staged_code
+from experiments.remote.driver_actor import Arrivals, deliver
+from experiments.remote.payload import ENVIRONMENT, Parcel, Workbench, node_folder, place_below, staged_code, unpack
 from experiments.remote.remote_runner import Away, _training, at_home
 
 LEXICAL = "lexical-0123456789ab"

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from core.architectures import architecture
 from core.atomic_files import locked
 from core.store.workspace import Workspace
-from experiments.planning.small_data import FOLDS
+from experiments.planning.setup import FOLDS
 from tests.experiments_tests import waiting
 from tests.experiments_tests.clusters import ENVIRONMENT, ROOT, LittleCluster, little_cluster
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from core.formatting import figure_text
 from reports.figures.overview import next_step, sentence, shift_sentence, verdict
-from reports.figures.words import figure_text
 
 FLOOR = {"price": 12.0, "smape": 60.0}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t\r"}
 
@@ -60,3 +61,27 @@ def count(number: int, noun: str) -> str:
 def headline(error: str | None) -> str:
     """The first line of an error's text, which says what happened."""
     return (error or "no reason is known").strip().partition("\n")[0]
+
+
+def describe(searched: Mapping[str, Any] | None) -> str:
+    """`learning_rate=2e-05 dropout=0.4`, for people."""
+    return " ".join(f"{key}={value}" for key, value in (searched or {}).items())
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    return f"SMAPE {metrics['smape']:.2f}  MAE {metrics['mae']:.2f}  RMSE {metrics['rmse']:.2f}  R2 {metrics['r2']:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """`95 s`, `12 min`, `3.5 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def plain_table(*columns: str, left: int) -> Table:
+    """A table whose first `left` columns, and the one of configs, are words and whose others are numbers."""
+    table = Table(box=None, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < left or column == "best config" else "right")
+    return table
