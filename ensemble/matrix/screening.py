@@ -13,12 +13,12 @@ from core.arrays import Floats
 from core.data.catalog import Strings
 from core.errors import UserError, some, suggestion
 from core.metrics import smape
-from ensemble.matrix.imputation import completed
 from ensemble.matrix.level_one import fingerprint
 from ensemble.matrix.screening_checks import (
     COPY,
     SIGNIFICANT,
     Parting,
+    completed,
     median_shift,
     partings,
     siblings,

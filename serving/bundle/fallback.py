@@ -1,7 +1,7 @@
 """A price for a member that does not answer: the nearest answering member's, moved by their usual distance.
 
 Near is who differs least out of fold, after the median difference in log price is taken off. Where members of several qualities
-are in a stack this is far better than the median of all others, which fills holes that are few (`ensemble.matrix.imputation`).
+are in a stack this is far better than the median of all others, which fills holes that are few (`ensemble.matrix.screening_checks`).
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from core.atomic_files import read_json
 from core.data.catalog import ID
 from core.errors import UserError
 from core.store.workspace import Workspace
-from ensemble.matrix.imputation import completed
 from ensemble.matrix.level_one import Quantiles, Rows
 from ensemble.matrix.matrix import stored_quantiles
 from ensemble.matrix.row_features import of_catalog
 from ensemble.matrix.screening import Column
+from ensemble.matrix.screening_checks import completed
 from ensemble.pipeline import serialization
 from serving.bundle.member_subset import Tell, distil
 

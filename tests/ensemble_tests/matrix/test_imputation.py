@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensemble.matrix.imputation import completed, row_medians
+from ensemble.matrix.screening_checks import completed, row_medians
 
 
 def test_filled_from_the_others_with_the_members_own_offset() -> None:

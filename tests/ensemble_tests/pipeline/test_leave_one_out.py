@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.metrics import smape_of_logs
 from ensemble.methods.simplex import fit_simplex, refit_without
-from ensemble.pipeline.leave_one_out import absences
+from ensemble.pipeline.result import absences
 from tests.ensemble_tests.toys import matrix
 
 
