@@ -6,7 +6,7 @@ bundles/<name>-<number>-<hash>/
     README.md          the model card
     stack/             the fitted stack (`ensemble.pipeline.serialization`)
     interval/          how true prices lie around the stack's (`serving.bundle.interval`)
-    distances.npz      of members from each other, by which one that does not answer is filled in (`serving.bundle.fallback`)
+    distances.npz      of members from each other, by which one that does not answer is filled in (`serving.bundle.predictor`)
     statistics.json    what the catalog looked like, for drift (`serving.bundle.reference_stats`)
     members/<id>/fold-<k>/   fold models, in the form that `serving.bundle.export_formats` wrote
     encoders/          frozen encoders, each stored once for all models that read it: graphs, or copies named by their content

@@ -3,7 +3,7 @@
 What happens where members do not answer, row by row, each marked:
 
     stack      every member answered
-    members    some did; those that did not are filled in by the nearest that did (`serving.bundle.fallback`), and the stack is applied
+    members    some did; those that did not are filled in by the nearest that did (`serving.bundle.predictor`), and the stack is applied
     light      likewise, and no network was among those that answered
     median     none did: the best constant price of the training rows
 """
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from core.architectures import architecture
 from core.arrays import Floats
 from core.data.catalog import Catalog
+from core.fields.field_table import load_arrays, save_arrays
 from core.protocols.architecture import LEVELS as DECILES
 from core.protocols.architecture import Prices
 from core.store.oof_store import geometric_mean
@@ -29,7 +30,46 @@ from ensemble.pipeline.serialization import load_stack
 from serving.bundle import interval
 from serving.bundle.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
 from serving.bundle.export_formats import Servable, form
-from serving.bundle.fallback import load_distances
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Of m members from each other in log price.
+
+    offsets: (m, m) median of row's less column's. apart: (m, m) mean absolute deviation from it.
+    """
+
+    offsets: Floats
+    apart: Floats
+
+    def fill(self, given: Floats) -> Floats:
+        """(n, m) prices without the NaN of (n, m), of which no row may be all NaN."""
+        filled = given.copy()
+        for member in np.flatnonzero(np.isnan(given).any(axis=0)):
+            for other in np.argsort(self.apart[member], kind="stable"):
+                rows = np.isnan(filled[:, member]) & ~np.isnan(given[:, other])
+                filled[rows, member] = given[rows, other] * np.exp(self.offsets[member, other])
+        return filled
+
+    def save(self, path: Path) -> None:
+        save_arrays(path, {"offsets": self.offsets, "apart": self.apart})
+
+
+def measure(oof: Floats) -> Distances:
+    """From prices (n, m) out of fold."""
+    logs = np.log(oof)
+    offsets, apart = np.zeros((2, logs.shape[1], logs.shape[1]))
+    for place, column in enumerate(logs.T):
+        differences = column[:, None] - logs
+        offsets[place] = np.median(differences, axis=0)
+        apart[place] = np.abs(differences - offsets[place]).mean(axis=0)
+    return Distances(offsets, apart)
+
+
+def load_distances(path: Path) -> Distances:
+    """Reads back what `Distances.save` wrote."""
+    return Distances(**load_arrays(path))
+
 
 log = logging.getLogger(__name__)
 

@@ -2,15 +2,114 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import chdtri
 
-from serving.bundle.reference_stats import script
-from serving.monitoring.drift_metrics import Distance, ks, psi, psi_of_numbers, psi_of_words
+from core.arrays import Floats
+from serving.bundle.reference_stats import NONE, OTHER, script
+
+RARE = 1e-6
+"""Chance alone may exceed a threshold in one window of a million: windows overlap, and many figures are watched for months."""
+BINS = 10
+_LEAST_BIN = 0.5 / BINS
+"""A word of at least this share of the rows has a bin."""
+_KNOWN_ROWS = 5
+"""A word is known that at least so many rows of the catalog have."""
+_HALF_A_ROW = 0.5
+"""Stands for none: what is not among so many rows may still be there, and PSI's logarithm wants a number."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """figure: PSI or KS. chance: what it would rarely exceed if nothing had changed."""
+
+    figure: float
+    chance: float
+
+
+def psi(expected: Floats, counts: Floats, rows: int) -> Distance:
+    """Of bins with these shares (b,), summing to 1, of `rows` rows, and so many rows (b,) now.
+
+    If nothing has changed, PSI / (1/n + 1/N) of windows of n rows is about chi-squared with b - 1 degrees of freedom (Yurdakul
+    2018, "Statistical properties of population stability index").
+    """
+    total, rows = counts.sum(), max(rows, 1)
+    shares = np.maximum(counts, _HALF_A_ROW) / total
+    sought = np.maximum(expected, _HALF_A_ROW / rows)
+    figure = float(((shares - sought) * np.log(shares / sought)).sum())
+    scale = 1.0 / total + 1.0 / rows
+    return Distance(figure, float(chdtri(max(1, len(expected) - 1), RARE) * scale))
+
+
+def psi_of_numbers(quantiles: Sequence[float], values: Floats, rows: int) -> Distance:
+    """Over about `BINS` bins that hold as many of the expected values each; fewer where values repeat.
+
+    quantiles: 101 of them, expected (`serving.bundle.reference_stats.quantiles`).
+    """
+    known = np.asarray(quantiles)
+    edges = np.unique(known[:: (len(known) - 1) // BINS][1:-1])
+    grid = np.linspace(0.0, 1.0, len(known))
+    below = np.array([grid[np.searchsorted(known, edge, side="right") - 1] for edge in edges])
+    expected = np.diff(np.concatenate([[0.0], below, [1.0]]))
+    counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(expected)).astype(np.float64)
+    kept = (expected > 0) | (counts > 0)
+    return psi(expected[kept], counts[kept], rows)
+
+
+def psi_of_words(expected: Mapping[str, float], words: Sequence[str], rows: int) -> Distance:
+    """Over the words that are frequent enough to have a bin, the other known ones as one, and the rest as another.
+
+    expected: shares (`serving.bundle.reference_stats.shares`), of `rows` rows. A word has a bin if its share is at least `1 / (2 BINS)`.
+    Where none is that frequent, as with brands, the bin of the known ones shows what is of another kind. In what proportions they
+    come does not count: a list of known brands from A to Z is nothing new.
+    """
+    shares = {word: share for word, share in expected.items() if word != OTHER}
+    frequent = [word for word, share in shares.items() if share >= _LEAST_BIN]
+    known, again = _known(shares, rows, OTHER in expected)
+    now = Counter(word or NONE for word in words)
+    sought = [*(shares[word] for word in frequent), again]
+    found = [*(now[word] for word in frequent), sum(now[word] for word in known)]
+    sought, found = [*sought, max(0.0, 1.0 - sum(sought))], [*found, len(words) - sum(found)]
+    bins = [place for place in range(len(sought)) if sought[place] * rows >= _HALF_A_ROW or found[place]]
+    return psi(np.array(sought)[bins], np.array(found, dtype=np.float64)[bins], rows)
+
+
+def _known(shares: Mapping[str, float], rows: int, cut: bool) -> tuple[list[str], float]:
+    """Infrequent words that many of `rows` rows had, and the share that they will have of other rows like these.
+
+    cut: rarer words than these are not told of. What was counted often was so partly by luck: of other rows, words seen at least
+    r times have the share that words seen at least r + 1 times had (Good 1953, "The population frequencies of species"). None
+    are known where that is too little for a bin.
+    """
+    seen = {word: round(share * rows) for word, share in shares.items() if share < _LEAST_BIN}
+    least = max(_KNOWN_ROWS, min(seen.values(), default=0) + 1 if cut else 0)
+    again = sum(shares[word] for word, count in seen.items() if count > least)
+    return ([word for word, count in seen.items() if count >= least], again) if again >= _LEAST_BIN else ([], 0.0)
+
+
+def ks(quantiles: Sequence[float], values: Floats, rows: int) -> Distance:
+    """Largest distance of the values' distribution function from the expected one, which is linear between its quantiles.
+
+    By chance it rarely exceeds sqrt(-ln(RARE / 2) / 2 * (1/n + 1/N)) (Smirnov 1948).
+    """
+    ordered = np.sort(values)
+    count = len(ordered)
+    known = np.asarray(quantiles)
+    grid = np.linspace(0.0, 1.0, len(known))
+    right = grid[np.clip(np.searchsorted(known, ordered, side="right") - 1, 0, None)]
+    right = np.where(ordered < known[0], 0.0, np.maximum(right, np.interp(ordered, known, grid)))
+    left = grid[np.clip(np.searchsorted(known, ordered, side="left"), None, len(grid) - 1)]
+    left = np.minimum(left, np.where(ordered > known[-1], 1.0, np.interp(ordered, known, grid)))
+    places = np.arange(count)
+    figure = float(max(((places + 1) / count - right).max(), (left - places / count).max(), 0.0))
+    chance = np.sqrt(-0.5 * np.log(RARE / 2) * (1.0 / count + 1.0 / max(rows, 1)))
+    return Distance(figure, float(chance))
+
 
 WINDOW = 500
 """Rows looked at together, the last ones."""

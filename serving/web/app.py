@@ -27,8 +27,7 @@ from serving.monitoring.observer import Observer
 from serving.monitoring.prometheus_metrics import CONTENT_TYPE
 from serving.web import schemas
 from serving.web.openapi import BEARER, BODY, FORM, PROBLEMS
-from serving.web.requests import Pricing, unfit
-from serving.web.true_prices import told
+from serving.web.requests import Pricing, told, unfit
 
 PAGE = Path(__file__).parent / "page"
 FILES = {

@@ -14,11 +14,15 @@ from serving.engine.engine import Overloaded
 from serving.engine.request_images import PictureError
 from serving.engine.service import Priced, Service
 from serving.middleware import Limits, check_text
+from serving.monitoring.feedback import Told
 from serving.monitoring.observer import Observer
 from serving.web.schemas import (
     BatchAnswer,
     Explanation,
     Interval,
+    Outcome,
+    OutcomeError,
+    OutcomesAnswer,
     Piece,
     PriceAnswer,
     PriceRequest,
@@ -168,3 +172,27 @@ def _parts(text: str, start: int, end: int) -> list[tuple[int, int]]:
         return [(start, end)]
     cuts = [start, *(start + cut.end() for cut in _SENTENCE.finditer(text[start:end])), end]
     return [(begin, stop) for begin, stop in pairwise(cuts) if text[begin:stop].strip()]
+
+
+def told(observer: Observer, given: list[Any]) -> OutcomesAnswer:
+    """Each outcome by itself."""
+    fitting: list[tuple[str, float]] = []
+    errors: list[OutcomeError] = []
+    for row, each in enumerate(given):
+        try:
+            outcome = Outcome.model_validate(each)
+        except ValidationError as error:
+            errors.append(OutcomeError(row=row, error=reason(error)))
+        else:
+            fitting.append((outcome.id, outcome.price))
+    counts, live = observer.came(fitting), observer.outcomes.live
+    figures = {} if live is None else {name: getattr(live, name) for name in ("smape", "standard_error", "coverage")}
+    return OutcomesAnswer(
+        known=counts[Told.FIRST] + counts[Told.AGAIN],
+        unknown=counts[Told.UNKNOWN],
+        repeated=counts[Told.AGAIN],
+        failed=len(errors),
+        errors=errors,
+        rows=observer.outcomes.rows,
+        **figures,
+    )

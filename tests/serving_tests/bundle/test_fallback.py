@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.bundle.fallback import load_distances, measure
+from serving.bundle.predictor import load_distances, measure
 
 
 def test_a_missing_price_is_the_nearest_members_moved_by_their_usual_distance(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine.adaptive_batching import FIRST_ROWS, WORK_SECONDS, Pace
+from serving.engine.engine import FIRST_ROWS, WORK_SECONDS, Pace
 
 MOST = 64
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
-from serving.engine.adaptive_batching import Pace
-from serving.engine.engine import Engine, EngineSettings, Overloaded
+from serving.engine.engine import Engine, EngineSettings, Overloaded, Pace
 from serving.engine.process_worker import Batch, Failure, WorkerLost
 from serving.middleware import request_id
 from tests.serving_tests.engines import Script, answers

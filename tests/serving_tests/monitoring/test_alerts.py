@@ -14,7 +14,7 @@ from serving.engine.service import Priced
 from serving.monitoring import feedback as outcomes_module
 from serving.monitoring.alerts import Alert, Alerts, NotSent, Thresholds, webhook
 from serving.monitoring.feedback import WINDOW, Outcomes, Predicted, Told
-from serving.monitoring.minute_stats import Recent
+from serving.monitoring.observer import Recent
 
 ALERT = Alert("drift-unit", 0.5, 0.25, "unit has drifted")
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from serving.bundle.reference_stats import quantiles, shares
-from serving.monitoring.drift import FEWEST, MOST_PSI, STEP, Drift, Row
-from serving.monitoring.drift_metrics import ks, psi, psi_of_numbers, psi_of_words
+from serving.monitoring.drift import FEWEST, MOST_PSI, STEP, Drift, Row, ks, psi, psi_of_numbers, psi_of_words
 
 ROWS = 3_000
 BRANDS = [f"brand {number}" for number in range(400)]
