@@ -26,8 +26,10 @@ def build_report(workspace: Workspace) -> Path:
     from reports.figures.data_quality import FILE, all_findings, doubtful, write_doubtful
     from reports.figures.error_figures import worst_pictures
     from reports.figures.report_inputs import read_material
-    from reports.page.content import make_content  # pandas and LightGBM: a second that --help should not take
-    from reports.page.page import render
+    from reports.page.page import (
+        make_content,  # pandas and LightGBM: a second that --help should not take
+        render,
+    )
 
     material = read_material(workspace)
     findings = all_findings(material)

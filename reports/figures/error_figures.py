@@ -17,7 +17,7 @@ from core.inputs.images import list_pictures
 from core.metrics import smape_terms
 from core.quality.label_noise import Finding, word_matrix
 from core.store.oof_store import Member
-from reports.figures.error_causes import Guesser
+from reports.figures.report_inputs import FieldTables
 from reports.figures.row_figures import (
     LENGTH_BANDS,
     PRICE_BANDS,
@@ -28,8 +28,7 @@ from reports.figures.row_figures import (
     drift,
     text_lengths,
 )
-from reports.figures.sample import FieldTables
-from reports.figures.top_residuals import pictures_of, worst_rows
+from reports.figures.top_residuals import Guesser, pictures_of, worst_rows
 
 
 def error_figures(

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.arrays import Floats
+from core.arrays import Floats, Ints
 from core.atomic_files import read_json
 from core.data.catalog import ID, PRICE, Catalog
 from core.data.folds import Folds
 from core.errors import UserError
+from core.fields import read_fields
 from core.quality.label_noise import FILE as LABELS
 from core.quality.label_noise import Finding, read_findings
 from core.quality.leaks import FILE as LEAKS
@@ -166,3 +167,40 @@ def _submitted(workspace: Workspace, notes: list[str]) -> Floats | None:
         why = f"cannot be read ({str(error).partition(chr(10))[0]})"
     notes.append(f"submission.csv {why}: its prices are not shown")
     return None
+
+
+MOST = 20_000
+"""Training rows whose fields are read; of more rows so many are drawn."""
+MOST_TOLD_APART = 5_000
+"""Rows of each file that are told apart: an AUC is then known to half a point."""
+
+
+@dataclass(frozen=True, eq=False)
+class FieldTables:
+    """Fields (`core.fields`) of `train_rows` and of `test_rows`, which rise."""
+
+    train: pd.DataFrame
+    train_rows: Ints
+    test: pd.DataFrame
+    test_rows: Ints
+
+    def sides(self, train: Catalog, test: Catalog) -> tuple[Catalog, Catalog, tuple[pd.DataFrame, pd.DataFrame]]:
+        """As many rows of each file as are told apart, with their fields."""
+        places = _drawn(len(self.train_rows), MOST_TOLD_APART)
+        return (
+            train.take(self.train_rows[places]),
+            test.take(self.test_rows),
+            (self.train.iloc[places].reset_index(drop=True), self.test),
+        )
+
+
+def read_tables(train: Catalog, test: Catalog) -> FieldTables:
+    """Of all rows, or of as many as a report has time for."""
+    inside, outside = _drawn(len(train), MOST), _drawn(len(test), MOST_TOLD_APART)
+    return FieldTables(read_fields(train.texts[inside]), inside, read_fields(test.texts[outside]), outside)
+
+
+def _drawn(rows: int, most: int) -> Ints:
+    if rows <= most:
+        return np.arange(rows, dtype=np.int64)
+    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False)).astype(np.int64)

@@ -4,20 +4,166 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
+from scipy.sparse import csr_matrix
 
-from core.arrays import Floats
+from core.arrays import Floats, Ints
 from core.data.catalog import Catalog
 from core.data.folds import Folds
+from core.fields import read_fields
 from core.inputs.images import UnreadablePictureError, decode, list_pictures
 from core.metrics import smape_terms
+from core.quality.label_noise import Finding, nearest_rows
 from core.store.oof_store import Member
-from reports.figures.error_causes import Guesser
+
+FAR = float(np.log(3.0))
+"""Log price by which members must miss, all on one side, before their agreement speaks against the label."""
+AGREED = 0.25
+"""Standard deviation of the members' log prices below which they agree."""
+AS_MANY_TIMES = 0.12
+"""How near, in log price, a miss must be to a number of the text to be taken for it."""
+CLOSE = 0.35
+"""Cosine similarity of TF-IDF words from which another product counts as a close neighbour."""
+APART = 3.0
+"""Times between the quartiles of close neighbours' prices from which they do not agree."""
+EXTREME = 0.01
+_QUANTITIES = ("pack", "unit_count", "total_count", "value_count", "value")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """kind: what a reader filters by. sentence: with the figures behind it."""
+
+    kind: str
+    sentence: str
+
+
+NO_CAUSE = Cause("no cause seen", "nothing in the text, among its neighbours or between the members explains it")
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What is known of one row. logs: its log price; predicted: the log price it was given; members: (m,) theirs, finite ones.
+
+    near, similarity: its nearest other rows' log prices, and how similar they are; numbers: quantities that the text states.
+    """
+
+    log: float
+    predicted: float
+    members: Floats
+    near: Floats
+    similarity: Floats
+    numbers: Mapping[str, float]
+    finding: Finding | None
+    limits: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Guesser:
+    """What rows are compared with. matrix: (n, d) TF-IDF of the training rows. oof: (n, m) members' prices."""
+
+    train: Catalog
+    matrix: csr_matrix
+    oof: Floats
+    findings: Sequence[Finding]
+
+    def causes(self, rows: Ints, predicted: Floats) -> list[Cause]:
+        """One for each of these rows. predicted: (n,) prices of all rows."""
+        logs = np.log(self.train.known_prices)
+        limits = tuple(np.quantile(logs, [EXTREME, 1 - EXTREME]).tolist())
+        fields = read_fields(self.train.texts[rows])
+        named = {finding.sample_id: finding for finding in reversed(self.findings)}
+        found = []
+        for place, row in enumerate(rows.tolist()):
+            near, similarity = (
+                nearest_rows(self.matrix, row) if self.matrix.shape[1] else (np.array([], int), np.array([]))
+            )
+            members = self.oof[row][np.isfinite(self.oof[row])]
+            seen = Seen(
+                float(logs[row]),
+                float(np.log(predicted[row])),
+                np.log(members),
+                logs[near],
+                similarity,
+                _quantities(fields.iloc[place]),
+                named.get(str(self.train.ids[row])),
+                (limits[0], limits[1]),
+            )
+            found.append(next((cause for rule in RULES if (cause := rule(seen)) is not None), NO_CAUSE))
+        return found
+
+
+def _quantities(fields: pd.Series) -> dict[str, float]:
+    return {name: float(fields[name]) for name in _QUANTITIES if np.isfinite(fields[name]) and fields[name] > 1}
+
+
+def wrong_label(seen: Seen) -> Cause | None:
+    """Other rows of the product, similar rows, or all members contradict the price."""
+    kind = "label looks wrong"
+    if seen.finding is not None:
+        return Cause(kind, f"expected {seen.finding.low:.4g} to {seen.finding.high:.4g}: {seen.finding.reason}")
+    if len(seen.members) < 2:
+        return None
+    away = seen.members - seen.log
+    one_side = bool((away > FAR).all() or (away < -FAR).all())
+    if not one_side or seen.members.std() > AGREED:
+        return None
+    low, high = np.exp([seen.members.min(), seen.members.max()])
+    return Cause(kind, f"all {len(seen.members)} members agree on {low:.4g} to {high:.4g}")
+
+
+def misread_quantity(seen: Seen) -> Cause | None:
+    """The price is as many times higher, or lower, than predicted as a quantity in the text says."""
+    miss = abs(seen.log - seen.predicted)
+    for name, number in seen.numbers.items():
+        if number >= 2 and abs(miss - np.log(number)) < AS_MANY_TIMES:
+            return Cause(
+                "quantity misread",
+                f"the price is {np.exp(miss):.1f} times {'what' if seen.log > seen.predicted else 'below what'} was predicted, "
+                f"and the text states {name.replace('_', ' ')} {number:g}",
+            )
+    return None
+
+
+def lonely(seen: Seen) -> Cause | None:
+    """No other training row is like it."""
+    if len(seen.similarity) and seen.similarity[0] >= CLOSE:
+        return None
+    nearest = f"has similarity {seen.similarity[0]:.2f}" if len(seen.similarity) else "shares no word"
+    return Cause("no close neighbour", f"the most similar of the other training rows {nearest} (close from {CLOSE:g})")
+
+
+def quarrelling(seen: Seen) -> Cause | None:
+    """Rows like it cost very different prices."""
+    close = seen.near[seen.similarity >= CLOSE]
+    if len(close) < 3:
+        return None
+    low, high = np.exp(np.quantile(close, [0.25, 0.75]))
+    if high < APART * low:
+        return None
+    return Cause(
+        "neighbours disagree", f"half of its {len(close)} close neighbours lie outside of {low:.4g} to {high:.4g}"
+    )
+
+
+def extreme(seen: Seen) -> Cause | None:
+    """Its price is among the lowest or the highest of the catalog: few rows teach such prices."""
+    if seen.limits[0] <= seen.log <= seen.limits[1]:
+        return None
+    side = "lower" if seen.log < seen.limits[0] else "higher"
+    return Cause("extreme price", f"{side} than {1 - EXTREME:.0%} of the training prices")
+
+
+RULES: tuple[Callable[[Seen], Cause | None], ...] = (wrong_label, misread_quantity, lonely, quarrelling, extreme)
+"""Asked in this order; the first that answers is shown."""
+
 
 WORST = 50
 TEXT_LIMIT = 5_000

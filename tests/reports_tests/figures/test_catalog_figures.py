@@ -14,10 +14,9 @@ from core.data.catalog import ID, Catalog
 from core.quality.label_noise import CONFLICT, CONSENSUS, OUTLIER, Finding
 from core.store.workspace import Workspace
 from reports.figures.adversarial_validation import SOME, STRONG, shift_figures
-from reports.figures.catalog_figures import data_figures
+from reports.figures.catalog_figures import data_figures, strengths
 from reports.figures.data_quality import conflicts, doubtful, too_good, write_doubtful
-from reports.figures.sample import MOST, read_tables
-from reports.figures.univariate_power import strengths
+from reports.figures.report_inputs import MOST, read_tables
 
 
 def figures(workspace: Workspace) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from core.data.vocabulary import read_vocabulary
 from core.quality.label_noise import OUTLIER, Finding, word_matrix
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from reports.figures.error_causes import Guesser
-from reports.figures.top_residuals import PICTURE_SIDE, TEXT_LIMIT, WORST, pictures_of, shortened, worst_rows
+from reports.figures.top_residuals import PICTURE_SIDE, TEXT_LIMIT, WORST, Guesser, pictures_of, shortened, worst_rows
 from tests.reports_tests.toys import add_member, with_texts
 
 
