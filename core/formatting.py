@@ -1,4 +1,4 @@
-"""Figures as people write them."""
+"""Formatting of numbers, durations, settings and metrics for people."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def setting(value: object) -> str:
     return str(value)
 
 
-def duration(seconds: float | None) -> str:
-    """`3.2 s`, `5.4 min`, `2.1 h`; a dash where it is not known."""
+def duration(seconds: float | None, digits: int = 0) -> str:
+    """`95 s`, `12 min`, `3.5 h`, with `digits` decimals below an hour; a dash where it is not known."""
     if seconds is None:
         return "–"
     if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+        return f"{seconds:.{digits}f} s"
+    return f"{seconds / 60:.{digits}f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def count(number: int, noun: str) -> str:
@@ -59,7 +59,7 @@ def count(number: int, noun: str) -> str:
 
 
 def headline(error: str | None) -> str:
-    """The first line of an error's text, which says what happened."""
+    """The first line of an error's text, which says what happened; below it stand the hint or the traceback."""
     return (error or "no reason is known").strip().partition("\n")[0]
 
 
@@ -70,13 +70,6 @@ def describe(searched: Mapping[str, Any] | None) -> str:
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
     return f"SMAPE {metrics['smape']:.2f}  MAE {metrics['mae']:.2f}  RMSE {metrics['rmse']:.2f}  R2 {metrics['r2']:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """`95 s`, `12 min`, `3.5 h`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def plain_table(*columns: str, left: int) -> Table:

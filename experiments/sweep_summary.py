@@ -13,7 +13,7 @@ from core.formatting import describe, duration, metrics_text, plain_table
 from core.store.workspace import Workspace
 from experiments.common.options import Options
 from experiments.execution.ray_pool import Resources
-from experiments.planning.budget import CAUTION, Limits, makespan
+from experiments.planning.budget import TIME_MARGIN, Limits, makespan
 from experiments.planning.job_scheduler import Portfolio
 from experiments.planning.search_state import Entry
 from experiments.planning.setup import Candidate
@@ -35,7 +35,7 @@ def forecast(seconds: Mapping[str, float], trainings: int, limits: Limits, now: 
     for name in sorted(seconds, key=lambda name: (name not in opening, seconds[name])):
         member = makespan((), [seconds[name]] * trainings, budget.concurrent)
         one = f"about {duration(seconds[name])} a training"
-        if CAUTION * member > left:
+        if TIME_MARGIN * member > left:
             yield f"not started: {name}, {one}; a member of {trainings} would take {duration(member)}"
             continue
         if name in opening:
@@ -45,7 +45,7 @@ def forecast(seconds: Mapping[str, float], trainings: int, limits: Limits, now: 
         else:
             later.append(f"{name} ({one}; a member would take {duration(member)})")
     cheapest = min(makespan((), [each] * trainings, budget.concurrent) for each in seconds.values())
-    further = int(left / (CAUTION * cheapest))
+    further = int(left / (TIME_MARGIN * cheapest))
     if later:
         number += 1
         yield f"{number}. where their rate of gain is the highest: {', '.join(later)}"

@@ -30,7 +30,7 @@ from core.metrics import robust_deviation
 SAME = 0.9
 """Similarity from which two rows count as one product, as in the folds' overlap rates."""
 NEIGHBOURS = 8
-MIN_ROWS = 50
+MIN_LABEL_ROWS = 50
 """With fewer rows there is no usual distance to be far beyond."""
 _LOOKED_AT = 300
 _LEAST_SPREAD = 0.2
@@ -77,7 +77,7 @@ def find_outliers(train: Catalog, words: Vocabulary) -> list[Finding]:
     A neighbour of another amount may cost anything from its own price to that price in proportion to the amounts.
     """
     logs = np.log(train.known_prices)
-    if len(logs) < MIN_ROWS:
+    if len(logs) < MIN_LABEL_ROWS:
         return []
     matrix = word_matrix(words, len(train))
     if not matrix.shape[1]:
@@ -124,7 +124,7 @@ def nearest_rows(matrix: sp.csr_matrix, row: int) -> tuple[Ints, Floats]:
 def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[Finding]:
     """Rows whose price lies outside of all members' out-of-fold prices (n, m), far beyond what is usual; NaN is no price."""
     known = np.isfinite(oof).any(axis=1)
-    if known.sum() < MIN_ROWS:
+    if known.sum() < MIN_LABEL_ROWS:
         return []
     ids, logs, members = ids[known], np.log(prices[known]), np.log(oof[known])
     middle, low, high = np.nanmedian(members, axis=1), np.nanmin(members, axis=1), np.nanmax(members, axis=1)

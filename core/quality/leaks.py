@@ -21,7 +21,7 @@ from core.data.folds import Folds
 from core.data.vocabulary import Vocabulary, read_vocabulary
 from core.store.workspace import Workspace
 
-MIN_ROWS = 50
+MIN_LEAK_ROWS = 50
 """Fewer rows prove nothing."""
 TELLS_ORDER = 0.5
 """Share of the variance of log prices from which ids or the order of the file count as telling it."""
@@ -66,7 +66,7 @@ def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | 
 
     words: of all rows, the training rows first, if they are known. A catalog of 75,000 rows of 150 words takes seconds.
     """
-    if len(train) < MIN_ROWS:
+    if len(train) < MIN_LEAK_ROWS:
         return []
     logs = np.log(train.known_prices)
     words = words or read_vocabulary([*train.texts, *test.texts])
@@ -149,7 +149,7 @@ def _numbers(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
             behind[word].setdefault(row, number)
     best, found = 0.0, None
     for word, numbers in behind.items():
-        if len(numbers) >= max(MIN_ROWS, COMMON * len(sample)):
+        if len(numbers) >= max(MIN_LEAK_ROWS, COMMON * len(sample)):
             share = told_by_digits(list(numbers.values()), logs[list(numbers)], groups[list(numbers)])
             if share > best:
                 best, found = share, (word, len(numbers) / len(sample))
@@ -221,7 +221,7 @@ def told_by_digits(numbers: Sequence[str], logs: Floats, groups: Ints) -> float:
 
     A number tells by its size, its rank, its length and each of its first and last digits, added up.
     """
-    if len(numbers) < MIN_ROWS:
+    if len(numbers) < MIN_LEAK_ROWS:
         return 0.0
     values = np.array([min(float(number.replace(",", ".")), 1e12) for number in numbers])
     digits = [re.sub(r"\D", "", number) for number in numbers]

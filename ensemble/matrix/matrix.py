@@ -19,7 +19,7 @@ from ensemble.matrix.level_one import Quantiles, Rows
 from ensemble.matrix.row_features import FieldReader, RowFeatures, of_catalog
 from ensemble.matrix.screening import Column, Rules, Targets, select
 
-MIN_ROWS = 10
+MIN_STACK_ROWS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +130,10 @@ def assemble(
     left_out: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Matrix:
-    """The matrix of checked columns. Raises UserError for fewer than MIN_ROWS rows."""
-    if len(targets.ids) < MIN_ROWS:
+    """The matrix of checked columns. Raises UserError for fewer than MIN_STACK_ROWS rows."""
+    if len(targets.ids) < MIN_STACK_ROWS:
         raise UserError(
-            f"{len(targets.ids)} training rows are too few to choose a combination by; at least {MIN_ROWS} are needed",
+            f"{len(targets.ids)} training rows are too few to choose a combination by; at least {MIN_STACK_ROWS} are needed",
             cure="give more training rows, or submit the best single member",
         )
     return Matrix(

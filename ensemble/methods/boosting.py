@@ -25,7 +25,7 @@ MAX_ROUNDS = 220
 PATIENCE = 20
 PARTS = 5
 """A seed leaves one of so many parts of the groups out."""
-MIN_ROWS = 100
+MIN_BOOSTING_ROWS = 100
 """With fewer rows no tree can split."""
 MIN_GROUPS = 2 * PARTS
 """With fewer groups the part to stop by may be nearly all rows."""

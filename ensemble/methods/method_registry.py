@@ -104,7 +104,7 @@ def _on_median(goal: str, objective: str | Callable[..., Any]) -> Method:
     return Method(
         f"booster on the median, for {goal}",
         lambda problem: boosting.fit_booster(problem.on_median, objective, problem.seeds),
-        rows=boosting.MIN_ROWS,
+        rows=boosting.MIN_BOOSTING_ROWS,
         groups=boosting.MIN_GROUPS,
     )
 
@@ -129,7 +129,7 @@ METHODS: dict[str, Method] = {
         "booster on the best weights, for the SMAPE",
         lambda problem: boosting.fit_booster(problem.on_linear, boosting.smape_objective, problem.seeds),
         members=1,
-        rows=boosting.MIN_ROWS,
+        rows=boosting.MIN_BOOSTING_ROWS,
         groups=boosting.MIN_GROUPS,
     ),
     "lightgbm-l1": _on_median("absolute errors in log", "regression_l1"),
@@ -138,7 +138,7 @@ METHODS: dict[str, Method] = {
     "quantiles": Method(
         "quantile boosters, the price of lowest expected SMAPE",
         lambda problem: fit_quantiles(problem.on_median, problem.seeds[0]),
-        rows=3 * boosting.MIN_ROWS,
+        rows=3 * boosting.MIN_BOOSTING_ROWS,
     ),
 }
 

@@ -82,11 +82,6 @@ def error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
-def headline(error: str) -> str:
-    """The first line of an error's text, which says what happened; below it stand the cure or the traceback."""
-    return error.strip().partition("\n")[0]
-
-
 class Listener(Protocol):
     """Is told, in the driver's thread, of everything that happens to jobs and of every member that is complete."""
 

@@ -12,7 +12,7 @@ import psutil
 
 from core.cache import size_text
 
-CAUTION = 1.2
+MEMORY_MARGIN = 1.2
 """Measured peaks vary from config to config: a training must fit with this multiple of its expected peak."""
 DRIVER_BYTES = 2**30
 """Of what is given, kept for the driver and Ray's own processes."""
@@ -89,7 +89,7 @@ class MemoryRoom:
         if self.limit is None:
             return True
         needed = sum(self._needs[each] for each in (architecture, *running))
-        return CAUTION * needed <= self.limit - DRIVER_BYTES
+        return MEMORY_MARGIN * needed <= self.limit - DRIVER_BYTES
 
     def sentence(self, architecture: str) -> str:
         """For people, of an architecture that does not fit alone."""

@@ -14,7 +14,7 @@ from experiments.common.memory import MemoryRoom
 OPENING_SHARE = 0.2
 """An architecture whose cross-validation is expected to take less than this share of the time is cross-validated at once, as its
 documented best: a stack of the light ones stands early, whatever happens later."""
-CAUTION = 1.25
+TIME_MARGIN = 1.25
 """Measured seconds vary: a job is started if this multiple of its expected duration still fits."""
 CLOSING_SECONDS = 5.0
 """Kept free at the end for writing members and shutting the workers down."""
@@ -118,7 +118,7 @@ def makespan(busy: Sequence[float], jobs: Sequence[float], slots: int) -> float:
 
 def fits(seconds: float, left: float) -> bool:
     """True if a job of so many expected seconds ends in the time left."""
-    return CAUTION * seconds <= left
+    return TIME_MARGIN * seconds <= left
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def next_member(waiting: Sequence[NextMember], concurrent: int) -> str | None:
 
 def affordable(seconds: float, trainings: int, budget: Budget, now: float) -> str:
     """For people: what the time left is enough for if one training takes so many seconds."""
-    members = int(budget.left(now) * budget.concurrent / (CAUTION * seconds * trainings))
+    members = int(budget.left(now) * budget.concurrent / (TIME_MARGIN * seconds * trainings))
     start = f"one training takes {seconds:.1f} s"
     if not members:
         return f"{start}; there is no time for a member of {trainings}: give more --minutes"

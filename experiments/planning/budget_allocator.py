@@ -18,7 +18,7 @@ from core.metrics import smape_of_logs
 from core.store.oof_store import read_prices
 from ensemble.methods.boosting import parts_of
 from experiments.execution.job_worker import holdout_path
-from experiments.planning.budget import CAUTION, Budget, makespan
+from experiments.planning.budget import TIME_MARGIN, Budget, makespan
 from experiments.planning.cross_validation import MemberPlan, Members
 from experiments.planning.marginal_gain import (
     FADING,
@@ -264,4 +264,4 @@ class Choice:
         return makespan(busy, [seconds], self.budget.concurrent) + rest
 
     def _left(self, now: float) -> float:
-        return self.budget.left(now) / CAUTION
+        return self.budget.left(now) / TIME_MARGIN

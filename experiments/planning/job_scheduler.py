@@ -11,7 +11,8 @@ import time
 from collections.abc import Mapping
 
 from core.data.folds import HOLDOUT
-from experiments.common.jobs import Job, Listener, Outcome, headline
+from core.formatting import headline
+from experiments.common.jobs import Job, Listener, Outcome
 from experiments.common.options import MOST_MEMBERS
 from experiments.execution.job_worker import scratch_folder
 from experiments.planning.budget import Limits, NextMember, affordable, fits, next_member, next_search

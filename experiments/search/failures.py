@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.common.jobs import headline
+from core.formatting import headline
 
 IN_A_ROW = 3
 """So many of one kind, one after the other, are no accident."""

@@ -10,9 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from core.formatting import headline
 from core.store.workspace import Workspace
 from experiments import STARTED
-from experiments.common.jobs import Job, Outcome, headline
+from experiments.common.jobs import Job, Outcome
 from experiments.common.options import Options
 from experiments.planning.budget import Budget
 from experiments.planning.job_scheduler import Portfolio

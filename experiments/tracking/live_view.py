@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from core.console import warn
-from core.formatting import describe, metrics_text
-from experiments.common.jobs import Job, Outcome, headline
+from core.formatting import describe, headline, metrics_text
+from experiments.common.jobs import Job, Outcome
 from experiments.planning.budget import Budget
 
 

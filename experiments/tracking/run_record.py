@@ -12,9 +12,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from core.formatting import headline
 from core.metrics import METRICS
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome, headline
+from experiments.common.jobs import Job, Outcome
 
 PARAMETER_LENGTH = 500
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}

@@ -14,8 +14,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import read_json
+from core.formatting import headline
 from core.store.workspace import Workspace
-from experiments.common.jobs import headline
 from experiments.search.lease import Driver, driver_of
 from experiments.tracking.sweep_record import RUNNING, Record, read_record, study_names
 

@@ -77,7 +77,7 @@ def slow_training(material: Material) -> list[Finding]:
 def _training(material: Material, architecture: str, trials: Sequence[Record]) -> Finding:
     seconds = sum(trial["seconds"] for trial in trials)
     mean, timed = seconds / len(trials), [trial for trial in trials if _is_timed(trial)]
-    took = f"{count(len(trials), 'training')} took {duration(seconds)}, {mean:.1f} s each"
+    took = f"{count(len(trials), 'training')} took {duration(seconds, 1)}, {mean:.1f} s each"
     figures: dict[str, Any] = {"seconds": seconds, "mean_seconds": mean, "trials": len(trials)}
     if not timed:
         return Finding(SLOW, "ok", f"{took}; {_LIGHT}.", figures, about=architecture)
@@ -164,9 +164,9 @@ def stages(material: Material) -> list[Finding]:
     total = sum(spent.values())
     if not total:
         return nothing(STAGES, "nothing was trained or stacked")
-    parts = ", ".join(f"{name} {duration(seconds)} ({seconds / total:.0%})" for name, seconds in spent.items())
+    parts = ", ".join(f"{name} {duration(seconds, 1)} ({seconds / total:.0%})" for name, seconds in spent.items())
     state = graded(spent["stack"] / total, STACK, 2.0) if spent["stack"] >= WORTH_SECONDS else "ok"
-    saw = f"Trainings and stack took {duration(total)} in all, added up: {parts}."
+    saw = f"Trainings and stack took {duration(total, 1)} in all, added up: {parts}."
     again = command(material, "ensemble.stack", "--methods geometric,simplex-log,affine,single")
     return [settle(STAGES, state, saw, spent, "try fewer ways to combine, those without boosters", again)]
 
@@ -188,7 +188,7 @@ def lost_time(material: Material) -> list[Finding]:
     }
     repeats = sum(trial["repeat"] for study in material.studies for trial in study["trials"])
     saw = (
-        f"Of {duration(total)} of search {shares['complete']:.0%} went into trials that finished, {shares['pruned']:.0%} into "
+        f"Of {duration(total, 1)} of search {shares['complete']:.0%} went into trials that finished, {shares['pruned']:.0%} into "
         f"stopped, {shares['failed']:.0%} into failed and {shares['interrupted']:.0%} into interrupted ones; "
         f"{count(repeats, 'repeat')} cost nothing."
     )

@@ -22,7 +22,7 @@ SOME, STRONG = 0.6, 0.75
 """AUC from which the files differ somewhat, and clearly; 0.5 is chance."""
 SAME = 0.7
 """Similarity of texts from which rows are kept together; the product that they share may be a variant."""
-MIN_ROWS = 40
+MIN_VALIDATION_ROWS = 40
 """In each file: fewer say nothing."""
 WORDS, VALUES, SHOWN = 300, 40, 12
 """The most frequent words, and values of each word field, that the model is shown; columns that the report names."""
@@ -49,7 +49,7 @@ def shift_figures(train: Catalog, test: Catalog, fields: tuple[pd.DataFrame, pd.
     Rows of one product are kept in one fold: where each product stands on one side, a model that knows a product's other rows
     tells it without any difference between the files.
     """
-    if min(len(train), len(test)) < MIN_ROWS:
+    if min(len(train), len(test)) < MIN_VALIDATION_ROWS:
         return None
     products = product_groups(catalog_links(train, test), SAME)
     side = np.repeat([0, 1], [len(train), len(test)])

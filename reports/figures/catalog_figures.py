@@ -81,7 +81,7 @@ def _fold(prices: Floats, folds: Folds, fold: int) -> dict[str, Any]:
     }
 
 
-MIN_ROWS = 50
+MIN_POWER_ROWS = 50
 SHOWN = 15
 RARE = 0.02
 """Share of the rows from which on a field is looked at."""
@@ -97,7 +97,7 @@ def strengths(fields: pd.DataFrame, prices: Floats, groups: Ints, lengths: Float
     suspicious: more than any honest field of the catalogs known (`core.quality.leaks`).
     """
     count = len(np.unique(groups))
-    if len(prices) < MIN_ROWS or count < _FOLDS:
+    if len(prices) < MIN_POWER_ROWS or count < _FOLDS:
         return []
     logs = np.log(prices)
     folds = list(GroupKFold(_FOLDS).split(logs, groups=groups))

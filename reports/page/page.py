@@ -9,7 +9,7 @@ import math
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         score=lambda value: "–" if value is None else f"{value:.2f}",
         count=lambda value: f"{value:,}",
         percent=lambda value: f"{100 * value:.0f}%",
-        duration=duration,
+        duration=partial(duration, digits=1),
         shown=shown,
         figure=figure_text,
         labelled=lambda bands: zip(bands, band_labels(bands), strict=True),

@@ -9,7 +9,7 @@ import psutil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.common.memory import CAUTION, DRIVER_BYTES, MemoryRoom, Peak, available_memory
+from experiments.common.memory import DRIVER_BYTES, MEMORY_MARGIN, MemoryRoom, Peak, available_memory
 
 MIB = 2**20
 NEEDS = st.integers(0, 2**34)
@@ -34,7 +34,7 @@ def test_what_fits_beside_others_fits_alone_and_within_a_larger_limit(need: int,
     room = MemoryRoom(limit, needs)
     if room.fits("one", ["other"]):
         assert room.fits("one")
-        assert CAUTION * (need + other) + DRIVER_BYTES <= limit
+        assert MEMORY_MARGIN * (need + other) + DRIVER_BYTES <= limit
         assert MemoryRoom(2 * limit, needs).fits("one", ["other"])
         assert MemoryRoom(None, needs).fits("one", ["other"])
 
