@@ -90,16 +90,16 @@ def progress(what: str) -> Iterator[Bar]:
 
 
 def run(app: typer.Typer) -> None:
-    """Runs a command line; what the user can mend ends in a message with its cure and code 2, without a traceback."""
+    """Runs a command line; what the user can mend ends in a message with its hint and code 2, without a traceback."""
     try:
         app()
     except UserError as error:
-        _fail(str(error))
+        _fail(error)
     except OSError as error:
         mendable = as_user_error(error)
         if mendable is None:
             raise
-        _fail(str(mendable))
+        _fail(mendable)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's answer to Ctrl-C
             warn("interrupted")
@@ -113,11 +113,11 @@ def as_user_error(error: OSError) -> UserError | None:
     """The UserError for a full disk or a missing permission, naming the path if the system did; None for other errors."""
     if error.errno not in _MENDABLE:
         return None
-    what, cure = _MENDABLE[error.errno]
+    what, hint = _MENDABLE[error.errno]
     path = error.filename2 or error.filename
-    return UserError(f"{path}: {what}" if path is not None else f"cannot write: {what}", cure=cure)
+    return UserError(f"{path}: {what}" if path is not None else f"cannot write: {what}", hint=hint)
 
 
-def _fail(text: str) -> None:
-    warnings.print(f"error: {text}", style="red", soft_wrap=True)
+def _fail(error: UserError) -> None:
+    warnings.print(f"error: {error}", style="red", soft_wrap=True)
     sys.exit(2)

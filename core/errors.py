@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: they say what happened, to which input, and what to do."""
+"""User errors: exceptions that say what happened, to which input and what to do, each with a stable code."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A failure with a cure. Commands print it without a traceback and exit with code 2."""
+    """Failure that the user can mend: commands print it with its hint and exit with code 2, without a traceback.
 
-    def __init__(self, what: str, *, cure: str = "") -> None:
-        super().__init__(f"{what}\n  what to do: {cure}" if cure else what)
+    what: what happened, to which input. hint: what to do. code: names the cause for programs and tests, as `catalog-columns`;
+    unlike the sentences it does not change.
+    """
+
+    def __init__(self, what: str, *, code: str = "", hint: str = "") -> None:
+        super().__init__(f"{what}\n  what to do: {hint}" if hint else what)
         self.what = what
-        self.cure = cure
+        self.code = code
+        self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling between worker processes.
-        return (_rebuild, (type(self), self.what, self.cure))
+        return (_rebuild, (type(self), self.what, self.code, self.hint))
 
 
 class OutOfTime(Exception):
     """A training met its deadline before it had anything worth keeping."""
 
 
-def _rebuild(kind: type[UserError], what: str, cure: str) -> UserError:
-    return kind(what, cure=cure)
+def _rebuild(kind: type[UserError], what: str, code: str, hint: str) -> UserError:
+    return kind(what, code=code, hint=hint)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -63,7 +63,7 @@ def main(
         say("Ctrl-C ends both")
         while process is None or process.poll() is None:
             time.sleep(0.5)
-        raise UserError(f"MLflow's UI ended with code {process.returncode}", cure=f"see {place.path('mlflow-ui.log')}")
+        raise UserError(f"MLflow's UI ended with code {process.returncode}", hint=f"see {place.path('mlflow-ui.log')}")
 
 
 class _Ended(BaseException):
@@ -111,7 +111,7 @@ def mlflow_ui(uri: str, workspace: Workspace, port: int) -> Iterator[tuple[subpr
         end = time.monotonic() + START_SECONDS
         while not answers(port):
             if process.poll() is not None or time.monotonic() > end:
-                raise UserError("MLflow's UI did not start", cure=f"see {log}")
+                raise UserError("MLflow's UI did not start", hint=f"see {log}")
             time.sleep(0.2)
         yield process, f"http://127.0.0.1:{port}"
     finally:
@@ -141,7 +141,7 @@ def free_port(wanted: int) -> int:
                 continue
             return port
     raise UserError(
-        f"no free port between {wanted} and {wanted + 99}", cure="name others with --port and --mlflow-port"
+        f"no free port between {wanted} and {wanted + 99}", hint="name others with --port and --mlflow-port"
     )
 
 

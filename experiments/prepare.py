@@ -98,12 +98,12 @@ def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say
 
 def _check_same(workspace: Workspace, options: Options, say: Say) -> None:
     facts = workspace.facts
-    cure = "use another folder with --workspace"
+    hint = "use another folder with --workspace"
     if options.folds is not None and options.folds != facts.k:
-        raise UserError(f"{workspace.folder} has {facts.k} folds, not {options.folds}: folds are made once", cure=cure)
+        raise UserError(f"{workspace.folder} has {facts.k} folds, not {options.folds}: folds are made once", hint=hint)
     if options.fold_groups is not None and options.fold_groups != facts.fold_groups:
         raise UserError(
-            f"{workspace.folder} was made with --fold-groups {facts.fold_groups}, not {options.fold_groups}", cure=cure
+            f"{workspace.folder} was made with --fold-groups {facts.fold_groups}, not {options.fold_groups}", hint=hint
         )
     if options.train is None or options.test is None:
         say(f"catalog of {workspace.folder}: {facts.train}")
@@ -113,8 +113,8 @@ def _check_same(workspace: Workspace, options: Options, say: Say) -> None:
         raise UserError(
             f"{workspace.folder} holds another catalog: it was made from {facts.train} and {facts.test}, "
             f"not from {options.train} and {options.test} (or these files have changed since)",
-            cure=f"{cure}; one workspace holds one catalog, so that its members can be mixed",
+            hint=f"{hint}; one workspace holds one catalog, so that its members can be mixed",
         )
     images = None if options.images is None else str(options.images.resolve())
     if images is not None and images != facts.images:
-        raise UserError(f"{workspace.folder} was made with pictures from {facts.images}, not {images}", cure=cure)
+        raise UserError(f"{workspace.folder} was made with pictures from {facts.images}, not {images}", hint=hint)

@@ -148,7 +148,7 @@ def _run(
     except StorageError as error:
         raise UserError(
             f"the study could not be written: {cause(error)}",
-            cure="see that the disk has room and that the database can be reached, then run the same command again",
+            hint="see that the disk has room and that the database can be reached, then run the same command again",
         ) from error
     show_outcome(workspace, portfolio)
     if events is not None:

@@ -154,7 +154,7 @@ def show_next_steps(workspace: Workspace, portfolio: Portfolio, options: Options
         more = "give more time with --minutes"
         raise UserError(
             f"no member came out of this sweep ({seconds:.0f} s)",
-            cure=f"mend the errors above, or {more}" if failed else more,
+            hint=f"mend the errors above, or {more}" if failed else more,
         )
     say(
         f"watch:     python -m experiments.dashboard --workspace {workspace.folder}    (trials and runs in the browser)"

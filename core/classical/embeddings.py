@@ -110,7 +110,7 @@ class TextReader:
         if tokenizer is None:
             raise UserError(
                 f"the text encoder '{self.name}' has no tokenizer beside its weights",
-                cure="put the tokenizer.json it was trained with into its folder",
+                hint="put the tokenizer.json it was trained with into its folder",
             )
         tokens: Tokens = tokenise(texts, tokenizer, module.pad, None)
         length = min(self.max_length, module.max_positions)

@@ -35,7 +35,7 @@ class ReadResult:
 def read_catalogs(train: Path, test: Path, images: Path | None, *, drop_bad: bool = False) -> ReadResult:
     """Reads and checks both files; `images` is the pictures' folder (the pictures themselves are looked at elsewhere).
 
-    Raises UserError that names file, row, column, value and cure for everything wrong with a file at once.
+    Raises UserError that names file, row, column, value and hint for everything wrong with a file at once.
     `drop_bad` leaves bad training rows out, with a note; a test row is never dropped.
     """
     _check_images(images)
@@ -73,7 +73,7 @@ def _check_images(images: Path | None) -> None:
     if images is not None and not images.is_dir():
         kind = "is a file, not a folder" if images.exists() else "does not exist"
         raise UserError(
-            f"the pictures' folder {images} {kind}", cure="name the folder that holds the pictures with --images"
+            f"the pictures' folder {images} {kind}", hint="name the folder that holds the pictures with --images"
         )
 
 
@@ -90,7 +90,7 @@ def _checked(
         raise UserError(
             f"{table.path}: {len(kept)} usable training rows; at least {MIN_TRAIN_ROWS} are needed, "
             "so that each of five folds has four to be judged on",
-            cure="give more rows with known prices",
+            hint="give more rows with known prices",
         )
     notes += _cut(table)
     if role == "test" and PRICE in table.columns:
@@ -217,7 +217,7 @@ def complaint(table: Table, found: list[Offence], role: str) -> UserError:
     dropping = ["or leave these rows out with --drop-bad"] if role == "train" else []
     return UserError(
         f"{table.path}: {len(bad_rows(found))} bad rows ({counts(found)})\n    " + "\n    ".join(shown + more),
-        cure="; ".join(cures + dropping),
+        hint="; ".join(cures + dropping),
     )
 
 

@@ -59,7 +59,7 @@ def make_demo(
     Raises UserError for a number of rows outside the range, and for a folder that holds something else or cannot be written.
     """
     if not _FEWEST_FOR_TESTS <= rows <= MOST:
-        raise UserError(f"a demo catalog cannot have {rows:,} rows", cure=f"choose --rows from {FEWEST:,} to {MOST:,}")
+        raise UserError(f"a demo catalog cannot have {rows:,} rows", hint=f"choose --rows from {FEWEST:,} to {MOST:,}")
     settings = {"version": _VERSION, "rows": rows, "seed": seed, "pictures": pictures}
     try:
         if not _is_made(folder, settings):
@@ -72,7 +72,7 @@ def make_demo(
     except OSError as error:
         raise UserError(
             f"the demo catalog cannot be written to {folder}: {error.strerror}",
-            cure="free some space or make the folder writable, or choose another one",
+            hint="free some space or make the folder writable, or choose another one",
         ) from None
     return demo_paths(folder)
 
@@ -81,17 +81,17 @@ def _is_made(folder: Path, settings: dict[str, Any]) -> bool:
     """False for a folder that is not there or empty. Raises UserError for one that holds anything but this catalog."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    cure = "choose another folder, or delete this one if nothing in it is needed"
+    hint = "choose another folder, or delete this one if nothing in it is needed"
     if not (folder / _MARKER).is_file():
-        raise UserError(f"{folder} is there already and is not a demo catalog", cure=cure)
+        raise UserError(f"{folder} is there already and is not a demo catalog", hint=hint)
     made = read_json(folder / _MARKER)
     if made != settings:
         told = ", ".join(f"{name} {made.get(name)}" for name in settings if made.get(name) != settings[name])
-        raise UserError(f"{folder} holds a demo catalog with other settings ({told})", cure=cure)
+        raise UserError(f"{folder} holds a demo catalog with other settings ({told})", hint=hint)
     paths = demo_paths(folder)
     absent = [path.name for path in (paths.train, paths.test, paths.images, paths.test_prices) if not path.exists()]
     if absent:
-        raise UserError(f"the demo catalog in {folder} has lost {', '.join(absent)}", cure=cure)
+        raise UserError(f"the demo catalog in {folder} has lost {', '.join(absent)}", hint=hint)
     return True
 
 

@@ -50,15 +50,15 @@ _RIDGE = 1.0
 
 @dataclass(frozen=True)
 class Leak:
-    """kind: `ids`, `order`, `number`, `one-sided` or `code`. sentence: what was found, with its figure. cure: what to do."""
+    """kind: `ids`, `order`, `number`, `one-sided` or `code`. sentence: what was found, with its figure. hint: what to do."""
 
     kind: str
     sentence: str
-    cure: str
+    hint: str
 
     @property
     def note(self) -> str:
-        return f"possible leak: {self.sentence}; {self.cure}"
+        return f"possible leak: {self.sentence}; {self.hint}"
 
 
 def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | None = None) -> list[Leak]:

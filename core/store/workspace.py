@@ -86,13 +86,13 @@ class Workspace:
         if not self.exists:
             raise UserError(
                 f"{self.folder} is not a workspace: it has no workspace.json",
-                cure="run `python -m experiments.sweep` first, or name another folder with --workspace",
+                hint="run `python -m experiments.sweep` first, or name another folder with --workspace",
             )
         record: dict[str, Any] = read_json(self.path("workspace.json"))
         if record.get("format") != FORMAT:
             raise UserError(
                 f"{self.folder} was written by another version of Pricestack (format {record.get('format')}, not {FORMAT})",
-                cure="use a new folder with --workspace",
+                hint="use a new folder with --workspace",
             )
         return Facts(**record)
 
@@ -138,7 +138,7 @@ class Workspace:
         except OSError as error:
             raise UserError(
                 f"the workspace {self.folder} cannot be written: {error.strerror}",
-                cure="make the folder writable, or name another one with --workspace",
+                hint="make the folder writable, or name another one with --workspace",
             ) from None
         usage = os.statvfs(self.folder)
         free = usage.f_bavail * usage.f_frsize
@@ -146,7 +146,7 @@ class Workspace:
             raise UserError(
                 f"only {free / 2**20:.0f} MiB are free on the disk of {self.folder}; "
                 f"a run needs {_NEEDED_BYTES // 2**20} MiB at least",
-                cure="free some space, or name a folder on another disk with --workspace",
+                hint="free some space, or name a folder on another disk with --workspace",
             )
 
     @contextmanager
@@ -163,7 +163,7 @@ class Workspace:
                         continue
                     raise UserError(
                         f"another sweep is running in {self.folder}",
-                        cure="wait for it or stop it with Ctrl-C, or use another folder with --workspace",
+                        hint="wait for it or stop it with Ctrl-C, or use another folder with --workspace",
                     ) from None
             yield
 

@@ -41,7 +41,7 @@ def read(folder: Path, name: str) -> Saved:
     if not (record.exists() and weights.exists()):
         raise UserError(
             f"{folder} holds no saved model: {name}.json or {name}.safetensors is missing",
-            cure="name the folder of a trained model, or train it again",
+            hint="name the folder of a trained model, or train it again",
         )
     try:
         return read_tensors(weights), read_json(record)
@@ -65,7 +65,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"the saved model {path} is damaged: {error}", cure="train it again, or restore it from a copy")
+    return UserError(f"the saved model {path} is damaged: {error}", hint="train it again, or restore it from a copy")
 
 
 def remove(folder: Path, name: str) -> None:

@@ -109,7 +109,7 @@ def select(columns: Sequence[Column], targets: Targets, rules: Rules) -> tuple[l
     if not kept:
         raise UserError(
             "no member is left to stack: " + "; ".join(desk.notes),
-            cure="mend what is said of at least one member, or take it as it is with --keep NAME",
+            hint="mend what is said of at least one member, or take it as it is with --keep NAME",
         )
     _note_copies(kept, desk)
     _note_too_good(kept, targets, desk)
@@ -121,11 +121,11 @@ def _without_dropped(columns: Sequence[Column], rules: Rules) -> list[Column]:
     for option, names in (("--drop", rules.drop), ("--keep", rules.keep)):
         for name in names:
             if name not in known:
-                raise UserError(f"{option}: no member is named {name!r}", cure=suggestion(name, known))
+                raise UserError(f"{option}: no member is named {name!r}", hint=suggestion(name, known))
     if both := sorted(set(rules.drop) & set(rules.keep)):
-        raise UserError(f"--drop and --keep both name {both[0]}", cure="give one of them")
+        raise UserError(f"--drop and --keep both name {both[0]}", hint="give one of them")
     if set(known) <= set(rules.drop):
-        raise UserError("--drop leaves no member to stack", cure="drop fewer members")
+        raise UserError("--drop leaves no member to stack", hint="drop fewer members")
     return [column for column in columns if column.name not in rules.drop]
 
 
@@ -136,14 +136,14 @@ def _check_prices(column: Column, targets: Targets) -> None:
         if len(values) != len(ids):
             raise UserError(
                 f"member {column.name} has {len(values)} {what} prices for {len(ids)} {kind} rows",
-                cure="remove that member and train it again",
+                hint="remove that member and train it again",
             )
     for values, ids, what, _ in parts:
         if listed := no_prices(values, ids):
             hint = unit_hint(column, targets)
             raise UserError(
                 f"member {column.name} has {what} prices that are no prices: {listed}",
-                cure=f"{CURE}; --drop {shlex.quote(column.name)} leaves the member out{f'; here, {hint}' if hint else ''}",
+                hint=f"{CURE}; --drop {shlex.quote(column.name)} leaves the member out{f'; here, {hint}' if hint else ''}",
             )
 
 
@@ -157,7 +157,7 @@ def unit_hint(column: Column, targets: Targets) -> str:
     """What would make prices of a column in logarithms or another currency; empty where nothing would."""
     known = np.isfinite(column.oof)
     wrong = wrong_unit(targets.prices[known], column.oof[known]) if known.any() else None
-    return f"SMAPE {wrong.before:.2f} as it stands would be {wrong.after:.2f}: {wrong.cure}" if wrong else ""
+    return f"SMAPE {wrong.before:.2f} as it stands would be {wrong.after:.2f}: {wrong.hint}" if wrong else ""
 
 
 def _of_one_unit(columns: Sequence[Column], targets: Targets, desk: _Desk) -> list[Column]:

@@ -35,9 +35,9 @@ _MAD_ERROR = (
 
 @dataclass(frozen=True)
 class WrongUnit:
-    """cure: what would make prices of the values. before, after: SMAPE of the values as they stand, and cured."""
+    """hint: what would make prices of the values. before, after: SMAPE of the values as they stand, and cured."""
 
-    cure: str
+    hint: str
     before: float
     after: float
 
@@ -73,9 +73,9 @@ class Parting:
 
 
 def wrong_unit(prices: Floats, values: Floats) -> WrongUnit | None:
-    """Whether (n,) predicted `values` are logarithms or in another currency; None where no cure helps much.
+    """Whether (n,) predicted `values` are logarithms or in another currency; None where no hint helps much.
 
-    A cure counts if it brings the SMAPE to less than 0.6 of what it is; a logarithm's also needs values that could be one of
+    A hint counts if it brings the SMAPE to less than 0.6 of what it is; a logarithm's also needs values that could be one of
     prices like these. values: finite, of any sign.
     """
     before = smape(prices, values)
@@ -88,9 +88,9 @@ def wrong_unit(prices: Floats, values: Floats) -> WrongUnit | None:
         ratio = float(np.median(prices / values))
         if abs(log(ratio)) > log(_CURRENCY):
             cures.append((f"multiply by {ratio:.3g}: is it in another currency?", values * ratio))
-    scores = [(smape(prices, cured), cure) for cure, cured in cures]
-    after, cure = min(scores, default=(before, ""))
-    return WrongUnit(cure, before, after) if after < _CURED * before else None
+    scores = [(smape(prices, cured), hint) for hint, cured in cures]
+    after, hint = min(scores, default=(before, ""))
+    return WrongUnit(hint, before, after) if after < _CURED * before else None
 
 
 def siblings(logs: Floats, limit: float = SIBLING) -> Ints:

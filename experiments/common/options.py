@@ -66,24 +66,24 @@ class Options:
         if (self.train is None) != (self.test is None):
             raise UserError(
                 f"--{'train' if self.test is None else 'test'} was given alone",
-                cure="give both --train and --test: the members of a sweep price the test rows as well",
+                hint="give both --train and --test: the members of a sweep price the test rows as well",
             )
         if self.images is not None and self.train is None:
-            raise UserError("--images was given without a catalog", cure="give --train and --test as well")
+            raise UserError("--images was given without a catalog", hint="give --train and --test as well")
         if self.minutes is not None and self.minutes <= 0:
             raise UserError(
                 f"--minutes {self.minutes:g} leaves no time to train anything",
-                cure="give a positive number of minutes, or leave the flag out; --dry-run shows the plan without training",
+                hint="give a positive number of minutes, or leave the flag out; --dry-run shows the plan without training",
             )
         if self.memory is not None and self.address is not None:
             raise UserError(
                 "--memory is this machine's, but with --address trainings run on the cluster's nodes",
-                cure="leave --memory out, and say with --max-concurrent how many trainings run at once",
+                hint="leave --memory out, and say with --max-concurrent how many trainings run at once",
             )
         if self.space is not None and len(self.names()) != 1:
             raise UserError(
                 f"--space is one architecture's, but the sweep has {', '.join(self.names())}",
-                cure="name one architecture",
+                hint="name one architecture",
             )
 
     def names(self) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ class Options:
         given = ARCHITECTURES if ALL in self.architectures else self.architectures
         for name in given:
             if name not in ARCHITECTURES:
-                raise UserError(f"unknown architecture '{name}'", cure=suggestion(name, [*ARCHITECTURES, ALL]))
+                raise UserError(f"unknown architecture '{name}'", hint=suggestion(name, [*ARCHITECTURES, ALL]))
         return tuple(dict.fromkeys(given))
 
     @property
@@ -119,7 +119,7 @@ def user_settings(options: Options, kinds: Sequence[Architecture]) -> dict[str, 
     for text in options.settings:
         key, equals, raw = text.partition("=")
         if not equals or not key:
-            raise UserError(f"--set {text} has no value", cure="write --set key=value, e.g. --set dropout=0.3")
+            raise UserError(f"--set {text} has no value", hint="write --set key=value, e.g. --set dropout=0.3")
         try:
             value = yaml.safe_load(raw)
         except yaml.YAMLError:
@@ -136,7 +136,7 @@ def _assign(settings: Mapping[str, dict[str, Any]], kinds: Sequence[Architecture
     if not takers:
         known = {field for kind in chosen or kinds for field in kind.Config.model_fields}
         owners = ", ".join(kind.name for kind in chosen or kinds)
-        raise UserError(f"no setting '{key}' in {owners}", cure=suggestion(name, known))
+        raise UserError(f"no setting '{key}' in {owners}", hint=suggestion(name, known))
     for kind in takers:
         settings[kind.name][name] = value
 

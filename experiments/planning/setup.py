@@ -175,7 +175,7 @@ def cluster_resources(options: Options, kinds: Sequence[Architecture], nodes: Se
         raise UserError(
             f"the cluster holds no job of {workers} x {cpus:g} cores and {gpus:g} GPUs: "
             f"the largest has {machine.cores} cores, and there are {machine.gpus} GPUs in all",
-            cure="start more nodes, lower --cpus-per-trial or --gpus-per-trial, or give --max-concurrent where an autoscaler "
+            hint="start more nodes, lower --cpus-per-trial or --gpus-per-trial, or give --max-concurrent where an autoscaler "
             "is to start nodes",
         )
     return replace(share, concurrent=options.max_concurrent or slots)
@@ -200,7 +200,7 @@ def resources(options: Options, kinds: Sequence[Architecture], machine: Machine)
     if gpus > machine.gpus:
         raise UserError(
             f"--gpus-per-trial {gpus:g}, but this machine has {machine.gpus} usable GPUs",
-            cure="leave the flag out, or join a cluster with --address",
+            hint="leave the flag out, or join a cluster with --address",
         )
     if workers > 1:
         _check_room(concurrent, workers, cpus, gpus, machine)
@@ -214,12 +214,12 @@ def _check_workers(workers: int, kinds: Sequence[Architecture], machine: Machine
         able = ", ".join(name for name in ARCHITECTURES if architecture(name).data_parallel)
         raise UserError(
             f"--workers-per-trial {workers}, but {' and '.join(kind.name for kind in kinds)} train in one process",
-            cure=f"leave the flag out, or add an architecture that several can train together: {able}",
+            hint=f"leave the flag out, or add an architecture that several can train together: {able}",
         )
     if machine.device == "mps":
         raise UserError(
             f"--workers-per-trial {workers}, but processes cannot share Apple's GPU for one training",
-            cure="leave the flag out",
+            hint="leave the flag out",
         )
 
 
@@ -231,7 +231,7 @@ def _check_room(concurrent: int, workers: int, cpus: float, gpus: float, machine
             raise UserError(
                 f"{concurrent} trainings at once, each with {workers} workers on {each:g} {what}, need "
                 f"{concurrent * workers * each:g} {what}, but this machine has {there}",
-                cure="lower --workers-per-trial, --max-concurrent, --cpus-per-trial or --gpus-per-trial, or join a "
+                hint="lower --workers-per-trial, --max-concurrent, --cpus-per-trial or --gpus-per-trial, or join a "
                 "cluster with --address",
             )
 
@@ -240,7 +240,7 @@ def _check_share(workers: int, gpus: float) -> None:
     if 0 < gpus < 1:
         raise UserError(
             f"--gpus-per-trial {gpus:g} with --workers-per-trial {workers}: workers of one training cannot share a GPU",
-            cure="give each a whole one (--gpus-per-trial 1), or leave --workers-per-trial out",
+            hint="give each a whole one (--gpus-per-trial 1), or leave --workers-per-trial out",
         )
 
 

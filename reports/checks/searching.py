@@ -34,12 +34,12 @@ def failures(material: Material) -> list[Finding]:
     return [_failure(material, cause, _cure(cause, others), len(done), state) for cause in causes]
 
 
-def _failure(material: Material, cause: Record, cure: str, done: int, state: State) -> Finding:
+def _failure(material: Material, cause: Record, hint: str, done: int, state: State) -> Finding:
     shared = ", ".join(f"{key}={value}" for key, value in cause["shared"].items())
     alike = f", all with {shared}, which no finished trial has" if shared else ""
     saw = f"{cause['count']} of {count(done, 'trial')} failed{alike}: {cause['error']}."
     figures = {"failed": cause["count"], "of": done, "trials": cause["trials"], "shared": cause["shared"]}
-    advice = cure or "read the whole error, and fix or leave out the setting that these trials share"
+    advice = hint or "read the whole error, and fix or leave out the setting that these trials share"
     again = command(material, "experiments.status")
     return settle(FAILURES, state, saw, figures, advice, again, ", ".join(cause["architectures"]))
 
@@ -47,8 +47,8 @@ def _failure(material: Material, cause: Record, cure: str, done: int, state: Sta
 def _cure(cause: Record, trials: Sequence[Record]) -> str:
     """What the first of these errors says about what to do; empty for one that says nothing."""
     first = next(trial for trial in trials if trial["label"] == cause["trials"][0])
-    cure = str(first["error"] or "").partition("what to do: ")[2]
-    return headline(cure) if cure else ""
+    hint = str(first["error"] or "").partition("what to do: ")[2]
+    return headline(hint) if hint else ""
 
 
 def stopped_trials(material: Material) -> list[Finding]:

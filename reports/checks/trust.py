@@ -60,7 +60,7 @@ def leaks(material: Material) -> list[Finding]:
         return [Finding(LEAKS, "ok", "No note of anything that tells prices it should not (0 notes).", {"notes": 0})]
     again = anew(material, "clean")
     split = [note.rpartition("; ") for note in material.leaks]
-    return [Finding(LEAKS, "look", f"{what or cure}.", {"notes": len(split)}, cure, again) for what, _, cure in split]
+    return [Finding(LEAKS, "look", f"{what or hint}.", {"notes": len(split)}, hint, again) for what, _, hint in split]
 
 
 def too_good(material: Material) -> list[Finding]:

@@ -115,14 +115,14 @@ def _member(source: Source, place: int, network_form: str) -> MemberFacts:
     if record["folds"] == EXTERNAL:
         raise UserError(
             f"the stack looks at member {name}, which was made outside: its predictions are here, its models are not",
-            cure=f"leave it out: `python -m ensemble.stack --drop {name}`, then `python -m serving.export`",
+            hint=f"leave it out: `python -m ensemble.stack --drop {name}`, then `python -m serving.export`",
         )
     folds = tuple(range(source.workspace.facts.k))
     lost = [fold for fold in folds if not store.has_fit(name, fold)]
     if lost:
         raise UserError(
             f"member {name} has no model of fold {lost[0]} in {store.folder / name}",
-            cure=f"restore the folder, or leave the member out: `python -m ensemble.stack --drop {name}`",
+            hint=f"restore the folder, or leave the member out: `python -m ensemble.stack --drop {name}`",
         )
     told = next(each for each in source.record["members"] if each["name"] == name)
     kind = architecture(record["architecture"])

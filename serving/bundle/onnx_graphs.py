@@ -108,5 +108,5 @@ def check_tensorrt() -> None:
         raise UserError(
             "TensorRT is not installed here: ONNX Runtime knows "
             + ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()),
-            cure="install onnxruntime-gpu and TensorRT on a machine with an NVIDIA GPU, or take --onnx",
+            hint="install onnxruntime-gpu and TensorRT on a machine with an NVIDIA GPU, or take --onnx",
         )

@@ -92,7 +92,7 @@ def _worsened(served: Served, place: int, source: Source) -> float:
         raise UserError(
             f"as {served.facts.form} member {served.facts.id} has a SMAPE {worsened:.2f} points higher on {len(some)} rows; less "
             f"than {WORSENED} is allowed",
-            cure="choose --precision fp32 or fp16",
+            hint="choose --precision fp32 or fp16",
         )
     return worsened
 
@@ -104,7 +104,7 @@ def _check(who: str, prices: Floats, expected: Floats, allowed: float) -> float:
         raise UserError(
             f"from the bundle's files {who} gives prices up to {largest:.2%} away from the submitted ones; {allowed:.1%} "
             "is allowed",
-            cure="choose --precision fp32; if that is chosen, the member's models were changed, or trained by another "
+            hint="choose --precision fp32; if that is chosen, the member's models were changed, or trained by another "
             "version of the code: remove the member, train it again and stack again",
         )
     return largest

@@ -93,7 +93,7 @@ def price_file(job: Job, tell: Tell, note: Note) -> Done:
         note(said)
     with locked(job.parts, wait=False) as alone:
         if not alone:
-            raise UserError(f"another run is writing {job.out}", cure="wait for it, or name another file with --out")
+            raise UserError(f"another run is writing {job.out}", hint="wait for it, or name another file with --out")
         _resume(job, done, note)
         tell(done.resumed, done.rows)
         _price(job, predictor, done, tell)
@@ -116,7 +116,7 @@ def _check_source(source: Path) -> None:
     if source.exists() and not source.is_file() and not source.is_dir():
         raise UserError(
             f"--in {source} is a pipe or a device, which can be read only once; the rows are read several times",
-            cure="write them to a file first, and name that with --in",
+            hint="write them to a file first, and name that with --in",
         )
 
 
@@ -224,7 +224,7 @@ def _changed(job: Job) -> UserError:
     job.state.unlink()
     return UserError(
         f"{job.parts} does not have the rows of {job.source}: one of the two was changed meanwhile",
-        cure="run the command again; it begins anew",
+        hint="run the command again; it begins anew",
     )
 
 

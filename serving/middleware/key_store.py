@@ -66,7 +66,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         place = ".".join(map(str, first["loc"]))
         raise UserError(
             f"{path} is no file of keys: {place + ': ' if place else ''}{first['msg']}",
-            cure="mend it, or move it away and make new keys with python -m serving.keys add NAME",
+            hint="mend it, or move it away and make new keys with python -m serving.keys add NAME",
         ) from None
 
 
@@ -82,12 +82,12 @@ def add_key(path: Path, name: str, *, admin: bool = False, expires: datetime | N
         )
     except ValidationError:
         raise UserError(
-            f"'{name}' cannot be a key's name", cure="take at most 64 letters, digits, dots, dashes and underscores"
+            f"'{name}' cannot be a key's name", hint="take at most 64 letters, digits, dots, dashes and underscores"
         ) from None
     with _changing(path):
         keys = read_keys(path)
         if any(one.name == name for one in keys):
-            raise UserError(f"there is a key named '{name}'", cure="take another name, or revoke that key first")
+            raise UserError(f"there is a key named '{name}'", hint="take another name, or revoke that key first")
         _write(path, (*keys, key))
     return secret
 
@@ -98,7 +98,7 @@ def revoke_key(path: Path, name: str) -> None:
         keys = read_keys(path)
         left = tuple(key for key in keys if key.name != name)
         if len(left) == len(keys):
-            raise UserError(f"there is no key named '{name}'", cure=suggestion(name, (key.name for key in keys)))
+            raise UserError(f"there is no key named '{name}'", hint=suggestion(name, (key.name for key in keys)))
         _write(path, left)
 
 

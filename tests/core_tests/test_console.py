@@ -43,7 +43,7 @@ def test_piped_lines_are_neither_wrapped_nor_coloured_nor_read_as_markup() -> No
 
 
 def test_user_error_is_code_2_with_its_cure_on_stderr() -> None:
-    done = command("raise UserError('no [b]price[/b]', cure='add it')")
+    done = command("raise UserError('no [b]price[/b]', hint='add it')")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: no [b]price[/b]\n  what to do: add it\n"
 
@@ -71,7 +71,7 @@ def test_mendable_system_errors_name_the_path(code: int) -> None:
     error = as_user_error(OSError(code, os.strerror(code), "/runs/stack.json"))
     assert error is not None
     assert error.what.startswith("/runs/stack.json: ")
-    assert error.cure
+    assert error.hint
 
 
 def test_other_system_errors_are_not_explained_away() -> None:

@@ -95,7 +95,7 @@ def test_the_column_is_the_named_one_the_members_or_the_only_one(toy_workspace: 
     assert named.oof == pytest.approx(2 * only.oof)
     with pytest.raises(UserError, match="2 columns that could be the prices of mine") as caught:
         add_member(toy_workspace, "mine", given)
-    assert "--column" in caught.value.cure
+    assert "--column" in caught.value.hint
 
 
 def test_whoever_reads_members_can_read_one_made_outside(toy_workspace: Workspace, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_nothing_is_written_for_wrong_tables(
     before = files(toy_workspace)
     with pytest.raises(UserError, match=says) as caught:
         add_member(toy_workspace, "mine", given)
-    assert caught.value.cure
+    assert caught.value.hint
     assert files(toy_workspace) == before
 
 

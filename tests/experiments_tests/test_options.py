@@ -42,7 +42,7 @@ def test_an_unknown_architecture_is_answered_with_the_nearest() -> None:
 def test_flags_that_cannot_be_meant_are_refused(changes: dict[str, object], text: str) -> None:
     with pytest.raises(UserError, match=text) as error:
         options(**changes)
-    assert error.value.cure
+    assert error.value.hint
 
 
 def test_a_space_file_belongs_to_one_architecture() -> None:

@@ -185,7 +185,7 @@ def test_the_record_tells_how_a_sweep_ended(tmp_path: Path) -> None:
     ended = read_record(tmp_path)
     assert ended is not None and ended.state == "interrupted" and ended.ended is not None
     with pytest.raises(UserError), recorded(tmp_path, record()):
-        raise UserError("the disk is full", cure="free some space")
+        raise UserError("the disk is full", hint="free some space")
     failed = read_record(tmp_path)
     assert failed is not None and (failed.state, failed.error) == ("failed", "the disk is full")
     (tmp_path / RECORD).write_text('{"from": "another version"}')

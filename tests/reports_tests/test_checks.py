@@ -330,7 +330,7 @@ def test_time_lost_to_failures(toy_workspace: Workspace, failed: float, state: s
 
 def test_failures_are_grouped_with_what_they_share_and_their_cure(toy_workspace: Workspace) -> None:
     long = {"params": {"max_length": 1024}, "smape": None}
-    cause = error_text(UserError("memory does not hold row 17", cure="lower max_length"))
+    cause = error_text(UserError("memory does not hold row 17", hint="lower max_length"))
     failed = [trial(place, "failed", error=cause.replace("17", str(place)), **long) for place in range(2)]
     tell(toy_workspace, [*failed, *(trial(place, params={"max_length": 512}) for place in range(2, 9))])
     finding = the(searching.failures, toy_workspace)

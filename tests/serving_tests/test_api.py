@@ -141,7 +141,7 @@ def test_what_it_does_not_start_with(
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(api.app, [*flags, "--port", "0"])
     assert isinstance(result.exception, UserError), result.output
-    assert re.search(re.escape(says), result.exception.what) and result.exception.cure
+    assert re.search(re.escape(says), result.exception.what) and result.exception.hint
 
 
 @pytest.mark.usefixtures("own_logging")

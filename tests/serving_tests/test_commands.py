@@ -81,5 +81,5 @@ def test_misuse_is_answered_with_what_to_do(
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, arguments)  # type: ignore[arg-type]
     assert isinstance(result.exception, UserError)
-    assert says in result.exception.what and result.exception.cure
+    assert says in result.exception.what and result.exception.hint
     assert list(tmp_path.iterdir()) == []

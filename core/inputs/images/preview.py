@@ -82,7 +82,7 @@ def folder_samples(folder: Path, count: int, size: int, seed: int) -> list[Sampl
         except UnreadablePictureError as fault:
             warn(f"{folder / name} is passed over: {fault}")
     if not found:
-        raise UserError(f"{folder} holds no picture that can be used", cure="name a folder of pictures with --images")
+        raise UserError(f"{folder} holds no picture that can be used", hint="name a folder of pictures with --images")
     return found
 
 

@@ -45,7 +45,7 @@ def refused(train: Path, test: Path, *said: str) -> str:
     message = str(caught.value)
     for words in said:
         assert words in message
-    assert caught.value.cure
+    assert caught.value.hint
     return message
 
 

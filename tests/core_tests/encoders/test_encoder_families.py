@@ -238,7 +238,7 @@ def test_a_part_that_the_encoder_does_not_read_is_refused(tmp_path: Path) -> Non
         load_encoder(str(bert), "vision")
     with pytest.raises(UserError, match=r"reads pictures, and a text encoder is asked for") as failure:
         load_encoder(str(siglip), "text")
-    assert "--vision-encoder" in failure.value.cure
+    assert "--vision-encoder" in failure.value.hint
 
 
 @pytest.mark.parametrize(

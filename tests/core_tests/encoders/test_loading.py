@@ -112,7 +112,7 @@ def test_tiny_vision_gives_its_tokens() -> None:
 def test_an_encoder_that_cannot_be_had_fails_at_once_with_the_way_to_get_it(name: str, part: loading.Part) -> None:
     with pytest.raises(UserError, match="not on this machine") as failure:
         load_encoder(name, part)
-    assert "hf download" in failure.value.cure
+    assert "hf download" in failure.value.hint
     assert loading.available() == frozenset()
 
 

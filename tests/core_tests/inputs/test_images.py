@@ -40,7 +40,7 @@ def test_bad_pictures_are_named_with_row_column_file_and_cure(images: Path) -> N
         assert "column image_link" in line
         assert str(images / name) in line
         assert word in line
-    assert "--drop-bad" in caught.value.cure
+    assert "--drop-bad" in caught.value.hint
 
 
 def test_ten_bad_pictures_are_shown_and_the_others_counted(images: Path) -> None:

@@ -230,7 +230,7 @@ def test_sizes_are_read(text: str, size: int) -> None:
 def test_what_is_no_size_is_answered_with_an_example(text: str) -> None:
     with pytest.raises(UserError, match="is no size") as caught:
         parse_size(text, "--cache-limit")
-    assert "--cache-limit 20GB" in caught.value.cure
+    assert "--cache-limit 20GB" in caught.value.hint
 
 
 @given(st.integers(1, 999 * 10**12))

@@ -32,7 +32,7 @@ def test_folder_without_the_marker_is_no_workspace(toy_workspace: Workspace) -> 
     assert not again.exists
     with pytest.raises(UserError, match="is not a workspace") as caught:
         _ = again.facts
-    assert "--workspace" in caught.value.cure
+    assert "--workspace" in caught.value.hint
 
 
 def test_interrupted_creation_leaves_no_workspace(toy_workspace: Workspace, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_unwritable_folder_is_named_with_a_cure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"file/runs cannot be written") as caught:
         Workspace(tmp_path / "file" / "runs").check_writable()
-    assert "--workspace" in caught.value.cure
+    assert "--workspace" in caught.value.hint
 
 
 def test_nearly_full_disk_is_named_with_a_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def test_ten_bad_steps_in_a_row_are_an_error_that_names_rows(tmp_path: Path) -> 
     everything = tuple(range(64))
     with pytest.raises(UserError, match=r"10 training steps in a row.*row") as failure:
         fit(make(), Toy(bad=everything), Toy(), config(), context(tmp_path))
-    assert "learning_rate" in failure.value.cure
+    assert "learning_rate" in failure.value.hint
 
 
 def test_predictions_that_are_not_numbers_name_their_rows() -> None:

@@ -166,7 +166,7 @@ def test_twice_is_once_too_often_and_the_rows_are_named(tmp_path: Path) -> None:
         UserError, match=r"10 training steps in a row .* as before, last for sample_id row\d+"
     ) as failure:
         fit(make(), Explodes(range(9, 40)), Toy(), config(epochs=9), context(tmp_path))
-    assert "learning_rate" in failure.value.cure
+    assert "learning_rate" in failure.value.hint
 
 
 def test_frozen_weights_are_not_in_a_checkpoint(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_the_size_that_fits_is_remembered(tmp_path: Path) -> None:
 def test_memory_for_not_even_one_row_is_an_error_with_a_cure(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="out of memory with a single row") as failure:
         fit(hungry(0), Toy(), None, config(epochs=1), context(tmp_path))
-    assert "max_length" in failure.value.cure
+    assert "max_length" in failure.value.hint
 
 
 def test_what_was_chosen_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -100,7 +100,7 @@ def test_bad_features_are_named_with_a_cure(tmp_path: Path, name: str, says: str
     left, right = frames()
     with pytest.raises(UserError, match=says) as caught:
         from_files(*save(tmp_path, left, right), features=[name])
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_price_of_the_test_table_is_said_to_be_unused(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_bad_tables_are_named_with_a_cure(tmp_path: Path, case: str) -> None:
     change, says = CASES[case]
     with pytest.raises(UserError, match=says) as caught:
         from_files(*save(tmp_path, *change(frames())))
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_complete_members_become_columns_in_the_order_of_their_ids(toy_workspace
 def test_no_member_and_no_workspace_are_answered_with_what_to_run(toy_workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no complete member") as caught:
         from_workspace(toy_workspace)
-    assert "experiments.sweep" in caught.value.cure
+    assert "experiments.sweep" in caught.value.hint
     with pytest.raises(UserError, match="not a workspace"):
         from_workspace(Workspace(tmp_path / "nowhere"))
 

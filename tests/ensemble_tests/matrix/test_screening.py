@@ -70,7 +70,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
     for rules in (Rules(drop=("m11",)), Rules(keep=("m11",))):
         with pytest.raises(UserError, match="no member is named 'm11'") as caught:
             select(columns, targets, rules)
-        assert "did you mean 'm1'? known: m0, m1, m2, m3" in caught.value.cure
+        assert "did you mean 'm1'? known: m0, m1, m2, m3" in caught.value.hint
     with pytest.raises(UserError, match="both name m1"):
         select(columns, targets, Rules(drop=("m1",), keep=("m1",)))
     with pytest.raises(UserError, match="leaves no member"):
@@ -83,7 +83,7 @@ def test_what_is_dropped_is_not_looked_at() -> None:
     columns[1].oof[3] = -1.0
     with pytest.raises(UserError, match=r"row 4 \(sample_id r3\): -1") as caught:
         select(columns, targets, Rules())
-    assert "--drop m1" in caught.value.cure
+    assert "--drop m1" in caught.value.hint
     assert names(select(columns, targets, Rules(drop=("m1",)))[0]) == ["m0", "m2", "m3"]
 
 
@@ -99,7 +99,7 @@ def test_logarithms_below_zero_are_refused_with_the_hint() -> None:
     columns[2] = replace(columns[2], oof=np.log(columns[2].oof), test=np.log(columns[2].test))
     with pytest.raises(UserError, match="prices that are no prices") as caught:
         select(columns, targets, Rules())
-    assert "undo the logarithm" in caught.value.cure
+    assert "undo the logarithm" in caught.value.hint
 
 
 def test_logarithms_above_zero_are_left_out_and_kept_when_asked_for() -> None:

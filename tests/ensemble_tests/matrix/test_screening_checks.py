@@ -17,8 +17,8 @@ def test_logarithms_are_recognised_with_their_cure(taken: np.ufunc) -> None:
     oof, prices = members(300, 1, spread=(0.1, 0.11))
     found = wrong_unit(prices, taken(oof[:, 0]))
     assert found is not None
-    assert found.cure.startswith("undo the logarithm: price = ")
-    assert TAKEN[taken] in found.cure
+    assert found.hint.startswith("undo the logarithm: price = ")
+    assert TAKEN[taken] in found.hint
     assert found.after < 50 < found.before
 
 
@@ -26,7 +26,7 @@ def test_another_currency_is_recognised_with_its_factor() -> None:
     oof, prices = members(300, 1, spread=(0.1, 0.11))
     found = wrong_unit(prices, oof[:, 0] * 90)
     assert found is not None
-    factor = float(found.cure.removeprefix("multiply by ").split(":")[0])
+    factor = float(found.hint.removeprefix("multiply by ").split(":")[0])
     assert factor == pytest.approx(float(np.median(prices / oof[:, 0])) / 90, rel=0.01)
 
 

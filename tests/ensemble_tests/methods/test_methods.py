@@ -75,7 +75,7 @@ def test_names_are_checked_and_put_in_order() -> None:
     assert check_methods(["mean", BLEND]) == (BLEND, "mean")
     with pytest.raises(UserError, match="no method 'simplexlog'") as caught:
         check_methods(["simplexlog"])
-    assert "simplex-log" in caught.value.cure
+    assert "simplex-log" in caught.value.hint
     with pytest.raises(UserError, match="nothing to blend"):
         check_methods([BLEND])
 

@@ -136,7 +136,7 @@ def test_a_place_that_cannot_be_used_is_told_with_a_cure(tmp_path: Path, url: st
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=message) as told:
         Depot(url.format(file=tmp_path / "file")).check()
-    assert "--storage-path" in told.value.what and told.value.cure
+    assert "--storage-path" in told.value.what and told.value.hint
 
 
 def test_the_probe_leaves_nothing(url: str) -> None:

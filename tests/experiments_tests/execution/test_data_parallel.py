@@ -92,7 +92,7 @@ def work(job: Job, report: Report, group: Group = ALONE, device: str = "") -> Ou
 
 def _happen(what: str) -> None:
     if what == "broken":
-        raise UserError("no such encoder", cure="name another")
+        raise UserError("no such encoder", hint="name another")
     if what == "bug":
         raise ZeroDivisionError("a bug")
     if what == "late":

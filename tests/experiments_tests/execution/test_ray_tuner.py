@@ -73,7 +73,7 @@ def work(job: Job, report: Report, pids: Path) -> Outcome:
     (pids / str(os.getpid())).touch()
     level = job.settings.get("level", 50.0)
     if job.settings.get("broken"):
-        raise UserError("no such encoder", cure="name another")
+        raise UserError("no such encoder", hint="name another")
     if job.settings.get("bug"):
         raise ZeroDivisionError("a bug")
     if job.settings.get("full"):

@@ -56,7 +56,7 @@ def test_workers_share_what_the_machine_has(machine: Machine, workers: int, expe
 def test_workers_for_whom_there_is_no_room_are_refused(machine: Machine, changes: dict[str, object], what: str) -> None:
     with pytest.raises(UserError, match=what) as failure:
         shares(machine, **changes)
-    assert failure.value.cure
+    assert failure.value.hint
 
 
 def test_a_cluster_may_have_more_than_this_machine() -> None:
@@ -78,7 +78,7 @@ def test_half_a_core_each_is_room_enough() -> None:
 def test_light_architectures_alone_are_no_use_for_workers() -> None:
     with pytest.raises(UserError, match="lexical and boosted train in one process") as failure:
         shares(LAPTOP, "lexical", "boosted", workers_per_trial=2)
-    assert "text, multimodal" in failure.value.cure
+    assert "text, multimodal" in failure.value.hint
     assert shares(LAPTOP, "lexical", "text", workers_per_trial=2).workers == 2
 
 

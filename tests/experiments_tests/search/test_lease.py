@@ -97,7 +97,7 @@ def test_a_second_driver_is_refused_and_told_of_the_first(storage_text: str) -> 
         lease(open_storage(storage_text), ["toy"]),
     ):
         raise AssertionError("must not be reached")
-    assert f"kill {first.process.pid}" in caught.value.cure
+    assert f"kill {first.process.pid}" in caught.value.hint
     still = driver(storage_text)
     assert still is not None and still.pid == first.process.pid
     first.go()
@@ -206,4 +206,4 @@ def test_refusals_say_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             Lease(open_storage(text)).take("toy")
         assert re.search(r"gave its last sign of life \d+ s ago", caught.value.what)
-        assert "run the same command again" in caught.value.cure and "--fresh" in caught.value.cure
+        assert "run the same command again" in caught.value.hint and "--fresh" in caught.value.hint

@@ -270,7 +270,7 @@ PASSWORD = "s3cret-word"
 
 
 @pytest.mark.parametrize(
-    ("text", "what", "cure"),
+    ("text", "what", "hint"),
     [
         ("nonsense://nowhere", "Can't load plugin", "postgresql+psycopg://USER@HOST/DATABASE"),
         (f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:1/db", "Connection refused", "see that the server runs"),
@@ -281,22 +281,22 @@ PASSWORD = "s3cret-word"
     ],
 )
 def test_what_cannot_be_opened_is_the_users_to_mend(
-    monkeypatch: pytest.MonkeyPatch, text: str, what: str, cure: str
+    monkeypatch: pytest.MonkeyPatch, text: str, what: str, hint: str
 ) -> None:
     monkeypatch.setattr("experiments.search.storage.OPENING", 0.3)
     with pytest.raises(UserError) as caught:
         open_storage(text)
-    assert what in caught.value.what and cure in caught.value.cure
+    assert what in caught.value.what and hint in caught.value.hint
     assert PASSWORD not in str(caught.value) and "rd@" not in str(caught.value)
 
 
 def test_wrong_passwords_and_databases_are_told_without_the_password(server: postgres.Server) -> None:
     with pytest.raises(UserError, match="password authentication failed") as caught:
         open_storage(server.url("postgres", password="wrong{word}"))
-    assert "wrong" not in str(caught.value) and "%40" in caught.value.cure
+    assert "wrong" not in str(caught.value) and "%40" in caught.value.hint
     with pytest.raises(UserError, match="does not exist") as caught:
         open_storage(server.url("nowhere"))
-    assert postgres.PASSWORD not in str(caught.value) and "createdb" in caught.value.cure
+    assert postgres.PASSWORD not in str(caught.value) and "createdb" in caught.value.hint
 
 
 def test_other_files_are_no_storages(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_other_files_are_no_storages(tmp_path: Path) -> None:
     study(f"sqlite:///{tmp_path}/real.db")
     with pytest.raises(UserError, match="is an SQLite file") as caught:
         open_storage(f"{tmp_path}/real.db")
-    assert f"sqlite:///{tmp_path}/real.db" in caught.value.cure
+    assert f"sqlite:///{tmp_path}/real.db" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_member_made_outside_cannot_be_served(stacked: Workspace, tmp_path: Pa
     stack_workspace(stacked, methods=["geometric"], rules=Rules(keep=("mine",)))
     with pytest.raises(UserError, match="looks at member mine, which was made outside") as caught:
         exporting(stacked)
-    assert "--drop mine" in caught.value.cure
+    assert "--drop mine" in caught.value.hint
     stack_workspace(stacked, methods=["geometric"], rules=Rules(drop=("mine",)))
     assert len(exporting(stacked).facts.members) == 2
 

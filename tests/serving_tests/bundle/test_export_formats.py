@@ -42,4 +42,4 @@ def test_a_network_is_served_whole_or_in_half_the_bytes(tmp_path: Path) -> None:
 def test_unknown_forms_are_answered_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="there is no form 'saved-fp8'") as caught:
         form("saved-fp8")
-    assert "saved-fp16" in caught.value.cure
+    assert "saved-fp16" in caught.value.hint

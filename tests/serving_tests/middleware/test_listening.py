@@ -60,7 +60,7 @@ def test_a_port_that_is_taken_is_said() -> None:
         port = other.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} is taken") as error:
             bind(HERE, port)
-    assert "--port" in error.value.cure
+    assert "--port" in error.value.hint
 
 
 def test_of_two_that_were_bound_together_one_listens() -> None:
@@ -76,7 +76,7 @@ def test_of_two_that_were_bound_together_one_listens() -> None:
 def test_a_host_that_is_not_this_machine_is_said(host: str) -> None:
     with pytest.raises(UserError, match=f"--host {host}") as error:
         bind(host, 0)
-    assert "127.0.0.1" in error.value.cure
+    assert "127.0.0.1" in error.value.hint
 
 
 def test_an_address_of_version_6_is_bracketed() -> None:
