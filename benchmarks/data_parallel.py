@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from core.architectures.base import Context, make_config
 from core.catalog import Catalog
 from core.catalog_reading import read_catalogs
+from core.distributed import TorchGroup
+from core.group import ALONE
 from torch import distributed, multiprocessing
 
 from core.architectures import architecture
-from core.architectures.base import Context, make_config
 from core.cache import Cache
-from core.distributed import TorchGroup
-from core.group import ALONE
 
 LAYOUTS = ((1, 2), (1, 1), (2, 1))
 """(workers, threads of each)"""

@@ -119,5 +119,5 @@ def as_user_error(error: OSError) -> UserError | None:
 
 
 def _fail(error: UserError) -> None:
-    warnings.print(f"error: {error}", style="red", soft_wrap=True)
+    warnings.print(f"error: {error.printed}", style="red", soft_wrap=True)
     sys.exit(2)

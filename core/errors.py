@@ -19,6 +19,12 @@ class UserError(Exception):
         self.code = code
         self.hint = hint
 
+    @property
+    def printed(self) -> str:
+        """The error as commands print it: what happened, the code in brackets, and what to do on a line below."""
+        code = f" [{self.code}]" if self.code else ""
+        return f"{self.what}{code}\n  what to do: {self.hint}" if self.hint else f"{self.what}{code}"
+
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling between worker processes.
         return (_rebuild, (type(self), self.what, self.code, self.hint))
