@@ -5,19 +5,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 
+import core
+import ensemble
+import experiments
+import reports
+import search_spaces
 from core.console import warn
 from core.errors import UserError
 from core.hardware import Machine
-from experiments.remote.payload import staged_code
 
+_CODE = (core, ensemble, experiments, reports, search_spaces)
 _LOOK_SECONDS = 2.0
 """Between looks at which nodes a cluster has."""
 
@@ -82,6 +90,16 @@ def joined(address: str) -> Iterator[None]:
     # there on a node cannot win over the code that travels.
     with staged_code() as code, _ray(address=address, runtime_env={"working_dir": str(code)}):
         yield
+
+
+@contextlib.contextmanager
+def staged_code() -> Iterator[Path]:
+    """A folder with the packages that a job imports, for Ray to send: nothing else of the checkout travels."""
+    with tempfile.TemporaryDirectory(prefix="pricestack-code-") as name:
+        for package in _CODE:
+            source = Path(str(package.__file__)).parent
+            shutil.copytree(source, Path(name) / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        yield Path(name)
 
 
 def nodes() -> tuple[Machine, ...]:

@@ -11,17 +11,12 @@ import shutil
 import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
-import core
-import ensemble
-import experiments
-import reports
-import search_spaces
 from core.atomic_files import digest, locked, write_json
 from core.errors import UserError
 from core.inputs.images import list_pictures
@@ -30,7 +25,6 @@ from core.store.workspace import Facts, Workspace
 CHUNK = 16 * 2**20
 """Bytes that travel at once: what a node holds in memory of a parcel of any size."""
 
-CODE = (core, ensemble, experiments, reports, search_spaces)
 _CATALOG = ("train.parquet", "test.parquet", "folds.parquet")
 _ENCODER_FILES = (".json", ".safetensors", ".txt", ".model")
 
@@ -108,16 +102,6 @@ def _named_pictures(workspace: Workspace, facts: Facts) -> dict[str, Path]:
 def _item(name: str, path: Path) -> Item:
     status = path.stat()
     return Item(name, status.st_size, status.st_mtime_ns)
-
-
-@contextmanager
-def staged_code() -> Iterator[Path]:
-    """A folder with the packages that a job imports, for Ray to send: nothing else of the checkout travels."""
-    with tempfile.TemporaryDirectory(prefix="pricestack-code-") as name:
-        for package in CODE:
-            source = Path(str(package.__file__)).parent
-            shutil.copytree(source, Path(name) / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-        yield Path(name)
 
 
 ENVIRONMENT = "PRICESTACK_NODE_FOLDER"

@@ -25,7 +25,7 @@ from experiments.execution.job_worker import member_key, read_trial, run_job
 from experiments.execution.ray_pool import Resources, session
 from experiments.prepare import fill_workspace
 from experiments.remote.driver_actor import Arrivals, deliver
-from experiments.remote.payload import ENVIRONMENT, Parcel, Workbench, node_folder, place_below, staged_code, unpack
+from experiments.remote.payload import ENVIRONMENT, Parcel, Workbench, node_folder, place_below, unpack
 from experiments.remote.remote_runner import Away, _training, at_home
 
 LEXICAL = "lexical-0123456789ab"
@@ -277,20 +277,6 @@ def test_the_nodes_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "link"))
     with pytest.raises(UserError, match="belongs to somebody else"):
         node_folder()
-
-
-def test_the_code_that_travels_is_these_packages_and_their_data() -> None:
-    with staged_code() as folder:
-        assert sorted(path.name for path in folder.iterdir()) == [
-            "core",
-            "ensemble",
-            "experiments",
-            "reports",
-            "search_spaces",
-        ]
-        assert (folder / "search_spaces" / "text.yaml").exists() and list((folder / "reports").glob("template/*.html"))
-        assert not list(folder.rglob("__pycache__"))
-    assert not folder.exists()
 
 
 def test_a_manifest_names_its_content(toy_workspace: Workspace) -> None:
