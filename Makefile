@@ -24,8 +24,7 @@ $(DONE): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(DONE)  ## demo catalog, sweep over all four architectures, stack, submission: about 4 minutes
-	$(BIN)/python -m experiments.sweep multimodal text lexical boosted --workspace $(DEMO) --trials 2 --members 1
-	$(BIN)/python -m ensemble.stack --workspace $(DEMO)
+	$(BIN)/pricestack demo --workspace $(DEMO)
 
 dashboard: $(DONE)  ## Optuna's dashboard and MLflow's UI of a workspace (WORKSPACE=runs), until Ctrl-C
 	@$(BIN)/python -m experiments.dashboard --workspace $(WORKSPACE)

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -89,17 +90,17 @@ def progress(what: str) -> Iterator[Bar]:
         yield Bar(bars, what)
 
 
-def run(app: typer.Typer) -> None:
-    """Runs a command line; what the user can mend ends in a message with its hint and code 2, without a traceback."""
+def run(app: typer.Typer, name: str | None = None) -> None:
+    """Runs a command line, called `name` in its usage; a UserError ends in a message and exit code 2, without a traceback."""
     try:
-        app()
+        app(prog_name=name)
     except UserError as error:
-        _fail(error)
+        fail(error)
     except OSError as error:
         mendable = as_user_error(error)
         if mendable is None:
             raise
-        _fail(mendable)
+        fail(mendable)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's answer to Ctrl-C
             warn("interrupted")
@@ -118,6 +119,7 @@ def as_user_error(error: OSError) -> UserError | None:
     return UserError(f"{path}: {what}" if path is not None else f"cannot write: {what}", hint=hint)
 
 
-def _fail(error: UserError) -> None:
+def fail(error: UserError) -> NoReturn:
+    """Prints the error with its code and hint, and exits with code 2."""
     warnings.print(f"error: {error.printed}", style="red", soft_wrap=True)
     sys.exit(2)

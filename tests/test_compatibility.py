@@ -21,37 +21,11 @@ from tests.paths import ROOT
 
 ARCHIVE = ROOT / "tests" / "fixtures" / "workspace-f17e332.tar.xz"
 STUDIES = ("boosted-822dafce", "lexical-453b2324", "text-f26b4523")
-SWEEP = [
-    "text",
-    "lexical",
-    "boosted",
-    "--text-encoder",
-    "tiny",
-    "--set",
-    "text.epochs=1",
-    "--set",
-    "text.max_length=16",
-    "--set",
-    "text.regressor_width=16",
-    "--set",
-    "boosted.max_rounds=10",
-    "--set",
-    "boosted.bags=1",
-    "--set",
-    "boosted.max_terms=200",
-    "--set",
-    "boosted.svd_components=4",
-    "--set",
-    "lexical.max_terms=200",
-    "--set",
-    "lexical.model=ridge",
-    "--trials",
-    "1",
-    "--members",
-    "1",
-    "--seed",
-    "0",
-]
+SWEEP = (
+    "text lexical boosted --text-encoder tiny --set text.epochs=1 --set text.max_length=16 --set text.regressor_width=16 "
+    "--set boosted.max_rounds=10 --set boosted.bags=1 --set boosted.max_terms=200 --set boosted.svd_components=4 "
+    "--set lexical.max_terms=200 --set lexical.model=ridge --trials 1 --members 1 --seed 0"
+)
 
 
 @pytest.fixture
@@ -86,7 +60,7 @@ def trained(workspace: Path) -> dict[str, int]:
 def test_a_sweep_goes_on_and_trains_nothing_again(old: Path) -> None:
     before = trained(old)
     assert len(before) >= 9
-    command(old, "experiments.sweep", *SWEEP, "--workspace", "ws")
+    command(old, "experiments.sweep", *SWEEP.split(), "--workspace", "ws")
     assert trained(old) == before
     status = command(old, "experiments.status", "--workspace", "ws")
     assert status.count("complete 1") == 3

@@ -1,0 +1,33 @@
+"""Public Python interface: `sweep`, `stack` and `load_bundle`, the same code as the commands (docs/python.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.store.workspace import Workspace, default_folder
+
+if TYPE_CHECKING:
+    from ensemble.pipeline.result import StackResult
+    from serving.bundle.predictor import Predictor
+
+__all__ = ["load_bundle", "stack"]
+
+
+def stack(workspace: str | Path | None = None, *, out: str | Path | None = None, seed: int = 0) -> StackResult:
+    """Combines a workspace's members, writes its submission and returns the result; `.record["nested"]` is its nested score.
+
+    workspace: `runs`, or PRICESTACK_WORKSPACE, if not given. out: the submission's path, if not in the workspace. Raises UserError for a
+    folder that is no workspace or has no complete member.
+    """
+    from ensemble.stack import stack_workspace
+
+    home = Workspace(default_folder() if workspace is None else Path(workspace))
+    return stack_workspace(home, out=None if out is None else Path(out), seed=seed)
+
+
+def load_bundle(folder: str | Path) -> Predictor:
+    """Opens a bundle; `.predict(catalog)` prices a catalog's rows. Raises UserError for a folder that is no bundle."""
+    from serving.bundle.predictor import Predictor
+
+    return Predictor(Path(folder))
