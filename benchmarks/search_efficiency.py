@@ -21,7 +21,7 @@ import optuna
 from grid_curves import GRID, read_curves
 from ray.tune.schedulers import TrialScheduler
 
-from experiments.common.jobs import Outcome
+from experiments.common.jobs import JobOutcome
 from experiments.execution.ray_tuner import PerArchitecture
 from experiments.search.study import Study
 
@@ -93,7 +93,7 @@ def ours(curves: Curves, target: float, seed: int, sampler: str = "tpe", pruner:
         else:
             scheduler.on_trial_complete(None, trial, result)
             best = min(curve)
-            study.complete(proposal.name, Outcome({"smape": best, **METRICS}, curve.index(best) + 1, 1.0))
+            study.complete(proposal.name, JobOutcome({"smape": best, **METRICS}, curve.index(best) + 1, 1.0))
     return count
 
 

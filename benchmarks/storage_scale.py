@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.jobs import Outcome
+from experiments.common.jobs import JobOutcome
 from experiments.search.lease import lease
 from experiments.search.storage import open_storage
 from experiments.search.study import Proposal, Study
@@ -102,7 +102,7 @@ def end(study: Study, job: Proposal, value: float) -> None:
     if job.number % 3 == 2:
         study.prune(job.name, value + 5.0)
     else:
-        study.complete(job.name, Outcome({"smape": value, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, 1, 0.0))
+        study.complete(job.name, JobOutcome({"smape": value, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, 1, 0.0))
 
 
 def timed(into: list[float], call: Callable[[], Any]) -> Any:

@@ -80,13 +80,13 @@ def ours(folder: Path, trials: int) -> float:
     from core.data.reading import read_catalogs
     from core.demo import make_demo
     from core.store.workspace import Facts, Workspace, catalog_fingerprint
-    from experiments.common.jobs import Job, Outcome
+    from experiments.common.jobs import Job, JobOutcome
     from experiments.common.options import Options
     from experiments.execution import ray_tuner
     from experiments.execution.ray_pool import Resources, session
     from experiments.planning.budget import Budget
-    from experiments.planning.cross_validation import Members
-    from experiments.planning.job_scheduler import Entry, JobDefaults, Portfolio
+    from experiments.planning.cross_validation import MemberBuilder
+    from experiments.planning.job_scheduler import ArchitectureSearch, JobDefaults, JobScheduler
     from experiments.search.storage import open_storage
     from experiments.search.study import Study
     from experiments.tracking.mlflow_log import Diary
@@ -103,11 +103,11 @@ def ours(folder: Path, trials: int) -> float:
         pass
     space = Space("nothing", CHOICES, {})
 
-    def nothing(job: Job, report: Callable[[int, Mapping[str, float]], None]) -> Outcome:
+    def nothing(job: Job, report: Callable[[int, Mapping[str, float]], None]) -> JobOutcome:
         for epoch in range(1, EPOCHS + 1):
             metrics = {"smape": smape(job.settings, epoch), "mae": 1.0, "rmse": 1.0, "r2": 0.5}
             report(epoch, metrics)
-        return Outcome(metrics, EPOCHS, 0.0)
+        return JobOutcome(metrics, EPOCHS, 0.0)
 
     start = time.perf_counter()
     share = Resources(CONCURRENT, 1.0, 0.0)
@@ -116,14 +116,14 @@ def ours(folder: Path, trials: int) -> float:
         "nothing", space, storage,
         identify=lambda searched: "-".join(map(str, searched.values())), known=lambda _: None,
     )  # fmt: skip
-    entry = Entry(architecture("text"), study, dict, 1.0, trials, 0, EPOCHS)
+    search = ArchitectureSearch(architecture("text"), study, dict, 1.0, trials, 0, EPOCHS)
     options = Options(("text",), workspace.folder)
     with (
-        watching(options, workspace, [entry], storage, budget, None) as listeners,
+        watching(options, workspace, [search], storage, budget, None) as listeners,
         session(share),
     ):
-        portfolio = Portfolio([entry], Members(workspace, 0, {}), budget, JobDefaults(0, 1, "cpu"), listeners)
-        assert ray_tuner.run(portfolio, nothing, workspace.path("ray"), share, "asha")
+        scheduler = JobScheduler([search], MemberBuilder(workspace, 0, {}), budget, JobDefaults(0, 1, "cpu"), listeners)
+        assert ray_tuner.run(scheduler, nothing, workspace.path("ray"), share, "asha")
     assert sum(study.counts().values()) >= trials
     return time.perf_counter() - start
 

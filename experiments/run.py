@@ -13,19 +13,19 @@ from core.hardware import Machine, detect
 from core.protocols.architecture import Architecture
 from core.store.workspace import Workspace
 from experiments import STARTED
-from experiments.common.memory import MemoryRoom, available_memory
+from experiments.common.memory import MemoryBudget, available_memory
 from experiments.common.options import MOST_MEMBERS, Options, architectures_of
 from experiments.execution.checkpoint_mirror import Depot, Endings
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_pool import Resources, joined, nodes, session
 from experiments.execution.ray_tuner import Work, check_pruner, run
-from experiments.planning.budget import Budget, Limits, after_seconds
-from experiments.planning.cross_validation import Members
-from experiments.planning.job_scheduler import Portfolio
-from experiments.planning.search_state import job_defaults, open_entry, study_names
+from experiments.planning.budget import Budget, SweepLimits, after_seconds
+from experiments.planning.cross_validation import MemberBuilder
+from experiments.planning.job_scheduler import JobScheduler
+from experiments.planning.search_state import job_defaults, open_search, study_names
 from experiments.planning.setup import (
     FEW_MEMBERS,
-    Candidate,
+    ArchitecturePlan,
     are_few,
     candidates,
     cluster_resources,
@@ -97,7 +97,9 @@ def _on(
                 notes += more
             for note in notes:
                 say(note)
-            limits = Limits(_budget(options, share, workspace), _room(options, found), FEW_MEMBERS if few else None)
+            limits = SweepLimits(
+                _budget(options, share, workspace), _room(options, found), FEW_MEMBERS if few else None
+            )
             show_plan(workspace, found, options, share, cache, limits)
             if options.dry_run:
                 say("dry run: nothing was trained")
@@ -112,50 +114,52 @@ def _on(
 def _run(
     workspace: Workspace,
     cache: Cache,
-    found: list[Candidate],
+    found: list[ArchitecturePlan],
     options: Options,
     machine: Machine,
     share: Resources,
-    limits: Limits,
+    limits: SweepLimits,
     events: Events | None,
 ) -> bool:
     budget = limits.budget
-    members = Members(workspace, options.seed, {each.name: each.resolution.notes for each in found})
+    members = MemberBuilder(workspace, options.seed, {each.name: each.resolution.notes for each in found})
     try:
         storage = open_storage(storage_url(workspace, options))
         names = study_names(found, options, workspace, storage)
         # Nobody else comes to the workspace's own storage: the workspace is locked.
         with lease(storage, list(names.values()), settle=0.0 if options.storage is None else SETTLE) as held:
-            entries = [open_entry(each, names[each.name], options, workspace, members, storage, held) for each in found]
-            record = record_of(workspace, options, entries, budget)
+            searches = [
+                open_search(each, names[each.name], options, workspace, members, storage, held) for each in found
+            ]
+            record = record_of(workspace, options, searches, budget)
             if events is not None:
                 say_start(events, workspace, record)
             with (
                 recorded(workspace.folder, record) as states,
-                watching(options, workspace, entries, storage, budget, events) as listeners,
+                watching(options, workspace, searches, storage, budget, events) as listeners,
                 session(share)
                 if options.address is None
                 else nullcontext(),  # last: a new diary takes seconds, as Ray does
             ):
                 work, endings = _work(workspace, cache, found, options)
                 defaults = job_defaults(options, share, machine)
-                portfolio = Portfolio(entries, members, limits, defaults, [*listeners, endings])
-                finished = run(portfolio, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
-                portfolio.settle()
+                scheduler = JobScheduler(searches, members, limits, defaults, [*listeners, endings])
+                finished = run(scheduler, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
+                scheduler.settle()
                 endings.settle()
-                write_history(workspace, storage, {each.name: each.study for each in entries})
+                write_history(workspace, storage, {each.name: each.study for each in searches})
                 states.append(FINISHED if finished else INTERRUPTED)
     except StorageError as error:
         raise UserError(
             f"the study could not be written: {cause(error)}",
             hint="see that the disk has room and that the database can be reached, then run the same command again",
         ) from error
-    show_outcome(workspace, portfolio)
+    show_outcome(workspace, scheduler)
     if events is not None:
-        say_end(events, states[-1], workspace, portfolio)
+        say_end(events, states[-1], workspace, scheduler)
     if finished:
-        workspace.store.discard_lone_fits(portfolio.likeliest(MOST_MEMBERS))
-        show_next_steps(workspace, portfolio, options, build_report(workspace), time.time() - STARTED)
+        workspace.store.discard_lone_fits(scheduler.likeliest(MOST_MEMBERS))
+        show_next_steps(workspace, scheduler, options, build_report(workspace), time.time() - STARTED)
     else:
         say(
             f"interrupted after {time.time() - STARTED:.0f} s; finished trials and folds are kept: run the same command to go "
@@ -164,7 +168,7 @@ def _run(
     return finished
 
 
-def _work(workspace: Workspace, cache: Cache, found: list[Candidate], options: Options) -> tuple[Work, Endings]:
+def _work(workspace: Workspace, cache: Cache, found: list[ArchitecturePlan], options: Options) -> tuple[Work, Endings]:
     """What workers do, and who hears of trainings that will not go on: here in the workspace itself, on a cluster far from it."""
     stores = [] if options.storage_path is None else [Depot(options.storage_path).remove]
     folder = workspace.folder.resolve()
@@ -184,10 +188,10 @@ def _budget(options: Options, share: Resources, workspace: Workspace) -> Budget:
     return Budget(STARTED, end, share.concurrent, after_seconds(len(workspace.train)))
 
 
-def _room(options: Options, found: list[Candidate]) -> MemoryRoom:
+def _room(options: Options, found: list[ArchitecturePlan]) -> MemoryBudget:
     """Nodes of a cluster look after their own memory."""
     limit = None if options.address is not None else options.memory or available_memory()
-    return MemoryRoom(limit, {each.name: each.memory for each in found})
+    return MemoryBudget(limit, {each.name: each.memory for each in found})
 
 
 def _seconds(budget: Budget) -> float | None:

@@ -13,10 +13,10 @@ from core.formatting import describe, duration, metrics_text, plain_table
 from core.store.workspace import Workspace
 from experiments.common.options import Options
 from experiments.execution.ray_pool import Resources
-from experiments.planning.budget import TIME_MARGIN, Limits, makespan
-from experiments.planning.job_scheduler import Portfolio
-from experiments.planning.search_state import Entry
-from experiments.planning.setup import Candidate
+from experiments.planning.budget import TIME_MARGIN, SweepLimits, makespan
+from experiments.planning.job_scheduler import JobScheduler
+from experiments.planning.search_state import ArchitectureSearch
+from experiments.planning.setup import ArchitecturePlan
 from experiments.search.storage import without_password
 from experiments.search.trial_selection import Finished
 from experiments.tracking.mlflow_log import tracking_uri
@@ -25,7 +25,7 @@ START_SECONDS = 6.0
 """From the plan to the first training: Ray, the studies and the diary begin meanwhile."""
 
 
-def forecast(seconds: Mapping[str, float], trainings: int, limits: Limits, now: float) -> Iterator[str]:
+def forecast(seconds: Mapping[str, float], trainings: int, limits: SweepLimits, now: float) -> Iterator[str]:
     """Lines in the order of what happens. seconds: of one training by architecture; trainings: of one member."""
     budget = limits.budget
     left = max(0.0, budget.left(now) - START_SECONDS)
@@ -58,11 +58,11 @@ def forecast(seconds: Mapping[str, float], trainings: int, limits: Limits, now: 
 
 def show_plan(
     workspace: Workspace,
-    found: Sequence[Candidate],
+    found: Sequence[ArchitecturePlan],
     options: Options,
     share: Resources,
     cache: Cache,
-    limits: Limits,
+    limits: SweepLimits,
 ) -> None:
     """The catalog's facts, each architecture's encoders, space and plan, an estimate of the time, and the cache's limit.
 
@@ -114,21 +114,21 @@ def _wanted(count: int | None) -> str:
     return "as time allows" if count is None else str(count)
 
 
-def show_outcome(workspace: Workspace, portfolio: Portfolio) -> None:
+def show_outcome(workspace: Workspace, scheduler: JobScheduler) -> None:
     """Trials by state with the best config, every member of the workspace, what was left out, and errors grouped."""
-    for line in portfolio.left_out():
+    for line in scheduler.left_out():
         say(f"left out: {line}", style="yellow")
     table = plain_table("architecture", "trials", "SMAPE, holdout", "best config", left=2)
-    for entry in portfolio.entries.values():
-        counts = " ".join(f"{state.lower()} {count}" for state, count in entry.study.counts().items())
-        best = entry.study.ranking()[:1]
+    for search in scheduler.searches.values():
+        counts = " ".join(f"{state.lower()} {count}" for state, count in search.study.counts().items())
+        best = search.study.ranking()[:1]
         config = "".join(describe(each.searched) for each in best)
-        table.add_row(entry.name, counts or "none", "".join(map(_smape, best)), config)
+        table.add_row(search.name, counts or "none", "".join(map(_smape, best)), config)
     console.print(table)
     for name in workspace.store.complete():
         say(f"member {name}  {metrics_text(workspace.store.read(name).record['metrics'])}")
-    for entry in portfolio.entries.values():
-        _show_errors(entry)
+    for search in scheduler.searches.values():
+        _show_errors(search)
 
 
 def _smape(trial: Finished) -> str:
@@ -136,9 +136,9 @@ def _smape(trial: Finished) -> str:
     return f"{trial.smape:.2f}{spread}"
 
 
-def _show_errors(entry: Entry) -> None:
-    for text, count in entry.failures.errors.most_common(3):
-        say(f"{entry.name}: {count}x {text.strip()}", style="red")
+def _show_errors(search: ArchitectureSearch) -> None:
+    for text, count in search.failures.errors.most_common(3):
+        say(f"{search.name}: {count}x {text.strip()}", style="red")
 
 
 def storage_url(workspace: Workspace, options: Options) -> str:
@@ -146,11 +146,13 @@ def storage_url(workspace: Workspace, options: Options) -> str:
     return options.storage or f"sqlite:///{workspace.path('optuna.db')}"
 
 
-def show_next_steps(workspace: Workspace, portfolio: Portfolio, options: Options, page: Path, seconds: float) -> None:
+def show_next_steps(
+    workspace: Workspace, scheduler: JobScheduler, options: Options, page: Path, seconds: float
+) -> None:
     """The commands that follow. Raises UserError for a sweep without a member."""
     say(f"report:    {page}")
     if not workspace.store.complete():
-        failed = any(entry.failures.errors for entry in portfolio.entries.values())
+        failed = any(search.failures.errors for search in scheduler.searches.values())
         more = "give more time with --minutes"
         raise UserError(
             f"no member came out of this sweep ({seconds:.0f} s)",

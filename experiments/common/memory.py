@@ -32,7 +32,7 @@ def available_memory() -> int:
     return free
 
 
-class Peak:
+class PeakMemory:
     """The most memory that this process and its children hold while the block runs: `bytes`, after a last look at its end."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Peak:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Peak:
+    def __enter__(self) -> PeakMemory:
         self._look()
         self._thread.start()
         return self
@@ -67,7 +67,7 @@ class Peak:
         self.bytes = max(self.bytes, held)
 
 
-class MemoryRoom:
+class MemoryBudget:
     """Which trainings fit beside those that run. Estimates hold until a training of the architecture was measured.
 
     limit: bytes for everything, the driver included; None: no limit. estimates: bytes of one training by architecture.

@@ -25,7 +25,7 @@ from uuid import uuid4
 import fsspec
 
 from core.errors import UserError
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.search.study import INTERRUPTED
 
 log = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ class Endings:
     def member(self, name: str, record: Mapping[str, Any]) -> None: ...
     def note(self, text: str) -> None: ...
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: Job, outcome: JobOutcome) -> None:
         self._end(job)
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:

@@ -28,10 +28,10 @@ from ray.util.placement_group import get_current_placement_group
 from core.errors import OutOfTime
 from core.protocols.process_group import Ended, PeerLost
 from core.training.distributed import TorchGroup
-from experiments.common.jobs import ROOM, Failed, Job, Outcome, WorkerLost, error_text
+from experiments.common.jobs import ROOM, Failed, Job, JobOutcome, WorkerLost, error_text
 
 Tell = Callable[[Mapping[str, Any]], None]
-Work = Callable[..., Outcome]
+Work = Callable[..., JobOutcome]
 
 _LOOK = 1.0
 """Seconds between looks at whether the workers have ended."""
@@ -39,7 +39,7 @@ _STARTS = 10
 """Tries of a minute each to find room for the workers."""
 
 
-def train_together(job: Job, work: Work, tell: Tell, cpus: float, gpus: float) -> Outcome:
+def train_together(job: Job, work: Work, tell: Tell, cpus: float, gpus: float) -> JobOutcome:
     """Has `job.workers` processes do `work(job, report, group=..., device=...)`, each with so many cores and GPUs.
 
     Called in a Ray Tune trial's thread. `tell` (`tune.report`) gets their placement group as ROOM, and then rank 0's reports;
@@ -67,7 +67,7 @@ def train_together(job: Job, work: Work, tell: Tell, cpus: float, gpus: float) -
             except BaseException:
                 desk.answer.remote(False)
                 raise
-        outcome: Outcome = running.result().return_value
+        outcome: JobOutcome = running.result().return_value
         return outcome
     except TrainingFailedError as error:
         raise _cause(error) from None
@@ -83,7 +83,7 @@ def _pass_on(running: Future[Result], desk: ray.actor.ActorHandle, tell: Tell) -
             desk.answer.remote(True)
 
 
-def _rank(job: Job, work: Work, desk: ray.actor.ActorHandle) -> Outcome | None:
+def _rank(job: Job, work: Work, desk: ray.actor.ActorHandle) -> JobOutcome | None:
     """Runs in each worker. None where the scheduler stopped the trial."""
 
     def say(result: dict[str, Any]) -> None:

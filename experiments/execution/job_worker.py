@@ -21,8 +21,8 @@ from core.protocols.architecture import Architecture, Context, Model, Prices, ma
 from core.protocols.process_group import ALONE, Group, PeerLost
 from core.store.oof_store import Fit, MemberKey, write_prices
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
-from experiments.common.memory import Peak
+from experiments.common.jobs import Job, JobOutcome
+from experiments.common.memory import PeakMemory
 from experiments.execution.checkpoint_mirror import mirrored
 from experiments.search.trial_selection import steady
 
@@ -34,13 +34,13 @@ def trial_path(workspace: Workspace, name: str) -> Path:
     return workspace.path("trials", name, "trial.json")
 
 
-def read_trial(workspace: Workspace, name: str) -> Outcome | None:
+def read_trial(workspace: Workspace, name: str) -> JobOutcome | None:
     """The outcome of the finished trial of that config, in whichever study it ran, or None."""
     path = trial_path(workspace, name)
     if not path.exists():
         return None
     record: dict[str, Any] = read_json(path)
-    return Outcome(
+    return JobOutcome(
         record["metrics"], record["best_epoch"], record["seconds"], False, record["steady"], record["standard_error"]
     )
 
@@ -76,7 +76,7 @@ def run_job(
     *,
     group: Group = ALONE,
     device: str = "",
-) -> Outcome:
+) -> JobOutcome:
     """Trains `job` on the workspace in `folder`; what it leaves there is complete or absent. cache_limit: see `Workspace.cache`.
     storage_path: where copies of its states are kept (`experiments.execution.checkpoint_mirror`).
 
@@ -88,7 +88,7 @@ def run_job(
     workspace = _open(folder)
     scratch = scratch_folder(workspace, job)
     try:
-        with mirrored(storage_path if group.leads else None, job, scratch), Peak() as peak:
+        with mirrored(storage_path if group.leads else None, job, scratch), PeakMemory() as peak:
             outcome = _run(job, workspace, workspace.cache(cache_limit), report, scratch, group, peak)
     except (OutOfTime, PeerLost):
         raise
@@ -102,8 +102,8 @@ def run_job(
 
 
 def _run(
-    job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: Path, group: Group, peak: Peak
-) -> Outcome:
+    job: Job, workspace: Workspace, cache: Cache, report: Report, scratch: Path, group: Group, peak: PeakMemory
+) -> JobOutcome:
     start = time.monotonic()
     epochs: list[dict[str, float]] = []
 
@@ -127,7 +127,7 @@ def _run(
     curve = [each["smape"] for each in epochs]
     luck = steady(curve) - min(curve) if job.kind == "trial" and curve else 0.0
     error = group_standard_error(smape_terms(valid.known_prices, prices), valid.product_groups)
-    outcome = Outcome(
+    outcome = JobOutcome(
         metrics, model.best_epoch, time.monotonic() - start, cut,
         steady=metrics["smape"] + luck, standard_error=error if math.isfinite(error) else None, memory=peak.bytes,
     )  # fmt: skip

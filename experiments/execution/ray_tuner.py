@@ -30,11 +30,11 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from core.errors import OutOfTime, UserError, suggestion
 from core.metrics import METRICS
-from experiments.common.jobs import ROOM, Job, JobSource, Outcome, WorkerLost, error_text
+from experiments.common.jobs import ROOM, Job, JobOutcome, JobSource, WorkerLost, error_text
 from experiments.execution.ray_pool import Resources, Room
 
 Report = Callable[[int, Mapping[str, float]], None]
-Work = Callable[..., Outcome]
+Work = Callable[..., JobOutcome]
 """Called with a job and where to report to; `experiments.execution.data_parallel` says what else several workers are told."""
 
 GRACE_EPOCHS = 2
@@ -194,7 +194,7 @@ class _Bridge:
         if job is None:
             return
         if "outcome" in result:
-            self.source.finished(job, Outcome(**json.loads(result["outcome"])))
+            self.source.finished(job, JobOutcome(**json.loads(result["outcome"])))
         elif "out_of_time" in result:
             self.source.interrupted(job)
         elif "error" in result:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from experiments.common.memory import MemoryRoom
+from experiments.common.memory import MemoryBudget
 
 OPENING_SHARE = 0.2
 """An architecture whose cross-validation is expected to take less than this share of the time is cross-validated at once, as its
@@ -70,7 +70,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Progress:
+class SearchProgress:
     """One architecture's search. seconds: of one training, measured or estimated. spent: on its trials so far."""
 
     name: str
@@ -90,7 +90,7 @@ class Progress:
         return self.open and (self.wanted is None or self.finished + self.running < self.wanted)
 
 
-def next_search(progress: Sequence[Progress]) -> str | None:
+def next_search(progress: Sequence[SearchProgress]) -> str | None:
     """The architecture that gets the next trial where no time limit decides, or None if none wants one.
 
     Each has its trial 0 first, the cheapest before the others; then the one on which least time was spent.
@@ -154,9 +154,9 @@ def affordable(seconds: float, trainings: int, budget: Budget, now: float) -> st
 
 
 @dataclass(frozen=True)
-class Limits:
+class SweepLimits:
     """budget: of time. room: of memory. few: members of each architecture where nothing is searched (`experiments.planning.setup`)."""
 
     budget: Budget
-    room: MemoryRoom
+    room: MemoryBudget
     few: int | None = None

@@ -19,20 +19,20 @@ from core.store.oof_store import read_prices
 from ensemble.methods.boosting import parts_of
 from experiments.execution.job_worker import holdout_path
 from experiments.planning.budget import TIME_MARGIN, Budget, makespan
-from experiments.planning.cross_validation import MemberPlan, Members
+from experiments.planning.cross_validation import MemberBuilder, MemberPlan
 from experiments.planning.marginal_gain import (
     FADING,
     NEW_CONFIG,
     NEW_SEED,
-    Candidate,
-    Source,
-    Step,
-    believed,
+    MemberCandidate,
+    MemberSource,
+    NextStep,
     gains,
     next_step,
+    shrunk_gain,
     stack_smape,
 )
-from experiments.planning.search_state import Entry
+from experiments.planning.search_state import ArchitectureSearch
 from experiments.search.trial_selection import Finished
 
 SEEDS = " seeds"
@@ -40,7 +40,7 @@ SEEDS = " seeds"
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class HoldoutCandidate:
     """A finished trial, or the first fold of a member with another seed.
 
     errors: (h,) log prices minus the true ones, holdout rows. seconds: of its training.
@@ -52,20 +52,22 @@ class Found:
     seconds: float
 
 
-class Choice:
-    """The state behind the decision; the portfolio asks it for steps and tells it of what has ended."""
+class BudgetAllocator:
+    """The state behind the decision; the scheduler asks it for steps and tells it of what has ended."""
 
-    def __init__(self, entries: Mapping[str, Entry], members: Members, budget: Budget, few: int | None = None) -> None:
+    def __init__(
+        self, searches: Mapping[str, ArchitectureSearch], members: MemberBuilder, budget: Budget, few: int | None = None
+    ) -> None:
         """few: members of each architecture, where there is no search (`experiments.planning.setup`); None: as `step` says."""
         self.few = few
-        self.entries, self.members, self.budget = entries, members, budget
+        self.searches, self.members, self.budget = searches, members, budget
         workspace = members.workspace
         self._store, self._k = workspace.store, workspace.folds.k
         self._rows = workspace.folds.split(HOLDOUT)[1]
         self._true = np.log(workspace.train.known_prices[self._rows])
         self._parts = parts_of(workspace.train.product_groups[self._rows], members.seed)
         self._stack: dict[str, Floats] = {}  # members, those in the making too
-        self._found: dict[str, Found] = {}  # candidates
+        self._found: dict[str, HoldoutCandidate] = {}  # candidates
         self._worth: dict[str, float] = {}  # of the candidates, while the stack stays what it is
         self._smape: float | None = None  # of the stack as it is
         self._seeds: Counter[str] = Counter()  # tried of each member
@@ -74,34 +76,34 @@ class Choice:
         )  # what members were worth when they were chosen, by source
         for name in self._store.complete():
             self._join(name, self._errors(self._store.read(name).oof[self._rows]))
-        for entry in entries.values():
-            for trial in entry.study.ranking():
-                self.tried(entry, trial, entry.seconds)
+        for search in searches.values():
+            for trial in search.study.ranking():
+                self.trial_finished(search, trial, search.seconds)
 
-    def tried(self, entry: Entry, trial: Finished, seconds: float) -> None:
+    def trial_finished(self, search: ArchitectureSearch, trial: Finished, seconds: float) -> None:
         """A trial has finished: from now on it may become a member."""
-        plan = self.members.plan(entry.kind, entry.make_settings(trial.searched), trial)
+        plan = self.members.plan(search.kind, search.make_settings(trial.searched), trial)
         path = holdout_path(self.members.workspace, trial.name)
         if self._store.has_fit(plan.name, HOLDOUT):
-            self._find(plan, entry.name, self._store.read_fit(plan.name, HOLDOUT).valid, seconds)
+            self._find(plan, search.name, self._store.read_fit(plan.name, HOLDOUT).valid, seconds)
         elif path.exists():
-            self._find(plan, entry.name, read_prices(path), seconds)
+            self._find(plan, search.name, read_prices(path), seconds)
 
-    def seeded(self, name: str, seconds: float) -> None:
+    def seed_finished(self, name: str, seconds: float) -> None:
         """The holdout fold of a config with another seed was trained."""
         plan = self.members.again(name)
         self._find(plan, plan.architecture + SEEDS, self._store.read_fit(name, HOLDOUT).valid, seconds)
 
-    def open(self, now: float, busy: Sequence[float]) -> str | None:
+    def opening_member(self, now: float, busy: Sequence[float]) -> str | None:
         """The documented best of an architecture whose cross-validation is short: it waits for no search. With few rows, any
         documented point."""
-        for entry in self._opening():
-            name = self._best(entry.name)
+        for search in self._opening():
+            name = self._best(search.name)
             if name is not None and self._candidate(name, 0.0, busy).wall <= self._left(now):
                 return name
         return None
 
-    def first(self, now: float, busy: Sequence[float]) -> str | None:
+    def opening_trial(self, now: float, busy: Sequence[float]) -> str | None:
         """The architecture of the opening whose trial is due, the cheapest before the others; None once all have had theirs:
         one, or with few rows all documented points."""
         due = [(each.progress(), each) for each in self._opening()]
@@ -109,16 +111,16 @@ class Choice:
         due = [(progress, each) for progress, each in due if self._wall(each.seconds, busy) <= self._left(now)]
         return min(due, key=lambda each: (each[0].finished + each[0].running, each[0].seconds))[1].name if due else None
 
-    def _opening(self) -> list[Entry]:
+    def _opening(self) -> list[ArchitectureSearch]:
         """Architectures without a member that have one as soon as they have a trial; with few rows, those whose documented
         points are not all members yet."""
         if self.few is not None:
-            return [each for each in self.entries.values() if each.progress().wants_more or self._best(each.name)]
-        lacking = [each for each in self.entries.values() if not self._has(each.name) and self._wanted(each.name)]
+            return [each for each in self.searches.values() if each.progress().wants_more or self._best(each.name)]
+        lacking = [each for each in self.searches.values() if not self._has(each.name) and self._wanted(each.name)]
         short = [each for each in lacking if self.budget.opens(each.seconds, self._k)]
         return short if short or self._stack else sorted(lacking, key=lambda each: each.seconds)[:1]
 
-    def step(self, now: float, busy: Sequence[float]) -> Step | None:
+    def next_step(self, now: float, busy: Sequence[float]) -> NextStep | None:
         """What is expected to lower the stack's SMAPE most per second, or None if nothing fits."""
         if self.few is not None:
             return self._next_seed(self.few, now, busy)
@@ -130,7 +132,7 @@ class Choice:
         ]
         return next_step(candidates, list(self._sources(busy, worth)), self._left(now))
 
-    def take(self, name: str, gain: float | None = None) -> MemberPlan:
+    def add_member(self, name: str, gain: float | None = None) -> MemberPlan:
         """The candidate of that name joins the stack; its missing folds are to be trained now.
 
         gain: what it was chosen for, which tells what its source may bring; None in the opening, where it was chosen for none.
@@ -141,7 +143,7 @@ class Choice:
         self._join(name, found.errors)
         return found.plan
 
-    def other_seed(self, source: str) -> MemberPlan:
+    def reseed(self, source: str) -> MemberPlan:
         """One of the architecture's members, those of few seeds and of low SMAPE first, with a seed that it has not had."""
         own = self._seedable(source.removesuffix(SEEDS))
         base = min(own, key=lambda name: (1 + self._seeds[name]) * smape_of_logs(self._stack[name]))
@@ -153,7 +155,7 @@ class Choice:
                     self._stack[plan.name] = self._stack[base]  # nothing is chosen by its prices
                 return plan
 
-    def drop(self, name: str) -> None:
+    def drop_member(self, name: str) -> None:
         """A member that was begun will not be complete: the stack does without it."""
         self._stack.pop(name, None)
         self._worth, self._smape = {}, None
@@ -161,11 +163,11 @@ class Choice:
     def left_out(self) -> list[str]:
         """Why architectures that had a trial have no member."""
         said = []
-        for entry in self.entries.values():
-            if not self._has(entry.name) and (name := self._best(entry.name)) is not None:
+        for search in self.searches.values():
+            if not self._has(search.name) and (name := self._best(search.name)) is not None:
                 gain = self._measured()[name]
                 why = "no time was left to cross-validate it" if gain > 0 else "it would not lower the stack's SMAPE"
-                said.append(f"{entry.name}'s best config: {why}")
+                said.append(f"{search.name}'s best config: {why}")
         return said
 
     def _best(self, architecture: str) -> str | None:
@@ -173,17 +175,17 @@ class Choice:
         own = {name: smape_of_logs(each.errors) for name, each in self._found.items() if each.source == architecture}
         return min(own, key=own.__getitem__) if own else None
 
-    def _candidate(self, name: str, gain: float, busy: Sequence[float]) -> Candidate:
+    def _candidate(self, name: str, gain: float, busy: Sequence[float]) -> MemberCandidate:
         found = self._found[name]
         jobs = [found.seconds] * len(found.plan.missing)
-        return Candidate(name, found.source, gain, sum(jobs), makespan(busy, jobs, self.budget.concurrent))
+        return MemberCandidate(name, found.source, gain, sum(jobs), makespan(busy, jobs, self.budget.concurrent))
 
-    def _next_seed(self, wanted: int, now: float, busy: Sequence[float]) -> Step | None:
+    def _next_seed(self, wanted: int, now: float, busy: Sequence[float]) -> NextStep | None:
         """Where there is no search: a member more of the architecture that has fewest."""
         steps = [
-            Step("seed", entry.name + SEEDS, 0.0, self._k * entry.seconds, self._wall(entry.seconds, busy))
-            for entry in self.entries.values()
-            if self._seedable(entry.name) and not entry.failures.hopeless and self._count(entry.name) < wanted
+            NextStep("seed", search.name + SEEDS, 0.0, self._k * search.seconds, self._wall(search.seconds, busy))
+            for search in self.searches.values()
+            if self._seedable(search.name) and not search.failures.hopeless and self._count(search.name) < wanted
         ]
         fitting = [each for each in steps if each.wall <= self._left(now)]
         return min(fitting, key=lambda each: (self._count(each.name.removesuffix(SEEDS)), each.work), default=None)
@@ -196,7 +198,7 @@ class Choice:
 
     def _find(self, plan: MemberPlan, source: str, prices: Floats, seconds: float) -> None:
         if plan.name not in self._stack:
-            self._found[plan.name] = Found(plan, source, self._errors(prices), seconds)
+            self._found[plan.name] = HoldoutCandidate(plan, source, self._errors(prices), seconds)
             self._worth = {}
 
     def _errors(self, prices: Floats) -> Floats:
@@ -209,7 +211,7 @@ class Choice:
         return sum(name.startswith(f"{architecture}-") for name in self._stack)
 
     def _wanted(self, architecture: str) -> bool:
-        limit = self.entries[architecture].members
+        limit = self.searches[architecture].members
         return limit is None or self._count(architecture) < limit
 
     def _seedable(self, architecture: str) -> list[str]:
@@ -226,7 +228,7 @@ class Choice:
             errors = np.column_stack([each.errors for each in self._found.values()])
             measured = zip(self._found.items(), *gains(self._matrix(), errors, self._parts), strict=True)
             self._worth = {
-                name: believed(float(gain), float(error), self._prior(each.source))
+                name: shrunk_gain(float(gain), float(error), self._prior(each.source))
                 for (name, each), gain, error in measured
             }
         return self._worth
@@ -238,21 +240,23 @@ class Choice:
         architecture = source.removesuffix(SEEDS)
         count = self._count(architecture)
         if not count:
-            return self.entries[architecture].prior * self._smape
+            return self.searches[architecture].prior * self._smape
         further = NEW_CONFIG if source == architecture else NEW_SEED
         return further * FADING ** (count - 1) * self._smape
 
-    def _sources(self, busy: Sequence[float], worth: Mapping[str, float]) -> Iterator[Source]:
-        for entry in self.entries.values():
-            if not self._wanted(entry.name):
+    def _sources(self, busy: Sequence[float], worth: Mapping[str, float]) -> Iterator[MemberSource]:
+        for search in self.searches.values():
+            if not self._wanted(search.name):
                 continue
-            work, wall = self._k * entry.seconds, self._wall(entry.seconds, busy)
-            awaited = entry.running and not entry.fit_seconds  # nothing is known of it before its first trial has ended
-            if entry.progress().wants_more and not awaited:
-                yield Source(entry.name, self._prior(entry.name), self._seen(entry.name, worth), work, wall)
-            if self._seedable(entry.name) and not entry.failures.hopeless:
-                name = entry.name + SEEDS
-                yield Source(name, self._prior(name), self._seen(name, worth), work, wall)
+            work, wall = self._k * search.seconds, self._wall(search.seconds, busy)
+            awaited = (
+                search.running and not search.fit_seconds
+            )  # nothing is known of it before its first trial has ended
+            if search.progress().wants_more and not awaited:
+                yield MemberSource(search.name, self._prior(search.name), self._seen(search.name, worth), work, wall)
+            if self._seedable(search.name) and not search.failures.hopeless:
+                name = search.name + SEEDS
+                yield MemberSource(name, self._prior(name), self._seen(name, worth), work, wall)
 
     def _seen(self, source: str, worth: Mapping[str, float]) -> tuple[float, ...]:
         now = [worth[name] for name, each in self._found.items() if each.source == source]

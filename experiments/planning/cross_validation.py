@@ -1,4 +1,4 @@
-"""Members: the best configs, trained once per fold, so that every training row has a price from a model that never saw it."""
+"""MemberBuilder: the best configs, trained once per fold, so that every training row has a price from a model that never saw it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MemberPlan:
         return self.key.architecture
 
 
-class Members:
+class MemberBuilder:
     """Plans and assembles the members of one workspace."""
 
     def __init__(self, workspace: Workspace, seed: int, notes: Mapping[str, tuple[str, ...]]) -> None:

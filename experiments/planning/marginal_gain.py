@@ -50,7 +50,7 @@ def gains(members: Floats, candidates: Floats, parts: RowIndices) -> tuple[Float
     return fallen.mean(axis=0), fallen.std(axis=0) / np.sqrt(len(parts))
 
 
-def believed(gain: float, error: float, prior: float) -> float:
+def shrunk_gain(gain: float, error: float, prior: float) -> float:
     """What a measured gain with this standard error says, by Bayes' rule: of gains like it, the prior is mean and spread.
 
     A holdout fold of some hundred rows tells the usual gains hardly from nothing; taken at its word, it would send a search on
@@ -76,7 +76,7 @@ def _terms(stack: Floats, candidates: Floats, share: float | Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MemberCandidate:
     """A finished trial that may become a member. gain: what it is worth now. work: seconds of the trainings that it lacks.
 
     wall: seconds until they would have ended.
@@ -90,11 +90,11 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Source:
+class MemberSource:
     """Where candidates come from: an architecture's search, or further seeds of its best member.
 
     prior: percentage points expected of one before any was seen. seen: what those seen are worth now, members faded.
-    work, wall: as of a `Candidate`, for a new one from its trial to its last fold.
+    work, wall: as of a `MemberCandidate`, for a new one from its trial to its last fold.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Step:
+class NextStep:
     """make: `member`, of the candidate of that name; `candidate`, or at once a member (`seed`), from the source of that name."""
 
     make: str
@@ -124,16 +124,16 @@ class Step:
         return self.gain / max(self.work, 1e-9)  # a candidate may lack no training
 
 
-def next_step(candidates: Sequence[Candidate], sources: Sequence[Source], left: float) -> Step | None:
+def next_step(candidates: Sequence[MemberCandidate], sources: Sequence[MemberSource], left: float) -> NextStep | None:
     """The step of the highest gain per second among those that end in the time `left`, or None.
 
     One step is looked ahead: a source is worth trying where the better of what it may bring and of its best candidate at hand
     outweighs the seconds of one training more. A step that would not fit any more after the chosen one goes first if it brings
     more than that and all that is expected to follow.
     """
-    made = [Step("member", each.name, each.gain, each.work, each.wall) for each in candidates]
+    made = [NextStep("member", each.name, each.gain, each.work, each.wall) for each in candidates]
     tried = [
-        Step("candidate", each.name, each.expected(_at_hand(each.name, candidates)), each.work, each.wall)
+        NextStep("candidate", each.name, each.expected(_at_hand(each.name, candidates)), each.work, each.wall)
         for each in sources
     ]
     fitting = [step for step in (*made, *tried) if step.gain > 0 and step.wall <= left]
@@ -144,5 +144,5 @@ def next_step(candidates: Sequence[Candidate], sources: Sequence[Source], left: 
     return max(last_calls, key=lambda step: step.rate, default=best)
 
 
-def _at_hand(source: str, candidates: Sequence[Candidate]) -> float:
+def _at_hand(source: str, candidates: Sequence[MemberCandidate]) -> float:
     return max((each.gain for each in candidates if each.source == source), default=0.0)

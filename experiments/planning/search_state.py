@@ -17,10 +17,10 @@ from core.store.workspace import Workspace
 from experiments.common.options import Options
 from experiments.execution.job_worker import read_trial
 from experiments.execution.ray_pool import Resources
-from experiments.planning.budget import Progress
-from experiments.planning.cross_validation import Members
+from experiments.planning.budget import SearchProgress
+from experiments.planning.cross_validation import MemberBuilder
 from experiments.planning.marginal_gain import NEW_KIND
-from experiments.planning.setup import Candidate, prior_of
+from experiments.planning.setup import ArchitecturePlan, prior_of
 from experiments.search.failures import Failures
 from experiments.search.lease import Lease
 from experiments.search.study import Study, study_name
@@ -28,7 +28,7 @@ from experiments.search.trial_selection import Finished, survivors
 
 
 @dataclass
-class Entry:
+class ArchitectureSearch:
     """One architecture in the sweep. make_config: the full settings of a trial from the searched ones.
 
     longest: epochs of any config in the search. members: wanted at most; None: as many as lower the stack's SMAPE in the time.
@@ -64,9 +64,11 @@ class Entry:
         """Its trials that are worth cross-validating, the best first."""
         return survivors(self.study.ranking())
 
-    def progress(self) -> Progress:
+    def progress(self) -> SearchProgress:
         is_open = self.open and not self.study.exhausted
-        return Progress(self.name, self.seconds, self.spent, self.study.distinct, self.running, self.trials, is_open)
+        return SearchProgress(
+            self.name, self.seconds, self.spent, self.study.distinct, self.running, self.trials, is_open
+        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class JobDefaults:
 
 
 def study_names(
-    found: Sequence[Candidate], options: Options, workspace: Workspace, storage: BaseStorage
+    found: Sequence[ArchitecturePlan], options: Options, workspace: Workspace, storage: BaseStorage
 ) -> dict[str, str]:
     """By architecture: from all that makes trials comparable."""
     return {
@@ -92,7 +94,7 @@ def study_names(
     }
 
 
-def _identity(candidate: Candidate, options: Options, workspace: Workspace) -> dict[str, Any]:
+def _identity(candidate: ArchitecturePlan, options: Options, workspace: Workspace) -> dict[str, Any]:
     return {
         "catalog": workspace.facts.catalog,
         "folds": workspace.facts.folds,
@@ -103,15 +105,15 @@ def _identity(candidate: Candidate, options: Options, workspace: Workspace) -> d
     }
 
 
-def open_entry(
-    candidate: Candidate,
+def open_search(
+    candidate: ArchitecturePlan,
     name: str,
     options: Options,
     workspace: Workspace,
-    members: Members,
+    members: MemberBuilder,
     storage: BaseStorage,
     held: Lease,
-) -> Entry:
+) -> ArchitectureSearch:
     """The architecture with its study of that name."""
     study = Study(
         name,
@@ -124,7 +126,7 @@ def open_entry(
         attributes={"workspace": str(workspace.folder), "notes": list(candidate.resolution.notes)},
         guard=held.check,
     )
-    return Entry(
+    return ArchitectureSearch(
         candidate.kind,
         study,
         candidate.settings,

@@ -1,4 +1,4 @@
-"""From options and a workspace to the entries of a sweep: settings resolved, spaces loaded, studies opened."""
+"""From options and a workspace to the searches of a sweep: settings resolved, spaces loaded, studies opened."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from search_spaces import Space, load_space
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ArchitecturePlan:
     """One architecture, ready to be searched.
 
     trials, members: wanted; None: as many as the time allows. longest: epochs of any config in the space. estimate, memory: rough
@@ -68,8 +68,8 @@ class Candidate:
 
 
 def for_catalog(
-    found: list[Candidate], options: Options, workspace: Workspace
-) -> tuple[list[Candidate], tuple[str, ...]]:
+    found: list[ArchitecturePlan], options: Options, workspace: Workspace
+) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
     """Of `all` architectures those that this catalog is for, and a sentence about each of the others; named ones always are."""
     if ALL not in options.architectures:
         return found, ()
@@ -79,7 +79,7 @@ def for_catalog(
     return [each for each in found if reasons[each.name] is None], notes
 
 
-def _why_not(candidate: Candidate, named: bool, workspace: Workspace) -> str | None:
+def _why_not(candidate: ArchitecturePlan, named: bool, workspace: Workspace) -> str | None:
     """Why `all` does without it. named: whether the user chose its text encoder."""
     if candidate.kind.reads_pictures:
         there = workspace.facts.images is not None
@@ -92,7 +92,7 @@ def _why_not(candidate: Candidate, named: bool, workspace: Workspace) -> str | N
     return None
 
 
-def prior_of(candidate: Candidate) -> float:
+def prior_of(candidate: ArchitecturePlan) -> float:
     """What the first member of the architecture is expected to take off the stack's SMAPE, as a share of it."""
     settings = candidate.settings(candidate.space.best)
     encoders = {value for key, value in settings.items() if key.endswith("_encoder") and value is not None}
@@ -101,7 +101,9 @@ def prior_of(candidate: Candidate) -> float:
     return UNTRAINED if encoders <= {TINY, TINY_VISION} else PRETRAINED
 
 
-def candidates(kinds: list[Architecture], options: Options, workspace: Workspace, machine: Machine) -> list[Candidate]:
+def candidates(
+    kinds: list[Architecture], options: Options, workspace: Workspace, machine: Machine
+) -> list[ArchitecturePlan]:
     """Raises UserError for an encoder that cannot be had, an unknown setting and a space that does not fit."""
     fixed = user_settings(options, kinds)
     found = []
@@ -113,8 +115,8 @@ def candidates(kinds: list[Architecture], options: Options, workspace: Workspace
 
 
 def _with_frozen_text(
-    whole: Candidate, fixed: Mapping[str, Any], options: Options, workspace: Workspace, machine: Machine
-) -> Candidate | None:
+    whole: ArchitecturePlan, fixed: Mapping[str, Any], options: Options, workspace: Workspace, machine: Machine
+) -> ArchitecturePlan | None:
     """The same with the weights of its text encoder as they are, where fine-tuning one member takes longer than there is time
     and nobody has said otherwise; else None.
     """
@@ -134,7 +136,7 @@ def _with_frozen_text(
 
 def _candidate(
     kind: Architecture, fixed: Mapping[str, Any], options: Options, workspace: Workspace, machine: Machine
-) -> Candidate:
+) -> ArchitecturePlan:
     resolution = kind.resolve(fixed, machine, options.minutes)
     space = load_space(options.space or resolution.space, kind.Config).without(fixed)
     config = make_config(kind.Config, {**resolution.settings, **space.best})
@@ -146,7 +148,7 @@ def _candidate(
     learnt = workspace.train.take(workspace.folds.split(HOLDOUT)[0])
     seconds = kind.estimate_seconds(learnt, config, machine)
     memory = kind.estimate_memory(learnt, config, machine)
-    return Candidate(kind, resolution, space, trials, options.wanted_members, longest, seconds, memory)
+    return ArchitecturePlan(kind, resolution, space, trials, options.wanted_members, longest, seconds, memory)
 
 
 def together(nodes: Sequence[Machine]) -> Machine:
@@ -260,7 +262,7 @@ def are_few(workspace: Workspace, options: Options) -> bool:
     return len(workspace.train) < FEW_ROWS and not asked
 
 
-def for_few(found: Sequence[Candidate], options: Options) -> tuple[list[Candidate], tuple[str, ...]]:
+def for_few(found: Sequence[ArchitecturePlan], options: Options) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
     """The candidates of a sweep with few rows, and what people should know of it."""
     notes = [
         f"fewer than {FEW_ROWS} training rows: no search; the documented points of each architecture are cross-validated, then "

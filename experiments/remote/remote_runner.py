@@ -21,7 +21,7 @@ from core.encoders.loading import moved
 from core.protocols.architecture import make_config
 from core.protocols.process_group import ALONE, Group
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.execution.job_worker import run_job, scratch_folder
 from experiments.execution.ray_tuner import Report
 from experiments.remote.driver_actor import Home, deliver
@@ -58,7 +58,7 @@ class Away:
     cache_limit: int | None = None
     storage_path: str | None = None
 
-    def __call__(self, job: Job, report: Report, *, group: Group = ALONE, device: str = "") -> Outcome:
+    def __call__(self, job: Job, report: Report, *, group: Group = ALONE, device: str = "") -> JobOutcome:
         bench = _workbench(self.home)
         bench.clear()
         workspace = Workspace(bench.folder)

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import digest_json
 from core.errors import UserError, suggestion
-from experiments.common.jobs import Outcome
+from experiments.common.jobs import JobOutcome
 from experiments.search.sampler_adapter import Adviser
 from experiments.search.trial_selection import Finished
 from experiments.search.trial_store import Answer, Ledger
@@ -97,7 +97,7 @@ class Study:
         storage: BaseStorage,
         *,
         identify: Callable[[Mapping[str, Any]], str],
-        known: Callable[[str], Outcome | None],
+        known: Callable[[str], JobOutcome | None],
         sampler: str = "tpe",
         seed: int = 0,
         attributes: Mapping[str, Any] | None = None,
@@ -183,7 +183,7 @@ class Study:
             trial.advice.report(smape, epoch)
             known.add(epoch)
 
-    def complete(self, name: str, outcome: Outcome) -> None:
+    def complete(self, name: str, outcome: JobOutcome) -> None:
         """The trial of that config has finished: it, and every repeat that waited for it, is COMPLETE."""
         self._end(name, TrialState.COMPLETE, outcome.metrics["smape"], _attributes(outcome))
 
@@ -346,7 +346,7 @@ class Study:
         return params.keys() == values.keys() and all(value in values[key] for key, value in params.items())
 
 
-def _attributes(outcome: Outcome) -> dict[str, Any]:
+def _attributes(outcome: JobOutcome) -> dict[str, Any]:
     facts: dict[str, Any] = {
         **outcome.metrics,
         "best_epoch": outcome.best_epoch,

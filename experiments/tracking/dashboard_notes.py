@@ -26,7 +26,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 
 from core.console import warn
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.tracking.learning_curves import Curve, draw
 
 PICTURE = "learning-curve.png"
@@ -118,7 +118,7 @@ class Board:
         if len(trial.curve) > 1 and trial.picture is None and worth:
             trial.picture = self._promise(job)
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: Job, outcome: JobOutcome) -> None:
         self._end(job)
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:

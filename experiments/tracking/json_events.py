@@ -13,11 +13,11 @@ from typing import Any, TextIO
 from core.formatting import headline
 from core.store.workspace import Workspace
 from experiments import STARTED
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.common.options import Options
 from experiments.planning.budget import Budget
-from experiments.planning.job_scheduler import Portfolio
-from experiments.planning.search_state import Entry
+from experiments.planning.job_scheduler import JobScheduler
+from experiments.planning.search_state import ArchitectureSearch
 from experiments.search.storage import without_password
 from experiments.tracking.sweep_record import Record, here
 
@@ -40,7 +40,7 @@ class Events:
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
         self.write("epoch", **_named(job), epoch=epoch, **metrics)
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: Job, outcome: JobOutcome) -> None:
         ended = {"epoch": outcome.best_epoch, "seconds": round(outcome.seconds, 3), "cut": outcome.cut}
         self.write(f"{_thing(job)}_finished", **_named(job), state="COMPLETE", **ended, **outcome.metrics)
 
@@ -95,7 +95,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def record_of(workspace: Workspace, options: Options, entries: Sequence[Entry], budget: Budget) -> Record:
+def record_of(workspace: Workspace, options: Options, searches: Sequence[ArchitectureSearch], budget: Budget) -> Record:
     """What `experiments.status` tells of this sweep. Holds no password."""
     return Record(
         **here(),
@@ -104,8 +104,8 @@ def record_of(workspace: Workspace, options: Options, entries: Sequence[Entry], 
         folds=workspace.folds.k,
         storage=without_password(options.storage or ""),
         tracking=without_password(options.tracking or ""),
-        studies={entry.name: entry.study.name for entry in entries},
-        trials={entry.name: entry.trials for entry in entries},
+        studies={search.name: search.study.name for search in searches},
+        trials={search.name: search.trials for search in searches},
         members=options.wanted_members,
         command=shlex.join(["python", "-m", "experiments.sweep", *map(without_password, sys.argv[1:])]),
         options={
@@ -120,9 +120,11 @@ def say_start(events: Events, workspace: Workspace, record: Record) -> None:
     events.write("sweep_started", schema=SCHEMA, workspace=str(workspace.folder), **shown)
 
 
-def say_end(events: Events, state: str, workspace: Workspace, portfolio: Portfolio) -> None:
-    best = {name: ranking[0].smape for name, entry in portfolio.entries.items() if (ranking := entry.study.ranking())}
-    counts = {name: entry.study.counts() for name, entry in portfolio.entries.items()}
+def say_end(events: Events, state: str, workspace: Workspace, scheduler: JobScheduler) -> None:
+    best = {
+        name: ranking[0].smape for name, search in scheduler.searches.items() if (ranking := search.study.ranking())
+    }
+    counts = {name: search.study.counts() for name, search in scheduler.searches.items()}
     seconds = round(time.time() - STARTED, 3)
     members = workspace.store.complete()
     events.write("sweep_ended", state=state, seconds=seconds, counts=counts, best=best, members=members)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from core.console import warn
 from core.formatting import describe, headline, metrics_text
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.planning.budget import Budget
 
 
@@ -70,7 +70,7 @@ class View:
         if job.epochs > 1:
             self._line(f"{job.label} epoch {epoch}/{job.epochs}  SMAPE {metrics['smape']:.2f}  best {row.best:.2f}")
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: Job, outcome: JobOutcome) -> None:
         tally = self._end(job)
         if job.kind == "trial":
             tally.finished += 1
@@ -142,7 +142,7 @@ class Warnings:
         """Nothing: the summary at the end will tell; so for all that goes well."""
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
-    def finished(self, job: Job, outcome: Outcome) -> None: ...
+    def finished(self, job: Job, outcome: JobOutcome) -> None: ...
     def pruned(self, job: Job, epoch: int, smape: float) -> None: ...
     def member(self, name: str, record: Mapping[str, Any]) -> None: ...
     def note(self, text: str) -> None:

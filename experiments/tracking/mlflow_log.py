@@ -18,7 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from core.console import say, warn
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.search.storage import cause, without_password
 from experiments.tracking.run_record import Page, curve, ending, opening, page_of_member, trial_key
 
@@ -109,7 +109,7 @@ class Diary:
             known.add(epoch)  # a training that goes on from a state reports its earlier epochs again
             self.writer.put(curve(self._key(job), epoch, metrics))
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: Job, outcome: JobOutcome) -> None:
         self._end(job, "COMPLETE", outcome)
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:
@@ -125,7 +125,7 @@ class Diary:
     def note(self, text: str) -> None:
         """Notes are for who watches; the diary keeps trials and members."""
 
-    def _end(self, job: Job, state: str, outcome: Outcome | None = None, error: str = "") -> None:
+    def _end(self, job: Job, state: str, outcome: JobOutcome | None = None, error: str = "") -> None:
         self._hand_on_links()
         if job.kind == "trial":
             self._epochs.pop(self._key(job), None)

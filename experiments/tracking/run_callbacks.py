@@ -18,7 +18,7 @@ from core.store.workspace import Workspace
 from experiments.common.jobs import Listener
 from experiments.common.options import Options
 from experiments.planning.budget import Budget
-from experiments.planning.search_state import Entry
+from experiments.planning.search_state import ArchitectureSearch
 from experiments.tracking.dashboard_notes import Board
 from experiments.tracking.json_events import Events
 from experiments.tracking.live_view import View, Warnings
@@ -33,7 +33,7 @@ DIARY_MARK = "diary"
 def watching(
     options: Options,
     workspace: Workspace,
-    entries: Sequence[Entry],
+    entries: Sequence[ArchitectureSearch],
     storage: BaseStorage,
     budget: Budget,
     events: Events | None,
@@ -73,7 +73,12 @@ def watching(
 
 
 def _catch_up(
-    diary: Diary, board: Board | None, entry: Entry, study: optuna.Study, facts: dict[str, Any], known: bool
+    diary: Diary,
+    board: Board | None,
+    entry: ArchitectureSearch,
+    study: optuna.Study,
+    facts: dict[str, Any],
+    known: bool,
 ) -> None:
     """Compares a study with the diary. known: they agreed when the last sweep ended."""
     trials = study.get_trials(deepcopy=False)

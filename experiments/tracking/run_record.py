@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.formatting import headline
 from core.metrics import METRICS
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 
 PARAMETER_LENGTH = 500
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
@@ -84,7 +84,7 @@ def curve(key: str, epoch: int, metrics: Mapping[str, float]) -> Page:
     return Page(key, "", 0, points=_points(metrics, now(), epoch))
 
 
-def ending(key: str, state: str, epochs: int = 0, outcome: Outcome | None = None, error: str = "") -> Page:
+def ending(key: str, state: str, epochs: int = 0, outcome: JobOutcome | None = None, error: str = "") -> Page:
     """The page of a trial that ends. state: Optuna's."""
     page = Page(key, "", 0, {"state": state}, status=STATUS[state], ended=now())
     if outcome is not None:

@@ -17,7 +17,7 @@ from core.cache import Cache
 from core.errors import UserError
 from core.protocols.architecture import Context
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.execution import checkpoint_mirror
 from experiments.execution.checkpoint_mirror import Depot, Endings, mirrored
 from experiments.search.study import INTERRUPTED
@@ -147,7 +147,7 @@ def test_the_probe_leaves_nothing(url: str) -> None:
 def test_states_are_removed_when_a_training_will_not_go_on_and_kept_when_it_will() -> None:
     heard: list[Job] = []
     endings = Endings([heard.append])
-    done = Outcome({"smape": 1.0}, 1, 1.0)
+    done = JobOutcome({"smape": 1.0}, 1, 1.0)
     endings.failed(job(0), INTERRUPTED)
     assert heard == []
     endings.finished(job(1), done)

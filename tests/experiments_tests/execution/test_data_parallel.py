@@ -21,7 +21,7 @@ from core.errors import OutOfTime, UserError
 from core.protocols.architecture import make_config
 from core.protocols.process_group import ALONE, Group
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_pool import Resources, session
 from experiments.execution.ray_tuner import Report, run
@@ -80,14 +80,14 @@ def job(number: int, workers: int = 2, **settings: Any) -> Job:
     )  # fmt: skip
 
 
-def work(job: Job, report: Report, group: Group = ALONE, device: str = "") -> Outcome:
+def work(job: Job, report: Report, group: Group = ALONE, device: str = "") -> JobOutcome:
     """Reports falling SMAPEs. Settings say what happens in the second epoch, and on which rank."""
     level, metrics = job.settings.get("level", 50.0), {"mae": 1.0, "rmse": 1.0, "r2": 0.0}
     for epoch in range(1, EPOCHS + 1):
         group.lead(partial(report, epoch, {"smape": level - epoch, **metrics}))
         if epoch == 2 and group.rank == job.settings.get("rank", 0):
             _happen(job.settings.get("what", ""))
-    return Outcome({"smape": level - EPOCHS, **metrics}, EPOCHS, 0.1)
+    return JobOutcome({"smape": level - EPOCHS, **metrics}, EPOCHS, 0.1)
 
 
 def _happen(what: str) -> None:

@@ -9,7 +9,7 @@ import psutil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.common.memory import DRIVER_BYTES, MEMORY_MARGIN, MemoryRoom, Peak, available_memory
+from experiments.common.memory import DRIVER_BYTES, MEMORY_MARGIN, MemoryBudget, PeakMemory, available_memory
 
 MIB = 2**20
 NEEDS = st.integers(0, 2**34)
@@ -17,7 +17,7 @@ NEEDS = st.integers(0, 2**34)
 
 def test_a_peak_is_seen_though_it_was_given_back() -> None:
     before = psutil.Process().memory_info().rss
-    with Peak() as peak:
+    with PeakMemory() as peak:
         held = np.ones(200 * MIB // 8)
         time.sleep(0.5)
         del held
@@ -31,16 +31,16 @@ def test_what_is_available_is_less_than_the_machine_has() -> None:
 @given(need=NEEDS, other=NEEDS, limit=st.integers(1, 2**36))
 def test_what_fits_beside_others_fits_alone_and_within_a_larger_limit(need: int, other: int, limit: int) -> None:
     needs = {"one": need, "other": other}
-    room = MemoryRoom(limit, needs)
+    room = MemoryBudget(limit, needs)
     if room.fits("one", ["other"]):
         assert room.fits("one")
         assert MEMORY_MARGIN * (need + other) + DRIVER_BYTES <= limit
-        assert MemoryRoom(2 * limit, needs).fits("one", ["other"])
-        assert MemoryRoom(None, needs).fits("one", ["other"])
+        assert MemoryBudget(2 * limit, needs).fits("one", ["other"])
+        assert MemoryBudget(None, needs).fits("one", ["other"])
 
 
 def test_a_measurement_replaces_the_estimate_and_the_largest_counts() -> None:
-    room = MemoryRoom(DRIVER_BYTES + 1200, {"lexical": 5000})
+    room = MemoryBudget(DRIVER_BYTES + 1200, {"lexical": 5000})
     assert not room.fits("lexical")
     room.measure("lexical", 400)
     assert room.fits("lexical", ["lexical"])

@@ -15,7 +15,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from core.errors import UserError
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.execution.ray_pool import Resources, session
 from experiments.execution.ray_tuner import PRUNERS, PerArchitecture, Report, check_pruner, run
 
@@ -45,7 +45,7 @@ class Source:
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
         self.epochs.setdefault(job.number, []).append(epoch)
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: Job, outcome: JobOutcome) -> None:
         self._end(job, "finished", outcome)
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:
@@ -69,7 +69,7 @@ def job(number: int, kind: str = "trial", **settings: Any) -> Job:
     return Job(kind, "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=EPOCHS, longest=EPOCHS)  # type: ignore[arg-type]
 
 
-def work(job: Job, report: Report, pids: Path) -> Outcome:
+def work(job: Job, report: Report, pids: Path) -> JobOutcome:
     (pids / str(os.getpid())).touch()
     level = job.settings.get("level", 50.0)
     if job.settings.get("broken"):
@@ -83,7 +83,7 @@ def work(job: Job, report: Report, pids: Path) -> Outcome:
     time.sleep(job.settings.get("sleep", 0.0))
     for epoch in range(1, EPOCHS + 1):
         report(epoch, {"smape": level - epoch, "mae": 1.0, "rmse": 1.0, "r2": 0.0})
-    return Outcome({"smape": level - EPOCHS, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, EPOCHS, 0.1)
+    return JobOutcome({"smape": level - EPOCHS, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, EPOCHS, 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_jobs_run_side_by_side_in_reused_workers_and_each_ends_as_it_deserves(tm
     source = Source(jobs)
     assert execute(source, tmp_path, "none")
     for number in range(6):
-        assert source.ends[number] == ("finished", Outcome(source.ends[number][1].metrics, EPOCHS, 0.1))
+        assert source.ends[number] == ("finished", JobOutcome(source.ends[number][1].metrics, EPOCHS, 0.1))
         assert source.epochs[number] == list(range(1, EPOCHS + 1))
         assert source.ends[number][1].metrics["smape"] == 50.0 + number - EPOCHS
     assert source.ends[6][0] == "failed" and "no such encoder" in source.ends[6][1]
@@ -147,7 +147,7 @@ def test_when_the_time_is_over_what_runs_is_told_so(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_session")
 def test_what_the_source_raises_ends_the_run_and_is_raised(tmp_path: Path) -> None:
     class Broken(Source):
-        def finished(self, job: Job, outcome: Outcome) -> None:
+        def finished(self, job: Job, outcome: JobOutcome) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "optuna.db")
 
     with pytest.raises(OSError, match=r"optuna\.db"):

@@ -10,7 +10,7 @@ from experiments.planning.budget import (
     CLOSING_SECONDS,
     Budget,
     NextMember,
-    Progress,
+    SearchProgress,
     affordable,
     makespan,
     next_member,
@@ -20,11 +20,11 @@ from experiments.planning.budget import (
 FREE = Budget(start=0.0, end=None, concurrent=1)
 
 
-def progress(name: str, **changes: object) -> Progress:
+def progress(name: str, **changes: object) -> SearchProgress:
     values: dict[str, object] = {
         "seconds": 10.0, "spent": 0.0, "finished": 0, "running": 0, "wanted": 3, "open": True,
     }  # fmt: skip
-    return Progress(name, **{**values, **changes})  # type: ignore[arg-type]
+    return SearchProgress(name, **{**values, **changes})  # type: ignore[arg-type]
 
 
 def test_every_architecture_has_its_first_trial_before_any_has_its_second_and_the_cheap_ones_go_first() -> None:

@@ -18,10 +18,10 @@ from core.store.oof_store import Member, write_prices
 from core.store.workspace import Workspace
 from experiments.execution.job_worker import holdout_path, read_trial
 from experiments.planning.budget import Budget
-from experiments.planning.budget_allocator import SEEDS, Choice
-from experiments.planning.cross_validation import Members
+from experiments.planning.budget_allocator import SEEDS, BudgetAllocator
+from experiments.planning.cross_validation import MemberBuilder
 from experiments.planning.marginal_gain import NEW_KIND
-from experiments.planning.search_state import Entry
+from experiments.planning.search_state import ArchitectureSearch
 from experiments.search.study import Study
 from experiments.search.trial_selection import Finished
 from search_spaces import load_space
@@ -30,17 +30,17 @@ MACHINE = Machine(cores=2, memory=2**33, device="cpu", gpus=0)
 
 
 class House:
-    """A workspace with a choice between `lexical` and `boosted`, and prices that say how a model errs."""
+    """A workspace with a allocator between `lexical` and `boosted`, and prices that say how a model errs."""
 
     def __init__(self, workspace: Workspace, seconds: Mapping[str, float], minutes: float = 60.0) -> None:
-        self.workspace, self.members = workspace, Members(workspace, 0, {})
+        self.workspace, self.members = workspace, MemberBuilder(workspace, 0, {})
         self.storage = optuna.storages.InMemoryStorage()
-        self.entries = {name: self._entry(name, each) for name, each in seconds.items()}
+        self.searches = {name: self._search(name, each) for name, each in seconds.items()}
         self.now = time.time()
         self.budget = Budget(self.now, self.now + 60 * minutes, 2)
         self.rows = workspace.folds.split(0)[1]
 
-    def _entry(self, name: str, seconds: float) -> Entry:
+    def _search(self, name: str, seconds: float) -> ArchitectureSearch:
         kind = architecture(name)
         space = load_space(name, kind.Config)
 
@@ -51,10 +51,10 @@ class House:
             name, space, self.storage, identify=lambda searched: self.members.key(kind, settings(searched)).id,
             known=partial(read_trial, self.workspace),
         )  # fmt: skip
-        return Entry(kind, study, settings, seconds, None, None, 1, NEW_KIND)
+        return ArchitectureSearch(kind, study, settings, seconds, None, None, 1, NEW_KIND)
 
-    def choice(self) -> Choice:
-        return Choice(self.entries, self.members, self.budget)
+    def allocator(self) -> BudgetAllocator:
+        return BudgetAllocator(self.searches, self.members, self.budget)
 
     def prices(self, seed: int, spread: float) -> np.ndarray:
         """(h,) of a model that errs by so much, in its own way, on the holdout rows."""
@@ -63,98 +63,100 @@ class House:
 
     def _configs(self, name: str) -> list[tuple[str, dict[str, Any]]]:
         """Different configs, by id: points that differ in settings without effect are one."""
-        entry, found = self.entries[name], dict[str, dict[str, Any]]()
-        for point in islice(entry.study.space.grid(), 0, None, 30):
-            found.setdefault(self.members.key(entry.kind, entry.make_settings(point)).id, point)
+        search, found = self.searches[name], dict[str, dict[str, Any]]()
+        for point in islice(search.study.space.grid(), 0, None, 30):
+            found.setdefault(self.members.key(search.kind, search.make_settings(point)).id, point)
         return list(found.items())
 
-    def trial(self, choice: Choice, name: str, number: int, prices: np.ndarray, seconds: float = 1.0) -> str:
+    def trial(
+        self, allocator: BudgetAllocator, name: str, number: int, prices: np.ndarray, seconds: float = 1.0
+    ) -> str:
         """A finished trial of the space's config of that number, with these holdout prices; the member that would follow."""
         config, searched = self._configs(name)[number]
         write_prices(holdout_path(self.workspace, config), prices)
         found = Finished(number, searched, config, 20.0, 1, 20.0, 1.0)
-        choice.tried(self.entries[name], found, seconds)
-        return self.members.plan(self.entries[name].kind, self.entries[name].make_settings(searched), found).name
+        allocator.trial_finished(self.searches[name], found, seconds)
+        return self.members.plan(self.searches[name].kind, self.searches[name].make_settings(searched), found).name
 
 
 def test_the_opening_is_of_the_short_ones_the_cheapest_first(toy_workspace: Workspace) -> None:
     house = House(toy_workspace, {"boosted": 5.0, "lexical": 2.0})
-    choice = house.choice()
-    assert choice.first(house.now, ()) == "lexical"
-    assert choice.open(house.now, ()) is None  # nothing was tried
-    best = house.trial(choice, "lexical", 0, house.prices(0, 0.3))
-    assert choice.open(house.now, ()) == best
-    plan = choice.take(best)
-    assert plan.missing == (0, 1, 2) and choice.open(house.now, ()) is None
+    allocator = house.allocator()
+    assert allocator.opening_trial(house.now, ()) == "lexical"
+    assert allocator.opening_member(house.now, ()) is None  # nothing was tried
+    best = house.trial(allocator, "lexical", 0, house.prices(0, 0.3))
+    assert allocator.opening_member(house.now, ()) == best
+    plan = allocator.add_member(best)
+    assert plan.missing == (0, 1, 2) and allocator.opening_member(house.now, ()) is None
 
 
 def test_an_architecture_that_is_not_short_waits_for_the_stack(toy_workspace: Workspace) -> None:
     house = House(toy_workspace, {"boosted": 400.0, "lexical": 2.0}, minutes=20.0)
-    choice = house.choice()
-    assert choice.first(house.now, ()) == "lexical"
-    choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.3)))
-    house.trial(choice, "boosted", 0, house.prices(1, 0.3), seconds=400.0)
-    assert choice.open(house.now, ()) is None
+    allocator = house.allocator()
+    assert allocator.opening_trial(house.now, ()) == "lexical"
+    allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.3)))
+    house.trial(allocator, "boosted", 0, house.prices(1, 0.3), seconds=400.0)
+    assert allocator.opening_member(house.now, ()) is None
 
 
 def test_of_candidates_the_one_that_errs_elsewhere_is_taken_and_then_worth_nothing_more(
     toy_workspace: Workspace,
 ) -> None:
     house = House(toy_workspace, {"lexical": 2.0})
-    choice = house.choice()
+    allocator = house.allocator()
     first = house.prices(0, 0.3)
-    choice.take(house.trial(choice, "lexical", 0, first))
-    alike = house.trial(choice, "lexical", 1, first * 1.001)
-    elsewhere = house.trial(choice, "lexical", 2, house.prices(1, 0.3))
-    step = choice.step(house.now, ())
+    allocator.add_member(house.trial(allocator, "lexical", 0, first))
+    alike = house.trial(allocator, "lexical", 1, first * 1.001)
+    elsewhere = house.trial(allocator, "lexical", 2, house.prices(1, 0.3))
+    step = allocator.next_step(house.now, ())
     assert step is not None and (step.make, step.name) == ("member", elsewhere) and step.gain > 0.0
-    assert choice.take(step.name, step.gain).name == elsewhere
-    step = choice.step(house.now, ())
+    assert allocator.add_member(step.name, step.gain).name == elsewhere
+    step = allocator.next_step(house.now, ())
     assert step is not None and step.name != alike
 
 
 def test_another_seed_is_of_a_member_and_never_the_same_twice(toy_workspace: Workspace) -> None:
     house = House(toy_workspace, {"lexical": 2.0})
-    choice = house.choice()
-    member = choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.3)))
-    plans = [choice.other_seed("lexical" + SEEDS) for _ in range(3)]
+    allocator = house.allocator()
+    member = allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.3)))
+    plans = [allocator.reseed("lexical" + SEEDS) for _ in range(3)]
     assert [plan.key.seed for plan in plans] == [1, 2, 3]
     assert all(plan.settings == member.settings and plan.origin["seed_of"] == member.name for plan in plans)
 
 
 def test_members_of_earlier_sweeps_are_in_the_stack_and_not_opened_again(toy_workspace: Workspace) -> None:
     house = House(toy_workspace, {"lexical": 2.0})
-    before = house.trial(house.choice(), "lexical", 0, house.prices(0, 0.3))
+    before = house.trial(house.allocator(), "lexical", 0, house.prices(0, 0.3))
     train = toy_workspace.train.known_prices
     toy_workspace.store.write_member(Member(before, train * 1.1, np.ones(len(toy_workspace.test)), {"seconds": 1.0}))
-    choice = house.choice()
-    assert choice.first(house.now, ()) is None and choice.open(house.now, ()) is None
-    step = choice.step(house.now, ())
+    allocator = house.allocator()
+    assert allocator.opening_trial(house.now, ()) is None and allocator.opening_member(house.now, ()) is None
+    step = allocator.next_step(house.now, ())
     assert step is not None and step.make == "candidate"
 
 
 def test_nothing_is_taken_that_does_not_fit_behind_what_runs(toy_workspace: Workspace) -> None:
     house = House(toy_workspace, {"lexical": 20.0}, minutes=2.0)
-    choice = house.choice()
-    choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.3), seconds=20.0))
-    house.trial(choice, "lexical", 1, house.prices(1, 0.3), seconds=20.0)
-    assert choice.step(house.now, ()) is not None
-    assert choice.step(house.now, (100.0, 100.0)) is None
-    assert choice.step(house.now + 80.0, ()) is None
+    allocator = house.allocator()
+    allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.3), seconds=20.0))
+    house.trial(allocator, "lexical", 1, house.prices(1, 0.3), seconds=20.0)
+    assert allocator.next_step(house.now, ()) is not None
+    assert allocator.next_step(house.now, (100.0, 100.0)) is None
+    assert allocator.next_step(house.now + 80.0, ()) is None
 
 
 def test_an_architecture_without_a_member_is_explained(toy_workspace: Workspace) -> None:
     house = House(toy_workspace, {"boosted": 400.0, "lexical": 2.0}, minutes=20.0)
-    choice = house.choice()
-    choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.2)))
-    house.trial(choice, "boosted", 0, house.prices(1, 5.0))
-    assert choice.left_out() == ["boosted's best config: it would not lower the stack's SMAPE"]
+    allocator = house.allocator()
+    allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.2)))
+    house.trial(allocator, "boosted", 0, house.prices(1, 5.0))
+    assert allocator.left_out() == ["boosted's best config: it would not lower the stack's SMAPE"]
 
 
 def test_no_more_members_than_were_asked_for(toy_workspace: Workspace) -> None:
     house = House(toy_workspace, {"lexical": 2.0})
-    house.entries["lexical"].members = 1
-    choice = house.choice()
-    choice.take(house.trial(choice, "lexical", 0, house.prices(0, 0.3)))
-    house.trial(choice, "lexical", 1, house.prices(1, 0.3))
-    assert choice.step(house.now, ()) is None
+    house.searches["lexical"].members = 1
+    allocator = house.allocator()
+    allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.3)))
+    house.trial(allocator, "lexical", 1, house.prices(1, 0.3))
+    assert allocator.next_step(house.now, ()) is None

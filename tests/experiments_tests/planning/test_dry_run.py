@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from experiments.common.memory import MemoryRoom
-from experiments.planning.budget import CLOSING_SECONDS, Budget, Limits
+from experiments.common.memory import MemoryBudget
+from experiments.planning.budget import CLOSING_SECONDS, Budget, SweepLimits
 from experiments.sweep_summary import START_SECONDS, forecast
 
 
 def lines(seconds: dict[str, float], left: float, few: int | None = None) -> list[str]:
     budget = Budget(0.0, left + CLOSING_SECONDS + START_SECONDS, concurrent=2)
-    return list(forecast(seconds, 5, Limits(budget, MemoryRoom(None, {}), few), now=0.0))
+    return list(forecast(seconds, 5, SweepLimits(budget, MemoryBudget(None, {}), few), now=0.0))
 
 
 def test_the_opening_comes_first_then_the_dear_ones_and_then_what_pays_most() -> None:

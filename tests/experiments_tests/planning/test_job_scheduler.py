@@ -1,4 +1,4 @@
-"""From studies to members without Ray: the portfolio's jobs are run here, one after the other, by the real worker code."""
+"""From studies to members without Ray: the scheduler's jobs are run here, one after the other, by the real worker code."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from core.hardware import Machine
 from core.metrics import smape
 from core.protocols.architecture import Architecture, make_config
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
-from experiments.common.memory import MemoryRoom
+from experiments.common.jobs import Job, JobOutcome
+from experiments.common.memory import MemoryBudget
 from experiments.execution.job_worker import read_trial, run_job, scratch_folder
-from experiments.planning.budget import Budget, Limits
-from experiments.planning.cross_validation import Members
-from experiments.planning.job_scheduler import Portfolio
-from experiments.planning.search_state import Entry, JobDefaults
+from experiments.planning.budget import Budget, SweepLimits
+from experiments.planning.cross_validation import MemberBuilder
+from experiments.planning.job_scheduler import JobScheduler
+from experiments.planning.search_state import ArchitectureSearch, JobDefaults
 from experiments.search.failures import IN_A_ROW
 from experiments.search.storage import open_storage
 from experiments.search.study import Study
@@ -47,7 +47,7 @@ class Log:
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
         self.lines.append(("epoch", job.label))
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: Job, outcome: JobOutcome) -> None:
         self.lines.append(("finished", job.label))
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:
@@ -66,28 +66,34 @@ class Log:
         return sum(line[0] == what for line in self.lines)
 
 
-def portfolio(
+def scheduler(
     workspace: Workspace,
     *names: str,
     trials: int = 2,
     members: int | None = 1,
     end: float | None = None,
     run: str = "a",
-    memory: MemoryRoom | None = None,
+    memory: MemoryBudget | None = None,
     few: int | None = None,
-) -> tuple[Portfolio, Log]:
+) -> tuple[JobScheduler, Log]:
     storage = open_storage(f"sqlite:///{workspace.path('optuna.db')}")
-    factory = Members(workspace, 0, {})
-    entries = [entry(workspace, architecture(name), factory, storage, trials, members, run) for name in names]
+    factory = MemberBuilder(workspace, 0, {})
+    searches = [search(workspace, architecture(name), factory, storage, trials, members, run) for name in names]
     log = Log()
     budget = Budget(time.time(), end, concurrent=1)
-    room = memory or MemoryRoom(None, {})
-    return Portfolio(entries, factory, Limits(budget, room, few), JobDefaults(0, 1, "cpu"), [log]), log
+    room = memory or MemoryBudget(None, {})
+    return JobScheduler(searches, factory, SweepLimits(budget, room, few), JobDefaults(0, 1, "cpu"), [log]), log
 
 
-def entry(
-    workspace: Workspace, kind: Architecture, factory: Members, storage: Any, trials: int, members: int | None, run: str
-) -> Entry:
+def search(
+    workspace: Workspace,
+    kind: Architecture,
+    factory: MemberBuilder,
+    storage: Any,
+    trials: int,
+    members: int | None,
+    run: str,
+) -> ArchitectureSearch:
     resolution = kind.resolve(FIXED[kind.name], MACHINE, None)
     space = load_space(resolution.space, kind.Config).without(FIXED[kind.name])
 
@@ -101,10 +107,10 @@ def entry(
         identify=lambda searched: factory.key(kind, settings(searched)).id,
         known=partial(read_trial, workspace),
     )
-    return Entry(kind, study, settings, 1.0, trials, members, 2)
+    return ArchitectureSearch(kind, study, settings, 1.0, trials, members, 2)
 
 
-def work_off(source: Portfolio, folder: Path) -> list[Job]:
+def work_off(source: JobScheduler, folder: Path) -> list[Job]:
     done = []
     while not source.done:
         job = source.next()
@@ -116,7 +122,7 @@ def work_off(source: Portfolio, folder: Path) -> list[Job]:
 
 
 def test_trials_then_members_each_row_priced_by_a_model_that_never_saw_it(toy_workspace: Workspace) -> None:
-    source, log = portfolio(toy_workspace, "text", "lexical")
+    source, log = scheduler(toy_workspace, "text", "lexical")
     jobs = work_off(source, toy_workspace.folder)
     kinds = [(job.architecture, job.kind) for job in jobs]
     assert kinds.count(("text", "trial")) == kinds.count(("lexical", "trial")) == 2
@@ -133,17 +139,17 @@ def test_trials_then_members_each_row_priced_by_a_model_that_never_saw_it(toy_wo
 
 
 def test_a_second_sweep_trains_nothing_again(toy_workspace: Workspace) -> None:
-    work_off(portfolio(toy_workspace, "lexical")[0], toy_workspace.folder)
-    same, _ = portfolio(toy_workspace, "lexical")
+    work_off(scheduler(toy_workspace, "lexical")[0], toy_workspace.folder)
+    same, _ = scheduler(toy_workspace, "lexical")
     assert work_off(same, toy_workspace.folder) == []
-    fresh, log = portfolio(toy_workspace, "lexical", run="b")
+    fresh, log = scheduler(toy_workspace, "lexical", run="b")
     assert work_off(fresh, toy_workspace.folder) == []
     assert log.count("member") == 0
 
 
 @pytest.mark.parametrize("name", ["text", "lexical"])
 def test_a_kept_trial_is_bit_for_bit_the_fold_that_would_have_been_trained(toy_workspace: Workspace, name: str) -> None:
-    source, _ = portfolio(toy_workspace, name, trials=1)
+    source, _ = scheduler(toy_workspace, name, trials=1)
     trial = source.next()
     assert trial is not None
     source.finished(trial, run_job(trial, partial(source.epoch, trial), toy_workspace.folder))
@@ -160,7 +166,7 @@ def test_a_kept_trial_is_bit_for_bit_the_fold_that_would_have_been_trained(toy_w
 
 
 def test_only_a_trial_among_the_best_keeps_its_model(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "text", trials=2)
+    source, _ = scheduler(toy_workspace, "text", trials=2)
     first = source.next()
     assert first is not None and first.keep_below is None
     outcome = run_job(first, partial(source.epoch, first), toy_workspace.folder)
@@ -177,7 +183,7 @@ def test_only_a_trial_among_the_best_keeps_its_model(toy_workspace: Workspace) -
 
 def test_a_training_that_is_stopped_from_outside_goes_on_from_its_state(toy_workspace: Workspace) -> None:
     """As on Ctrl-C: Ray ends the worker's thread with SystemExit inside a report."""
-    source, _ = portfolio(toy_workspace, "text", trials=1)
+    source, _ = scheduler(toy_workspace, "text", trials=1)
     job = source.next()
     assert job is not None
 
@@ -188,7 +194,7 @@ def test_a_training_that_is_stopped_from_outside_goes_on_from_its_state(toy_work
         run_job(job, stop, toy_workspace.folder)
     assert list(scratch_folder(toy_workspace, job).glob("state-*.json"))
     source.interrupted(job)
-    again, _ = portfolio(toy_workspace, "text", trials=1)
+    again, _ = scheduler(toy_workspace, "text", trials=1)
     retried = again.next()
     assert retried is not None and (retried.name, retried.number) == (job.name, 1)
     run_job(retried, partial(again.epoch, retried), toy_workspace.folder)
@@ -196,7 +202,7 @@ def test_a_training_that_is_stopped_from_outside_goes_on_from_its_state(toy_work
 
 
 def test_a_stopped_trial_leaves_nothing_to_go_on_from(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "text", trials=1)
+    source, _ = scheduler(toy_workspace, "text", trials=1)
     job = source.next()
     assert job is not None
     scratch = scratch_folder(toy_workspace, job)
@@ -206,7 +212,7 @@ def test_a_stopped_trial_leaves_nothing_to_go_on_from(toy_workspace: Workspace) 
 
 
 def test_failures_in_a_row_end_a_search_without_any_result_and_are_told(toy_workspace: Workspace) -> None:
-    source, log = portfolio(toy_workspace, "lexical", trials=9)
+    source, log = scheduler(toy_workspace, "lexical", trials=9)
     for _ in range(IN_A_ROW):
         job = source.next()
         assert job is not None
@@ -219,10 +225,10 @@ def test_failures_in_a_row_end_a_search_without_any_result_and_are_told(toy_work
 
 
 def test_a_search_with_results_goes_on_after_failures(toy_workspace: Workspace) -> None:
-    source, log = portfolio(toy_workspace, "lexical", trials=9)
+    source, log = scheduler(toy_workspace, "lexical", trials=9)
     job = source.next()
     assert job is not None
-    source.finished(job, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0))
+    source.finished(job, JobOutcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0))
     for _ in range(IN_A_ROW):
         job = source.next()
         assert job is not None
@@ -232,17 +238,17 @@ def test_a_search_with_results_goes_on_after_failures(toy_workspace: Workspace) 
 
 
 def test_a_limited_sweep_says_after_its_first_training_what_it_can_afford(toy_workspace: Workspace) -> None:
-    source, log = portfolio(toy_workspace, "lexical", trials=50, end=time.time() + 1000.0)
+    source, log = scheduler(toy_workspace, "lexical", trials=50, end=time.time() + 1000.0)
     job = source.next()
     assert job is not None
-    source.finished(job, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 10.0))
+    source.finished(job, JobOutcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 10.0))
     (text,) = (text for what, text in log.lines if what == "note")
     assert text.startswith("lexical: one training takes 10.0 s, and the 99")
     assert text.endswith("s left are enough for 26 members of 3")
 
 
 def test_a_first_trial_that_ran_into_its_own_limit_is_tried_again_while_there_is_time(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=2, end=time.time() + 1000.0)
+    source, _ = scheduler(toy_workspace, "lexical", trials=2, end=time.time() + 1000.0)
     job = source.next()
     assert job is not None and job.deadline is not None
     source.interrupted(replace(job, deadline=time.time() - 1.0))
@@ -253,7 +259,7 @@ def test_a_first_trial_that_ran_into_its_own_limit_is_tried_again_while_there_is
 
 
 def test_a_job_whose_worker_died_is_run_once_more_and_not_twice(toy_workspace: Workspace) -> None:
-    source, log = portfolio(toy_workspace, "lexical", trials=1, members=0)
+    source, log = scheduler(toy_workspace, "lexical", trials=1, members=0)
     job = source.next()
     assert job is not None
     source.epoch(job, 1, {"smape": 60.0})
@@ -264,20 +270,20 @@ def test_a_job_whose_worker_died_is_run_once_more_and_not_twice(toy_workspace: W
     assert "once more" in log.lines[2][1]
     source.lost(job, "its worker process died")
     assert log.lines[-1] == ("failed", "its worker process died, twice")
-    assert source.entries["lexical"].study.counts() == {"FAIL": 1}
+    assert source.searches["lexical"].study.counts() == {"FAIL": 1}
 
 
 def test_what_waits_to_be_run_once_more_is_not_left_running_at_the_end(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=1, members=0)
+    source, _ = scheduler(toy_workspace, "lexical", trials=1, members=0)
     job = source.next()
     assert job is not None
     source.lost(job, "its worker process died")
     source.settle()
-    assert source.entries["lexical"].study.counts() == {"FAIL": 1}
+    assert source.searches["lexical"].study.counts() == {"FAIL": 1}
 
 
 def test_a_member_that_lost_a_fold_is_left_out_and_said_so(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=1)
+    source, _ = scheduler(toy_workspace, "lexical", trials=1)
     trial = source.next()
     assert trial is not None
     source.finished(trial, run_job(trial, partial(source.epoch, trial), toy_workspace.folder))
@@ -291,7 +297,7 @@ def test_a_member_that_lost_a_fold_is_left_out_and_said_so(toy_workspace: Worksp
 def test_with_a_limit_a_member_that_lost_a_fold_is_no_part_of_the_stack_and_another_takes_its_place(
     toy_workspace: Workspace,
 ) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=2, members=None, end=time.time() + 1000.0)
+    source, _ = scheduler(toy_workspace, "lexical", trials=2, members=None, end=time.time() + 1000.0)
     trial = source.next()
     assert trial is not None
     source.finished(trial, run_job(trial, partial(source.epoch, trial), toy_workspace.folder))
@@ -306,7 +312,7 @@ def test_with_a_limit_a_member_that_lost_a_fold_is_no_part_of_the_stack_and_anot
 
 
 def test_every_job_keeps_the_caches_limit(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=1)
+    source, _ = scheduler(toy_workspace, "lexical", trials=1)
     while (job := source.next()) is not None:
         source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder, cache_limit=1))
         assert len(toy_workspace.cache().entries()) == 1

@@ -1,4 +1,4 @@
-"""What a portfolio starts where time or memory is limited, and how a limited sweep goes on."""
+"""What a scheduler starts where time or memory is limited, and how a limited sweep goes on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from core.data.catalog import Catalog
 from core.data.folds import HOLDOUT
 from core.protocols.architecture import Context, Model
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
-from experiments.common.memory import DRIVER_BYTES, MemoryRoom
+from experiments.common.jobs import Job, JobOutcome
+from experiments.common.memory import DRIVER_BYTES, MemoryBudget
 from experiments.execution.job_worker import read_trial, run_job
-from tests.experiments_tests.planning.test_job_scheduler import portfolio
+from tests.experiments_tests.planning.test_job_scheduler import scheduler
 
 
 def test_members_are_not_started_when_they_would_not_be_finished(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=1, end=time.time() + 1000.0)
+    source, _ = scheduler(toy_workspace, "lexical", trials=1, end=time.time() + 1000.0)
     trial = source.next()
     assert trial is not None
     outcome = run_job(trial, partial(source.epoch, trial), toy_workspace.folder)
-    source.finished(trial, Outcome(outcome.metrics, outcome.best_epoch, seconds=5000.0))
+    source.finished(trial, JobOutcome(outcome.metrics, outcome.best_epoch, seconds=5000.0))
     assert source.next() is None
     assert source.done
     assert source.left_out() == ["lexical's best config: no time was left to cross-validate it"]
@@ -33,7 +33,7 @@ def test_members_are_not_started_when_they_would_not_be_finished(toy_workspace: 
 def test_with_a_limit_the_documented_best_is_cross_validated_before_anything_is_searched(
     toy_workspace: Workspace,
 ) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=4, members=None, end=time.time() + 1000.0)
+    source, _ = scheduler(toy_workspace, "lexical", trials=4, members=None, end=time.time() + 1000.0)
     jobs = []
     while len(jobs) < 5 and (job := source.next()) is not None:
         jobs.append(job)
@@ -45,7 +45,7 @@ def test_with_a_limit_the_documented_best_is_cross_validated_before_anything_is_
 
 
 def test_with_a_limit_what_was_begun_is_finished_before_anything_else_begins(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=3, members=2, end=time.time() + 1000.0)
+    source, _ = scheduler(toy_workspace, "lexical", trials=3, members=2, end=time.time() + 1000.0)
     begun: set[str] = set()
     while (job := source.next()) is not None:
         source.finished(job, run_job(job, partial(source.epoch, job), toy_workspace.folder))
@@ -58,7 +58,7 @@ def test_with_a_limit_what_was_begun_is_finished_before_anything_else_begins(toy
 
 
 def test_another_seed_of_a_member_is_tried_on_one_fold_and_named_by_its_seed(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, end=time.time() + 1000.0)
+    source, _ = scheduler(toy_workspace, "lexical", trials=1, members=None, end=time.time() + 1000.0)
     jobs = []
     while len(jobs) < 4 and (job := source.next()) is not None:
         jobs.append(job)
@@ -70,12 +70,12 @@ def test_another_seed_of_a_member_is_tried_on_one_fold_and_named_by_its_seed(toy
 
 
 def test_a_sweep_that_goes_on_knows_the_members_and_trials_of_the_one_before(toy_workspace: Workspace) -> None:
-    first, _ = portfolio(toy_workspace, "lexical", trials=2, members=1, end=time.time() + 1000.0)
+    first, _ = scheduler(toy_workspace, "lexical", trials=2, members=1, end=time.time() + 1000.0)
     for _ in range(3):
         job = first.next()
         assert job is not None
         first.finished(job, run_job(job, partial(first.epoch, job), toy_workspace.folder))
-    again, _ = portfolio(toy_workspace, "lexical", trials=2, members=1, end=time.time() + 1000.0)
+    again, _ = scheduler(toy_workspace, "lexical", trials=2, members=1, end=time.time() + 1000.0)
     assert again.next() is None and again.done
     assert len(toy_workspace.store.complete()) == 1
 
@@ -83,7 +83,7 @@ def test_a_sweep_that_goes_on_knows_the_members_and_trials_of_the_one_before(toy
 def test_a_trial_cut_by_its_deadline_is_used_but_not_remembered_as_finished(
     toy_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=1)
+    source, _ = scheduler(toy_workspace, "lexical", trials=1)
     trial = source.next()
     assert trial is not None
     kind = type(architecture("lexical"))
@@ -103,8 +103,8 @@ def test_a_trial_cut_by_its_deadline_is_used_but_not_remembered_as_finished(
 
 
 def test_a_training_that_would_not_fit_beside_another_waits_for_it(toy_workspace: Workspace) -> None:
-    room = MemoryRoom(DRIVER_BYTES + 1500, {"lexical": 1000, "text": 1000})
-    source, log = portfolio(toy_workspace, "lexical", "text", trials=1, members=0, memory=room)
+    room = MemoryBudget(DRIVER_BYTES + 1500, {"lexical": 1000, "text": 1000})
+    source, log = scheduler(toy_workspace, "lexical", "text", trials=1, members=0, memory=room)
     first = source.next()
     assert first is not None
     assert source.next() is None and not source.done
@@ -112,26 +112,26 @@ def test_a_training_that_would_not_fit_beside_another_waits_for_it(toy_workspace
     assert [text for what, text in log.lines if what == "note"] == [
         "text: fewer trainings at once, for the memory that they take (--memory)"
     ]
-    source.finished(first, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0, memory=100))
+    source.finished(first, JobOutcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0, memory=100))
     second = source.next()
     assert second is not None and {first.architecture, second.architecture} == {"lexical", "text"}
 
 
 def test_trainings_that_were_measured_to_be_small_run_side_by_side(toy_workspace: Workspace) -> None:
-    room = MemoryRoom(DRIVER_BYTES + 1500, {"lexical": 1000})
-    source, _ = portfolio(toy_workspace, "lexical", trials=3, members=0, memory=room)
+    room = MemoryBudget(DRIVER_BYTES + 1500, {"lexical": 1000})
+    source, _ = scheduler(toy_workspace, "lexical", trials=3, members=0, memory=room)
     first = source.next()
     assert first is not None and source.next() is None
-    source.finished(first, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0, memory=500))
+    source.finished(first, JobOutcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0, memory=500))
     assert source.next() is not None and source.next() is not None
 
 
 def test_what_fits_nowhere_is_left_out_and_said_so(toy_workspace: Workspace) -> None:
-    room = MemoryRoom(DRIVER_BYTES + 1500, {"lexical": 1000, "text": 2000})
-    source, log = portfolio(toy_workspace, "lexical", "text", trials=1, members=0, memory=room)
+    room = MemoryBudget(DRIVER_BYTES + 1500, {"lexical": 1000, "text": 2000})
+    source, log = scheduler(toy_workspace, "lexical", "text", trials=1, members=0, memory=room)
     first = source.next()
     assert first is not None and first.architecture == "lexical"
-    source.finished(first, Outcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0))
+    source.finished(first, JobOutcome({"smape": 40.0, "mae": 1.0, "rmse": 1.0, "r2": 0.0}, 1, 1.0))
     assert source.next() is None and source.done
     (text,) = (text for what, text in log.lines if what == "note")
     assert text.startswith("text: a training is expected to take 2 KB of memory") and "--memory" in text

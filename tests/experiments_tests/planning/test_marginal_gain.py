@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.metrics import smape_of_logs
-from experiments.planning.marginal_gain import FADING, Candidate, Source, believed, gains, next_step, stack_smape
+from experiments.planning.marginal_gain import (
+    FADING,
+    MemberCandidate,
+    MemberSource,
+    gains,
+    next_step,
+    shrunk_gain,
+    stack_smape,
+)
 
 ROWS = 600
 PARTED = np.arange(ROWS) % 3
@@ -45,27 +53,27 @@ def test_the_error_of_a_gain_is_how_far_it_varies_from_one_holdout_fold_to_anoth
 
 @given(st.floats(-5, 5), st.floats(1e-3, 10), st.floats(1e-3, 5))
 def test_a_measured_gain_is_believed_the_less_the_less_is_known(gain: float, error: float, prior: float) -> None:
-    said = believed(gain, error, prior)
+    said = shrunk_gain(gain, error, prior)
     assert min(gain, prior) - 1e-9 <= said <= max(gain, prior) + 1e-9
-    assert abs(said - gain) <= abs(believed(gain, 2 * error, prior) - gain) + 1e-9
-    assert believed(gain, 0.0, prior) == pytest.approx(gain)
-    assert believed(gain, np.inf, prior) == pytest.approx(prior)
+    assert abs(said - gain) <= abs(shrunk_gain(gain, 2 * error, prior) - gain) + 1e-9
+    assert shrunk_gain(gain, 0.0, prior) == pytest.approx(gain)
+    assert shrunk_gain(gain, np.inf, prior) == pytest.approx(prior)
 
 
 def test_nothing_is_known_of_gains_on_one_product_or_of_a_stack_without_error() -> None:
     gain, error = gains(noise(0, 0.3)[:, None], noise(1, 0.3)[:, None], np.zeros(ROWS, dtype=np.int64))
     assert (gain == 0).all() and np.isinf(error).all()
-    assert believed(0.0, 0.0, 0.0) == 0.0
+    assert shrunk_gain(0.0, 0.0, 0.0) == 0.0
 
 
 def candidate(
     name: str, gain: float, work: float = 10.0, source: str = "lexical", wall: float | None = None
-) -> Candidate:
-    return Candidate(name, source, gain, work, work if wall is None else wall)
+) -> MemberCandidate:
+    return MemberCandidate(name, source, gain, work, work if wall is None else wall)
 
 
-def source(name: str, prior: float, *seen: float, work: float = 12.0) -> Source:
-    return Source(name, prior, seen, work, work)
+def source(name: str, prior: float, *seen: float, work: float = 12.0) -> MemberSource:
+    return MemberSource(name, prior, seen, work, work)
 
 
 def test_the_step_of_the_highest_gain_per_second_is_taken() -> None:
@@ -109,7 +117,9 @@ SOURCES = st.builds(source, st.sampled_from(["lexical", "text"]), st.floats(0.0,
 
 
 @given(st.lists(CANDIDATES, max_size=5), st.lists(SOURCES, max_size=3), st.floats(0.0, 120.0))
-def test_whatever_is_taken_fits_and_gains(candidates: list[Candidate], sources: list[Source], left: float) -> None:
+def test_whatever_is_taken_fits_and_gains(
+    candidates: list[MemberCandidate], sources: list[MemberSource], left: float
+) -> None:
     step = next_step(candidates, sources, left)
     fitting = [each for each in candidates if each.gain > 0 and each.wall <= left]
     if step is None:

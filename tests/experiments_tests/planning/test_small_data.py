@@ -21,7 +21,7 @@ from experiments.planning.setup import (
     for_catalog,
     for_few,
 )
-from tests.experiments_tests.planning.test_job_scheduler import portfolio, work_off
+from tests.experiments_tests.planning.test_job_scheduler import scheduler, work_off
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 
@@ -71,19 +71,19 @@ def test_all_has_a_network_without_knowledge_only_where_its_encoder_is_named(
 def test_the_documented_best_is_cross_validated_with_another_seed_and_nothing_is_searched(
     toy_workspace: Workspace,
 ) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, few=2)
+    source, _ = scheduler(toy_workspace, "lexical", trials=1, members=None, few=2)
     jobs = work_off(source, toy_workspace.folder)
     assert source.done
     assert [(job.kind, job.seed, job.fold) for job in jobs] == [
         ("trial", 0, 0), ("fit", 0, 1), ("fit", 0, 2), ("fit", 1, 0), ("fit", 1, 1), ("fit", 1, 2),
     ]  # fmt: skip
     assert len(toy_workspace.store.complete()) == 2
-    again, _ = portfolio(toy_workspace, "lexical", trials=1, members=None, few=2)
+    again, _ = scheduler(toy_workspace, "lexical", trials=1, members=None, few=2)
     assert again.next() is None and again.done
 
 
 def test_every_documented_point_is_a_member_before_the_first_other_seed(toy_workspace: Workspace) -> None:
-    source, _ = portfolio(toy_workspace, "lexical", trials=2, members=None, few=3)
+    source, _ = scheduler(toy_workspace, "lexical", trials=2, members=None, few=3)
     jobs = work_off(source, toy_workspace.folder)
     assert source.done
     assert [(job.kind, job.seed) for job in jobs] == [

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from core.errors import UserError
-from experiments.common.jobs import Outcome
+from experiments.common.jobs import JobOutcome
 from experiments.search.storage import open_storage
 from experiments.search.study import SAMPLERS, Study, _Queued, check_sampler, study_name
 from search_spaces import Space
@@ -25,8 +25,8 @@ def identify(searched: Mapping[str, Any]) -> str:
     return json.dumps(dict(sorted(searched.items())))
 
 
-def outcome(smape: float, *, cut: bool = False) -> Outcome:
-    return Outcome({"smape": smape, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, best_epoch=3, seconds=1.5, cut=cut)
+def outcome(smape: float, *, cut: bool = False) -> JobOutcome:
+    return JobOutcome({"smape": smape, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, best_epoch=3, seconds=1.5, cut=cut)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/optuna.db"
 
 
-def study(url: str, sampler: str = "tpe", known: Mapping[str, Outcome] | None = None, seed: int = 0) -> Study:
+def study(url: str, sampler: str = "tpe", known: Mapping[str, JobOutcome] | None = None, seed: int = 0) -> Study:
     answers = known or {}
     return Study("toy", SPACE, open_storage(url), identify=identify, known=answers.get, sampler=sampler, seed=seed)
 

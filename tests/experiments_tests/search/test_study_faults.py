@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import read_json, write_json
-from experiments.common.jobs import Outcome
+from experiments.common.jobs import JobOutcome
 from experiments.search.lease import driver_of, lease
 from experiments.search.storage import open_storage
 from experiments.search.study import INTERRUPTED, Study
@@ -44,9 +44,9 @@ def drive(text: str, folder: Path, seed: int, faults: bool, remembers: bool) -> 
     dice = random.Random(seed)
     storage = open_storage(text)
 
-    def known(name: str) -> Outcome | None:
+    def known(name: str) -> JobOutcome | None:
         path = folder / f"{name}.json"
-        return Outcome(read_json(path), 1, 0.1) if path.exists() else None
+        return JobOutcome(read_json(path), 1, 0.1) if path.exists() else None
 
     with lease(storage, ["toy"], settle=0.0) as held, (folder / "log").open("a", buffering=1) as log:
         study = Study("toy", SPACE, storage, identify=identify, known=known, sampler="tpe", seed=seed, guard=held.check)
@@ -69,7 +69,7 @@ def drive(text: str, folder: Path, seed: int, faults: bool, remembers: bool) -> 
                 metrics = {"smape": value(name), "mae": 1.0, "rmse": 1.0, "r2": 0.5}
                 if remembers:
                     write_json(folder / f"{name}.json", metrics)
-                study.complete(name, Outcome(metrics, 2, 0.1))
+                study.complete(name, JobOutcome(metrics, 2, 0.1))
                 log.write(f"told {name}\n")
         study.close()
 
@@ -178,7 +178,7 @@ def test_what_was_interrupted_comes_first_once_in_its_order(tmp_path: Path, stor
     again = [proposal for _ in range(4) if (proposal := third.ask()) is not None]
     assert sorted(map(identify, lost)) == sorted(proposal.name for proposal in again[:3])
     assert again[3].name not in map(identify, lost)
-    third.complete(again[0].name, Outcome({"smape": 40.0}, 1, 0.1))
+    third.complete(again[0].name, JobOutcome({"smape": 40.0}, 1, 0.1))
     third.close()
     states = Counter(trial.state for trial in read(text))
     assert states == {TrialState.COMPLETE: 1, TrialState.FAIL: len(read(text)) - 1}
@@ -187,7 +187,7 @@ def test_what_was_interrupted_comes_first_once_in_its_order(tmp_path: Path, stor
 
 def test_a_result_that_reached_the_disk_and_not_the_study_is_the_running_trials(tmp_path: Path) -> None:
     text = f"sqlite:///{tmp_path}/study.db"
-    outcome = Outcome({"smape": 33.0, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, 2, 0.1)
+    outcome = JobOutcome({"smape": 33.0, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, 2, 0.1)
     dead = Study("toy", SPACE, open_storage(text), identify=identify, known={}.get)
     lost = dead.ask()
     assert lost is not None
@@ -207,7 +207,7 @@ def test_points_queued_by_a_person_are_tried_first(tmp_path: Path) -> None:
     study = Study("toy", SPACE, open_storage(text), identify=identify, known={}.get)
     proposal = study.ask()
     assert proposal is not None and (proposal.number, proposal.name) == (0, "1-6")
-    study.complete(proposal.name, Outcome({"smape": 40.0}, 1, 0.1))
+    study.complete(proposal.name, JobOutcome({"smape": 40.0}, 1, 0.1))
     assert study.ask() is not None
     trials = read(text)
     assert trials[0].user_attrs["origin"] == "a hunch"

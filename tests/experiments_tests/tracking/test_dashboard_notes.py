@@ -12,7 +12,7 @@ from optuna_dashboard import get_note
 from PIL import Image
 
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.search.storage import open_storage
 from experiments.tracking.dashboard_notes import Board, artifacts_folder
 from experiments.tracking.learning_curves import best_of, draw, middle_of
@@ -56,7 +56,7 @@ def test_trials_of_several_epochs_get_a_picture_however_they_end(toy_workspace: 
                 board.epoch(job(number), epoch, {"smape": 50.0 - epoch})
             study.tell(trial, 47.0 if state == TrialState.COMPLETE else None, state=state)
             if state == TrialState.COMPLETE:
-                board.finished(job(number), Outcome(METRICS, epochs, 1.0))
+                board.finished(job(number), JobOutcome(METRICS, epochs, 1.0))
             elif state == TrialState.PRUNED:
                 board.pruned(job(number), epochs, 48.0)
             else:
@@ -105,7 +105,7 @@ def test_trials_of_a_moment_get_no_picture(toy_workspace: Workspace, study: optu
         for epoch in (1, 2, 3):
             board.epoch(job(0), epoch, {"smape": 50.0})
         study.tell(trial, 50.0)
-        board.finished(job(0), Outcome(METRICS, 2, 1.0))
+        board.finished(job(0), JobOutcome(METRICS, 2, 1.0))
     assert pictures(toy_workspace, study, 0) == []
 
 
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_written_costs_the_picture_and_not_the_sweep(
         for epoch in (1, 2):
             board.epoch(job(0), epoch, {"smape": 50.0})
         study.tell(trial, 50.0)
-        board.finished(job(0), Outcome(METRICS, 2, 1.0))
+        board.finished(job(0), JobOutcome(METRICS, 2, 1.0))
     assert "the sweep goes on" in capsys.readouterr().err
     assert study.trials[0].state == TrialState.COMPLETE
 

@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage
 
 from core.atomic_files import read_json
 from core.store.workspace import Workspace
-from experiments.common.jobs import Outcome
+from experiments.common.jobs import JobOutcome
 from experiments.search.storage import open_storage
 from experiments.search.study import Study
 from experiments.tracking.history import FEWEST, write_history
@@ -31,8 +31,8 @@ def begun(workspace: Workspace, name: str = "text") -> tuple[BaseStorage, Study]
     return storage, Study(f"{name}-1", SPACE, storage, identify=identify, known={}.get)
 
 
-def outcome(smape: float) -> Outcome:
-    return Outcome({"smape": smape, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, best_epoch=2, seconds=1.5)
+def outcome(smape: float) -> JobOutcome:
+    return JobOutcome({"smape": smape, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, best_epoch=2, seconds=1.5)
 
 
 def run(study: Study, smape: float) -> None:

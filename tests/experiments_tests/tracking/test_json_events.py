@@ -6,7 +6,7 @@ import io
 import json
 from typing import Any
 
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.tracking.json_events import Events
 from tests.paths import ROOT
 
@@ -27,7 +27,7 @@ def told() -> list[dict[str, Any]]:
     for kind in ("trial", "fit"):
         events.started(job(kind))
         events.epoch(job(kind), 1, {**METRICS, "loss": float("nan")})
-        events.finished(job(kind), Outcome(METRICS, 4, 1.5))
+        events.finished(job(kind), JobOutcome(METRICS, 4, 1.5))
         events.failed(job(kind), "MemoryError: too large\nTraceback ...")
     events.pruned(job("trial"), 2, 48.0)
     record = {

@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, Outcome
+from experiments.common.jobs import Job, JobOutcome
 from experiments.dashboard import answers
 from experiments.tracking.mlflow_log import Diary, experiment_name, reason, tracking_uri
 from experiments.tracking.run_record import pages_of_study, trial_key
@@ -41,7 +41,7 @@ def tell_three_trials(diary: Diary) -> None:
         diary.started(job(number))
         for epoch in (1, 2):
             diary.epoch(job(number), epoch, {**METRICS, "smape": 50.0 - epoch})
-    diary.finished(job(0), Outcome(METRICS, 2, 1.5))
+    diary.finished(job(0), JobOutcome(METRICS, 2, 1.5))
     diary.pruned(job(1), 2, 48.0)
     diary.failed(job(2), "MemoryError: too large\nTraceback ...")
 
@@ -126,7 +126,7 @@ def test_folds_of_members_are_no_runs_of_their_own(toy_workspace: Workspace) -> 
     with Diary(toy_workspace, STUDIES, {}) as diary:
         diary.started(job(0, "fit"))
         diary.epoch(job(0, "fit"), 1, METRICS)
-        diary.finished(job(0, "fit"), Outcome(METRICS, 1, 1.0))
+        diary.finished(job(0, "fit"), JobOutcome(METRICS, 1, 1.0))
     assert runs(toy_workspace) == {}
 
 
