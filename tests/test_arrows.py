@@ -1,82 +1,70 @@
-"""The house's arrows (docs/architecture.md): who may import whom. Reads every import statement of every module."""
+"""Imports between packages and sub-packages, doors of heavy libraries, sizes and names (docs/architecture.md)."""
 
 from __future__ import annotations
 
 import ast
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
+from tests.layout import (
+    DOORS,
+    PACKAGES,
+    PAGE,
+    ROOMS,
+    imported,
+    importers,
+    modules,
+    page_with_tables,
+    room,
+    upward_imports,
+)
 from tests.paths import ROOT
 
-HOUSE = {"core", "search_spaces", "ensemble", "experiments", "reports", "serving"}
-ALLOWED = {
-    "core": set(),
-    "search_spaces": {"core"},
-    "reports": {"core"},
-    "ensemble": {"core", "reports"},
-    "experiments": {"core", "search_spaces", "ensemble", "reports"},
-    "serving": {"core", "ensemble"},
-}
-DOORS = {
-    "ray": {
-        "experiments/execution/ray_tuner.py",
-        "experiments/execution/ray_pool.py",
-        "experiments/remote/remote_runner.py",
-        "experiments/execution/data_parallel.py",
-        "serving/engine/ray_serve.py",
-    },
-    "mlflow": {
-        "experiments/tracking/mlflow_client.py",
-        "serving/bundle/mlflow_registry.py",
-        "serving/bundle/pyfunc_model.py",
-        "serving/monitoring/mlflow_logger.py",
-    },
-}
-MODULES = sorted(
-    path.relative_to(ROOT)
-    for package in HOUSE
-    for path in (ROOT / package).rglob("*.py")
-    if "__pycache__" not in path.parts
-)
+MODULES = modules()
+SAME_NAME = {"__init__.py", "__main__.py", "base.py"}
+MOST_PARAMETERS = 7
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every absolute module name imported anywhere in the file, functions included."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute in this house"
-            yield node.module or ""
+def test_every_folder_of_source_is_in_the_layout() -> None:
+    folders = {(path.parts[0], room(path)) for path in MODULES if room(path)}
+    assert folders == {(package, name) for package, names in ROOMS.items() for name in names}
 
 
-def test_there_are_modules_to_look_at() -> None:
-    assert len(MODULES) > 40
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_between_packages_follow_the_table(package: str) -> None:
+    found = {
+        (str(path), name)
+        for path in MODULES
+        if path.parts[0] == package
+        for name in imported(path)
+        if name.partition(".")[0] in PACKAGES.keys() - PACKAGES[package] - {package}
+    }
+    assert found == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_imports_follow_the_arrows(path: Path) -> None:
-    package = path.parts[0]
-    siblings = {name.partition(".")[0] for name in imported(path)} & HOUSE - {package}
-    assert siblings <= ALLOWED[package], f"{path} imports {sorted(siblings - ALLOWED[package])}"
+@pytest.mark.parametrize("package", ROOMS)
+def test_imports_between_sub_packages_run_downwards(package: str) -> None:
+    found = {str(path): upward_imports(path) for path in MODULES if path.parts[0] == package}
+    assert {path: names for path, names in found.items() if names} == {}
 
 
-@pytest.mark.parametrize("library", sorted(DOORS))
+@pytest.mark.parametrize("library", DOORS)
 def test_heavy_libraries_have_few_doors(library: str) -> None:
-    users = {str(path) for path in MODULES if any(name.partition(".")[0] == library for name in imported(path))}
-    assert users == DOORS[library]
+    assert importers(library) == DOORS[library]
 
 
 WITHOUT_TORCH = [
-    "core.data.reading", "core.data.folds", "core.metrics", "core.fields", "core.store.workspace", "core.demo", "core.data.fold_making",
-    "experiments.status", "experiments.tracking.sweep_state", "experiments.compare", "experiments.tracking.comparison", "core.backbones",
-    "core.architectures.lexical", "core.architectures.boosted", "ensemble.stack", "search_spaces",
-    "serving.middleware", "serving.keys", "serving.api", "serving.web.app", "serving.engine.service", "serving.engine.process_worker",
-    "ensemble.pipeline.serialization", "serving.bundle.predictor", "serving.bundle.builder", "serving.engine.batch", "serving.export", "serving.predict",
+    "core.data.reading", "core.data.folds", "core.data.fold_making", "core.metrics", "core.fields", "core.store.workspace",
+    "core.demo", "core.encoders", "core.architectures.lexical", "core.architectures.boosted", "search_spaces", "pricestack.cli",
+    "experiments.status", "experiments.compare", "experiments.tracking.sweep_state", "experiments.tracking.comparison",
+    "ensemble.stack", "ensemble.pipeline.serialization", "serving.middleware", "serving.keys", "serving.api", "serving.web.app",
+    "serving.engine.service", "serving.engine.process_worker", "serving.engine.batch", "serving.bundle.predictor",
+    "serving.bundle.builder", "serving.export", "serving.predict",
 ]  # fmt: skip
 
 
@@ -92,7 +80,59 @@ def test_what_needs_no_torch_does_not_import_it() -> None:
     assert result.stdout == "done\n", result.stderr
 
 
-def test_no_file_is_over_400_lines_and_half_are_under_200() -> None:
+def test_sizes_of_files_and_folders() -> None:
     lengths = {str(path): len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in MODULES}
-    assert {path: length for path, length in lengths.items() if length > 400} == {}
-    assert sum(length < 200 for length in lengths.values()) >= len(lengths) / 2
+    named = {path: length for path, length in lengths.items() if not path.endswith("__init__.py")}
+    assert {path: length for path, length in lengths.items() if length > 600} == {}
+    assert len(named) <= 230
+    assert 130 <= statistics.median(named.values()) <= 180
+    tests = [path.relative_to(ROOT) for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    files = Counter(path.parent for path in [*MODULES, *tests] if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in files.items() if count > 20} == {}
+
+
+def test_names_of_modules_and_classes_mean_one_thing() -> None:
+    named: dict[str, list[Path]] = defaultdict(list)
+    for path in MODULES:
+        if path.name not in SAME_NAME:
+            named[path.name].append(path)
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                named[node.name].append(path)
+    assert {name: paths for name, paths in named.items() if len(paths) > 1} == {}
+
+
+def test_functions_take_few_parameters() -> None:
+    """Commands apart: their parameters are the flags."""
+    found = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not any(
+                map(_is_command, node.decorator_list)
+            ):
+                names = [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                if len(names) - (names[:1] in (["self"], ["cls"])) > MOST_PARAMETERS:
+                    found.append(f"{path}:{node.lineno} {node.name}")
+    assert found == []
+
+
+def _is_command(decorator: ast.expr) -> bool:
+    call = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(call, ast.Attribute) and call.attr == "command"
+
+
+def test_every_user_error_has_a_code_of_its_own() -> None:
+    codes: dict[str, list[str]] = defaultdict(list)
+    for path in MODULES:
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "UserError":
+                given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+                assert given, f"{path}:{node.lineno}: a UserError without a code"
+                if isinstance(given[0], ast.Constant):
+                    codes[str(given[0].value)].append(f"{path}:{node.lineno}")
+    assert {code: places for code, places in codes.items() if len({place.split(":")[0] for place in places}) > 1} == {}
+
+
+def test_the_page_lists_every_module_and_arrow() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == page_with_tables(page), "write the tables anew: python -m tests.layout"
