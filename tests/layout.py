@@ -34,8 +34,17 @@ ROOMS = {
 """Sub-packages from the top, which imports what is below, to the bottom."""
 BASES = ("core", "pricestack")
 """Packages whose own modules stand below their sub-packages; in the others they are the commands, above them."""
-FORWARDERS = {"core/backbones.py", "core/images.py", "core/labels.py", "pricestack/cli.py", "pricestack/demo.py"}
-"""Documented commands that stand above what they run."""
+FORWARDERS = {
+    "core/backbones.py",
+    "core/catalog.py",
+    "core/images.py",
+    "core/labels.py",
+    "pricestack/cli.py",
+    "pricestack/demo.py",
+    "serving/predictor.py",
+    "serving/replicas.py",
+}
+"""Documented commands and old import paths: modules of a few lines, above what they forward to."""
 DOORS = {
     "ray": {
         "experiments/execution/data_parallel.py",

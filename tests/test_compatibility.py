@@ -93,3 +93,21 @@ def test_the_stored_stack_is_exported_and_both_old_bundles_are_served(old: Path)
         command(old, "serving.predict", "--bundle", str(bundle), "--in", "rows.csv", "--out", f"{bundle.name}.csv")
         served = pd.read_csv(old.parent / f"{bundle.name}.csv")["price"]
         assert np.allclose(served, submitted, rtol=1e-3)
+
+
+def test_old_import_paths_lead_to_the_same_objects() -> None:
+    import core.catalog
+    import core.data.catalog
+    import serving.bundle.predictor
+    import serving.predictor
+
+    assert core.catalog.Catalog is core.data.catalog.Catalog
+    assert serving.predictor.Predictor is serving.bundle.predictor.Predictor
+
+
+def test_the_documented_path_of_ray_serve_works() -> None:
+    pytest.importorskip("ray.serve")
+    from serving.engine.ray_serve import deployment
+    from serving.replicas import deployment as documented
+
+    assert documented is deployment
