@@ -13,6 +13,7 @@ import pytest
 
 from tests.layout import (
     DOORS,
+    FORWARDERS,
     PACKAGES,
     PAGE,
     ROOMS,
