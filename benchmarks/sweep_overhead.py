@@ -81,7 +81,6 @@ def ours(folder: Path, trials: int) -> float:
     from core.demo import make_demo
     from core.store.workspace import Facts, Workspace, catalog_fingerprint
     from experiments.common.jobs import Job, JobOutcome
-    from experiments.common.options import Options
     from experiments.execution import ray_tuner
     from experiments.execution.ray_pool import Resources, session
     from experiments.planning.budget import Budget
@@ -91,6 +90,7 @@ def ours(folder: Path, trials: int) -> float:
     from experiments.search.study import Study
     from experiments.tracking.mlflow_log import Diary
     from experiments.tracking.run_callbacks import watching
+    from experiments.tracking.tracking_config import TrackingConfig
     from search_spaces import Space
 
     demo = make_demo(folder / "demo", rows=2000, seed=0)
@@ -117,9 +117,8 @@ def ours(folder: Path, trials: int) -> float:
         identify=lambda searched: "-".join(map(str, searched.values())), known=lambda _: None,
     )  # fmt: skip
     search = ArchitectureSearch(architecture("text"), study, dict, 1.0, trials, 0, EPOCHS)
-    options = Options(("text",), workspace.folder)
     with (
-        watching(options, workspace, [search], storage, budget, None) as listeners,
+        watching(TrackingConfig(), 0, workspace, [search], storage, budget, None) as listeners,
         session(share),
     ):
         scheduler = JobScheduler([search], MemberBuilder(workspace, 0, {}), budget, JobDefaults(0, 1, "cpu"), listeners)

@@ -1,10 +1,6 @@
-"""Which model to train next, where it runs, what came of it."""
+"""Sweeps: search for configs, train them on this machine or a cluster, cross-validate the best into members."""
 
 import os
-import time
-
-STARTED = time.time()
-"""When this process began: a time budget counts from the moment the user pressed enter, slow imports included."""
 
 # Ray reads these when it is imported, by whichever module that may be.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")

@@ -9,6 +9,7 @@ import numpy as np
 
 from core.console import progress
 from core.data.catalog import Catalog
+from core.data.catalog_config import CatalogConfig, FoldGroups
 from core.data.fold_making import catalog_links, make_folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
@@ -18,7 +19,6 @@ from core.inputs.images import check_pictures
 from core.quality.label_noise import FILE, find_labels, summary, write_findings
 from core.quality.leaks import find_leaks, keep_notes
 from core.store.workspace import Facts, Workspace, catalog_fingerprint
-from experiments.common.options import FoldGroups, Options
 from experiments.planning.setup import default_folds
 
 DEMO_ROWS = 2000
@@ -26,37 +26,36 @@ DEMO_ROWS = 2000
 Say = Callable[[str], None]
 
 
-def fill_workspace(workspace: Workspace, options: Options, say: Say) -> None:
-    """Puts the catalog of these options and its folds into the workspace, or checks that they are what it holds.
+def fill_workspace(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> None:
+    """Puts the catalog and its folds into the workspace, or checks that they are what it holds. seed: of folds and demo catalog.
 
     Folds are made once, for the sake of what is trained on them: until there is a trial or a member, other files or folds
     replace those of, say, a dry run. Raises UserError for a catalog that cannot be read, and for a workspace whose work
     belongs to another catalog or other folds.
     """
-    asked = (options.train, options.folds, options.fold_groups) != (None, None, None)
-    if workspace.exists and (workspace.has_work or not asked):
-        _check_same(workspace, options, say)
+    named = (asked.train, asked.folds, asked.fold_groups) != (None, None, None)
+    if workspace.exists and (workspace.has_work or not named):
+        _check_same(workspace, asked, say)
         return
-    train, test, images = options.train, options.test, options.images
+    train, test, images = asked.train, asked.test, asked.images
     if (train is None or test is None) and workspace.exists:
         facts = workspace.facts
         train, test, images = Path(facts.train), Path(facts.test), Path(facts.images) if facts.images else None
     if train is None or test is None:
         say(f"no catalog named and none in {workspace.folder}: making the demo catalog ({DEMO_ROWS:,} products)")
         with progress("demo catalog") as advance:
-            demo = make_demo(workspace.path(f"demo-catalog-{options.seed}"), DEMO_ROWS, options.seed, advance)
+            demo = make_demo(workspace.path(f"demo-catalog-{seed}"), DEMO_ROWS, seed, advance)
         train, test, images = demo.train, demo.test, demo.images
-    _create(workspace, options, train, test, images, say)
+    _create(workspace, asked.model_copy(update={"train": train, "test": test, "images": images}), seed, say)
 
 
-def _create(
-    workspace: Workspace, options: Options, train_path: Path, test_path: Path, images: Path | None, say: Say
-) -> None:
-    train, test = _read(train_path, test_path, images, options.drop_bad, say)
-    mode: FoldGroups = options.fold_groups or "auto"
+def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> None:
+    assert asked.train is not None and asked.test is not None, "the files are known by now"
+    train, test = _read(asked.train, asked.test, asked.images, asked.drop_bad, say)
+    mode: FoldGroups = asked.fold_groups or "auto"
     links, words = catalog_links(train, test), read_vocabulary([*train.texts, *test.texts])
-    k = options.folds or default_folds(len(train))
-    folds, report = make_folds(train, test, k=k, seed=options.seed, fold_groups=mode, links=links)
+    k = asked.folds or default_folds(len(train))
+    folds, report = make_folds(train, test, k=k, seed=seed, fold_groups=mode, links=links)
     say(report.sentence)
     leaks = find_leaks(train, test, folds, words)
     for leak in leaks:
@@ -65,9 +64,9 @@ def _create(
     for line in summary(labels, workspace.path(FILE)):
         say(line)
     facts = Facts(
-        str(train_path.resolve()),
-        str(test_path.resolve()),
-        None if images is None else str(images.resolve()),
+        str(asked.train.resolve()),
+        str(asked.test.resolve()),
+        None if asked.images is None else str(asked.images.resolve()),
         catalog_fingerprint(train, test),
         folds.hash,
         folds.k,
@@ -96,25 +95,36 @@ def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say
     return catalogs[0], catalogs[1]
 
 
-def _check_same(workspace: Workspace, options: Options, say: Say) -> None:
+def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
     facts = workspace.facts
     hint = "use another folder with --workspace"
-    if options.folds is not None and options.folds != facts.k:
-        raise UserError(f"{workspace.folder} has {facts.k} folds, not {options.folds}: folds are made once", hint=hint)
-    if options.fold_groups is not None and options.fold_groups != facts.fold_groups:
+    if asked.folds is not None and asked.folds != facts.k:
         raise UserError(
-            f"{workspace.folder} was made with --fold-groups {facts.fold_groups}, not {options.fold_groups}", hint=hint
+            f"{workspace.folder} has {facts.k} folds, not {asked.folds}: folds are made once",
+            code="workspace-other-folds",
+            hint=hint,
         )
-    if options.train is None or options.test is None:
+    if asked.fold_groups is not None and asked.fold_groups != facts.fold_groups:
+        raise UserError(
+            f"{workspace.folder} was made with --fold-groups {facts.fold_groups}, not {asked.fold_groups}",
+            code="workspace-other-fold-groups",
+            hint=hint,
+        )
+    if asked.train is None or asked.test is None:
         say(f"catalog of {workspace.folder}: {facts.train}")
         return
-    train, test = _read(options.train, options.test, options.images, options.drop_bad, lambda _: None)
+    train, test = _read(asked.train, asked.test, asked.images, asked.drop_bad, lambda _: None)
     if catalog_fingerprint(train, test) != facts.catalog:
         raise UserError(
             f"{workspace.folder} holds another catalog: it was made from {facts.train} and {facts.test}, "
-            f"not from {options.train} and {options.test} (or these files have changed since)",
+            f"not from {asked.train} and {asked.test} (or these files have changed since)",
+            code="workspace-other-catalog",
             hint=f"{hint}; one workspace holds one catalog, so that its members can be mixed",
         )
-    images = None if options.images is None else str(options.images.resolve())
+    images = None if asked.images is None else str(asked.images.resolve())
     if images is not None and images != facts.images:
-        raise UserError(f"{workspace.folder} was made with pictures from {facts.images}, not {images}", hint=hint)
+        raise UserError(
+            f"{workspace.folder} was made with pictures from {facts.images}, not {images}",
+            code="workspace-other-images",
+            hint=hint,
+        )

@@ -1,10 +1,16 @@
-"""The story of a sweep: prepare, plan, run, sum up."""
+"""A sweep from start to end: prepare the workspace, plan, train, sum up."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from optuna.storages import BaseStorage
 
 from core.cache import Cache
 from core.console import hushed, results_to_stderr, say
@@ -12,22 +18,21 @@ from core.errors import UserError
 from core.hardware import Machine, detect
 from core.protocols.architecture import Architecture
 from core.store.workspace import Workspace
-from experiments import STARTED
 from experiments.common.memory import MemoryBudget, available_memory
-from experiments.common.options import MOST_MEMBERS, Options, architectures_of
 from experiments.execution.checkpoint_mirror import Depot, Endings
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_pool import Resources, joined, nodes, session
 from experiments.execution.ray_tuner import Work, check_pruner, run
 from experiments.planning.budget import Budget, SweepLimits, after_seconds
+from experiments.planning.budget_config import MOST_MEMBERS
 from experiments.planning.cross_validation import MemberBuilder
 from experiments.planning.job_scheduler import JobScheduler
-from experiments.planning.search_state import job_defaults, open_search, study_names
+from experiments.planning.search_state import ArchitectureSearch, job_defaults, open_search, study_names
 from experiments.planning.setup import (
     FEW_MEMBERS,
     ArchitecturePlan,
+    Planner,
     are_few,
-    candidates,
     cluster_resources,
     for_catalog,
     for_few,
@@ -38,160 +43,208 @@ from experiments.prepare import fill_workspace
 from experiments.remote.payload import Parcel
 from experiments.remote.remote_runner import Away, at_home
 from experiments.search.lease import SETTLE, lease
-from experiments.search.storage import StorageError, cause, open_storage
+from experiments.search.storage import StorageError, cause, open_storage, without_password
 from experiments.search.study import check_sampler
+from experiments.sweep_config import SweepConfig
 from experiments.sweep_summary import show_next_steps, show_outcome, show_plan, storage_url
 from experiments.tracking.history import write_history
-from experiments.tracking.json_events import Events, record_of, say_end, say_start
+from experiments.tracking.json_events import Events, say_end, say_start
 from experiments.tracking.run_callbacks import watching
-from experiments.tracking.sweep_record import FINISHED, INTERRUPTED, recorded
+from experiments.tracking.sweep_record import FINISHED, INTERRUPTED, Record, here, recorded
 from reports.build import build_report
 
 
-def sweep(options: Options) -> bool:
-    """Runs the sweep; True if it came to its end, False if it was interrupted. Raises UserError for what the user can mend."""
-    if not options.json:
-        return _sweep(options, None)
+def sweep(config: SweepConfig, start: float | None = None) -> bool:
+    """Runs the sweep; True if it came to its end, False if it was interrupted. Raises UserError for what the user can mend.
+
+    start: `time.time()` value that `--minutes` and the sweep's duration count from; None: now.
+    """
+    start = time.time() if start is None else start
+    if not config.tracking.json_events:
+        return _sweep(config, start, None)
     results_to_stderr()
     events = Events()
     try:
-        return _sweep(options, events)
+        return _sweep(config, start, events)
     except UserError as error:
         events.write("error", error=error.what, details=str(error))
         raise
 
 
-def _sweep(options: Options, events: Events | None) -> bool:
-    check_sampler(options.sampler)
-    check_pruner(options.pruner)
-    kinds = architectures_of(options)
-    if options.storage_path is not None:
-        Depot(options.storage_path).check()
-    workspace = Workspace(options.workspace)
+def _sweep(config: SweepConfig, start: float, events: Events | None) -> bool:
+    check_sampler(config.search.sampler)
+    check_pruner(config.search.pruner)
+    kinds, asked = config.search.kinds(), config.resources
+    if asked.storage_path is not None:
+        Depot(asked.storage_path).check()
+    workspace = Workspace(config.workspace)
     workspace.check_writable()
-    if options.address is None:
+    if asked.address is None:
         machine = detect()
-        return _on(machine, resources(options, kinds, machine), kinds, workspace, options, events)
-    with joined(options.address):
+        return _Sweep(config, workspace, machine, resources(asked, kinds, machine), start, events).run(kinds)
+    with joined(asked.address):
         there = nodes()
-        return _on(together(there), cluster_resources(options, kinds, there), kinds, workspace, options, events)
+        share = cluster_resources(asked, kinds, there)
+        return _Sweep(config, workspace, together(there), share, start, events).run(kinds)
 
 
-def _on(
-    machine: Machine,
-    share: Resources,
-    kinds: list[Architecture],
-    workspace: Workspace,
-    options: Options,
-    events: Events | None,
-) -> bool:
-    """The sweep on one machine, or on a cluster that was joined."""
-    with workspace.lock():
-        with hushed() if options.quiet else nullcontext():
-            fill_workspace(workspace, options, say)
-            found, notes = for_catalog(candidates(kinds, options, workspace, machine), options, workspace)
-            cache = workspace.cache(options.cache_limit)
-            few = are_few(workspace, options)
-            if few:
-                found, more = for_few(found, options)
-                notes += more
-            for note in notes:
-                say(note)
-            limits = SweepLimits(
-                _budget(options, share, workspace), _room(options, found), FEW_MEMBERS if few else None
+@dataclass(frozen=True)
+class _Sweep:
+    """A sweep on one machine, or on a cluster that was joined."""
+
+    config: SweepConfig
+    workspace: Workspace
+    machine: Machine
+    share: Resources
+    start: float
+    events: Events | None
+
+    def run(self, kinds: list[Architecture]) -> bool:
+        """Plans under the workspace's lock, and trains unless it is a dry run; False if it was interrupted."""
+        with self.workspace.lock():
+            with hushed() if self.config.tracking.quiet else nullcontext():
+                plans, limits = self._plan(kinds)
+                if self.config.dry_run:
+                    say("dry run: nothing was trained")
+                    return True
+                for each in () if self._on_cluster else plans:  # each node of a cluster fills its own cache
+                    catalogs = {"train": self.workspace.train, "test": self.workspace.test}
+                    for note in each.prepare(catalogs, self._cache, self.config.catalog.drop_bad):
+                        say(f"{each.name}: {note}")
+            scheduler, finished = self._train(plans, limits)
+            self._sum_up(scheduler, finished)
+            return finished
+
+    @cached_property
+    def _cache(self) -> Cache:
+        return self.workspace.cache(self.config.resources.cache_limit)
+
+    @property
+    def _on_cluster(self) -> bool:
+        return self.config.resources.address is not None
+
+    def _plan(self, kinds: list[Architecture]) -> tuple[list[ArchitecturePlan], SweepLimits]:
+        """The architectures' plans and the limits of time and memory, printed."""
+        config, workspace = self.config, self.workspace
+        fill_workspace(workspace, config.catalog, config.search.seed, say)
+        planner = Planner(config.search, config.budget, workspace, self.machine)
+        plans, notes = for_catalog(planner.plans(kinds), config.search, workspace)
+        few = are_few(workspace, config.search, config.budget)
+        if few:
+            plans, more = for_few(plans, config.search)
+            notes += more
+        for note in notes:
+            say(note)
+        limits = SweepLimits(self._budget(), self._memory(plans), FEW_MEMBERS if few else None)
+        show_plan(workspace, plans, config, self.share, self._cache, limits)
+        return plans, limits
+
+    def _budget(self) -> Budget:
+        minutes = self.config.budget.minutes
+        end = None if minutes is None else self.start + 60 * minutes
+        return Budget(self.start, end, self.share.concurrent, after_seconds(len(self.workspace.train)))
+
+    def _memory(self, plans: list[ArchitecturePlan]) -> MemoryBudget:
+        """Nodes of a cluster look after their own memory."""
+        limit = None if self._on_cluster else self.config.resources.memory or available_memory()
+        return MemoryBudget(limit, {each.name: each.memory for each in plans})
+
+    def _train(self, plans: list[ArchitecturePlan], limits: SweepLimits) -> tuple[JobScheduler, bool]:
+        """All trials and members; the scheduler as it ended, and False if it was interrupted."""
+        asked, workspace = self.config.search, self.workspace
+        members = MemberBuilder(workspace, asked.seed, {each.name: each.resolution.notes for each in plans})
+        try:
+            storage = open_storage(storage_url(workspace, asked.storage))
+            names = study_names(plans, asked, workspace, storage)
+            # Nobody else comes to the workspace's own storage: the workspace is locked.
+            with lease(storage, list(names.values()), settle=0.0 if asked.storage is None else SETTLE) as held:
+                searches = [open_search(each, names[each.name], asked, members, storage, held) for each in plans]
+                return self._run_jobs(plans, searches, members, limits, storage)
+        except StorageError as error:
+            raise UserError(
+                f"the study could not be written: {cause(error)}",
+                code="study-not-written",
+                hint="see that the disk has room and that the database can be reached, then run the same command again",
+            ) from error
+
+    def _run_jobs(
+        self,
+        plans: list[ArchitecturePlan],
+        searches: list[ArchitectureSearch],
+        members: MemberBuilder,
+        limits: SweepLimits,
+        storage: BaseStorage,
+    ) -> tuple[JobScheduler, bool]:
+        config, workspace, share = self.config, self.workspace, self.share
+        record = self._record(searches, limits.budget)
+        if self.events is not None:
+            say_start(self.events, workspace, record)
+        with (
+            recorded(workspace.folder, record) as states,
+            watching(config.tracking, config.search.seed, workspace, searches, storage, limits.budget, self.events) as listeners,
+            # Last: a new run log takes seconds, as Ray does.
+            nullcontext() if self._on_cluster else session(share),
+        ):  # fmt: skip
+            work, endings = self._work(plans)
+            defaults = job_defaults(config.search.seed, share, self.machine)
+            scheduler = JobScheduler(searches, members, limits, defaults, [*listeners, endings])
+            finished = run(scheduler, work, workspace.path("ray"), share, config.search.pruner, _seconds(limits.budget))
+            scheduler.settle()
+            endings.settle()
+            write_history(workspace, storage, {each.name: each.study for each in searches})
+            states.append(FINISHED if finished else INTERRUPTED)
+        return scheduler, finished
+
+    def _record(self, searches: Sequence[ArchitectureSearch], budget: Budget) -> Record:
+        """Contents of `sweep.json`, which `experiments.status` reads. Holds no password."""
+        config = self.config
+        return Record(
+            **here(),
+            start=budget.start,
+            end=budget.end,
+            folds=self.workspace.folds.k,
+            storage=without_password(config.search.storage or ""),
+            tracking=without_password(config.tracking.uri or ""),
+            studies={each.name: each.study.name for each in searches},
+            trials={each.name: each.trials for each in searches},
+            members=config.budget.wanted_members,
+            command=shlex.join(["python", "-m", "experiments.sweep", *map(without_password, sys.argv[1:])]),
+            options={
+                "minutes": config.budget.minutes, "sampler": config.search.sampler_name, "pruner": config.search.pruner,
+                "seed": config.search.seed, "set": list(config.search.settings), "address": config.resources.address,
+            },
+        )  # fmt: skip
+
+    def _work(self, plans: list[ArchitecturePlan]) -> tuple[Work, Endings]:
+        """The function that workers run, and what is told of trainings that will not go on: here in the workspace itself, on a
+        cluster far from it."""
+        asked = self.config.resources
+        stores = [] if asked.storage_path is None else [Depot(asked.storage_path).remove]
+        folder = self.workspace.folder.resolve()
+        if not self._on_cluster:
+            local = partial(run_job, folder=folder, cache_limit=self._cache.limit, storage_path=asked.storage_path)
+            return local, Endings(stores)
+        pictures = any(each.kind.reads_pictures for each in plans)
+        encoders = {name for each in plans for name in each.encoder_folders()}
+        home = at_home(Parcel(self.workspace, pictures=pictures, encoders=encoders), folder)
+        preparations = {each.name: each.settings(each.space.best) for each in plans}
+        away = Away(home, preparations, self.config.catalog.drop_bad, asked.cache_limit, asked.storage_path)
+        return away, Endings([away.end, *stores])
+
+    def _sum_up(self, scheduler: JobScheduler, finished: bool) -> None:
+        workspace, config = self.workspace, self.config
+        show_outcome(workspace, scheduler)
+        if self.events is not None:
+            say_end(self.events, FINISHED if finished else INTERRUPTED, workspace, scheduler)
+        if finished:
+            workspace.store.discard_lone_fits(scheduler.likeliest(MOST_MEMBERS))
+            page = build_report(workspace)
+            show_next_steps(workspace, scheduler, config, page, time.time() - self.start)
+        else:
+            say(
+                f"interrupted after {time.time() - self.start:.0f} s; finished trials and folds are kept: run the same command "
+                f"to go on; python -m reports.build --workspace {workspace.folder} shows what there is"
             )
-            show_plan(workspace, found, options, share, cache, limits)
-            if options.dry_run:
-                say("dry run: nothing was trained")
-                return True
-            for each in found if options.address is None else ():  # each node of a cluster fills its own cache
-                catalogs = {"train": workspace.train, "test": workspace.test}
-                for note in each.prepare(catalogs, cache, options.drop_bad):
-                    say(f"{each.name}: {note}")
-        return _run(workspace, cache, found, options, machine, share, limits, events)
-
-
-def _run(
-    workspace: Workspace,
-    cache: Cache,
-    found: list[ArchitecturePlan],
-    options: Options,
-    machine: Machine,
-    share: Resources,
-    limits: SweepLimits,
-    events: Events | None,
-) -> bool:
-    budget = limits.budget
-    members = MemberBuilder(workspace, options.seed, {each.name: each.resolution.notes for each in found})
-    try:
-        storage = open_storage(storage_url(workspace, options))
-        names = study_names(found, options, workspace, storage)
-        # Nobody else comes to the workspace's own storage: the workspace is locked.
-        with lease(storage, list(names.values()), settle=0.0 if options.storage is None else SETTLE) as held:
-            searches = [
-                open_search(each, names[each.name], options, workspace, members, storage, held) for each in found
-            ]
-            record = record_of(workspace, options, searches, budget)
-            if events is not None:
-                say_start(events, workspace, record)
-            with (
-                recorded(workspace.folder, record) as states,
-                watching(options, workspace, searches, storage, budget, events) as listeners,
-                session(share)
-                if options.address is None
-                else nullcontext(),  # last: a new diary takes seconds, as Ray does
-            ):
-                work, endings = _work(workspace, cache, found, options)
-                defaults = job_defaults(options, share, machine)
-                scheduler = JobScheduler(searches, members, limits, defaults, [*listeners, endings])
-                finished = run(scheduler, work, workspace.path("ray"), share, options.pruner, _seconds(budget))
-                scheduler.settle()
-                endings.settle()
-                write_history(workspace, storage, {each.name: each.study for each in searches})
-                states.append(FINISHED if finished else INTERRUPTED)
-    except StorageError as error:
-        raise UserError(
-            f"the study could not be written: {cause(error)}",
-            hint="see that the disk has room and that the database can be reached, then run the same command again",
-        ) from error
-    show_outcome(workspace, scheduler)
-    if events is not None:
-        say_end(events, states[-1], workspace, scheduler)
-    if finished:
-        workspace.store.discard_lone_fits(scheduler.likeliest(MOST_MEMBERS))
-        show_next_steps(workspace, scheduler, options, build_report(workspace), time.time() - STARTED)
-    else:
-        say(
-            f"interrupted after {time.time() - STARTED:.0f} s; finished trials and folds are kept: run the same command to go "
-            f"on; python -m reports.build --workspace {workspace.folder} shows what there is"
-        )
-    return finished
-
-
-def _work(workspace: Workspace, cache: Cache, found: list[ArchitecturePlan], options: Options) -> tuple[Work, Endings]:
-    """What workers do, and who hears of trainings that will not go on: here in the workspace itself, on a cluster far from it."""
-    stores = [] if options.storage_path is None else [Depot(options.storage_path).remove]
-    folder = workspace.folder.resolve()
-    if options.address is None:
-        local = partial(run_job, folder=folder, cache_limit=cache.limit, storage_path=options.storage_path)
-        return local, Endings(stores)
-    pictures = any(each.kind.reads_pictures for each in found)
-    parcel = Parcel(workspace, pictures=pictures, encoders={name for each in found for name in each.encoder_folders()})
-    preparations = {each.name: each.settings(each.space.best) for each in found}
-    home = at_home(parcel, folder)
-    away = Away(home, preparations, options.drop_bad, options.cache_limit, options.storage_path)
-    return away, Endings([away.end, *stores])
-
-
-def _budget(options: Options, share: Resources, workspace: Workspace) -> Budget:
-    end = None if options.minutes is None else STARTED + 60 * options.minutes
-    return Budget(STARTED, end, share.concurrent, after_seconds(len(workspace.train)))
-
-
-def _room(options: Options, found: list[ArchitecturePlan]) -> MemoryBudget:
-    """Nodes of a cluster look after their own memory."""
-    limit = None if options.address is not None else options.memory or available_memory()
-    return MemoryBudget(limit, {each.name: each.memory for each in found})
 
 
 def _seconds(budget: Budget) -> float | None:

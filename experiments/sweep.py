@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import psutil
 import typer
 
-from core.cache import parse_size
+from core.command_config import takes_flags
 from core.console import run
-from core.store.workspace import default_folder
-from experiments import flags
-from experiments.common.options import ALL, Options
+from experiments.sweep_config import SweepConfig
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+HELP_ORDER = [
+    "train", "test", "images", "workspace", "trials", "minutes", "members", "folds", "fold_groups", "grid",
+    "sampler", "pruner", "seed", "text_encoder", "vision_encoder", "settings", "space", "max_concurrent",
+    "cpus_per_trial", "gpus_per_trial", "workers_per_trial", "storage", "address", "storage_path", "dry_run",
+    "fresh", "drop_bad", "cache_limit", "memory", "tracking", "quiet", "json",
+]  # fmt: skip
 
 EXAMPLES = """
 Examples:
@@ -32,52 +38,12 @@ Stopped with Ctrl-C, or killed? The same command goes on where it was. Then: pyt
 
 
 @app.command(epilog=EXAMPLES)
-def main(
-    architectures: flags.Architectures = None,
-    train: flags.Train = None,
-    test: flags.Test = None,
-    images: flags.Images = None,
-    workspace: flags.Workspace = None,
-    trials: flags.Trials = None,
-    minutes: flags.Minutes = None,
-    members: flags.Members = None,
-    folds: flags.Folds = None,
-    fold_groups: flags.FoldGroups = None,
-    grid: flags.Grid = False,
-    sampler: flags.Sampler = "tpe",
-    pruner: flags.Pruner = "asha",
-    seed: flags.Seed = 0,
-    text_encoder: flags.TextEncoder = None,
-    vision_encoder: flags.VisionEncoder = None,
-    settings: flags.Settings = None,
-    space: flags.Space = None,
-    max_concurrent: flags.MaxConcurrent = None,
-    cpus_per_trial: flags.CpusPerTrial = None,
-    gpus_per_trial: flags.GpusPerTrial = None,
-    workers_per_trial: flags.WorkersPerTrial = 1,
-    storage: flags.Storage = None,
-    address: flags.Address = None,
-    storage_path: flags.StoragePath = None,
-    dry_run: flags.DryRun = False,
-    fresh: flags.Fresh = False,
-    drop_bad: flags.DropBad = False,
-    cache_limit: flags.CacheLimit = None,
-    memory: flags.Memory = None,
-    tracking: flags.Tracking = None,
-    quiet: flags.Quiet = False,
-    json: flags.Json = False,
-) -> None:
+@takes_flags(SweepConfig, order=HELP_ORDER)
+def main(config: SweepConfig) -> None:
     """Find, train and cross-validate price models: trials on the holdout fold, then members of the best configs."""
-    options = Options(
-        tuple(architectures or [ALL]), workspace or default_folder(), train, test, images, trials, minutes, members,
-        folds, fold_groups, grid, sampler, pruner, seed, text_encoder, vision_encoder, tuple(settings or ()), space,
-        max_concurrent, cpus_per_trial, gpus_per_trial, workers_per_trial, storage, address, storage_path, dry_run,
-        fresh, drop_bad, None if cache_limit is None else parse_size(cache_limit, "--cache-limit"),
-        None if memory is None else parse_size(memory, "--memory"), tracking, quiet, json,
-    )  # fmt: skip
     from experiments.run import sweep  # Ray, torch and MLflow: seconds that --help should not take
 
-    if not sweep(options):
+    if not sweep(config, start=psutil.Process().create_time()):  # slow imports are part of the minutes
         raise typer.Exit(130)
 
 

@@ -11,7 +11,6 @@ from core.console import console, say
 from core.errors import UserError
 from core.formatting import describe, duration, metrics_text, plain_table
 from core.store.workspace import Workspace
-from experiments.common.options import Options
 from experiments.execution.ray_pool import Resources
 from experiments.planning.budget import TIME_MARGIN, SweepLimits, makespan
 from experiments.planning.job_scheduler import JobScheduler
@@ -19,6 +18,7 @@ from experiments.planning.search_state import ArchitectureSearch
 from experiments.planning.setup import ArchitecturePlan
 from experiments.search.storage import without_password
 from experiments.search.trial_selection import Finished
+from experiments.sweep_config import SweepConfig
 from experiments.tracking.mlflow_log import tracking_uri
 
 START_SECONDS = 6.0
@@ -59,7 +59,7 @@ def forecast(seconds: Mapping[str, float], trainings: int, limits: SweepLimits, 
 def show_plan(
     workspace: Workspace,
     found: Sequence[ArchitecturePlan],
-    options: Options,
+    config: SweepConfig,
     share: Resources,
     cache: Cache,
     limits: SweepLimits,
@@ -95,18 +95,20 @@ def show_plan(
     workers = f"{share.workers} workers per trial, " if share.workers > 1 else ""
     say(
         f"{share.concurrent} at once, {workers}{share.cpus:g} cores and {share.gpus:g} GPUs each; "
-        + (f"about {duration(total)}" if budget.end is None else f"--minutes {options.minutes:g} is the limit")
+        + (f"about {duration(total)}" if budget.end is None else f"--minutes {config.budget.minutes:g} is the limit")
     )
     if budget.end is not None:
         for line in forecast({each.name: each.estimate for each in found}, facts.k, limits, time.time()):
             say(f"plan: {line}")
     if room.limit is not None:
-        say(f"memory: at most {size_text(room.limit)} ({'what is free; ' if options.memory is None else ''}--memory)")
+        say(
+            f"memory: at most {size_text(room.limit)} ({'what is free; ' if config.resources.memory is None else ''}--memory)"
+        )
         for each in found:
             if not room.fits(each.name):
                 say(f"{each.name}: {room.sentence(each.name)}")
     assert cache.limit is not None, "a workspace's cache has a limit"
-    default = "half of the free disk; --cache-limit" if options.cache_limit is None else "--cache-limit"
+    default = "half of the free disk; --cache-limit" if config.resources.cache_limit is None else "--cache-limit"
     say(f"cache: {cache.folder}, at most {size_text(cache.limit)} ({default})")
 
 
@@ -141,13 +143,13 @@ def _show_errors(search: ArchitectureSearch) -> None:
         say(f"{search.name}: {count}x {text.strip()}", style="red")
 
 
-def storage_url(workspace: Workspace, options: Options) -> str:
+def storage_url(workspace: Workspace, given: str | None) -> str:
     """Where the studies are: what `optuna-dashboard` takes."""
-    return options.storage or f"sqlite:///{workspace.path('optuna.db')}"
+    return given or f"sqlite:///{workspace.path('optuna.db')}"
 
 
 def show_next_steps(
-    workspace: Workspace, scheduler: JobScheduler, options: Options, page: Path, seconds: float
+    workspace: Workspace, scheduler: JobScheduler, config: SweepConfig, page: Path, seconds: float
 ) -> None:
     """The commands that follow. Raises UserError for a sweep without a member."""
     say(f"report:    {page}")
@@ -156,11 +158,12 @@ def show_next_steps(
         more = "give more time with --minutes"
         raise UserError(
             f"no member came out of this sweep ({seconds:.0f} s)",
+            code="sweep-without-member",
             hint=f"mend the errors above, or {more}" if failed else more,
         )
     say(
         f"watch:     python -m experiments.dashboard --workspace {workspace.folder}    (trials and runs in the browser)"
     )
-    say(f"trials:    {without_password(storage_url(workspace, options))}")
-    say(f"diary:     {without_password(tracking_uri(workspace, options.tracking))}")
+    say(f"trials:    {without_password(storage_url(workspace, config.search.storage))}")
+    say(f"diary:     {without_password(tracking_uri(workspace, config.tracking.uri))}")
     say(f"{seconds:.0f} s. Next: python -m ensemble.stack --workspace {workspace.folder}", style="bold")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Ints
 from core.data.catalog import Catalog
+from core.data.catalog_config import FoldGroups
 from core.data.folds import Folds
 from core.data.near_duplicates import FLOOR, Links, find_links, nearest, product_groups
 from core.errors import UserError
 
-FoldGroups = Literal["auto", "on", "off"]
 SAME_PRODUCT = 0.9
 """Similarity from which two rows count as one product in the overlap rates."""
 _THRESHOLDS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)

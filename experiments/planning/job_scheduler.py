@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from core.data.folds import HOLDOUT
 from core.formatting import headline
 from experiments.common.jobs import Job, JobOutcome, Listener
-from experiments.common.options import MOST_MEMBERS
 from experiments.execution.job_worker import scratch_folder
 from experiments.planning.budget import NextMember, SweepLimits, affordable, fits, next_member, next_search
 from experiments.planning.budget_allocator import SEEDS, BudgetAllocator
+from experiments.planning.budget_config import MOST_MEMBERS
 from experiments.planning.cross_validation import MemberBuilder, MemberPlan
 from experiments.planning.search_state import ArchitectureSearch, JobDefaults
 from experiments.search.study import INTERRUPTED, Proposal

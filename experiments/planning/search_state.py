@@ -14,7 +14,6 @@ from core.hardware import Machine
 from core.protocols.architecture import Architecture
 from core.store.oof_store import CORE_VERSION
 from core.store.workspace import Workspace
-from experiments.common.options import Options
 from experiments.execution.job_worker import read_trial
 from experiments.execution.ray_pool import Resources
 from experiments.planning.budget import SearchProgress
@@ -23,6 +22,7 @@ from experiments.planning.marginal_gain import NEW_KIND
 from experiments.planning.setup import ArchitecturePlan, prior_of
 from experiments.search.failures import Failures
 from experiments.search.lease import Lease
+from experiments.search.search_config import SearchConfig
 from experiments.search.study import Study, study_name
 from experiments.search.trial_selection import Finished, survivors
 
@@ -86,30 +86,29 @@ class JobDefaults:
 
 
 def study_names(
-    found: Sequence[ArchitecturePlan], options: Options, workspace: Workspace, storage: BaseStorage
+    plans: Sequence[ArchitecturePlan], asked: SearchConfig, workspace: Workspace, storage: BaseStorage
 ) -> dict[str, str]:
     """By architecture: from all that makes trials comparable."""
     return {
-        each.name: study_name(each.name, _identity(each, options, workspace), storage, options.fresh) for each in found
+        each.name: study_name(each.name, _identity(each, asked.seed, workspace), storage, asked.fresh) for each in plans
     }
 
 
-def _identity(candidate: ArchitecturePlan, options: Options, workspace: Workspace) -> dict[str, Any]:
+def _identity(plan: ArchitecturePlan, seed: int, workspace: Workspace) -> dict[str, Any]:
     return {
         "catalog": workspace.facts.catalog,
         "folds": workspace.facts.folds,
-        "seed": options.seed,
+        "seed": seed,
         "core": CORE_VERSION,
-        "settings": candidate.resolution.settings,
-        "space": {name: list(values) for name, values in candidate.space.values.items()},
+        "settings": plan.resolution.settings,
+        "space": {name: list(values) for name, values in plan.space.values.items()},
     }
 
 
 def open_search(
-    candidate: ArchitecturePlan,
+    plan: ArchitecturePlan,
     name: str,
-    options: Options,
-    workspace: Workspace,
+    asked: SearchConfig,
     members: MemberBuilder,
     storage: BaseStorage,
     held: Lease,
@@ -117,29 +116,29 @@ def open_search(
     """The architecture with its study of that name."""
     study = Study(
         name,
-        candidate.space,
+        plan.space,
         storage,
-        identify=lambda searched: members.key(candidate.kind, candidate.settings(searched)).id,
-        known=partial(read_trial, workspace),
-        sampler="grid" if options.grid else options.sampler,
-        seed=options.seed,
-        attributes={"workspace": str(workspace.folder), "notes": list(candidate.resolution.notes)},
+        identify=lambda searched: members.key(plan.kind, plan.settings(searched)).id,
+        known=partial(read_trial, members.workspace),
+        sampler=asked.sampler_name,
+        seed=asked.seed,
+        attributes={"workspace": str(members.workspace.folder), "notes": list(plan.resolution.notes)},
         guard=held.check,
     )
     return ArchitectureSearch(
-        candidate.kind,
+        plan.kind,
         study,
-        candidate.settings,
-        candidate.estimate,
-        candidate.trials,
-        candidate.members,
-        candidate.longest,
-        prior_of(candidate),
+        plan.settings,
+        plan.estimate,
+        plan.trials,
+        plan.members,
+        plan.longest,
+        prior_of(plan),
         fit_seconds=study.seconds(),
     )
 
 
-def job_defaults(options: Options, share: Resources, machine: Machine) -> JobDefaults:
+def job_defaults(seed: int, share: Resources, machine: Machine) -> JobDefaults:
     """A GPU is used by jobs that were given a share of one; Ray does not count Apple's."""
     device = machine.device if share.gpus or machine.device == "mps" else "cpu"
-    return JobDefaults(options.seed, max(1, int(share.cpus)), device, share.workers)
+    return JobDefaults(seed, max(1, int(share.cpus)), device, share.workers)

@@ -1,4 +1,4 @@
-"""From options and a workspace to the searches of a sweep: settings resolved, spaces loaded, studies opened."""
+"""Plans of architectures (settings, space, estimates) and shares of the machine, from the configs and the workspace."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from core.formatting import duration
 from core.hardware import Machine
 from core.protocols.architecture import Architecture, Resolution, make_config
 from core.store.workspace import Workspace
-from experiments.common.options import ALL, Options, user_settings
 from experiments.execution.ray_pool import Resources
+from experiments.execution.resource_config import ResourceConfig
+from experiments.planning.budget_config import BudgetConfig
 from experiments.planning.marginal_gain import NEW_KIND, PRETRAINED, UNTRAINED
+from experiments.search.search_config import ALL, SearchConfig
 from search_spaces import Space, load_space
 
 
@@ -68,12 +70,12 @@ class ArchitecturePlan:
 
 
 def for_catalog(
-    found: list[ArchitecturePlan], options: Options, workspace: Workspace
+    found: list[ArchitecturePlan], asked: SearchConfig, workspace: Workspace
 ) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
     """Of `all` architectures those that this catalog is for, and a sentence about each of the others; named ones always are."""
-    if ALL not in options.architectures:
+    if ALL not in asked.architectures:
         return found, ()
-    fixed = user_settings(options, [each.kind for each in found])
+    fixed = asked.fixed_settings([each.kind for each in found])
     reasons = {each.name: _why_not(each, "text_encoder" in fixed[each.name], workspace) for each in found}
     notes = tuple(f"{name} is left out of `{ALL}`: {why}" for name, why in reasons.items() if why is not None)
     return [each for each in found if reasons[each.name] is None], notes
@@ -101,54 +103,55 @@ def prior_of(candidate: ArchitecturePlan) -> float:
     return UNTRAINED if encoders <= {TINY, TINY_VISION} else PRETRAINED
 
 
-def candidates(
-    kinds: list[Architecture], options: Options, workspace: Workspace, machine: Machine
-) -> list[ArchitecturePlan]:
-    """Raises UserError for an encoder that cannot be had, an unknown setting and a space that does not fit."""
-    fixed = user_settings(options, kinds)
-    found = []
-    for kind in kinds:
-        make_config(kind.Config, fixed[kind.name])
-        whole = _candidate(kind, fixed[kind.name], options, workspace, machine)
-        found.append(_with_frozen_text(whole, fixed[kind.name], options, workspace, machine) or whole)
-    return found
+@dataclass(frozen=True)
+class Planner:
+    """Maker of the plans of one sweep."""
 
+    search: SearchConfig
+    budget: BudgetConfig
+    workspace: Workspace
+    machine: Machine
 
-def _with_frozen_text(
-    whole: ArchitecturePlan, fixed: Mapping[str, Any], options: Options, workspace: Workspace, machine: Machine
-) -> ArchitecturePlan | None:
-    """The same with the weights of its text encoder as they are, where fine-tuning one member takes longer than there is time
-    and nobody has said otherwise; else None.
-    """
-    encoder = whole.resolution.settings.get("text_encoder", TINY)
-    if options.minutes is None or options.space or encoder == TINY or "freeze_text" in fixed:
-        return None
-    member = workspace.folds.k * whole.estimate
-    if member <= 60 * options.minutes:
-        return None
-    frozen = _candidate(whole.kind, {**fixed, "freeze_text": True}, options, workspace, machine)
-    note = (
-        f"text encoder's weights: as they are (auto: fine-tuning one member would take about {duration(member)} of the "
-        f"{options.minutes:g} min; --set {whole.name}.freeze_text=false does it all the same)"
-    )
-    return replace(frozen, resolution=replace(frozen.resolution, notes=(*frozen.resolution.notes, note)))
+    def plans(self, kinds: Sequence[Architecture]) -> list[ArchitecturePlan]:
+        """One of each; raises UserError for an encoder that cannot be had, an unknown setting and a space that does not fit."""
+        fixed = self.search.fixed_settings(kinds)
+        found = []
+        for kind in kinds:
+            make_config(kind.Config, fixed[kind.name])
+            whole = self._plan(kind, fixed[kind.name])
+            found.append(self._with_frozen_text(whole, fixed[kind.name]) or whole)
+        return found
 
+    def _with_frozen_text(self, whole: ArchitecturePlan, fixed: Mapping[str, Any]) -> ArchitecturePlan | None:
+        """The same with the weights of its text encoder as they are, where fine-tuning one member takes longer than there is time
+        and nobody has said otherwise; else None.
+        """
+        encoder, minutes = whole.resolution.settings.get("text_encoder", TINY), self.budget.minutes
+        if minutes is None or self.search.space or encoder == TINY or "freeze_text" in fixed:
+            return None
+        member = self.workspace.folds.k * whole.estimate
+        if member <= 60 * minutes:
+            return None
+        frozen = self._plan(whole.kind, {**fixed, "freeze_text": True})
+        note = (
+            f"text encoder's weights: as they are (auto: fine-tuning one member would take about {duration(member)} of the "
+            f"{minutes:g} min; --set {whole.name}.freeze_text=false does it all the same)"
+        )
+        return replace(frozen, resolution=replace(frozen.resolution, notes=(*frozen.resolution.notes, note)))
 
-def _candidate(
-    kind: Architecture, fixed: Mapping[str, Any], options: Options, workspace: Workspace, machine: Machine
-) -> ArchitecturePlan:
-    resolution = kind.resolve(fixed, machine, options.minutes)
-    space = load_space(options.space or resolution.space, kind.Config).without(fixed)
-    config = make_config(kind.Config, {**resolution.settings, **space.best})
-    wanted = options.wanted_trials
-    if options.grid:
-        wanted = space.points if wanted is None else wanted
-    trials = None if wanted is None else min(wanted, space.points)
-    longest = max(space.values.get("epochs", (getattr(config, "epochs", 1),)))
-    learnt = workspace.train.take(workspace.folds.split(HOLDOUT)[0])
-    seconds = kind.estimate_seconds(learnt, config, machine)
-    memory = kind.estimate_memory(learnt, config, machine)
-    return ArchitecturePlan(kind, resolution, space, trials, options.wanted_members, longest, seconds, memory)
+    def _plan(self, kind: Architecture, fixed: Mapping[str, Any]) -> ArchitecturePlan:
+        resolution = kind.resolve(fixed, self.machine, self.budget.minutes)
+        space = load_space(self.search.space or resolution.space, kind.Config).without(fixed)
+        config = make_config(kind.Config, {**resolution.settings, **space.best})
+        wanted = self.budget.wanted_trials(self.search.grid)
+        if self.search.grid:
+            wanted = space.points if wanted is None else wanted
+        trials = None if wanted is None else min(wanted, space.points)
+        longest = max(space.values.get("epochs", (getattr(config, "epochs", 1),)))
+        learnt = self.workspace.train.take(self.workspace.folds.split(HOLDOUT)[0])
+        seconds = kind.estimate_seconds(learnt, config, self.machine)
+        memory = kind.estimate_memory(learnt, config, self.machine)
+        return ArchitecturePlan(kind, resolution, space, trials, self.budget.wanted_members, longest, seconds, memory)
 
 
 def together(nodes: Sequence[Machine]) -> Machine:
@@ -158,50 +161,52 @@ def together(nodes: Sequence[Machine]) -> Machine:
     return Machine(max(1, largest.cores), largest.memory, "cuda" if gpus else "cpu", gpus)
 
 
-def cluster_resources(options: Options, kinds: Sequence[Architecture], nodes: Sequence[Machine]) -> Resources:
+def cluster_resources(asked: ResourceConfig, kinds: Sequence[Architecture], nodes: Sequence[Machine]) -> Resources:
     """As `resources` would share out each node, and so that a job fits on any node that can run it.
 
     Raises UserError where no node can, unless the user says how many jobs run at once: then an autoscaler is to bring nodes.
     """
-    machine, workers = together(nodes), options.workers_per_trial
+    machine, workers = together(nodes), asked.workers_per_trial
     _check_workers(workers, kinds, machine)
-    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(machine.has_gpu)
+    gpus = asked.gpus_per_trial if asked.gpus_per_trial is not None else float(machine.has_gpu)
     if workers > 1:
         _check_share(workers, gpus)
     able = [node for node in nodes if node.cores and node.gpus >= gpus]
     shares = [node.cores // (max(1, int(node.gpus / gpus)) if gpus else min(node.cores, 4)) for node in able]
-    cpus = options.cpus_per_trial or float(max(1, min(shares, default=1)))
-    share = Resources(options.max_concurrent or 0, cpus, gpus, workers, elastic=options.max_concurrent is None)
+    cpus = asked.cpus_per_trial or float(max(1, min(shares, default=1)))
+    share = Resources(asked.max_concurrent or 0, cpus, gpus, workers, elastic=asked.max_concurrent is None)
     slots = share.slots(nodes)
     if not slots and share.elastic:
         raise UserError(
             f"the cluster holds no job of {workers} x {cpus:g} cores and {gpus:g} GPUs: "
             f"the largest has {machine.cores} cores, and there are {machine.gpus} GPUs in all",
+            code="cluster-holds-no-job",
             hint="start more nodes, lower --cpus-per-trial or --gpus-per-trial, or give --max-concurrent where an autoscaler "
             "is to start nodes",
         )
-    return replace(share, concurrent=options.max_concurrent or slots)
+    return replace(share, concurrent=asked.max_concurrent or slots)
 
 
-def resources(options: Options, kinds: Sequence[Architecture], machine: Machine) -> Resources:
+def resources(asked: ResourceConfig, kinds: Sequence[Architecture], machine: Machine) -> Resources:
     """How many jobs run at once and what each worker of them gets.
 
     With GPUs, one worker each. Without, one worker per core up to four: small models gain more from running side by side than
     from sharing cores, and beyond four their memory counts. Raises UserError for what this machine does not have.
     """
-    workers = options.workers_per_trial
+    workers = asked.workers_per_trial
     _check_workers(workers, kinds, machine)
     # Ray counts CUDA devices only: on Apple's GPU one job runs at a time and asks for none.
-    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(machine.device == "cuda")
-    concurrent = options.max_concurrent
+    gpus = asked.gpus_per_trial if asked.gpus_per_trial is not None else float(machine.device == "cuda")
+    concurrent = asked.max_concurrent
     if concurrent is None and machine.device == "mps":
         concurrent = 1
     if concurrent is None:
         concurrent = max(1, (int(machine.gpus / gpus) if gpus else min(machine.cores, 4)) // workers)
-    cpus = options.cpus_per_trial or max(1.0, machine.cores // (concurrent * workers))
+    cpus = asked.cpus_per_trial or max(1.0, machine.cores // (concurrent * workers))
     if gpus > machine.gpus:
         raise UserError(
             f"--gpus-per-trial {gpus:g}, but this machine has {machine.gpus} usable GPUs",
+            code="too-few-gpus",
             hint="leave the flag out, or join a cluster with --address",
         )
     if workers > 1:
@@ -216,11 +221,13 @@ def _check_workers(workers: int, kinds: Sequence[Architecture], machine: Machine
         able = ", ".join(name for name in ARCHITECTURES if architecture(name).data_parallel)
         raise UserError(
             f"--workers-per-trial {workers}, but {' and '.join(kind.name for kind in kinds)} train in one process",
+            code="workers-without-use",
             hint=f"leave the flag out, or add an architecture that several can train together: {able}",
         )
     if machine.device == "mps":
         raise UserError(
             f"--workers-per-trial {workers}, but processes cannot share Apple's GPU for one training",
+            code="workers-on-apple-gpu",
             hint="leave the flag out",
         )
 
@@ -233,6 +240,7 @@ def _check_room(concurrent: int, workers: int, cpus: float, gpus: float, machine
             raise UserError(
                 f"{concurrent} trainings at once, each with {workers} workers on {each:g} {what}, need "
                 f"{concurrent * workers * each:g} {what}, but this machine has {there}",
+                code="no-room-for-workers",
                 hint="lower --workers-per-trial, --max-concurrent, --cpus-per-trial or --gpus-per-trial, or join a "
                 "cluster with --address",
             )
@@ -242,6 +250,7 @@ def _check_share(workers: int, gpus: float) -> None:
     if 0 < gpus < 1:
         raise UserError(
             f"--gpus-per-trial {gpus:g} with --workers-per-trial {workers}: workers of one training cannot share a GPU",
+            code="workers-share-a-gpu",
             hint="give each a whole one (--gpus-per-trial 1), or leave --workers-per-trial out",
         )
 
@@ -256,19 +265,19 @@ def default_folds(rows: int) -> int:
     return FEW_FOLDS if 10 * FEW_FOLDS <= rows < FEW_ROWS else FOLDS
 
 
-def are_few(workspace: Workspace, options: Options) -> bool:
+def are_few(workspace: Workspace, search: SearchConfig, budget: BudgetConfig) -> bool:
     """Whether this sweep is planned for few rows: an explicit search is made as it was asked for."""
-    asked = options.trials is not None or options.members is not None or options.grid
-    return len(workspace.train) < FEW_ROWS and not asked
+    explicit = budget.trials is not None or budget.members is not None or search.grid
+    return len(workspace.train) < FEW_ROWS and not explicit
 
 
-def for_few(found: Sequence[ArchitecturePlan], options: Options) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
+def for_few(found: Sequence[ArchitecturePlan], asked: SearchConfig) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
     """The candidates of a sweep with few rows, and what people should know of it."""
     notes = [
         f"fewer than {FEW_ROWS} training rows: no search; the documented points of each architecture are cross-validated, then "
         f"the same with other seeds, {FEW_MEMBERS} members of each"
     ]
-    kept = [each for each in found if ALL not in options.architectures or prior_of(each) != UNTRAINED]
+    kept = [each for each in found if ALL not in asked.architectures or prior_of(each) != UNTRAINED]
     notes += [
         f"{each.name} is left out of `{ALL}`: an encoder that starts from random weights learns nothing from so few rows"
         for each in found

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from core.formatting import headline
 from core.store.workspace import Workspace
-from experiments import STARTED
 from experiments.common.jobs import Job, JobOutcome
-from experiments.common.options import Options
-from experiments.planning.budget import Budget
 from experiments.planning.job_scheduler import JobScheduler
-from experiments.planning.search_state import ArchitectureSearch
-from experiments.search.storage import without_password
-from experiments.tracking.sweep_record import Record, here
+from experiments.tracking.sweep_record import Record
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; new fields and events may come without it."""
@@ -95,26 +89,6 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def record_of(workspace: Workspace, options: Options, searches: Sequence[ArchitectureSearch], budget: Budget) -> Record:
-    """What `experiments.status` tells of this sweep. Holds no password."""
-    return Record(
-        **here(),
-        start=budget.start,
-        end=budget.end,
-        folds=workspace.folds.k,
-        storage=without_password(options.storage or ""),
-        tracking=without_password(options.tracking or ""),
-        studies={search.name: search.study.name for search in searches},
-        trials={search.name: search.trials for search in searches},
-        members=options.wanted_members,
-        command=shlex.join(["python", "-m", "experiments.sweep", *map(without_password, sys.argv[1:])]),
-        options={
-            "minutes": options.minutes, "sampler": "grid" if options.grid else options.sampler, "pruner": options.pruner,
-            "seed": options.seed, "set": list(options.settings), "address": options.address,
-        },
-    )  # fmt: skip
-
-
 def say_start(events: Events, workspace: Workspace, record: Record) -> None:
     shown = {name: value for name, value in vars(record).items() if name not in ("state", "ended", "error")}
     events.write("sweep_started", schema=SCHEMA, workspace=str(workspace.folder), **shown)
@@ -125,6 +99,6 @@ def say_end(events: Events, state: str, workspace: Workspace, scheduler: JobSche
         name: ranking[0].smape for name, search in scheduler.searches.items() if (ranking := search.study.ranking())
     }
     counts = {name: search.study.counts() for name, search in scheduler.searches.items()}
-    seconds = round(time.time() - STARTED, 3)
+    seconds = round(time.time() - scheduler.budget.start, 3)
     members = workspace.store.complete()
     events.write("sweep_ended", state=state, seconds=seconds, counts=counts, best=best, members=members)

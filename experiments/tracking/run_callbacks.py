@@ -16,7 +16,6 @@ from core.atomic_files import digest
 from core.console import console
 from core.store.workspace import Workspace
 from experiments.common.jobs import Listener
-from experiments.common.options import Options
 from experiments.planning.budget import Budget
 from experiments.planning.search_state import ArchitectureSearch
 from experiments.tracking.dashboard_notes import Board
@@ -24,6 +23,7 @@ from experiments.tracking.json_events import Events
 from experiments.tracking.live_view import View, Warnings
 from experiments.tracking.mlflow_log import FLUSH_SECONDS, Diary
 from experiments.tracking.run_record import pages_of_study, trial_key
+from experiments.tracking.tracking_config import TrackingConfig
 
 DIARY_MARK = "diary"
 """A study's user attribute: which diary has all of it. Empty while a sweep runs, and after one that was killed."""
@@ -31,7 +31,8 @@ DIARY_MARK = "diary"
 
 @contextmanager
 def watching(
-    options: Options,
+    config: TrackingConfig,
+    seed: int,
     workspace: Workspace,
     entries: Sequence[ArchitectureSearch],
     storage: BaseStorage,
@@ -44,11 +45,11 @@ def watching(
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             study.set_metric_names(["SMAPE"])  # what the dashboard writes at its axes, instead of "Objective 0"
     board = Board(workspace, studies, storage)
-    facts = {"seed": options.seed, "catalog": workspace.facts.catalog}
+    facts = {"seed": seed, "catalog": workspace.facts.catalog}
     names = {name: study.study_name for name, study in studies.items()}
-    diary = Diary(workspace, names, facts, board.linked, options.tracking, lambda: _patience(budget))
-    mark = digest(options.tracking or "workspace")[:12]
-    there = options.tracking is not None or workspace.path("mlflow.db").exists()
+    diary = Diary(workspace, names, facts, board.linked, config.uri, lambda: _patience(budget))
+    mark = digest(config.uri or "workspace")[:12]
+    there = config.uri is not None or workspace.path("mlflow.db").exists()
     listeners: list[Listener] = [diary, board]
     with ExitStack() as stack:
         stack.enter_context(board)
@@ -58,7 +59,7 @@ def watching(
             studies[entry.name].set_user_attr(DIARY_MARK, "")
             _catch_up(diary, board, entry, studies[entry.name], facts, known)
         diary.catch_up_members()
-        if options.quiet:
+        if config.quiet:
             listeners.append(Warnings())
         else:
             listeners.append(stack.enter_context(View(console, budget, {each.name: each.trials for each in entries})))

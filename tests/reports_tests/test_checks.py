@@ -23,9 +23,9 @@ from core.store.workspace import Workspace
 from core.training.trainer import fit
 from ensemble.stack import stack_workspace
 from experiments.common.jobs import Job, error_text
-from experiments.common.options import Options, architectures_of, user_settings
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_tuner import check_pruner
+from experiments.search.search_config import SearchConfig
 from reports.checks import diagnose, fitting, non_finite, searching, times
 from reports.checks.finding import Check, Finding
 from reports.figures.report_inputs import read_material
@@ -108,11 +108,8 @@ def understood(command: str) -> None:
     main = f"{module}.__main__" if find_spec(module).submodule_search_locations else module
     given = get_command(import_module(main).app).make_context(module, arguments).params
     if module == "experiments.sweep":
-        options = Options(
-            tuple(given["architectures"] or ["all"]), given["workspace"], settings=tuple(given["settings"] or ())
-        )
-        kinds = architectures_of(options)
-        for name, settings in user_settings(options, kinds).items():
+        search = SearchConfig(architectures=given["architectures"] or "all", settings=tuple(given["settings"] or ()))
+        for name, settings in search.fixed_settings(search.kinds()).items():
             make_config(architecture(name).Config, settings)
         check_pruner(given["pruner"])
 

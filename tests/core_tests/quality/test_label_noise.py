@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from core.architectures import architecture
 from core.classical.tfidf_inputs import learn_inputs
 from core.data.catalog import Catalog
+from core.data.catalog_config import CatalogConfig
 from core.data.near_duplicates import find_links
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
@@ -37,7 +38,6 @@ from core.quality.label_noise import (
 from core.quality.label_noise_command import main
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from experiments.common.options import Options
 from experiments.prepare import fill_workspace
 from tests.conftest import toy_frame
 from tests.core_tests.classical_toys import catalog_of, context
@@ -167,9 +167,9 @@ def test_a_sweep_says_it_and_the_command_adds_what_members_say(
     frame.to_csv(tmp_path / "train.csv", index=False)
     toy_frame(30, 1, first=1000).drop(columns="price").to_csv(tmp_path / "test.csv", index=False)
     workspace = Workspace(tmp_path / "runs")
-    options = Options(["lexical"], workspace.folder, train=tmp_path / "train.csv", test=tmp_path / "test.csv")
+    files = CatalogConfig(train=tmp_path / "train.csv", test=tmp_path / "test.csv")
     said: list[str] = []
-    fill_workspace(workspace, options, said.append)
+    fill_workspace(workspace, files, 0, said.append)
     assert any(line.startswith("labels: 2 training rows have a price that looks wrong") for line in said)
     assert set(pd.read_csv(workspace.path(FILE))["sample_id"]) == {11, 12}
     oof = workspace.train.known_prices * np.exp(np.random.default_rng(0).normal(0, 0.1, 200))

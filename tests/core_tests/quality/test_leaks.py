@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from core.data.catalog import Catalog
+from core.data.catalog_config import CatalogConfig
 from core.data.fold_making import make_folds
 from core.data.folds import Folds
 from core.data.reading import read_catalogs
@@ -15,7 +16,6 @@ from core.data.vocabulary import read_vocabulary, shape
 from core.demo import make_demo
 from core.quality.leaks import find_leaks, kept_notes, told_by_digits
 from core.store.workspace import Workspace
-from experiments.common.options import Options
 from experiments.prepare import fill_workspace
 from tests.leaky import Made, clean, strings
 from tests.paths import SHARED
@@ -172,7 +172,8 @@ def test_preparing_a_sweep_says_and_keeps_what_leaks(tmp_path: Path) -> None:
     said: list[str] = []
     fill_workspace(
         workspace,
-        Options(["lexical"], workspace.folder, train=tmp_path / "train.csv", test=tmp_path / "test.csv"),
+        CatalogConfig(train=tmp_path / "train.csv", test=tmp_path / "test.csv"),
+        0,
         said.append,
     )
     (note,) = [line for line in said if line.startswith("possible leak")]

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UserError
+from core.architectures import architecture
 from core.hardware import Machine
 from core.store.workspace import Workspace
-from experiments.common.options import Options, architectures_of
 from experiments.execution.ray_pool import Resources
+from experiments.execution.resource_config import ResourceConfig
+from experiments.planning.budget_config import BudgetConfig
 from experiments.planning.marginal_gain import NEW_KIND, UNTRAINED
-from experiments.planning.setup import candidates, cluster_resources, prior_of, resources
+from experiments.planning.setup import Planner, cluster_resources, prior_of, resources
+from experiments.search.search_config import SearchConfig
 from tests.core_tests.classical_toys import small_encoder
+from tests.errors import refused
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 SERVER = Machine(cores=16, memory=64 * 2**30, device="cpu", gpus=0)
@@ -22,8 +25,7 @@ APPLE = Machine(cores=8, memory=16 * 2**30, device="mps", gpus=1)
 
 
 def shares(machine: Machine, *names: str, **changes: object) -> Resources:
-    options = Options(names or ("text",), Path("runs"), **changes)  # type: ignore[arg-type]
-    return resources(options, architectures_of(options), machine)
+    return resources(ResourceConfig.of(**changes), list(map(architecture, names or ("text",))), machine)
 
 
 @pytest.mark.parametrize(
@@ -43,32 +45,33 @@ def test_workers_share_what_the_machine_has(machine: Machine, workers: int, expe
 
 
 @pytest.mark.parametrize(
-    ("machine", "changes", "what"),
+    ("machine", "changes", "code"),
     [
-        (LAPTOP, {"workers_per_trial": 4}, "need 4 cores, but this machine has 2"),
-        (LAPTOP, {"workers_per_trial": 2, "max_concurrent": 2}, "need 4 cores, but this machine has 2"),
-        (LAPTOP, {"workers_per_trial": 2, "cpus_per_trial": 2.0}, "need 4 cores, but this machine has 2"),
-        (GPUS, {"workers_per_trial": 8}, "need 8 GPUs, but this machine has 4"),
-        (GPUS, {"workers_per_trial": 2, "gpus_per_trial": 0.5}, "cannot share a GPU"),
-        (APPLE, {"workers_per_trial": 2}, "cannot share Apple's GPU"),
+        (LAPTOP, {"workers_per_trial": 4}, "no-room-for-workers"),
+        (LAPTOP, {"workers_per_trial": 2, "max_concurrent": 2}, "no-room-for-workers"),
+        (LAPTOP, {"workers_per_trial": 2, "cpus_per_trial": 2.0}, "no-room-for-workers"),
+        (GPUS, {"workers_per_trial": 8}, "no-room-for-workers"),
+        (GPUS, {"workers_per_trial": 2, "gpus_per_trial": 0.5}, "workers-share-a-gpu"),
+        (APPLE, {"workers_per_trial": 2}, "workers-on-apple-gpu"),
+        (LAPTOP, {"gpus_per_trial": 1.0}, "too-few-gpus"),
     ],
 )
-def test_workers_for_whom_there_is_no_room_are_refused(machine: Machine, changes: dict[str, object], what: str) -> None:
-    with pytest.raises(UserError, match=what) as failure:
+def test_workers_for_whom_there_is_no_room_are_refused(machine: Machine, changes: dict[str, object], code: str) -> None:
+    with refused(code) as failure:
         shares(machine, **changes)
     assert failure.value.hint
 
 
 def test_a_cluster_may_have_more_than_this_machine() -> None:
-    options = Options(("text",), Path("runs"), workers_per_trial=4, address="head:6379")
-    shared = cluster_resources(options, architectures_of(options), [LAPTOP, LAPTOP])
+    asked = ResourceConfig(workers_per_trial=4, address="head:6379")
+    shared = cluster_resources(asked, [architecture("text")], [LAPTOP, LAPTOP])
     assert shared == Resources(1, 1.0, 0.0, workers=4, elastic=True)
 
 
 def test_a_cluster_without_room_for_all_workers_of_a_job_is_refused() -> None:
-    options = Options(("text",), Path("runs"), workers_per_trial=5, address="head:6379")
-    with pytest.raises(UserError, match="holds no job of 5 x 1 cores"):
-        cluster_resources(options, architectures_of(options), [LAPTOP, LAPTOP])
+    asked = ResourceConfig(workers_per_trial=5, address="head:6379")
+    with refused("cluster-holds-no-job"):
+        cluster_resources(asked, [architecture("text")], [LAPTOP, LAPTOP])
 
 
 def test_half_a_core_each_is_room_enough() -> None:
@@ -76,15 +79,15 @@ def test_half_a_core_each_is_room_enough() -> None:
 
 
 def test_light_architectures_alone_are_no_use_for_workers() -> None:
-    with pytest.raises(UserError, match="lexical and boosted train in one process") as failure:
+    with refused("workers-without-use") as failure:
         shares(LAPTOP, "lexical", "boosted", workers_per_trial=2)
     assert "text, multimodal" in failure.value.hint
     assert shares(LAPTOP, "lexical", "text", workers_per_trial=2).workers == 2
 
 
 def test_what_is_expected_of_a_kind_follows_from_its_encoder(toy_workspace: Workspace) -> None:
-    options = Options(("text", "lexical", "boosted"), toy_workspace.folder)
-    found = candidates(architectures_of(options), options, toy_workspace, LAPTOP)
+    search = SearchConfig(architectures=("text", "lexical", "boosted"))
+    found = Planner(search, BudgetConfig(), toy_workspace, LAPTOP).plans(search.kinds())
     assert {each.name: prior_of(each) for each in found} == {
         "text": UNTRAINED,
         "lexical": NEW_KIND,
@@ -97,9 +100,9 @@ def test_an_encoder_that_the_minutes_cannot_fine_tune_is_read_as_it_is_and_said_
 ) -> None:
     encoder = small_encoder(tmp_path / "encoder")
 
-    def resolved(**more: object) -> tuple[object, str, tuple[str, ...]]:
-        options = Options(("text",), Path("runs"), text_encoder=str(encoder), **more)  # type: ignore[arg-type]
-        [found] = candidates(architectures_of(options), options, toy_workspace, LAPTOP)
+    def resolved(minutes: float | None = None, settings: tuple[str, ...] = ()) -> tuple[object, str, tuple[str, ...]]:
+        search = SearchConfig(architectures=("text",), text_encoder=str(encoder), settings=settings)
+        [found] = Planner(search, BudgetConfig(minutes=minutes), toy_workspace, LAPTOP).plans(search.kinds())
         return found.resolution.settings.get("freeze_text"), found.space.source, found.resolution.notes
 
     frozen, space, notes = resolved(minutes=1e-6)

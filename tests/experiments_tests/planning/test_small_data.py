@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,17 +9,19 @@ import pytest
 from core.data.folds import FEW_ROWS
 from core.hardware import Machine
 from core.store.workspace import Workspace
-from experiments.common.options import Options, architectures_of
+from experiments.planning.budget_config import BudgetConfig
 from experiments.planning.setup import (
     FEW_FOLDS,
     FEW_MEMBERS,
     FOLDS,
+    Planner,
     are_few,
-    candidates,
     default_folds,
     for_catalog,
     for_few,
 )
+from experiments.search.search_config import SearchConfig
+from experiments.sweep_config import SweepConfig
 from tests.experiments_tests.planning.test_job_scheduler import scheduler, work_off
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
@@ -33,22 +34,22 @@ def test_few_rows_are_parted_into_more_folds() -> None:
 
 @pytest.mark.parametrize("asked", [{"trials": 4}, {"members": 1}, {"grid": True}])
 def test_a_search_that_was_asked_for_is_made(toy_workspace: Workspace, asked: dict[str, object]) -> None:
-    assert are_few(toy_workspace, Options(("all",), Path("runs")))
-    assert are_few(toy_workspace, Options(("all",), Path("runs"), minutes=2.0))
-    assert not are_few(toy_workspace, Options(("all",), Path("runs"), **asked))  # type: ignore[arg-type]
+    assert are_few(toy_workspace, SearchConfig(), BudgetConfig())
+    assert are_few(toy_workspace, SearchConfig(), BudgetConfig(minutes=2.0))
+    config = SweepConfig.of(**asked)
+    assert not are_few(toy_workspace, config.search, config.budget)
 
 
 def test_random_weights_are_left_out_of_all_and_said_so_but_not_where_they_were_named(
     toy_workspace: Workspace,
 ) -> None:
     for names, kept in ((("all",), ["lexical", "boosted"]), (("text", "lexical"), ["text", "lexical"])):
-        options = Options(
-            names, Path("runs"), text_encoder="tiny", vision_encoder="tiny-vision" if "all" in names else None
-        )
-        made = candidates(architectures_of(options), options, toy_workspace, LAPTOP)
-        able, notes = for_catalog(made, options, toy_workspace)
+        vision = "tiny-vision" if "all" in names else None
+        search = SearchConfig(architectures=names, text_encoder="tiny", vision_encoder=vision)
+        made = Planner(search, BudgetConfig(), toy_workspace, LAPTOP).plans(search.kinds())
+        able, notes = for_catalog(made, search, toy_workspace)
         assert len(notes) == ("all" in names)  # there are no pictures
-        found, notes = for_few(able, options)
+        found, notes = for_few(able, search)
         assert [each.name for each in found] == kept
         assert all(each.trials == 1 + len(each.space.then) and each.members is None for each in found)
         assert f"{FEW_MEMBERS} members of each" in notes[0]
@@ -59,9 +60,9 @@ def test_random_weights_are_left_out_of_all_and_said_so_but_not_where_they_were_
 def test_all_has_a_network_without_knowledge_only_where_its_encoder_is_named(
     toy_workspace: Workspace, named: dict[str, Any]
 ) -> None:
-    options = Options(("all",), Path("runs"), **named)
-    made = candidates(architectures_of(options), options, toy_workspace, LAPTOP)
-    kept, notes = for_catalog(made, options, toy_workspace)
+    search = SearchConfig(**named)
+    made = Planner(search, BudgetConfig(), toy_workspace, LAPTOP).plans(search.kinds())
+    kept, notes = for_catalog(made, search, toy_workspace)
     assert [each.name for each in kept] == (["text"] if named else []) + ["lexical", "boosted"]
     assert any(
         note.startswith("text is left out of `all`: an encoder that starts from random") for note in notes

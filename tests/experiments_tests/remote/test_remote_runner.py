@@ -16,11 +16,11 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import architecture
 from core.atomic_files import write_json
+from core.data.catalog_config import CatalogConfig
 from core.demo import make_demo
 from core.errors import UserError
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job
-from experiments.common.options import Options
 from experiments.execution.job_worker import member_key, read_trial, run_job
 from experiments.execution.ray_pool import Resources, session
 from experiments.prepare import fill_workspace
@@ -53,8 +53,8 @@ def pictured(tmp_path: Path) -> Workspace:
     """A workspace of the demo catalog with its pictures."""
     demo = make_demo(tmp_path / "demo", rows=200, seed=0)
     workspace = Workspace(tmp_path / "runs")
-    options = Options(("multimodal",), workspace.folder, demo.train, demo.test, demo.images, folds=2)
-    fill_workspace(workspace, options, lambda _: None)
+    files = CatalogConfig(train=demo.train, test=demo.test, images=demo.images, folds=2)
+    fill_workspace(workspace, files, 0, lambda _: None)
     return workspace
 
 

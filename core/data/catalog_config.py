@@ -1,0 +1,44 @@
+"""Options of the catalog that a sweep reads: its files, what becomes of bad rows, and its folds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from core.command_config import CommandConfig
+from core.errors import UserError
+
+FoldGroups = Literal["auto", "on", "off"]
+
+
+class CatalogConfig(CommandConfig):
+    """Files of the catalog and how its rows are split into folds. No files: the workspace's own catalog, or the demo catalog."""
+
+    train: Annotated[Path | None, Field(description="CSV: sample_id,catalog_content,image_link,price")] = None
+    test: Annotated[Path | None, Field(description="CSV: sample_id,catalog_content,image_link")] = None
+    images: Annotated[Path | None, Field(description="folder of pictures, named by the links' last part")] = None
+    folds: Annotated[int | None, Field(ge=2, description="k (5; 10 with 100 to 499 rows); made once per workspace")] = (
+        None
+    )
+    fold_groups: Annotated[
+        FoldGroups | None, Field(description="keep rows of one product in one fold (auto: as the test file does)")
+    ] = None
+    drop_bad: Annotated[bool, Field(description="drop bad training rows, with a count")] = False
+
+    @model_validator(mode="after")
+    def _files_together(self) -> Self:
+        if (self.train is None) != (self.test is None):
+            raise UserError(
+                f"--{'train' if self.test is None else 'test'} was given alone",
+                code="catalog-file-alone",
+                hint="give both --train and --test: the members of a sweep price the test rows as well",
+            )
+        if self.images is not None and self.train is None:
+            raise UserError(
+                "--images was given without a catalog",
+                code="images-without-catalog",
+                hint="give --train and --test as well",
+            )
+        return self

@@ -1,0 +1,28 @@
+"""Options of a whole sweep: the configs of its parts, from the command line or from keyword arguments (`SweepConfig.of`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from core.command_config import CommandConfig
+from core.data.catalog_config import CatalogConfig
+from core.store.workspace import default_folder
+from experiments.execution.resource_config import ResourceConfig
+from experiments.planning.budget_config import BudgetConfig
+from experiments.search.search_config import SearchConfig
+from experiments.tracking.tracking_config import TrackingConfig
+
+
+class SweepConfig(CommandConfig):
+    """Everything that a sweep is asked for, checked as far as it can be without reading a file."""
+
+    workspace: Annotated[Path, Field(default_factory=default_folder, description="folder that holds everything (runs)")]
+    catalog: CatalogConfig = CatalogConfig()
+    search: SearchConfig = SearchConfig()
+    budget: BudgetConfig = BudgetConfig()
+    resources: ResourceConfig = ResourceConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    dry_run: Annotated[bool, Field(description="facts, space, plan and time; trains nothing")] = False
