@@ -20,9 +20,9 @@ from threadpoolctl import threadpool_limits
 
 from core.metrics import smape
 from ensemble.matrix.level_one import Rows
-from ensemble.methods.method_registry import BLEND, METHODS, Problem, fit_methods, fitting
+from ensemble.methods.method_registry import BLEND, METHODS, CombinationProblem, fit_methods, fitting
 from ensemble.methods.simplex import fit_simplex
-from ensemble.pipeline.final_pipeline import Judged, choose, compare, conclude
+from ensemble.pipeline.final_pipeline import EvaluationRows, choose, compare, conclude
 
 BLOCKS = 5
 HELD_OUT = 8_000
@@ -40,12 +40,12 @@ def rules(case: Case) -> dict[str, float]:
     predicted = {name: np.empty(count) for name in names}
     for block in range(BLOCKS):
         seen = blocks != block
-        problem = Problem(rows.take(seen), made.prices[seen], groups[seen], (0,))
+        problem = CombinationProblem(rows.take(seen), made.prices[seen], groups[seen], (0,))
         for name, each in fit_methods(names, problem).items():
             predicted[name][~seen] = each.predict(rows.take(~seen))
-    final = fit_methods(names, Problem(rows, made.prices, groups, (0, 1, 2)))
+    final = fit_methods(names, CombinationProblem(rows, made.prices, groups, (0, 1, 2)))
     tested = {name: each.predict(test) for name, each in final.items()}
-    judged = Judged(made.prices, rows, blocks, groups)
+    judged = EvaluationRows(made.prices, rows, blocks, groups)
     built = conclude(predicted, judged, blend=True, steps=(), seed=0)
     blend = fit_simplex(np.column_stack([predicted[name] for name in names]), made.prices, "log")
     tested[BLEND] = blend.predict(Rows(np.column_stack([tested[name] for name in names]), test.features))

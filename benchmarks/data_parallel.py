@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from core.architectures.base import Context, make_config
-from core.catalog import Catalog
 from core.catalog_reading import read_catalogs
 from core.distributed import TorchGroup
 from core.group import ALONE
@@ -27,6 +26,7 @@ from torch import distributed, multiprocessing
 
 from core.architectures import architecture
 from core.cache import Cache
+from core.catalog import Catalog
 
 LAYOUTS = ((1, 2), (1, 1), (2, 1))
 """(workers, threads of each)"""

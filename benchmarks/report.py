@@ -29,7 +29,7 @@ from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.quality.label_noise import FILE, find_labels, write_findings
 from core.store.oof_store import Member
-from core.store.workspace import Facts, Workspace, catalog_fingerprint
+from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from ensemble.stack import stack_workspace
 
 WORDS = 150
@@ -47,7 +47,7 @@ def make(folder: Path, rows: int, members: int, trials: int) -> Workspace:
     folds, report = make_folds(read.train, read.test, k=5, seed=0, fold_groups="off")
     workspace = Workspace(folder / "runs")
     overlap = {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap}
-    facts = Facts(
+    facts = WorkspaceFacts(
         str(demo.train), str(demo.test), None, catalog_fingerprint(read.train, read.test), folds.hash, 5, "off",
         folds.mode, overlap,
     )  # fmt: skip

@@ -79,7 +79,7 @@ def ours(folder: Path, trials: int) -> float:
     from core.data.fold_making import make_folds
     from core.data.reading import read_catalogs
     from core.demo import make_demo
-    from core.store.workspace import Facts, Workspace, catalog_fingerprint
+    from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
     from experiments.common.jobs import Job, JobOutcome
     from experiments.execution import ray_tuner
     from experiments.execution.ray_pool import Resources, session
@@ -98,7 +98,9 @@ def ours(folder: Path, trials: int) -> float:
     folds, _ = make_folds(read.train, read.test, k=5, seed=0, fold_groups="off")
     workspace = Workspace(folder / "runs")
     name = catalog_fingerprint(read.train, read.test)
-    workspace.create(read.train, read.test, folds, Facts("", "", None, name, folds.hash, 5, "off", folds.mode, {}))
+    workspace.create(
+        read.train, read.test, folds, WorkspaceFacts("", "", None, name, folds.hash, 5, "off", folds.mode, {})
+    )
     with Diary(workspace, {}, {}):
         pass
     space = Space("nothing", CHOICES, {})

@@ -45,7 +45,7 @@ app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True)
-class Source:
+class MemberTables:
     """Two tables with one member's predictions. column: its name in both, or None: found by the member's name."""
 
     oof: Path
@@ -53,7 +53,7 @@ class Source:
     column: str | None = None
 
 
-def add_member(workspace: Workspace, name: str, source: Source, *, replace: bool = False) -> Member:
+def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace: bool = False) -> Member:
     """Imports a member. Nothing is written unless everything is right, and then all at once.
 
     replace: take the place of an external member of that name. Raises UserError for names that are none or taken, ids that
@@ -191,7 +191,7 @@ def main(
     ] = False,
 ) -> None:
     home = Workspace(workspace or default_folder())
-    member = add_member(home, name, Source(oof, test, column), replace=replace)
+    member = add_member(home, name, MemberTables(oof, test, column), replace=replace)
     for note in member.record["notes"]:
         warn(f"note: {note}")
     figures, error = member.record["metrics"], member.record["standard_error"]

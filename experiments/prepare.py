@@ -18,7 +18,7 @@ from core.errors import UserError
 from core.inputs.images import check_pictures
 from core.quality.label_noise import FILE, find_labels, summary, write_findings
 from core.quality.leaks import find_leaks, keep_notes
-from core.store.workspace import Facts, Workspace, catalog_fingerprint
+from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from experiments.planning.setup import default_folds
 
 DEMO_ROWS = 2000
@@ -63,7 +63,7 @@ def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> 
     labels = find_labels(train.with_groups(folds.groups), links.among(np.arange(len(train))), words)
     for line in summary(labels, workspace.path(FILE)):
         say(line)
-    facts = Facts(
+    facts = WorkspaceFacts(
         str(asked.train.resolve()),
         str(asked.test.resolve()),
         None if asked.images is None else str(asked.images.resolve()),

@@ -19,7 +19,7 @@ from core.hardware import Machine, detect
 from core.protocols.architecture import Architecture
 from core.store.workspace import Workspace
 from experiments.common.memory import MemoryBudget, available_memory
-from experiments.execution.checkpoint_mirror import Depot, Endings
+from experiments.execution.checkpoint_mirror import CheckpointCleanup, Depot
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_pool import Resources, joined, nodes, session
 from experiments.execution.ray_tuner import Work, check_pruner, run
@@ -215,7 +215,7 @@ class _Sweep:
             },
         )  # fmt: skip
 
-    def _work(self, plans: list[ArchitecturePlan]) -> tuple[Work, Endings]:
+    def _work(self, plans: list[ArchitecturePlan]) -> tuple[Work, CheckpointCleanup]:
         """The function that workers run, and what is told of trainings that will not go on: here in the workspace itself, on a
         cluster far from it."""
         asked = self.config.resources
@@ -223,13 +223,13 @@ class _Sweep:
         folder = self.workspace.folder.resolve()
         if not self._on_cluster:
             local = partial(run_job, folder=folder, cache_limit=self._cache.limit, storage_path=asked.storage_path)
-            return local, Endings(stores)
+            return local, CheckpointCleanup(stores)
         pictures = any(each.kind.reads_pictures for each in plans)
         encoders = {name for each in plans for name in each.encoder_folders()}
         home = at_home(Parcel(self.workspace, pictures=pictures, encoders=encoders), folder)
         preparations = {each.name: each.settings(each.space.best) for each in plans}
         away = Away(home, preparations, self.config.catalog.drop_bad, asked.cache_limit, asked.storage_path)
-        return away, Endings([away.end, *stores])
+        return away, CheckpointCleanup([away.end, *stores])
 
     def _sum_up(self, scheduler: JobScheduler, finished: bool) -> None:
         workspace, config = self.workspace, self.config

@@ -16,7 +16,7 @@ from core.formatting import describe, duration, plain_table
 from core.store.workspace import Workspace, default_folder
 
 if TYPE_CHECKING:
-    from experiments.tracking.sweep_state import State
+    from experiments.tracking.sweep_state import SweepState
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 MOST_ERRORS = 5
@@ -49,7 +49,7 @@ def main(
         show(state)
 
 
-def show(state: State) -> None:
+def show(state: SweepState) -> None:
     """Prints it for people."""
     say(f"{state.workspace}: {_headline(state)}", style="bold")
     table = plain_table("architecture", "trials", "SMAPE, holdout", "best config", left=2)
@@ -80,7 +80,7 @@ def show(state: State) -> None:
     say(f"next: {_next(state)}", style="bold")
 
 
-def _headline(state: State) -> str:
+def _headline(state: SweepState) -> str:
     record, age = state.record, "" if state.age is None else duration(state.age)
     who = "" if record is None else f"process {record.pid} on {record.host}"
     if state.driver == "running":
@@ -100,7 +100,7 @@ def _headline(state: State) -> str:
     return f"the last sweep {state.driver if state.driver != 'interrupted' else 'was interrupted'} {when}{why}"
 
 
-def _next(state: State) -> str:
+def _next(state: SweepState) -> str:
     where = f" --workspace {state.workspace}"
     if state.driver in ("running", "elsewhere"):
         return f"python -m experiments.dashboard{where}"

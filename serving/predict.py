@@ -37,11 +37,11 @@ def main(
     ] = False,
     rows: Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are priced together.")] = 1_024,
 ) -> None:
-    from serving.engine.batch import Job, price_file
+    from serving.engine.batch import BatchJob, price_file
 
     if out.resolve() == source.resolve():
         raise UserError(f"--out {out} is the input", hint="name another file with --out")
-    job = Job(bundle, source, out, images, details, rows)
+    job = BatchJob(bundle, source, out, images, details, rows)
     try:
         with progress("pricing") as tell:
             done = price_file(job, tell, lambda note: warn(f"note: {note}"))

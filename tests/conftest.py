@@ -18,7 +18,7 @@ from core.data.catalog import ID, LINK, PRICE, TEXT
 from core.data.fold_making import make_folds
 from core.data.folds import FEW_ROWS
 from core.data.reading import read_catalogs
-from core.store.workspace import Facts, Workspace, catalog_fingerprint
+from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 
 KINDS = {"tea": 4.0, "coffee": 9.0, "saffron": 40.0, "olive oil": 14.0}
 BRANDS = {"Acme": 0.8, "Bonita": 1.0, "Corvus": 1.6}
@@ -76,7 +76,7 @@ def made_workspace(tmp_path: Path, paths: tuple[Path, Path]) -> Workspace:
     folds, report = make_folds(read.train, read.test, k=3, seed=0, fold_groups="off")
     workspace = Workspace(tmp_path / "runs")
     overlap = {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap}
-    facts = Facts(
+    facts = WorkspaceFacts(
         str(paths[0]), str(paths[1]), None, catalog_fingerprint(read.train, read.test), folds.hash, folds.k, "off",
         folds.mode, overlap,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from core.arrays import Floats
 from core.atomic_files import digest_json
 from core.cache import Cache
 from core.classical import gaussian_process
-from core.classical.embeddings import TextReader, reader_for
+from core.classical.embeddings import FrozenTextEncoder, reader_for
 from core.classical.frozen_encoder import (
     encoder_identity,
     prepare_states,
@@ -28,7 +28,7 @@ from core.classical.frozen_encoder import (
 )
 from core.classical.lexical_model import LexicalModel, Nearest, comparable, load_lexical
 from core.classical.linear import Linear, choose_alpha, fit_huber, fit_ridge
-from core.classical.mlp import Net, Recipe, train_net
+from core.classical.mlp import MlpSettings, Net, train_net
 from core.classical.neighbours import learn_neighbours, telling_columns
 from core.classical.target_encoding import log_amounts
 from core.classical.tfidf_inputs import Inputs, learn_inputs, load_inputs, text_memory
@@ -123,12 +123,12 @@ class LexicalConfig(Config):
             unused |= {"number_weight"}  # the others scale the numbers themselves
         return unused | (set() if self.model == "blend" else {"mlp_weight"})
 
-    def recipe(self, rows: int) -> Recipe:
+    def recipe(self, rows: int) -> MlpSettings:
         """How nets are trained on so many rows: with more rows larger batches, so that the steps stay about as many."""
         widths = tuple(max(4, self.hidden // 2**layer) for layer in range(self.layers))
         batch = max(_LEAST_BATCH, rows // self.steps)
         decay, rate = self.weight_decay, self.learning_rate
-        return Recipe(widths, self.epochs, batch, rate, self.dropout, decay, self.smape_weight)
+        return MlpSettings(widths, self.epochs, batch, rate, self.dropout, decay, self.smape_weight)
 
 
 class LexicalArchitecture:
@@ -224,7 +224,7 @@ def _learnt(
         model = replace(model, nearest=_nearest(train, matrix, model.reader, config, context))
     if "kernel" in parts:
         rows = comparable(model.inputs, matrix, train, model.reader)
-        recipe = gaussian_process.Recipe(config.kernel_samples, config.kernel_sample_rows, config.kernel_rows)
+        recipe = gaussian_process.KernelSettings(config.kernel_samples, config.kernel_sample_rows, config.kernel_rows)
         found = gaussian_process.fit_kernel(
             rows,
             log_prices,
@@ -275,7 +275,7 @@ def _nets(
 
 
 def _nearest(
-    train: Catalog, matrix: sp.csr_matrix, reader: TextReader | None, config: LexicalConfig, context: Context
+    train: Catalog, matrix: sp.csr_matrix, reader: FrozenTextEncoder | None, config: LexicalConfig, context: Context
 ) -> Nearest:
     telling = telling_columns(matrix) if reader is None else None
     vectors = matrix[:, telling] if reader is None else reader.states(train.texts.tolist())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from core.architectures.neural_architecture import PATCHES, NeuralArchitecture, NeuralModel
 from core.architectures.neural_model import Encoders, NeuralConfig
-from core.architectures.text import TextExamples, TextReader, text_examples
+from core.architectures.text import TextEncodingNetwork, TextExamples, text_examples
 from core.arrays import RowIndices
 from core.cache import Cache
 from core.console import progress
@@ -154,8 +154,8 @@ class MultimodalExamples:
         return pixels, targets
 
 
-class MultimodalNetwork(TextReader):
-    """Text (`TextReader.read`), picture and fields to the head's outputs.
+class MultimodalNetwork(TextEncodingNetwork):
+    """Text (`TextEncodingNetwork.read`), picture and fields to the head's outputs.
 
     has_picture (B,), and either pixels (B, 3, S, S) or features (B, T, seen) that the frozen vision encoder gave before.
     """

@@ -19,7 +19,7 @@ from core.encoders import tiny
 from core.encoders.loading import available, build_encoder, identity, load_encoder, locate, parameters
 from core.encoders.presets import AUTO, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
-from core.fields.field_inputs import FieldReader, learn_fields, reader_from, table_of, with_line
+from core.fields.field_inputs import FieldEncoder, learn_fields, reader_from, table_of, with_line
 from core.hardware import Machine, detect
 from core.inputs.frozen_features import content_of, no_hurry
 from core.inputs.tokens import clean
@@ -60,7 +60,7 @@ class NeuralModel:
         network: Network,
         tokenizer: Tokenizer,
         config: NeuralConfig,
-        fields: FieldReader | None = None,
+        fields: FieldEncoder | None = None,
     ) -> None:
         self.architecture, self.network, self.tokenizer, self.config = architecture, network, tokenizer, config
         self.fields = fields

@@ -86,7 +86,7 @@ def _tokens(model: NeuralModel, catalog: Catalog, pad: int) -> Tokens:
     return catalog.derived(("tokens", model.tokenizer_key, pad, model.config.has_line), read)
 
 
-class TextReader(Network):
+class TextEncodingNetwork(Network):
     """A network that reads texts. width: of the encoder's states and of what the head takes."""
 
     def __init__(self, encoders: Encoders, config: NeuralConfig, numbers: int = 0) -> None:
@@ -107,7 +107,7 @@ class TextReader(Network):
         return pooled
 
 
-class TextNetwork(TextReader):
+class TextNetwork(TextEncodingNetwork):
     """(B, L) ids and mask, or (B, width) states of a frozen encoder, and the rows' fields, to the head's outputs."""
 
     def forward(

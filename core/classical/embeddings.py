@@ -34,7 +34,7 @@ _REMEMBERED = 32 * 2**20
 
 
 @dataclass(frozen=True)
-class TextReader:
+class FrozenTextEncoder:
     """An encoder whose weights stay as they are. content: the hash of its files (`core.encoders.loading.identity`).
 
     max_length: tokens read of each text. cache: None to compute every time.
@@ -134,9 +134,9 @@ def _load(folder: str) -> tuple[Any, Any]:
 _load_to_stay = lru_cache(maxsize=2)(_load)
 
 
-def reader_for(name: str, max_length: int, context: Context) -> TextReader:
+def reader_for(name: str, max_length: int, context: Context) -> FrozenTextEncoder:
     """The reader of the encoder of that name, folder or hub name, for a training."""
     from core.encoders.loading import identity
 
     content = identity(name, "text")
-    return TextReader(name, content, max_length, context.cache, context.device, context.threads)
+    return FrozenTextEncoder(name, content, max_length, context.cache, context.device, context.threads)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.cache import Cache
-from core.classical.embeddings import TextReader
+from core.classical.embeddings import FrozenTextEncoder
 from core.data.catalog import Catalog
 from core.encoders.presets import AUTO, TINY, choose
 from core.hardware import Machine, detect
@@ -58,7 +58,7 @@ def prepare_states(catalogs: Mapping[str, Catalog], name: str | None, max_length
     """Lets the encoder read every row once, before the trainings of the folds ask for parts of them."""
     if name is None:
         return
-    reader = TextReader(name, encoder_identity(name)["text"], max_length, cache, detect().device)
+    reader = FrozenTextEncoder(name, encoder_identity(name)["text"], max_length, cache, detect().device)
     reader.states([text for catalog in catalogs.values() for text in catalog.texts])
 
 

@@ -36,14 +36,14 @@ _CHUNK = 1_024
 
 
 @dataclass(frozen=True)
-class Rows:
+class KernelRows:
     """Rows as the kernel compares them. blocks: (n, d_b) each, rows of length 1 (or 0). numbers: (n, f), scaled."""
 
     blocks: Sequence[Vectors]
     numbers: Floats
 
-    def take(self, rows: NDArray[np.int64] | slice) -> Rows:
-        return Rows([block[rows] for block in self.blocks], self.numbers[rows])
+    def take(self, rows: NDArray[np.int64] | slice) -> KernelRows:
+        return KernelRows([block[rows] for block in self.blocks], self.numbers[rows])
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -73,13 +73,13 @@ class KernelModel:
     log price = mean + scale * the average of kernel(row, references) @ coefficients.
     """
 
-    references: Rows
+    references: KernelRows
     shapes: list[Shape]
     coefficients: list[Floats]
     mean: float
     scale: float
 
-    def predict(self, rows: Rows) -> Floats:
+    def predict(self, rows: KernelRows) -> Floats:
         """(n,) log prices."""
         out = np.empty(len(rows))
         for part in _chunks(len(rows)):
@@ -94,7 +94,7 @@ class KernelModel:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class KernelSettings:
     """samples: how many shapes are averaged. sample_rows: rows each is found on. rows: most reference rows."""
 
     samples: int
@@ -103,10 +103,10 @@ class Recipe:
 
 
 def fit_kernel(
-    rows: Rows,
+    rows: KernelRows,
     log_prices: Floats,
     groups: NDArray[np.int64],
-    recipe: Recipe,
+    recipe: KernelSettings,
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> KernelModel:
@@ -142,7 +142,9 @@ def _exact(shape: Shape, unlike: list[Floats], numbers: Floats, target: Floats, 
     return np.asarray(cho_solve(factor, target, check_finite=False), dtype=np.float64)
 
 
-def _reduced(shapes: list[Shape], rows: Rows, chosen: Rows, target: Floats, tick: Callable[[], None]) -> list[Floats]:
+def _reduced(
+    shapes: list[Shape], rows: KernelRows, chosen: KernelRows, target: Floats, tick: Callable[[], None]
+) -> list[Floats]:
     count = len(chosen)
     normals = [np.zeros((count, count)) for _ in shapes]
     sides = [np.zeros(count) for _ in shapes]
@@ -185,7 +187,7 @@ def _through_factor(own: Floats, normal: Floats, side: Floats, noise: float) -> 
     return np.asarray(solve_triangular(lower, solved, lower=True, trans="T"), dtype=np.float64)
 
 
-def _find_shape(rows: Rows, target: Floats, tick: Callable[[], None]) -> Shape:
+def _find_shape(rows: KernelRows, target: Floats, tick: Callable[[], None]) -> Shape:
     """The shape of highest marginal likelihood (equation 5.8), by L-BFGS in the logarithms of its settings."""
     blocks, fields = len(rows.blocks), rows.numbers.shape[1]
     unlike = np.array(_unlike(rows, rows), dtype=np.float32).reshape(blocks, -1)
@@ -245,7 +247,7 @@ def _value_and_slope(apart: Numbers, square: Numbers) -> tuple[Numbers, Numbers]
     return value, -0.25 * rough_part / root - 0.75 * smooth_part
 
 
-def _unlike(left: Rows, right: Rows) -> list[Floats]:
+def _unlike(left: KernelRows, right: KernelRows) -> list[Floats]:
     """1 - cos of every pair, (n, m) by block; at least 0, whatever rounding says."""
     found = []
     for one, other in zip(left.blocks, right.blocks, strict=True):

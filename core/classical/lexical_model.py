@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from core.arrays import Floats
 from core.atomic_files import read_json, write_json
 from core.classical import gaussian_process
-from core.classical.embeddings import TextReader
+from core.classical.embeddings import FrozenTextEncoder
 from core.classical.linear import Linear
 from core.classical.mlp import Net
 from core.classical.neighbours import Neighbours
@@ -44,7 +44,7 @@ class LexicalModel:
 
     inputs: Inputs
     range: PriceRange
-    reader: TextReader | None = None
+    reader: FrozenTextEncoder | None = None
     linear: Linear | None = None
     nets: list[Net] = field(default_factory=list)
     net_inputs: NetInputs = "tfidf"
@@ -138,7 +138,7 @@ def load_lexical(folder: Path) -> LexicalModel:
     return LexicalModel(
         load_inputs(folder),
         PriceRange(**record["range"]),
-        None if record["reader"] is None else TextReader(**record["reader"]),
+        None if record["reader"] is None else FrozenTextEncoder(**record["reader"]),
         linear_from(arrays, "linear") if "linear coefficients" in arrays else None,
         nets,
         record["net_inputs"],
@@ -150,11 +150,11 @@ def load_lexical(folder: Path) -> LexicalModel:
 
 
 def comparable(
-    inputs: Inputs, matrix: sp.csr_matrix, catalog: Catalog, reader: TextReader | None
-) -> gaussian_process.Rows:
+    inputs: Inputs, matrix: sp.csr_matrix, catalog: Catalog, reader: FrozenTextEncoder | None
+) -> gaussian_process.KernelRows:
     """Rows as the Gaussian process compares them: TF-IDF blocks of their `matrix`, an encoder's states, number fields."""
     states = [] if reader is None else [reader.states(catalog.texts.tolist())]
-    return gaussian_process.Rows([*inputs.blocks(matrix), *states], inputs.scale.apply(fields_of(catalog)))
+    return gaussian_process.KernelRows([*inputs.blocks(matrix), *states], inputs.scale.apply(fields_of(catalog)))
 
 
 def _kernel_arrays(model: gaussian_process.KernelModel) -> dict[str, NDArray[Any]]:
@@ -181,5 +181,5 @@ def _kernel_from(arrays: dict[str, NDArray[Any]], record: dict[str, Any]) -> gau
         )
         shapes.append(gaussian_process.Shape(text, numbers, float(signal), float(noise)))
         coefficients.append(dual)
-    rows = gaussian_process.Rows(blocks, arrays["kernel numbers"])
+    rows = gaussian_process.KernelRows(blocks, arrays["kernel numbers"])
     return gaussian_process.KernelModel(rows, shapes, coefficients, record["mean"], record["scale"])

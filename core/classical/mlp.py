@@ -19,7 +19,7 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MlpSettings:
     """How a net is trained. widths: hidden layers. smape_weight: 0 is Huber's loss, 1 the SMAPE alone, of log prices."""
 
     widths: tuple[int, ...]
@@ -59,7 +59,7 @@ def loss_slope(difference: Floats, smape_weight: float, delta: float = 0.5) -> F
 def train_net(
     inputs: sp.csr_matrix,
     log_prices: NDArray[np.float64],
-    recipe: Recipe,
+    recipe: MlpSettings,
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> Net:
@@ -100,7 +100,9 @@ def _initial(inputs: int, widths: tuple[int, ...], bias: float, rng: np.random.G
     return Net(weights, biases)
 
 
-def _slopes(net: Net, inputs: sp.csr_matrix, target: Floats, recipe: Recipe, rng: np.random.Generator) -> list[Floats]:
+def _slopes(
+    net: Net, inputs: sp.csr_matrix, target: Floats, recipe: MlpSettings, rng: np.random.Generator
+) -> list[Floats]:
     """Gradient of the mean loss by every weight, then every bias (backpropagation with inverted dropout)."""
     states: list[Floats] = []
     state = inputs @ net.weights[0] + net.biases[0]

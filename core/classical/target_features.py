@@ -17,7 +17,7 @@ from core.arrays import Floats
 from core.atomic_files import read_json, write_json
 from core.classical import neighbours as near
 from core.classical import target_encoding as target
-from core.classical.embeddings import TextReader
+from core.classical.embeddings import FrozenTextEncoder
 from core.classical.linear import Linear, choose_alpha, fit_dense_ridge, fit_ridge
 from core.classical.target_encoding import log_amounts
 from core.classical.tfidf_inputs import Inputs, learn_inputs, load_inputs
@@ -42,7 +42,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class View:
+class ComparedRows:
     """Rows as they are compared: fields, sparse inputs (n, d), log amounts (n, a), and states of an encoder (n, width)."""
 
     fields: pd.DataFrame
@@ -50,14 +50,14 @@ class View:
     log_amounts: Floats
     states: Floats | None
 
-    def take(self, rows: NDArray[np.bool_]) -> View:
+    def take(self, rows: NDArray[np.bool_]) -> ComparedRows:
         """The rows where the mask (n,) is true."""
         states = None if self.states is None else self.states[rows]
-        return View(self.fields[rows], self.inputs[rows], self.log_amounts[rows], states)
+        return ComparedRows(self.fields[rows], self.inputs[rows], self.log_amounts[rows], states)
 
 
 @dataclass(frozen=True)
-class Priced:
+class PriceStatistics:
     """What was learnt from the prices of some rows; says something of rows that are not among them.
 
     by_states: a ridge on states of an encoder, and neighbours by them; None without an encoder.
@@ -68,7 +68,7 @@ class Priced:
     neighbours: near.Neighbours
     by_states: tuple[Linear, near.Neighbours] | None
 
-    def features(self, view: View, telling: NDArray[np.bool_]) -> Floats:
+    def features(self, view: ComparedRows, telling: NDArray[np.bool_]) -> Floats:
         """(n, f) in the order of PRICED, and of PRICED_BY_STATES with an encoder."""
         linear = self.ridge.predict(view.inputs)[:, None]
         found = self.neighbours.statistics(view.inputs[:, telling], view.log_amounts)
@@ -87,7 +87,7 @@ PRICED_BY_STATES: tuple[str, ...] = ("state ridge", *(f"state {name}" for name i
 class Reading:
     """An encoder's states: who reads them, their mean (width,) and their first principal components (width, p)."""
 
-    reader: TextReader
+    reader: FrozenTextEncoder
     mean: Floats
     components: Floats
 
@@ -102,7 +102,7 @@ class Knowledge:
     inputs: Inputs
     components: Floats
     telling: NDArray[np.bool_]
-    priced: Priced
+    priced: PriceStatistics
     reading: Reading | None
 
     @property
@@ -114,7 +114,7 @@ class Knowledge:
             parts += [f"state {place}" for place in range(self.reading.components.shape[1])]
         return [name.replace(" ", "_") for name in parts]
 
-    def view(self, catalog: Catalog) -> View:
+    def view(self, catalog: Catalog) -> ComparedRows:
         """The rows as this knowledge compares them."""
         return _view(catalog, self.inputs, None if self.reading is None else self.reading.reader)
 
@@ -122,10 +122,10 @@ class Knowledge:
         """(n, f) features of rows that were not learnt from."""
         return catalog.derived(self, lambda: self._features(self.view(catalog)))
 
-    def _features(self, view: View) -> Floats:
+    def _features(self, view: ComparedRows) -> Floats:
         return self.table(view, self.priced.features(view, self.telling))
 
-    def table(self, view: View, priced: Floats) -> Floats:
+    def table(self, view: ComparedRows, priced: Floats) -> Floats:
         """(n, f): number fields, price features, components."""
         parts = [view.fields[list(NUMBERS)].to_numpy(np.float64), priced, view.inputs @ self.components]
         if self.reading is not None and view.states is not None:
@@ -138,7 +138,7 @@ def learn_knowledge(
     folds: NDArray[np.int64],
     settings: Settings,
     check_time: Callable[[str], None],
-    reader: TextReader | None = None,
+    reader: FrozenTextEncoder | None = None,
 ) -> tuple[Knowledge, Floats]:
     """The knowledge of all rows, and the rows' own feature table (n, f).
 
@@ -152,7 +152,7 @@ def learn_knowledge(
     check_time("reading the text")
     alpha = choose_alpha(view.inputs, log_prices, folds, lambda: check_time("choosing the ridge penalty"))
 
-    def learn(rows: NDArray[np.bool_]) -> Priced:
+    def learn(rows: NDArray[np.bool_]) -> PriceStatistics:
         return _learn_priced(view.take(rows), telling, log_prices[rows], alpha, settings)
 
     everything = learn(np.ones(len(catalog), np.bool_))
@@ -166,10 +166,10 @@ def learn_knowledge(
     return knowledge, knowledge.table(view, priced)
 
 
-def _view(catalog: Catalog, inputs: Inputs, reader: TextReader | None) -> View:
+def _view(catalog: Catalog, inputs: Inputs, reader: FrozenTextEncoder | None) -> ComparedRows:
     fields = fields_of(catalog)
     states = None if reader is None else reader.states(catalog.texts.tolist())
-    return View(fields, inputs.matrix(catalog), log_amounts(fields), states)
+    return ComparedRows(fields, inputs.matrix(catalog), log_amounts(fields), states)
 
 
 _STATE_ALPHA = 1.0
@@ -177,8 +177,8 @@ _STATE_ALPHA = 1.0
 
 
 def _learn_priced(
-    view: View, telling: NDArray[np.bool_], log_prices: Floats, alpha: float, settings: Settings
-) -> Priced:
+    view: ComparedRows, telling: NDArray[np.bool_], log_prices: Floats, alpha: float, settings: Settings
+) -> PriceStatistics:
     def neighbours(vectors: near.Vectors) -> near.Neighbours:
         return near.learn_neighbours(
             vectors, log_prices, view.log_amounts, settings.neighbours, settings.neighbour_rows, settings.seed
@@ -187,7 +187,7 @@ def _learn_priced(
     by_states = None
     if view.states is not None:
         by_states = fit_dense_ridge(view.states, log_prices, _STATE_ALPHA), neighbours(view.states)
-    return Priced(
+    return PriceStatistics(
         target.learn_targets(view.fields, log_prices, settings.smoothing),
         fit_ridge(view.inputs, log_prices, alpha),
         neighbours(view.inputs[:, telling]),
@@ -203,7 +203,7 @@ def _components(matrix: sp.csr_matrix, settings: Settings) -> Floats:
     return np.asarray(randomized_svd(matrix, count, n_iter=4, random_state=settings.seed)[2].T, dtype=np.float64)
 
 
-def _reading(states: Floats | None, reader: TextReader | None, settings: Settings) -> Reading | None:
+def _reading(states: Floats | None, reader: FrozenTextEncoder | None, settings: Settings) -> Reading | None:
     if states is None or reader is None:
         return None
     count = min(settings.embedding_components, *states.shape)
@@ -226,7 +226,7 @@ def save_knowledge(knowledge: Knowledge, folder: Path) -> None:
     save_arrays(folder / "knowledge.npz", arrays)
 
 
-def load_knowledge(folder: Path, reader: TextReader | None = None) -> Knowledge:
+def load_knowledge(folder: Path, reader: FrozenTextEncoder | None = None) -> Knowledge:
     """Reads back what `save_knowledge` wrote. reader: the training's own, which knows its cache; else one without."""
     if reader is not None:
         return _load(folder, reader)
@@ -234,14 +234,14 @@ def load_knowledge(folder: Path, reader: TextReader | None = None) -> Knowledge:
     return loaded_once("knowledge", [path for path in files if path.exists()], lambda: _load(folder, None))
 
 
-def _load(folder: Path, reader: TextReader | None) -> Knowledge:
+def _load(folder: Path, reader: FrozenTextEncoder | None) -> Knowledge:
     arrays, path = load_arrays(folder / "knowledge.npz"), folder / "reader.json"
     by_states, reading = None, None
     if path.exists():
         by_states = linear_from(arrays, "state"), neighbours_from(arrays, "state near")
-        reader = reader or TextReader(**read_json(path))
+        reader = reader or FrozenTextEncoder(**read_json(path))
         reading = Reading(reader, arrays["state mean"], arrays["state components"])
-    priced = Priced(
+    priced = PriceStatistics(
         target.targets_from_record(read_json(folder / "targets.json")),
         linear_from(arrays, "ridge"),
         neighbours_from(arrays, "near"),

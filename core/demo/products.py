@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from random import Random
 
-from core.demo.vocabulary import ADJECTIVES, BRANDS, CLAIMS, KINDS, ODD_UNITS, PACKS, SENTENCES, UNITS, Kind
+from core.demo.shop_words import ADJECTIVES, BRANDS, CLAIMS, KINDS, ODD_UNITS, PACKS, SENTENCES, UNITS, Kind
 
 TIERS = 4
 TIER_STEP = 0.24

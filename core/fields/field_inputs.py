@@ -85,7 +85,7 @@ class FieldInputs:
 
 
 @dataclass(frozen=True, eq=False)
-class FieldReader:
+class FieldEncoder:
     """What was learnt of the training rows' fields; prices are not looked at. known: the hashes of their words, ascending."""
 
     scale: NumberScale
@@ -113,16 +113,16 @@ class FieldReader:
         }
 
 
-def learn_fields(fields: pd.DataFrame) -> FieldReader:
+def learn_fields(fields: pd.DataFrame) -> FieldEncoder:
     """The reader of these rows' fields."""
     hashes, rows = np.unique(_hashes(fields), return_counts=True)
-    return FieldReader(learn_scale(fields), hashes[(rows >= _SEEN) & (hashes != _NO_WORD)])
+    return FieldEncoder(learn_scale(fields), hashes[(rows >= _SEEN) & (hashes != _NO_WORD)])
 
 
-def reader_from(record: Mapping[str, Any]) -> FieldReader:
-    """Reads back what `FieldReader.record` gave."""
+def reader_from(record: Mapping[str, Any]) -> FieldEncoder:
+    """Reads back what `FieldEncoder.record` gave."""
     means, spreads, knots = (np.array(record[part], dtype=np.float64) for part in ("means", "spreads", "knots"))
-    return FieldReader(
+    return FieldEncoder(
         NumberScale(list(record["fields"]), means, spreads, knots), np.array(record["known"], dtype=np.int64)
     )
 

@@ -39,7 +39,7 @@ _CONSENSUS = 5.0
 _CONSENSUS_FACTOR = float(np.log(3))
 
 
-def find_labels(train: Catalog, links: Links, words: Vocabulary) -> list[Finding]:
+def find_labels(train: Catalog, links: Links, words: Vocabulary) -> list[SuspectLabel]:
     """Conflicts and outliers among the training rows (with groups), the worst first.
 
     links: between these rows. words: of these rows, and maybe of others behind them. Seconds for 75,000 rows.
@@ -47,7 +47,7 @@ def find_labels(train: Catalog, links: Links, words: Vocabulary) -> list[Finding
     return worst_first([*find_conflicts(train, links), *find_outliers(train, words)])
 
 
-def find_conflicts(train: Catalog, links: Links) -> list[Finding]:
+def find_conflicts(train: Catalog, links: Links) -> list[SuspectLabel]:
     """Rows of one product (equal or nearly equal text, or picture) whose prices differ more than twofold.
 
     Where their amounts differ, the dearer price may be as many times higher as the amount is, and twofold beyond. Rows whose
@@ -71,7 +71,7 @@ def find_conflicts(train: Catalog, links: Links) -> list[Finding]:
     return [_conflict(train, row, others) for row, others in partners.items()]
 
 
-def find_outliers(train: Catalog, words: Vocabulary) -> list[Finding]:
+def find_outliers(train: Catalog, words: Vocabulary) -> list[SuspectLabel]:
     """Rows far from what a ridge regression on other products' rows expects, and as far from their nearest neighbours' prices.
 
     A neighbour of another amount may cost anything from its own price to that price in proportion to the amounts.
@@ -121,7 +121,7 @@ def nearest_rows(matrix: sp.csr_matrix, row: int) -> tuple[Ints, Floats]:
     return nearest, likeness[nearest]
 
 
-def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[Finding]:
+def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[SuspectLabel]:
     """Rows whose price lies outside of all members' out-of-fold prices (n, m), far beyond what is usual; NaN is no price."""
     known = np.isfinite(oof).any(axis=1)
     if known.sum() < MIN_LABEL_ROWS:
@@ -133,7 +133,7 @@ def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[Find
     wrong &= (logs < low) | (logs > high)
     return worst_first(
         [
-            Finding(
+            SuspectLabel(
                 str(ids[row]),
                 CONSENSUS,
                 float(np.exp(logs[row])),
@@ -173,7 +173,7 @@ def _extremes(links: Links, logs: Floats) -> tuple[Ints, Ints]:
     return cheap, dear
 
 
-def _conflict(train: Catalog, row: int, others: list[tuple[int, float]]) -> Finding:
+def _conflict(train: Catalog, row: int, others: list[tuple[int, float]]) -> SuspectLabel:
     """others: (row, log of this row's amount over that row's)."""
     prices = train.known_prices
     low = min(prices[other] * np.exp(min(more, 0.0)) for other, more in others)
@@ -185,9 +185,11 @@ def _conflict(train: Catalog, row: int, others: list[tuple[int, float]]) -> Find
     return _finding(train, row, CONFLICT, float(low), float(high), reason, [other for other, _ in others])
 
 
-def _finding(train: Catalog, row: int, kind: str, low: float, high: float, reason: str, others: list[int]) -> Finding:
+def _finding(
+    train: Catalog, row: int, kind: str, low: float, high: float, reason: str, others: list[int]
+) -> SuspectLabel:
     ids = tuple(str(train.ids[other]) for other in others)
-    return Finding(str(train.ids[row]), kind, float(train.known_prices[row]), low, high, reason, ids)
+    return SuspectLabel(str(train.ids[row]), kind, float(train.known_prices[row]), low, high, reason, ids)
 
 
 def _times(distance: float) -> str:
@@ -209,7 +211,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class SuspectLabel:
     """A training row whose price lies outside of what the other rows make of it, `low` to `high` (currency units).
 
     kind: `conflict` with rows of the same product, `outlier` among similar rows, or far from all `members`. others: ids of the
@@ -234,11 +236,11 @@ class Finding:
         return f"{self.sample_id} costs {self.price:g}, expected {self.low:.4g} to {self.high:.4g}: {self.reason}"
 
 
-def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+def worst_first(findings: Sequence[SuspectLabel]) -> list[SuspectLabel]:
     return sorted(findings, key=lambda each: (-each.times, each.sample_id, each.kind))
 
 
-def write_findings(path: Path, findings: Sequence[Finding]) -> None:
+def write_findings(path: Path, findings: Sequence[SuspectLabel]) -> None:
     """A CSV with one line for each finding, the worst first; whole or not at all."""
     rows = [
         (
@@ -261,7 +263,7 @@ def digits(price: float) -> float:
     return float(f"{price:.6g}")
 
 
-def read_findings(path: Path) -> list[Finding]:
+def read_findings(path: Path) -> list[SuspectLabel]:
     """Reads back what `write_findings` wrote. Raises UserError for another table."""
     frame = pd.read_csv(path, dtype={ID: str, "other_rows": str}, keep_default_na=False)
     if missing := set(_COLUMNS) - set(frame.columns):
@@ -270,12 +272,12 @@ def read_findings(path: Path) -> list[Finding]:
         )
     rows = zip(*(frame[name] for name in _COLUMNS), strict=True)
     return [
-        Finding(key, kind, float(price), float(low), float(high), reason, tuple(filter(None, others.split("; "))))
+        SuspectLabel(key, kind, float(price), float(low), float(high), reason, tuple(filter(None, others.split("; "))))
         for key, kind, price, low, high, reason, others in rows
     ]
 
 
-def summary(findings: Sequence[Finding], path: Path, worst: int = 3) -> list[str]:
+def summary(findings: Sequence[SuspectLabel], path: Path, worst: int = 3) -> list[str]:
     """Lines for people: how many of which kind, and the worst few. Empty for no finding."""
     if not findings:
         return []

@@ -13,7 +13,7 @@ from core.data.fold_making import catalog_links
 from core.data.vocabulary import read_vocabulary
 from core.quality.label_noise import (
     FILE,
-    Finding,
+    SuspectLabel,
     find_against_members,
     find_labels,
     summary,
@@ -55,7 +55,7 @@ def main(
         say(line)
 
 
-def find_in(workspace: Workspace) -> list[Finding]:
+def find_in(workspace: Workspace) -> list[SuspectLabel]:
     """All findings of a workspace, the worst first. Raises UserError for a folder that is none."""
     train, test = workspace.train, workspace.test
     links = catalog_links(train, test).among(np.arange(len(train)))

@@ -37,7 +37,7 @@ _LOCK_TRIES = 5
 
 
 @dataclass(frozen=True)
-class Facts:
+class WorkspaceFacts:
     """What a workspace remembers of the catalog it was made for (`workspace.json`)."""
 
     train: str
@@ -81,7 +81,7 @@ class Workspace:
         return self.path("trials").exists() or self.path("members").exists()
 
     @cached_property
-    def facts(self) -> Facts:
+    def facts(self) -> WorkspaceFacts:
         """Raises UserError where no catalog has been put into this workspace yet."""
         if not self.exists:
             raise UserError(
@@ -94,7 +94,7 @@ class Workspace:
                 f"{self.folder} was written by another version of Pricestack (format {record.get('format')}, not {FORMAT})",
                 hint="use a new folder with --workspace",
             )
-        return Facts(**record)
+        return WorkspaceFacts(**record)
 
     @cached_property
     def folds(self) -> Folds:
@@ -179,7 +179,7 @@ class Workspace:
             return True
         return False
 
-    def create(self, train: Catalog, test: Catalog, folds: Folds, facts: Facts) -> None:
+    def create(self, train: Catalog, test: Catalog, folds: Folds, facts: WorkspaceFacts) -> None:
         """Writes the catalog and its folds; `workspace.json` last, so that half a workspace is none."""
         train.save(self.path("catalog", "train.parquet"))
         test.save(self.path("catalog", "test.parquet"))

@@ -87,7 +87,7 @@ def loading_for(device: str, threads: int, workers: int | None, prefetch: int | 
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainingStep:
     """One movement of the weights. number: from 0, over all epochs. rows: of the batch. parts: of these, the rows of each pass
     through this process's network."""
 
@@ -98,10 +98,10 @@ class Step:
 
 def plan(
     batches: Sequence[RowIndices], lengths: NDArray[np.int64], tokens: int, first: int, group: Group = ALONE
-) -> list[Step]:
+) -> list[TrainingStep]:
     """Steps numbered from `first`, one per batch, with this process's share of it in parts of at most `tokens` tokens."""
     return [
-        Step(first + place, rows, tuple(micro_batches(group.share_of(rows), lengths, tokens)))
+        TrainingStep(first + place, rows, tuple(micro_batches(group.share_of(rows), lengths, tokens)))
         for place, rows in enumerate(batches)
     ]
 
@@ -126,7 +126,7 @@ class Feed:
         self._loader: DataLoader[list[Batch]] | None = None
         self.lost = 0
 
-    def __call__(self, steps: Sequence[Step]) -> Iterator[tuple[Step, list[Batch]]]:
+    def __call__(self, steps: Sequence[TrainingStep]) -> Iterator[tuple[TrainingStep, list[Batch]]]:
         place = 0
         while place < len(steps) and self._loading.workers and self.lost < _FAILURES:
             self._agenda.steps = steps[place:]
@@ -210,20 +210,20 @@ class _Source(Dataset[list[Batch]]):
     def __init__(self, examples: Examples, seed: int, rank: int) -> None:
         self.examples, self.seed, self.rank = examples, seed, (rank,) if rank else ()
 
-    def __getitem__(self, step: Step) -> list[Batch]:
+    def __getitem__(self, step: TrainingStep) -> list[Batch]:
         return [
             self.examples.batch(rows, generator_at(self.seed, "step", step.number, part, *self.rank))
             for part, rows in enumerate(step.parts)
         ]
 
 
-class _Agenda(Sampler[Step]):
+class _Agenda(Sampler[TrainingStep]):
     """The steps still to be made: changes from epoch to epoch while the workers stay."""
 
     def __init__(self) -> None:
-        self.steps: Sequence[Step] = ()
+        self.steps: Sequence[TrainingStep] = ()
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[TrainingStep]:
         return iter(self.steps)
 
     def __len__(self) -> int:

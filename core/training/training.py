@@ -23,7 +23,7 @@ from core.nn.losses import PriceNetwork
 from core.protocols.architecture import Context
 from core.protocols.process_group import Group
 from core.training import checkpoint
-from core.training.batching import Batch, Examples, Feed, Step, generator_at, loading_for, plan
+from core.training.batching import Batch, Examples, Feed, TrainingStep, generator_at, loading_for, plan
 from core.training.inference import not_finite, predict, settled
 from core.training.micro_batches import Passes
 from core.training.optimizer import Optimiser, out_of_memory
@@ -31,7 +31,7 @@ from core.training.trainer_config import TrainerConfig, schedule
 
 log = logging.getLogger(__name__)
 
-Fed = tuple[Step, list[Batch]]
+Fed = tuple[TrainingStep, list[Batch]]
 
 _BEST = "best"
 _BAD_STEPS = 10

@@ -30,7 +30,7 @@ def fingerprint(*tables: Floats) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Quantiles:
+class MemberQuantiles:
     """What p of the members know beyond a point.
 
     members: (p,) their places among the columns. logs: (n, p, 9) log prices at `core.protocols.architecture.LEVELS`, finite.
@@ -40,12 +40,12 @@ class Quantiles:
     logs: NDArray[np.float32]
 
     @classmethod
-    def of(cls, members: Sequence[int], prices: Sequence[Floats]) -> Quantiles:
+    def of(cls, members: Sequence[int], prices: Sequence[Floats]) -> MemberQuantiles:
         """Of p members' prices at the levels, (n, 9) each."""
         return cls(np.array(members, dtype=np.int64), np.log(np.stack(prices, axis=1)).astype(np.float32))
 
-    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Quantiles:
-        return Quantiles(self.members, self.logs[rows])
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> MemberQuantiles:
+        return MemberQuantiles(self.members, self.logs[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Rows:
 
     members: Floats
     features: Floats
-    quantiles: Quantiles | None = None
+    quantiles: MemberQuantiles | None = None
 
     def __len__(self) -> int:
         return len(self.members)

@@ -14,9 +14,9 @@ from core.errors import UserError
 from core.protocols.architecture import LEVELS
 from core.quality.leaks import kept_notes
 from core.store.oof_store import EXTERNAL
-from core.store.workspace import Facts, Workspace
-from ensemble.matrix.level_one import Quantiles, Rows
-from ensemble.matrix.row_features import FieldReader, RowFeatures, of_catalog
+from core.store.workspace import Workspace, WorkspaceFacts
+from ensemble.matrix.level_one import MemberQuantiles, Rows
+from ensemble.matrix.row_features import RowFeatureReader, RowFeatures, of_catalog
 from ensemble.matrix.screening import Column, Rules, Targets, select
 
 MIN_STACK_ROWS = 10
@@ -51,8 +51,8 @@ class Matrix:
     external: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
-    reader: FieldReader | None = None
-    quantiles: tuple[Quantiles, Quantiles] | None = None
+    reader: RowFeatureReader | None = None
+    quantiles: tuple[MemberQuantiles, MemberQuantiles] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -174,7 +174,7 @@ def stored_quantiles(workspace: Workspace, name: str) -> tuple[Floats, Floats] |
     return found[0], found[1]
 
 
-def _quantiles(columns: Sequence[Column]) -> tuple[Quantiles, Quantiles] | None:
+def _quantiles(columns: Sequence[Column]) -> tuple[MemberQuantiles, MemberQuantiles] | None:
     """Of the columns whose quantiles are prices everywhere: where a fold is missing there is no distribution to complete."""
     given = [
         (place, column.quantiles)
@@ -185,7 +185,7 @@ def _quantiles(columns: Sequence[Column]) -> tuple[Quantiles, Quantiles] | None:
     if not given:
         return None
     places = [place for place, _ in given]
-    train, test = (Quantiles.of(places, [parts[side] for _, parts in given]) for side in (0, 1))
+    train, test = (MemberQuantiles.of(places, [parts[side] for _, parts in given]) for side in (0, 1))
     return train, test
 
 
@@ -193,7 +193,7 @@ def _external_note(name: str) -> str:
     return f"member {name} was made outside: its folds are not known to be these, its score may be too good"
 
 
-def _check_origin(name: str, record: dict[str, object], facts: Facts, workspace: Workspace) -> None:
+def _check_origin(name: str, record: dict[str, object], facts: WorkspaceFacts, workspace: Workspace) -> None:
     for what, expected in (("catalog", facts.catalog), ("folds", facts.folds)):
         found = record[what]
         if found != expected and not (what == "folds" and found == EXTERNAL):

@@ -35,7 +35,7 @@ class RowFeatures:
     names: tuple[str, ...]
     train: Floats
     test: Floats
-    reader: FieldReader | None = None
+    reader: RowFeatureReader | None = None
 
 
 def no_features(rows: int, test_rows: int) -> RowFeatures:
@@ -89,11 +89,11 @@ def of_catalog(train: Catalog, test: Catalog, cache: Cache) -> RowFeatures:
     parts, known = cache.get("row-features", key, write, read)
     columns = {name: (parts[_TRAIN][:, place], parts[_TEST][:, place]) for place, name in enumerate(_NAMES)}
     found = from_columns(columns, len(train), len(test))
-    return replace(found, reader=FieldReader(found.names, {name: tuple(words) for name, words in known.items()}))
+    return replace(found, reader=RowFeatureReader(found.names, {name: tuple(words) for name, words in known.items()}))
 
 
 @dataclass(frozen=True)
-class FieldReader:
+class RowFeatureReader:
     """Gives new rows the features that the training rows had.
 
     names: of the f features. words: for each of WORDS the ones that have a code, in the order of their codes.

@@ -78,7 +78,7 @@ class Rules:
 
 
 @dataclass
-class _Desk:
+class _Screening:
     """What was decided so far."""
 
     rules: Rules
@@ -102,7 +102,7 @@ def select(columns: Sequence[Column], targets: Targets, rules: Rules) -> tuple[l
     kept = _without_dropped(columns, rules)
     for column in kept:
         _check_prices(column, targets)
-    desk = _Desk(rules)
+    desk = _Screening(rules)
     kept = _of_one_unit(kept, targets, desk)
     kept = _without_holes(kept, targets, desk)
     kept = _of_one_mind(kept, targets, desk)
@@ -160,7 +160,7 @@ def unit_hint(column: Column, targets: Targets) -> str:
     return f"SMAPE {wrong.before:.2f} as it stands would be {wrong.after:.2f}: {wrong.hint}" if wrong else ""
 
 
-def _of_one_unit(columns: Sequence[Column], targets: Targets, desk: _Desk) -> list[Column]:
+def _of_one_unit(columns: Sequence[Column], targets: Targets, desk: _Screening) -> list[Column]:
     kept = []
     for column in columns:
         hint = unit_hint(column, targets)
@@ -169,7 +169,7 @@ def _of_one_unit(columns: Sequence[Column], targets: Targets, desk: _Desk) -> li
     return kept
 
 
-def _without_holes(columns: Sequence[Column], targets: Targets, desk: _Desk) -> list[Column]:
+def _without_holes(columns: Sequence[Column], targets: Targets, desk: _Screening) -> list[Column]:
     kept = []
     for column in columns:
         most = max(float(np.isnan(part).mean()) for part in (column.oof, column.test))
@@ -213,7 +213,7 @@ def describe_holes(column: Column, targets: Targets) -> str:
     return " and ".join(found)
 
 
-def _of_one_mind(columns: Sequence[Column], targets: Targets, desk: _Desk) -> list[Column]:
+def _of_one_mind(columns: Sequence[Column], targets: Targets, desk: _Screening) -> list[Column]:
     """Columns whose out-of-fold and test prices belong together. The most suspicious goes first and the others are
     measured again without it, since it spoils their medians."""
     left = list(columns)
@@ -255,7 +255,7 @@ def _parting_text(found: Parting) -> str:
     )
 
 
-def _note_far(columns: Sequence[Column], oof: Floats, test: Floats, desk: _Desk) -> None:
+def _note_far(columns: Sequence[Column], oof: Floats, test: Floats, desk: _Screening) -> None:
     """Where too few members could judge each other: what other products hardly explain."""
     for place, column in enumerate(columns):
         shift, errors = median_shift(oof[:, place], test[:, place])
@@ -266,7 +266,7 @@ def _note_far(columns: Sequence[Column], oof: Floats, test: Floats, desk: _Desk)
             )
 
 
-def _note_copies(columns: Sequence[Column], desk: _Desk) -> None:
+def _note_copies(columns: Sequence[Column], desk: _Screening) -> None:
     prints = np.unique([column.fingerprint for column in columns], return_inverse=True)[1]
     near = siblings(np.concatenate(_logs(columns)), COPY)
     for numbers, what in ((prints, "copies"), (near, "nearly copies")):
@@ -280,7 +280,7 @@ def _note_copies(columns: Sequence[Column], desk: _Desk) -> None:
                 desk.notes.append(f"{', '.join(names[:-1])} and {names[-1]} are {what}{shared}")
 
 
-def _note_too_good(columns: Sequence[Column], targets: Targets, desk: _Desk) -> None:
+def _note_too_good(columns: Sequence[Column], targets: Targets, desk: _Screening) -> None:
     scores = [smape(targets.prices, column.oof) for column in columns]
     found = too_good(scores, [column.kind for column in columns], siblings(_logs(columns)[0]))
     for place, usual in found.items():

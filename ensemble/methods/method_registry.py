@@ -37,7 +37,7 @@ class Combination(boosting.Start, Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class CombinationProblem:
     """Rows with their true prices (n,), and what several methods need of them, made once.
 
     groups: (n,), equal for rows of one product. seeds: one booster for each. threads: of each training.
@@ -79,22 +79,22 @@ class Method:
     """summary: one line for people. members, rows, groups: how many it needs at least."""
 
     summary: str
-    fit: Callable[[Problem], Combination]
+    fit: Callable[[CombinationProblem], Combination]
     members: int = 2
     rows: int = 0
     groups: int = 1
 
 
-def _single(problem: Problem) -> Combination:
+def _single(problem: CombinationProblem) -> Combination:
     scores = [smape(problem.prices, column) for column in problem.rows.members.T]
     return Blend(np.eye(problem.members)[int(np.argmin(scores))], "log")
 
 
-def _equal(space: Space) -> Callable[[Problem], Combination]:
+def _equal(space: Space) -> Callable[[CombinationProblem], Combination]:
     return lambda problem: Blend(np.full(problem.members, 1 / problem.members), space)
 
 
-def _greedy(problem: Problem) -> Combination:
+def _greedy(problem: CombinationProblem) -> Combination:
     columns, owners = distinct(problem.rows.members)
     relative = relative_prices(problem.rows.members[:, columns], problem.prices, "price")
     return Blend(shared(select_greedily(relative, "price"), owners), "price")
@@ -173,6 +173,6 @@ def fitting(names: Sequence[str], members: int, rows: int, groups: int) -> tuple
     return (BLEND, *kept) if BLEND in names and len(kept) > 1 else tuple(kept)
 
 
-def fit_methods(names: Sequence[str], problem: Problem) -> dict[str, Combination]:
+def fit_methods(names: Sequence[str], problem: CombinationProblem) -> dict[str, Combination]:
     """Each of the named methods fitted to the problem."""
     return {name: METHODS[name].fit(problem) for name in names if name != BLEND}

@@ -17,7 +17,7 @@ from core.metrics import group_standard_error, smape_terms
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.method_registry import BLEND
 from ensemble.methods.simplex import fit_simplex
-from ensemble.pipeline.postprocessing import STEPS, Step
+from ensemble.pipeline.postprocessing import STEPS, PostprocessingStep
 
 STEP_ERRORS = 2.0
 """A last step is off unless it gains more than so many standard errors: several are tried."""
@@ -26,7 +26,7 @@ MIN_STEP_ROWS = 300
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class FinalPipeline:
     """name: the method that was chosen, or `blend`. shares: the weight of each method's log price in it.
 
     steps: fitted last steps by name, in the order of their application.
@@ -34,7 +34,7 @@ class Recipe:
 
     name: str
     shares: dict[str, float]
-    steps: dict[str, Step]
+    steps: dict[str, PostprocessingStep]
 
     def apply(self, predicted: Mapping[str, Floats], rows: Rows) -> Floats:
         """(n,) prices from those of each method in `shares`, (n,)."""
@@ -56,7 +56,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class EvaluationRows:
     """What a recipe is chosen by: true prices (n,), the rows, the part (n,) that a row was left out with, its group (n,)."""
 
     prices: Floats
@@ -64,21 +64,21 @@ class Judged:
     parts: Ints
     groups: Ints
 
-    def take(self, rows: NDArray[np.bool_]) -> Judged:
-        return Judged(self.prices[rows], self.rows.take(rows), self.parts[rows], self.groups[rows])
+    def take(self, rows: NDArray[np.bool_]) -> EvaluationRows:
+        return EvaluationRows(self.prices[rows], self.rows.take(rows), self.parts[rows], self.groups[rows])
 
 
 @dataclass(frozen=True, eq=False)
 class Conclusion:
     """recipe: what to do. candidates: prices (n,) of each, the blend's cross-fitted. steps: each last step beside none."""
 
-    recipe: Recipe
+    recipe: FinalPipeline
     candidates: dict[str, Floats]
     steps: tuple[Comparison, ...]
 
 
 def conclude(
-    predicted: Mapping[str, Floats], judged: Judged, *, blend: bool, steps: Sequence[str], seed: int
+    predicted: Mapping[str, Floats], judged: EvaluationRows, *, blend: bool, steps: Sequence[str], seed: int
 ) -> Conclusion:
     """The recipe for methods whose prices (n,) are known for rows that they were not fitted to.
 
@@ -87,7 +87,7 @@ def conclude(
     candidates = {BLEND: _cross_fitted_blend(predicted, judged), **predicted} if blend else dict(predicted)
     name = choose(compare(judged.prices, candidates, judged.groups))
     shares = _shares(predicted, judged.prices) if name == BLEND else {name: 1.0}
-    kept, comparisons = dict[str, Step](), []
+    kept, comparisons = dict[str, PostprocessingStep](), []
     combined = candidates[name]
     for step in steps:
         after = _cross_fitted_step(step, combined, judged, seed)
@@ -97,7 +97,7 @@ def conclude(
         if fitted is not None and -beside.difference > STEP_ERRORS * beside.difference_error:
             kept[step] = fitted
             combined = after
-    return Conclusion(Recipe(name, shares, kept), candidates, tuple(comparisons))
+    return Conclusion(FinalPipeline(name, shares, kept), candidates, tuple(comparisons))
 
 
 def compare(
@@ -126,7 +126,7 @@ def choose(comparisons: Sequence[Comparison]) -> str:
     return next(each.name for each in comparisons if each.difference <= each.difference_error)
 
 
-def describe_steps(recipe: Recipe, comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+def describe_steps(recipe: FinalPipeline, comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Every last step that was tried, in JSON's terms."""
     return [
         {
@@ -151,7 +151,7 @@ def _blended(shares: Mapping[str, float], predicted: Mapping[str, Floats]) -> Fl
     return np.exp(sum(share * np.log(predicted[name]) for name, share in shares.items()))
 
 
-def _cross_fitted_blend(predicted: Mapping[str, Floats], judged: Judged) -> Floats:
+def _cross_fitted_blend(predicted: Mapping[str, Floats], judged: EvaluationRows) -> Floats:
     prices = np.empty(len(judged.prices))
     for part in np.unique(judged.parts):
         inside = judged.parts == part
@@ -160,7 +160,7 @@ def _cross_fitted_blend(predicted: Mapping[str, Floats], judged: Judged) -> Floa
     return prices
 
 
-def _cross_fitted_step(name: str, combined: Floats, judged: Judged, seed: int) -> Floats:
+def _cross_fitted_step(name: str, combined: Floats, judged: EvaluationRows, seed: int) -> Floats:
     after = combined.copy()
     for part in np.unique(judged.parts):
         inside = judged.parts == part

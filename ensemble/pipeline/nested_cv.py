@@ -23,8 +23,8 @@ from core.hardware import usable_cores
 from ensemble.matrix.external_predictions import group_folds
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
-from ensemble.methods.method_registry import BLEND, Combination, Problem, fit_methods, fitting, known_methods
-from ensemble.pipeline.final_pipeline import MIN_STEP_ROWS, Conclusion, Judged, Recipe, conclude
+from ensemble.methods.method_registry import BLEND, Combination, CombinationProblem, fit_methods, fitting, known_methods
+from ensemble.pipeline.final_pipeline import MIN_STEP_ROWS, Conclusion, EvaluationRows, FinalPipeline, conclude
 from ensemble.pipeline.postprocessing import STEPS, applicable
 
 Job = TypeVar("Job")
@@ -47,7 +47,7 @@ def tell_nobody(done: int, total: int) -> None:
 class Stacked:
     """A recipe with the methods it needs, fitted: one price from the members'."""
 
-    recipe: Recipe
+    recipe: FinalPipeline
     fitted: dict[str, Combination]
 
     @property
@@ -178,13 +178,15 @@ class _Nested:
         inside = {block: self.rows.take(self.blocks == block) for block in left_out}
         return {block: {name: each.predict(rows) for name, each in fitted.items()} for block, rows in inside.items()}
 
-    def _final(self, recipe: Recipe) -> Stacked:
+    def _final(self, recipe: FinalPipeline) -> Stacked:
         problem = self._problem(np.ones(len(self.blocks), dtype=bool), FINAL_BOOSTERS, threads=usable_cores())
         return Stacked(recipe, fit_methods(tuple(recipe.shares), problem))
 
-    def _problem(self, rows: NDArray[np.bool_], boosters: int, threads: int = 1) -> Problem:
+    def _problem(self, rows: NDArray[np.bool_], boosters: int, threads: int = 1) -> CombinationProblem:
         seeds = range(self.seed, self.seed + boosters)
-        return Problem(self.rows.take(rows), self.matrix.prices[rows], self.matrix.groups[rows], seeds, threads)
+        return CombinationProblem(
+            self.rows.take(rows), self.matrix.prices[rows], self.matrix.groups[rows], seeds, threads
+        )
 
     def _conclude(self, predicted: dict[int, Predicted]) -> Conclusion:
         """By the prices of the blocks in `predicted` alone."""
@@ -196,7 +198,7 @@ class _Nested:
                 for block, each in predicted.items():
                     prices[self.blocks == block] = each[name]
                 joined[name] = prices[known]
-        everything = Judged(self.matrix.prices, self.rows, self.blocks, self.matrix.groups)
+        everything = EvaluationRows(self.matrix.prices, self.rows, self.blocks, self.matrix.groups)
         return conclude(
             joined, everything.take(known), blend=BLEND in self.names, steps=self.tried_steps, seed=self.seed
         )

@@ -26,7 +26,7 @@ _COMMON = 0.1
 _UNITS = (1, 10)
 
 
-class Step(Protocol):
+class PostprocessingStep(Protocol):
     """A fitted change of prices."""
 
     def predict(self, prices: Floats, rows: Rows) -> Floats:
@@ -72,7 +72,7 @@ class Shrinkage:
 
 
 @dataclass(frozen=True)
-class Endings:
+class PriceEndings:
     """Prices are moved to the nearest one that ends, within `unit`, as many true prices do: 12.99 with unit 1, 129 with 10.
 
     No price moves by more than half a unit, nor by more than 5%.
@@ -91,11 +91,11 @@ class Endings:
         return {"unit": self.unit, "endings": list(self.endings)}
 
 
-def fit_decision(combined: Floats, prices: Floats, rows: Rows, seed: int) -> Step | None:
+def fit_decision(combined: Floats, prices: Floats, rows: Rows, seed: int) -> PostprocessingStep | None:
     return Decision(fit_conditional(combined, prices, rows, seed))
 
 
-def fit_shrinkage(combined: Floats, prices: Floats, rows: Rows, seed: int) -> Step | None:
+def fit_shrinkage(combined: Floats, prices: Floats, rows: Rows, seed: int) -> PostprocessingStep | None:
     """The slopes of lowest SMAPE for each tail of 5% of the rows; None if both are 1."""
     low, high = (float(edge) for edge in np.quantile(np.log(combined), (_TAIL, 1 - _TAIL)))
 
@@ -107,18 +107,18 @@ def fit_shrinkage(combined: Floats, prices: Floats, rows: Rows, seed: int) -> St
     return None if below == above == 1.0 else Shrinkage(low, high, float(below), float(above))
 
 
-def fit_endings(combined: Floats, prices: Floats, rows: Rows, seed: int) -> Step | None:
+def fit_endings(combined: Floats, prices: Floats, rows: Rows, seed: int) -> PostprocessingStep | None:
     """The common endings, in whole cents, in the unit of lowest SMAPE; None where none is common."""
     steps = []
     for unit in _UNITS:
         endings, counts = np.unique(np.round(prices % unit, 2) % unit, return_counts=True)
         common = tuple(float(ending) for ending in endings[counts >= _COMMON * len(prices)])
         if common:
-            steps.append(Endings(unit, common))
+            steps.append(PriceEndings(unit, common))
     return min(steps, key=lambda step: smape(prices, step.predict(combined, rows)), default=None)
 
 
-Fit = Callable[[Floats, Floats, Rows, int], Step | None]
+Fit = Callable[[Floats, Floats, Rows, int], PostprocessingStep | None]
 STEPS: dict[str, Fit] = {
     SPREAD: fit_spread,
     "decision": fit_decision,

@@ -27,16 +27,15 @@ from core.data.catalog import Catalog
 from core.errors import UserError
 from core.fields.field_table import FEATURES_VERSION
 from core.store.oof_store import CORE_VERSION
-from ensemble.matrix.level_one import Quantiles as MemberQuantiles
-from ensemble.matrix.level_one import Rows
+from ensemble.matrix.level_one import MemberQuantiles, Rows
 from ensemble.matrix.matrix import Matrix
-from ensemble.matrix.row_features import FieldReader
+from ensemble.matrix.row_features import RowFeatureReader
 from ensemble.methods.boosting import Boosted
 from ensemble.methods.fixed import Blend, Trimmed
 from ensemble.methods.smape_minimizer import Conditional, Quantiles
-from ensemble.pipeline.final_pipeline import Recipe
+from ensemble.pipeline.final_pipeline import FinalPipeline
 from ensemble.pipeline.nested_cv import Stacked
-from ensemble.pipeline.postprocessing import SPREAD, Decision, Endings, Shrinkage
+from ensemble.pipeline.postprocessing import SPREAD, Decision, PriceEndings, Shrinkage
 from ensemble.pipeline.quantile_spread import Spread
 
 Kind = TypeVar("Kind")
@@ -46,7 +45,7 @@ STACK = "stack"
 _RECORD = "record.json"
 _FORMAT = 1
 _VERSIONS = {"format": _FORMAT, "core": CORE_VERSION, "features": FEATURES_VERSION}
-_BLIND = (Shrinkage, Endings)
+_BLIND = (Shrinkage, PriceEndings)
 """Last steps that look at no member."""
 
 
@@ -62,7 +61,7 @@ class Stack:
     members: tuple[str, ...]
     fingerprints: tuple[str, ...]
     stacked: Stacked
-    reader: FieldReader
+    reader: RowFeatureReader
     catalog: str
     folds: str
     quantiles: tuple[int, ...] = ()
@@ -108,14 +107,22 @@ class Stack:
 
 
 KINDS: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        *(Stack, Stacked, Recipe, FieldReader),
-        *(Blend, Trimmed, Boosted, Quantiles),
-        *(Spread, Decision, Conditional, Shrinkage, Endings),
-    )
+    "Stack": Stack,
+    "Stacked": Stacked,
+    "Recipe": FinalPipeline,
+    "FieldReader": RowFeatureReader,
+    "Blend": Blend,
+    "Trimmed": Trimmed,
+    "Boosted": Boosted,
+    "Quantiles": Quantiles,
+    "Spread": Spread,
+    "Decision": Decision,
+    "Conditional": Conditional,
+    "Shrinkage": Shrinkage,
+    "Endings": PriceEndings,
 }
-"""Everything that can be stored, by the name it is stored under. A new combination or last step is one more word here."""
+"""Dataclasses that can be stored, by the name they are stored under, which stays when a class is renamed."""
+_STORED_NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 def stack_of(matrix: Matrix, stacked: Stacked) -> Stack:
@@ -219,11 +226,13 @@ class _Writer:
             return [self.encode(item) for item in value]
         if isinstance(value, dict):
             return {"entries": {name: self.encode(item) for name, item in value.items()}, "order": list(value)}
-        name = type(value).__name__
-        kind = KINDS.get(name)
-        if kind is not type(value):
-            raise TypeError(f"{name} has no stored form: it is not in ensemble.pipeline.serialization.KINDS")
-        return {"kind": name, **{each.name: self.encode(getattr(value, each.name)) for each in fields(kind)}}
+        kind = type(value)
+        if kind not in _STORED_NAMES:
+            raise TypeError(f"{kind.__name__} has no stored form: it is not in ensemble.pipeline.serialization.KINDS")
+        return {
+            "kind": _STORED_NAMES[kind],
+            **{each.name: self.encode(getattr(value, each.name)) for each in fields(kind)},
+        }
 
 
 @dataclass

@@ -184,7 +184,7 @@ def _newest(scratch: Path) -> int | None:
     return max(numbers, default=None)
 
 
-class Endings:
+class CheckpointCleanup:
     """A listener that has states removed once their training will not go on."""
 
     def __init__(self, remove: Sequence[Callable[[Job], None]]) -> None:

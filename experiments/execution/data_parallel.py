@@ -46,7 +46,7 @@ def train_together(job: Job, work: Work, tell: Tell, cpus: float, gpus: float) -
     if it raises, the workers are stopped first. Raises OutOfTime as the workers do, Failed with the text of what one of them
     raised, WorkerLost where one died.
     """
-    desk = ray.remote(num_cpus=0)(_Desk).remote()
+    desk = ray.remote(num_cpus=0)(_ReportQueue).remote()
     trainer = TorchTrainer(
         lambda: _rank(job, work, desk),
         scaling_config=ScalingConfig(
@@ -115,7 +115,7 @@ def _cause(error: TrainingFailedError) -> Exception:
     return WorkerLost(str(error))
 
 
-class _Desk:
+class _ReportQueue:
     """Where rank 0 leaves its reports and waits for the scheduler's word."""
 
     def __init__(self) -> None:

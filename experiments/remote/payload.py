@@ -20,7 +20,7 @@ from uuid import uuid4
 from core.atomic_files import digest, locked, write_json
 from core.errors import UserError
 from core.inputs.images import list_pictures
-from core.store.workspace import Facts, Workspace
+from core.store.workspace import Workspace, WorkspaceFacts
 
 CHUNK = 16 * 2**20
 """Bytes that travel at once: what a node holds in memory of a parcel of any size."""
@@ -46,7 +46,7 @@ class Manifest:
     """
 
     key: str
-    facts: Facts
+    facts: WorkspaceFacts
     items: tuple[Item, ...]
     encoders: dict[str, str]
 
@@ -90,7 +90,7 @@ class Parcel:
         return b"".join(parts)
 
 
-def _named_pictures(workspace: Workspace, facts: Facts) -> dict[str, Path]:
+def _named_pictures(workspace: Workspace, facts: WorkspaceFacts) -> dict[str, Path]:
     """The pictures that a row of the catalog names: a folder may hold others."""
     if facts.images is None:
         return {}

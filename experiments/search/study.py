@@ -25,7 +25,7 @@ from core.errors import UserError, suggestion
 from experiments.common.jobs import JobOutcome
 from experiments.search.sampler_adapter import Adviser
 from experiments.search.trial_selection import Finished
-from experiments.search.trial_store import Answer, Ledger
+from experiments.search.trial_store import Ledger, TrialResult
 from search_spaces import Space
 
 REPEATS = 20
@@ -233,7 +233,7 @@ class Study:
         found = Counter(trial.state for trial in self._ledger.trials())
         return {state.name: found[state] for state in TrialState if state in found}
 
-    def _enter(self, advice: optuna.Trial, name: str, answer: Answer, waiting: FrozenTrial | None) -> None:
+    def _enter(self, advice: optuna.Trial, name: str, answer: TrialResult, waiting: FrozenTrial | None) -> None:
         """A repeat, ended at once, in the storage and for the sampler."""
         for epoch, smape in answer.curve.items():
             advice.report(smape, epoch)
@@ -247,20 +247,20 @@ class Study:
         """A whole one: a training that was cut by the deadline may be made again."""
         return name in self._results and "cut" not in self._results[name].user_attrs
 
-    def _answer(self, name: str) -> Answer | None:
+    def _answer(self, name: str) -> TrialResult | None:
         """What is known of this config, from this study or an earlier one; None where it is to be trained."""
         if name in self._failed:
-            return Answer(TrialState.FAIL, None, {"error": "this config has failed before in this sweep"})
+            return TrialResult(TrialState.FAIL, None, {"error": "this config has failed before in this sweep"})
         if self._has_result(name):
             first = self._results[name]
             kept: dict[str, Any] = {"answered_from": first.number}
             kept |= {key: first.user_attrs[key] for key in CARRIED & first.user_attrs.keys()}
-            return Answer(first.state, first.value, kept, dict(first.intermediate_values))
+            return TrialResult(first.state, first.value, kept, dict(first.intermediate_values))
         outcome = self._known(name)
         if outcome is None:
             return None
         attributes = {"answered_from": "an earlier study", **_attributes(outcome)}
-        return Answer(TrialState.COMPLETE, outcome.metrics["smape"], attributes)
+        return TrialResult(TrialState.COMPLETE, outcome.metrics["smape"], attributes)
 
     def _end(self, name: str, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> None:
         first, *repeats = self._running.pop(name)
@@ -268,7 +268,7 @@ class Study:
         for trial in (first, *repeats):
             told = self._adviser.tell(trial.advice, state, value)
             facts = dict(attributes) if trial is first else {**attributes, "answered_from": first.number}
-            self._ledger.end(trial.id, Answer(state, told.value, facts))
+            self._ledger.end(trial.id, TrialResult(state, told.value, facts))
             if state in FINISHED and trial is first:
                 told.number, told.user_attrs = trial.number, facts
                 self._results[name] = told
@@ -311,7 +311,7 @@ class Study:
                 name = self._identify(trial.params)
                 answer = self._answer(name)
             if answer is None:
-                self._ledger.end(trial._trial_id, Answer(TrialState.FAIL, None, {"error": INTERRUPTED}))
+                self._ledger.end(trial._trial_id, TrialResult(TrialState.FAIL, None, {"error": INTERRUPTED}))
                 continue
             self._ledger.end(trial._trial_id, replace(answer, attributes={**answer.attributes, "config": name}))
             if not self._has_result(name):

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 @dataclass(frozen=True)
-class Answer:
+class TrialResult:
     """How a trial ends. value: its SMAPE, if it has one. curve: SMAPE by epoch, as far as the storage does not have it."""
 
     state: TrialState
@@ -59,7 +59,7 @@ class Ledger:
     def open(self, params: Mapping[str, Any], attributes: dict[str, Any], waiting: FrozenTrial | None) -> int:
         """A trial that runs, with everything that is known of it, at once; its id. waiting: the one to use, if there is one."""
         if waiting is None:
-            return self._create(params, Answer(TrialState.RUNNING, None, attributes))
+            return self._create(params, TrialResult(TrialState.RUNNING, None, attributes))
         self._guard()
         for key, distribution in self._distributions.items():
             inner = distribution.to_internal_repr(params[key])
@@ -69,14 +69,14 @@ class Ledger:
         self._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
         return waiting._trial_id
 
-    def enter(self, params: Mapping[str, Any], answer: Answer, waiting: FrozenTrial | None) -> int:
+    def enter(self, params: Mapping[str, Any], answer: TrialResult, waiting: FrozenTrial | None) -> int:
         """A trial that has ended before it began; its id."""
         if waiting is None:
             return self._create(params, answer)
         self.end(self.open(params, {}, waiting), answer)
         return waiting._trial_id
 
-    def _create(self, params: Mapping[str, Any], answer: Answer) -> int:
+    def _create(self, params: Mapping[str, Any], answer: TrialResult) -> int:
         self._guard()
         trial = optuna.trial.create_trial(
             state=answer.state,
@@ -100,7 +100,7 @@ class Ledger:
         self._guard()
         self._storage.set_trial_user_attr(trial, key, value)
 
-    def end(self, trial: int, answer: Answer) -> None:
+    def end(self, trial: int, answer: TrialResult) -> None:
         """Ends a running trial, its state last: until then it runs, and a later driver decides what becomes of it."""
         for key, attribute in answer.attributes.items():
             self.note(trial, key, attribute)

@@ -37,7 +37,7 @@ class _Tally:
 
 
 @dataclass
-class View:
+class LiveView:
     """A `Listener` that shows. Use as a context manager around the run."""
 
     console: Console
@@ -51,7 +51,7 @@ class View:
         # Twice a second is smooth enough to watch and cheap enough to leave both cores to the training.
         self._live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True)
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> LiveView:
         if self.console.is_terminal:
             self._live.start()
         return self

@@ -20,7 +20,7 @@ from experiments.planning.budget import Budget
 from experiments.planning.search_state import ArchitectureSearch
 from experiments.tracking.dashboard_notes import Board
 from experiments.tracking.json_events import Events
-from experiments.tracking.live_view import View, Warnings
+from experiments.tracking.live_view import LiveView, Warnings
 from experiments.tracking.mlflow_log import FLUSH_SECONDS, Diary
 from experiments.tracking.run_record import pages_of_study, trial_key
 from experiments.tracking.tracking_config import TrackingConfig
@@ -62,7 +62,9 @@ def watching(
         if config.quiet:
             listeners.append(Warnings())
         else:
-            listeners.append(stack.enter_context(View(console, budget, {each.name: each.trials for each in entries})))
+            listeners.append(
+                stack.enter_context(LiveView(console, budget, {each.name: each.trials for each in entries}))
+            )
         if events is not None:
             listeners.append(events)
         yield listeners

@@ -63,7 +63,7 @@ class MemberState:
 
 
 @dataclass(frozen=True)
-class State:
+class SweepState:
     """What is known of the workspace's last sweep.
 
     driver: `running`, `elsewhere` (its only sign of life is in the study), `died`, `finished`, `interrupted`, `failed`,
@@ -80,7 +80,7 @@ class State:
     sign: Driver | None = None
 
 
-def read_state(workspace: Workspace, storage: BaseStorage) -> State:
+def read_state(workspace: Workspace, storage: BaseStorage) -> SweepState:
     record, now = read_record(workspace.folder), time.time()
     names = study_names(storage, record)
     loaded = {name: optuna.load_study(study_name=study, storage=storage) for name, study in names.items()}
@@ -93,7 +93,7 @@ def read_state(workspace: Workspace, storage: BaseStorage) -> State:
     runs = driver in ("running", "elsewhere")
     age = None if record is None else (now if runs or record.ended is None else record.ended) - record.start
     left = max(0.0, record.end - now) if record is not None and record.end is not None and runs else None
-    return State(workspace.folder, driver, record, age, left, searches, _members(workspace, runs), sign)
+    return SweepState(workspace.folder, driver, record, age, left, searches, _members(workspace, runs), sign)
 
 
 def _driver(workspace: Workspace, record: Record | None, sign: Driver | None, now: float) -> str:

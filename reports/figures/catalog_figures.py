@@ -14,7 +14,7 @@ from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.fields import NUMBERS
 from core.quality.leaks import TELLS_NUMBER
-from core.store.workspace import Facts
+from core.store.workspace import WorkspaceFacts
 from reports.figures.adversarial_validation import shift_figures
 from reports.figures.data_quality import duplicates
 from reports.figures.report_inputs import FieldTables
@@ -24,7 +24,7 @@ _MAX_BINS = 36
 
 
 def data_figures(
-    train: Catalog, test: Catalog, folds: Folds, facts: Facts, submitted: Floats | None, fields: FieldTables
+    train: Catalog, test: Catalog, folds: Folds, facts: WorkspaceFacts, submitted: Floats | None, fields: FieldTables
 ) -> dict[str, Any]:
     """Prices, lengths, pictures, folds and duplicates of both files, how unlike they are, and what one field alone tells."""
     prices = train.known_prices

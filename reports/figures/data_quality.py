@@ -14,7 +14,7 @@ from core.atomic_files import atomic_path
 from core.data.catalog import ID, PRICE, TEXT, Catalog
 from core.data.folds import Folds
 from core.data.near_duplicates import normalised
-from core.quality.label_noise import CONFLICT, CONSENSUS, Finding, digits, find_against_members, worst_first
+from core.quality.label_noise import CONFLICT, CONSENSUS, SuspectLabel, digits, find_against_members, worst_first
 from reports.figures.report_inputs import Material
 from reports.figures.top_residuals import shortened
 
@@ -27,7 +27,7 @@ OTHERS = 2
 SHOWN = 20
 
 
-def all_findings(material: Material) -> list[Finding]:
+def all_findings(material: Material) -> list[SuspectLabel]:
     """What the sweep found before it trained anything, and what all members say now that they have priced these rows."""
     labels = material.labels or ()
     if not material.members:
@@ -56,7 +56,7 @@ def duplicates(train: Catalog, test: Catalog, folds: Folds) -> dict[str, Any]:
     }
 
 
-def conflicts(findings: Sequence[Finding], train: Catalog) -> list[dict[str, Any]]:
+def conflicts(findings: Sequence[SuspectLabel], train: Catalog) -> list[dict[str, Any]]:
     """The same product at prices more than twice apart, the widest first, each pair once, with the cheaper one's text."""
     places = {str(name): place for place, name in enumerate(train.ids)}
     pairs: dict[frozenset[str], dict[str, Any]] = {}
@@ -77,9 +77,9 @@ def conflicts(findings: Sequence[Finding], train: Catalog) -> list[dict[str, Any
     return sorted(pairs.values(), key=lambda pair: (-pair["times"], pair["ids"]))
 
 
-def doubtful(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+def doubtful(findings: Sequence[SuspectLabel]) -> dict[str, list[SuspectLabel]]:
     """Rows suggested for removal, or better for correction: named for two reasons, or far beyond what was expected."""
-    by_row = defaultdict[str, list[Finding]](list)
+    by_row = defaultdict[str, list[SuspectLabel]](list)
     for finding in findings:
         by_row[finding.sample_id].append(finding)
     return {
@@ -89,7 +89,7 @@ def doubtful(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
     }
 
 
-def write_doubtful(path: Path, rows: dict[str, list[Finding]], train: Catalog) -> None:
+def write_doubtful(path: Path, rows: dict[str, list[SuspectLabel]], train: Catalog) -> None:
     """A CSV of the suggested rows, the worst first, whole or not at all. Ids stand as they are in the catalog."""
     texts = dict(zip(map(str, train.ids), train.texts, strict=True))
     table = [
@@ -113,7 +113,7 @@ def _inert(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def label_figures(findings: Sequence[Finding], train: Catalog, examined: bool) -> dict[str, Any]:
+def label_figures(findings: Sequence[SuspectLabel], train: Catalog, examined: bool) -> dict[str, Any]:
     """Counts by kind, the worst rows, conflicts, and how many rows are suggested for removal.
 
     examined: whether the catalog's own labels have been looked at.

@@ -15,7 +15,7 @@ from core.data.folds import Folds
 from core.data.vocabulary import read_vocabulary
 from core.inputs.images import list_pictures
 from core.metrics import smape_terms
-from core.quality.label_noise import Finding, word_matrix
+from core.quality.label_noise import SuspectLabel, word_matrix
 from core.store.oof_store import Member
 from reports.figures.report_inputs import FieldTables
 from reports.figures.row_figures import (
@@ -36,7 +36,7 @@ def error_figures(
     folds: Folds,
     predicted: Floats,
     members: Sequence[Member],
-    findings: Sequence[Finding],
+    findings: Sequence[SuspectLabel],
     fields: FieldTables,
 ) -> dict[str, Any]:
     """Of prices (n,), over the rows that have one: density, bands, calibration, drift, and the rows that cost most."""
@@ -86,7 +86,7 @@ def units_of(fields: pd.DataFrame) -> list[str]:
     return [unit or dimension for unit, dimension in zip(fields["unit"], dimensions.tolist(), strict=True)]
 
 
-def _guesser(train: Catalog, members: Sequence[Member], findings: Sequence[Finding]) -> Guesser:
+def _guesser(train: Catalog, members: Sequence[Member], findings: Sequence[SuspectLabel]) -> Guesser:
     matrix = word_matrix(read_vocabulary(list(train.texts)), len(train))
     oof = np.column_stack([member.oof for member in members]) if members else np.empty((len(train), 0))
     return Guesser(train, matrix, oof, findings)

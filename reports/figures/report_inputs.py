@@ -17,11 +17,11 @@ from core.data.folds import Folds
 from core.errors import UserError
 from core.fields import read_fields
 from core.quality.label_noise import FILE as LABELS
-from core.quality.label_noise import Finding, read_findings
+from core.quality.label_noise import SuspectLabel, read_findings
 from core.quality.leaks import FILE as LEAKS
 from core.quality.leaks import kept_notes
 from core.store.oof_store import EXTERNAL, Member
-from core.store.workspace import Facts, Workspace
+from core.store.workspace import Workspace, WorkspaceFacts
 from reports.figures.study_records import read_studies
 
 Record = dict[str, Any]
@@ -40,7 +40,7 @@ class Material:
     """
 
     folder: Path
-    facts: Facts
+    facts: WorkspaceFacts
     train: Catalog
     test: Catalog
     folds: Folds
@@ -51,7 +51,7 @@ class Material:
     stack_oof: Floats | None
     submitted: Floats | None
     timings: Record
-    labels: tuple[Finding, ...] | None
+    labels: tuple[SuspectLabel, ...] | None
     leaks: tuple[str, ...] | None
     notes: tuple[str, ...]
 

@@ -20,7 +20,7 @@ from core.data.folds import Folds
 from core.fields import read_fields
 from core.inputs.images import UnreadablePictureError, decode, list_pictures
 from core.metrics import smape_terms
-from core.quality.label_noise import Finding, nearest_rows
+from core.quality.label_noise import SuspectLabel, nearest_rows
 from core.store.oof_store import Member
 
 FAR = float(np.log(3.0))
@@ -61,7 +61,7 @@ class Seen:
     near: Floats
     similarity: Floats
     numbers: Mapping[str, float]
-    finding: Finding | None
+    finding: SuspectLabel | None
     limits: tuple[float, float]
 
 
@@ -72,7 +72,7 @@ class Guesser:
     train: Catalog
     matrix: csr_matrix
     oof: Floats
-    findings: Sequence[Finding]
+    findings: Sequence[SuspectLabel]
 
     def causes(self, rows: Ints, predicted: Floats) -> list[Cause]:
         """One for each of these rows. predicted: (n,) prices of all rows."""

@@ -23,7 +23,7 @@ from core.arrays import Floats
 from core.data.folds import HOLDOUT
 from core.formatting import duration, figure_text, plain, range_text, setting, shown
 from core.metrics import METRICS, constant_floor, group_bootstrap, smape_terms
-from core.quality.label_noise import KINDS, Finding
+from core.quality.label_noise import KINDS, SuspectLabel
 from reports.charts import CONFIG, make_charts
 from reports.charts.error_charts import band_labels
 from reports.figures.catalog_figures import data_figures
@@ -37,7 +37,7 @@ from reports.figures.sweep_figures import sweep_figures
 FORMAT = 2
 
 
-def make_content(material: Material, findings: Sequence[Finding]) -> dict[str, Any]:
+def make_content(material: Material, findings: Sequence[SuspectLabel]) -> dict[str, Any]:
     """Plain values only, no NaN, the same for the same workspace. Sections without material are None or empty.
 
     findings: prices that look wrong, the worst first.

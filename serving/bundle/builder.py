@@ -16,17 +16,17 @@ from core.metrics import constant_floor
 from core.store.oof_store import EXTERNAL
 from core.store.workspace import Workspace
 from serving.bundle import bundle as parts
-from serving.bundle.bundle import Bundle, Facts, MemberFacts
+from serving.bundle.bundle import Bundle, BundleFacts, MemberFacts
 from serving.bundle.export_formats import SAVED, form, is_light
 from serving.bundle.interval import LEVEL, bounds, fit_interval, save_interval, width
 from serving.bundle.member_subset import Tell
 from serving.bundle.parity_check import compared
 from serving.bundle.predictor import measure
 from serving.bundle.reference_stats import describe
-from serving.bundle.source import Source, read_source, smaller
+from serving.bundle.source import BundleSource, read_source, smaller
 
 
-def card(name: str, facts: Facts, stack: dict[str, Any]) -> str:
+def card(name: str, facts: BundleFacts, stack: dict[str, Any]) -> str:
     """Markdown. stack: what `stack.json` holds."""
     low, high = facts.nested["interval"]
     steps = [each["name"] for each in stack["steps"] if each["kept"]]
@@ -108,7 +108,7 @@ def export(
     return finished
 
 
-def _member(source: Source, place: int, network_form: str) -> MemberFacts:
+def _member(source: BundleSource, place: int, network_form: str) -> MemberFacts:
     """Raises UserError for a member without models."""
     name, store = source.stack.members[place], source.workspace.store
     record = store.read(name).record
@@ -148,7 +148,7 @@ def _copy_encoder(record: dict[str, Any], encoders: Path) -> None:
     copy_encoder(name, "text", encoders / content)
 
 
-def _write_rest(folder: Path, source: Source, members: list[MemberFacts]) -> Facts:
+def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) -> BundleFacts:
     """Everything but the members' models."""
     workspace, record, stack = source.workspace, source.record, source.stack
     train, test, folds = workspace.train, workspace.test, workspace.folds
@@ -159,7 +159,7 @@ def _write_rest(folder: Path, source: Source, members: list[MemberFacts]) -> Fac
     measure(source.train.members).save(folder / parts.DISTANCES)
     write_json(folder / parts.STATISTICS, describe((train, test), source.submitted))
     low, high = np.quantile(train.known_prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Facts(
+    return BundleFacts(
         catalog=stack.catalog,
         folds=stack.folds,
         fold_mode=workspace.facts.fold_mode,

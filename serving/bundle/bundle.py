@@ -70,7 +70,7 @@ class MemberFacts:
 
 
 @dataclass(frozen=True)
-class Facts:
+class BundleFacts:
     """What a bundle is (`bundle.json`).
 
     catalog, folds: hashes of the data; fold_mode, k: how it was parted. rows: by role. nested: `smape`, `standard_error` and
@@ -105,7 +105,7 @@ class Bundle:
     folder: Path
     name: str
     version: str
-    facts: Facts
+    facts: BundleFacts
 
     def path(self, *names: str) -> Path:
         return self.folder.joinpath(*names)
@@ -141,13 +141,13 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder, name, version, read_facts(folder))
 
 
-def read_facts(folder: Path) -> Facts:
+def read_facts(folder: Path) -> BundleFacts:
     record = _json(folder / FACTS)
     members = tuple(MemberFacts(**{**each, "folds": tuple(each["folds"])}) for each in record["members"])
-    return Facts(**{**record, "members": members})
+    return BundleFacts(**{**record, "members": members})
 
 
-def write_facts(folder: Path, facts: Facts) -> None:
+def write_facts(folder: Path, facts: BundleFacts) -> None:
     write_json(folder / FACTS, asdict(facts))
 
 

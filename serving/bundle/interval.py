@@ -23,7 +23,7 @@ LEVEL = 0.8
 
 
 @dataclass(frozen=True)
-class Judged:
+class IntervalQuality:
     """coverage: share of prices in intervals made without them. width: those intervals' mean width in log price."""
 
     coverage: float
@@ -44,7 +44,7 @@ def bounds(conditional: Conditional, prices: Floats, rows: Rows, stretch: float 
 
 def fit_interval(
     combined: Floats, prices: Floats, rows: Rows, folds: Ints, seed: int = 0
-) -> tuple[Conditional, Judged]:
+) -> tuple[Conditional, IntervalQuality]:
     """From prices out of fold, `combined` (n,), and true ones. Judged on each of `folds` (n,) by a fit to the others."""
     ends = np.empty((len(prices), 2))
     for fold in np.unique(folds):
@@ -52,7 +52,7 @@ def fit_interval(
         fitted = fit_conditional(combined[~inside], prices[~inside], rows.take(~inside), seed)
         ends[inside] = bounds(fitted, combined[inside], rows.take(inside))
     covered = (ends[:, 0] <= prices) & (prices <= ends[:, 1])
-    return fit_conditional(combined, prices, rows, seed), Judged(float(covered.mean()), width(ends))
+    return fit_conditional(combined, prices, rows, seed), IntervalQuality(float(covered.mean()), width(ends))
 
 
 def width(ends: Floats) -> float:

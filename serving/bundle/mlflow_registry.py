@@ -15,7 +15,7 @@ from mlflow.utils.autologging_utils.logging_and_warnings import MlflowEventsAndW
 
 from core.data.catalog import LINK, TEXT
 from core.errors import UserError, some
-from serving.bundle.bundle import Bundle, Facts
+from serving.bundle.bundle import Bundle, BundleFacts
 
 EXPERIMENT = "pricestack-bundles"
 _CODE = Path(__file__).with_name("pyfunc_model.py")
@@ -60,7 +60,7 @@ def register(bundle: Bundle, uri: str) -> str:
     return f"models:/{bundle.name}/{logged.registered_model_version}"
 
 
-def picture_notes(facts: Facts) -> list[str]:
+def picture_notes(facts: BundleFacts) -> list[str]:
     """What to say where members read pictures, which nobody has where MLflow runs the model (`serving.bundle.pyfunc_model`)."""
     readers = [member.id for member in facts.members if member.pictures]
     if not readers:

@@ -14,10 +14,10 @@ from core.data.catalog import Catalog
 from core.errors import UserError
 from core.metrics import smape
 from core.store.oof_store import geometric_mean
-from serving.bundle.bundle import Bundle, Facts, MemberFacts
+from serving.bundle.bundle import Bundle, BundleFacts, MemberFacts
 from serving.bundle.export_formats import form
-from serving.bundle.predictor import Served, load_members
-from serving.bundle.source import Source
+from serving.bundle.predictor import ServedMember, load_members
+from serving.bundle.source import BundleSource
 
 COMPARED = 200
 """Rows whose prices are compared."""
@@ -25,7 +25,7 @@ WORSENED = 0.3
 """Points of SMAPE by which a form that is judged by true prices may be worse than the original."""
 
 
-def compared(folder: Path, source: Source, facts: Facts, name: str) -> Facts:
+def compared(folder: Path, source: BundleSource, facts: BundleFacts, name: str) -> BundleFacts:
     """The facts with what was found: of each member and of the stack, how far prices from the files lie from the submitted ones.
 
     A network that was trained in half precision has submitted what it computes in it. Its graph computes in 32 bits, and is
@@ -54,7 +54,7 @@ def compared(folder: Path, source: Source, facts: Facts, name: str) -> Facts:
     return replace(facts, members=tuple(members), compared=len(rows), largest_difference=largest)
 
 
-def _original(served: Served, source: Source, catalog: Catalog, submitted: Floats) -> Floats:
+def _original(served: ServedMember, source: BundleSource, catalog: Catalog, submitted: Floats) -> Floats:
     """(n,) what the member's prices are compared with."""
     facts, store = served.facts, source.workspace.store
     kind = architecture(facts.architecture)
@@ -70,14 +70,14 @@ def _original(served: Served, source: Source, catalog: Catalog, submitted: Float
     return exact
 
 
-def _member(served: Served, place: int, source: Source, prices: Floats, expected: Floats) -> MemberFacts:
+def _member(served: ServedMember, place: int, source: BundleSource, prices: Floats, expected: Floats) -> MemberFacts:
     tolerance = form(served.facts.form).tolerance
     difference = _check(served.facts.id, prices, expected, np.inf if tolerance is None else tolerance)
     worsened = None if tolerance is not None else _worsened(served, place, source)
     return replace(served.facts, difference=difference, worsened=worsened)
 
 
-def _worsened(served: Served, place: int, source: Source) -> float:
+def _worsened(served: ServedMember, place: int, source: BundleSource) -> float:
     """Points of SMAPE on training rows, each priced by the fold model that has not seen it."""
     train, folds = source.workspace.train, source.workspace.folds
     some = np.unique(np.linspace(0, len(train) - 1, COMPARED).astype(np.int64))

@@ -81,7 +81,7 @@ ROWS = 1_024
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Prediction:
     """Prices of n rows, in currency units.
 
     low, high: (n,) ends of the 80% interval around each of `prices` (n,). answered: (n, m) which of `members` gave a price.
@@ -102,15 +102,15 @@ class Answer:
         return {level: int(count) for level, count in zip(LEVELS, numbers, strict=True) if count}
 
 
-def joined(parts: Sequence[Answer]) -> Answer:
+def joined(parts: Sequence[Prediction]) -> Prediction:
     """The answers of several parts, by the same members, as one."""
     prices, low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("prices", "low", "high"))
     answered, levels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("answered", "levels"))
-    return Answer(prices, low, high, parts[0].members, answered, levels)
+    return Prediction(prices, low, high, parts[0].members, answered, levels)
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
+class ServedMember:
     """A member's fold models."""
 
     facts: MemberFacts
@@ -129,7 +129,7 @@ class Served:
         return geometric_mean(known)
 
 
-def load_members(bundle: Bundle) -> Iterator[Served]:
+def load_members(bundle: Bundle) -> Iterator[ServedMember]:
     """Torch is imported only where an encoder or a network is among them."""
     copies = [path for path in bundle.path(ENCODERS).glob("*") if path.is_dir()]
     if copies:
@@ -140,7 +140,7 @@ def load_members(bundle: Bundle) -> Iterator[Served]:
     for facts in bundle.facts.members:
         kind = architecture(facts.architecture)
         encoders, written = bundle.path(ENCODERS), form(facts.form)
-        yield Served(facts, [written.read(kind, bundle.path(folder), encoders) for folder in facts.folders])
+        yield ServedMember(facts, [written.read(kind, bundle.path(folder), encoders) for folder in facts.folders])
 
 
 class Predictor:
@@ -159,7 +159,7 @@ class Predictor:
         self._distances = load_distances(self.bundle.path(DISTANCES))
         self._lock = threading.Lock()
 
-    def predict(self, catalog: Catalog, *, light: bool = False, rows: int = ROWS) -> Answer:
+    def predict(self, catalog: Catalog, *, light: bool = False, rows: int = ROWS) -> Prediction:
         """Prices of all rows (at least one), `rows` at a time.
 
         light: ask only members without a network, as a hurried service does. A member that fails is logged and left out of
@@ -171,7 +171,7 @@ class Predictor:
         ]
         return joined(parts)
 
-    def _chunk(self, catalog: Catalog, light: bool) -> Answer:
+    def _chunk(self, catalog: Catalog, light: bool) -> Prediction:
         catalog = catalog.remembering()
         with self._lock:
             told = [self._ask(place, catalog, light) for place in range(len(self.members))]
@@ -191,7 +191,7 @@ class Predictor:
                     shown = self.stack.rows(self._distances.fill(given[rows]), part, quantiles)
                     prices[rows] = stacked.predict(shown)
                     ends[rows] = interval.bounds(self._conditional, prices[rows], shown, self.facts.stretch)
-            return Answer(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))
+            return Prediction(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))
 
     def _ask(self, place: int, catalog: Catalog, light: bool) -> Prices:
         """(n, 1) a member's prices and, where a last step reads them, its quantiles (n, 9) beside them; NaN where it has none."""

@@ -13,7 +13,7 @@ from core.atomic_files import read_json
 from core.data.catalog import ID
 from core.errors import UserError
 from core.store.workspace import Workspace
-from ensemble.matrix.level_one import Quantiles, Rows
+from ensemble.matrix.level_one import MemberQuantiles, Rows
 from ensemble.matrix.matrix import stored_quantiles
 from ensemble.matrix.row_features import of_catalog
 from ensemble.matrix.screening import Column
@@ -25,7 +25,7 @@ _RESTACK = "run `python -m ensemble.stack` again, then `python -m serving.export
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class BundleSource:
     """What a bundle is made from. stack: narrowed to the members it looks at. record: stack.json.
 
     train, test: n and t rows with those members' prices. nested: (n,) the stack's prices of the training rows out of fold,
@@ -41,7 +41,7 @@ class Source:
     submitted: Floats
 
 
-def read_source(workspace: Workspace) -> Source:
+def read_source(workspace: Workspace) -> BundleSource:
     """Raises UserError where there is no stack, and where it was not made of the workspace's members as they are now."""
     facts = workspace.facts
     stack = serialization.load_stack(workspace.path(serialization.STACK))
@@ -57,14 +57,14 @@ def read_source(workspace: Workspace) -> Source:
     return _source(workspace, stack, record, frame["stack"].to_numpy(np.float64))
 
 
-def smaller(workspace: Workspace, most: int, tell: Tell) -> Source:
+def smaller(workspace: Workspace, most: int, tell: Tell) -> BundleSource:
     """What `read_source` would give if a nearly as good stack of fewer members had been made."""
     whole = read_source(workspace)
     found = distil(workspace, whole.record, most, tell)
     return _source(workspace, found.stack, found.record, found.nested)
 
 
-def _source(workspace: Workspace, stack: serialization.Stack, record: dict[str, Any], nested: Floats) -> Source:
+def _source(workspace: Workspace, stack: serialization.Stack, record: dict[str, Any], nested: Floats) -> BundleSource:
     """Raises UserError where members or fields are not what they were when the stack was made."""
     oof, test = _predictions(workspace, stack)
     features = of_catalog(workspace.train, workspace.test, workspace.cache())
@@ -75,7 +75,7 @@ def _source(workspace: Workspace, stack: serialization.Stack, record: dict[str, 
     used = stack.used
     train_rows = Rows(oof[:, used], features.train, train_quantiles)
     test_rows = Rows(test[:, used], features.test, test_quantiles)
-    return Source(workspace, stack.narrowed(), record, train_rows, test_rows, nested, submitted)
+    return BundleSource(workspace, stack.narrowed(), record, train_rows, test_rows, nested, submitted)
 
 
 def _is_of(record: dict[str, Any], stack: serialization.Stack) -> bool:
@@ -99,7 +99,9 @@ def _predictions(workspace: Workspace, stack: serialization.Stack) -> tuple[Floa
     return oof, test
 
 
-def _quantiles(workspace: Workspace, stack: serialization.Stack) -> tuple[Quantiles | None, Quantiles | None]:
+def _quantiles(
+    workspace: Workspace, stack: serialization.Stack
+) -> tuple[MemberQuantiles | None, MemberQuantiles | None]:
     """Of the training and of the test rows, where the stack reads any."""
     if not stack.quantiles:
         return None, None
@@ -107,5 +109,5 @@ def _quantiles(workspace: Workspace, stack: serialization.Stack) -> tuple[Quanti
     known = [parts for parts in given if parts is not None]
     if len(known) < len(given):
         raise UserError("a member no longer has the quantiles that the stack reads", hint=_RESTACK)
-    train, test = (Quantiles.of(stack.quantiles, [part[side] for part in known]) for side in (0, 1))
+    train, test = (MemberQuantiles.of(stack.quantiles, [part[side] for part in known]) for side in (0, 1))
     return train, test

@@ -24,8 +24,8 @@ from core.data.catalog import ID, PRICE, Catalog
 from core.data.reading import read_in_parts
 from core.errors import UserError, some
 from ensemble.pipeline.submission import check_place
-from serving.bundle.bundle import Facts
-from serving.bundle.predictor import LEVELS, Answer, Predictor
+from serving.bundle.bundle import BundleFacts
+from serving.bundle.predictor import LEVELS, Prediction, Predictor
 
 Tell = Callable[[int, int], None]
 Note = Callable[[str], None]
@@ -35,7 +35,7 @@ _COLUMNS = [ID, PRICE, "low", "high", "level"]
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """bundle: folder. source: CSV file of test rows. details: the interval and the level, too. rows: that are priced together."""
 
     bundle: Path
@@ -68,7 +68,7 @@ class Done:
 
 
 @dataclass
-class Look:
+class FileSummary:
     """What a first look at the whole file has found. pictures: how many rows name one; found: how many of these are there."""
 
     rows: int = 0
@@ -77,7 +77,7 @@ class Look:
     notes: list[str] = field(default_factory=list)
 
 
-def price_file(job: Job, tell: Tell, note: Note) -> Done:
+def price_file(job: BatchJob, tell: Tell, note: Note) -> Done:
     """Prices a file and says how it went. tell: called with (rows done, of how many). note: with what a user should know,
     before anything is priced.
 
@@ -101,7 +101,7 @@ def price_file(job: Job, tell: Tell, note: Note) -> Done:
     return done
 
 
-def _price(job: Job, predictor: Predictor, done: Done, tell: Tell) -> None:
+def _price(job: BatchJob, predictor: Predictor, done: Done, tell: Tell) -> None:
     """Appends the rows that are missing to the finished ones."""
     finished = done.resumed
     with job.parts.open("a", encoding="utf-8", newline="") as stream:
@@ -120,9 +120,9 @@ def _check_source(source: Path) -> None:
         )
 
 
-def _look_through(job: Job) -> Look:
+def _look_through(job: BatchJob) -> FileSummary:
     """Counts the rows and checks them all, so that no hours are spent on a file that is refused at its end."""
-    look, notes, there = Look(), dict[str, None](), set[str]()
+    look, notes, there = FileSummary(), dict[str, None](), set[str]()
     for part, said in read_in_parts(job.source, job.rows, images=job.images):
         look.rows += len(part)
         notes.update(dict.fromkeys(said))
@@ -135,7 +135,7 @@ def _look_through(job: Job) -> Look:
     return look
 
 
-def picture_notes(facts: Facts, images: Path | None, look: Look) -> list[str]:
+def picture_notes(facts: BundleFacts, images: Path | None, look: FileSummary) -> list[str]:
     """What to say where members read pictures that are not there."""
     readers = [member.id for member in facts.members if member.pictures]
     if not readers or look.found == look.pictures > 0:
@@ -148,7 +148,7 @@ def picture_notes(facts: Facts, images: Path | None, look: Look) -> list[str]:
     return [f"{there}; {some(readers)} would look at them"]
 
 
-def _resume(job: Job, done: Done, note: Note) -> None:
+def _resume(job: BatchJob, done: Done, note: Note) -> None:
     """Keeps the finished rows of an earlier run with the same input and bundle; else begins anew."""
     images = None if job.images is None else str(job.images.resolve())
     state = {"bundle": done.bundle, "input": _sha256(job.source), "rows": done.rows, "images": images}
@@ -159,7 +159,7 @@ def _resume(job: Job, done: Done, note: Note) -> None:
     write_json(job.state, state)
 
 
-def _known(job: Job, note: Note) -> Any:
+def _known(job: BatchJob, note: Note) -> Any:
     """What an earlier run has written of itself; None where that is no longer to be read."""
     try:
         return read_json(job.state)
@@ -180,7 +180,7 @@ def _whole_rows(path: Path) -> int:
     return rows
 
 
-def _after(job: Job, skipped: int) -> Iterator[Catalog]:
+def _after(job: BatchJob, skipped: int) -> Iterator[Catalog]:
     """The parts of the file behind the first `skipped` rows."""
     before = 0
     for part, _ in read_in_parts(job.source, job.rows, images=job.images):
@@ -190,14 +190,14 @@ def _after(job: Job, skipped: int) -> Iterator[Catalog]:
             yield part.take(np.arange(first, len(part)))
 
 
-def _append(stream: TextIO, part: Catalog, answer: Answer) -> None:
+def _append(stream: TextIO, part: Catalog, answer: Prediction) -> None:
     numbers = (map(repr, column.tolist()) for column in (answer.prices, answer.low, answer.high))
     levels = (LEVELS[level] for level in answer.levels)
     _writer(stream).writerows(zip(part.ids, *numbers, levels, strict=True))
     stream.flush()
 
 
-def _finish(job: Job, done: Done) -> None:
+def _finish(job: BatchJob, done: Done) -> None:
     """Makes the output of the finished rows, if they are those of the input: the same ids in the same order, with prices."""
     width = len(_COLUMNS) if job.details else 2
     with (
@@ -220,7 +220,7 @@ def _finish(job: Job, done: Done) -> None:
     job.parts.unlink()
 
 
-def _changed(job: Job) -> UserError:
+def _changed(job: BatchJob) -> UserError:
     job.state.unlink()
     return UserError(
         f"{job.parts} does not have the rows of {job.source}: one of the two was changed meanwhile",

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from serving.engine.process_worker import Batch, Failure, RowAnswer, Worker, WorkerLost
+from serving.engine.process_worker import Failure, ProcessLost, RowAnswer, Worker, WorkerBatch
 
 WORK_SECONDS = 1.0
 """A batch is no more work than this, as far as is known: who comes next must wait for it."""
@@ -170,7 +170,7 @@ class Engine:
         for result in results:
             if isinstance(result, BaseException):
                 await self.stop()
-                if isinstance(result, WorkerLost):
+                if isinstance(result, ProcessLost):
                     raise UserError(f"a process that loads {self.folder.name} was lost: {result}") from None
                 raise result
         self._tasks = [  # in contexts of their own: what they log is no part of the request that reloads
@@ -228,7 +228,7 @@ class Engine:
             worker = Worker(self.folder, self.settings.threads, self._log_config)
             try:
                 worker.wait_ready(self.settings.load_seconds)
-            except WorkerLost:
+            except ProcessLost:
                 worker.stop()
                 raise
             return worker
@@ -243,14 +243,14 @@ class Engine:
                 return
             try:
                 await self._compute(worker, batch)
-            except WorkerLost as lost:
+            except ProcessLost as lost:
                 log.error("process %s was lost with %d rows: %s", worker.pid, len(batch), lost)
                 self._return(batch)
                 await self._replace(place, worker)
 
     async def _compute(self, worker: Worker, rows: list[Waiting]) -> None:
         images = str(self._images) if self._images else None
-        batch = Batch(
+        batch = WorkerBatch(
             [row.text for row in rows], [row.picture for row in rows], images, any(row.fields for row in rows)
         )
         start = time.monotonic()
@@ -289,7 +289,7 @@ class Engine:
                 self.restarts += 1
                 self._hopeless = False
                 return
-            except (UserError, WorkerLost) as error:
+            except (UserError, ProcessLost) as error:
                 log.error("a process could not be started again: %s", error)
                 if not self.alive:
                     self._hopeless = True

@@ -31,12 +31,12 @@ _WORDS = ("unit", "brand")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class WorkerLost(Exception):
+class ProcessLost(Exception):
     """The process has ended, or said nothing for too long, in the middle of a batch."""
 
 
 @dataclass(frozen=True)
-class Batch:
+class WorkerBatch:
     """Rows that are computed together. texts: n of them. pictures: n names of files in the folder `images`, "" for none.
 
     fields: whether what was read from the texts is wanted, too.
@@ -103,12 +103,12 @@ class Worker:
             self.stop()
             raise UserError(answer.reason, hint="write the bundle again with `python -m serving.export`")
 
-    def ask(self, batch: Batch, seconds: float) -> list[RowAnswer] | Failure:
+    def ask(self, batch: WorkerBatch, seconds: float) -> list[RowAnswer] | Failure:
         """The answers to the batch's rows, in order. Raises WorkerLost where none come within `seconds`."""
         try:
             self._connection.send(batch)
         except OSError:
-            raise WorkerLost(self._last_words()) from None
+            raise ProcessLost(self._last_words()) from None
         return self._receive(seconds)
 
     def stop(self) -> None:
@@ -124,9 +124,9 @@ class Worker:
             if self._connection.poll(seconds):
                 return self._connection.recv()
         except (EOFError, OSError):
-            raise WorkerLost(self._last_words()) from None
+            raise ProcessLost(self._last_words()) from None
         self._process.kill()
-        raise WorkerLost(f"no answer within {seconds:g} s")
+        raise ProcessLost(f"no answer within {seconds:g} s")
 
     def _last_words(self) -> str:
         self._process.join(STOP_SECONDS)
@@ -161,10 +161,10 @@ def _tell(connection: Connection, answer: object) -> bool:
     return True
 
 
-def _next(connection: Connection) -> Batch | None:
+def _next(connection: Connection) -> WorkerBatch | None:
     """What is to be computed; None where the service has ended."""
     try:
-        batch: Batch = connection.recv()
+        batch: WorkerBatch = connection.recv()
     except (EOFError, ConnectionError):  # the latter where it has left an answer unread
         return None
     return batch
@@ -184,9 +184,9 @@ class Computer:
             import torch
 
             torch.set_num_threads(threads)
-        self.compute(Batch([_WARM], [""], None))
+        self.compute(WorkerBatch([_WARM], [""], None))
 
-    def compute(self, batch: Batch) -> list[RowAnswer] | Failure:
+    def compute(self, batch: WorkerBatch) -> list[RowAnswer] | Failure:
         """The answers to the batch's rows, in order. What nobody foresaw is logged, and a Failure: the process goes on."""
         try:
             return self._compute(batch)
@@ -196,7 +196,7 @@ class Computer:
         finally:
             self._forget()  # other texts come next: what was read of these would only fill the memory
 
-    def _compute(self, batch: Batch) -> list[RowAnswer]:
+    def _compute(self, batch: WorkerBatch) -> list[RowAnswer]:
         from core.data.catalog import Catalog
         from core.fields.field_table import fields_of
         from serving.bundle.predictor import LEVELS

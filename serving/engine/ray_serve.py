@@ -16,7 +16,7 @@ from typing import Any
 
 from ray import serve
 
-from serving.engine.process_worker import Batch, Computer, Failure, RowAnswer
+from serving.engine.process_worker import Computer, Failure, RowAnswer, WorkerBatch
 
 BATCH_ROWS, BATCH_SECONDS = 64, 0.01
 
@@ -34,7 +34,7 @@ class BundleReplica:
 
     @serve.batch(max_batch_size=BATCH_ROWS, batch_wait_timeout_s=BATCH_SECONDS)
     async def __call__(self, texts: list[str]) -> list[RowAnswer]:
-        answers = self._computer.compute(Batch(texts, [""] * len(texts), None))
+        answers = self._computer.compute(WorkerBatch(texts, [""] * len(texts), None))
         if isinstance(answers, Failure):
             raise NotPriced(answers.reason)
         return answers

@@ -11,7 +11,7 @@ from typing import Any
 
 from core.atomic_files import digest
 from core.errors import UserError
-from serving.bundle.bundle import Bundle, Facts, open_bundle
+from serving.bundle.bundle import Bundle, BundleFacts, open_bundle
 from serving.engine.engine import Engine, EngineSettings, Overloaded, Watch
 from serving.engine.process_worker import RowAnswer
 from serving.engine.request_images import Picture, Pictures
@@ -26,7 +26,7 @@ FOLLOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Priced:
+class PricedRow:
     """A row's answer, and where it is from. cached: it was computed for an earlier request. version: of the bundle.
 
     pictured: a member that answered reads pictures, and there was one.
@@ -44,7 +44,7 @@ class Priced:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedBundle:
     """A bundle with the engine that computes from it."""
 
     bundle: Bundle
@@ -65,7 +65,7 @@ class SwapError(Exception):
     """Why a bundle is not swapped in, fit for an operator's answer; the one that was served goes on."""
 
 
-Seen = Callable[[str, bool, Priced], None]
+Seen = Callable[[str, bool, PricedRow], None]
 
 
 class Service:
@@ -91,14 +91,14 @@ class Service:
         self._first = bundle.resolve()
         self.home, self.limits, self.pictures = self._first.parent, limits, Pictures(limits)
         self._settings, self._log_config, self._watch, self._seen = settings, log_config, watch, seen
-        self._served: Served | None = None
+        self._served: ServedBundle | None = None
         self._memory: Memory[RowAnswer] = Memory(remembered, remembered_seconds)
         self._computing: dict[str, asyncio.Future[RowAnswer | None]] = {}
         self._swapping = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
 
     @property
-    def served(self) -> Served:
+    def served(self) -> ServedBundle:
         """What is served now."""
         if self._served is None:
             raise RuntimeError("the service has not started")
@@ -128,7 +128,7 @@ class Service:
             await self._served.engine.stop(answer=False)
         self.pictures.close()
 
-    async def price(self, text: str, picture: bytes | None = None, *, bulk: bool = False) -> Priced:
+    async def price(self, text: str, picture: bytes | None = None, *, bulk: bool = False) -> PricedRow:
         """The price of one row. Raises Overloaded, and PictureError for a picture that is none.
 
         The same content is computed once, also while it is being computed. Answers of anybody but the whole stack are not
@@ -144,7 +144,7 @@ class Service:
             self.pictures.drop(kept)
         answer = known or await asyncio.shield(self._computing[key]) or _median(served.bundle.facts)
         pictured = picture is not None and _reads_pictures(served.bundle.facts, answer.members)
-        priced = Priced(answer, known is not None, served.bundle.version, pictured)
+        priced = PricedRow(answer, known is not None, served.bundle.version, pictured)
         self._seen(text, picture is not None, priced)
         return priced
 
@@ -228,14 +228,14 @@ class Service:
                 return path
         raise SwapError("there is no such bundle beside the one that is served")
 
-    async def _load(self, folder: Path) -> Served:
+    async def _load(self, folder: Path) -> ServedBundle:
         loop = asyncio.get_running_loop()
         bundle = await loop.run_in_executor(None, open_bundle, folder)
         engine = Engine(bundle.folder, self._settings, self.pictures.folder, self._log_config, self._watch)
         await engine.start()
-        return Served(bundle, engine)
+        return ServedBundle(bundle, engine)
 
-    def _begin(self, served: Served, key: str, text: str, picture: Picture | None, bulk: bool) -> None:
+    def _begin(self, served: ServedBundle, key: str, text: str, picture: Picture | None, bulk: bool) -> None:
         """The row is being computed from now on: all who ask the same meanwhile share the answer. Raises Overloaded."""
         try:
             served.engine.check_room()
@@ -257,12 +257,12 @@ class Service:
         future.add_done_callback(done)
 
 
-def _reads_pictures(facts: Facts, members: Collection[str]) -> bool:
+def _reads_pictures(facts: BundleFacts, members: Collection[str]) -> bool:
     """Whether one of these members does."""
     return any(each.pictures and each.id in members for each in facts.members)
 
 
-def _median(facts: Facts) -> RowAnswer:
+def _median(facts: BundleFacts) -> RowAnswer:
     """What is answered where nothing can be computed."""
     return RowAnswer(facts.middle, facts.low, facts.high, (), MEDIAN)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from core.atomic_files import read_json
 from serving.bundle.bundle import STATISTICS, Bundle
-from serving.engine.service import Priced
+from serving.engine.service import PricedRow
 from serving.middleware import request_id
 from serving.monitoring.alerts import Alert, Alerts, Thresholds
 from serving.monitoring.drift import Drift, Figure, row_of
@@ -39,7 +39,7 @@ class Recent:
         self.refused += status == 503
         self.failed += status >= 500 and status != 503
 
-    def row(self, priced: Priced) -> None:
+    def row(self, priced: PricedRow) -> None:
         self.prices.append(priced.answer.price)
         self.cached += priced.cached
         self.fallbacks += priced.fallback
@@ -125,7 +125,7 @@ class Observer:
         if path in PRICING:
             self._recent.request(status, seconds)
 
-    def seen(self, text: str, picture: bool, priced: Priced) -> None:
+    def seen(self, text: str, picture: bool, priced: PricedRow) -> None:
         """A row was priced."""
         self.metrics.row(priced)
         self._recent.row(priced)
@@ -136,7 +136,7 @@ class Observer:
                 self.metrics.drift(figures)
                 self._tell(_drifted(figures))
 
-    def answered(self, row: int | None, priced: Priced) -> str:
+    def answered(self, row: int | None, priced: PricedRow) -> str:
         """The name by which the row's true price may come later: the request's id, and in a batch the row's number behind it."""
         name = request_id.get() if row is None else f"{request_id.get()}:{row}"
         answer = priced.answer

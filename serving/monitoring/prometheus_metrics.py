@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYPE
 
-from serving.engine.service import Priced, Service
+from serving.engine.service import PricedRow, Service
 from serving.monitoring.drift import Figure
 from serving.monitoring.feedback import Live
 
@@ -49,7 +49,7 @@ class Metrics:
         self._coverage.set(math.nan)
         self._outcomes = Gauge("pricestack_live_outcomes", "Outcomes that count for these figures.", registry=own)
 
-    def row(self, priced: Priced) -> None:
+    def row(self, priced: PricedRow) -> None:
         self.rows.labels(priced.answer.level, str(priced.cached).lower()).inc()
 
     def batch(self, rows: int, seconds: float) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from serving.engine.engine import Overloaded
 from serving.engine.request_images import PictureError
-from serving.engine.service import Priced, Service
+from serving.engine.service import PricedRow, Service
 from serving.middleware import Limits, check_text
 from serving.monitoring.feedback import Told
 from serving.monitoring.observer import Observer
@@ -100,7 +100,7 @@ class Pricing:
         except ValueError as error:
             return RowError(error=str(error))
 
-    def _answer(self, priced: Priced, row: int | None, picture: Any, note: str | None) -> PriceAnswer:
+    def _answer(self, priced: PricedRow, row: int | None, picture: Any, note: str | None) -> PriceAnswer:
         answer = priced.answer
         coverage = self._service.served.bundle.facts.coverage
         return PriceAnswer(
@@ -117,7 +117,7 @@ class Pricing:
         )
 
 
-def _outcome(had: bool, missing: str, priced: Priced) -> str:
+def _outcome(had: bool, missing: str, priced: PricedRow) -> str:
     """What became of a row's picture, in the words of `PriceAnswer.picture`. missing: why it could not be had."""
     if missing:
         return "not had"
@@ -126,7 +126,7 @@ def _outcome(had: bool, missing: str, priced: Priced) -> str:
     return "given" if priced.pictured else "not used"
 
 
-def _emptiness(text: str, priced: Priced) -> str:
+def _emptiness(text: str, priced: PricedRow) -> str:
     """What is to be known of the price of an empty text; "" for others."""
     if text.strip():
         return ""

@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from core.demo import DemoPaths, demo_paths, make_demo
 from core.demo.generate import SEALS, draw
 from core.demo.products import HIGHEST, LOWEST, TIERS, Product, Shop, describe
-from core.demo.vocabulary import KINDS
+from core.demo.shop_words import KINDS
 from core.errors import UserError
 from core.metrics import smape
 from tests.paths import ROOT

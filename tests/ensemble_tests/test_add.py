@@ -13,7 +13,7 @@ import pytest
 from core.errors import UserError
 from core.metrics import smape
 from core.store.workspace import Workspace
-from ensemble.add import Source, add_member
+from ensemble.add import MemberTables, add_member
 from ensemble.matrix.matrix import from_workspace
 from ensemble.stack import stack_workspace
 from experiments.tracking.comparison import member_side
@@ -23,7 +23,7 @@ from tests.ensemble_tests import toys
 from tests.paths import ROOT
 
 
-def source(workspace: Workspace, folder: Path, column: str = "price", seed: int = 5) -> Source:
+def source(workspace: Workspace, folder: Path, column: str = "price", seed: int = 5) -> MemberTables:
     """Shuffled tables with good prices for the workspace's rows."""
     member = toys.add_member(workspace, "template", seed)
     for path in (workspace.store.folder / "template").iterdir():
@@ -32,7 +32,7 @@ def source(workspace: Workspace, folder: Path, column: str = "price", seed: int 
     for part, ids, prices in (("oof", workspace.train.ids, member.oof), ("test", workspace.test.ids, member.test)):
         table = pd.DataFrame({"sample_id": ids, column: prices}).sample(frac=1, random_state=0)
         table.to_csv(folder / f"{part}.csv", index=False)
-    return Source(folder / "oof.csv", folder / "test.csv")
+    return MemberTables(folder / "oof.csv", folder / "test.csv")
 
 
 def change(path: Path, row: int, value: object, column: int = 1) -> None:
@@ -91,7 +91,7 @@ def test_the_column_is_the_named_one_the_members_or_the_only_one(toy_workspace: 
         table["price"], table["second"] = 1.0, 2 * table["first"]
         table.to_csv(path, index=False)
     assert np.array_equal(add_member(toy_workspace, "first", given).oof, only.oof)
-    named = add_member(toy_workspace, "other", Source(given.oof, given.test, "second"))
+    named = add_member(toy_workspace, "other", MemberTables(given.oof, given.test, "second"))
     assert named.oof == pytest.approx(2 * only.oof)
     with pytest.raises(UserError, match="2 columns that could be the prices of mine") as caught:
         add_member(toy_workspace, "mine", given)

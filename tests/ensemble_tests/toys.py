@@ -15,7 +15,7 @@ from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
-from ensemble.methods.method_registry import Problem
+from ensemble.methods.method_registry import CombinationProblem
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -36,9 +36,9 @@ def rows(oof: Floats) -> Rows:
     return Rows(oof, np.zeros((len(oof), 0)))
 
 
-def problem(oof: Floats, prices: Floats, seeds: Sequence[int] = (0,)) -> Problem:
+def problem(oof: Floats, prices: Floats, seeds: Sequence[int] = (0,)) -> CombinationProblem:
     """Each row a product of its own."""
-    return Problem(rows(oof), prices, np.arange(len(oof), dtype=np.int64), seeds)
+    return CombinationProblem(rows(oof), prices, np.arange(len(oof), dtype=np.int64), seeds)
 
 
 def matrix(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.quality.label_noise import Finding, read_findings, write_findings
+from core.quality.label_noise import SuspectLabel, read_findings, write_findings
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.build import build_report
@@ -297,7 +297,7 @@ def test_members_of_other_folds_are_not_shown_and_dropped_ones_not_asked_for(ful
 
 
 def test_labels_of_any_kind_and_however_low_a_price(full: Workspace) -> None:
-    found = [Finding("0", "new kind", 1e-6, 2e-5, 3e-5, "=HYPERLINK(1)", ("a b", "c"))]
+    found = [SuspectLabel("0", "new kind", 1e-6, 2e-5, 3e-5, "=HYPERLINK(1)", ("a b", "c"))]
     write_findings(full.path("labels.csv"), found)
     assert read_findings(full.path("labels.csv")) == found
     assert "new kind" in Page(build_report(full)).text

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.atomic_files import write_json
-from core.quality.label_noise import CONFLICT, OUTLIER, Finding, write_findings
+from core.quality.label_noise import CONFLICT, OUTLIER, SuspectLabel, write_findings
 from core.quality.leaks import Leak, keep_notes
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
@@ -142,7 +142,7 @@ def test_two_members_cannot_be_compared(toy_workspace: Workspace) -> None:
 @pytest.mark.parametrize(("rows", "state"), [(0, "ok"), (2, "look"), (10, "problem")])
 def test_prices_that_look_wrong(toy_workspace: Workspace, rows: int, state: str) -> None:
     kinds = [CONFLICT if row == 0 else OUTLIER for row in range(rows)]
-    found = [Finding(str(row), kind, 100.0, 5.0, 10.0, "similar rows") for row, kind in enumerate(kinds)]
+    found = [SuspectLabel(str(row), kind, 100.0, 5.0, 10.0, "similar rows") for row, kind in enumerate(kinds)]
     write_findings(toy_workspace.path("labels.csv"), [*found, *found[1:2]])  # one row may be named twice
     finding = the(trust.labels, toy_workspace)
     assert finding.state == state

@@ -16,7 +16,7 @@ from core.atomic_files import read_json, write_json
 from core.data.catalog import LINK, PRICE
 from core.data.fold_making import make_folds
 from core.data.reading import read_catalogs
-from core.store.workspace import Facts, Workspace, catalog_fingerprint
+from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
 from experiments.common.jobs import Job
@@ -60,7 +60,7 @@ def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2, 
         read.train,
         read.test,
         made,
-        Facts(
+        WorkspaceFacts(
             str(train),
             str(test),
             None if images is None else str(images),

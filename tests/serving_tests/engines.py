@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from serving.engine import engine as module
-from serving.engine.process_worker import Batch, Failure, RowAnswer, WorkerLost
+from serving.engine.process_worker import Failure, ProcessLost, RowAnswer, WorkerBatch
 
-Reply = Callable[[Batch], list[RowAnswer] | Failure]
+Reply = Callable[[WorkerBatch], list[RowAnswer] | Failure]
 
 
-def answers(batch: Batch) -> list[RowAnswer]:
+def answers(batch: WorkerBatch) -> list[RowAnswer]:
     """The price of a row is the number that its text is, or one more than how long it is."""
     prices = [float(text) if text.isdecimal() else 1.0 + len(text) for text in batch.texts]
     return [RowAnswer(price, price / 2, price * 2, ("one",), "stack", read={"pack": 6.0}) for price in prices]
@@ -33,9 +33,9 @@ class FakeWorker:
         self._script.started += 1
         if self._script.broken_starts:
             self._script.broken_starts -= 1
-            raise WorkerLost("it does not start")
+            raise ProcessLost("it does not start")
 
-    def ask(self, batch: Batch, seconds: float) -> list[RowAnswer] | Failure:
+    def ask(self, batch: WorkerBatch, seconds: float) -> list[RowAnswer] | Failure:
         with self._script.lock:
             self._script.batches.append(list(batch.texts))
         self._script.gate.wait(60)

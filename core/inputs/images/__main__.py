@@ -41,10 +41,10 @@ def main(
     if out.suffix.lower() != ".png":
         raise UserError(f"the contact sheet is a PNG, and {out} does not end in .png", hint="name it like preview.png")
     # Here, so that --help needs no torch.
-    from core.inputs.images.preview import Look, contact_sheet, demo_samples, folder_samples
+    from core.inputs.images.preview import PreviewSettings, contact_sheet, demo_samples, folder_samples
 
     samples = demo_samples(pictures, size, seed) if images is None else folder_samples(images, pictures, size, seed)
-    sheet = contact_sheet(samples, Look(views, random_erase, mixup_alpha, seed))
+    sheet = contact_sheet(samples, PreviewSettings(views, random_erase, mixup_alpha, seed))
     with atomic_path(out) as temporary:
         sheet.save(temporary, format="PNG")
     say(str(out))

@@ -43,7 +43,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Look:
+class PreviewSettings:
     """views: augmented versions of each picture. random_erase, mixup_alpha: as the configs of `multimodal` mean them."""
 
     views: int
@@ -86,7 +86,7 @@ def folder_samples(folder: Path, count: int, size: int, seed: int) -> list[Sampl
     return found
 
 
-def contact_sheet(samples: Sequence[Sample], look: Look) -> Image.Image:
+def contact_sheet(samples: Sequence[Sample], look: PreviewSettings) -> Image.Image:
     """A row per picture: the original, its augmented views, and what MixUp makes of one more view and its price."""
     generator = Generator().manual_seed(look.seed)
     pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
@@ -98,7 +98,7 @@ def contact_sheet(samples: Sequence[Sample], look: Look) -> Image.Image:
     return _drawn(columns, [f"{'example ' if one.example else ''}price {one.price:,.2f}" for one in samples])
 
 
-def _mixed(view: Tensor, prices: Sequence[float], look: Look) -> tuple[Tensor, list[str]]:
+def _mixed(view: Tensor, prices: Sequence[float], look: PreviewSettings) -> tuple[Tensor, list[str]]:
     """MixUp of the batch as in training, and a caption for each row: lambda, partner and mixed price."""
     targets = torch.from_numpy(losses.targets(prices))
     mixed, log_prices = mixup(view, targets, look.mixup_alpha, Generator().manual_seed(look.seed))

@@ -160,7 +160,7 @@ def test_backpropagation_agrees_with_differences() -> None:
     rng = np.random.default_rng(0)
     inputs = sp.csr_matrix(rng.random((12, 6), dtype=np.float32))
     target = rng.normal(size=12).astype(np.float32)
-    recipe = mlp.Recipe((5, 4), 1, 12, 0.01, 0.0, 0.0, 0.0)
+    recipe = mlp.MlpSettings((5, 4), 1, 12, 0.01, 0.0, 0.0, 0.0)
     net = mlp.train_net(inputs, target.astype(np.float64), recipe, seed=1)
     slopes = mlp._slopes(net, inputs, target, recipe, rng)
 

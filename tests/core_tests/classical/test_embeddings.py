@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.cache import Cache
-from core.classical.embeddings import TextReader
+from core.classical.embeddings import FrozenTextEncoder
 from core.encoders.loading import identity
 from tests.core_tests.classical_toys import products, small_encoder
 
@@ -18,8 +18,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(small_encoder(tmp_path_factory.mktemp("encoder")))
 
 
-def reader(encoder: str, cache: Cache | None) -> TextReader:
-    return TextReader(encoder, identity(encoder, "text"), 64, cache)
+def reader(encoder: str, cache: Cache | None) -> FrozenTextEncoder:
+    return FrozenTextEncoder(encoder, identity(encoder, "text"), 64, cache)
 
 
 def test_states_have_length_one_and_follow_the_text(encoder: str, tmp_path: Path) -> None:
@@ -34,8 +34,8 @@ def test_states_have_length_one_and_follow_the_text(encoder: str, tmp_path: Path
 
 def test_a_text_is_read_once(encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
-    read = TextReader._read
-    monkeypatch.setattr(TextReader, "_read", lambda self, texts: asked.append(texts) or read(self, texts))
+    read = FrozenTextEncoder._read
+    monkeypatch.setattr(FrozenTextEncoder, "_read", lambda self, texts: asked.append(texts) or read(self, texts))
     reading = reader(encoder, Cache(tmp_path))
     reading.states(["tea", "nuts", "tea"])
     reading.states(["nuts", "tea"])
@@ -46,5 +46,5 @@ def test_a_text_is_read_once(encoder: str, tmp_path: Path, monkeypatch: pytest.M
 def test_another_encoder_has_states_of_its_own(encoder: str, tmp_path: Path) -> None:
     first = reader(encoder, Cache(tmp_path))
     first.states(["tea"])
-    assert first._kind != TextReader(encoder, "other content", 64)._kind
-    assert first._kind != TextReader(encoder, first.content, 32)._kind
+    assert first._kind != FrozenTextEncoder(encoder, "other content", 64)._kind
+    assert first._kind != FrozenTextEncoder(encoder, first.content, 32)._kind

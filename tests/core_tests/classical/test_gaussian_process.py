@@ -10,15 +10,15 @@ from scipy.linalg import cho_solve
 from core.classical import gaussian_process
 from core.errors import OutOfTime, UserError
 
-RECIPE = gaussian_process.Recipe(samples=1, sample_rows=80, rows=1_000)
+RECIPE = gaussian_process.KernelSettings(samples=1, sample_rows=80, rows=1_000)
 
 
-def toys(count: int, seed: int = 0) -> tuple[gaussian_process.Rows, np.ndarray]:
+def toys(count: int, seed: int = 0) -> tuple[gaussian_process.KernelRows, np.ndarray]:
     """Log prices that follow one of three numbers and which of four words a row has."""
     rng = np.random.default_rng(seed)
     numbers, words = rng.normal(size=(count, 3)), rng.integers(0, 4, count)
     log_prices = np.sin(2 * numbers[:, 0]) + words + rng.normal(0, 0.05, count)
-    return gaussian_process.Rows([sp.csr_matrix(np.eye(4)[words])], numbers), log_prices
+    return gaussian_process.KernelRows([sp.csr_matrix(np.eye(4)[words])], numbers), log_prices
 
 
 def test_the_gradient_is_the_likelihoods() -> None:
@@ -55,9 +55,11 @@ def test_references_that_are_nearly_copies_are_told_apart_or_refused() -> None:
     words = (rng.random((700, 12)) < 0.4).astype(np.float32)
     words[words.sum(axis=1) == 0, 0] = 1
     words /= np.sqrt((words**2).sum(axis=1, keepdims=True))
-    rows = gaussian_process.Rows([sp.csr_matrix(words)], np.zeros((700, 1)))
+    rows = gaussian_process.KernelRows([sp.csr_matrix(words)], np.zeros((700, 1)))
     log_prices = words @ rng.normal(size=12) + rng.normal(0, 0.05, 700)
-    model = gaussian_process.fit_kernel(rows, log_prices, np.arange(700), gaussian_process.Recipe(1, 80, 500), seed=0)
+    model = gaussian_process.fit_kernel(
+        rows, log_prices, np.arange(700), gaussian_process.KernelSettings(1, 80, 500), seed=0
+    )
     assert np.abs(model.predict(rows) - log_prices).mean() < 0.1
     with pytest.raises(UserError, match="cannot be told apart"):
         gaussian_process._regressors(model.shapes[0], -np.eye(3), np.eye(3), np.ones(3))
@@ -75,7 +77,7 @@ def test_few_references_come_near_all_of_them() -> None:
     (rows, log_prices), (new, true) = toys(300), toys(100, seed=1)
     exact, reduced = (
         gaussian_process.fit_kernel(
-            rows, log_prices, np.arange(300), gaussian_process.Recipe(1, 80, count), seed=0
+            rows, log_prices, np.arange(300), gaussian_process.KernelSettings(1, 80, count), seed=0
         ).predict(new)
         for count in (300, 120)
     )
@@ -93,7 +95,7 @@ def test_copies_of_a_product_do_not_make_prices_look_smooth() -> None:
 
 
 def test_equal_prices_and_rows_without_anything() -> None:
-    empty = gaussian_process.Rows([sp.csr_matrix((6, 2))], np.zeros((6, 0)))
+    empty = gaussian_process.KernelRows([sp.csr_matrix((6, 2))], np.zeros((6, 0)))
     model = gaussian_process.fit_kernel(empty, np.full(6, 1.5), np.arange(6), RECIPE, seed=0)
     np.testing.assert_allclose(model.predict(empty), 1.5, atol=1e-6)
 

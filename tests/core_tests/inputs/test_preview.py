@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.errors import UserError
 from core.inputs.images import preview
-from core.inputs.images.preview import Look, contact_sheet, demo_samples, folder_samples
+from core.inputs.images.preview import PreviewSettings, contact_sheet, demo_samples, folder_samples
 from tests.paths import ROOT
 
 
@@ -65,7 +65,7 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
 def test_the_same_seed_draws_the_same_sheet_and_another_one_another() -> None:
     samples = demo_samples(3, 32, seed=0)
     first, again, other = (
-        np.asarray(contact_sheet(samples, Look(views=2, random_erase=0.5, mixup_alpha=0.3, seed=seed)))
+        np.asarray(contact_sheet(samples, PreviewSettings(views=2, random_erase=0.5, mixup_alpha=0.3, seed=seed)))
         for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again)
@@ -76,7 +76,7 @@ def test_captions_tell_the_mixture_that_is_shown(monkeypatch: pytest.MonkeyPatch
     said: list[str] = []
     monkeypatch.setattr(preview, "_drawn", lambda columns, prices: said.extend(columns[-1][2]))
     samples = demo_samples(12, 16, seed=2)
-    contact_sheet(samples, Look(views=0, random_erase=0.0, mixup_alpha=2.0, seed=4))
+    contact_sheet(samples, PreviewSettings(views=0, random_erase=0.0, mixup_alpha=2.0, seed=4))
     mixed = 0
     for own, caption in zip(samples, said, strict=True):
         found = re.fullmatch(r"lambda ([\d.]+) with (\d+)\nmixed price ([\d,.]+)", caption)

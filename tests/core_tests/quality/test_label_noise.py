@@ -26,7 +26,7 @@ from core.quality.label_noise import (
     CONSENSUS,
     FILE,
     OUTLIER,
-    Finding,
+    SuspectLabel,
     find_against_members,
     find_conflicts,
     find_labels,
@@ -46,7 +46,7 @@ from tests.leaky import clean
 LONG = " ".join(f"word{place}" for place in range(40))
 
 
-def conflicts(texts: list[str], prices: list[float]) -> list[Finding]:
+def conflicts(texts: list[str], prices: list[float]) -> list[SuspectLabel]:
     return find_conflicts(catalog_of(texts, np.array(prices)), find_links(texts, [""] * len(texts)))
 
 
@@ -92,7 +92,7 @@ def test_amounts_of_different_dimensions_explain_nothing() -> None:
     assert conflicts(texts, [40.0, 4.0])
 
 
-def labels_of(catalog: Catalog) -> list[Finding]:
+def labels_of(catalog: Catalog) -> list[SuspectLabel]:
     links = find_links(list(catalog.texts), [""] * len(catalog))
     return find_labels(catalog, links, read_vocabulary(list(catalog.texts)))
 
@@ -137,7 +137,10 @@ def test_rows_outside_of_all_members_prices_are_found() -> None:
 
 
 def test_findings_are_a_table_and_a_few_lines(tmp_path: Path) -> None:
-    found = [Finding("b", CONFLICT, 9.0, 3.0, 4.0, "far", ("c", "d")), Finding("b", OUTLIER, 9.0, 1.0, 5.0, "too far")]
+    found = [
+        SuspectLabel("b", CONFLICT, 9.0, 3.0, 4.0, "far", ("c", "d")),
+        SuspectLabel("b", OUTLIER, 9.0, 1.0, 5.0, "too far"),
+    ]
     write_findings(tmp_path / "labels.csv", found)
     table = pd.read_csv(tmp_path / "labels.csv")
     assert table.columns.tolist() == [

@@ -7,7 +7,15 @@ from core.arrays import Floats
 from core.metrics import group_standard_error, smape, smape_terms
 from ensemble.methods.method_registry import BLEND
 from ensemble.methods.simplex import fit_simplex
-from ensemble.pipeline.final_pipeline import Comparison, Conclusion, Judged, choose, compare, conclude, describe_steps
+from ensemble.pipeline.final_pipeline import (
+    Comparison,
+    Conclusion,
+    EvaluationRows,
+    choose,
+    compare,
+    conclude,
+    describe_steps,
+)
 from ensemble.pipeline.postprocessing import STEPS
 from tests.ensemble_tests.toys import members, rows
 
@@ -16,9 +24,9 @@ def comparison(name: str, difference: float, error: float) -> Comparison:
     return Comparison(name, 40.0 + difference, 1.0, difference, error)
 
 
-def judged(prices: Floats, oof: Floats) -> Judged:
+def judged(prices: Floats, oof: Floats) -> EvaluationRows:
     each = np.arange(len(prices))
-    return Judged(prices, rows(oof), each % 5, each)
+    return EvaluationRows(prices, rows(oof), each % 5, each)
 
 
 def settle(oof: Floats, prices: Floats, *, blend: bool = True, steps: tuple[str, ...] = ()) -> Conclusion:

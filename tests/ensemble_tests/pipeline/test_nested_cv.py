@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import UserError
 from core.metrics import constant_floor, smape
-from ensemble.methods.method_registry import BLEND, METHODS, Problem, fit_methods
-from ensemble.pipeline.final_pipeline import Judged, conclude
+from ensemble.methods.method_registry import BLEND, METHODS, CombinationProblem, fit_methods
+from ensemble.pipeline.final_pipeline import EvaluationRows, conclude
 from ensemble.pipeline.nested_cv import INNER_BOOSTERS, MANY_ROWS, OUTER_BOOSTERS, make_blocks, validate
 from tests.ensemble_tests.toys import matrix, members, rows
 
@@ -30,8 +30,8 @@ def test_equals_nested_cross_validation_written_out() -> None:
     data = matrix(oof, prices)
     names = ("single", "simplex-log", "residual", BLEND)
 
-    def problem(inside: np.ndarray, boosters: int) -> Problem:
-        return Problem(rows(oof[inside]), prices[inside], data.groups[inside], range(boosters))
+    def problem(inside: np.ndarray, boosters: int) -> CombinationProblem:
+        return CombinationProblem(rows(oof[inside]), prices[inside], data.groups[inside], range(boosters))
 
     found = validate(data, methods=names, steps=())
     for a in range(5):
@@ -41,7 +41,7 @@ def test_equals_nested_cross_validation_written_out() -> None:
             fitted = fit_methods(names, problem(outside & (data.folds != b), INNER_BOOSTERS))
             for name, each in fitted.items():
                 inner[name][data.folds == b] = each.predict(rows(oof[data.folds == b]))
-        judged = Judged(prices[outside], rows(oof[outside]), data.folds[outside], data.groups[outside])
+        judged = EvaluationRows(prices[outside], rows(oof[outside]), data.folds[outside], data.groups[outside])
         recipe = conclude({n: p[outside] for n, p in inner.items()}, judged, blend=True, steps=(), seed=0).recipe
         fitted = fit_methods(names, problem(outside, OUTER_BOOSTERS))
         left = rows(oof[~outside])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from core.metrics import smape
-from ensemble.matrix.level_one import Quantiles, Rows
-from ensemble.pipeline.postprocessing import STEPS, Endings, fit_endings, fit_shrinkage
+from ensemble.matrix.level_one import MemberQuantiles, Rows
+from ensemble.pipeline.postprocessing import STEPS, PriceEndings, fit_endings, fit_shrinkage
 from tests.ensemble_tests.toys import members, rows
 
 
@@ -16,7 +16,7 @@ def test_every_step_gives_prices_and_describes_itself(name: str) -> None:
     oof, prices = members(600, 2)
     prices = np.floor(prices) + 0.99
     deciles = np.log(oof)[:, :1, None] + np.linspace(-1, 1, 9).astype(np.float32)
-    known = Rows(oof, np.zeros((600, 0)), Quantiles(np.array([0]), deciles.astype(np.float32)))
+    known = Rows(oof, np.zeros((600, 0)), MemberQuantiles(np.array([0]), deciles.astype(np.float32)))
     step = STEPS[name](oof[:, 0], prices, known, 0)
     assert step is not None
     after = step.predict(oof[:, 0], known)
@@ -46,7 +46,7 @@ def test_endings_are_those_of_the_true_prices() -> None:
     prices = np.floor(rng.uniform(5, 60, 800)) + np.where(rng.random(800) < 0.7, 0.99, 0.49)
     combined = prices * np.exp(rng.normal(0, 0.004, 800))
     step = fit_endings(combined, prices, rows(combined[:, None]), 0)
-    assert isinstance(step, Endings) and step.unit == 1 and step.endings == pytest.approx((0.49, 0.99))
+    assert isinstance(step, PriceEndings) and step.unit == 1 and step.endings == pytest.approx((0.49, 0.99))
     after = step.predict(combined, rows(combined[:, None]))
     assert (np.abs(after - prices) < 1e-6).mean() > 0.85
 
@@ -56,11 +56,11 @@ def test_whole_tens_are_endings_too() -> None:
     prices = np.floor(rng.uniform(10, 60, 800)) * 10 + 9
     combined = prices * np.exp(rng.normal(0, 0.003, 800))
     step = fit_endings(combined, prices, rows(combined[:, None]), 0)
-    assert step == Endings(10, (9.0,))
+    assert step == PriceEndings(10, (9.0,))
 
 
 def test_an_ending_moves_no_price_far() -> None:
-    step = Endings(10, (9.0,))
+    step = PriceEndings(10, (9.0,))
     prices = np.array([0.02, 3.0, 128.0, 9000.0])
     assert step.predict(prices, rows(prices[:, None])) == pytest.approx([0.02, 3.0, 129.0, 8999.0])
 

@@ -9,7 +9,7 @@ import pytest
 from core.arrays import Floats
 from core.metrics import smape
 from core.protocols.architecture import LEVELS
-from ensemble.matrix.level_one import Quantiles, Rows
+from ensemble.matrix.level_one import MemberQuantiles, Rows
 from ensemble.matrix.matrix import Matrix
 from ensemble.pipeline.nested_cv import validate
 from ensemble.pipeline.postprocessing import SPREAD, STEPS
@@ -20,7 +20,7 @@ from tests.ensemble_tests.toys import matrix, members
 FEW = ["mean", "single"]
 
 
-def two_prices(count: int, seed: int) -> tuple[Floats, Floats, Quantiles]:
+def two_prices(count: int, seed: int) -> tuple[Floats, Floats, MemberQuantiles]:
     """Two members at the middle of two possible log prices, 2 apart: (oof, true prices, quantiles).
 
     How likely the dearer one is differs from row to row. Nothing tells it but the second member's quantiles.
@@ -31,10 +31,10 @@ def two_prices(count: int, seed: int) -> tuple[Floats, Floats, Quantiles]:
     high = np.array(LEVELS) > 1 - dear[:, None]
     deciles = middle[:, None] + np.where(high, 1.0, -1.0)
     oof = np.exp(middle[:, None] + rng.normal(0, 0.05, (count, 2)))
-    return oof, np.exp(logs), Quantiles(np.array([1]), deciles[:, None].astype(np.float32))
+    return oof, np.exp(logs), MemberQuantiles(np.array([1]), deciles[:, None].astype(np.float32))
 
 
-def with_quantiles(data: Matrix, quantiles: Quantiles) -> Matrix:
+def with_quantiles(data: Matrix, quantiles: MemberQuantiles) -> Matrix:
     return replace(data, quantiles=(quantiles, quantiles.take(np.arange(len(data.test_ids)))))
 
 
@@ -58,7 +58,7 @@ def test_it_is_tried_and_left_out_where_the_quantiles_know_nothing() -> None:
     oof = prices[:, None] * np.exp(rng.normal(0, 0.3, (1500, 2)))
     data = matrix(oof, prices)
     deciles = np.log(oof)[:, :1, None] + np.linspace(-0.5, 0.5, 9)
-    quantiles = Quantiles(np.array([0]), deciles.astype(np.float32))
+    quantiles = MemberQuantiles(np.array([0]), deciles.astype(np.float32))
     found = validate(with_quantiles(data, quantiles), methods=FEW, steps=(SPREAD,))
     assert [each.name for each in found.conclusion.steps] == [SPREAD]
     assert found.conclusion.recipe.steps == {}
@@ -81,7 +81,7 @@ def test_quantiles_too_wide_and_off_centre_are_mended() -> None:
     logs = middle + scale * (rng.exponential(1.0, 3000) - np.log(2))
     truth = middle[:, None] + scale[:, None] * (-np.log(1 - np.array(LEVELS)) - np.log(2))
     told = (middle[:, None] + 2 * (truth - middle[:, None]) + 0.2)[:, None]
-    known = Rows(np.exp(middle)[:, None], np.empty((3000, 0)), Quantiles(np.array([0]), told.astype(np.float32)))
+    known = Rows(np.exp(middle)[:, None], np.empty((3000, 0)), MemberQuantiles(np.array([0]), told.astype(np.float32)))
     step = fit_spread(np.exp(middle), np.exp(logs), known, 0)
     assert step is not None
     assert step.stretch == 0.5
@@ -95,7 +95,9 @@ def test_crossing_quantiles_are_sorted_and_the_better_member_counts_more() -> No
     noise = np.random.default_rng(2).normal(0, 1.5, 1000)
     moved = quantiles.logs + (noise + np.log(oof[:, 0] / oof[:, 1]))[:, None, None]
     oof[:, 0] *= np.exp(noise)
-    both = Quantiles(np.array([0, 1]), np.concatenate([moved[:, :, ::-1], quantiles.logs], axis=1).astype(np.float32))
+    both = MemberQuantiles(
+        np.array([0, 1]), np.concatenate([moved[:, :, ::-1], quantiles.logs], axis=1).astype(np.float32)
+    )
     step = fit_spread(oof[:, 1], prices, Rows(oof, np.empty((1000, 0)), both), 0)
     assert step is not None and step.weights[1] > step.weights[0]
     alone = Rows(oof, np.empty((1000, 0)), quantiles)

@@ -14,18 +14,18 @@ import pytest
 
 from core.errors import UserError
 from core.store.workspace import Workspace
-from ensemble.matrix.level_one import Quantiles, Rows
-from ensemble.matrix.row_features import FieldReader
+from ensemble.matrix.level_one import MemberQuantiles, Rows
+from ensemble.matrix.row_features import RowFeatureReader
 from ensemble.methods.fixed import Blend, Trimmed
 from ensemble.methods.method_registry import METHODS
-from ensemble.pipeline.final_pipeline import Recipe
+from ensemble.pipeline.final_pipeline import FinalPipeline
 from ensemble.pipeline.nested_cv import Stacked
 from ensemble.pipeline.postprocessing import STEPS
 from ensemble.pipeline.serialization import Stack, load, load_stack, save, stack_of
 from ensemble.stack import stack_workspace
 from tests.ensemble_tests.toys import add_member, members, problem
 
-READER = FieldReader((), {})
+READER = RowFeatureReader((), {})
 
 
 def telling_rows(prices: np.ndarray, count: int) -> Rows:
@@ -33,7 +33,7 @@ def telling_rows(prices: np.ndarray, count: int) -> Rows:
     feature = np.log(prices[:, :1]).round(1)
     feature[::7] = np.nan
     deciles = np.log(prices[:, :2, None]) + np.linspace(-0.7, 0.5, 9)
-    return Rows(prices[:, :count], feature, Quantiles(np.array([0, 1]), deciles.astype(np.float32)))
+    return Rows(prices[:, :count], feature, MemberQuantiles(np.array([0, 1]), deciles.astype(np.float32)))
 
 
 def stack(stacked: Stacked, count: int) -> Stack:
@@ -75,7 +75,9 @@ def whole(seed: int = 0) -> tuple[Stack, Rows]:
     given = telling_rows(oof, 4)
     fitted = {name: METHODS[name].fit(replace(problem(oof, prices), rows=given)) for name in ("affine", "residual")}
     steps = {name: STEPS[name](oof[:, 0], np.floor(prices) + 0.99, given, 0) for name in reversed(STEPS)}
-    recipe = Recipe("blend", {"residual": 0.7, "affine": 0.3}, {name: step for name, step in steps.items() if step})
+    recipe = FinalPipeline(
+        "blend", {"residual": 0.7, "affine": 0.3}, {name: step for name, step in steps.items() if step}
+    )
     return stack(Stacked(recipe, fitted), 4), given
 
 
@@ -154,8 +156,10 @@ def test_what_is_not_whole_or_of_another_version_is_refused_by_name(tmp_path: Pa
 
 
 def test_what_has_no_stored_form_is_a_fault_that_says_where_to_add_it(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"object has no stored form: it is not in ensemble\.stored\.KINDS"):
-        save(Recipe("x", {}, {"odd": object()}), tmp_path)  # type: ignore[dict-item]
+    with pytest.raises(
+        TypeError, match=r"object has no stored form: it is not in ensemble\.pipeline\.serialization\.KINDS"
+    ):
+        save(FinalPipeline("x", {}, {"odd": object()}), tmp_path)  # type: ignore[dict-item]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -166,7 +170,7 @@ def test_members_without_weight_are_left_out_where_nothing_looks_at_them() -> No
         "single": Blend(np.array([0.0, 1, 0, 0, 0]), "log"),
         "mean": Blend(np.array([0, 0.5, 0, 0.5, 0]), "price"),
     }
-    linear = Stacked(Recipe("blend", {"single": 0.5, "mean": 0.5}, {}), blends)
+    linear = Stacked(FinalPipeline("blend", {"single": 0.5, "mean": 0.5}, {}), blends)
     made = stack(linear, 5)
     used = made.used
     assert used.tolist() == [False, True, False, True, False]
@@ -174,9 +178,9 @@ def test_members_without_weight_are_left_out_where_nothing_looks_at_them() -> No
     assert narrow.members == ("m1", "m3")
     found = narrow.stacked.predict(Rows(oof[:, used], given.features))
     assert found == pytest.approx(made.stacked.predict(given), rel=1e-12)
-    assert stack(Stacked(Recipe("median", {"median": 1.0}, {}), {"median": Trimmed(5, 0.5)}), 5).used.all()
+    assert stack(Stacked(FinalPipeline("median", {"median": 1.0}, {}), {"median": Trimmed(5, 0.5)}), 5).used.all()
     decision = {"decision": STEPS["decision"](oof[:, 0], prices, given, 0)}
-    recipe = Recipe("blend", linear.recipe.shares, {name: step for name, step in decision.items() if step})
+    recipe = FinalPipeline("blend", linear.recipe.shares, {name: step for name, step in decision.items() if step})
     assert stack(Stacked(recipe, blends), 5).narrowed().members == made.members
 
 

@@ -19,7 +19,7 @@ from core.protocols.architecture import Context
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome
 from experiments.execution import checkpoint_mirror
-from experiments.execution.checkpoint_mirror import Depot, Endings, mirrored
+from experiments.execution.checkpoint_mirror import CheckpointCleanup, Depot, mirrored
 from experiments.search.study import INTERRUPTED
 from tests.experiments_tests.waiting import wait_for
 
@@ -146,7 +146,7 @@ def test_the_probe_leaves_nothing(url: str) -> None:
 
 def test_states_are_removed_when_a_training_will_not_go_on_and_kept_when_it_will() -> None:
     heard: list[Job] = []
-    endings = Endings([heard.append])
+    endings = CheckpointCleanup([heard.append])
     done = JobOutcome({"smape": 1.0}, 1, 1.0)
     endings.failed(job(0), INTERRUPTED)
     assert heard == []

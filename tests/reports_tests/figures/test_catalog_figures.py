@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from core.data.catalog import ID, Catalog
-from core.quality.label_noise import CONFLICT, CONSENSUS, OUTLIER, Finding
+from core.quality.label_noise import CONFLICT, CONSENSUS, OUTLIER, SuspectLabel
 from core.store.workspace import Workspace
 from reports.figures.adversarial_validation import SOME, STRONG, shift_figures
 from reports.figures.catalog_figures import data_figures, strengths
@@ -104,8 +104,8 @@ def test_of_many_rows_some_are_drawn_the_same_ones_each_time() -> None:
     assert (np.diff(first.train_rows) > 0).all() and len(first.test) == 3
 
 
-def finding(row: str, kind: str, times: float = 3.0, others: tuple[str, ...] = ()) -> Finding:
-    return Finding(row, kind, times, 0.5, 1.0, f"{times:g} times", others)
+def finding(row: str, kind: str, times: float = 3.0, others: tuple[str, ...] = ()) -> SuspectLabel:
+    return SuspectLabel(row, kind, times, 0.5, 1.0, f"{times:g} times", others)
 
 
 def test_rows_are_suggested_for_two_reasons_or_one_strong_one(toy_workspace: Workspace, tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ from PIL import Image
 
 from core.data.catalog import Catalog
 from core.data.vocabulary import read_vocabulary
-from core.quality.label_noise import OUTLIER, Finding, word_matrix
+from core.quality.label_noise import OUTLIER, SuspectLabel, word_matrix
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from reports.figures.top_residuals import PICTURE_SIDE, TEXT_LIMIT, WORST, Guesser, pictures_of, shortened, worst_rows
 from tests.reports_tests.toys import add_member, with_texts
 
 
-def guesser(train: Catalog, members: Sequence[Member] = (), findings: Sequence[Finding] = ()) -> Guesser:
+def guesser(train: Catalog, members: Sequence[Member] = (), findings: Sequence[SuspectLabel] = ()) -> Guesser:
     oof = np.column_stack([member.oof for member in members]) if members else np.empty((len(train), 0))
     return Guesser(train, word_matrix(read_vocabulary(list(train.texts)), len(train)), oof, findings)
 
@@ -54,7 +54,9 @@ def test_shortened_text_is_one_short_line(text: str) -> None:
     assert found.endswith("…") == (len(" ".join(text.split())) > 160 or len(text) > 640)
 
 
-def cause(workspace: Workspace, row: int, times: float, findings: Sequence[Finding] = (), agreed: bool = True) -> str:
+def cause(
+    workspace: Workspace, row: int, times: float, findings: Sequence[SuspectLabel] = (), agreed: bool = True
+) -> str:
     """The cause that is guessed for a row whose price was missed by so many times, by all members or by one."""
     train = workspace.train
     predicted, other = train.known_prices.copy(), train.known_prices.copy()
@@ -71,7 +73,7 @@ def test_members_that_agree_speak_against_the_label(toy_workspace: Workspace) ->
 
 
 def test_what_the_checks_found_comes_first(toy_workspace: Workspace) -> None:
-    finding = Finding(str(toy_workspace.train.ids[5]), OUTLIER, 9.0, 1.0, 2.0, "4.5 times what others cost")
+    finding = SuspectLabel(str(toy_workspace.train.ids[5]), OUTLIER, 9.0, 1.0, 2.0, "4.5 times what others cost")
     assert cause(toy_workspace, 5, 20.0, [finding]) == "label looks wrong: expected 1 to 2: 4.5 times what others cost"
 
 

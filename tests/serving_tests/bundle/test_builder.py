@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import UserError
 from core.store.workspace import Workspace
-from ensemble.add import Source, add_member
+from ensemble.add import MemberTables, add_member
 from ensemble.matrix.screening import Rules
 from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
@@ -72,7 +72,7 @@ def test_a_member_made_outside_cannot_be_served(stacked: Workspace, tmp_path: Pa
     for part, catalog in (("oof", stacked.train), ("test", stacked.test)):
         prices = np.linspace(3, 90, len(catalog)) if catalog.prices is None else catalog.prices * 1.1
         pd.DataFrame({"sample_id": catalog.ids, "mine": prices}).to_csv(tmp_path / f"{part}.csv", index=False)
-    add_member(stacked, "mine", Source(tmp_path / "oof.csv", tmp_path / "test.csv"))
+    add_member(stacked, "mine", MemberTables(tmp_path / "oof.csv", tmp_path / "test.csv"))
     stack_workspace(stacked, methods=["geometric"], rules=Rules(keep=("mine",)))
     with pytest.raises(UserError, match="looks at member mine, which was made outside") as caught:
         exporting(stacked)

@@ -11,13 +11,13 @@ import pytest
 from core.data.catalog import Catalog
 from core.protocols.architecture import Prices
 from core.store.workspace import Workspace
-from serving.bundle.predictor import LEVELS, Predictor, Served
+from serving.bundle.predictor import LEVELS, Predictor, ServedMember
 
 
 class Broken:
     """A model that fails, or gives what is no price, for rows whose text says so."""
 
-    def __init__(self, model: Served, word: str = "", value: float | None = None) -> None:
+    def __init__(self, model: ServedMember, word: str = "", value: float | None = None) -> None:
         self.model, self.word, self.value = model, word, value
 
     def predict(self, catalog: Catalog) -> Prices:
@@ -29,7 +29,7 @@ class Broken:
 
 def breaking(predictor: Predictor, places: Sequence[int], word: str = "", value: float | None = None) -> None:
     predictor.members = tuple(
-        Served(member.facts, [Broken(member, word, value)]) if place in places else member
+        ServedMember(member.facts, [Broken(member, word, value)]) if place in places else member
         for place, member in enumerate(predictor.members)
     )
 

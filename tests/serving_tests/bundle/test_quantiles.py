@@ -16,7 +16,7 @@ from ensemble.pipeline.postprocessing import SPREAD
 from ensemble.pipeline.serialization import load_stack
 from ensemble.stack import stack_workspace
 from serving.bundle.builder import export
-from serving.bundle.predictor import Predictor, Served
+from serving.bundle.predictor import Predictor, ServedMember
 from tests.serving_tests.conftest import SETTINGS, swept
 
 
@@ -41,10 +41,10 @@ def test_quantiles_are_asked_for_and_missed_where_they_are_not_given(
     whole = predictor.predict(workspace.test, rows=7)
     assert whole.prices == pytest.approx(submitted, rel=1e-4) and whole.counts == {"stack": 40}
 
-    def silent(self: Served, catalog: Catalog) -> np.ndarray:
+    def silent(self: ServedMember, catalog: Catalog) -> np.ndarray:
         raise RuntimeError("no quantiles today")
 
-    monkeypatch.setattr(Served, "predict_quantiles", silent)
+    monkeypatch.setattr(ServedMember, "predict_quantiles", silent)
     answer = predictor.predict(workspace.test)
     assert answer.counts == {"members": 40} and not answer.answered[:, lexical].any()
     assert np.isfinite(answer.prices).all()

@@ -14,21 +14,21 @@ from core.store.workspace import Workspace
 from serving.bundle.bundle import open_bundle
 from serving.bundle.predictor import Predictor
 from serving.engine import batch
-from serving.engine.batch import Done, Job, Look, picture_notes, price_file
+from serving.engine.batch import BatchJob, Done, FileSummary, picture_notes, price_file
 
 
 @pytest.fixture
-def job(exported: Path, stacked: Workspace, tmp_path: Path) -> Job:
+def job(exported: Path, stacked: Workspace, tmp_path: Path) -> BatchJob:
     frame = pd.DataFrame({"sample_id": stacked.test.ids, "catalog_content": stacked.test.texts, "image_link": ""})
     frame.to_csv(tmp_path / "new.csv", index=False)
-    return Job(exported, tmp_path / "new.csv", tmp_path / "out" / "prices.csv", rows=8)
+    return BatchJob(exported, tmp_path / "new.csv", tmp_path / "out" / "prices.csv", rows=8)
 
 
 class Stop(Exception):
     """The end of a process."""
 
 
-def price(job: Job, stop_at: int = 10**9, notes: list[str] | None = None) -> tuple[Done, list[int]]:
+def price(job: BatchJob, stop_at: int = 10**9, notes: list[str] | None = None) -> tuple[Done, list[int]]:
     """What came of it, and how far it was each time it told."""
     told: list[int] = []
     noted = [] if notes is None else notes
@@ -41,7 +41,7 @@ def price(job: Job, stop_at: int = 10**9, notes: list[str] | None = None) -> tup
     return price_file(job, tell, noted.append), told
 
 
-def test_prices_are_the_submitted_ones_and_nothing_else_is_left(job: Job, stacked: Workspace) -> None:
+def test_prices_are_the_submitted_ones_and_nothing_else_is_left(job: BatchJob, stacked: Workspace) -> None:
     done, told = price(job)
     found = pd.read_csv(job.out, dtype={"sample_id": str})
     submitted = pd.read_csv(stacked.path("submission.csv"), dtype={"sample_id": str})
@@ -51,7 +51,7 @@ def test_prices_are_the_submitted_ones_and_nothing_else_is_left(job: Job, stacke
     assert [path.name for path in job.out.parent.iterdir()] == ["prices.csv"]
 
 
-def test_whoever_stops_it_goes_on_and_gets_the_same_bytes(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_stops_it_goes_on_and_gets_the_same_bytes(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
     price(job)
     whole = job.out.read_bytes()
     job.out.unlink()
@@ -70,14 +70,14 @@ def test_whoever_stops_it_goes_on_and_gets_the_same_bytes(job: Job, monkeypatch:
     assert job.out.read_bytes() == whole
 
 
-def test_two_runs_do_not_write_one_output(job: Job) -> None:
+def test_two_runs_do_not_write_one_output(job: BatchJob) -> None:
     job.out.parent.mkdir()
     with locked(job.parts), pytest.raises(UserError, match="another run is writing"):
         price(job)
     assert price(job)[0].rows == 40
 
 
-def test_another_input_begins_anew(job: Job) -> None:
+def test_another_input_begins_anew(job: BatchJob) -> None:
     with pytest.raises(Stop):
         price(job, stop_at=16)
     frame = pd.read_csv(job.source, dtype=str)
@@ -88,7 +88,7 @@ def test_another_input_begins_anew(job: Job) -> None:
     assert len(pd.read_csv(job.out)) == 40
 
 
-def test_details_say_how_sure_a_price_is_and_who_gave_it(job: Job) -> None:
+def test_details_say_how_sure_a_price_is_and_who_gave_it(job: BatchJob) -> None:
     price(replace(job, details=True))
     found = pd.read_csv(job.out)
     assert list(found.columns) == ["sample_id", "price", "low", "high", "level"]
@@ -96,7 +96,7 @@ def test_details_say_how_sure_a_price_is_and_who_gave_it(job: Job) -> None:
     assert set(found["level"]) == {"stack"}
 
 
-def test_a_file_that_is_refused_at_its_end_is_refused_before_anything_is_priced(job: Job) -> None:
+def test_a_file_that_is_refused_at_its_end_is_refused_before_anything_is_priced(job: BatchJob) -> None:
     text = job.source.read_text()
     first = text.splitlines()[1].split(",")[0]
     job.source.write_text(text + f"{first},again,\n")
@@ -105,9 +105,9 @@ def test_a_file_that_is_refused_at_its_end_is_refused_before_anything_is_priced(
     assert list(job.out.parent.iterdir()) == []
 
 
-def test_pictures_that_are_not_there_are_missed_aloud(job: Job) -> None:
+def test_pictures_that_are_not_there_are_missed_aloud(job: BatchJob) -> None:
     facts, folder = open_bundle(job.bundle).facts, job.source.parent
-    some = Look(rows=3, pictures=3, found=1)
+    some = FileSummary(rows=3, pictures=3, found=1)
     assert picture_notes(facts, None, some) == []
     seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
     assert picture_notes(seeing, None, some) == [
@@ -117,12 +117,14 @@ def test_pictures_that_are_not_there_are_missed_aloud(job: Job) -> None:
         f"1 of 3 pictures found in {folder}; multimodal-1 would look at them"
     ]
     assert picture_notes(seeing, folder, replace(some, found=3)) == []
-    assert picture_notes(seeing, folder, Look(rows=3)) == ["no row names a picture; multimodal-1 would look at them"]
+    assert picture_notes(seeing, folder, FileSummary(rows=3)) == [
+        "no row names a picture; multimodal-1 would look at them"
+    ]
 
 
 @pytest.mark.parametrize(("there", "found"), [((), 0), (("1.png", "x.png"), 1), (("1.png", "2.png"), 2)])
 def test_pictures_are_counted_before_anything_is_priced(
-    job: Job, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], found: int
+    job: BatchJob, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], found: int
 ) -> None:
     frame = pd.read_csv(job.source, dtype=str)
     frame["image_link"] = [f"https://x/{row}.png" if row in (1, 2) else "" for row in range(len(frame))]
@@ -131,7 +133,7 @@ def test_pictures_are_counted_before_anything_is_priced(
     images.mkdir()
     for name in there:
         (images / name).write_bytes(b"")
-    looks: list[Look] = []
+    looks: list[FileSummary] = []
     noted = batch.picture_notes
     monkeypatch.setattr(
         batch, "picture_notes", lambda facts, images, look: looks.append(look) or noted(facts, images, look)
@@ -140,7 +142,7 @@ def test_pictures_are_counted_before_anything_is_priced(
     assert [(look.rows, look.pictures, look.found) for look in looks] == [(40, 2, found)]
 
 
-def test_notes_come_before_the_first_price(job: Job) -> None:
+def test_notes_come_before_the_first_price(job: BatchJob) -> None:
     frame = pd.read_csv(job.source, dtype=str)
     frame["price"] = "1"
     frame.to_csv(job.source, index=False)
@@ -150,7 +152,7 @@ def test_notes_come_before_the_first_price(job: Job) -> None:
     assert notes == [f"{job.source}: column price of the test file is not used"]
 
 
-def test_a_pipe_is_refused(job: Job) -> None:
+def test_a_pipe_is_refused(job: BatchJob) -> None:
     """It would have nothing left to read when the rows are priced; nobody waits for somebody to write into it."""
     pipe = job.source.parent / "pipe"
     os.mkfifo(pipe)
@@ -158,7 +160,7 @@ def test_a_pipe_is_refused(job: Job) -> None:
         price(replace(job, source=pipe))
 
 
-def test_a_broken_record_of_an_earlier_run_begins_anew(job: Job) -> None:
+def test_a_broken_record_of_an_earlier_run_begins_anew(job: BatchJob) -> None:
     with pytest.raises(Stop):
         price(job, stop_at=16)
     job.state.write_text("{")
@@ -168,12 +170,12 @@ def test_a_broken_record_of_an_earlier_run_begins_anew(job: Job) -> None:
     assert notes == [f"{job.state} is damaged: the rows that an earlier run has priced are priced again"]
 
 
-def test_names_with_commas_and_quotes_and_gzip(job: Job, tmp_path: Path) -> None:
+def test_names_with_commas_and_quotes_and_gzip(job: BatchJob, tmp_path: Path) -> None:
     ids = ['a,"b"', "ü\n2", " 3 "]
     frame = pd.DataFrame({"sample_id": ids, "catalog_content": ["", "tea", "Acme tea, Pack of 3"]})
     with gzip.open(tmp_path / "odd.csv.gz", "wt", encoding="utf-8", newline="") as stream:
         frame.to_csv(stream, index=False)
-    odd = Job(job.bundle, tmp_path / "odd.csv.gz", job.out, rows=1)
+    odd = BatchJob(job.bundle, tmp_path / "odd.csv.gz", job.out, rows=1)
     with pytest.raises(Stop):
         price(odd, stop_at=2)
     done, _ = price(odd)

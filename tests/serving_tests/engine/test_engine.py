@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import UserError
 from serving.engine.engine import Engine, EngineSettings, Overloaded, Pace
-from serving.engine.process_worker import Batch, Failure, WorkerLost
+from serving.engine.process_worker import Failure, ProcessLost, WorkerBatch
 from serving.middleware import request_id
 from tests.serving_tests.engines import Script, answers
 
@@ -53,7 +53,7 @@ def test_a_single_row_waits_for_others_no_longer_than_it_may(monkeypatch: pytest
 
 
 def test_a_batch_is_no_more_than_a_second_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(batch: Batch) -> Any:
+    def slow(batch: WorkerBatch) -> Any:
         time.sleep(0.05 * len(batch.texts))
         return answers(batch)
 
@@ -105,9 +105,9 @@ def test_more_than_may_wait_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> No
 def test_rows_of_a_lost_process_are_computed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = iter([True])
 
-    def reply(batch: Batch) -> Any:
+    def reply(batch: WorkerBatch) -> Any:
         if next(lost, False):
-            raise WorkerLost("killed")
+            raise ProcessLost("killed")
         return answers(batch)
 
     script = Script(monkeypatch, reply)
@@ -118,9 +118,9 @@ def test_rows_of_a_lost_process_are_computed_by_the_next(monkeypatch: pytest.Mon
 
 
 def test_the_row_that_brings_processes_down_is_found_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    def reply(batch: Batch) -> Any:
+    def reply(batch: WorkerBatch) -> Any:
         if "13" in batch.texts:
-            raise WorkerLost("killed")
+            raise ProcessLost("killed")
         return answers(batch)
 
     script = Script(monkeypatch, reply)
@@ -130,9 +130,9 @@ def test_the_row_that_brings_processes_down_is_found_and_left(monkeypatch: pytes
 
 @pytest.mark.parametrize("rows", [17, 500, 1_024])
 def test_one_row_of_many_is_found_in_few_passes(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    def reply(batch: Batch) -> Any:
+    def reply(batch: WorkerBatch) -> Any:
         if "13" in batch.texts:
-            raise WorkerLost("killed")
+            raise ProcessLost("killed")
         return answers(batch)
 
     script = Script(monkeypatch, reply)
@@ -153,7 +153,7 @@ def test_a_batch_that_fails_is_tried_row_by_row(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nobody_waits_for_processes_that_do_not_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script(monkeypatch, lambda batch: (_ for _ in ()).throw(WorkerLost("killed")))
+    script = Script(monkeypatch, lambda batch: (_ for _ in ()).throw(ProcessLost("killed")))
 
     async def work(engine: Engine) -> list[float | None]:
         script.broken_starts = 1

@@ -12,7 +12,7 @@ import pytest
 from core.data.catalog import Catalog
 from core.errors import UserError
 from serving.bundle.predictor import Predictor
-from serving.engine.process_worker import Batch, Computer, Failure, Worker, WorkerLost, said
+from serving.engine.process_worker import Computer, Failure, ProcessLost, Worker, WorkerBatch, said
 
 TEXTS = ["Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n", "Item Name: nut", ""]
 
@@ -23,7 +23,7 @@ def catalog() -> Catalog:
 
 
 def test_a_row_costs_what_the_bundle_says(exported: Path) -> None:
-    answers = Computer(exported).compute(Batch(TEXTS, [""] * 3, None, fields=True))
+    answers = Computer(exported).compute(WorkerBatch(TEXTS, [""] * 3, None, fields=True))
     expected = Predictor(exported).predict(catalog())
     assert isinstance(answers, list)
     np.testing.assert_allclose([each.price for each in answers], expected.prices)
@@ -43,8 +43,8 @@ def test_what_nobody_foresaw_is_a_failure_and_not_the_end(exported: Path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "predict", fail)
-        assert computer.compute(Batch(TEXTS, [""] * 3, None)) == Failure("RuntimeError")
-    assert isinstance(computer.compute(Batch(TEXTS, [""] * 3, None)), list)
+        assert computer.compute(WorkerBatch(TEXTS, [""] * 3, None)) == Failure("RuntimeError")
+    assert isinstance(computer.compute(WorkerBatch(TEXTS, [""] * 3, None)), list)
 
 
 def test_a_process_answers_and_ends(exported: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_process_answers_and_ends(exported: Path) -> None:
     worker.wait_ready(60)
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the service, which lets it finish
         os.kill(worker.pid or 0, number)
-    answers = worker.ask(Batch(TEXTS, [""] * 3, None), 60)
+    answers = worker.ask(WorkerBatch(TEXTS, [""] * 3, None), 60)
     assert isinstance(answers, list) and len(answers) == 3
     worker.stop()
 
@@ -85,8 +85,8 @@ def test_a_killed_process_is_told_apart_from_an_answer(exported: Path) -> None:
     worker = Worker(exported, 1, None)
     worker.wait_ready(60)
     os.kill(worker.pid or 0, signal.SIGKILL)
-    with pytest.raises(WorkerLost, match="code -9"):
-        worker.ask(Batch(TEXTS, [""] * 3, None), 60)
+    with pytest.raises(ProcessLost, match="code -9"):
+        worker.ask(WorkerBatch(TEXTS, [""] * 3, None), 60)
     worker.stop()
 
 
@@ -94,8 +94,8 @@ def test_one_that_says_nothing_is_given_up(exported: Path) -> None:
     worker = Worker(exported, 1, None)
     worker.wait_ready(60)
     os.kill(worker.pid or 0, signal.SIGSTOP)
-    with pytest.raises(WorkerLost, match=r"no answer within 0\.2 s"):
-        worker.ask(Batch(TEXTS, [""] * 3, None), 0.2)
+    with pytest.raises(ProcessLost, match=r"no answer within 0\.2 s"):
+        worker.ask(WorkerBatch(TEXTS, [""] * 3, None), 0.2)
     worker.stop()
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from core.atomic_files import read_json, write_json
 from serving.bundle.bundle import open_bundle
 from serving.engine.engine import EngineSettings, Overloaded
-from serving.engine.process_worker import Batch, RowAnswer, WorkerLost
+from serving.engine.process_worker import ProcessLost, RowAnswer, WorkerBatch
 from serving.engine.request_images import PictureError
-from serving.engine.service import Priced, Service, SwapError
+from serving.engine.service import PricedRow, Service, SwapError
 from serving.middleware import Limits
 from tests.serving_tests.engines import Script, answers
 
@@ -56,7 +56,7 @@ def test_the_same_content_is_computed_once(exported: Path, monkeypatch: pytest.M
     script = Script(monkeypatch)
     seen: list[tuple[str, bool, bool]] = []
 
-    async def work(service: Service) -> list[Priced]:
+    async def work(service: Service) -> list[PricedRow]:
         together = await asyncio.gather(*(service.price("7") for _ in range(5)))
         return [*together, await service.price("7"), await service.price("8")]
 
@@ -70,7 +70,7 @@ def test_the_same_content_is_computed_once(exported: Path, monkeypatch: pytest.M
 def test_what_is_not_by_the_whole_stack_is_not_remembered(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch, lambda batch: [RowAnswer(3.0, 2.0, 4.0, ("one",), "light") for _ in batch.texts])
 
-    async def work(service: Service) -> list[Priced]:
+    async def work(service: Service) -> list[PricedRow]:
         return [await service.price("7"), await service.price("7")]
 
     found = run(exported, work)
@@ -79,11 +79,11 @@ def test_what_is_not_by_the_whole_stack_is_not_remembered(exported: Path, monkey
 
 
 def test_at_the_very_last_the_median_is_answered(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reply(batch: Batch) -> Any:
-        raise WorkerLost("killed")
+    def reply(batch: WorkerBatch) -> Any:
+        raise ProcessLost("killed")
 
     Script(monkeypatch, reply)
-    priced: Priced = run(exported, lambda service: service.price("7"))
+    priced: PricedRow = run(exported, lambda service: service.price("7"))
     facts = open_bundle(exported).facts
     assert (priced.answer.price, priced.answer.low, priced.answer.high) == (facts.middle, facts.low, facts.high)
     assert (priced.answer.level, priced.answer.members, priced.fallback) == ("median", (), True)
@@ -92,7 +92,7 @@ def test_at_the_very_last_the_median_is_answered(exported: Path, monkeypatch: py
 def test_pictures_are_part_of_the_content_and_gone_afterwards(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there: list[bool] = []
 
-    def reply(batch: Batch) -> list[RowAnswer]:
+    def reply(batch: WorkerBatch) -> list[RowAnswer]:
         there.extend((Path(str(batch.images)) / name).read_bytes() == png() for name in batch.pictures if name)
         return answers(batch)
 

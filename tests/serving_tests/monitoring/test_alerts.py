@@ -10,7 +10,7 @@ import pytest
 
 from core.metrics import smape
 from serving.engine.process_worker import RowAnswer
-from serving.engine.service import Priced
+from serving.engine.service import PricedRow
 from serving.monitoring import feedback as outcomes_module
 from serving.monitoring.alerts import Alert, Alerts, NotSent, Thresholds, webhook
 from serving.monitoring.feedback import WINDOW, Outcomes, Predicted, Told
@@ -65,8 +65,8 @@ def test_a_webhook_says_why_it_did_not_get_through() -> None:
         asyncio.run(webhook("http://127.0.0.1:9/")(ALERT))
 
 
-def a_row(price: float, *, level: str = "stack", cached: bool = False) -> Priced:
-    return Priced(RowAnswer(price, price / 2, 2 * price, ("one",), level), cached, "1-0")
+def a_row(price: float, *, level: str = "stack", cached: bool = False) -> PricedRow:
+    return PricedRow(RowAnswer(price, price / 2, 2 * price, ("one",), level), cached, "1-0")
 
 
 def test_a_minute_is_a_few_figures() -> None:

@@ -17,15 +17,15 @@ from mlflow.tracking import MlflowClient
 from core.errors import UserError
 from serving.bundle.bundle import open_bundle
 from serving.engine.process_worker import RowAnswer
-from serving.engine.service import Priced
+from serving.engine.service import PricedRow
 from serving.monitoring.alerts import Alerts, Thresholds, webhook
 from serving.monitoring.feedback import Told
 from serving.monitoring.mlflow_logger import EXPERIMENT, MlflowDiary
 from serving.monitoring.observer import Observer
 
 
-def a_row(price: float = 20.0, brand: str = "acme") -> Priced:
-    return Priced(RowAnswer(price, price / 2, 2 * price, ("one",), "stack", unit="ounce", brand=brand), False, "1-0")
+def a_row(price: float = 20.0, brand: str = "acme") -> PricedRow:
+    return PricedRow(RowAnswer(price, price / 2, 2 * price, ("one",), "stack", unit="ounce", brand=brand), False, "1-0")
 
 
 @pytest.fixture

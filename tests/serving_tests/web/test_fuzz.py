@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from serving.engine.process_worker import Batch, Computer
+from serving.engine.process_worker import Computer, WorkerBatch
 from serving.middleware import Limits
 from tests.serving_tests.conftest import client_of
 from tests.serving_tests.engines import Script
@@ -28,7 +28,7 @@ def client(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClie
     """The real models, in threads instead of processes."""
     computer = Computer(exported)
 
-    def reply(batch: Batch) -> Any:
+    def reply(batch: WorkerBatch) -> Any:
         return computer.compute(batch)
 
     Script(monkeypatch, reply)
