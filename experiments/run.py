@@ -10,8 +10,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from optuna.storages import BaseStorage
-
 from core.cache import Cache
 from core.console import hushed, results_to_stderr, say
 from core.errors import UserError
@@ -27,23 +25,22 @@ from experiments.planning.budget import Budget, SweepLimits, after_seconds
 from experiments.planning.budget_config import MOST_MEMBERS
 from experiments.planning.cross_validation import MemberBuilder
 from experiments.planning.job_scheduler import JobScheduler
-from experiments.planning.search_state import ArchitectureSearch, job_defaults, open_search, study_names
+from experiments.planning.search_state import ArchitectureSearch, OpenSearches, job_defaults, open_searches
 from experiments.planning.setup import (
-    FEW_MEMBERS,
+    SMALL_DATA_MEMBERS,
     ArchitecturePlan,
     Planner,
-    are_few,
     cluster_resources,
     for_catalog,
-    for_few,
+    for_small_data,
+    is_small_data,
     resources,
     together,
 )
 from experiments.prepare import fill_workspace
 from experiments.remote.payload import Parcel
 from experiments.remote.remote_runner import Away, at_home
-from experiments.search.lease import SETTLE, lease
-from experiments.search.storage import StorageError, cause, open_storage, without_password
+from experiments.search.storage import without_password
 from experiments.search.study import check_sampler
 from experiments.sweep_config import SweepConfig
 from experiments.sweep_summary import show_next_steps, show_outcome, show_plan, storage_url
@@ -129,13 +126,13 @@ class _Sweep:
         fill_workspace(workspace, config.catalog, config.search.seed, say)
         planner = Planner(config.search, config.budget, workspace, self.machine)
         plans, notes = for_catalog(planner.plans(kinds), config.search, workspace)
-        few = are_few(workspace, config.search, config.budget)
-        if few:
-            plans, more = for_few(plans, config.search)
+        small = is_small_data(workspace, config.search, config.budget)
+        if small:
+            plans, more = for_small_data(plans, config.search)
             notes += more
         for note in notes:
             say(note)
-        limits = SweepLimits(self._budget(), self._memory(plans), FEW_MEMBERS if few else None)
+        limits = SweepLimits(self._budget(), self._memory(plans), SMALL_DATA_MEMBERS if small else None)
         show_plan(workspace, plans, config, self.share, self._cache, limits)
         return plans, limits
 
@@ -153,29 +150,14 @@ class _Sweep:
         """All trials and members; the scheduler as it ended, and False if it was interrupted."""
         asked, workspace = self.config.search, self.workspace
         members = MemberBuilder(workspace, asked.seed, {each.name: each.resolution.notes for each in plans})
-        try:
-            storage = open_storage(storage_url(workspace, asked.storage))
-            names = study_names(plans, asked, workspace, storage)
-            # Nobody else comes to the workspace's own storage: the workspace is locked.
-            with lease(storage, list(names.values()), settle=0.0 if asked.storage is None else SETTLE) as held:
-                searches = [open_search(each, names[each.name], asked, members, storage, held) for each in plans]
-                return self._run_jobs(plans, searches, members, limits, storage)
-        except StorageError as error:
-            raise UserError(
-                f"the study could not be written: {cause(error)}",
-                code="study-not-written",
-                hint="see that the disk has room and that the database can be reached, then run the same command again",
-            ) from error
+        with open_searches(plans, asked, members, storage_url(workspace, asked.storage)) as opened:
+            return self._run_jobs(plans, opened, members, limits)
 
     def _run_jobs(
-        self,
-        plans: list[ArchitecturePlan],
-        searches: list[ArchitectureSearch],
-        members: MemberBuilder,
-        limits: SweepLimits,
-        storage: BaseStorage,
+        self, plans: list[ArchitecturePlan], opened: OpenSearches, members: MemberBuilder, limits: SweepLimits
     ) -> tuple[JobScheduler, bool]:
         config, workspace, share = self.config, self.workspace, self.share
+        searches, storage = opened.searches, opened.storage
         record = self._record(searches, limits.budget)
         if self.events is not None:
             say_start(self.events, workspace, record)
@@ -189,7 +171,7 @@ class _Sweep:
             defaults = job_defaults(config.search.seed, share, self.machine)
             scheduler = JobScheduler(searches, members, limits, defaults, [*listeners, endings])
             finished = run(scheduler, work, workspace.path("ray"), share, config.search.pruner, _seconds(limits.budget))
-            scheduler.settle()
+            scheduler.close()
             endings.settle()
             write_history(workspace, storage, {each.name: each.study for each in searches})
             states.append(FINISHED if finished else INTERRUPTED)
@@ -237,7 +219,7 @@ class _Sweep:
         if self.events is not None:
             say_end(self.events, FINISHED if finished else INTERRUPTED, workspace, scheduler)
         if finished:
-            workspace.store.discard_lone_fits(scheduler.likeliest(MOST_MEMBERS))
+            workspace.store.discard_lone_fits(scheduler.likely_members(MOST_MEMBERS))
             page = build_report(workspace)
             show_next_steps(workspace, scheduler, config, page, time.time() - self.start)
         else:

@@ -31,7 +31,7 @@ def forecast(seconds: Mapping[str, float], trainings: int, limits: SweepLimits, 
     left = max(0.0, budget.left(now) - START_SECONDS)
     yield f"{duration(left)} for trainings, {budget.concurrent} at once; {duration(budget.closing)} are kept for report and stack"
     number, later = 0, list[str]()
-    opening = [name for name, each in seconds.items() if limits.few or budget.opens(each, trainings)]
+    opening = [name for name, each in seconds.items() if limits.small_data_members or budget.opens(each, trainings)]
     for name in sorted(seconds, key=lambda name: (name not in opening, seconds[name])):
         member = makespan((), [seconds[name]] * trainings, budget.concurrent)
         one = f"about {duration(seconds[name])} a training"
@@ -49,8 +49,8 @@ def forecast(seconds: Mapping[str, float], trainings: int, limits: SweepLimits, 
     if later:
         number += 1
         yield f"{number}. where their rate of gain is the highest: {', '.join(later)}"
-    if limits.few is not None:
-        then = f"their other documented points, then the same with other seeds, until each has {limits.few} members"
+    if limits.small_data_members is not None:
+        then = f"their other documented points, then the same with other seeds, until each has {limits.small_data_members} members"
     else:
         then = "whatever is expected to lower the stack's SMAPE most per second"
     yield f"{number + 1}. {then}: {duration(left)}, enough for {further} more members of the cheapest kind"
@@ -68,7 +68,7 @@ def show_plan(
 
     With a time limit also what is going to happen in which order.
     """
-    facts, train, budget, room = workspace.facts, workspace.train, limits.budget, limits.room
+    facts, train, budget, memory = workspace.facts, workspace.train, limits.budget, limits.memory
     prices = train.known_prices
     say(
         f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {prices.min():g} to "
@@ -100,13 +100,13 @@ def show_plan(
     if budget.end is not None:
         for line in forecast({each.name: each.estimate for each in found}, facts.k, limits, time.time()):
             say(f"plan: {line}")
-    if room.limit is not None:
+    if memory.limit is not None:
         say(
-            f"memory: at most {size_text(room.limit)} ({'what is free; ' if config.resources.memory is None else ''}--memory)"
+            f"memory: at most {size_text(memory.limit)} ({'what is free; ' if config.resources.memory is None else ''}--memory)"
         )
         for each in found:
-            if not room.fits(each.name):
-                say(f"{each.name}: {room.sentence(each.name)}")
+            if not memory.fits(each.name):
+                say(f"{each.name}: {memory.sentence(each.name)}")
     assert cache.limit is not None, "a workspace's cache has a limit"
     default = "half of the free disk; --cache-limit" if config.resources.cache_limit is None else "--cache-limit"
     say(f"cache: {cache.folder}, at most {size_text(cache.limit)} ({default})")

@@ -1,6 +1,6 @@
-"""What fits into the time that is left. Pure functions of what was measured, so that a plan can be tested.
+"""Time budget of a sweep: deadlines, makespans, and which job fits into the time that is left. Pure functions.
 
-Nothing is started that would not be finished: a trial only where the folds that would make it a member still fit behind it.
+No job is started that would not be finished: a trial only where the folds that would make it a member still fit behind it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from experiments.common.memory import MemoryBudget
 
 OPENING_SHARE = 0.2
 """An architecture whose cross-validation is expected to take less than this share of the time is cross-validated at once, as its
-documented best: a stack of the light ones stands early, whatever happens later."""
+documented best: a stack of the classical models exists early, whatever happens later."""
 TIME_MARGIN = 1.25
 """Measured seconds vary: a job is started if this multiple of its expected duration still fits."""
 CLOSING_SECONDS = 5.0
@@ -21,19 +21,19 @@ CLOSING_SECONDS = 5.0
 
 
 def report_seconds(rows: int) -> float:
-    """Of drawing a report: 3 seconds on 3,000 rows, 29 on 75,000."""
+    """Seconds of drawing a report: 3 on 3,000 rows, 29 on 75,000."""
     return 2.0 + 0.36 * rows / 1000
 
 
 def after_seconds(rows: int) -> float:
-    """Kept free for the sweep's report, for `python -m ensemble.stack`, which takes 5 to 8 seconds on 3,000 rows and grows with
+    """Seconds kept free for the sweep's report, for `python -m ensemble.stack`, which takes 5 to 8 on 3,000 rows and grows with
     them, and for the stack's report."""
     return 8.0 + rows / 1000 + 2 * report_seconds(rows)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """start, end: `time.time()` values; end is None without a time limit. concurrent: jobs at once.
+    """Time limit of a sweep. start, end: `time.time()` values; end is None without a limit. concurrent: jobs at once.
 
     after: seconds kept free after the last training for the stack and both reports.
     """
@@ -53,11 +53,11 @@ class Budget:
 
     @property
     def deadline(self) -> float | None:
-        """When the last job must have come to its end."""
+        """Time at which the last job must have ended."""
         return None if self.end is None else self.end - self.after - CLOSING_SECONDS / 2
 
     def trial_deadline(self, now: float) -> float | None:
-        """When a trial must stop: at half of the time left, or there would be none for its member.
+        """Time at which a trial must stop: at half of the time left, or there would be none for its member.
 
         Not earlier, though a member takes more rounds than two: the first trainings wait for their workers to start.
         """
@@ -71,7 +71,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """One architecture's search. seconds: of one training, measured or estimated. spent: on its trials so far."""
+    """Progress of one architecture's search. seconds: of one training, measured or estimated. spent: on its trials so far."""
 
     name: str
     seconds: float
@@ -123,7 +123,7 @@ def fits(seconds: float, left: float) -> bool:
 
 @dataclass(frozen=True)
 class NextMember:
-    """The next config of an architecture to be cross-validated: its rank there (0 is best), trainings and seconds of each."""
+    """Next config of an architecture to be cross-validated: its rank there (0 is best), trainings and seconds of each."""
 
     name: str
     rank: int
@@ -135,7 +135,7 @@ def next_member(waiting: Sequence[NextMember], concurrent: int) -> str | None:
     """The architecture that gets the next member where no time limit decides, or None if none waits.
 
     Every architecture has its best before any has its second, the cheaper first: different architectures err differently,
-    which is what a stack lives on.
+    and a stack gains by that.
     """
 
     def order(each: NextMember) -> tuple[int, float]:
@@ -145,7 +145,7 @@ def next_member(waiting: Sequence[NextMember], concurrent: int) -> str | None:
 
 
 def affordable(seconds: float, trainings: int, budget: Budget, now: float) -> str:
-    """For people: what the time left is enough for if one training takes so many seconds."""
+    """Sentence on how many members the time left is enough for if one training takes so many seconds."""
     members = int(budget.left(now) * budget.concurrent / (TIME_MARGIN * seconds * trainings))
     start = f"one training takes {seconds:.1f} s"
     if not members:
@@ -155,8 +155,10 @@ def affordable(seconds: float, trainings: int, budget: Budget, now: float) -> st
 
 @dataclass(frozen=True)
 class SweepLimits:
-    """budget: of time. room: of memory. few: members of each architecture where nothing is searched (`experiments.planning.setup`)."""
+    """Limits of a sweep: of time, of memory, and of members per architecture where little data leaves nothing to search
+    (`experiments.planning.setup`; None: there is a search).
+    """
 
     budget: Budget
-    room: MemoryBudget
-    few: int | None = None
+    memory: MemoryBudget
+    small_data_members: int | None = None

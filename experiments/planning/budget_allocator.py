@@ -249,9 +249,7 @@ class BudgetAllocator:
             if not self._wanted(search.name):
                 continue
             work, wall = self._k * search.seconds, self._wall(search.seconds, busy)
-            awaited = (
-                search.running and not search.fit_seconds
-            )  # nothing is known of it before its first trial has ended
+            awaited = search.running and not search.measured  # nothing is known of it before its first trial has ended
             if search.progress().wants_more and not awaited:
                 yield MemberSource(search.name, self._prior(search.name), self._seen(search.name, worth), work, wall)
             if self._seedable(search.name) and not search.failures.hopeless:

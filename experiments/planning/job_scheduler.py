@@ -1,7 +1,8 @@
-"""The sweep's head: turns studies, members and the time that is left into a stream of jobs, and remembers what came back.
+"""Scheduler of a sweep's jobs: turns studies, members and the time that is left into the next trial or fold, and records results.
 
-It knows neither Ray nor MLflow: the cluster asks it for jobs and tells it of results, and it passes the news on to listeners.
-Without a time limit trials come first, then the folds of the best configs; with one, `experiments.planning.budget_allocator` says what is next.
+It imports neither Ray nor MLflow: the pool of workers asks it for jobs and reports results, and it forwards both to listeners.
+Without a time limit trials come first, then the folds of the best configs; with one, `experiments.planning.budget_allocator`
+chooses the next step.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from experiments.search.trial_selection import Finished
 
 
 class JobScheduler:
-    """A `JobSource` over several architectures that share one budget."""
+    """`JobSource` over several architectures that share one budget."""
 
     def __init__(
         self,
@@ -36,51 +37,53 @@ class JobScheduler:
     ) -> None:
         self.searches = {search.name: search for search in searches}
         self.members, self.budget, self.defaults, self.listeners = members, limits.budget, defaults, listeners
-        self.memory = limits.room
-        chosen = self.budget.end is not None or limits.few is not None
-        self.allocator = BudgetAllocator(self.searches, members, self.budget, limits.few) if chosen else None
+        self.memory = limits.memory
+        chosen = self.budget.end is not None or limits.small_data_members is not None
+        self.allocator = (
+            BudgetAllocator(self.searches, members, self.budget, limits.small_data_members) if chosen else None
+        )
         self._fits: list[Job] = []
         self._probes: set[str] = set()  # members with another seed of which one fold is tried
-        self._since: dict[tuple[str, int], tuple[Job, float]] = {}  # jobs that run
-        self._again: list[Job] = []  # lost with their workers, to be run once more
-        self._crowded: set[str] = set()  # told that they wait for memory
-        self._lost: set[tuple[str, int]] = set()
+        self._running: dict[tuple[str, int], tuple[Job, float]] = {}  # jobs that run
+        self._retries: list[Job] = []  # lost with their workers, to be run once more
+        self._waiting_for_memory: set[str] = set()  # noted as waiting for memory
+        self._lost_once: set[tuple[str, int]] = set()
         self.skipped: list[str] = []
 
     def next(self) -> Job | None:
         now = time.time()
-        job = self._again.pop(0) if self._again else self._queued(now) or self._next(now)
-        if job is not None and not self._has_room(job):
-            self._again.insert(0, job)
+        job = self._retries.pop(0) if self._retries else self._queued(now) or self._next(now)
+        if job is not None and not self._fits_in_memory(job):
+            self._retries.insert(0, job)
             return None
         if job is not None:
-            self._since[job.name, job.fold] = job, now
+            self._running[job.name, job.fold] = job, now
             for listener in self.listeners:
                 listener.started(job)
         return job
 
     def _next(self, now: float) -> Job | None:
-        """What no member that was begun still needs: a trial, or the first fold of another member."""
+        """A job beyond the members that were begun: a trial, or the first fold of another member."""
         if self.allocator is not None:
             return self._next_step(self.allocator, now)
         return self._next_trial() or self._next_fit()
 
-    def _has_room(self, job: Job) -> bool:
-        """False where its memory is not free before something that runs has ended."""
-        running = [other.architecture for other, _ in self._since.values()]
+    def _fits_in_memory(self, job: Job) -> bool:
+        """False while the job must wait for memory that running jobs hold."""
+        running = [other.architecture for other, _ in self._running.values()]
         if not running or self.memory.fits(job.architecture, running):
             return True
-        if job.architecture not in self._crowded:
-            self._crowded.add(job.architecture)
-            self._tell(f"{job.architecture}: fewer trainings at once, for the memory that they take (--memory)")
+        if job.architecture not in self._waiting_for_memory:
+            self._waiting_for_memory.add(job.architecture)
+            self._note(f"{job.architecture}: fewer trainings at once, for the memory that they take (--memory)")
         return False
 
     @property
     def done(self) -> bool:
-        if self._since or self._fits or self._again:
+        if self._running or self._fits or self._retries:
             return False
         if self.allocator is None:
-            return self._next_searched() is None and self._due() is None
+            return self._next_searched() is None and self._due_member() is None
         now = time.time()
         return not any(
             look(now, ())
@@ -93,12 +96,12 @@ class JobScheduler:
             if (name := allocator.opening_member(now, busy)) is not None:
                 self._queue(allocator.add_member(name))
             elif (first := allocator.opening_trial(now, busy)) is not None:
-                if (job := self._try(self.searches[first])) is not None:
+                if (job := self._ask_trial(self.searches[first])) is not None:
                     return job
             elif (step := allocator.next_step(now, busy)) is None:
                 return None
             elif step.make == "member":
-                self._tell(
+                self._note(
                     f"next: member {step.name}, expected {-step.gain:+.2f} SMAPE for {step.work:.0f} s of one worker"
                 )
                 self._queue(allocator.add_member(step.name, step.gain))
@@ -112,7 +115,7 @@ class JobScheduler:
                 allocator.seed_finished(
                     plan.name, self.searches[plan.architecture].seconds
                 )  # an earlier sweep has tried it
-            elif (job := self._try(self.searches[step.name])) is not None:
+            elif (job := self._ask_trial(self.searches[step.name])) is not None:
                 return job
             if (job := self._queued(now)) is not None:
                 return job
@@ -120,7 +123,7 @@ class JobScheduler:
     def _busy(self, now: float) -> list[float]:
         """Seconds that the jobs which run now are still expected to take."""
         return [
-            max(0.0, self.searches[job.architecture].seconds - (now - start)) for job, start in self._since.values()
+            max(0.0, self.searches[job.architecture].seconds - (now - start)) for job, start in self._running.values()
         ]
 
     def _next_searched(self) -> str | None:
@@ -129,21 +132,21 @@ class JobScheduler:
 
     def _next_trial(self) -> Job | None:
         while (name := self._next_searched()) is not None:
-            if (job := self._try(self.searches[name])) is not None:
+            if (job := self._ask_trial(self.searches[name])) is not None:
                 return job
         return None
 
-    def _try(self, search: ArchitectureSearch) -> Job | None:
+    def _ask_trial(self, search: ArchitectureSearch) -> Job | None:
         """A trial of the architecture, or None if its search has ended."""
         if not self.memory.fits(search.name):
-            self._tell(f"{search.name}: {self.memory.sentence(search.name)}")
-            search.open = False
+            self._note(f"{search.name}: {self.memory.sentence(search.name)}")
+            search.close()
             return None
         proposal = search.study.ask(search.trials)
         if proposal is None:
-            search.open = False
+            search.close()
             return None
-        search.running += 1
+        search.begin_trial()
         return self._trial(search, proposal)
 
     def _trial(self, search: ArchitectureSearch, proposal: Proposal) -> Job:
@@ -156,7 +159,7 @@ class JobScheduler:
             fold=HOLDOUT,
             number=proposal.number,
             searched=proposal.searched,
-            # What never looks at its validation rows reports once, however many epochs it makes inside.
+            # An architecture that does not watch its validation rows reports once, however many epochs it makes inside.
             epochs=int(settings.get("epochs", 1)) if search.kind.stops_on_valid else 1,
             longest=search.longest,
             deadline=self.budget.trial_deadline(time.time()),
@@ -166,10 +169,10 @@ class JobScheduler:
 
     def _next_fit(self) -> Job | None:
         while not self._fits:
-            due = self._due()
+            due = self._due_member()
             if due is None:
                 return None
-            self.searches[due.architecture].promoted += 1
+            self.searches[due.architecture].promote()
             self._queue(due)
         return self._fits.pop(0)
 
@@ -182,8 +185,8 @@ class JobScheduler:
             self._skip(job, "there was no time left for it")
         return None
 
-    def _due(self) -> MemberPlan | None:
-        """The member to be trained next where no time limit decides, or None if none is now."""
+    def _due_member(self) -> MemberPlan | None:
+        """The member to be trained next where no time limit decides, or None."""
         over = [each for each in self.searches.values() if not each.running and next_search([each.progress()]) is None]
         waiting = {search.name: plan for search in over if (plan := self._candidate(search)) is not None}
         costs = [
@@ -194,15 +197,15 @@ class JobScheduler:
         return None if name is None else waiting[name]
 
     def _candidate(self, search: ArchitectureSearch) -> MemberPlan | None:
-        """The best config of the architecture that is no member yet."""
+        """The best config of the architecture that is not a member yet."""
         if search.members is None or search.promoted >= search.members:
             return None
         for best in search.ranking()[search.promoted : search.promoted + 1]:
             return self.members.plan(search.kind, search.make_settings(best.searched), best)
         return None
 
-    def likeliest(self, count: int) -> set[str]:
-        """Ids of what may become members, now or in a later sweep: of the best `count` configs of each architecture."""
+    def likely_members(self, count: int) -> set[str]:
+        """Ids of possible members, now or in a later sweep: of the best `count` configs of each architecture."""
         return {
             self.members.plan(search.kind, search.make_settings(best.searched), best).name
             for search in self.searches.values()
@@ -210,7 +213,7 @@ class JobScheduler:
         }
 
     def left_out(self) -> list[str]:
-        """What a person should know of members that did not come to be."""
+        """Sentences about members that were not made, and why."""
         if self.allocator is not None:
             return self.skipped + self.allocator.left_out()
         return self.skipped + [
@@ -244,13 +247,12 @@ class JobScheduler:
 
     def finished(self, job: Job, outcome: JobOutcome) -> None:
         search = self._ended(job)
-        search.failures.end_row(job.searched)
-        search.fit_seconds.append(outcome.seconds)
+        search.succeed(job.searched, outcome.seconds)
         if outcome.memory is not None:
             self.memory.measure(search.name, outcome.memory)
-        if len(search.fit_seconds) == 1 and self.budget.end is not None:  # what the time is enough for is known now
+        if len(search.measured) == 1 and self.budget.end is not None:
             k = self.members.workspace.folds.k
-            self._tell(f"{search.name}: {affordable(search.seconds, k, self.budget, time.time())}")
+            self._note(f"{search.name}: {affordable(search.seconds, k, self.budget, time.time())}")
         if job.kind == "trial":
             search.study.complete(job.name, outcome)
         for listener in self.listeners:
@@ -265,7 +267,7 @@ class JobScheduler:
 
     def pruned(self, job: Job, epoch: int, smape: float) -> None:
         search = self._ended(job)
-        search.failures.end_row(job.searched)
+        search.succeed(job.searched)
         shutil.rmtree(scratch_folder(self.members.workspace, job), ignore_errors=True)  # it will not go on
         search.study.prune(job.name, smape)
         for listener in self.listeners:
@@ -273,32 +275,32 @@ class JobScheduler:
 
     def failed(self, job: Job, error: str) -> None:
         search = self._ended(job)
-        search.failures.add(error, job.searched)
-        search.open = search.open and not search.failures.hopeless
+        search.fail(error, job.searched)
         if job.kind == "trial":
             search.study.fail(job.name, error)
         else:
-            self._drop(job, error)
+            self._skip_member(job, error)
         for listener in self.listeners:
             listener.failed(job, error)
-        if said := search.failures.said():
-            self._tell(f"{search.name}: {said}")
+        if summary := search.failures.said():
+            self._note(f"{search.name}: {summary}")
 
     def lost(self, job: Job, error: str) -> None:
-        """Once, it is run again and goes on from its last state; what kills two workers is the job's own fault."""
-        if (job.name, job.fold) in self._lost:
+        """Runs the job again, once, from its last state; a job that lost two workers has failed."""
+        if (job.name, job.fold) in self._lost_once:
             self.failed(job, f"{error}, twice")
             return
-        self._lost.add((job.name, job.fold))
-        self._since.pop((job.name, job.fold))
-        self._again.append(job)
-        self._tell(f"{job.label}: {error}; it is run once more, from its last state where there is one")
+        self._lost_once.add((job.name, job.fold))
+        self._running.pop((job.name, job.fold))
+        self._retries.append(job)
+        self._note(f"{job.label}: {error}; it is run once more, from its last state where there is one")
 
     def interrupted(self, job: Job) -> None:
-        """Ctrl-C or the end of the time: what ran is not lost but will be proposed first by the next sweep."""
+        """Records a job stopped by Ctrl-C or the end of the time: the next sweep proposes it first."""
         search, now = self._ended(job), time.time()
         own_limit = job.deadline is not None and job.deadline <= now and self.budget.left(now) > 0
-        search.open = search.open and own_limit  # it may be tried again where the sweep itself goes on
+        if not own_limit:  # else it may be tried again while the sweep itself goes on
+            search.close()
         if job.kind == "trial":
             search.study.interrupt(job.name)
         else:
@@ -306,24 +308,23 @@ class JobScheduler:
         for listener in self.listeners:
             listener.failed(job, INTERRUPTED)
 
-    def settle(self) -> None:
-        """Nothing runs any more: what waited to be run once more is interrupted too, and no trial is left RUNNING."""
-        while self._again:
-            self.interrupted(self._again.pop(0))
+    def close(self) -> None:
+        """Ends the sweep: jobs that waited to be run again are interrupted too, and no trial is left RUNNING."""
+        while self._retries:
+            self.interrupted(self._retries.pop(0))
         for search in self.searches.values():
             search.study.close()
 
-    def _tell(self, text: str) -> None:
+    def _note(self, text: str) -> None:
         for listener in self.listeners:
             listener.note(text)
 
     def _ended(self, job: Job) -> ArchitectureSearch:
         search = self.searches[job.architecture]
         now = time.time()
-        _, start = self._since.pop((job.name, job.fold), (job, now))
+        _, start = self._running.pop((job.name, job.fold), (job, now))
         if job.kind == "trial":
-            search.running -= 1
-            search.spent += now - start
+            search.end_trial(now - start)
         return search
 
     def _skip(self, job: Job, why: str) -> None:
@@ -332,13 +333,13 @@ class JobScheduler:
             self.allocator.drop_member(job.name)
         self._fits = [other for other in self._fits if other.name != job.name]
 
-    def _drop(self, job: Job, error: str) -> None:
-        """A member that lost a fold can not be completed: its other folds are not worth training now."""
+    def _skip_member(self, job: Job, error: str) -> None:
+        """Skips a member that lost a fold: its other folds are not trained."""
         self._skip(job, f"fold {job.fold} failed: {headline(error)}")
 
 
 def finished(job: Job, outcome: JobOutcome) -> Finished:
-    """A trial that has ended, as promotion sees it."""
+    """Result of a trial, as the choice of members reads it."""
     smape, steady = outcome.metrics["smape"], outcome.steady
     return Finished(
         job.number, job.searched or {}, job.name, smape, outcome.best_epoch,

@@ -1,8 +1,9 @@
-"""One architecture in a sweep: its study, what is wanted of it, and what its trainings have cost so far."""
+"""State of one architecture's search in a sweep: its study, wanted trials and members, measured seconds; opens the studies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
@@ -10,6 +11,7 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
+from core.errors import UserError
 from core.hardware import Machine
 from core.protocols.architecture import Architecture
 from core.store.oof_store import CORE_VERSION
@@ -21,19 +23,20 @@ from experiments.planning.cross_validation import MemberBuilder
 from experiments.planning.marginal_gain import NEW_KIND
 from experiments.planning.setup import ArchitecturePlan, prior_of
 from experiments.search.failures import Failures
-from experiments.search.lease import Lease
+from experiments.search.lease import SETTLE, Lease, lease
 from experiments.search.search_config import SearchConfig
+from experiments.search.storage import StorageError, cause, open_storage
 from experiments.search.study import Study, study_name
 from experiments.search.trial_selection import Finished, survivors
 
 
 @dataclass
 class ArchitectureSearch:
-    """One architecture in the sweep. make_config: the full settings of a trial from the searched ones.
+    """Search of one architecture, with what its trainings have cost so far.
 
-    longest: epochs of any config in the search. members: wanted at most; None: as many as lower the stack's SMAPE in the time.
-    prior: see `experiments.planning.marginal_gain`. spent: seconds of its trials so far; fit_seconds: of each finished training, newest last.
-    promoted: how many of its configs were queued as members.
+    make_settings: every setting of a trial from the searched ones. longest: epochs of any config in the search. members: wanted
+    at most; None: as many as lower the stack's SMAPE in the time. prior: see `experiments.planning.marginal_gain`.
+    measured: seconds of each finished training, newest last.
     """
 
     kind: Architecture
@@ -44,12 +47,13 @@ class ArchitectureSearch:
     members: int | None
     longest: int
     prior: float = NEW_KIND
-    open: bool = True
-    running: int = 0
-    promoted: int = 0
-    failures: Failures = field(default_factory=Failures)
-    spent: float = 0.0
-    fit_seconds: list[float] = field(default_factory=list)
+    measured: list[float] = field(default_factory=list)
+    failures: Failures = field(init=False, default_factory=Failures)
+    running: int = field(init=False, default=0)
+    promoted: int = field(init=False, default=0)
+    """Configs that were queued as members."""
+    _spent: float = field(init=False, default=0.0)
+    _open: bool = field(init=False, default=True)
 
     @property
     def name(self) -> str:
@@ -57,23 +61,50 @@ class ArchitectureSearch:
 
     @property
     def seconds(self) -> float:
-        """Of one training: measured where there is a measurement."""
-        return median(self.fit_seconds) if self.fit_seconds else self.estimate
+        """Of one training: the median of those measured, else the estimate."""
+        return median(self.measured) if self.measured else self.estimate
 
     def ranking(self) -> list[Finished]:
-        """Its trials that are worth cross-validating, the best first."""
+        """Trials that can become members, the best first."""
         return survivors(self.study.ranking())
 
     def progress(self) -> SearchProgress:
-        is_open = self.open and not self.study.exhausted
+        is_open = self._open and not self.study.exhausted
         return SearchProgress(
-            self.name, self.seconds, self.spent, self.study.distinct, self.running, self.trials, is_open
+            self.name, self.seconds, self._spent, self.study.distinct, self.running, self.trials, is_open
         )
+
+    def close(self) -> None:
+        """Ends the search: no trial follows."""
+        self._open = False
+
+    def begin_trial(self) -> None:
+        self.running += 1
+
+    def end_trial(self, seconds: float) -> None:
+        self.running -= 1
+        self._spent += seconds
+
+    def promote(self) -> None:
+        """Counts a config that was queued as a member."""
+        self.promoted += 1
+
+    def succeed(self, searched: Mapping[str, Any] | None, seconds: float | None = None) -> None:
+        """Records a training with a result. seconds: of one that ran to its end."""
+        self.failures.end_row(searched)
+        if seconds is not None:
+            self.measured.append(seconds)
+
+    def fail(self, error: str, searched: Mapping[str, Any] | None) -> None:
+        """Records a failed training; the search ends where the next would most likely fail as well."""
+        self.failures.add(error, searched)
+        if self.failures.hopeless:
+            self.close()
 
 
 @dataclass(frozen=True)
 class JobDefaults:
-    """What all jobs of a sweep share. threads: of each worker. workers: of each job."""
+    """Fields that all jobs of a sweep share. threads: of each worker. workers: of each job."""
 
     seed: int
     threads: int
@@ -85,16 +116,36 @@ class JobDefaults:
         return {**vars(self), "workers": self.workers if kind.data_parallel else 1}
 
 
-def study_names(
-    plans: Sequence[ArchitecturePlan], asked: SearchConfig, workspace: Workspace, storage: BaseStorage
-) -> dict[str, str]:
-    """By architecture: from all that makes trials comparable."""
-    return {
-        each.name: study_name(each.name, _identity(each, asked.seed, workspace), storage, asked.fresh) for each in plans
-    }
+@dataclass(frozen=True)
+class OpenSearches:
+    """Searches of a sweep whose studies are open and leased, and the studies' storage."""
+
+    searches: list[ArchitectureSearch]
+    storage: BaseStorage
+
+
+@contextmanager
+def open_searches(
+    plans: Sequence[ArchitecturePlan], asked: SearchConfig, members: MemberBuilder, url: str
+) -> Iterator[OpenSearches]:
+    """Opens the plans' studies in the storage at `url` and leases them for the block. Raises UserError where it cannot be written."""
+    try:
+        storage, workspace = open_storage(url), members.workspace
+        names = [study_name(each.name, _identity(each, asked.seed, workspace), storage, asked.fresh) for each in plans]
+        # Nobody else comes to the workspace's own storage: the workspace is locked.
+        with lease(storage, names, settle=0.0 if asked.storage is None else SETTLE) as held:
+            named = zip(plans, names, strict=True)
+            yield OpenSearches([_open(plan, name, asked, members, storage, held) for plan, name in named], storage)
+    except StorageError as error:
+        raise UserError(
+            f"the study could not be written: {cause(error)}",
+            code="study-not-written",
+            hint="see that the disk has room and that the database can be reached, then run the same command again",
+        ) from error
 
 
 def _identity(plan: ArchitecturePlan, seed: int, workspace: Workspace) -> dict[str, Any]:
+    """Everything that makes trials comparable: it names the study."""
     return {
         "catalog": workspace.facts.catalog,
         "folds": workspace.facts.folds,
@@ -105,7 +156,7 @@ def _identity(plan: ArchitecturePlan, seed: int, workspace: Workspace) -> dict[s
     }
 
 
-def open_search(
+def _open(
     plan: ArchitecturePlan,
     name: str,
     asked: SearchConfig,
@@ -113,7 +164,6 @@ def open_search(
     storage: BaseStorage,
     held: Lease,
 ) -> ArchitectureSearch:
-    """The architecture with its study of that name."""
     study = Study(
         name,
         plan.space,
@@ -125,20 +175,11 @@ def open_search(
         attributes={"workspace": str(members.workspace.folder), "notes": list(plan.resolution.notes)},
         guard=held.check,
     )
-    return ArchitectureSearch(
-        plan.kind,
-        study,
-        plan.settings,
-        plan.estimate,
-        plan.trials,
-        plan.members,
-        plan.longest,
-        prior_of(plan),
-        fit_seconds=study.seconds(),
-    )
+    limits = plan.estimate, plan.trials, plan.members, plan.longest
+    return ArchitectureSearch(plan.kind, study, plan.settings, *limits, prior_of(plan), study.seconds())
 
 
 def job_defaults(seed: int, share: Resources, machine: Machine) -> JobDefaults:
-    """A GPU is used by jobs that were given a share of one; Ray does not count Apple's."""
+    """Defaults of a sweep's jobs: a GPU for those that were given a share of one; Ray does not count Apple's."""
     device = machine.device if share.gpus or machine.device == "mps" else "cpu"
     return JobDefaults(seed, max(1, int(share.cpus)), device, share.workers)

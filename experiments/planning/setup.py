@@ -255,27 +255,29 @@ def _check_share(workers: int, gpus: float) -> None:
         )
 
 
-FEW_FOLDS, FOLDS = 10, 5
-FEW_MEMBERS = 4
+SMALL_DATA_FOLDS, FOLDS = 10, 5
+SMALL_DATA_MEMBERS = 4
 """Members of each architecture: its documented points, then the same with other seeds."""
 
 
 def default_folds(rows: int) -> int:
     """k where the user gives none: with fewer than 100 rows a tenth of them is no fold."""
-    return FEW_FOLDS if 10 * FEW_FOLDS <= rows < FEW_ROWS else FOLDS
+    return SMALL_DATA_FOLDS if 10 * SMALL_DATA_FOLDS <= rows < FEW_ROWS else FOLDS
 
 
-def are_few(workspace: Workspace, search: SearchConfig, budget: BudgetConfig) -> bool:
+def is_small_data(workspace: Workspace, search: SearchConfig, budget: BudgetConfig) -> bool:
     """Whether this sweep is planned for few rows: an explicit search is made as it was asked for."""
     explicit = budget.trials is not None or budget.members is not None or search.grid
     return len(workspace.train) < FEW_ROWS and not explicit
 
 
-def for_few(found: Sequence[ArchitecturePlan], asked: SearchConfig) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
+def for_small_data(
+    found: Sequence[ArchitecturePlan], asked: SearchConfig
+) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
     """The candidates of a sweep with few rows, and what people should know of it."""
     notes = [
         f"fewer than {FEW_ROWS} training rows: no search; the documented points of each architecture are cross-validated, then "
-        f"the same with other seeds, {FEW_MEMBERS} members of each"
+        f"the same with other seeds, {SMALL_DATA_MEMBERS} members of each"
     ]
     kept = [each for each in found if ALL not in asked.architectures or prior_of(each) != UNTRAINED]
     notes += [

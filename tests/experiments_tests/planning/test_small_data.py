@@ -11,14 +11,14 @@ from core.hardware import Machine
 from core.store.workspace import Workspace
 from experiments.planning.budget_config import BudgetConfig
 from experiments.planning.setup import (
-    FEW_FOLDS,
-    FEW_MEMBERS,
     FOLDS,
+    SMALL_DATA_FOLDS,
+    SMALL_DATA_MEMBERS,
     Planner,
-    are_few,
     default_folds,
     for_catalog,
-    for_few,
+    for_small_data,
+    is_small_data,
 )
 from experiments.search.search_config import SearchConfig
 from experiments.sweep_config import SweepConfig
@@ -28,16 +28,16 @@ LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 
 
 def test_few_rows_are_parted_into_more_folds() -> None:
-    assert default_folds(FEW_ROWS - 1) == FEW_FOLDS > FOLDS == default_folds(FEW_ROWS)
+    assert default_folds(FEW_ROWS - 1) == SMALL_DATA_FOLDS > FOLDS == default_folds(FEW_ROWS)
     assert default_folds(20) == FOLDS
 
 
 @pytest.mark.parametrize("asked", [{"trials": 4}, {"members": 1}, {"grid": True}])
 def test_a_search_that_was_asked_for_is_made(toy_workspace: Workspace, asked: dict[str, object]) -> None:
-    assert are_few(toy_workspace, SearchConfig(), BudgetConfig())
-    assert are_few(toy_workspace, SearchConfig(), BudgetConfig(minutes=2.0))
+    assert is_small_data(toy_workspace, SearchConfig(), BudgetConfig())
+    assert is_small_data(toy_workspace, SearchConfig(), BudgetConfig(minutes=2.0))
     config = SweepConfig.of(**asked)
-    assert not are_few(toy_workspace, config.search, config.budget)
+    assert not is_small_data(toy_workspace, config.search, config.budget)
 
 
 def test_random_weights_are_left_out_of_all_and_said_so_but_not_where_they_were_named(
@@ -49,10 +49,10 @@ def test_random_weights_are_left_out_of_all_and_said_so_but_not_where_they_were_
         made = Planner(search, BudgetConfig(), toy_workspace, LAPTOP).plans(search.kinds())
         able, notes = for_catalog(made, search, toy_workspace)
         assert len(notes) == ("all" in names)  # there are no pictures
-        found, notes = for_few(able, search)
+        found, notes = for_small_data(able, search)
         assert [each.name for each in found] == kept
         assert all(each.trials == 1 + len(each.space.then) and each.members is None for each in found)
-        assert f"{FEW_MEMBERS} members of each" in notes[0]
+        assert f"{SMALL_DATA_MEMBERS} members of each" in notes[0]
         assert len(notes) == 1 + ("all" in names)
 
 
