@@ -116,7 +116,7 @@ def as_user_error(error: OSError) -> UserError | None:
         return None
     what, hint = _MENDABLE[error.errno]
     path = error.filename2 or error.filename
-    return UserError(f"{path}: {what}" if path is not None else f"cannot write: {what}", hint=hint)
+    return UserError(f"{path}: {what}" if path is not None else f"cannot write: {what}", code="write-failed", hint=hint)
 
 
 def fail(error: UserError) -> NoReturn:

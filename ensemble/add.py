@@ -71,10 +71,15 @@ def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace
         if listed := no_prices(values, ids):
             raise UserError(
                 f"{path} has values that are no prices, by the catalog's rows: {listed}",
+                code="add-bad-prices",
                 hint=f"{CURE}{f'; here, {hint}' if hint else ''}",
             )
         if np.isnan(values).all():
-            raise UserError(f"{path} has no price at all for {name}", hint="give prices in the column that is read")
+            raise UserError(
+                f"{path} has no price at all for {name}",
+                code="add-no-price",
+                hint="give prices in the column that is read",
+            )
     record: dict[str, Any] = {
         "id": name,
         "architecture": EXTERNAL,
@@ -96,16 +101,27 @@ def _check_name(name: str, store: PredictionStore, replace: bool) -> None:
     if not _NAME.fullmatch(name):
         raise UserError(
             f"{name!r} cannot be a member's name",
+            code="add-bad-name",
             hint="use letters, digits, - _ and . only, beginning with a letter or a digit, at most 100 of them",
         )
     if not store.has_member(name):
         if (store.folder / name).exists():
-            raise UserError(f"{store.folder / name} is there already: a member in the making", hint="give another name")
+            raise UserError(
+                f"{store.folder / name} is there already: a member in the making",
+                code="add-unfinished-member",
+                hint="give another name",
+            )
         return
     if store.read(name).record["folds"] != EXTERNAL:
-        raise UserError(f"member {name} was trained here and is not replaced", hint="give another name")
+        raise UserError(
+            f"member {name} was trained here and is not replaced", code="add-trained-here", hint="give another name"
+        )
     if not replace:
-        raise UserError(f"member {name} is there already", hint="give another name, or --replace to take its place")
+        raise UserError(
+            f"member {name} is there already",
+            code="add-name-taken",
+            hint="give another name, or --replace to take its place",
+        )
 
 
 def _read(path: Path, name: str, column: str | None, ids: Strings, kind: str) -> Floats:
@@ -129,6 +145,7 @@ def check_ids(found: Collection[str], ids: Collection[str], path: Path, kind: st
     if parts:
         raise UserError(
             f"{path} has other {ID} than the {len(ids)} {kind} rows of the workspace: {'; '.join(parts)}",
+            code="add-other-ids",
             hint=f"give one line for each {kind} row, its price empty where there is none; --oof takes the training rows, "
             "--test the test rows",
         )
@@ -138,7 +155,9 @@ def _column(table: pd.DataFrame, name: str, column: str | None, path: Path) -> s
     known = [str(each) for each in table.columns if each != ID]
     if column is not None:
         if column not in known:
-            raise UserError(f"{path} has no column {column!r}", hint=suggestion(column, known))
+            raise UserError(
+                f"{path} has no column {column!r}", code="add-missing-column", hint=suggestion(column, known)
+            )
         return column
     if name in known:
         return name
@@ -147,6 +166,7 @@ def _column(table: pd.DataFrame, name: str, column: str | None, path: Path) -> s
         return others[0]
     raise UserError(
         f"{path} has {len(others) or 'no'} columns that could be the prices of {name}",
+        code="add-column-unclear",
         hint=f"name one with --column; {suggestion(name, others)}" if others else f"add one beside {ID}",
     )
 

@@ -108,7 +108,9 @@ def stack_files(
 
     start = time.perf_counter()
     if out.resolve() in (oof.resolve(), test.resolve()):
-        raise UserError(f"--out {out} is one of the inputs", hint="name another file with --out")
+        raise UserError(
+            f"--out {out} is one of the inputs", code="stack-out-is-input", hint="name another file with --out"
+        )
     matrix = from_files(oof, test, folds=folds, groups=groups, features=features, seed=seed, rules=rules)
     others = (out.with_name(f"{out.stem}.{name}") for name in ("stack.json", "timings.json", "stack_oof.parquet"))
     return _stack(matrix, Paths(out, *others), methods, seed, start, tell)

@@ -55,12 +55,19 @@ def check_together(
     """Raises UserError for options that exclude or need each other. for_tables: the values of those that --oof alone takes."""
     if (oof is None) != (test is None):
         raise UserError(
-            "--oof and --test belong together", hint="give both, or neither to stack the workspace's members"
+            "--oof and --test belong together",
+            code="stack-oof-without-test",
+            hint="give both, or neither to stack the workspace's members",
         )
     if oof is not None and workspace is not None:
-        raise UserError("--workspace and --oof exclude each other", hint="give either a workspace or two tables")
+        raise UserError(
+            "--workspace and --oof exclude each other",
+            code="stack-workspace-and-oof",
+            hint="give either a workspace or two tables",
+        )
     if oof is None and any(value is not None and value != [] for value in for_tables):
         raise UserError(
             "--folds, --groups and --features are for --oof",
+            code="stack-needs-oof",
             hint="leave them out: a workspace has its own folds, and fields of its texts",
         )

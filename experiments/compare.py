@@ -46,6 +46,7 @@ def main(
     if {one.kind, other.kind} not in ({one.kind}, {"trial", "member"}):
         raise UserError(
             f"{one.label} is a {one.kind}, {other.label} a {other.kind}",
+            code="compare-other-kinds",
             hint="compare two of the same kind, see --help",
         )
     show(one, other)

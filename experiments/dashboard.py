@@ -63,7 +63,11 @@ def main(
         say("Ctrl-C ends both")
         while process is None or process.poll() is None:
             time.sleep(0.5)
-        raise UserError(f"MLflow's UI ended with code {process.returncode}", hint=f"see {place.path('mlflow-ui.log')}")
+        raise UserError(
+            f"MLflow's UI ended with code {process.returncode}",
+            code="dashboard-mlflow-ended",
+            hint=f"see {place.path('mlflow-ui.log')}",
+        )
 
 
 class _Ended(BaseException):
@@ -111,7 +115,7 @@ def mlflow_ui(uri: str, workspace: Workspace, port: int) -> Iterator[tuple[subpr
         end = time.monotonic() + START_SECONDS
         while not answers(port):
             if process.poll() is not None or time.monotonic() > end:
-                raise UserError("MLflow's UI did not start", hint=f"see {log}")
+                raise UserError("MLflow's UI did not start", code="dashboard-mlflow-not-started", hint=f"see {log}")
             time.sleep(0.2)
         yield process, f"http://127.0.0.1:{port}"
     finally:
@@ -141,7 +145,9 @@ def free_port(wanted: int) -> int:
                 continue
             return port
     raise UserError(
-        f"no free port between {wanted} and {wanted + 99}", hint="name others with --port and --mlflow-port"
+        f"no free port between {wanted} and {wanted + 99}",
+        code="dashboard-no-port",
+        hint="name others with --port and --mlflow-port",
     )
 
 

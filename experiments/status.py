@@ -33,6 +33,7 @@ def main(
     if not place.folder.is_dir():
         raise UserError(
             f"{place.folder} is not there",
+            code="status-no-workspace",
             hint="name a workspace with --workspace, or run `python -m experiments.sweep`",
         )
     from experiments.tracking.sweep_record import (  # Optuna: half a second that --help should not take

@@ -56,12 +56,14 @@ def load_space(name: str | Path, kind: type[Config]) -> Space:
     path = name if isinstance(name, Path) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
-        raise UserError(f"no search space {path}", hint=suggestion(path.stem, known))
+        raise UserError(f"no search space {path}", code="space-missing", hint=suggestion(path.stem, known))
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path} is not readable as YAML: {error}", hint="compare it with search_spaces/text.yaml"
+            f"{path} is not readable as YAML: {error}",
+            code="space-not-yaml",
+            hint="compare it with search_spaces/text.yaml",
         ) from None
     return _checked(str(name) if isinstance(name, Path) else f"search_spaces/{path.name}", content, kind)
 
@@ -74,24 +76,37 @@ def _checked(source: str, content: Any, kind: type[Config]) -> Space:
     ):
         raise UserError(
             f"{source} must have the keys `values` (setting: list of choices) and, if wanted, `best` and `then`",
+            code="space-bad-keys",
             hint="compare it with search_spaces/text.yaml",
         )
     values, best = content["values"], content.get("best") or {}
     for key, choices in values.items():
         if key not in kind.model_fields:
-            raise UserError(f"{source}: unknown setting '{key}'", hint=suggestion(str(key), kind.model_fields))
+            raise UserError(
+                f"{source}: unknown setting '{key}'",
+                code="space-unknown-setting",
+                hint=suggestion(str(key), kind.model_fields),
+            )
         if not isinstance(choices, list) or not choices:
-            raise UserError(f"{source}: `{key}` must list at least one choice", hint=f"write `{key}: [value, value]`")
+            raise UserError(
+                f"{source}: `{key}` must list at least one choice",
+                code="space-no-choices",
+                hint=f"write `{key}: [value, value]`",
+            )
         for choice in choices:
             make_config(kind, {key: choice})
     if best and set(best) != set(values):
         raise UserError(
-            f"{source}: best lacks {sorted(set(values) - set(best))}", hint="give one value for every setting"
+            f"{source}: best lacks {sorted(set(values) - set(best))}",
+            code="space-best-incomplete",
+            hint="give one value for every setting",
         )
     changes = content.get("then") or []
     if changes and not (best and isinstance(changes, list) and all(isinstance(each, dict) for each in changes)):
         raise UserError(
-            f"{source}: `then` must list settings that it changes of `best`", hint="write `then: [{setting: value}]`"
+            f"{source}: `then` must list settings that it changes of `best`",
+            code="space-bad-initial-points",
+            hint="write `then: [{setting: value}]`",
         )
     then = tuple({**best, **each} for each in changes)
     for point in (best, *then):
@@ -99,6 +114,7 @@ def _checked(source: str, content: Any, kind: type[Config]) -> Space:
             if value not in values.get(key, []):
                 raise UserError(
                     f"{source}: best or then has {key}={value!r}, which is not among its choices",
+                    code="space-not-a-choice",
                     hint=f"add it to `values: {key}`",
                 )
     return Space(source, {key: tuple(choices) for key, choices in values.items()}, best, then)

@@ -104,12 +104,16 @@ def _form(asked: dict[str, bool], precision: Precision | None) -> str:
     """Of the networks. Raises UserError for two ways at once, and for a precision that a way does not have."""
     chosen = [name for name, wanted in asked.items() if wanted]
     if len(chosen) > 1:
-        raise UserError(f"--{chosen[0]} and --{chosen[1]} together", hint="choose one")
+        raise UserError(f"--{chosen[0]} and --{chosen[1]} together", code="export-two-formats", hint="choose one")
     way = chosen[0] if chosen else "onnx"
     settled = precision or (Precision.fp16 if way == "tensorrt" else Precision.fp32)
     if (way, settled) not in _FORMS:
         known = [str(each) for name, each in _FORMS if name == way]
-        raise UserError(f"--{way} has no --precision {settled}", hint=f"choose {' or '.join(known)}")
+        raise UserError(
+            f"--{way} has no --precision {settled}",
+            code="export-precision-unknown",
+            hint=f"choose {' or '.join(known)}",
+        )
     return _FORMS[way, settled]
 
 

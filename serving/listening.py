@@ -35,6 +35,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     if not found:
         raise UserError(
             f"--host {host} is no address of this machine",
+            code="listen-foreign-host",
             hint="name one that it has; 127.0.0.1 is for itself alone, 0.0.0.0 for all",
         )
     return found
@@ -59,7 +60,9 @@ def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise UserError(
-            f"--host {host} cannot be looked up: {error}", hint="name an address of this machine, such as 127.0.0.1"
+            f"--host {host} cannot be looked up: {error}",
+            code="listen-host-unknown",
+            hint="name an address of this machine, such as 127.0.0.1",
         ) from None
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
@@ -81,7 +84,15 @@ def _socket(family: int) -> socket.socket | None:
 
 def _refusal(error: OSError, host: str, port: int) -> Exception:
     if error.errno == errno.EADDRINUSE:
-        return UserError(f"port {port} is taken", hint="choose another with --port, or end what listens there")
+        return UserError(
+            f"port {port} is taken",
+            code="listen-port-taken",
+            hint="choose another with --port, or end what listens there",
+        )
     if error.errno == errno.EACCES:
-        return UserError(f"port {port} is not this user's to listen on", hint="choose one above 1023 with --port")
+        return UserError(
+            f"port {port} is not this user's to listen on",
+            code="listen-port-forbidden",
+            hint="choose one above 1023 with --port",
+        )
     return error

@@ -40,7 +40,7 @@ def main(
     from serving.engine.batch import BatchJob, price_file
 
     if out.resolve() == source.resolve():
-        raise UserError(f"--out {out} is the input", hint="name another file with --out")
+        raise UserError(f"--out {out} is the input", code="predict-out-is-input", hint="name another file with --out")
     job = BatchJob(bundle, source, out, images, details, rows)
     try:
         with progress("pricing") as tell:

@@ -20,6 +20,8 @@ ARCHITECTURES: dict[str, str] = {
 def architecture(name: str) -> Architecture:
     """The architecture of that name. Raises UserError with the nearest name for an unknown one."""
     if name not in ARCHITECTURES:
-        raise UserError(f"unknown architecture '{name}'", hint=suggestion(name, ARCHITECTURES))
+        raise UserError(
+            f"unknown architecture '{name}'", code="architecture-unknown", hint=suggestion(name, ARCHITECTURES)
+        )
     module, _, attribute = ARCHITECTURES[name].partition(":")
     return cast(Architecture, getattr(import_module(module), attribute)())

@@ -191,7 +191,11 @@ class LexicalArchitecture:
     def train(self, train: Catalog, valid: Catalog | None, config: LexicalConfig, context: Context) -> LexicalModel:
         with threadpool_limits(context.threads):
             if len(train) < 2:
-                raise UserError(f"{len(train)} training rows are too few", hint="give at least 2 training rows")
+                raise UserError(
+                    f"{len(train)} training rows are too few",
+                    code="lexical-too-few-rows",
+                    hint="give at least 2 training rows",
+                )
             inputs, matrix = _inputs(train, config, context)
             context.check_time("reading the text")
             reader = None if config.encoder is None else reader_for(config.encoder, config.max_length, context)

@@ -243,6 +243,7 @@ class NeuralArchitecture(ABC):
             raise UserError(
                 f"{folder} holds a model of architecture '{record['architecture']}' in format {record['format']}, "
                 f"not of '{self.name}' in format {_FORMAT}",
+                code="model-other-format",
                 hint="load it with the architecture and version of Pricestack that saved it",
             )
         config: Any = self.Config.model_validate(record["config"])
@@ -275,6 +276,7 @@ class NeuralArchitecture(ABC):
         if tokenizer is None:
             raise UserError(
                 f"the text encoder '{config.text_encoder}' has no tokenizer beside its weights",
+                code="encoder-no-tokenizer",
                 hint="put the tokenizer.json it was trained with into its folder",
             )
         return encoders, tokenizer

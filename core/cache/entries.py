@@ -179,7 +179,9 @@ def parse_size(text: str, flag: str) -> int:
     size = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
     if size < 1:
         raise UserError(
-            f"{flag} {text} is no size", hint=f"give a number above zero and a unit (KB, MB, GB, TB): {flag} 20GB"
+            f"{flag} {text} is no size",
+            code="size-unreadable",
+            hint=f"give a number above zero and a unit (KB, MB, GB, TB): {flag} 20GB",
         )
     return size
 

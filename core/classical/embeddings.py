@@ -110,6 +110,7 @@ class FrozenTextEncoder:
         if tokenizer is None:
             raise UserError(
                 f"the text encoder '{self.name}' has no tokenizer beside its weights",
+                code="frozen-encoder-no-tokenizer",
                 hint="put the tokenizer.json it was trained with into its folder",
             )
         tokens: Tokens = tokenise(texts, tokenizer, module.pad, None)

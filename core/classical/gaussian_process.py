@@ -174,7 +174,9 @@ def _regressors(shape: Shape, own: Floats, normal: Floats, side: Floats) -> Floa
         except np.linalg.LinAlgError:
             continue
     raise UserError(
-        f"the {len(own)} reference rows of a Gaussian process cannot be told apart", hint="set lexical.model=blend"
+        f"the {len(own)} reference rows of a Gaussian process cannot be told apart",
+        code="gaussian-process-identical-rows",
+        hint="set lexical.model=blend",
     )
 
 

@@ -90,10 +90,12 @@ def _long_fields(path: Path) -> Iterator[None]:
 
 def _check_file(path: Path) -> None:
     if not path.exists():
-        raise UserError(f"{path}: there is no such file", hint="check the path")
+        raise UserError(f"{path}: there is no such file", code="csv-missing", hint="check the path")
     if path.is_dir():
         raise UserError(
-            f"{path} is a folder, not a CSV file", hint=f"name the file in it, for example {path / 'train.csv'}"
+            f"{path} is a folder, not a CSV file",
+            code="csv-is-folder",
+            hint=f"name the file in it, for example {path / 'train.csv'}",
         )
 
 
@@ -102,11 +104,17 @@ def _bytes(path: Path) -> bytes:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(f"{path} is not a whole gzip file", hint="copy the file again, or unpack it first") from None
+        raise UserError(
+            f"{path} is not a whole gzip file", code="csv-bad-gzip", hint="copy the file again, or unpack it first"
+        ) from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}", hint="check the file's permissions") from None
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}", code="csv-unreadable", hint="check the file's permissions"
+        ) from None
     if not data.strip():
-        raise UserError(f"{path} is empty", hint=f"it needs a header line ({','.join(COLUMNS)}) and rows below it")
+        raise UserError(
+            f"{path} is empty", code="csv-empty", hint=f"it needs a header line ({','.join(COLUMNS)}) and rows below it"
+        )
     return data
 
 
@@ -116,7 +124,7 @@ def _is_utf16(head: bytes) -> bool:
 
 def _decoded(path: Path, data: bytes) -> str:
     if _is_utf16(data[:_HEAD]):
-        raise UserError(f"{path} is UTF-16, not UTF-8", hint=_conversion(path, "UTF-16"))
+        raise UserError(f"{path} is UTF-16, not UTF-8", code="csv-utf16", hint=_conversion(path, "UTF-16"))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -128,6 +136,7 @@ def _decoded(path: Path, data: bytes) -> str:
         raise UserError(
             f"{path} is not UTF-8: row {len(fields) - 1} (line {line}), column {column}, has the byte "
             f"0x{data[error.start]:02x} after {begun[-20:]!r}",
+            code="csv-not-utf8",
             hint=_conversion(path, "LATIN1"),
         ) from None
 
@@ -158,7 +167,9 @@ def _tables(path: Path, text: Iterable[str], required: tuple[str, ...], most: in
     except csv.Error as error:
         raise _malformed(f"{path}, row {before + len(rows) + 1} (line {begins})", error) from None
     if not rows and not before:
-        raise UserError(f"{path} has a header but no rows", hint="add one line per product below the header")
+        raise UserError(
+            f"{path} has a header but no rows", code="csv-no-rows", hint="add one line per product below the header"
+        )
     if rows:
         yield _table(path, header, rows, lines, before)
 
@@ -167,9 +178,12 @@ def _malformed(place: str, error: csv.Error) -> UserError:
     if "field larger than" in str(error):
         return UserError(
             f"{place}: a field has more than {MAX_FIELD:,} characters: a quote is never closed, or a text is really that long",
+            code="csv-field-too-long",
             hint=f"{_QUOTES}, or shorten the text",
         )
-    return UserError(f"{place}: {error}; a quote is opened or closed in the wrong place", hint=_QUOTES)
+    return UserError(
+        f"{place}: {error}; a quote is opened or closed in the wrong place", code="csv-bad-quote", hint=_QUOTES
+    )
 
 
 def _table(path: Path, header: list[str], rows: list[list[str]], lines: list[int], before: int) -> Table:
@@ -186,17 +200,23 @@ def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> N
             if separator in header[0]:
                 raise UserError(
                     f"{path}, line 1: the fields are separated by {spoken}, not commas",
+                    code="csv-not-commas",
                     hint=f"save it with commas: python -c \"import pandas as p; p.read_csv('{path}', sep={separator!r}, "
                     "dtype=str, keep_default_na=False).to_csv('converted.csv', index=False)\"",
                 )
     if missing:
         raise UserError(
             "\n  ".join(f"{path}, line 1: no column `{name}`; {suggestion(name, header)}" for name in missing),
+            code="csv-missing-column",
             hint=f"name the columns in the first line {', '.join(f'`{name}`' for name in required)}",
         )
     twice = sorted({name for name in header if name in COLUMNS and header.count(name) > 1})
     if twice:
-        raise UserError(f"{path}, line 1: column `{twice[0]}` stands there twice", hint="keep one of them")
+        raise UserError(
+            f"{path}, line 1: column `{twice[0]}` stands there twice",
+            code="csv-doubled-column",
+            hint="keep one of them",
+        )
 
 
 def _check_widths(path: Path, rows: list[list[str]], lines: list[int], width: int, before: int) -> None:
@@ -208,5 +228,6 @@ def _check_widths(path: Path, rows: list[list[str]], lines: list[int], width: in
         ]
         raise UserError(
             f"{path}: {len(ragged)} rows do not have the header's {width} fields:\n    " + "\n    ".join(shown),
+            code="csv-ragged-rows",
             hint="put fields that contain commas or line breaks in quotes; a missing field still needs its comma",
         )

@@ -171,9 +171,14 @@ def _sentence(threshold: float | None, asked: FoldGroups, overlaps: tuple[float,
 
 def _check_count(k: int, available: int, what: str) -> None:
     if k < 2:
-        raise UserError(f"--folds {k}: at least 2 folds are needed", hint="leave --folds out (5), or give 2 or more")
+        raise UserError(
+            f"--folds {k}: at least 2 folds are needed",
+            code="folds-below-two",
+            hint="leave --folds out (5), or give 2 or more",
+        )
     if k > available:
         raise UserError(
             f"{k} folds, but only {available} {what}",
+            code="folds-too-many",
             hint=f"use --folds {max(2, available)} or fewer, or give more rows",
         )

@@ -67,7 +67,11 @@ def inner_folds(groups: NDArray[np.int64], count: int, seed: int) -> NDArray[np.
     fewer than two rows.
     """
     if len(groups) < 2:
-        raise UserError(f"{len(groups)} training rows cannot be split", hint="give at least 2 training rows")
+        raise UserError(
+            f"{len(groups)} training rows cannot be split",
+            code="inner-folds-too-few-groups",
+            hint="give at least 2 training rows",
+        )
     if (groups == groups[0]).all():
         groups = np.arange(len(groups))
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)

@@ -73,7 +73,9 @@ def _check_images(images: Path | None) -> None:
     if images is not None and not images.is_dir():
         kind = "is a file, not a folder" if images.exists() else "does not exist"
         raise UserError(
-            f"the pictures' folder {images} {kind}", hint="name the folder that holds the pictures with --images"
+            f"the pictures' folder {images} {kind}",
+            code="images-no-folder",
+            hint="name the folder that holds the pictures with --images",
         )
 
 
@@ -90,6 +92,7 @@ def _checked(
         raise UserError(
             f"{table.path}: {len(kept)} usable training rows; at least {MIN_TRAIN_ROWS} are needed, "
             "so that each of five folds has four to be judged on",
+            code="catalog-too-few-rows",
             hint="give more rows with known prices",
         )
     notes += _cut(table)
@@ -217,6 +220,7 @@ def complaint(table: Table, found: list[Offence], role: str) -> UserError:
     dropping = ["or leave these rows out with --drop-bad"] if role == "train" else []
     return UserError(
         f"{table.path}: {len(bad_rows(found))} bad rows ({counts(found)})\n    " + "\n    ".join(shown + more),
+        code="catalog-bad-rows",
         hint="; ".join(cures + dropping),
     )
 

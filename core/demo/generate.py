@@ -59,7 +59,11 @@ def make_demo(
     Raises UserError for a number of rows outside the range, and for a folder that holds something else or cannot be written.
     """
     if not _FEWEST_FOR_TESTS <= rows <= MOST:
-        raise UserError(f"a demo catalog cannot have {rows:,} rows", hint=f"choose --rows from {FEWEST:,} to {MOST:,}")
+        raise UserError(
+            f"a demo catalog cannot have {rows:,} rows",
+            code="demo-row-count",
+            hint=f"choose --rows from {FEWEST:,} to {MOST:,}",
+        )
     settings = {"version": _VERSION, "rows": rows, "seed": seed, "pictures": pictures}
     try:
         if not _is_made(folder, settings):
@@ -72,6 +76,7 @@ def make_demo(
     except OSError as error:
         raise UserError(
             f"the demo catalog cannot be written to {folder}: {error.strerror}",
+            code="demo-unwritable",
             hint="free some space or make the folder writable, or choose another one",
         ) from None
     return demo_paths(folder)
@@ -83,15 +88,17 @@ def _is_made(folder: Path, settings: dict[str, Any]) -> bool:
         return False
     hint = "choose another folder, or delete this one if nothing in it is needed"
     if not (folder / _MARKER).is_file():
-        raise UserError(f"{folder} is there already and is not a demo catalog", hint=hint)
+        raise UserError(f"{folder} is there already and is not a demo catalog", code="demo-folder-taken", hint=hint)
     made = read_json(folder / _MARKER)
     if made != settings:
         told = ", ".join(f"{name} {made.get(name)}" for name in settings if made.get(name) != settings[name])
-        raise UserError(f"{folder} holds a demo catalog with other settings ({told})", hint=hint)
+        raise UserError(
+            f"{folder} holds a demo catalog with other settings ({told})", code="demo-other-settings", hint=hint
+        )
     paths = demo_paths(folder)
     absent = [path.name for path in (paths.train, paths.test, paths.images, paths.test_prices) if not path.exists()]
     if absent:
-        raise UserError(f"the demo catalog in {folder} has lost {', '.join(absent)}", hint=hint)
+        raise UserError(f"the demo catalog in {folder} has lost {', '.join(absent)}", code="demo-files-lost", hint=hint)
     return True
 
 

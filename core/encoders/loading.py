@@ -50,6 +50,7 @@ def load_encoder(name: str, part: Part | None = None) -> tuple[nn.Module, Tokeni
         if part not in (None, reads):
             raise UserError(
                 f"the encoder in {folder} ({kind}) reads {_MATTER[reads]}, and a {part} encoder is asked for",
+                code="encoder-wrong-input",
                 hint=f"name it with --{reads}-encoder, or name a {part} encoder",
             )
         if reads == "vision":
@@ -62,6 +63,7 @@ def load_encoder(name: str, part: Part | None = None) -> tuple[nn.Module, Tokeni
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(
             f"the {f'{part} ' if part else ''}encoder in {folder} cannot be loaded: {str(error).splitlines()[0]}",
+            code="encoder-unloadable",
             hint="check that config.json and the safetensors belong together and are whole, or name another encoder",
         ) from error
 
@@ -104,14 +106,20 @@ def locate(name: str, part: Part | None = None) -> Path:
     if local.is_dir():
         return _checked(local)
     if name in PRESETS and part not in (None, PRESETS[name].part):
-        raise UserError(f"'{name}' is a {PRESETS[name].part} encoder", hint=suggestion(name, known(part)))
+        raise UserError(
+            f"'{name}' is a {PRESETS[name].part} encoder", code="encoder-wrong-part", hint=suggestion(name, known(part))
+        )
     if name in (AUTO, TINY, TINY_VISION) and name in known(part):
         raise UserError(
-            f"'{name}' has no weights to load", hint="name a folder, a hub name or one of " + ", ".join(sorted(PRESETS))
+            f"'{name}' has no weights to load",
+            code="encoder-random-weights",
+            hint="name a folder, a hub name or one of " + ", ".join(sorted(PRESETS)),
         )
     if name not in PRESETS and (name.count("/") != 1 or local.is_absolute()):
         what = f"{part} encoder" if part else "encoder"
-        raise UserError(f"unknown {what} '{name}' (and no such folder)", hint=suggestion(name, known(part)))
+        raise UserError(
+            f"unknown {what} '{name}' (and no such folder)", code="encoder-unknown", hint=suggestion(name, known(part))
+        )
     repository = PRESETS[name].hub if name in PRESETS else name
     cached = _cached(repository)
     return cached if cached is not None else _fetch(name, repository)
@@ -136,6 +144,7 @@ def locate_same(name: str, part: Part, content: str) -> Path:
     if identity(name, part) != content:
         raise UserError(
             f"the {part} encoder '{name}' is not the one that the model was trained with: its files have changed",
+            code="encoder-changed",
             hint="put the files back that it had then, or train the model again",
         )
     return locate(name, part)
@@ -202,6 +211,7 @@ def _fetch(name: str, repository: str) -> Path:
     except (OSError, ValueError, httpx.HTTPError) as error:
         raise UserError(
             f"the encoder '{name}' is not on this machine and cannot be fetched: {str(error).splitlines()[0]}",
+            code="encoder-not-fetched",
             hint=f"where there is a network, run `hf download {repository}` (or copy such a folder here and name the "
             "folder); or use --text-encoder tiny / --vision-encoder tiny-vision, which need nothing",
         ) from None
@@ -212,6 +222,7 @@ def _checked(folder: Path) -> Path:
     if not (folder / "config.json").is_file() or not files:
         raise UserError(
             f"{folder} is no encoder: it needs config.json and weights as model*.safetensors",
+            code="encoder-no-weights",
             hint="where it came from, load it with transformers and write it with `model.save_pretrained(folder)` and "
             "`tokenizer.save_pretrained(folder)`",
         )
@@ -219,6 +230,7 @@ def _checked(folder: Path) -> Path:
     if absent:
         raise UserError(
             f"{folder} is not complete: its index lists {', '.join(absent)}, which is not there",
+            code="encoder-incomplete",
             hint="copy the folder again, with all its model-*.safetensors",
         )
     return folder
@@ -235,6 +247,7 @@ def _reads(folder: Path) -> tuple[Part, str]:
     if "auto_map" in record and not transformers_encoders.is_known(kind):
         raise UserError(
             f"the encoder in {folder} ('{kind}') needs Python code from its repository, and such code is never run",
+            code="encoder-remote-code",
             hint="name an encoder that transformers knows by itself; docs/encoders.md lists families",
         )
     return transformers_encoders.reads(folder), kind

@@ -204,5 +204,6 @@ def _place(published: str) -> str:
 def _mismatch(source: str, what: str) -> UserError:
     return UserError(
         f"the NeoBERT weights in {source} {what}",
+        code="neobert-weights-mismatch",
         hint="take config.json and model.safetensors from the same checkpoint (the file may be cut short: download it again)",
     )

@@ -83,7 +83,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def outline(name: str) -> nn.Module:
     """The preset's encoder on the meta device: every tensor has its shape, and none has numbers or takes memory."""
     if name not in SHAPES:
-        raise UserError(f"'{name}' is no preset", hint=suggestion(name, SHAPES))
+        raise UserError(f"'{name}' is no preset", code="preset-unknown", hint=suggestion(name, SHAPES))
     with torch.device("meta"):
         return build_encoder(SHAPES[name])
 

@@ -101,6 +101,7 @@ def load_text(folder: Path, tokenizer_limit: int | None) -> HubText:
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(
             f"the model in {folder} ({config.model_type}) is an encoder with a decoder, and an encoder alone is needed",
+            code="encoder-has-decoder",
             hint="name an encoder; docs/encoders.md lists families",
         )
     model = _load(AutoModel, folder, config)
@@ -118,6 +119,7 @@ def load_vision(folder: Path) -> HubVision:
     if not all(isinstance(getattr(model.config, name, None), int) for name in ("image_size", "hidden_size")):
         raise UserError(
             f"the vision encoder in {folder} ({kind}) does not give states of patches of square pictures",
+            code="encoder-no-patches",
             hint="name a CLIP, SigLIP, ViT or DINOv2 encoder",
         )
     return HubVision(model, *_statistics(folder, kind))
@@ -174,6 +176,7 @@ def _load(kind: Any, folder: Path, config: Any) -> Any:
         names = [*missing, *(str(one) for one in found["mismatched_keys"])]
         raise UserError(
             f"the weights in {folder} do not fill the encoder of config.json: {', '.join(names[:5])} ({len(names)} in all)",
+            code="encoder-weights-missing",
             hint="take config.json and the safetensors from the same checkpoint",
         )
     return model

@@ -41,7 +41,9 @@ def _listed(index: Path) -> list[Path]:
         return sorted({index.parent / name for name in read_json(index)["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
-            f"{index} is no index of weights", hint="copy the folder again; the file may be cut short"
+            f"{index} is no index of weights",
+            code="encoder-bad-index",
+            hint="copy the folder again; the file may be cut short",
         ) from None
 
 

@@ -169,6 +169,7 @@ def _stored(cache: Cache, needed: Mapping[str, PictureFile], decoding: _Decoding
         raise UserError(
             f"the cache of decoded pictures {cache.folder / kind} cannot be written "
             f"({size_text(len(pictures) * decoding.size**2 * 3)}): {error.strerror}",
+            code="image-cache-unwritable",
             hint="free some space there, or name a workspace on another disk with --workspace",
         ) from None
 

@@ -17,7 +17,9 @@ def layers_of(encoder: nn.Module) -> list[tuple[str, nn.Module]]:
     lists = [(name, one) for name, one in encoder.named_modules() if isinstance(one, nn.ModuleList)]
     if not lists:
         raise UserError(
-            "this encoder has no list of layers", hint="leave layer_decay, frozen_layers and lora_rank as they are"
+            "this encoder has no list of layers",
+            code="encoder-no-layers",
+            hint="leave layer_decay, frozen_layers and lora_rank as they are",
         )
     name, longest = max(lists, key=lambda found: len(found[1]))
     return [(f"{name}.{place}", layer) for place, layer in enumerate(longest)]
@@ -44,6 +46,7 @@ def still_modules(encoder: nn.Module, frozen: int) -> list[nn.Module]:
     if frozen > len(layers):
         raise UserError(
             f"frozen_layers={frozen}, and the text encoder has {len(layers)} layers",
+            code="frozen-layers-too-many",
             hint=f"choose frozen_layers from 0 to {len(layers)}, or freeze_text=true",
         )
     depth = depths(encoder)
@@ -67,7 +70,11 @@ def add_adapters(encoder: nn.Module, rank: int, frozen: int) -> None:
         if isinstance(module, nn.Linear)
     ]
     if not wanted:
-        raise UserError("lora_rank leaves nothing that learns: all layers are frozen", hint="lower frozen_layers")
+        raise UserError(
+            "lora_rank leaves nothing that learns: all layers are frozen",
+            code="lora-nothing-to-learn",
+            hint="lower frozen_layers",
+        )
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=wanted), encoder)
 
 

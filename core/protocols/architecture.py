@@ -48,7 +48,9 @@ def make_config(kind: type[ConfigT], settings: Mapping[str, Any]) -> ConfigT:
     """`kind(**settings)`; an unknown key or a bad value is a UserError that names it and the nearest known name."""
     for key in settings:
         if key not in kind.model_fields:
-            raise UserError(f"unknown setting '{key}'", hint=suggestion(key, kind.model_fields))
+            raise UserError(
+                f"unknown setting '{key}'", code="config-unknown-setting", hint=suggestion(key, kind.model_fields)
+            )
     try:
         return kind.model_validate(dict(settings))
     except ValidationError as error:
@@ -56,7 +58,9 @@ def make_config(kind: type[ConfigT], settings: Mapping[str, Any]) -> ConfigT:
         name = ".".join(map(str, first["loc"])) or "the config"
         given = f" (given: {first['input']!r})" if first["loc"] else ""
         raise UserError(
-            f"bad value for {name}: {first['msg']}{given}", hint=f"choose another value for {name}"
+            f"bad value for {name}: {first['msg']}{given}",
+            code="config-bad-value",
+            hint=f"choose another value for {name}",
         ) from None
 
 

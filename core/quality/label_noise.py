@@ -268,7 +268,9 @@ def read_findings(path: Path) -> list[SuspectLabel]:
     frame = pd.read_csv(path, dtype={ID: str, "other_rows": str}, keep_default_na=False)
     if missing := set(_COLUMNS) - set(frame.columns):
         raise UserError(
-            f"{path} lacks the columns {', '.join(sorted(missing))}", hint="make it again: python -m core.labels"
+            f"{path} lacks the columns {', '.join(sorted(missing))}",
+            code="labels-missing-columns",
+            hint="make it again: python -m core.labels",
         )
     rows = zip(*(frame[name] for name in _COLUMNS), strict=True)
     return [

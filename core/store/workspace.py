@@ -86,12 +86,14 @@ class Workspace:
         if not self.exists:
             raise UserError(
                 f"{self.folder} is not a workspace: it has no workspace.json",
+                code="workspace-missing",
                 hint="run `python -m experiments.sweep` first, or name another folder with --workspace",
             )
         record: dict[str, Any] = read_json(self.path("workspace.json"))
         if record.get("format") != FORMAT:
             raise UserError(
                 f"{self.folder} was written by another version of Pricestack (format {record.get('format')}, not {FORMAT})",
+                code="workspace-other-format",
                 hint="use a new folder with --workspace",
             )
         return WorkspaceFacts(**record)
@@ -138,6 +140,7 @@ class Workspace:
         except OSError as error:
             raise UserError(
                 f"the workspace {self.folder} cannot be written: {error.strerror}",
+                code="workspace-unwritable",
                 hint="make the folder writable, or name another one with --workspace",
             ) from None
         usage = os.statvfs(self.folder)
@@ -146,6 +149,7 @@ class Workspace:
             raise UserError(
                 f"only {free / 2**20:.0f} MiB are free on the disk of {self.folder}; "
                 f"a run needs {_NEEDED_BYTES // 2**20} MiB at least",
+                code="workspace-disk-full",
                 hint="free some space, or name a folder on another disk with --workspace",
             )
 
@@ -163,6 +167,7 @@ class Workspace:
                         continue
                     raise UserError(
                         f"another sweep is running in {self.folder}",
+                        code="workspace-locked",
                         hint="wait for it or stop it with Ctrl-C, or use another folder with --workspace",
                     ) from None
             yield

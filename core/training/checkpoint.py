@@ -41,6 +41,7 @@ def read(folder: Path, name: str) -> Saved:
     if not (record.exists() and weights.exists()):
         raise UserError(
             f"{folder} holds no saved model: {name}.json or {name}.safetensors is missing",
+            code="checkpoint-missing",
             hint="name the folder of a trained model, or train it again",
         )
     try:
@@ -65,7 +66,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"the saved model {path} is damaged: {error}", hint="train it again, or restore it from a copy")
+    return UserError(
+        f"the saved model {path} is damaged: {error}",
+        code="checkpoint-damaged",
+        hint="train it again, or restore it from a copy",
+    )
 
 
 def remove(folder: Path, name: str) -> None:

@@ -87,5 +87,6 @@ def not_finite(what: str, ids: Strings) -> UserError:
     """`what`, with the first five of the sample ids it happened to, and what to try."""
     return UserError(
         f"{what}, last for sample_id {', '.join(map(str, ids[:5]))}",
+        code="training-not-finite",
         hint="lower learning_rate, choose loss=huber or precision=fp32, and look at these rows",
     )

@@ -46,6 +46,7 @@ class Passes:
         if self.tokens < 2 * lengths.min():
             raise UserError(
                 f"out of memory with a single row of {lengths.max()} tokens in one pass",
+                code="out-of-memory-single-row",
                 hint="lower max_length, choose a smaller encoder, freeze it (--set freeze_text=true) or use precision=bf16",
             )
         half = replace(self, tokens=self.tokens // 2)

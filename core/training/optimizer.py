@@ -68,6 +68,7 @@ class Optimiser:
             # The others have moved or are about to: there is no taking this step again.
             raise UserError(
                 "out of memory while the processes of a training added up their gradients",
+                code="out-of-memory-gradients",
                 hint="lower tokens_per_pass, or choose a smaller encoder",
             ) from error
 

@@ -73,6 +73,7 @@ def _compile(network: nn.Module, device: str) -> None:
     if device == "cpu" and not any(shutil.which(compiler) for compiler in ("c++", "g++", "clang++")):
         raise UserError(
             "compile=true needs a C++ compiler on a machine without a GPU, and none is there",
+            code="compile-no-compiler",
             hint="install g++, or leave the setting out",
         )
     network.compile(dynamic=True)

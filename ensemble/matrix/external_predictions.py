@@ -48,6 +48,7 @@ def from_files(
     if shared:
         raise UserError(
             f"{len(shared)} sample_id are in both {oof} and {test}: {some(shared)}",
+            code="predictions-shared-ids",
             hint="--oof takes predictions for the training rows, --test those for the rows without a price",
         )
     prices = _true_prices(left, ids, oof)
@@ -90,6 +91,7 @@ def group_folds(labels: NDArray[np.int64], k: int, seed: int) -> NDArray[np.int6
     if not 2 <= k <= count:
         raise UserError(
             f"{k} folds cannot be made of {count} groups of rows",
+            code="predictions-too-few-groups",
             hint=f"choose --folds between 2 and {count}" if count > 1 else "give rows of more than one product",
         )
     return inner_folds(labels, k, seed)
@@ -98,7 +100,7 @@ def group_folds(labels: NDArray[np.int64], k: int, seed: int) -> NDArray[np.int6
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV file, all cells as the text they are, or a Parquet file. Raises UserError for what is neither."""
     if not path.is_file():
-        raise UserError(f"{path} is not a file", hint="check the path")
+        raise UserError(f"{path} is not a file", code="predictions-missing-file", hint="check the path")
     try:
         if path.suffix.lower() in _PARQUET:
             return pd.read_parquet(path)
@@ -109,34 +111,53 @@ def read_table(path: Path) -> pd.DataFrame:
     except (ValueError, csv.Error) as error:  # what pandas, pyarrow and the decoder raise for contents they cannot read
         raise UserError(
             f"{path} cannot be read: {error}",
+            code="predictions-unreadable",
             hint="give a CSV file in UTF-8 with commas, or a Parquet file (.parquet)",
         ) from None
 
 
 def _check_header(header: Sequence[str], path: Path) -> None:
     if not header:
-        raise UserError(f"{path} is empty", hint="give a table with a header and one row per product")
+        raise UserError(
+            f"{path} is empty", code="predictions-empty", hint="give a table with a header and one row per product"
+        )
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-        raise UserError(f"{path} is not separated by commas: its header is {header[0]!r}", hint="save it with commas")
+        raise UserError(
+            f"{path} is not separated by commas: its header is {header[0]!r}",
+            code="predictions-not-commas",
+            hint="save it with commas",
+        )
     doubled = [name for name, count in Counter(header).items() if count > 1]
     if doubled:
-        raise UserError(f"{path} has two columns named {doubled[0]!r}", hint="give each member a name of its own")
+        raise UserError(
+            f"{path} has two columns named {doubled[0]!r}",
+            code="predictions-doubled-column",
+            hint="give each member a name of its own",
+        )
 
 
 def read_ids(table: pd.DataFrame, path: Path) -> Strings:
     """The sample_id of each row as text. Raises UserError where one is missing or doubled, and for a table without rows."""
     if ID not in table:
-        raise UserError(f"{path} has no column '{ID}'", hint=suggestion(ID, map(str, table.columns)))
+        raise UserError(
+            f"{path} has no column '{ID}'",
+            code="predictions-no-id-column",
+            hint=suggestion(ID, map(str, table.columns)),
+        )
     if not len(table):
-        raise UserError(f"{path} has a header and no rows", hint="give one row per product")
+        raise UserError(f"{path} has a header and no rows", code="predictions-no-rows", hint="give one row per product")
     ids = np.array([str(value) for value in table[ID].tolist()], dtype=object)
     empty = np.flatnonzero((ids == "") | table[ID].isna().to_numpy())
     if len(empty):
-        raise UserError(f"{path}: row {empty[0] + 1} has no {ID}", hint="give every row its id")
+        raise UserError(
+            f"{path}: row {empty[0] + 1} has no {ID}", code="predictions-row-without-id", hint="give every row its id"
+        )
     doubled = [name for name, count in Counter(ids).items() if count > 1]
     if doubled:
         raise UserError(
-            f"{path}: {len(doubled)} {ID} stand on more than one row: {some(doubled)}", hint="keep one row of each"
+            f"{path}: {len(doubled)} {ID} stand on more than one row: {some(doubled)}",
+            code="predictions-doubled-ids",
+            hint="keep one row of each",
         )
     return ids
 
@@ -147,13 +168,16 @@ def _members(left: pd.DataFrame, right: pd.DataFrame, oof: Path, test: Path, res
     given = {name for name in right.columns if name not in reserved}
     if not found:
         raise UserError(
-            f"{oof} has no column with predictions", hint=f"add one column per member beside {ID} and {PRICE}"
+            f"{oof} has no column with predictions",
+            code="predictions-no-member",
+            hint=f"add one column per member beside {ID} and {PRICE}",
         )
     for missing, path, other in ((expected - given, test, oof), (given - expected, oof, test)):
         if missing:
             name = min(missing)
             raise UserError(
                 f"{path} has no column {name!r}, which {other} has",
+                code="predictions-member-missing",
                 hint=f"give the same members in both files; {suggestion(name, given if path == test else expected)}",
             )
     return found
@@ -162,13 +186,19 @@ def _members(left: pd.DataFrame, right: pd.DataFrame, oof: Path, test: Path, res
 def _true_prices(table: pd.DataFrame, ids: Strings, path: Path) -> NDArray[np.float64]:
     if PRICE not in table:
         raise UserError(
-            f"{path} has no column '{PRICE}' with the true prices", hint=suggestion(PRICE, map(str, table.columns))
+            f"{path} has no column '{PRICE}' with the true prices",
+            code="predictions-no-true-prices",
+            hint=suggestion(PRICE, map(str, table.columns)),
         )
     prices = read_numbers(table, PRICE, path)
     bad = np.flatnonzero(~(np.isfinite(prices) & (prices > 0)))
     if len(bad):
         listed = some([f"row {row + 1} ({ID} {ids[row]}): {table[PRICE].iloc[row]}" for row in bad])
-        raise UserError(f"{path}, column '{PRICE}': {listed}", hint="true prices must be finite and greater than 0")
+        raise UserError(
+            f"{path}, column '{PRICE}': {listed}",
+            code="predictions-bad-true-prices",
+            hint="true prices must be finite and greater than 0",
+        )
     return prices
 
 
@@ -179,7 +209,7 @@ def read_numbers(table: pd.DataFrame, name: str, path: Path, hint: str = _PLAIN)
     bad = np.flatnonzero(np.isnan(numbers) & ~_empty(column))
     if len(bad):
         listed = some([f"row {row + 1}: {column.iloc[row]!r}" for row in bad])
-        raise UserError(f"{path}, column {name!r}: no number on {listed}", hint=hint)
+        raise UserError(f"{path}, column {name!r}: no number on {listed}", code="predictions-not-numbers", hint=hint)
     return numbers
 
 
@@ -199,11 +229,17 @@ def _features(left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str], oof
     found: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for name in names:
         if name in (ID, PRICE):
-            raise UserError(f"--features {name}: the column '{name}' is no feature", hint="name another column")
+            raise UserError(
+                f"--features {name}: the column '{name}' is no feature",
+                code="predictions-no-feature",
+                hint="name another column",
+            )
         for table, path in ((left, oof), (right, test)):
             if name not in table:
                 raise UserError(
-                    f"--features: {path} has no column {name!r}", hint=suggestion(name, map(str, table.columns))
+                    f"--features: {path} has no column {name!r}",
+                    code="predictions-feature-missing",
+                    hint=suggestion(name, map(str, table.columns)),
                 )
         parts = left[name], right[name]
         numbers = [_as_numbers(part) for part in parts]
@@ -221,7 +257,9 @@ def _labels(table: pd.DataFrame, groups: str | None, path: Path) -> NDArray[np.i
         return np.arange(len(table), dtype=np.int64)
     if groups not in table or groups in (ID, PRICE):
         raise UserError(
-            f"{path} has no column {groups!r} for --groups", hint=suggestion(groups, map(str, table.columns))
+            f"{path} has no column {groups!r} for --groups",
+            code="predictions-no-group-column",
+            hint=suggestion(groups, map(str, table.columns)),
         )
     labels, known = pd.factorize(table[groups].replace("", None))
     alone = labels < 0  # an empty cell says of no other row that it is the same product

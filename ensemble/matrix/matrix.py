@@ -98,6 +98,7 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
     if not columns:
         raise UserError(
             f"the workspace {workspace.folder} has no complete member to stack",
+            code="stack-no-member",
             hint="run `python -m experiments.sweep` until it has cross-validated a member, or give more --minutes",
         )
     targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids)
@@ -134,6 +135,7 @@ def assemble(
     if len(targets.ids) < MIN_STACK_ROWS:
         raise UserError(
             f"{len(targets.ids)} training rows are too few to choose a combination by; at least {MIN_STACK_ROWS} are needed",
+            code="stack-too-few-rows",
             hint="give more training rows, or submit the best single member",
         )
     return Matrix(
@@ -169,6 +171,7 @@ def stored_quantiles(workspace: Workspace, name: str) -> tuple[Floats, Floats] |
         if part.shape != (rows, len(LEVELS)):
             raise UserError(
                 f"member {name} has quantiles of shape {part.shape} where {rows} rows have {len(LEVELS)} each",
+                code="member-quantiles-shape",
                 hint="remove that member and train it again",
             )
     return found[0], found[1]
@@ -199,5 +202,6 @@ def _check_origin(name: str, record: dict[str, object], facts: WorkspaceFacts, w
         if found != expected and not (what == "folds" and found == EXTERNAL):
             raise UserError(
                 f"member {name} was made for {what} {found}, but the workspace {workspace.folder} has {what} {expected}",
+                code="member-other-data",
                 hint=f"move {workspace.store.folder / name} away, or stack it in the workspace that it was trained in",
             )

@@ -109,6 +109,7 @@ def select(columns: Sequence[Column], targets: Targets, rules: Rules) -> tuple[l
     if not kept:
         raise UserError(
             "no member is left to stack: " + "; ".join(desk.notes),
+            code="screening-no-member-left",
             hint="mend what is said of at least one member, or take it as it is with --keep NAME",
         )
     _note_copies(kept, desk)
@@ -121,11 +122,17 @@ def _without_dropped(columns: Sequence[Column], rules: Rules) -> list[Column]:
     for option, names in (("--drop", rules.drop), ("--keep", rules.keep)):
         for name in names:
             if name not in known:
-                raise UserError(f"{option}: no member is named {name!r}", hint=suggestion(name, known))
+                raise UserError(
+                    f"{option}: no member is named {name!r}",
+                    code="screening-unknown-member",
+                    hint=suggestion(name, known),
+                )
     if both := sorted(set(rules.drop) & set(rules.keep)):
-        raise UserError(f"--drop and --keep both name {both[0]}", hint="give one of them")
+        raise UserError(
+            f"--drop and --keep both name {both[0]}", code="screening-drop-and-keep", hint="give one of them"
+        )
     if set(known) <= set(rules.drop):
-        raise UserError("--drop leaves no member to stack", hint="drop fewer members")
+        raise UserError("--drop leaves no member to stack", code="screening-all-dropped", hint="drop fewer members")
     return [column for column in columns if column.name not in rules.drop]
 
 
@@ -136,6 +143,7 @@ def _check_prices(column: Column, targets: Targets) -> None:
         if len(values) != len(ids):
             raise UserError(
                 f"member {column.name} has {len(values)} {what} prices for {len(ids)} {kind} rows",
+                code="member-row-count",
                 hint="remove that member and train it again",
             )
     for values, ids, what, _ in parts:
@@ -143,6 +151,7 @@ def _check_prices(column: Column, targets: Targets) -> None:
             hint = unit_hint(column, targets)
             raise UserError(
                 f"member {column.name} has {what} prices that are no prices: {listed}",
+                code="member-bad-prices",
                 hint=f"{CURE}; --drop {shlex.quote(column.name)} leaves the member out{f'; here, {hint}' if hint else ''}",
             )
 

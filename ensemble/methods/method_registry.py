@@ -151,9 +151,17 @@ def check_methods(names: Sequence[str]) -> tuple[str, ...]:
     """These names, in the order of METHODS, each once. Raises UserError for an unknown one and for none that stands alone."""
     for name in names:
         if name not in known_methods():
-            raise UserError(f"--methods: there is no method {name!r}", hint=suggestion(name, known_methods()))
+            raise UserError(
+                f"--methods: there is no method {name!r}",
+                code="methods-unknown",
+                hint=suggestion(name, known_methods()),
+            )
     if not set(names) - {BLEND}:
-        raise UserError("--methods: nothing to blend", hint=f"name one of {', '.join(METHODS)} as well")
+        raise UserError(
+            "--methods: nothing to blend",
+            code="methods-nothing-to-blend",
+            hint=f"name one of {', '.join(METHODS)} as well",
+        )
     return tuple(name for name in known_methods() if name in names)
 
 
@@ -168,6 +176,7 @@ def fitting(names: Sequence[str], members: int, rows: int, groups: int) -> tuple
         raise UserError(
             f"--methods: {members} members, and {rows} rows in {groups} groups to learn from, are too few for "
             f"{', '.join(name for name in names if name != BLEND)}",
+            code="methods-too-few-rows",
             hint="name simpler ones too, such as single",
         )
     return (BLEND, *kept) if BLEND in names and len(kept) > 1 else tuple(kept)

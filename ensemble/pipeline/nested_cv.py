@@ -220,6 +220,7 @@ def make_blocks(folds: Ints, groups: Ints, seed: int) -> Ints:
     if count < MIN_BLOCKS:
         raise UserError(
             f"the training rows form {count} groups, too few to choose a combination by; at least {MIN_BLOCKS} are needed",
+            code="stack-too-few-groups",
             hint="group the rows by something finer, or submit the best single member",
         )
     return group_folds(groups, min(MAX_BLOCKS, count), seed)

@@ -172,12 +172,15 @@ def load(folder: Path, kind: type[Kind]) -> Kind:
     Raises UserError for a folder without, for one of another version, and for files that are missing or damaged.
     """
     if not (folder / _RECORD).exists():
-        raise UserError(f"{folder} holds no fitted stack", hint="run `python -m ensemble.stack` first")
+        raise UserError(
+            f"{folder} holds no fitted stack", code="stored-stack-missing", hint="run `python -m ensemble.stack` first"
+        )
     record = read_json(folder / _RECORD)
     for what, own in _VERSIONS.items():
         if record.get(what) != own:
             raise UserError(
                 f"{folder} was written by another version of Pricestack ({what} {record.get(what)}, not {own})",
+                code="stored-stack-other-version",
                 hint="run `python -m ensemble.stack` again with this version, or use the version that wrote it",
             )
     with np.load(io.BytesIO(_content(folder, record["arrays"])), allow_pickle=False) as stored:
@@ -185,7 +188,11 @@ def load(folder: Path, kind: type[Kind]) -> Kind:
     boosters = [_content(folder, name).decode() for name in record["boosters"]]
     value = _Reader(folder, arrays, boosters).decode(record["value"])
     if not isinstance(value, kind):
-        raise UserError(f"{folder} holds a {type(value).__name__}, not a {kind.__name__}", hint="name another folder")
+        raise UserError(
+            f"{folder} holds a {type(value).__name__}, not a {kind.__name__}",
+            code="stored-stack-wrong-kind",
+            hint="name another folder",
+        )
     return value
 
 
@@ -201,6 +208,7 @@ def _content(folder: Path, name: str) -> bytes:
     if digest(content) != path.stem:
         raise UserError(
             f"{path} is {'damaged' if path.exists() else 'missing'}",
+            code="stored-stack-damaged",
             hint="run `python -m ensemble.stack` again, or restore the folder from a copy",
         )
     return content
@@ -260,6 +268,7 @@ class _Reader:
         if kind is None:
             raise UserError(
                 f"{self.folder} holds a {value['kind']}, which this version of Pricestack does not know",
+                code="stored-stack-unknown-kind",
                 hint="run `python -m ensemble.stack` again with this version",
             )
         return kind(**{name: self.decode(item) for name, item in value.items() if name != "kind"})

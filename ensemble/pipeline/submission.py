@@ -18,14 +18,16 @@ from core.errors import UserError
 def check_place(path: Path) -> None:
     """Raises UserError where `path` cannot be written: before the work, not after it."""
     if path.is_dir():
-        raise UserError(f"{path} is a folder", hint="name a file with --out")
+        raise UserError(f"{path} is a folder", code="submission-is-folder", hint="name a file with --out")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror}", hint="name a file in a writable folder with --out"
+            f"{path} cannot be written: {error.strerror}",
+            code="submission-unwritable",
+            hint="name a file in a writable folder with --out",
         ) from None
 
 
@@ -49,18 +51,28 @@ def verify_submission(path: Path, ids: Strings, *, name: Path | None = None) -> 
         rows = list(csv.reader(lines))
     shown = name or path
     if not rows or rows[0] != [ID, PRICE]:
-        raise UserError(f"{shown}: the header is not '{ID},{PRICE}'", hint="build the submission again")
+        raise UserError(
+            f"{shown}: the header is not '{ID},{PRICE}'",
+            code="submission-bad-header",
+            hint="build the submission again",
+        )
     if len(rows) - 1 != len(ids):
-        raise UserError(f"{shown}: {len(rows) - 1} rows for {len(ids)} test rows", hint="build the submission again")
+        raise UserError(
+            f"{shown}: {len(rows) - 1} rows for {len(ids)} test rows",
+            code="submission-row-count",
+            hint="build the submission again",
+        )
     for number, (row, expected) in enumerate(zip(rows[1:], ids, strict=True), start=1):
         if len(row) != 2 or row[0] != expected:
             raise UserError(
                 f"{shown}: row {number} is {','.join(row)!r}, where {ID} {expected} is expected",
+                code="submission-bad-row",
                 hint="build the submission again for this test file",
             )
         if not _is_price(row[1]):
             raise UserError(
                 f"{shown}: row {number} ({ID} {expected}) has the price {row[1]!r}, which is not finite and greater than 0",
+                code="submission-bad-price",
                 hint="look for the member whose test predictions are at fault, and leave it out",
             )
 

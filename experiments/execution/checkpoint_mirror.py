@@ -51,6 +51,7 @@ class Depot:
         except (ValueError, ImportError) as error:
             raise UserError(
                 f"--storage-path {self.url}: {error}",
+                code="storage-path-invalid",
                 hint="give a folder or a URL whose protocol is installed (s3:// needs `pip install s3fs`, gs:// gcsfs)",
             ) from None
         return system, str(path).rstrip("/")
@@ -66,6 +67,7 @@ class Depot:
         except Exception as error:  # noqa: BLE001  # every protocol's library has errors of its own
             raise UserError(
                 f"--storage-path {self.url} cannot be written: {type(error).__name__}: {error}",
+                code="storage-path-unwritable",
                 hint="check the address and that this machine and the nodes may write there, or leave --storage-path out",
             ) from None
 

@@ -123,6 +123,7 @@ def _ray(**start: Any) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"Ray did not start: {error}",
+            code="ray-not-started",
             hint="check --address and that ~/.ray/auth_token is the cluster's, or leave --address out",
         ) from None
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the sweep, in its own words
@@ -137,6 +138,7 @@ def _check_reachable(address: str) -> None:
     if address.startswith("ray://"):
         raise UserError(
             f"{address} is an address for Ray's client, which cannot run a sweep",
+            code="ray-client-address",
             hint="make this machine a node without work, `ray start --address HEAD:6379 --num-cpus 0 --num-gpus 0`, and give "
             "--address HEAD:6379 (docs/cluster.md)",
         )
@@ -148,5 +150,6 @@ def _check_reachable(address: str) -> None:
     except (OSError, ValueError) as error:
         raise UserError(
             f"no Ray cluster answers at {address}: {error}",
+            code="ray-unreachable",
             hint="start one with `ray start --head --port 6379` and give --address HOST:6379, or leave --address out",
         ) from None

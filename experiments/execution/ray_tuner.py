@@ -73,7 +73,7 @@ PRUNERS: dict[str, Callable[[int], TrialScheduler]] = {
 def check_pruner(name: str) -> None:
     """Raises UserError for an unknown pruner."""
     if name not in PRUNERS:
-        raise UserError(f"unknown pruner '{name}'", hint=suggestion(name, PRUNERS))
+        raise UserError(f"unknown pruner '{name}'", code="pruner-unknown", hint=suggestion(name, PRUNERS))
 
 
 def run(
@@ -263,6 +263,7 @@ class _Messages(tune.Callback):
             if not any(node["Alive"] for node in ray.nodes()):  # Ray itself would wait for ever
                 raise UserError(
                     "Ray's last node is gone: its raylet process was killed, or died for lack of memory",
+                    code="ray-last-node-lost",
                     hint="run the same command to go on; finished trials and folds are kept",
                 )
 

@@ -46,7 +46,9 @@ class Arrivals:
         with path.open("ab") as file:
             if file.tell() != offset:
                 raise UserError(
-                    f"{name}: bytes from {offset} on came after {file.tell()}", hint="run the command again"
+                    f"{name}: bytes from {offset} on came after {file.tell()}",
+                    code="artifact-bad-offset",
+                    hint="run the command again",
                 )
             file.write(data)
 
@@ -56,7 +58,11 @@ class Arrivals:
         for name, size in sizes.items():
             there = waiting[name].stat().st_size if waiting[name].exists() else 0
             if there != size:
-                raise UserError(f"{name}: {there} of {size} bytes came home", hint="run the same command again")
+                raise UserError(
+                    f"{name}: {there} of {size} bytes came home",
+                    code="artifact-incomplete",
+                    hint="run the same command again",
+                )
         missing = [name for name in sorted(sizes, key=_rank) if not self._is_there(name)]
         for name in missing:
             sync(waiting[name])
@@ -74,7 +80,11 @@ class Arrivals:
 
     def _waiting(self, delivery: str, name: str) -> Path:
         if not _DELIVERY.fullmatch(delivery) or not _TAKEN.fullmatch(name):
-            raise UserError(f"a node must not send {name!r}", hint="see who else sends jobs to this cluster")
+            raise UserError(
+                f"a node must not send {name!r}",
+                code="artifact-bad-name",
+                hint="see who else sends jobs to this cluster",
+            )
         return self._staging / delivery / name
 
 

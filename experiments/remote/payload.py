@@ -84,7 +84,11 @@ class Parcel:
                 file.seek(offset - begins)
                 part = file.read(wanted)
             if len(part) != wanted:
-                raise UserError(f"{path} has changed while it was sent to a node", hint="run the same command again")
+                raise UserError(
+                    f"{path} has changed while it was sent to a node",
+                    code="payload-file-changed",
+                    hint="run the same command again",
+                )
             parts.append(part)
             offset, size, place = offset + wanted, size - wanted, place + 1
         return b"".join(parts)
@@ -123,6 +127,7 @@ def node_folder() -> Path:
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise UserError(
             f"the folder {folder} on node {os.uname().nodename} belongs to somebody else",
+            code="node-folder-foreign",
             hint=f"set {ENVIRONMENT} on the node to a folder of your own before `ray start`",
         )
     return folder
@@ -159,7 +164,11 @@ def _fill(folder: Path, contents: Manifest, stream: Stream) -> None:
             while missing:
                 rest = rest or memoryview(next(chunks, b""))
                 if not rest:
-                    raise UserError(f"the parcel ended within {item.name}", hint="run the same command again")
+                    raise UserError(
+                        f"the parcel ended within {item.name}",
+                        code="payload-truncated",
+                        hint="run the same command again",
+                    )
                 file.write(rest[:missing])
                 missing, rest = missing - len(rest[:missing]), rest[missing:]
             if contents.facts.images is None:
@@ -183,13 +192,17 @@ def place_below(folder: Path, name: str) -> Path:
     parts = name.split("/")
     wanted = 3 if parts[0] == "encoders" else 2
     if parts[0] not in _FOLDERS or len(parts) != wanted:
-        raise UserError(f"a parcel must not hold {name!r}", hint="see who else sends jobs to this cluster")
+        raise UserError(
+            f"a parcel must not hold {name!r}", code="payload-bad-path", hint="see who else sends jobs to this cluster"
+        )
     return folder.joinpath(*(_plain(part) for part in parts))
 
 
 def _plain(part: str) -> str:
     if part in ("", ".", "..") or "\0" in part or PurePosixPath(part).name != part:
-        raise UserError(f"{part!r} is no name of a file", hint="see who else sends jobs to this cluster")
+        raise UserError(
+            f"{part!r} is no name of a file", code="payload-bad-name", hint="see who else sends jobs to this cluster"
+        )
     return part
 
 

@@ -183,7 +183,9 @@ class Lease:
             self._renew()
         if self._lost:
             raise UserError(
-                self._lost, hint="let it work, or stop it and run the same command again: it goes on from there"
+                self._lost,
+                code="study-lease-lost",
+                hint="let it work, or stop it and run the same command again: it goes on from there",
             )
 
     def _renew(self) -> None:
@@ -225,6 +227,7 @@ class Lease:
 def _refusal(study: str, driver: Driver, sign: str) -> UserError:
     return UserError(
         f"{study} is being driven by {driver}, which {sign}",
+        code="study-driven",
         hint=f"wait for it, or stop it (Ctrl-C, or `kill {driver.pid}` on {driver.host}) and run the same command again; "
         "another --seed or --fresh makes a study of its own",
     )

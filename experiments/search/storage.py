@@ -75,13 +75,16 @@ def open_storage(text: str) -> BaseStorage:
     if "://" not in text:
         return _open_journal(Path(text))
     if text.count("@") > 1:  # the database's library would print the password's end as part of a host's name
-        raise UserError(f"the study's storage {without_password(text)} has more than one @", hint=_ESCAPES)
+        raise UserError(
+            f"the study's storage {without_password(text)} has more than one @", code="storage-two-ats", hint=_ESCAPES
+        )
     try:
         return _open_database(text)
     except (*StorageError, ImportError, ValueError, RuntimeError, OSError) as error:
         shown = without_password(text)
         raise UserError(
             f"the study's storage {shown} cannot be opened: {cause(error)}",
+            code="storage-unreachable",
             hint=_cure(shown, cause(error)),
         ) from None
 
@@ -115,7 +118,11 @@ def _open_database(url: str) -> RDBStorage:
     if sqlite:
         file = sqlalchemy.make_url(url).database
         if not file or file == ":memory:":
-            raise UserError(f"{url} names no file: a sweep that was stopped could not go on", hint="sqlite:///FILE")
+            raise UserError(
+                f"{url} names no file: a sweep that was stopped could not go on",
+                code="storage-no-file",
+                hint="sqlite:///FILE",
+            )
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         kwargs: dict[str, Any] = {"connect_args": {"timeout": BUSY}}
     else:
@@ -320,15 +327,21 @@ def _open_journal(path: Path) -> JournalStorage:
         if path.is_file():
             with path.open("rb") as file:
                 if file.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER:
-                    raise UserError(f"{path} is an SQLite file, not a journal", hint=f"--storage sqlite:///{path}")
+                    raise UserError(
+                        f"{path} is an SQLite file, not a journal",
+                        code="journal-is-sqlite",
+                        hint=f"--storage sqlite:///{path}",
+                    )
         return JournalStorage(_Journal(path))
     except OSError as error:
         raise UserError(
             f"the study's journal {path} cannot be opened: {error.strerror or errno.errorcode.get(error.errno or 0)}",
+            code="journal-unreadable",
             hint="--storage takes the path of a file in a folder that can be written",
         ) from None
     except (ValueError, KeyError, TypeError) as error:  # what Optuna's reader makes of another kind of file
         raise UserError(
             f"{path} is not a journal of Optuna's: {cause(error)}",
+            code="journal-invalid",
             hint="name a new file with --storage; a database is named by its URL, sqlite:///FILE",
         ) from None

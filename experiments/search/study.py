@@ -59,7 +59,7 @@ class Proposal:
 def check_sampler(name: str) -> None:
     """Raises UserError for an unknown sampler."""
     if name not in SAMPLERS:
-        raise UserError(f"unknown sampler '{name}'", hint=suggestion(name, SAMPLERS))
+        raise UserError(f"unknown sampler '{name}'", code="sampler-unknown", hint=suggestion(name, SAMPLERS))
 
 
 @dataclass

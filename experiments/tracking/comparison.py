@@ -79,7 +79,9 @@ class Finder:
                 if given
                 else f"write {next(iter(self._latest), 'text')}#{name}"
             )
-            raise UserError(f"'{name}': {f'no study {given}' if given else 'of which study?'}", hint=hint)
+            raise UserError(
+                f"'{name}': {f'no study {given}' if given else 'of which study?'}", code="compare-no-study", hint=hint
+            )
         return study
 
     def _trial_side(self, study: str, number: int) -> Side:
@@ -88,7 +90,7 @@ class Finder:
             if trial.number == number:
                 return self._side(study, trial)
         last = f"0 to {len(trials) - 1}" if trials else "none"
-        raise UserError(f"{study} has no trial {number}", hint=f"it has trials {last}")
+        raise UserError(f"{study} has no trial {number}", code="compare-no-trial", hint=f"it has trials {last}")
 
     def _config_side(self, config: str) -> Side:
         """The first finished trial of that config, in the latest studies before the others."""
@@ -104,7 +106,11 @@ class Finder:
         examples = [f"{architecture}#0" for architecture in self._latest]
         near = get_close_matches(config, known, n=10, cutoff=0.5)
         names = {*self._workspace.store.complete(), *self._studies, *examples, *near}
-        raise UserError(f"nothing is called '{config}' in {self._workspace.folder}", hint=suggestion(config, names))
+        raise UserError(
+            f"nothing is called '{config}' in {self._workspace.folder}",
+            code="compare-unknown-name",
+            hint=suggestion(config, names),
+        )
 
     def _side(self, study: str, trial: FrozenTrial) -> Side:
         known = trial.user_attrs

@@ -89,6 +89,7 @@ def open_studies(workspace: Path, given: str | None) -> BaseStorage:
         if "***" in record.storage:
             raise UserError(
                 f"the last sweep in {workspace} used {record.storage}, whose password is written nowhere",
+                code="storage-password-unknown",
                 hint="give the URL with --storage",
             )
         return open_storage(record.storage)
@@ -96,6 +97,7 @@ def open_studies(workspace: Path, given: str | None) -> BaseStorage:
     if not path.exists():
         raise UserError(
             f"{workspace} has no study: there is no {path}",
+            code="study-none",
             hint="run `python -m experiments.sweep` first, or name another folder with --workspace, or give --storage",
         )
     return open_storage(f"sqlite:///{path}")
@@ -110,6 +112,7 @@ def reading(given: str | None) -> Iterator[None]:
         where = f"the storage {without_password(given)}" if given else "the study's storage"
         raise UserError(
             f"{where} cannot be read: {without_password(str(error).partition(chr(10))[0])}",
+            code="storage-unreadable",
             hint="see that its server runs and its file is whole, then try again",
         ) from error
 
@@ -134,5 +137,5 @@ def load(storage: BaseStorage, name: str) -> optuna.Study:
     """Raises UserError, with the nearest name, for a study that is not there."""
     known = optuna.get_all_study_names(storage)
     if name not in known:
-        raise UserError(f"no study '{name}'", hint=suggestion(name, known))
+        raise UserError(f"no study '{name}'", code="study-unknown", hint=suggestion(name, known))
     return optuna.load_study(study_name=name, storage=storage)

@@ -102,7 +102,9 @@ def _record(path: Path, *keys: str) -> Record:
     except ValueError as error:  # what JSON and UTF-8 are told of, too
         whole = path.parent if path.parent.parent.name in ("trials", "members") else path
         raise UserError(
-            f"{path} is damaged: {error}", hint=f"move {whole} away; what it held can be made again"
+            f"{path} is damaged: {error}",
+            code="record-damaged",
+            hint=f"move {whole} away; what it held can be made again",
         ) from None
     return record
 

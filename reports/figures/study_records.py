@@ -62,7 +62,9 @@ def _history(workspace: Workspace, notes: list[str]) -> list[Record]:
         found = read_json(path)
     except ValueError as error:  # JSON's and UTF-8's
         raise UserError(
-            f"{path} is damaged: {error}", hint="move it away; the next sweep writes it again from its studies"
+            f"{path} is damaged: {error}",
+            code="history-damaged",
+            hint="move it away; the next sweep writes it again from its studies",
         ) from None
     if found["format"] != HISTORY_FORMAT:
         notes.append(f"{HISTORY} is not shown: another version wrote it; the next sweep writes it again")

@@ -115,6 +115,7 @@ def _member(source: BundleSource, place: int, network_form: str) -> MemberFacts:
     if record["folds"] == EXTERNAL:
         raise UserError(
             f"the stack looks at member {name}, which was made outside: its predictions are here, its models are not",
+            code="export-imported-member",
             hint=f"leave it out: `python -m ensemble.stack --drop {name}`, then `python -m serving.export`",
         )
     folds = tuple(range(source.workspace.facts.k))
@@ -122,6 +123,7 @@ def _member(source: BundleSource, place: int, network_form: str) -> MemberFacts:
     if lost:
         raise UserError(
             f"member {name} has no model of fold {lost[0]} in {store.folder / name}",
+            code="export-lost-fold-model",
             hint=f"restore the folder, or leave the member out: `python -m ensemble.stack --drop {name}`",
         )
     told = next(each for each in source.record["members"] if each["name"] == name)

@@ -119,6 +119,7 @@ def open_bundle(folder: Path) -> Bundle:
     if not (folder / MANIFEST).is_file():
         raise UserError(
             f"{folder} is no bundle: it has no {MANIFEST}",
+            code="bundle-missing",
             hint="name a folder that `python -m serving.export` has written, such as runs/bundles/NAME-VERSION",
         )
     manifest = _json(folder / MANIFEST)
@@ -128,6 +129,7 @@ def open_bundle(folder: Path) -> Bundle:
         raise UserError(
             f"the bundle {folder} was written by another version of Pricestack (format {manifest.get('format')}, code "
             f"{manifest.get('code')}; this one is format {FORMAT}, code {CODE}), whose prices may be others",
+            code="bundle-other-format",
             hint="write it again with `python -m serving.export`, or serve it with the version that wrote it",
         )
     name, version, files = (manifest.get(key) for key in ("name", "version", "files"))
@@ -136,7 +138,9 @@ def open_bundle(folder: Path) -> Bundle:
     _check_files(folder, files)
     if version.rpartition("-")[2] != _content(name, files):
         raise UserError(
-            f"{folder / MANIFEST} is damaged: {name} {version} is not what these files are called", hint=_AGAIN
+            f"{folder / MANIFEST} is damaged: {name} {version} is not what these files are called",
+            code="bundle-renamed",
+            hint=_AGAIN,
         )
     return Bundle(folder, name, version, read_facts(folder))
 
@@ -156,6 +160,7 @@ def check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise UserError(
             f"--name {name!r} is no name of a bundle",
+            code="bundle-bad-name",
             hint="use up to 60 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
         )
 
@@ -228,18 +233,28 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
     there = set(_files(folder))
     for what, paths in (("lacks", files.keys() - there), ("has, but its manifest lacks,", there - files.keys())):
         if paths:
-            raise UserError(f"the bundle {folder} {what} {some(sorted(paths))}", hint=_AGAIN)
+            raise UserError(
+                f"the bundle {folder} {what} {some(sorted(paths))}", code="bundle-missing-files", hint=_AGAIN
+            )
     for path, size, sha in _contents(folder):
         if files[path] != {"size": size, "sha256": sha}:
-            raise UserError(f"the bundle {folder} is damaged: {path} is not what its manifest says", hint=_AGAIN)
+            raise UserError(
+                f"the bundle {folder} is damaged: {path} is not what its manifest says",
+                code="bundle-changed-file",
+                hint=_AGAIN,
+            )
 
 
 def _no_manifest(folder: Path) -> UserError:
-    return UserError(f"{folder / MANIFEST} is damaged: it does not hold what a manifest does", hint=_AGAIN)
+    return UserError(
+        f"{folder / MANIFEST} is damaged: it does not hold what a manifest does",
+        code="bundle-bad-manifest",
+        hint=_AGAIN,
+    )
 
 
 def _json(path: Path) -> Any:
     try:
         return read_json(path)
     except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}", hint=_AGAIN) from None
+        raise UserError(f"{path} is damaged: {error}", code="bundle-bad-json", hint=_AGAIN) from None

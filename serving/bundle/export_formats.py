@@ -156,7 +156,9 @@ FORMS: dict[str, Form] = {
 def form(name: str) -> Form:
     """The form of that name. Raises UserError with the nearest name for an unknown one."""
     if name not in FORMS:
-        raise UserError(f"there is no form '{name}' of a model", hint=suggestion(name, FORMS))
+        raise UserError(
+            f"there is no form '{name}' of a model", code="export-format-unknown", hint=suggestion(name, FORMS)
+        )
     return FORMS[name]
 
 

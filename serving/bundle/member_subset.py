@@ -59,6 +59,7 @@ def distil(workspace: Workspace, whole: dict[str, Any], most: int, tell: Tell) -
     raise UserError(
         f"with at most {most} members the nested SMAPE is {best:.2f}; the whole stack's is {whole['nested']['smape']:.2f}, and "
         f"{TOLERATED} points more are tolerated",
+        code="distil-too-few-members",
         hint="allow more members with --distil, or leave it out",
     )
 

@@ -55,7 +55,9 @@ def register(bundle: Bundle, uri: str) -> str:
             )
     except MlflowException as error:
         raise UserError(
-            f"MLflow cannot be written to: {error.message}", hint="mend --mlflow, or leave --register out"
+            f"MLflow cannot be written to: {error.message}",
+            code="registry-unwritable",
+            hint="mend --mlflow, or leave --register out",
         ) from None
     return f"models:/{bundle.name}/{logged.registered_model_version}"
 

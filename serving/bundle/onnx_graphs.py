@@ -108,5 +108,6 @@ def check_tensorrt() -> None:
         raise UserError(
             "TensorRT is not installed here: ONNX Runtime knows "
             + ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()),
+            code="tensorrt-missing",
             hint="install onnxruntime-gpu and TensorRT on a machine with an NVIDIA GPU, or take --onnx",
         )

@@ -92,6 +92,7 @@ def _worsened(served: ServedMember, place: int, source: BundleSource) -> float:
         raise UserError(
             f"as {served.facts.form} member {served.facts.id} has a SMAPE {worsened:.2f} points higher on {len(some)} rows; less "
             f"than {WORSENED} is allowed",
+            code="export-member-worse",
             hint="choose --precision fp32 or fp16",
         )
     return worsened
@@ -104,6 +105,7 @@ def _check(who: str, prices: Floats, expected: Floats, allowed: float) -> float:
         raise UserError(
             f"from the bundle's files {who} gives prices up to {largest:.2%} away from the submitted ones; {allowed:.1%} "
             "is allowed",
+            code="export-prices-differ",
             hint="choose --precision fp32; if that is chosen, the member's models were changed, or trained by another "
             "version of the code: remove the member, train it again and stack again",
         )

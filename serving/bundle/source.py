@@ -49,11 +49,16 @@ def read_source(workspace: Workspace) -> BundleSource:
     if (stack.catalog, stack.folds) != (facts.catalog, facts.folds) or not _is_of(record, stack):
         raise UserError(
             f"stack.json and the folder {serialization.STACK} of {workspace.folder} do not belong together",
+            code="export-stack-mismatch",
             hint=_RESTACK,
         )
     frame = pd.read_parquet(workspace.path("stack_oof.parquet"))
     if frame[ID].tolist() != workspace.train.ids.tolist():
-        raise UserError(f"{workspace.path('stack_oof.parquet')} has other rows than the catalog", hint=_RESTACK)
+        raise UserError(
+            f"{workspace.path('stack_oof.parquet')} has other rows than the catalog",
+            code="export-oof-other-rows",
+            hint=_RESTACK,
+        )
     return _source(workspace, stack, record, frame["stack"].to_numpy(np.float64))
 
 
@@ -69,7 +74,11 @@ def _source(workspace: Workspace, stack: serialization.Stack, record: dict[str, 
     oof, test = _predictions(workspace, stack)
     features = of_catalog(workspace.train, workspace.test, workspace.cache())
     if features.reader != stack.reader:
-        raise UserError("the catalog's fields are read otherwise than when the stack was made", hint=_RESTACK)
+        raise UserError(
+            "the catalog's fields are read otherwise than when the stack was made",
+            code="export-fields-changed",
+            hint=_RESTACK,
+        )
     train_quantiles, test_quantiles = _quantiles(workspace, stack)
     submitted = stack.stacked.predict(Rows(test, features.test, test_quantiles))
     used = stack.used
@@ -90,12 +99,18 @@ def _predictions(workspace: Workspace, stack: serialization.Stack) -> tuple[Floa
     """(n, m) and (t, m) prices of the stack's members, as it saw them."""
     missing = [name for name in stack.members if not workspace.store.has_member(name)]
     if missing:
-        raise UserError(f"the stack's member {missing[0]} is no longer in {workspace.folder}", hint=_RESTACK)
+        raise UserError(
+            f"the stack's member {missing[0]} is no longer in {workspace.folder}",
+            code="export-member-gone",
+            hint=_RESTACK,
+        )
     read = [workspace.store.read(name) for name in stack.members]
     oof, test = completed(np.column_stack([each.oof for each in read]), np.column_stack([each.test for each in read]))
     for name, print_, *columns in zip(stack.members, stack.fingerprints, oof.T, test.T, strict=True):
         if Column(name, *columns).fingerprint != print_:
-            raise UserError(f"member {name} has changed since the stack was made", hint=_RESTACK)
+            raise UserError(
+                f"member {name} has changed since the stack was made", code="export-member-changed", hint=_RESTACK
+            )
     return oof, test
 
 
@@ -108,6 +123,8 @@ def _quantiles(
     given = [stored_quantiles(workspace, stack.members[place]) for place in stack.quantiles]
     known = [parts for parts in given if parts is not None]
     if len(known) < len(given):
-        raise UserError("a member no longer has the quantiles that the stack reads", hint=_RESTACK)
+        raise UserError(
+            "a member no longer has the quantiles that the stack reads", code="export-quantiles-gone", hint=_RESTACK
+        )
     train, test = (MemberQuantiles.of(stack.quantiles, [part[side] for part in known]) for side in (0, 1))
     return train, test

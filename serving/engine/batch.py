@@ -93,7 +93,11 @@ def price_file(job: BatchJob, tell: Tell, note: Note) -> Done:
         note(said)
     with locked(job.parts, wait=False) as alone:
         if not alone:
-            raise UserError(f"another run is writing {job.out}", hint="wait for it, or name another file with --out")
+            raise UserError(
+                f"another run is writing {job.out}",
+                code="predict-out-locked",
+                hint="wait for it, or name another file with --out",
+            )
         _resume(job, done, note)
         tell(done.resumed, done.rows)
         _price(job, predictor, done, tell)
@@ -116,6 +120,7 @@ def _check_source(source: Path) -> None:
     if source.exists() and not source.is_file() and not source.is_dir():
         raise UserError(
             f"--in {source} is a pipe or a device, which can be read only once; the rows are read several times",
+            code="predict-pipe",
             hint="write them to a file first, and name that with --in",
         )
 
@@ -224,6 +229,7 @@ def _changed(job: BatchJob) -> UserError:
     job.state.unlink()
     return UserError(
         f"{job.parts} does not have the rows of {job.source}: one of the two was changed meanwhile",
+        code="predict-parts-changed",
         hint="run the command again; it begins anew",
     )
 

@@ -171,7 +171,9 @@ class Engine:
             if isinstance(result, BaseException):
                 await self.stop()
                 if isinstance(result, ProcessLost):
-                    raise UserError(f"a process that loads {self.folder.name} was lost: {result}") from None
+                    raise UserError(
+                        f"a process that loads {self.folder.name} was lost: {result}", code="engine-process-lost"
+                    ) from None
                 raise result
         self._tasks = [  # in contexts of their own: what they log is no part of the request that reloads
             asyncio.create_task(self._run(place), context=contextvars.Context())

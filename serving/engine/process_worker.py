@@ -101,7 +101,11 @@ class Worker:
         answer = self._receive(seconds)
         if isinstance(answer, Failure):
             self.stop()
-            raise UserError(answer.reason, hint="write the bundle again with `python -m serving.export`")
+            raise UserError(
+                answer.reason,
+                code="engine-process-refused",
+                hint="write the bundle again with `python -m serving.export`",
+            )
 
     def ask(self, batch: WorkerBatch, seconds: float) -> list[RowAnswer] | Failure:
         """The answers to the batch's rows, in order. Raises WorkerLost where none come within `seconds`."""

@@ -50,10 +50,15 @@ def check_exposure(host: str, ring: KeyRing | None) -> None:
     if ring is None and not is_loopback(host):
         raise UserError(
             f"without keys the service listens to this machine alone, and {host} is open to others",
+            code="keys-needed",
             hint="make a key with python -m serving.keys add NAME, or listen on 127.0.0.1",
         )
     if ring is not None and not len(ring):
-        raise UserError("the file of keys holds no valid key", hint="make one with python -m serving.keys add NAME")
+        raise UserError(
+            "the file of keys holds no valid key",
+            code="keys-none-valid",
+            hint="make one with python -m serving.keys add NAME",
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -66,6 +66,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         place = ".".join(map(str, first["loc"]))
         raise UserError(
             f"{path} is no file of keys: {place + ': ' if place else ''}{first['msg']}",
+            code="keys-damaged",
             hint="mend it, or move it away and make new keys with python -m serving.keys add NAME",
         ) from None
 
@@ -82,12 +83,18 @@ def add_key(path: Path, name: str, *, admin: bool = False, expires: datetime | N
         )
     except ValidationError:
         raise UserError(
-            f"'{name}' cannot be a key's name", hint="take at most 64 letters, digits, dots, dashes and underscores"
+            f"'{name}' cannot be a key's name",
+            code="key-bad-name",
+            hint="take at most 64 letters, digits, dots, dashes and underscores",
         ) from None
     with _changing(path):
         keys = read_keys(path)
         if any(one.name == name for one in keys):
-            raise UserError(f"there is a key named '{name}'", hint="take another name, or revoke that key first")
+            raise UserError(
+                f"there is a key named '{name}'",
+                code="key-name-taken",
+                hint="take another name, or revoke that key first",
+            )
         _write(path, (*keys, key))
     return secret
 
@@ -98,7 +105,9 @@ def revoke_key(path: Path, name: str) -> None:
         keys = read_keys(path)
         left = tuple(key for key in keys if key.name != name)
         if len(left) == len(keys):
-            raise UserError(f"there is no key named '{name}'", hint=suggestion(name, (key.name for key in keys)))
+            raise UserError(
+                f"there is no key named '{name}'", code="key-unknown", hint=suggestion(name, (key.name for key in keys))
+            )
         _write(path, left)
 
 

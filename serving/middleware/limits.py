@@ -68,9 +68,15 @@ def read_limits(assignments: Sequence[str]) -> Limits:
     for line in assignments:
         name, equals, value = line.partition("=")
         if not equals:
-            raise UserError(f"'{line}' changes no limit", hint="write it as NAME=VALUE, like json_bytes=1000000")
+            raise UserError(
+                f"'{line}' changes no limit",
+                code="limit-unknown",
+                hint="write it as NAME=VALUE, like json_bytes=1000000",
+            )
         try:
             changed[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise UserError(f"the value of '{line}' cannot be read", hint="write it as in YAML") from None
+            raise UserError(
+                f"the value of '{line}' cannot be read", code="limit-unreadable", hint="write it as in YAML"
+            ) from None
     return make_config(Limits, changed)

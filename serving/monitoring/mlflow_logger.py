@@ -77,4 +77,6 @@ def _check_database(uri: str) -> None:
 
 def _unwritable(error: Exception) -> UserError:
     why = redact(str(error).strip().partition("\n")[0])
-    return UserError(f"MLflow cannot be written to: {why}", hint="mend --mlflow, or leave it out")
+    return UserError(
+        f"MLflow cannot be written to: {why}", code="run-log-unwritable", hint="mend --mlflow, or leave it out"
+    )

@@ -37,9 +37,13 @@ def main(
       python -m core.images --preview --random-erase 1 --views 8 --out erased.png
     """
     if not preview:
-        raise UserError("nothing was asked for", hint="add --preview to draw a contact sheet")
+        raise UserError("nothing was asked for", code="preview-not-asked", hint="add --preview to draw a contact sheet")
     if out.suffix.lower() != ".png":
-        raise UserError(f"the contact sheet is a PNG, and {out} does not end in .png", hint="name it like preview.png")
+        raise UserError(
+            f"the contact sheet is a PNG, and {out} does not end in .png",
+            code="preview-not-png",
+            hint="name it like preview.png",
+        )
     # Here, so that --help needs no torch.
     from core.inputs.images.preview import PreviewSettings, contact_sheet, demo_samples, folder_samples
 

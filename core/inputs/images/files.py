@@ -122,6 +122,7 @@ def list_pictures(folder: Path | None, names: Collection[str] | None = None) -> 
     except OSError as error:
         raise UserError(
             f"the folder of pictures {folder} cannot be read: {error.strerror}",
+            code="images-unreadable",
             hint="name the folder that holds the pictures with --images, or leave --images out to learn without pictures",
         ) from None
     return found
@@ -162,7 +163,9 @@ def bad_pictures_error(catalog: Catalog, bad: Sequence[BadPicture], role: str, o
     rows = "1 row has a picture" if len(bad) == 1 else f"{len(bad)} rows have pictures"
     hint = "mend the files or delete them (a missing picture is fine)"
     return UserError(
-        "\n".join([f"{rows} that cannot be used:", *lines]), hint=f"{hint}, {otherwise}" if otherwise else hint
+        "\n".join([f"{rows} that cannot be used:", *lines]),
+        code="images-unusable",
+        hint=f"{hint}, {otherwise}" if otherwise else hint,
     )
 
 

@@ -82,7 +82,11 @@ def folder_samples(folder: Path, count: int, size: int, seed: int) -> list[Sampl
         except UnreadablePictureError as fault:
             warn(f"{folder / name} is passed over: {fault}")
     if not found:
-        raise UserError(f"{folder} holds no picture that can be used", hint="name a folder of pictures with --images")
+        raise UserError(
+            f"{folder} holds no picture that can be used",
+            code="preview-no-image",
+            hint="name a folder of pictures with --images",
+        )
     return found
 
 
