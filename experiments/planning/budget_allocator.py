@@ -1,7 +1,7 @@
-"""What a sweep with a time limit does next: the stack as it stands on the holdout fold, and what would lower its SMAPE most.
+"""Allocator of a sweep's minutes: the next trial, member or seed that is expected to lower the stack's SMAPE most per second.
 
-First the opening: architectures whose cross-validation is short, and the cheapest in any case, are cross-validated at once as
-their documented best. From then on `experiments.planning.marginal_gain` decides.
+The stack as it stands is measured on the holdout fold. First the opening: architectures whose cross-validation is short, and
+the cheapest in any case, are cross-validated at once as their documented best. From then on `experiments.planning.marginal_gain` decides.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from experiments.planning.marginal_gain import (
     MemberCandidate,
     MemberSource,
     NextStep,
+    StepKind,
     gains,
     next_step,
     shrunk_gain,
@@ -41,7 +42,7 @@ SEEDS = " seeds"
 
 @dataclass(frozen=True, eq=False)
 class HoldoutCandidate:
-    """A finished trial, or the first fold of a member with another seed.
+    """Finished trial, or first fold of a member with another seed: its errors on the holdout fold.
 
     errors: (h,) log prices minus the true ones, holdout rows. seconds: of its training.
     """
@@ -53,51 +54,54 @@ class HoldoutCandidate:
 
 
 class BudgetAllocator:
-    """The state behind the decision; the scheduler asks it for steps and tells it of what has ended."""
+    """State and rules of the decision: the scheduler asks it for steps and reports what has ended."""
 
     def __init__(
-        self, searches: Mapping[str, ArchitectureSearch], members: MemberBuilder, budget: Budget, few: int | None = None
+        self,
+        searches: Mapping[str, ArchitectureSearch],
+        members: MemberBuilder,
+        budget: Budget,
+        small_data_members: int | None = None,
     ) -> None:
-        """few: members of each architecture, where there is no search (`experiments.planning.setup`); None: as `step` says."""
-        self.few = few
+        """small_data_members: of each architecture, where there is no search (`experiments.planning.setup`); else None."""
+        self.small_data_members = small_data_members
         self.searches, self.members, self.budget = searches, members, budget
         workspace = members.workspace
         self._store, self._k = workspace.store, workspace.folds.k
         self._rows = workspace.folds.split(HOLDOUT)[1]
-        self._true = np.log(workspace.train.known_prices[self._rows])
+        self._true_logs = np.log(workspace.train.known_prices[self._rows])
         self._parts = parts_of(workspace.train.product_groups[self._rows], members.seed)
-        self._stack: dict[str, Floats] = {}  # members, those in the making too
-        self._found: dict[str, HoldoutCandidate] = {}  # candidates
-        self._worth: dict[str, float] = {}  # of the candidates, while the stack stays what it is
+        self._stack: dict[str, Floats] = {}  # errors of members, those in the making too
+        self._candidates: dict[str, HoldoutCandidate] = {}
+        self._gains: dict[str, float] = {}  # by candidate, while the stack does not change
         self._smape: float | None = None  # of the stack as it is
-        self._seeds: Counter[str] = Counter()  # tried of each member
-        self._past: dict[str, list[float]] = defaultdict(
-            list
-        )  # what members were worth when they were chosen, by source
+        self._seeds_tried: Counter[str] = Counter()  # by member
+        self._past_gains: dict[str, list[float]] = defaultdict(list)  # of members when they were chosen, by source
         for name in self._store.complete():
-            self._join(name, self._errors(self._store.read(name).oof[self._rows]))
+            self._add_to_stack(name, self._errors(self._store.read(name).oof[self._rows]))
         for search in searches.values():
             for trial in search.study.ranking():
                 self.trial_finished(search, trial, search.seconds)
 
     def trial_finished(self, search: ArchitectureSearch, trial: Finished, seconds: float) -> None:
-        """A trial has finished: from now on it may become a member."""
+        """Adds a finished trial to the candidates."""
         plan = self.members.plan(search.kind, search.make_settings(trial.searched), trial)
         path = holdout_path(self.members.workspace, trial.name)
         if self._store.has_fit(plan.name, HOLDOUT):
-            self._find(plan, search.name, self._store.read_fit(plan.name, HOLDOUT).valid, seconds)
+            self._add_candidate(plan, search.name, self._store.read_fit(plan.name, HOLDOUT).valid, seconds)
         elif path.exists():
-            self._find(plan, search.name, read_prices(path), seconds)
+            self._add_candidate(plan, search.name, read_prices(path), seconds)
 
     def seed_finished(self, name: str, seconds: float) -> None:
-        """The holdout fold of a config with another seed was trained."""
-        plan = self.members.again(name)
-        self._find(plan, plan.architecture + SEEDS, self._store.read_fit(name, HOLDOUT).valid, seconds)
+        """Adds a config with another seed, whose holdout fold was trained, to the candidates."""
+        plan = self.members.refreshed(name)
+        self._add_candidate(plan, plan.architecture + SEEDS, self._store.read_fit(name, HOLDOUT).valid, seconds)
 
     def opening_member(self, now: float, busy: Sequence[float]) -> str | None:
         """The documented best of an architecture whose cross-validation is short: it waits for no search. With few rows, any
-        documented point."""
-        for search in self._opening():
+        documented point.
+        """
+        for search in self._opening_searches():
             name = self._best(search.name)
             if name is not None and self._candidate(name, 0.0, busy).wall <= self._left(now):
                 return name
@@ -105,104 +109,116 @@ class BudgetAllocator:
 
     def opening_trial(self, now: float, busy: Sequence[float]) -> str | None:
         """The architecture of the opening whose trial is due, the cheapest before the others; None once all have had theirs:
-        one, or with few rows all documented points."""
-        due = [(each.progress(), each) for each in self._opening()]
-        due = [(progress, each) for progress, each in due if progress.wants_more and (progress.first or self.few)]
+        one, or with few rows all documented points.
+        """
+        due = [(each.progress(), each) for each in self._opening_searches()]
+        due = [
+            (progress, each)
+            for progress, each in due
+            if progress.wants_more and (progress.first or self.small_data_members)
+        ]
         due = [(progress, each) for progress, each in due if self._wall(each.seconds, busy) <= self._left(now)]
         return min(due, key=lambda each: (each[0].finished + each[0].running, each[0].seconds))[1].name if due else None
 
-    def _opening(self) -> list[ArchitectureSearch]:
+    def _opening_searches(self) -> list[ArchitectureSearch]:
         """Architectures without a member that have one as soon as they have a trial; with few rows, those whose documented
-        points are not all members yet."""
-        if self.few is not None:
+        points are not all members yet.
+        """
+        if self.small_data_members is not None:
             return [each for each in self.searches.values() if each.progress().wants_more or self._best(each.name)]
         lacking = [each for each in self.searches.values() if not self._has(each.name) and self._wanted(each.name)]
         short = [each for each in lacking if self.budget.opens(each.seconds, self._k)]
         return short if short or self._stack else sorted(lacking, key=lambda each: each.seconds)[:1]
 
     def next_step(self, now: float, busy: Sequence[float]) -> NextStep | None:
-        """What is expected to lower the stack's SMAPE most per second, or None if nothing fits."""
-        if self.few is not None:
-            return self._next_seed(self.few, now, busy)
-        worth = self._measured()
+        """The step that is expected to lower the stack's SMAPE most per second, or None if nothing fits."""
+        if self.small_data_members is not None:
+            return self._next_seed(self.small_data_members, now, busy)
+        gains_now = self._measured_gains()
         candidates = [
-            self._candidate(name, worth[name], busy)
-            for name, each in self._found.items()
+            self._candidate(name, gains_now[name], busy)
+            for name, each in self._candidates.items()
             if self._wanted(each.plan.architecture)
         ]
-        return next_step(candidates, list(self._sources(busy, worth)), self._left(now))
+        return next_step(candidates, list(self._sources(busy, gains_now)), self._left(now))
 
     def add_member(self, name: str, gain: float | None = None) -> MemberPlan:
-        """The candidate of that name joins the stack; its missing folds are to be trained now.
+        """Adds the candidate of that name to the stack; its missing folds are to be trained now.
 
-        gain: what it was chosen for, which tells what its source may bring; None in the opening, where it was chosen for none.
+        gain: expected when it was chosen, from which later candidates of its source are predicted; None in the opening.
         """
-        found = self._found[name]
-        if gain is not None and self._has(found.plan.architecture):  # what the first of its kind brings, no other will
-            self._past[found.source].append(gain)
-        self._join(name, found.errors)
+        found = self._candidates[name]
+        if gain is not None and self._has(
+            found.plan.architecture
+        ):  # the first of its kind gains more than any later one
+            self._past_gains[found.source].append(gain)
+        self._add_to_stack(name, found.errors)
         return found.plan
 
     def reseed(self, source: str) -> MemberPlan:
-        """One of the architecture's members, those of few seeds and of low SMAPE first, with a seed that it has not had."""
+        """The plan of one of the architecture's members, those of few seeds and of low SMAPE first, with a new seed."""
         own = self._seedable(source.removesuffix(SEEDS))
-        base = min(own, key=lambda name: (1 + self._seeds[name]) * smape_of_logs(self._stack[name]))
+        base = min(own, key=lambda name: (1 + self._seeds_tried[name]) * smape_of_logs(self._stack[name]))
         while True:
-            self._seeds[base] += 1
-            plan = self.members.reseeded(base, self.members.seed + self._seeds[base])
+            self._seeds_tried[base] += 1
+            plan = self.members.reseeded(base, self.members.seed + self._seeds_tried[base])
             if plan.name not in self._stack:  # or an earlier sweep has trained it
-                if self.few is not None:
+                if self.small_data_members is not None:
                     self._stack[plan.name] = self._stack[base]  # nothing is chosen by its prices
                 return plan
 
     def drop_member(self, name: str) -> None:
-        """A member that was begun will not be complete: the stack does without it."""
+        """Takes a member that will not be complete out of the stack."""
         self._stack.pop(name, None)
-        self._worth, self._smape = {}, None
+        self._gains, self._smape = {}, None
 
     def left_out(self) -> list[str]:
-        """Why architectures that had a trial have no member."""
-        said = []
+        """Reasons why architectures that had a trial have no member."""
+        reasons = []
         for search in self.searches.values():
             if not self._has(search.name) and (name := self._best(search.name)) is not None:
-                gain = self._measured()[name]
+                gain = self._measured_gains()[name]
                 why = "no time was left to cross-validate it" if gain > 0 else "it would not lower the stack's SMAPE"
-                said.append(f"{search.name}'s best config: {why}")
-        return said
+                reasons.append(f"{search.name}'s best config: {why}")
+        return reasons
 
     def _best(self, architecture: str) -> str | None:
-        """The candidate of the lowest SMAPE that its search has found."""
-        own = {name: smape_of_logs(each.errors) for name, each in self._found.items() if each.source == architecture}
+        """The candidate of the lowest SMAPE among the architecture's trials."""
+        own = {
+            name: smape_of_logs(each.errors) for name, each in self._candidates.items() if each.source == architecture
+        }
         return min(own, key=own.__getitem__) if own else None
 
     def _candidate(self, name: str, gain: float, busy: Sequence[float]) -> MemberCandidate:
-        found = self._found[name]
+        found = self._candidates[name]
         jobs = [found.seconds] * len(found.plan.missing)
         return MemberCandidate(name, found.source, gain, sum(jobs), makespan(busy, jobs, self.budget.concurrent))
 
     def _next_seed(self, wanted: int, now: float, busy: Sequence[float]) -> NextStep | None:
-        """Where there is no search: a member more of the architecture that has fewest."""
+        """Where there is no search: one more member of the architecture that has fewest."""
         steps = [
-            NextStep("seed", search.name + SEEDS, 0.0, self._k * search.seconds, self._wall(search.seconds, busy))
+            NextStep(
+                StepKind.SEED, search.name + SEEDS, 0.0, self._k * search.seconds, self._wall(search.seconds, busy)
+            )
             for search in self.searches.values()
             if self._seedable(search.name) and not search.failures.hopeless and self._count(search.name) < wanted
         ]
         fitting = [each for each in steps if each.wall <= self._left(now)]
         return min(fitting, key=lambda each: (self._count(each.name.removesuffix(SEEDS)), each.work), default=None)
 
-    def _join(self, name: str, errors: Floats) -> None:
-        self._found.pop(name, None)
+    def _add_to_stack(self, name: str, errors: Floats) -> None:
+        self._candidates.pop(name, None)
         if np.isfinite(errors).all():  # a member made outside may lack rows
             self._stack[name] = errors
-        self._worth, self._smape = {}, None
+        self._gains, self._smape = {}, None
 
-    def _find(self, plan: MemberPlan, source: str, prices: Floats, seconds: float) -> None:
+    def _add_candidate(self, plan: MemberPlan, source: str, prices: Floats, seconds: float) -> None:
         if plan.name not in self._stack:
-            self._found[plan.name] = HoldoutCandidate(plan, source, self._errors(prices), seconds)
-            self._worth = {}
+            self._candidates[plan.name] = HoldoutCandidate(plan, source, self._errors(prices), seconds)
+            self._gains = {}
 
     def _errors(self, prices: Floats) -> Floats:
-        return np.asarray(np.log(prices) - self._true)
+        return np.asarray(np.log(prices) - self._true_logs)
 
     def _has(self, architecture: str) -> bool:
         return any(name.startswith(f"{architecture}-") for name in self._stack)
@@ -218,20 +234,20 @@ class BudgetAllocator:
         return [plan.name for plan in self.members.planned(architecture) if plan.name in self._stack]
 
     def _matrix(self) -> Floats:
-        """(h, m) of the stack; before there is a member, the median price is it."""
+        """(h, m) of the stack; before there is a member, the median price."""
         if not self._stack:
-            return (np.median(self._true) - self._true)[:, None]
+            return (np.median(self._true_logs) - self._true_logs)[:, None]
         return np.column_stack(list(self._stack.values()))
 
-    def _measured(self) -> dict[str, float]:
-        if not self._worth and self._found:
-            errors = np.column_stack([each.errors for each in self._found.values()])
-            measured = zip(self._found.items(), *gains(self._matrix(), errors, self._parts), strict=True)
-            self._worth = {
+    def _measured_gains(self) -> dict[str, float]:
+        if not self._gains and self._candidates:
+            errors = np.column_stack([each.errors for each in self._candidates.values()])
+            measured = zip(self._candidates.items(), *gains(self._matrix(), errors, self._parts), strict=True)
+            self._gains = {
                 name: shrunk_gain(float(gain), float(error), self._prior(each.source))
                 for (name, each), gain, error in measured
             }
-        return self._worth
+        return self._gains
 
     def _prior(self, source: str) -> float:
         """Percentage points expected of a new candidate of the source; of a kind that is there, less with every member."""
@@ -244,24 +260,26 @@ class BudgetAllocator:
         further = NEW_CONFIG if source == architecture else NEW_SEED
         return further * FADING ** (count - 1) * self._smape
 
-    def _sources(self, busy: Sequence[float], worth: Mapping[str, float]) -> Iterator[MemberSource]:
+    def _sources(self, busy: Sequence[float], gains_now: Mapping[str, float]) -> Iterator[MemberSource]:
         for search in self.searches.values():
             if not self._wanted(search.name):
                 continue
             work, wall = self._k * search.seconds, self._wall(search.seconds, busy)
-            awaited = search.running and not search.measured  # nothing is known of it before its first trial has ended
+            awaited = search.running and not search.measured  # its first trial has not ended yet
             if search.progress().wants_more and not awaited:
-                yield MemberSource(search.name, self._prior(search.name), self._seen(search.name, worth), work, wall)
+                yield MemberSource(
+                    search.name, self._prior(search.name), self._seen_gains(search.name, gains_now), work, wall
+                )
             if self._seedable(search.name) and not search.failures.hopeless:
                 name = search.name + SEEDS
-                yield MemberSource(name, self._prior(name), self._seen(name, worth), work, wall)
+                yield MemberSource(name, self._prior(name), self._seen_gains(name, gains_now), work, wall)
 
-    def _seen(self, source: str, worth: Mapping[str, float]) -> tuple[float, ...]:
-        now = [worth[name] for name, each in self._found.items() if each.source == source]
-        return (*now, *(FADING * each for each in self._past[source]))
+    def _seen_gains(self, source: str, gains_now: Mapping[str, float]) -> tuple[float, ...]:
+        now = [gains_now[name] for name, each in self._candidates.items() if each.source == source]
+        return (*now, *(FADING * each for each in self._past_gains[source]))
 
     def _wall(self, seconds: float, busy: Sequence[float]) -> float:
-        """Until a member would be complete of which nothing is there: its trial, then the other folds."""
+        """Seconds until a new member would be complete: its trial, then the other folds."""
         rest = makespan((), [seconds] * (self._k - 1), self.budget.concurrent)
         return makespan(busy, [seconds], self.budget.concurrent) + rest
 

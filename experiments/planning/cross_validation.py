@@ -1,4 +1,4 @@
-"""MemberBuilder: the best configs, trained once per fold, so that every training row has a price from a model that never saw it."""
+"""Cross-validation of the best configs: a model for each fold, so that every row has a price from a model that never saw it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from experiments.search.trial_selection import Finished
 
 @dataclass(frozen=True)
 class MemberPlan:
-    """A config to be trained on all folds. missing: the folds that have no fit yet."""
+    """Config to be trained on all folds. missing: the folds that have no fit yet. origin: of the member's record."""
 
     key: MemberKey
     settings: dict[str, Any]
@@ -35,14 +35,14 @@ class MemberPlan:
 
 
 class MemberBuilder:
-    """Plans and assembles the members of one workspace."""
+    """Planner and assembler of the members of one workspace."""
 
     def __init__(self, workspace: Workspace, seed: int, notes: Mapping[str, tuple[str, ...]]) -> None:
         self.workspace, self.seed, self.notes = workspace, seed, notes
         self._plans: dict[str, MemberPlan] = {}
 
     def key(self, kind: Architecture, settings: Mapping[str, Any]) -> MemberKey:
-        """Names what a config would learn here: equal configs after defaults have equal keys."""
+        """Key of a config's member in this workspace: equal configs after defaults have equal keys."""
         return member_key(self.workspace, kind, settings, self.seed)
 
     def plan(self, kind: Architecture, settings: Mapping[str, Any], found: Finished) -> MemberPlan:
@@ -65,13 +65,13 @@ class MemberBuilder:
         self._plans[key.id] = plan
         return plan
 
-    def again(self, name: str) -> MemberPlan:
-        """The plan of that name, with what is missing by now."""
+    def refreshed(self, name: str) -> MemberPlan:
+        """The plan of that name, with the folds that are missing now."""
         plan = self._plans[name]
         return replace(plan, missing=self._missing(plan.key))
 
     def planned(self, architecture: str) -> list[MemberPlan]:
-        """What was planned of an architecture with the sweep's own seed."""
+        """Plans of an architecture with the sweep's own seed."""
         return [
             plan for plan in self._plans.values() if plan.architecture == architecture and plan.key.seed == self.seed
         ]

@@ -19,6 +19,7 @@ from experiments.planning.budget import NextMember, SweepLimits, affordable, fit
 from experiments.planning.budget_allocator import SEEDS, BudgetAllocator
 from experiments.planning.budget_config import MOST_MEMBERS
 from experiments.planning.cross_validation import MemberBuilder, MemberPlan
+from experiments.planning.marginal_gain import StepKind
 from experiments.planning.search_state import ArchitectureSearch, JobDefaults
 from experiments.search.study import INTERRUPTED, Proposal
 from experiments.search.trial_selection import Finished
@@ -100,12 +101,12 @@ class JobScheduler:
                     return job
             elif (step := allocator.next_step(now, busy)) is None:
                 return None
-            elif step.make == "member":
+            elif step.kind is StepKind.MEMBER:
                 self._note(
                     f"next: member {step.name}, expected {-step.gain:+.2f} SMAPE for {step.work:.0f} s of one worker"
                 )
                 self._queue(allocator.add_member(step.name, step.gain))
-            elif step.make == "seed":
+            elif step.kind is StepKind.SEED:
                 self._queue(allocator.reseed(step.name))
             elif step.name.endswith(SEEDS):
                 plan = allocator.reseed(step.name)

@@ -1,14 +1,15 @@
-"""What a further member is worth to the stack, and which step promises most for its seconds. Pure functions.
+"""Marginal gain of a further member to the stack, and the step of the highest gain per second. Pure functions.
 
-A candidate's prices are known on the holdout fold alone, so worth is measured there: by how much the SMAPE of the members'
-stack falls when the candidate is added to it. A candidate of lower accuracy that errs elsewhere may be worth more than a better
-one that errs alike.
+A candidate's prices are known on the holdout fold alone, so its gain is measured there: by how much the SMAPE of the members'
+stack falls when the candidate is added. A candidate of lower accuracy whose errors differ may gain more than a better one
+whose errors are alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -17,22 +18,21 @@ from core.metrics import smape_of_logs, smape_terms_of_logs
 from ensemble.methods.simplex import fit_simplex
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
-"""Weights of a candidate beside the stack as it is."""
+"""Weights of a candidate beside the stack that are tried."""
 PRETRAINED, NEW_KIND, UNTRAINED, NEW_CONFIG, NEW_SEED = 0.05, 0.02, 0.004, 0.006, 0.003
-"""Priors, as shares of the stack's SMAPE: what is expected to come off it before the like was measured (docs/planning.md). Of a
-kind of model that the stack lacks: with a pretrained encoder, without any, with one that starts from random weights; of another
+"""Priors of gains, as shares of the stack's SMAPE, before anything was measured (docs/planning.md): of a kind of model that the stack lacks: with a pretrained encoder, without any, with one that starts from random weights; of another
 config of a kind that it has; of the same config with another seed."""
 FADING = 0.5
-"""What a source of members brings next is this share of what it brought before: members of one source err alike."""
+"""Ratio of a source's next gain to the one before: errors of members of one source are alike."""
 
 
 def gains(members: Floats, candidates: Floats, parts: RowIndices) -> tuple[Floats, Floats]:
     """(c,) percentage points by which each candidate lowers the stack's SMAPE, and their standard errors (c,).
 
-    Negative where its best weight was luck.
+    Negative where the best weight was fitted to noise.
 
     members: (n, m) and candidates: (n, c), log prices minus the true ones, on rows that no model has seen; parts: (n,) numbers.
-    The stack's weights and the candidate's weight beside it are fitted without one part and judged on it, part by part: a
+    The stack's weights and the candidate's weight beside it are fitted without one part and evaluated on it, part by part: a
     candidate that only fits the noise of these rows gains nothing. Where there is one part, nothing is known: an infinite error.
     """
     if len(np.unique(parts)) < 2:
@@ -51,10 +51,10 @@ def gains(members: Floats, candidates: Floats, parts: RowIndices) -> tuple[Float
 
 
 def shrunk_gain(gain: float, error: float, prior: float) -> float:
-    """What a measured gain with this standard error says, by Bayes' rule: of gains like it, the prior is mean and spread.
+    """Posterior mean of a measured gain with this standard error: shrunk towards the prior, which is mean and spread (Bayes' rule).
 
-    A holdout fold of some hundred rows tells the usual gains hardly from nothing; taken at its word, it would send a search on
-    and on for a lucky one.
+    A holdout fold of some hundred rows hardly tells the usual gains from zero; unshrunk, they would keep a search going for
+    noise.
     """
     if error == 0.0:
         return gain
@@ -77,7 +77,7 @@ def _terms(stack: Floats, candidates: Floats, share: float | Floats) -> Floats:
 
 @dataclass(frozen=True)
 class MemberCandidate:
-    """A finished trial that may become a member. gain: what it is worth now. work: seconds of the trainings that it lacks.
+    """Finished trial that may become a member. gain: in SMAPE, now. work: seconds of the trainings that it lacks.
 
     wall: seconds until they would have ended.
     """
@@ -91,9 +91,9 @@ class MemberCandidate:
 
 @dataclass(frozen=True)
 class MemberSource:
-    """Where candidates come from: an architecture's search, or further seeds of its best member.
+    """Source of candidates: an architecture's search, or further seeds of its best member.
 
-    prior: percentage points expected of one before any was seen. seen: what those seen are worth now, members faded.
+    prior: percentage points expected of one before any was seen. seen: gains of those seen, members' faded.
     work, wall: as of a `MemberCandidate`, for a new one from its trial to its last fold.
     """
 
@@ -104,16 +104,24 @@ class MemberSource:
     wall: float
 
     def expected(self, at_hand: float) -> float:
-        """What the better of a new candidate and the one at hand is worth: the mean over those seen; the prior counts as one."""
+        """Expected gain of the better of a new candidate and the one at hand: the mean over those seen; the prior counts as one."""
         known = (self.prior, *self.seen)
         return sum(max(gain, at_hand) for gain in known) / len(known)
 
 
+class StepKind(StrEnum):
+    """A member from a candidate, a new candidate from a source, or at once a member with another seed."""
+
+    MEMBER = "member"
+    CANDIDATE = "candidate"
+    SEED = "seed"
+
+
 @dataclass(frozen=True)
 class NextStep:
-    """make: `member`, of the candidate of that name; `candidate`, or at once a member (`seed`), from the source of that name."""
+    """Next step: complete the candidate of that name, or train a new candidate or seed from the source of that name."""
 
-    make: str
+    kind: StepKind
     name: str
     gain: float
     work: float
@@ -127,16 +135,16 @@ class NextStep:
 def next_step(candidates: Sequence[MemberCandidate], sources: Sequence[MemberSource], left: float) -> NextStep | None:
     """The step of the highest gain per second among those that end in the time `left`, or None.
 
-    One step is looked ahead: a source is worth trying where the better of what it may bring and of its best candidate at hand
+    One step is looked ahead: a source is tried where the better of what it may bring and of its best candidate at hand
     outweighs the seconds of one training more. A step that would not fit any more after the chosen one goes first if it brings
     more than that and all that is expected to follow.
     """
-    made = [NextStep("member", each.name, each.gain, each.work, each.wall) for each in candidates]
+    completed = [NextStep(StepKind.MEMBER, each.name, each.gain, each.work, each.wall) for each in candidates]
     tried = [
-        NextStep("candidate", each.name, each.expected(_at_hand(each.name, candidates)), each.work, each.wall)
+        NextStep(StepKind.CANDIDATE, each.name, each.expected(_at_hand(each.name, candidates)), each.work, each.wall)
         for each in sources
     ]
-    fitting = [step for step in (*made, *tried) if step.gain > 0 and step.wall <= left]
+    fitting = [step for step in (*completed, *tried) if step.gain > 0 and step.wall <= left]
     if not fitting:
         return None
     best = max(fitting, key=lambda step: step.rate)

@@ -109,7 +109,7 @@ def test_of_candidates_the_one_that_errs_elsewhere_is_taken_and_then_worth_nothi
     alike = house.trial(allocator, "lexical", 1, first * 1.001)
     elsewhere = house.trial(allocator, "lexical", 2, house.prices(1, 0.3))
     step = allocator.next_step(house.now, ())
-    assert step is not None and (step.make, step.name) == ("member", elsewhere) and step.gain > 0.0
+    assert step is not None and (step.kind, step.name) == ("member", elsewhere) and step.gain > 0.0
     assert allocator.add_member(step.name, step.gain).name == elsewhere
     step = allocator.next_step(house.now, ())
     assert step is not None and step.name != alike
@@ -132,7 +132,7 @@ def test_members_of_earlier_sweeps_are_in_the_stack_and_not_opened_again(toy_wor
     allocator = house.allocator()
     assert allocator.opening_trial(house.now, ()) is None and allocator.opening_member(house.now, ()) is None
     step = allocator.next_step(house.now, ())
-    assert step is not None and step.make == "candidate"
+    assert step is not None and step.kind == "candidate"
 
 
 def test_nothing_is_taken_that_does_not_fit_behind_what_runs(toy_workspace: Workspace) -> None:

@@ -79,15 +79,15 @@ def source(name: str, prior: float, *seen: float, work: float = 12.0) -> MemberS
 def test_the_step_of_the_highest_gain_per_second_is_taken() -> None:
     steps = [candidate("dear", 0.5, work=100.0), candidate("cheap", 0.1, work=10.0)]
     step = next_step(steps, [], left=1000.0)
-    assert step is not None and (step.make, step.name) == ("member", "cheap")
+    assert step is not None and (step.kind, step.name) == ("member", "cheap")
 
 
 def test_a_search_goes_on_while_it_is_expected_to_find_better_than_what_is_at_hand() -> None:
     poor, good = candidate("a", 0.01), candidate("b", 0.3)
     step = next_step([poor], [source("lexical", 0.2, 0.01)], left=1000.0)
-    assert step is not None and (step.make, step.name) == ("candidate", "lexical")
+    assert step is not None and (step.kind, step.name) == ("candidate", "lexical")
     step = next_step([poor, good], [source("lexical", 0.2, 0.01, 0.3)], left=1000.0)
-    assert step is not None and (step.make, step.name) == ("member", "b")
+    assert step is not None and (step.kind, step.name) == ("member", "b")
 
 
 def test_an_architecture_that_keeps_disappointing_gives_way_to_another() -> None:
