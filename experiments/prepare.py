@@ -1,4 +1,4 @@
-"""From CSV files to a workspace with folds: read once, checked once, remembered."""
+"""Preparation of a workspace: reads and checks the catalog, makes folds, looks for leaks and label noise; done once."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> 
 
 
 def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say) -> tuple[Catalog, Catalog]:
-    """Both catalogs with their pictures looked at; raises UserError for what is wrong with either."""
+    """Both catalogs, their images checked; raises UserError for what is wrong with either."""
     read = read_catalogs(train, test, images, drop_bad=drop_bad)
     for note in read.notes:
         say(note)
@@ -88,7 +88,7 @@ def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say
         return read.train, read.test
     catalogs = []
     for role, catalog in (("train", read.train), ("test", read.test)):
-        with progress(f"{role} pictures") as advance:
+        with progress(f"{role} images") as advance:
             report = check_pictures(catalog, role, drop_bad=drop_bad, progress=advance)
         say(f"{role}: {report.note}")
         catalogs.append(report.without_bad(catalog))
@@ -124,7 +124,7 @@ def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
     images = None if asked.images is None else str(asked.images.resolve())
     if images is not None and images != facts.images:
         raise UserError(
-            f"{workspace.folder} was made with pictures from {facts.images}, not {images}",
+            f"{workspace.folder} was made with images from {facts.images}, not {images}",
             code="workspace-other-images",
             hint=hint,
         )

@@ -17,7 +17,7 @@ from experiments.tracking.tracking_config import TrackingConfig
 
 
 class SweepConfig(CommandConfig):
-    """Everything that a sweep is asked for, checked as far as it can be without reading a file."""
+    """Configs of a sweep's parts, checked as far as they can be without reading a file."""
 
     workspace: Annotated[Path, Field(default_factory=default_folder, description="folder that holds everything (runs)")]
     catalog: CatalogConfig = CatalogConfig()

@@ -1,4 +1,4 @@
-"""What a sweep prints before it starts and after it has ended."""
+"""Text of a sweep's plan before it starts, and of its results and next steps after it has ended."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from experiments.sweep_config import SweepConfig
 from experiments.tracking.mlflow_log import tracking_uri
 
 START_SECONDS = 6.0
-"""From the plan to the first training: Ray, the studies and the diary begin meanwhile."""
+"""From the plan to the first training: Ray, the studies and the run log start meanwhile."""
 
 
 def forecast(seconds: Mapping[str, float], trainings: int, limits: SweepLimits, now: float) -> Iterator[str]:
-    """Lines in the order of what happens. seconds: of one training by architecture; trainings: of one member."""
+    """Lines of a plan with a time limit, in the order of what happens. seconds: of one training by architecture; trainings: of one
+    member.
+    """
     budget = limits.budget
     left = max(0.0, budget.left(now) - START_SECONDS)
     yield f"{duration(left)} for trainings, {budget.concurrent} at once; {duration(budget.closing)} are kept for report and stack"
@@ -49,11 +51,12 @@ def forecast(seconds: Mapping[str, float], trainings: int, limits: SweepLimits, 
     if later:
         number += 1
         yield f"{number}. where their rate of gain is the highest: {', '.join(later)}"
-    if limits.small_data_members is not None:
-        then = f"their other documented points, then the same with other seeds, until each has {limits.small_data_members} members"
+    wanted = limits.small_data_members
+    if wanted is not None:
+        last = f"their other documented points, then the same with other seeds, until each has {wanted} members"
     else:
-        then = "whatever is expected to lower the stack's SMAPE most per second"
-    yield f"{number + 1}. {then}: {duration(left)}, enough for {further} more members of the cheapest kind"
+        last = "whatever is expected to lower the stack's SMAPE most per second"
+    yield f"{number + 1}. {last}: {duration(left)}, enough for {further} more members of the cheapest kind"
 
 
 def show_plan(
@@ -64,15 +67,15 @@ def show_plan(
     cache: Cache,
     limits: SweepLimits,
 ) -> None:
-    """The catalog's facts, each architecture's encoders, space and plan, an estimate of the time, and the cache's limit.
+    """Prints the catalog's facts, each architecture's encoders, space and plan, the estimated time, and limits of memory and cache.
 
-    With a time limit also what is going to happen in which order.
+    With a time limit also the steps in their order.
     """
     facts, train, budget, memory = workspace.facts, workspace.train, limits.budget, limits.memory
     prices = train.known_prices
     say(
         f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {prices.min():g} to "
-        f"{prices.max():g}; {facts.k} folds ({facts.fold_mode}); {'pictures' if facts.images else 'no pictures'}"
+        f"{prices.max():g}; {facts.k} folds ({facts.fold_mode}); {'images' if facts.images else 'no images'}"
     )
     say(
         f"same product in train: {facts.overlap['test']:.0%} of test rows, {facts.overlap['random']:.0%} of a random "
@@ -117,7 +120,7 @@ def _wanted(count: int | None) -> str:
 
 
 def show_outcome(workspace: Workspace, scheduler: JobScheduler) -> None:
-    """Trials by state with the best config, every member of the workspace, what was left out, and errors grouped."""
+    """Prints trials by state with the best config, every member of the workspace, what was left out, and errors grouped."""
     for line in scheduler.left_out():
         say(f"left out: {line}", style="yellow")
     table = plain_table("architecture", "trials", "SMAPE, holdout", "best config", left=2)
@@ -144,14 +147,14 @@ def _show_errors(search: ArchitectureSearch) -> None:
 
 
 def storage_url(workspace: Workspace, given: str | None) -> str:
-    """Where the studies are: what `optuna-dashboard` takes."""
+    """URL of the studies' storage, as `optuna-dashboard` takes it."""
     return given or f"sqlite:///{workspace.path('optuna.db')}"
 
 
 def show_next_steps(
     workspace: Workspace, scheduler: JobScheduler, config: SweepConfig, page: Path, seconds: float
 ) -> None:
-    """The commands that follow. Raises UserError for a sweep without a member."""
+    """Prints the commands that follow. Raises UserError for a sweep without a member."""
     say(f"report:    {page}")
     if not workspace.store.complete():
         failed = any(search.failures.errors for search in scheduler.searches.values())

@@ -1,4 +1,4 @@
-"""What is trained next and what came of it: the words in which sweep, cluster, diary and live view speak to each other."""
+"""Jobs and their outcomes: the types and protocols shared by scheduler, workers, run log and live view."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.errors import UserError
 
 @dataclass(frozen=True)
 class Job:
-    """One training. kind `trial`: a config tried on the holdout fold; `fit`: one fold of a member.
+    """One training. kind `trial`: a config on the holdout fold; `fit`: one fold of a member.
 
     name: the id of the config's member key, which names the folder of what is made. number: the trial's number in its study.
     settings: every setting of the config. searched: those that the study chose, for people. epochs: at most;
@@ -46,10 +46,10 @@ class Job:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """metrics: all four on the held-out rows. best_epoch: from 1. seconds: of training and predicting.
+    """Result of a job. metrics: all four on the held-out rows. best_epoch: from 1. seconds: of training and predicting.
 
-    cut: True where the deadline ended the training: a result to use, but not what this config can do. steady: SMAPE without the
-    luck of its best epoch (`experiments.search.trial_selection`). standard_error: of the SMAPE, over the products held out;
+    cut: True where the deadline ended the training: a usable result, but not the config's best. steady: SMAPE, smoothed over
+    epochs (`experiments.search.trial_selection`). standard_error: of the SMAPE, over the products held out;
     None where they are too few to tell. memory: bytes that the process held at most; None: not measured.
     """
 
@@ -63,19 +63,19 @@ class JobOutcome:
 
 
 ROOM = "placement_group"
-"""Key of the first result of a job with several workers: the room that the cluster gave them."""
+"""Key of the first result of a job with several workers: the placement group that holds them."""
 
 
 class WorkerLost(Exception):
-    """A process that worked on a job is gone: nothing is known of the job itself."""
+    """Death of a process that worked on a job; the job itself may be fine."""
 
 
 class Failed(Exception):
-    """A job failed in another process; this is its error's text."""
+    """Failure of a job in another process, with its error's text."""
 
 
 def error_text(error: Exception) -> str:
-    """What happened and what to do; a traceback is for bugs only."""
+    """Text of an error: what happened and what to do; with a traceback for bugs only."""
     mendable = as_user_error(error) if isinstance(error, OSError) else None
     if mendable is not None or isinstance(error, (UserError, Failed)):
         return str(mendable or error)
@@ -83,7 +83,7 @@ def error_text(error: Exception) -> str:
 
 
 class Listener(Protocol):
-    """Is told, in the driver's thread, of everything that happens to jobs and of every member that is complete."""
+    """Observer of a sweep: called in the driver's thread for every event of a job and every complete member."""
 
     def started(self, job: Job) -> None: ...
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
@@ -96,7 +96,7 @@ class Listener(Protocol):
 
 
 class JobSource(Protocol):
-    """Where a cluster gets its jobs from and whom it tells of them."""
+    """Source of jobs for a pool of workers, which reports their events to it."""
 
     def next(self) -> Job | None:
         """The next job, or None if there is nothing to start now."""
@@ -110,6 +110,6 @@ class JobSource(Protocol):
     def pruned(self, job: Job, epoch: int, smape: float) -> None: ...
     def failed(self, job: Job, error: str) -> None: ...
     def lost(self, job: Job, error: str) -> None:
-        """Its worker process or node died: nothing is known of the job itself."""
+        """Its worker process or node died; the job itself may be fine."""
 
     def interrupted(self, job: Job) -> None: ...

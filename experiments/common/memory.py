@@ -1,4 +1,4 @@
-"""How much memory trainings take, and how many of them fit side by side."""
+"""Memory of trainings: what is available, the peak of one, and which fit side by side."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from core.cache import size_text
 MEMORY_MARGIN = 1.2
 """Measured peaks vary from config to config: a training must fit with this multiple of its expected peak."""
 DRIVER_BYTES = 2**30
-"""Of what is given, kept for the driver and Ray's own processes."""
-_LOOK_SECONDS = 0.25
+"""Part of the limit that is kept for the driver and Ray's own processes."""
+_SAMPLE_SECONDS = 0.25
 _LIMITS = (  # of the control group that this process is in, and what is used of it: version 2, version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -33,7 +33,7 @@ def available_memory() -> int:
 
 
 class PeakMemory:
-    """The most memory that this process and its children hold while the block runs: `bytes`, after a last look at its end."""
+    """Peak memory of this process and its children while the block runs: `bytes`, sampled a last time at its end."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -41,7 +41,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        self._look()
+        self._sample()
         self._thread.start()
         return self
 
@@ -50,25 +50,25 @@ class PeakMemory:
     ) -> None:
         self._end.set()
         self._thread.join()
-        self._look()
+        self._sample()
 
     def _watch(self) -> None:
-        while not self._end.wait(_LOOK_SECONDS):
-            self._look()
+        while not self._end.wait(_SAMPLE_SECONDS):
+            self._sample()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         own = psutil.Process(os.getpid())
         held = own.memory_info().rss
         for child in own.children(recursive=True):
             try:
                 held += child.memory_info().rss
-            except psutil.NoSuchProcess:  # it ended between the two looks
+            except psutil.NoSuchProcess:  # it ended between the two calls
                 continue
         self.bytes = max(self.bytes, held)
 
 
 class MemoryBudget:
-    """Which trainings fit beside those that run. Estimates hold until a training of the architecture was measured.
+    """Memory limit of a sweep: which trainings fit beside those that run, by estimates until one of its kind was measured.
 
     limit: bytes for everything, the driver included; None: no limit. estimates: bytes of one training by architecture.
     """
@@ -79,20 +79,20 @@ class MemoryBudget:
         self._measured: set[str] = set()
 
     def measure(self, architecture: str, peak: int) -> None:
-        """One of its trainings took so many bytes."""
+        """Records the peak of one of the architecture's trainings, in bytes."""
         known = self._needs[architecture] if architecture in self._measured else 0
         self._needs[architecture] = max(known, peak)
         self._measured.add(architecture)
 
     def fits(self, architecture: str, running: Sequence[str] = ()) -> bool:
-        """Whether a training of it fits beside trainings of the `running` architectures."""
+        """True if a training of it fits beside trainings of the `running` architectures."""
         if self.limit is None:
             return True
         needed = sum(self._needs[each] for each in (architecture, *running))
         return MEMORY_MARGIN * needed <= self.limit - DRIVER_BYTES
 
     def sentence(self, architecture: str) -> str:
-        """For people, of an architecture that does not fit alone."""
+        """Sentence about an architecture that does not fit alone."""
         assert self.limit is not None, "without a limit everything fits"
         how = "took" if architecture in self._measured else "is expected to take"
         return (

@@ -1,7 +1,8 @@
 """Allocator of a sweep's minutes: the next trial, member or seed that is expected to lower the stack's SMAPE most per second.
 
 The stack as it stands is measured on the holdout fold. First the opening: architectures whose cross-validation is short, and
-the cheapest in any case, are cross-validated at once as their documented best. From then on `experiments.planning.marginal_gain` decides.
+the cheapest in any case, are cross-validated at once as their documented best. From then on
+`experiments.planning.marginal_gain` decides.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ class BudgetAllocator:
         return MemberCandidate(name, found.source, gain, sum(jobs), makespan(busy, jobs, self.budget.concurrent))
 
     def _next_seed(self, wanted: int, now: float, busy: Sequence[float]) -> NextStep | None:
-        """Where there is no search: one more member of the architecture that has fewest."""
+        """Without a search: one more member of the architecture that has fewest."""
         steps = [
             NextStep(
                 StepKind.SEED, search.name + SEEDS, 0.0, self._k * search.seconds, self._wall(search.seconds, busy)

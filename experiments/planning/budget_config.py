@@ -12,7 +12,7 @@ from core.errors import UserError
 DEFAULT_TRIALS, DEFAULT_MEMBERS = 8, 2
 """Per architecture, where no time budget decides."""
 MOST_MEMBERS = 6
-"""Where time decides, so many best trials of an architecture keep their model: others that become members train one fold more."""
+"""Best trials of an architecture that keep their model where time decides: others that become members train one fold more."""
 
 
 class BudgetConfig(CommandConfig):

@@ -20,8 +20,9 @@ from ensemble.methods.simplex import fit_simplex
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Weights of a candidate beside the stack that are tried."""
 PRETRAINED, NEW_KIND, UNTRAINED, NEW_CONFIG, NEW_SEED = 0.05, 0.02, 0.004, 0.006, 0.003
-"""Priors of gains, as shares of the stack's SMAPE, before anything was measured (docs/planning.md): of a kind of model that the stack lacks: with a pretrained encoder, without any, with one that starts from random weights; of another
-config of a kind that it has; of the same config with another seed."""
+"""Priors of gains, as shares of the stack's SMAPE, before anything was measured (docs/planning.md): of a kind of model that
+the stack lacks, with a pretrained encoder, without any, with one that starts from random weights; of another config of a kind
+that it has; of the same config with another seed."""
 FADING = 0.5
 """Ratio of a source's next gain to the one before: errors of members of one source are alike."""
 
@@ -51,7 +52,7 @@ def gains(members: Floats, candidates: Floats, parts: RowIndices) -> tuple[Float
 
 
 def shrunk_gain(gain: float, error: float, prior: float) -> float:
-    """Posterior mean of a measured gain with this standard error: shrunk towards the prior, which is mean and spread (Bayes' rule).
+    """Posterior mean of a measured gain with this standard error: shrunk to the prior, which is mean and spread (Bayes).
 
     A holdout fold of some hundred rows hardly tells the usual gains from zero; unshrunk, they would keep a search going for
     noise.
@@ -104,7 +105,7 @@ class MemberSource:
     wall: float
 
     def expected(self, at_hand: float) -> float:
-        """Expected gain of the better of a new candidate and the one at hand: the mean over those seen; the prior counts as one."""
+        """Expected gain of the better of a new candidate and the one at hand: the mean over those seen and the prior."""
         known = (self.prior, *self.seen)
         return sum(max(gain, at_hand) for gain in known) / len(known)
 

@@ -128,7 +128,7 @@ class OpenSearches:
 def open_searches(
     plans: Sequence[ArchitecturePlan], asked: SearchConfig, members: MemberBuilder, url: str
 ) -> Iterator[OpenSearches]:
-    """Opens the plans' studies in the storage at `url` and leases them for the block. Raises UserError where it cannot be written."""
+    """Opens and leases the plans' studies in the storage at `url`. Raises UserError where it cannot be written."""
     try:
         storage, workspace = open_storage(url), members.workspace
         names = [study_name(each.name, _identity(each, asked.seed, workspace), storage, asked.fresh) for each in plans]
@@ -145,7 +145,7 @@ def open_searches(
 
 
 def _identity(plan: ArchitecturePlan, seed: int, workspace: Workspace) -> dict[str, Any]:
-    """Everything that makes trials comparable: it names the study."""
+    """Facts that make trials comparable: they name the study."""
     return {
         "catalog": workspace.facts.catalog,
         "folds": workspace.facts.folds,

@@ -27,7 +27,7 @@ from search_spaces import Space, load_space
 
 @dataclass(frozen=True)
 class ArchitecturePlan:
-    """One architecture, ready to be searched.
+    """Plan of one architecture: its settings, search space, wanted trials and members, and rough costs.
 
     trials, members: wanted; None: as many as the time allows. longest: epochs of any config in the space. estimate, memory: rough
     seconds and bytes of one training, before anything was measured.
@@ -47,7 +47,7 @@ class ArchitecturePlan:
         return self.kind.name
 
     def prepare(self, catalogs: Mapping[str, Catalog], cache: Cache, drop_bad: bool) -> tuple[str, ...]:
-        """Fills the cache with what all trials share."""
+        """Fills the cache with the inputs that all trials share; returns notes for people."""
         config = make_config(self.kind.Config, self.settings(self.space.best))
         return self.kind.prepare(catalogs, config, cache, drop_bad=drop_bad)
 
@@ -72,31 +72,34 @@ class ArchitecturePlan:
 def for_catalog(
     found: list[ArchitecturePlan], asked: SearchConfig, workspace: Workspace
 ) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
-    """Of `all` architectures those that this catalog is for, and a sentence about each of the others; named ones always are."""
+    """Plans that suit this catalog, and a sentence about each one left out of `all`; those that were named always stay."""
     if ALL not in asked.architectures:
         return found, ()
     fixed = asked.fixed_settings([each.kind for each in found])
-    reasons = {each.name: _why_not(each, "text_encoder" in fixed[each.name], workspace) for each in found}
+    reasons = {each.name: _reason_to_leave_out(each, "text_encoder" in fixed[each.name], workspace) for each in found}
     notes = tuple(f"{name} is left out of `{ALL}`: {why}" for name, why in reasons.items() if why is not None)
     return [each for each in found if reasons[each.name] is None], notes
 
 
-def _why_not(candidate: ArchitecturePlan, named: bool, workspace: Workspace) -> str | None:
-    """Why `all` does without it. named: whether the user chose its text encoder."""
-    if candidate.kind.reads_pictures:
-        there = workspace.facts.images is not None
-        return None if there else "there are no pictures, so it would learn what others learn from the texts"
-    if prior_of(candidate) == UNTRAINED and not named:
+def _reason_to_leave_out(plan: ArchitecturePlan, named: bool, workspace: Workspace) -> str | None:
+    """Reason to leave the architecture out of `all`, or None. named: the user chose its text encoder."""
+    if plan.kind.reads_pictures:
         return (
-            "an encoder that starts from random weights finds nothing in texts that the light members do not "
+            None
+            if workspace.facts.images is not None
+            else "there are no images, so it would learn what others learn from the texts"
+        )
+    if prior_of(plan) == UNTRAINED and not named:
+        return (
+            "an encoder that starts from random weights finds nothing in texts that the classical models do not "
             "(docs/benchmarks.md); name one with --text-encoder"
         )
     return None
 
 
-def prior_of(candidate: ArchitecturePlan) -> float:
-    """What the first member of the architecture is expected to take off the stack's SMAPE, as a share of it."""
-    settings = candidate.settings(candidate.space.best)
+def prior_of(plan: ArchitecturePlan) -> float:
+    """Expected gain of the architecture's first member, as a share of the stack's SMAPE."""
+    settings = plan.settings(plan.space.best)
     encoders = {value for key, value in settings.items() if key.endswith("_encoder") and value is not None}
     if not encoders:
         return NEW_KIND
@@ -155,14 +158,14 @@ class Planner:
 
 
 def together(nodes: Sequence[Machine]) -> Machine:
-    """What a plan may count on in a cluster: one training has the largest node's cores and memory, all of them share the GPUs."""
+    """One machine that stands for a cluster in plans: cores and memory of the largest node, and all GPUs."""
     gpus = sum(node.gpus for node in nodes)
     largest = max(nodes, key=lambda node: node.cores)
     return Machine(max(1, largest.cores), largest.memory, "cuda" if gpus else "cpu", gpus)
 
 
 def cluster_resources(asked: ResourceConfig, kinds: Sequence[Architecture], nodes: Sequence[Machine]) -> Resources:
-    """As `resources` would share out each node, and so that a job fits on any node that can run it.
+    """Resources of a cluster's jobs: as `resources` would share out each node, and so that a job fits on any node able to run it.
 
     Raises UserError where no node can, unless the user says how many jobs run at once: then an autoscaler is to bring nodes.
     """
@@ -188,7 +191,7 @@ def cluster_resources(asked: ResourceConfig, kinds: Sequence[Architecture], node
 
 
 def resources(asked: ResourceConfig, kinds: Sequence[Architecture], machine: Machine) -> Resources:
-    """How many jobs run at once and what each worker of them gets.
+    """Resources of this machine's jobs: how many run at once, and the cores and GPUs of each worker.
 
     With GPUs, one worker each. Without, one worker per core up to four: small models gain more from running side by side than
     from sharing cores, and beyond four their memory counts. Raises UserError for what this machine does not have.
@@ -210,7 +213,7 @@ def resources(asked: ResourceConfig, kinds: Sequence[Architecture], machine: Mac
             hint="leave the flag out, or join a cluster with --address",
         )
     if workers > 1:
-        _check_room(concurrent, workers, cpus, gpus, machine)
+        _check_capacity(concurrent, workers, cpus, gpus, machine)
     return Resources(concurrent, cpus, gpus, workers=workers)
 
 
@@ -232,8 +235,8 @@ def _check_workers(workers: int, kinds: Sequence[Architecture], machine: Machine
         )
 
 
-def _check_room(concurrent: int, workers: int, cpus: float, gpus: float, machine: Machine) -> None:
-    """Workers of one training wait for each other: one that finds no room would have all of them wait for ever."""
+def _check_capacity(concurrent: int, workers: int, cpus: float, gpus: float, machine: Machine) -> None:
+    """Raises UserError where the workers of a training do not all fit: those that started would wait for the others for ever."""
     _check_share(workers, gpus)
     for what, each, there in (("cores", cpus, machine.cores), ("GPUs", gpus, machine.gpus)):
         if concurrent * workers * each > there:
@@ -261,12 +264,12 @@ SMALL_DATA_MEMBERS = 4
 
 
 def default_folds(rows: int) -> int:
-    """k where the user gives none: with fewer than 100 rows a tenth of them is no fold."""
+    """k where the user gives none: 10 for little data, except with fewer than 100 rows, whose tenth is too small a fold."""
     return SMALL_DATA_FOLDS if 10 * SMALL_DATA_FOLDS <= rows < FEW_ROWS else FOLDS
 
 
 def is_small_data(workspace: Workspace, search: SearchConfig, budget: BudgetConfig) -> bool:
-    """Whether this sweep is planned for few rows: an explicit search is made as it was asked for."""
+    """True if the sweep is planned for few rows; a search that was asked for explicitly is made as asked."""
     explicit = budget.trials is not None or budget.members is not None or search.grid
     return len(workspace.train) < FEW_ROWS and not explicit
 
@@ -274,7 +277,7 @@ def is_small_data(workspace: Workspace, search: SearchConfig, budget: BudgetConf
 def for_small_data(
     found: Sequence[ArchitecturePlan], asked: SearchConfig
 ) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
-    """The candidates of a sweep with few rows, and what people should know of it."""
+    """Plans of a sweep with few rows, and notes on them for people."""
     notes = [
         f"fewer than {FEW_ROWS} training rows: no search; the documented points of each architecture are cross-validated, then "
         f"the same with other seeds, {SMALL_DATA_MEMBERS} members of each"
