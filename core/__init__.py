@@ -1,0 +1,1 @@
+"""Core: catalogs, folds, architectures, training of one model, the prediction store. Imports no sibling package."""

@@ -1,4 +1,4 @@
-"""Array types that annotations name: floats, integers and row indices."""
+"""Type aliases of NumPy arrays: floats, integers and row indices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and hashes that name what is in them."""
+"""Atomic file writes (temporary name, then rename), file locks, and content hashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command shares: where it prints, and how it ends when something goes wrong.
+"""Console output and exit codes shared by all commands: results, warnings, progress bars, errors.
 
 Exit codes: 0 done, 1 a fault of Pricestack's (with a traceback), 2 something the user can mend, 130 stopped by Ctrl-C.
 """

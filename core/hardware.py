@@ -1,4 +1,4 @@
-"""What this machine has. Measured once, told to whoever decides by it."""
+"""Hardware detection: cores, memory and GPU of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far predicted prices are from true ones. The one place where a score is computed."""
+"""Metrics: SMAPE and its standard errors, MAE, RMSE, R2, bootstrap; the only place that computes a score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was computed for a row, remembered while there is room: for services, where models ask for the same rows together."""
+"""Least-recently-used cache of per-row results in memory, for models that ask for the same rows together."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Ensembling: out-of-fold predictions in, stack and submission out."""

@@ -1,4 +1,4 @@
-"""`python -m ensemble.add`: predictions made outside become a member of a workspace."""
+"""`python -m ensemble.add`: imports predictions made elsewhere as a member of a workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m ensemble.stack`: out-of-fold predictions in, submission out."""
+"""`python -m ensemble.stack`: combines members' out-of-fold predictions and writes the submission."""
 
 from __future__ import annotations
 

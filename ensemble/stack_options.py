@@ -1,4 +1,4 @@
-"""The options of `python -m ensemble.stack`, and which of them go together."""
+"""Command-line options of `python -m ensemble.stack`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m experiments.compare A B`: how two trials, members, studies or workspaces differ, and whether that is noise."""
+"""`python -m experiments.compare A B`: compares two trials, members, studies or workspaces, with the noise of the difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m experiments.dashboard` (`make dashboard`): the Optuna dashboard and MLflow's UI of a workspace, until Ctrl-C."""
+"""`python -m experiments.dashboard` (`make dashboard`): serves Optuna's dashboard and MLflow's UI until Ctrl-C."""
 
 from __future__ import annotations
 

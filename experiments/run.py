@@ -1,4 +1,4 @@
-"""A sweep from start to end: prepare the workspace, plan, train, sum up."""
+"""Sweep from start to end: prepare the workspace, plan, train, sum up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m experiments.status`: what a sweep is doing, or has done, or was doing when it died. Touches nothing."""
+"""`python -m experiments.status`: shows what a sweep is doing or has done; reads only."""
 
 from __future__ import annotations
 

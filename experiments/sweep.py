@@ -1,4 +1,4 @@
-"""`python -m experiments.sweep`: search the architectures' spaces, cross-validate the best configs into members."""
+"""`python -m experiments.sweep`: searches configs, then cross-validates the best into members."""
 
 from __future__ import annotations
 

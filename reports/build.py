@@ -1,4 +1,4 @@
-"""`python -m reports.build`: a workspace in, one page to look at out. Reads only; trains and decides nothing."""
+"""`python -m reports.build`: builds report.html and report.json of a workspace; reads only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m reports.diagnose`: what may be wrong with a run, and what to try. Reads only; trains and decides nothing."""
+"""`python -m reports.diagnose`: runs all checks on a workspace and prints what to try; reads only."""
 
 from __future__ import annotations
 

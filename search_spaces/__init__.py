@@ -1,4 +1,4 @@
-"""Search spaces: which values each setting may take. Ranges only; what a setting means stands in the architecture's config."""
+"""Search spaces: YAML files with the values that each setting may take, and their reader."""
 
 from __future__ import annotations
 

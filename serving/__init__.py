@@ -1,0 +1,1 @@
+"""Serving: bundles, the HTTP service, its security and its monitoring."""

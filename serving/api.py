@@ -1,4 +1,4 @@
-"""`python -m serving.api`: a bundle as an HTTP service."""
+"""`python -m serving.api`: serves a bundle over HTTP."""
 
 from __future__ import annotations
 

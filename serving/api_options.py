@@ -1,4 +1,4 @@
-"""The options of `python -m serving.api`."""
+"""Command-line options of `python -m serving.api`."""
 
 from __future__ import annotations
 

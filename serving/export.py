@@ -1,4 +1,4 @@
-"""`python -m serving.export`: the workspace's stack becomes a bundle."""
+"""`python -m serving.export`: writes a workspace's stack as a bundle."""
 
 from __future__ import annotations
 

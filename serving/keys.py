@@ -1,4 +1,4 @@
-"""`python -m serving.keys`: the keys with which the service may be called."""
+"""`python -m serving.keys`: adds, lists and revokes API keys of the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sockets that a service listens on, bound before anything slow is done."""
+"""Listening sockets of the service, bound before the bundle is loaded."""
 
 from __future__ import annotations
 

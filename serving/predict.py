@@ -1,4 +1,4 @@
-"""`python -m serving.predict`: a CSV file of any size in, its prices out."""
+"""`python -m serving.predict`: prices the rows of a CSV file of any size with a bundle."""
 
 from __future__ import annotations
 

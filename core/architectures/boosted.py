@@ -1,4 +1,4 @@
-"""`boosted`: LightGBM on structured fields and out-of-fold price statistics. Seconds to minutes on one core."""
+"""`boosted` architecture: LightGBM on structured fields and out-of-fold target encodings; seconds to minutes on one core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lexical`: word and character TF-IDF with linear models, sparse nets, neighbours or Gaussian processes."""
+"""`lexical` architecture: TF-IDF of words and characters with linear models, small nets, neighbours or Gaussian processes."""
 
 from __future__ import annotations
 

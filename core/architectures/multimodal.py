@@ -1,4 +1,4 @@
-"""`multimodal`: the text's state asks the picture's patches by cross-attention; the same head as `text`."""
+"""`multimodal` architecture: the text state attends to the image patches by cross-attention; the same head as `text`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `text` and `multimodal` share: choice of encoders, training, and the saved form of a model."""
+"""Base of the neural architectures `text` and `multimodal`: choice of encoders, training, saving and loading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the networks of `text` and `multimodal` have in common."""
+"""Configs and network parts shared by `text` and `multimodal`: encoder, fields, head, loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`text`: an encoder of the catalog text, pooled to one state, and a regression head."""
+"""`text` architecture: a text encoder, pooling to one state, and a regression head on log price."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is computed once: content-keyed entries on disk that all trials and processes share, bounded in size."""
+"""Content-keyed cache on disk: computed once, shared by all trials and processes, bounded in size."""
 
 from core.cache.entries import Cache, Entry, parse_size, size_text
 

@@ -1,4 +1,4 @@
-"""`python -m core.cache`: what a workspace's cache holds, and how to make it smaller."""
+"""`python -m core.cache`: lists a workspace's cache entries, and shrinks the cache with --limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache's one class. Entries appear complete or not at all, and leave least recently used first.
+"""Cache of content-keyed folders: atomic writes, least-recently-used eviction; sizes such as 20GB parsed and printed.
 
 cache/<kind>/<key>/        an entry: a folder of files; its time of change is its last use
 cache/<kind>/.<key>.lock   held by the process that makes the entry, so that a second one waits instead of working twice

@@ -1,4 +1,4 @@
-"""What a frozen encoder makes of texts: one mean-pooled state each, computed once per text and encoder.
+"""Text embeddings of a frozen encoder: mean-pooled states, computed once per text and cached.
 
 cache/embeddings-<encoder>/<key>/states.npz   texts: (m,) hashes of texts, sorted; states: (m, width) float16
 

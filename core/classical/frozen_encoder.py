@@ -1,4 +1,4 @@
-"""Which frozen text encoder a light model reads, if any, and what that costs. Needs no torch until one is read."""
+"""Choice of the frozen text encoder that `lexical` and `boosted` read, and its estimated cost; needs no torch until it reads."""
 
 from __future__ import annotations
 

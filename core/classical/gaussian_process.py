@@ -1,4 +1,4 @@
-"""Gaussian-process regression of log prices: one length scale per text block and number field, found by marginal likelihood.
+"""Gaussian-process regression of log prices: one length scale per text block and number field, by marginal likelihood.
 
 k(x, x') = s exp(-sum_b u_b (1 - cos_b)) (e^-d + (1 + sqrt(3) d) e^(-sqrt(3) d)) / 2,  d^2 = sum_j v_j (x_j - x'_j)^2
 

@@ -1,4 +1,4 @@
-"""LightGBM on log prices: objectives, the number of rounds by inner group folds, training."""
+"""LightGBM training on log prices: objectives (L1, L2, Huber, SMAPE), rounds chosen by inner group folds, quantiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained `lexical` model: one matrix of inputs, read by the learners that the config asked for."""
+"""Trained `lexical` model: one TF-IDF input matrix and the learners on it; prediction, saving and loading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ridge regression of log prices on a sparse matrix; its penalty chosen on inner group folds."""
+"""Ridge and Huber regression of log prices on a sparse matrix; the penalty is chosen on inner group folds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small multilayer perceptron on sparse input, in NumPy: ReLU layers, Adam, batches that grow from epoch to epoch.
+"""Multilayer perceptron on sparse input in NumPy: ReLU layers, Adam, batches that grow from epoch to epoch.
 
 After the winning solution of Mercari's Price Suggestion Challenge (Jankiewicz and Kostin, 2018): few epochs on TF-IDF
 input, the batch doubled each epoch, several nets averaged.

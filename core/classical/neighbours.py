@@ -1,4 +1,4 @@
-"""Prices of the most similar known products, by cosine similarity of rows."""
+"""Nearest-neighbour prices: the most similar known products by cosine similarity."""
 
 from __future__ import annotations
 

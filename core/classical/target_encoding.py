@@ -1,4 +1,4 @@
-"""Target statistics: what products with the same brand, kind or word cost. Their caller keeps the row's own price out."""
+"""Target encoding: smoothed mean log prices by brand, kind and word, and prices per unit; callers keep a row's own price out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What known products tell of the price of a new one: the feature table of the boosted trees."""
+"""Target feature table of the boosted trees: encodings, neighbours' prices and unit prices, out of inner folds; saved as arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Catalog rows as one sparse matrix: TF-IDF of words and characters beside scaled number fields."""
+"""TF-IDF inputs: catalog rows as one sparse matrix of words, characters and scaled number fields."""
 
 from __future__ import annotations
 

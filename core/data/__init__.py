@@ -1,0 +1,1 @@
+"""Catalogs: reading and checking tables, folds, near-duplicates."""

@@ -1,4 +1,4 @@
-"""A catalog: products in rows. Every part of the house takes and slices this one type."""
+"""Catalog: products in rows (ids, texts, image links, prices), the type that every part takes and slices."""
 
 from __future__ import annotations
 

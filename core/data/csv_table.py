@@ -1,4 +1,4 @@
-"""From the bytes of a CSV file to a table of strings, exactly as they stand in the file; or to many, one after the other."""
+"""CSV reader: bytes to a table of strings exactly as they stand in the file, whole or in chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folds that imitate the test file: as much of a validation fold is seen elsewhere as of the test file is seen in train."""
+"""Fold assignment that imitates the test file: as much overlap between folds as the test file has with train."""
 
 from __future__ import annotations
 

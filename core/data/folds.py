@@ -1,4 +1,4 @@
-"""Folds: which rows are predicted by a model that has not seen them. Made once per workspace."""
+"""Folds of the training rows: saved assignment with its hash, and group folds inside a training."""
 
 from __future__ import annotations
 

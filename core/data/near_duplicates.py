@@ -1,4 +1,4 @@
-"""Which rows are the same product, and how near the nearest other product is.
+"""Near-duplicate detection by MinHash: groups of rows that are the same product, and each row's nearest other product.
 
 Nodes are distinct normalised texts. Links between nodes carry a similarity: 1 for a shared picture file, else the Jaccard
 similarity of the sets of words and word pairs, estimated by MinHash (Broder 1997) and found by banding (LSH).

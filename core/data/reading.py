@@ -1,4 +1,4 @@
-"""From a user's CSV files to checked catalogs. The one door through which rows enter."""
+"""Catalog reading: CSV files to checked catalogs, with every bad row named; the only entry for rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which words stand in which rows, and what they look like."""
+"""Vocabulary index: which words stand in which rows of train and test, and their shapes."""
 
 from __future__ import annotations
 

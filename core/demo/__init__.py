@@ -1,4 +1,4 @@
-"""The embedded demo catalog: a seeded shop whose pictures know something that its texts do not."""
+"""Demo catalog: a seeded shop whose images tell part of the price that its texts do not."""
 
 from core.demo.generate import DemoPaths, demo_paths, make_demo
 

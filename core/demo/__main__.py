@@ -1,4 +1,4 @@
-"""`python -m core.demo`: makes a demo catalog."""
+"""`python -m core.demo`: writes a demo catalog."""
 
 from __future__ import annotations
 

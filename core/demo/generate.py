@@ -1,4 +1,4 @@
-"""Writes the demo catalog: the shop's rows as CSV files in the native format, and its pictures."""
+"""Demo catalog writer: CSV files in the native format and drawn product images."""
 
 from __future__ import annotations
 

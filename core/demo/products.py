@@ -1,4 +1,4 @@
-"""Products of the demo shop: what they are, what they cost, and how their rows are written."""
+"""Product generator of the demo shop: kinds, prices, and the spelling of their rows."""
 
 from __future__ import annotations
 

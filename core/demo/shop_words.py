@@ -1,4 +1,4 @@
-"""What the demo shop sells and how its staff write it down."""
+"""Word lists of the demo shop: brands, kinds, units and the spellings its staff use."""
 
 from __future__ import annotations
 

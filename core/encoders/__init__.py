@@ -1,4 +1,4 @@
-"""Encoders of text and pictures behind one call: `load_encoder(name_or_folder)`."""
+"""Text and image encoders behind one call: `load_encoder(name_or_folder)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m core.backbones`: how many parameters the presets and the documented networks have."""
+"""`python -m core.backbones`: counts the parameters of the encoder presets and of the documented networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders by short name, hub name or local folder. Weights are safetensors; code from the hub is never run.
+"""Encoder loading by short name, hub name or local folder: safetensors only, hub code never runs.
 
 What needs `transformers` imports it where it is used: that takes two seconds, which every process of a sweep would spend.
 """

@@ -1,4 +1,4 @@
-"""NeoBERT, an encoder of text (Le Breton et al. 2025, arXiv:2502.19587), without remote code.
+"""NeoBERT text encoder (Le Breton et al. 2025, arXiv:2502.19587), own module without remote code.
 
 Where rows are padded and it pays, their tokens are packed side by side, and no work is done on padding. The state-dict
 names are those of the published weights, so that they load by name. Rotary positions use real arithmetic: complex numbers

@@ -1,4 +1,4 @@
-"""Short names for encoders, and what is known of them before they are there."""
+"""Encoder presets: short names, hub names, sizes; and the policy by which `auto` picks one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published shapes of the presets, from which networks are built and counted without their weights.
+"""Published shapes of the encoder presets: builds and counts networks without their weights.
 
 Each is what shapes the network in the `config.json` of the preset's repository; what is not written is the default of
 `transformers`, which has the same value. RexBERT-base is ModernBERT-base trained anew, by its paper (arXiv:2602.04605).

@@ -1,4 +1,4 @@
-"""Encoders that need nothing but the training rows: small, random at first, trained end to end in seconds."""
+"""Tiny encoders with random weights and a tokenizer trained on the training rows; nothing is downloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders of the `transformers` library behind the two calls that the architectures know."""
+"""Adapters for encoders of the `transformers` library: loading, states, fast attention and dropout in training."""
 
 from __future__ import annotations
 

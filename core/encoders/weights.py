@@ -1,4 +1,4 @@
-"""The safetensors in an encoder's folder: one file, or several with an index that lists them."""
+"""Safetensors files of an encoder folder: one file, or shards listed in an index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structured fields of a product, read from its catalog text by one table of rules (`core/fields/rules.py`)."""
+"""Structured fields of a product (quantities, units, brand, grades) read from its catalog text."""
 
 from core.fields.reader import NUMBERS, WORDS, read_fields
 

@@ -1,4 +1,4 @@
-"""A product's fields as a network takes them: a line before its text, scaled numbers, and words as places in an embedding."""
+"""Field inputs of a neural network: a line before the text, scaled numbers, and embedded categories."""
 
 from __future__ import annotations
 

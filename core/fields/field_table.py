@@ -1,4 +1,4 @@
-"""Arrays on disk without pickle, and the fields of a catalog, read once."""
+"""Field table of a catalog, read once per process, and arrays saved without pickle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of grade words: what a name says of quality, make and whom it is for. To teach a word, add it to its line.
+"""Grade word table: quality, material and audience words in names. To teach a word, add it to its line.
 
 Each line is a number field: 1 where the name or the kind holds one of the words, else 0. `_` joins the words of a phrase of two.
 """

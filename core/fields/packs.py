@@ -1,4 +1,4 @@
-"""How catalogs say that several are sold together, and which amounts are no sizes. To teach a spelling, add it to a table.
+"""Pack count patterns ("Pack of 12", "6 x 330 ml") and amounts that are no sizes. To teach a spelling, add it to a table.
 
 Everything is in lower case; fractions and number words are digits already (`plain`).
 """

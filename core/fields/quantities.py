@@ -1,4 +1,4 @@
-"""How much of it there is: pack counts, sizes with units and outer dimensions, read from an item name."""
+"""Quantity parser: pack counts, sizes with units and outer dimensions from an item name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads every field of every row: texts in, one table out."""
+"""Field reader: every field of every row, texts in, one table out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of rules: which number is read from which part of a catalog text. A new field is one line here."""
+"""Field rules: which number is read from which part of a catalog text. A new field is one line here."""
 
 from __future__ import annotations
 

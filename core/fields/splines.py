@@ -1,4 +1,4 @@
-"""Number fields as inputs of models that are linear in them, or nearly so."""
+"""Scaling and spline features of number fields for linear models."""
 
 from __future__ import annotations
 

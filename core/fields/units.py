@@ -1,4 +1,4 @@
-"""Units of measure as catalogs spell them, and numbers as catalogs write them. To teach a spelling, add it to the table."""
+"""Unit and number spellings of catalogs. To teach a spelling, add it to the table."""
 
 from __future__ import annotations
 

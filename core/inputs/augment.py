@@ -1,4 +1,4 @@
-"""Pictures as a model sees them: scaled, normalised and, in training, augmented. Batched, on any device.
+"""Image augmentation and normalisation on batches, on any device.
 
 Every random choice is drawn from the generator that is passed in, on the generator's own device, so that a seed gives the
 same augmentation wherever the pictures are. All parameters but the colour steps' order are drawn per picture.

@@ -1,4 +1,4 @@
-"""What frozen encoders answer, computed once and kept as memory-mapped fp16 arrays that all trainings share.
+"""Frozen features: outputs of frozen encoders, computed once and kept as memory-mapped fp16 arrays.
 
 features/<key>/features.npy   (m + 1, views + 1, T, width): m pictures, and last the black square of a missing one; view 0 is
                               the picture as it is, the others are augmented

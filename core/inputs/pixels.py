@@ -1,4 +1,4 @@
-"""Pictures decoded once per resolution, kept as memory-mapped arrays that all trainings share.
+"""Pixel cache: images decoded once per resolution and kept as memory-mapped arrays.
 
 pixels-<size>/<key>/pixels.npy      (m, size, size, 3) uint8
 pixels-<size>/<key>/pictures.json   the pictures' keys in the array's order, and which are bad pictures that the user said

@@ -1,4 +1,4 @@
-"""Catalog text as token ids: cleaned and tokenised once, memory-mapped from an Arrow file, read in batches of similar length."""
+"""Token cache: texts cleaned and tokenised once, memory-mapped, read in batches of similar length."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Neural network parts: attention, heads, losses, layers, number formats."""

@@ -1,4 +1,4 @@
-"""Bidirectional attention as this machine computes it fastest: padded rows, or sequences packed without padding."""
+"""Fast bidirectional attention (padded or packed) and cheap dropout for CPUs and GPUs."""
 
 from __future__ import annotations
 

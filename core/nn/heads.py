@@ -1,4 +1,4 @@
-"""From encoder states to a price: pooling, cross-attention onto a picture, the branch of the fields, and the head."""
+"""Price heads: pooling, cross-attention onto an image, the field branch, and the regression head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layers of an encoder, whatever its family: how deep each weight lies, and adapters between them (LoRA)."""
+"""Layer access for any encoder: depth of each weight, frozen layers, LoRA adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training minimises, and the one place where a network's output becomes a price.
+"""Losses on log prices (SMAPE, Huber, L1, mixed) and the conversion from network output to price.
 
 A network's output is `z`, any finite number. The log price it stands for is `floored(z)`, which is z itself except near
 and below log1p(0.01), where it bends smoothly, so that a price below one cent cannot come out. All losses compare

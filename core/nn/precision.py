@@ -1,4 +1,4 @@
-"""Which number format a training computes in."""
+"""Number formats of training (fp32, bf16, fp16), and thread-parallel forward passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The distribution of a price over bins of log price: what it is trained on, and which point to say.
+"""Price distribution over bins of log price: its training loss and the point forecast of lowest expected SMAPE.
 
 The histogram loss with Gaussian labels (HL-Gauss: Imani and White 2018, "Improving regression performance with distributional
 losses"): cross-entropy with the mass that a Gaussian around the true log price has in each bin.

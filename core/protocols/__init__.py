@@ -1,0 +1,1 @@
+"""Protocols that architectures and process groups implement."""

@@ -1,4 +1,4 @@
-"""The protocol behind which every way to predict a price stands.
+"""Architecture and Model protocols: config, training context, prediction, saving; and the range of valid prices.
 
 Sweep, cross-validation, stacking and serving know architectures only by this page. To add one: write a module that fulfils
 `Architecture`, add one line to the registry in `core/architectures/__init__.py` and a file to `search_spaces/`.

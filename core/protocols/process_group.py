@@ -1,4 +1,4 @@
-"""The processes that train one model together, and the words they exchange.
+"""Process group protocol: what the processes that train one model together exchange; alone by default.
 
 `Group` itself is a training alone, in which each of these words is trivial. `core.training.distributed` has the group of several.
 Every rank must call the same methods in the same order, or all of them wait for ever.

@@ -1,0 +1,1 @@
+"""Data quality checks before training: price leaks and label noise."""

@@ -1,4 +1,4 @@
-"""Finds training rows whose price contradicts that of the same product, of similar rows, or all members' out-of-fold prices."""
+"""Label noise detection: training prices that contradict same products, similar rows or out-of-fold predictions."""
 
 from __future__ import annotations
 

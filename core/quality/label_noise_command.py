@@ -1,4 +1,4 @@
-"""`python -m core.labels`: training rows whose price looks wrong, by the other rows and by the members."""
+"""`python -m core.labels`: lists training rows whose price looks wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What could tell a price that it should not: ids, the order of the file, codes in the texts. Looked for before any training.
+"""Leak detection: ids, file order and codes in texts that tell the price, tested before any training.
 
 Ids and order are never features here, but members made outside may have used them. A code in the text is a feature like any
 other word: where test rows lack it, out-of-fold scores are too good and test prices are wrong, and nobody would notice.

@@ -1,0 +1,1 @@
+"""Stores on disk: the workspace and the prediction store."""

@@ -1,4 +1,4 @@
-"""The prediction store: one folder per member, complete or not there.
+"""Prediction store: one folder per member with out-of-fold and test predictions, complete or absent.
 
 members/<id>/fold-<k>/{model files, oof.parquet, test.parquet, fit.json}    one training each; fit.json is written last
 members/<id>/{oof.parquet, test.parquet, member.json}                       member.json is written last

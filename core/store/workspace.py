@@ -1,4 +1,4 @@
-"""The workspace: one folder that remembers its catalog, folds, trials, members and results.
+"""Workspace folder: its catalog, folds, lock, paths and free space.
 
 workspace.json              where the catalog came from, fingerprints, fold settings; written last when it is made
 catalog/{train,test,folds}.parquet

@@ -1,0 +1,1 @@
+"""Training of one network: epochs, steps, batches, checkpoints, several processes."""

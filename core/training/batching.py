@@ -1,4 +1,4 @@
-"""RowIndices on their way into a network: made into batches, by worker processes where that pays, and never waited for in vain."""
+"""Batch loader: rows to network inputs, made by worker processes where it pays, with recovery of lost workers."""
 
 from __future__ import annotations
 

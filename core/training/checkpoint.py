@@ -1,4 +1,4 @@
-"""Weights beside a readable JSON. The JSON is written last: where it is, the weights are whole.
+"""Checkpoints: weights beside a readable JSON that is written last, and the last two training states.
 
 A training in progress also keeps states, `state-<number>`, the last two of them: a process killed while it writes one leaves
 the one before.

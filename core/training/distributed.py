@@ -1,4 +1,4 @@
-"""A group of several processes, joined by torch.distributed: gloo between processors, NCCL between GPUs.
+"""Process group over torch.distributed: gloo between CPUs, NCCL between GPUs.
 
 Not PyTorch's DistributedDataParallel: it sums gradients while they are computed, for which every rank must make equally many
 passes. Here a rank makes as many as its memory wants, and none where a batch has fewer rows than there are ranks; and where one

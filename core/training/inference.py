@@ -1,4 +1,4 @@
-"""Prices from a trained network."""
+"""Inference: prices from a trained network, in micro-batches."""
 
 from __future__ import annotations
 

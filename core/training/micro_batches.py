@@ -1,4 +1,4 @@
-"""How many tokens go through a network at once. Memory in training grows with it; what was found too much is remembered."""
+"""Micro-batch size: tokens per forward pass, halved when memory runs out and remembered."""
 
 from __future__ import annotations
 

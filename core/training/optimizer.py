@@ -1,4 +1,4 @@
-"""One step: the mean gradient of a batch, in as many passes as the memory wants, moves the weights once."""
+"""Optimizer step: gradients accumulated over micro-batches, clipping, AdamW with rates per layer."""
 
 from __future__ import annotations
 

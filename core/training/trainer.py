@@ -1,4 +1,4 @@
-"""How one network learns: `fit` runs epochs, `Training.epoch` runs steps, `Optimiser.step` moves the weights once.
+"""Training loop: `fit` runs epochs with early stopping, `Training.epoch` runs steps.
 
 A training can be killed at any moment: started again in the same folder it goes on from its last state, and ends as it would
 have ended. Steps that go wrong are left out, and where they go on going wrong, the training goes back and learns more slowly.

@@ -1,4 +1,4 @@
-"""The settings of every training, and the learning rate they lay out."""
+"""Trainer settings shared by neural architectures, and the learning-rate schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training in progress: what moves, what is kept so that it can be killed at any moment, and what is done about bad steps."""
+"""Training state: steps, resumable checkpoints, and recovery from non-finite steps."""
 
 from __future__ import annotations
 

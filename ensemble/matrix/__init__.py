@@ -1,0 +1,1 @@
+"""Level-one matrix: members' predictions read, checked, screened and completed."""

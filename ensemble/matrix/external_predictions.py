@@ -1,4 +1,4 @@
-"""Predictions made anywhere: two tables, CSV or Parquet, `sample_id`, `price` (out-of-fold only), one column per member."""
+"""Reader of external predictions: two CSV or Parquet tables with ids, true prices and one column per member."""
 
 from __future__ import annotations
 

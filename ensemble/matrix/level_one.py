@@ -1,4 +1,4 @@
-"""The members' prices of some rows, and what is computed from them once for all methods that look at it."""
+"""Level-one rows: members' prices and what methods derive from them, computed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The matrix that a stack is made from: out-of-fold and test prices of every member, checked before anything is fitted."""
+"""Level-one matrix: out-of-fold and test predictions of every member, aligned and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers about each row that are no member's: what a catalog's text says, or columns that the user names."""
+"""Row features for stacking: structured fields of the texts, or columns that the user names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which members go into the matrix: what the checks found is mended, said, or left out."""
+"""Screening of members: what the checks find is repaired, noted or left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What members' predictions say of themselves before anything is fitted: pure statistics, one small function for each check."""
+"""Screening statistics of members' predictions: logarithms, currencies, copies, leaks; and imputation of missing prices."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Methods that combine members' prices into one."""

@@ -1,4 +1,4 @@
-"""Weights in log space that may be negative: `ln p = a + sum_j w_j ln p_j`, pulled towards equal weights.
+"""Affine stacking: log-space weights of either sign, with a ridge towards equal weights.
 
 Minimises mean `200 tanh(|d| / 2)` with `d = ln p - ln y` plus a ridge `r |w - 1/m|^2` by the quadratics that touch the terms
 from above (see `ensemble.simplex`), each solved exactly within the bounds. The intercept is free, so that a currency changes

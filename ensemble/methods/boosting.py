@@ -1,4 +1,4 @@
-"""LightGBM on top of the members: learns from how they disagree, and from the rows' features, which of them to follow where.
+"""LightGBM stacking: boosters on the members' prices and the rows' features.
 
 A booster corrects a start in log price: the median of the row's members, or the best linear blend of them. Every seed leaves a
 part of the products out, stops where their SMAPE is lowest, and the seeds' corrections are averaged.

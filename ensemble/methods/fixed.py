@@ -1,4 +1,4 @@
-"""Combinations that need no training: fixed weights, medians and trimmed means."""
+"""Fixed combinations: mean, geometric mean, median and trimmed mean."""
 
 from __future__ import annotations
 

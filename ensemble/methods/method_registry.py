@@ -1,4 +1,4 @@
-"""The ways to combine members, those that average most first. To add one: a function and a line in METHODS.
+"""Registry of combination methods, those that average most first. To add one: a function and a line in METHODS.
 
 The order is that of the one-standard-error rule: of candidates that cannot be told apart, the one that averages most varies least
 from sample to sample. A single member averages nothing.

@@ -1,4 +1,4 @@
-"""Weights on the simplex that minimise SMAPE.
+"""SMAPE-optimal weights on the simplex, by an active-set solver.
 
 One row's term is `200 tanh(|d| / 2)` percent with `d = ln p - ln y`; its slope in `ln p` is `100 sign(d) sech^2(d / 2)`.
 The term is a concave function of `d^2`, so the quadratic that touches it at the current point lies above it everywhere:

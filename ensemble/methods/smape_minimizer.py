@@ -1,4 +1,4 @@
-"""The price to say when its whole distribution is known: the one with the lowest expected SMAPE, which is no mean and no median.
+"""SMAPE-minimising point forecast of a price distribution, and the quantile boosters that estimate the distribution.
 
 A distribution is given by equally likely atoms in log price. `E[2 tanh(|x - A| / 2)]` is concave in x between neighbouring
 atoms, since every term is concave on each side of its own kink: the minimum lies on an atom, and trying them all is exact.

@@ -1,0 +1,1 @@
+"""Stacking pipeline: nested cross-validation, the final pipeline, post-processing, serialization, results."""

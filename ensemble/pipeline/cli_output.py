@@ -1,4 +1,4 @@
-"""What `python -m ensemble.stack` prints of its result."""
+"""Terminal output of `python -m ensemble.stack`: tables of members and methods, nested score, paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of the methods' prices: one method's or a blend of several, and last steps.
+"""Final pipeline: the chosen method or blend of methods, and its post-processing steps.
 
 Everything is chosen by prices of rows that the methods were not fitted to.
 """

@@ -1,4 +1,4 @@
-"""Nested cross-validation: what to make of the members, and what SMAPE to expect of it on rows that nobody has seen.
+"""Nested cross-validation of the whole stack: the score to expect on new rows.
 
 The figure for a fold comes from a recipe that was chosen and fitted on the other folds alone, so that neither weights, nor
 choice, nor last steps have seen the rows they are judged on (Varma and Simon 2006; Cawley and Talbot 2010).

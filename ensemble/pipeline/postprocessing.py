@@ -1,4 +1,4 @@
-"""Last changes to a combination's prices, each kept only where rows left out confirm it.
+"""Post-processing steps of combined prices, each kept only if held-out rows confirm it.
 
 To add one: a class with `fit` and `predict`, and a line in STEPS.
 """

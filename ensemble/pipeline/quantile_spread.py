@@ -1,4 +1,4 @@
-"""A last step from what members know beyond a point: the quantiles that they give of each row's price.
+"""Post-processing step from members' quantiles: the price of lowest expected SMAPE under their spread.
 
 A row's distribution is its members' quantile functions in log price, averaged by weight (Vincent 1912; Ratcliff 1979), each moved
 from the member's price to the combination's. How much narrower it is there, and by how much it is shifted, is fitted: a

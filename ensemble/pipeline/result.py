@@ -1,4 +1,4 @@
-"""What a stack came to, and the files that say so."""
+"""Stack result: scores, leave-one-out costs of members, and the files it writes (stack.json, stack_oof.parquet)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fitted stack on the disk, without pickle: read back, it gives the same prices to the last bit.
+"""Serialization of a fitted stack without pickle: JSON, arrays and LightGBM text, equal to the last bit.
 
 <folder>/<hash>.npz      its arrays
 <folder>/<hash>.txt      a LightGBM booster each

@@ -1,4 +1,4 @@
-"""The submission: written beside its place, read back, and only then put there."""
+"""Submission writer: writes aside, reads back, verifies, then replaces the old file."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Types shared by planning, execution and tracking: jobs, callbacks, memory."""

@@ -1,0 +1,1 @@
+"""Execution of jobs in Ray workers on one machine or a cluster."""

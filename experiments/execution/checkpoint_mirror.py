@@ -1,4 +1,4 @@
-"""Copies of a training's states elsewhere (`--storage-path`), so that a job lost with its node goes on on another.
+"""Checkpoint mirror: copies training states to --storage-path, fetches them on another node, removes them at the end.
 
 <url>/<job's name>/<kind>-<fold>/state-<steps>/{state-<steps>.*, best.*}
 <url>/<job's name>/<kind>-<fold>/state-<steps>/whole.json     written last: the files' sizes

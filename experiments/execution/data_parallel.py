@@ -1,4 +1,4 @@
-"""One job, trained by several workers together: a Ray Train run inside its Ray Tune trial.
+"""Data-parallel training: one job by several workers, as a Ray Train run inside its Ray Tune trial.
 
 trial (no core, no GPU)  ->  Ray Train's controller  ->  workers, each `work` on the same job, joined by gloo or NCCL
    <- reports -   desk   <- rank 0's reports -

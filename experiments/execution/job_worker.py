@@ -1,4 +1,4 @@
-"""One job, run in a worker process: train, judge on the held-out rows, keep what is worth keeping."""
+"""Job worker: trains one job in a worker process, evaluates it on held-out rows, keeps its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machines that jobs run on: Ray started here, or a cluster of it joined, and how many jobs they hold."""
+"""Ray start-up: a local Ray or a cluster joined, its resources, and the code that is sent to workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs in Ray's workers. (`experiments.execution.ray_pool` starts Ray, `experiments.remote.remote_runner` sends jobs to other machines.)
+"""Ray Tune runner: jobs in reused workers, early stopping of trials (ASHA and others).
 
 Ray Tune drives reused worker processes; a `JobSource` says what runs next and hears what happened. Schedulers stop hopeless
 trials, per architecture: epochs of different architectures are not comparable.

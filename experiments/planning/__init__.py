@@ -1,0 +1,1 @@
+"""Planning: which job is next, within which budget of time and memory."""

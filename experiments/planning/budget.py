@@ -1,4 +1,4 @@
-"""Time budget of a sweep: deadlines, makespans, and which job fits into the time that is left. Pure functions.
+"""Time budget: what fits into the time that is left. Pure functions.
 
 No job is started that would not be finished: a trial only where the folds that would make it a member still fit behind it.
 """

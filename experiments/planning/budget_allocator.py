@@ -1,4 +1,4 @@
-"""Allocator of a sweep's minutes: the next trial, member or seed that is expected to lower the stack's SMAPE most per second.
+"""Budget allocator with --minutes: trains next what is expected to lower the stack's error most per second.
 
 The stack as it stands is measured on the holdout fold. First the opening: architectures whose cross-validation is short, and
 the cheapest in any case, are cross-validated at once as their documented best. From then on

@@ -1,4 +1,4 @@
-"""Cross-validation of the best configs: a model for each fold, so that every row has a price from a model that never saw it."""
+"""Cross-validation of the best configs: missing folds, and finished members assembled."""
 
 from __future__ import annotations
 

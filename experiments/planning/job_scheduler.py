@@ -1,4 +1,4 @@
-"""Scheduler of a sweep's jobs: turns studies, members and the time that is left into the next trial or fold, and records results.
+"""Job scheduler: turns studies, members and the time left into a stream of jobs.
 
 It imports neither Ray nor MLflow: the pool of workers asks it for jobs and reports results, and it forwards both to listeners.
 Without a time limit trials come first, then the folds of the best configs; with one, `experiments.planning.budget_allocator`

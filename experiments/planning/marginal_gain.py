@@ -1,4 +1,4 @@
-"""Marginal gain of a further member to the stack, and the step of the highest gain per second. Pure functions.
+"""Marginal gain of a further member to the stack, and the step of most gain per second. Pure functions.
 
 A candidate's prices are known on the holdout fold alone, so its gain is measured there: by how much the SMAPE of the members'
 stack falls when the candidate is added. A candidate of lower accuracy whose errors differ may gain more than a better one

@@ -1,4 +1,4 @@
-"""State of one architecture's search in a sweep: its study, wanted trials and members, measured seconds; opens the studies."""
+"""State of one architecture's search in a sweep: its study, wanted trials and members, measured costs."""
 
 from __future__ import annotations
 

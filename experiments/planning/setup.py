@@ -1,4 +1,4 @@
-"""Plans of architectures (settings, space, estimates) and shares of the machine, from the configs and the workspace."""
+"""Sweep set-up: settings, encoders, search spaces and resources per architecture; rules for small data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver's end of every journey: an actor on the driver's node. It imports neither torch nor Ray, so that it is small."""
+"""Ray actor on the driver node: serves inputs to nodes, receives and checks their artifacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node of a cluster needs of a workspace, as one stream of bytes.
+"""Payload of a remote run: catalog, folds, images and encoders packed as one stream, and unpacked on a node.
 
 The driver packs the catalog, its folds, and where an architecture of the sweep reads them the pictures and encoder folders;
 `experiments.remote.payload` unpacks. The code travels by itself, through Ray.

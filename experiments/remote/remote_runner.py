@@ -1,4 +1,4 @@
-"""Jobs on the nodes of a Ray cluster, without a shared folder: the catalog goes out, what was made comes home.
+"""Remote runner: jobs on nodes of a Ray cluster without a shared folder.
 
 `Home` (`experiments.remote.driver_actor`) stands on the driver's node and dies with the driver. A node asks it for the parcel
 (`experiments.remote.payload`), and sends what a job left (`experiments.remote.driver_actor`) before it reports the job's outcome.

@@ -1,4 +1,4 @@
-"""What failed trials have in common, so that a person can tell a bad setting from a bad machine."""
+"""Failure analysis: settings that failed trials share, and repeated failures that end a search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One driver per study: a lease in the study's attributes, renewed every few seconds.
+"""Study lease: one driver per study, renewed every few seconds in the study's attributes.
 
 A workspace is locked by its file system; two workspaces, or two machines, can meet on one study in PostgreSQL or in a journal.
 Each would take the other's running trials for those of a dead driver.

@@ -1,4 +1,4 @@
-"""What a sampler is told and asked, in memory: proposals neither read the study's storage nor wait for it."""
+"""Adapter of Optuna's samplers: asks and tells in memory, without reading the study's storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where studies are kept: SQLite, PostgreSQL, or a journal file in a folder that several machines share.
+"""Optuna storages: SQLite, PostgreSQL or a journal file, with retries while one is locked or restarts.
 
 A database that is locked or restarts is waited for: every call is made again until it answers. A full disk is not waited for.
 """

@@ -1,4 +1,4 @@
-"""Which config of one architecture is tried next: Optuna proposes and remembers, repeats are answered and never trained.
+"""Study of one architecture: Optuna proposes the next config, repeated configs are deduplicated.
 
 The only module that sets up Optuna's samplers. One study holds the trials of one architecture on one catalog, one set of
 folds, one seed, one space and one set of settings that the user fixed: only such trials are comparable.

@@ -1,4 +1,4 @@
-"""Which trials deserve to be cross-validated: pure functions of learning curves and of the spread over the holdout rows."""
+"""Selection of trials for cross-validation: smoothed metrics and noise of the holdout. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How trials are written into a study, so that a driver may be killed between any two writes."""
+"""Trial writes into a study, ordered so that a driver may be killed between any two."""
 
 from __future__ import annotations
 

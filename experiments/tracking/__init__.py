@@ -1,0 +1,1 @@
+"""Tracking: terminal, JSON events, MLflow run log, dashboard notes, status and comparison."""

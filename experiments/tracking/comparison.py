@@ -1,4 +1,4 @@
-"""What can be compared (a trial, a member, a study, a workspace), found by the name that a person types."""
+"""Comparison of two trials, members, studies or workspaces, found by the name that a person types."""
 
 from __future__ import annotations
 

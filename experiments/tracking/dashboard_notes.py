@@ -1,4 +1,4 @@
-"""What the Optuna dashboard shows beside values: a trial's learning curve as a picture, its error and MLflow run as a note.
+"""Notes and learning curves of trials on the Optuna dashboard.
 
 Optuna changes nothing about ended trials but their notes. So a picture's place is made while the trial runs, at its second
 epoch, and the picture is put there later; what takes time is done by a thread.

@@ -1,4 +1,4 @@
-"""`history.json`: all that the studies of a workspace tell, for who looks at it without them (`reports`).
+"""`history.json`: every trial of every study, for readers that do not know Optuna (`reports`).
 
 {"format": 1, "studies": [{
     "name", "architecture",

@@ -1,4 +1,4 @@
-"""`--json`: what happens in a sweep, one JSON object per line on the standard output. docs/watching.md describes every field."""
+"""JSON events (`--json`): one object per line for everything that happens in a sweep; fields in docs/watching.md."""
 
 from __future__ import annotations
 

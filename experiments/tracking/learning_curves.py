@@ -1,4 +1,4 @@
-"""The picture of a learning curve: one trial over its study's best and the middle of all."""
+"""Learning-curve picture of a trial over its study's best and median."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user sees while a sweep runs: a table on a terminal, one line per event everywhere else."""
+"""Live view of a running sweep: a table on a terminal, one line per event elsewhere."""
 
 from __future__ import annotations
 

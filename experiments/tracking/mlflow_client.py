@@ -1,4 +1,4 @@
-"""Pages written to MLflow. The only module that knows MLflow; used from one thread, which pays for its import.
+"""MLflow writes of run records; the only module of the sweep that imports MLflow, used from one thread.
 
 Everything here may be tried again after it failed: a run is found by its key, and a metric that was written stays one point.
 """

@@ -1,4 +1,4 @@
-"""The diary: every trial and member as an MLflow run, written by a thread that is patient with databases and servers.
+"""MLflow run log: every trial and member as a run, written by a thread with retries.
 
 Optuna's storage is the truth and the diary follows it. Nothing here makes the driver wait or fail: what happens is put on
 pages, a thread writes them, tries again while MLflow is away, and what is still missing at the end is written by the next

@@ -1,4 +1,4 @@
-"""Everything that watches a sweep, put together: the terminal, JSON events, the MLflow diary, the Optuna dashboard's board."""
+"""Callbacks of a sweep, put together: live view, JSON events, MLflow run log, dashboard notes."""
 
 from __future__ import annotations
 

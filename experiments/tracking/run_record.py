@@ -1,4 +1,4 @@
-"""What the diary says of one trial or member: a page, built from events while a sweep runs or from the study afterwards."""
+"""Run record: parameters, metrics and tags of one trial or member for MLflow, from events or from the study."""
 
 from __future__ import annotations
 

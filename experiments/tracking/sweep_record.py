@@ -1,4 +1,4 @@
-"""`sweep.json`: what the last sweep of a workspace was asked, when, by whom, and how it ended. For people and `status` alone."""
+"""`sweep.json`: the last sweep's command, options, times and end; and lookup of a workspace's studies."""
 
 from __future__ import annotations
 

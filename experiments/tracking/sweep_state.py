@@ -1,4 +1,4 @@
-"""The state of a sweep, running or dead, read from a workspace and its studies without touching either."""
+"""State of a sweep, running or dead, read from its workspace and studies."""
 
 from __future__ import annotations
 

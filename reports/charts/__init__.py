@@ -1,4 +1,4 @@
-"""The charts of a report, each drawn from the numbers that `report.json` holds."""
+"""Registry of the report's charts, each drawn from the numbers in `report.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts of the catalog itself, training and test rows side by side."""
+"""Charts of the catalog: training and test rows side by side."""
 
 from __future__ import annotations
 

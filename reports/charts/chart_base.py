@@ -1,4 +1,4 @@
-"""What all charts share: Vega-Lite specifications as plain dictionaries, in the page's own colours.
+"""Vega-Lite helpers shared by all charts: specifications as dictionaries, the page's colours.
 
 Colours are CSS variables, which SVG follows: one chart serves light pages, dark pages and paper. Shapes, dashes and words carry
 what colours may not.

@@ -1,4 +1,4 @@
-"""Charts of single rows: where prices are near, and where they fail."""
+"""Charts of errors: predicted against true prices, error by group, top residuals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts of the members and of the ways to combine them."""
+"""Charts of members and combination methods: scores, correlations, weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts of the sweep: progress, learning curves, what the settings did, and where the time went."""
+"""Charts of the sweep: progress, learning curves, settings, importances, time."""
 
 from __future__ import annotations
 

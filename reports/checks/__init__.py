@@ -1,4 +1,4 @@
-"""The troubleshooting guide as checks (docs/troubleshooting.md): pure functions from a run to what they saw in it."""
+"""Registry of the checks of `reports.diagnose` (docs/troubleshooting.md)."""
 
 from __future__ import annotations
 

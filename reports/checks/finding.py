@@ -1,4 +1,4 @@
-"""What a check came to, and what checks share: grades, groups by architecture, figures in words."""
+"""Finding of a check: its grade, figures and the commands it suggests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning too much of the training rows, or too little of them: by learning curves, and by what a stack says of itself."""
+"""Checks of overfitting and underfitting by learning curves and by the stack's optimism."""
 
 from __future__ import annotations
 

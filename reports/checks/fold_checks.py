@@ -1,4 +1,4 @@
-"""Whether the folds tell what the test will be: how even they are, whether the holdout was used up, what they share."""
+"""Checks of the folds: balance, use of the holdout, shared products."""
 
 from __future__ import annotations
 

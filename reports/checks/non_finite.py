@@ -1,4 +1,4 @@
-"""Numbers that are none: steps that trainings left out, and trainings that ended for it."""
+"""Checks of non-finite numbers: skipped steps and trainings that ended for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The health of the search: what failed and why, how many trials were stopped, whether enough were tried."""
+"""Checks of the search: failed trials and their causes, share of stopped trials, number of trials."""
 
 from __future__ import annotations
 

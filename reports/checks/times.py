@@ -1,4 +1,4 @@
-"""Where the time goes: inside trainings, between the stages of a run, and into trainings that came to nothing."""
+"""Checks of run time: inside trainings, between stages, and in failed trainings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the figures can be believed: against a constant price, leaks, a member too good to be true, prices that look wrong."""
+"""Checks of trustworthiness: constant-price baseline, leaks, members too good to be true, label noise."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Figures of the report: pure functions from a workspace's records to plain values."""

@@ -1,4 +1,4 @@
-"""Are the test rows like the training rows? A model is asked to tell them apart (adversarial validation), and says by what."""
+"""Adversarial validation: a classifier that tells test rows from training rows, its AUC and its features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the catalog itself: prices, texts, pictures and folds. Pure functions."""
+"""Catalog figures: prices, texts, images, folds, and the univariate power of each field."""
 
 from __future__ import annotations
 

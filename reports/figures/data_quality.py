@@ -1,4 +1,4 @@
-"""What may be wrong with the data or a member: duplicates, labels in conflict, rows to look at, results too good to be true."""
+"""Data quality figures: duplicates, conflicting labels, label noise, members too good to be true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of section "Errors": one set of honest prices, looked at from all sides. Pure functions."""
+"""Error figures of the nested-CV prices: by price, length, unit, brand, image; calibration."""
 
 from __future__ import annotations
 

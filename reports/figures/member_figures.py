@@ -1,4 +1,4 @@
-"""Figures of the members and of their stack. Pure functions from records to plain values."""
+"""Member and stack figures: scores, correlations, weights, leave-one-out costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report in a few sentences: how good, against what, and what to do next."""
+"""Overview of a report: how good, against which baseline, and the next step."""
 
 from __future__ import annotations
 

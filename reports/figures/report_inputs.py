@@ -1,4 +1,4 @@
-"""What a report is made from: everything that it reads of a workspace, read once and checked against each other."""
+"""Report inputs: everything read from a workspace, once, and checked against each other."""
 
 from __future__ import annotations
 

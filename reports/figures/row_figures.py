@@ -1,4 +1,4 @@
-"""Figures of single rows: where predictions are near, where they fail, and on what. Pure functions."""
+"""Row figures: prices, errors and groups of single rows for the charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trials of a workspace, study by study: from `history.json` where there is one, else from the records of finished trials."""
+"""Trial records by study: from `history.json`, else from the finished trials on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the sweep: what was tried, what it came to, what mattered, what failed, and where the time went. Pure functions."""
+"""Sweep figures: trials, best so far, setting importances, failures and time."""
 
 from __future__ import annotations
 

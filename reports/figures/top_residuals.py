@@ -1,4 +1,4 @@
-"""The rows that cost most, with all that helps to see why: text, picture, what members said, and a guess at the cause."""
+"""Top residuals: the rows with the largest errors, their text, image, predictions and likely cause."""
 
 from __future__ import annotations
 

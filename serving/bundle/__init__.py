@@ -1,0 +1,1 @@
+"""Bundles: export of a stack, their formats and checks, and prediction from them."""

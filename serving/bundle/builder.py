@@ -1,4 +1,4 @@
-"""How a bundle is put together from a workspace, and compared with what was submitted before it counts."""
+"""Bundle builder: assembles a bundle from a workspace with its model card, and compares its prices before it counts."""
 
 from __future__ import annotations
 

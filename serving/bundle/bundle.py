@@ -1,4 +1,4 @@
-"""A bundle: everything a service needs, in one folder that says of every file what it must be.
+"""Bundle folder: manifest, version, facts and hash checks on opening.
 
 bundles/<name>-<number>-<hash>/
     manifest.json      sizes and SHA-256 of all other files; written last

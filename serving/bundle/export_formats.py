@@ -1,4 +1,4 @@
-"""The forms that fold models take in a bundle. A new one is a class and a line in FORMS."""
+"""Registry of export formats of fold models: safetensors, ONNX, TensorRT. A new one is a class and a line in FORMS."""
 
 from __future__ import annotations
 

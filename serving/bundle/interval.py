@@ -1,4 +1,4 @@
-"""The interval around a price: how true prices lay around the stack's on rows that it was not fitted to.
+"""Prediction interval of a price: residuals of the stack on held-out rows.
 
 `ensemble.methods.smape_minimizer.Conditional` gives a row's distribution of log price: residuals by neighbourhood of price, over a scale that a
 booster reads off how the members disagree and off the row's features. The interval goes from its 10% to its 90% quantile. The

@@ -1,4 +1,4 @@
-"""The smallest subset of a stack's members that is nearly as good: fewer models to load and to ask."""
+"""Member subset selection (distillation): the fewest members that are nearly as good as the whole stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle in MLflow's model registry: whoever loads models from there gets the service's prices."""
+"""MLflow model registry: registers a bundle as a pyfunc model."""
 
 from __future__ import annotations
 

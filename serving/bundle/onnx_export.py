@@ -1,4 +1,4 @@
-"""Networks as ONNX: graphs with any number of rows and tokens, computed by ONNX Runtime.
+"""ONNX export of networks: dynamic rows and tokens, fp32, fp16 and int8.
 
 The graph is the network from token ids, numbers and pixels to the head's outputs; encoders that were frozen are graphs of their
 own, which fold models share (`serving.bundle.shared_encoders`). Around them everything is as in training: texts and pictures are read, and

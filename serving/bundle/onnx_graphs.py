@@ -1,4 +1,4 @@
-"""Graphs for ONNX Runtime: written by PyTorch's exporter, made smaller, and opened."""
+"""ONNX graph tools: export by PyTorch, quantisation, sessions of ONNX Runtime."""
 
 from __future__ import annotations
 

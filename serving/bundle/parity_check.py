@@ -1,4 +1,4 @@
-"""Prices from a bundle's files beside those of the original models, before the bundle counts as written."""
+"""Parity check: prices from a bundle's files against those of the original models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prices from a bundle: the same members, weights and preprocessing that made the submission.
+"""Predictor: prices with intervals from a bundle, with fallbacks for members that fail.
 
 What happens where members do not answer, row by row, each marked:
 

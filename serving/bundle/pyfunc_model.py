@@ -1,4 +1,4 @@
-"""What MLflow runs to load a registered bundle (`serving.bundle.mlflow_registry`); Pricestack must be installed there."""
+"""MLflow pyfunc model that loads a registered bundle; needs Pricestack installed."""
 
 from __future__ import annotations
 

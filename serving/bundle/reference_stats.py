@@ -1,4 +1,4 @@
-"""What a catalog looks like, in a small JSON: what later requests are compared with, to see when they drift away.
+"""Reference statistics of a catalog, stored in a bundle for drift detection.
 
 Numbers are described by their 0%, 1%, ... 100% quantiles, from which any bins (PSI) and the distribution function (KS) follow;
 words by the shares of the most frequent ones.

@@ -1,4 +1,4 @@
-"""Frozen encoders as graphs that all fold models of a bundle ask: written once, loaded once, and each row read once.
+"""Shared frozen encoders as ONNX graphs: stored once, loaded once, each row encoded once for all fold models.
 
 encoders/<part>-<hash of what it computes>.onnx
 """

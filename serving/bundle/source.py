@@ -1,4 +1,4 @@
-"""What a bundle is made from: a workspace's stack, checked against the members that it was made of."""
+"""Bundle source: a workspace's stack, checked against the members it was made of."""
 
 from __future__ import annotations
 

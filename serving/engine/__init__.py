@@ -1,1 +1,1 @@
-"""What answers: rows are gathered into batches, computed in processes of their own, and remembered."""
+"""Inference engine: adaptive batches, worker processes, response cache, file prediction."""

@@ -1,4 +1,4 @@
-"""A file of any size priced part by part; stopped, it goes on where it was.
+"""Batch prediction of a file of any size, in parts, resumable.
 
 <out>.parts        the rows that are finished, with everything that is known of them
 <out>.parts.json   of which input and bundle they are

@@ -1,4 +1,4 @@
-"""The processes that serve one bundle, and the rows that wait for them.
+"""Inference engine: queues rows, forms adaptive batches, runs worker processes and replaces lost ones.
 
 Rows are gathered into batches by size and time: as soon as a process is free it takes what waits, at most `batch_rows` and
 about a second's work (`serving.engine.engine`), and where few wait it gives others `batch_ms` to come. Rows of large requests

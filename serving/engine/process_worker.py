@@ -1,4 +1,4 @@
-"""A process that computes: it loads a bundle and answers batches until the pipe to the service is closed.
+"""Worker process of the engine: loads a bundle and computes batches from a pipe.
 
 The event loop never computes, and whatever brings such a process down (memory, a fault in a library) takes no other request
 with it.

@@ -1,4 +1,4 @@
-"""The same answers from a Ray cluster: replicas of one bundle behind a handle, rows gathered into batches by Ray Serve.
+"""Ray Serve deployment of a bundle: replicas behind a handle, with batching.
 
     from ray import serve
     from serving.replicas import deployment

@@ -1,4 +1,4 @@
-"""Pictures that came with requests: checked in threads, then put where the computing processes read them, until they have."""
+"""Images of requests: checked in threads and kept on disk while worker processes read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are remembered by what was asked, for a while, as many as there is room for."""
+"""Response cache: prices by request content, least recently used, with expiry."""
 
 from __future__ import annotations
 

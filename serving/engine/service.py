@@ -1,4 +1,4 @@
-"""The service without its web: prices from memory, from an engine, or at the very last the catalog's median."""
+"""Service core without HTTP: prices from cache, engine or the median, and bundle swapping."""
 
 from __future__ import annotations
 

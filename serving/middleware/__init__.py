@@ -1,4 +1,4 @@
-"""What stands between the internet and the predictor: bounds, keys, and nothing from inside in any answer or log."""
+"""Security middleware: request bounds, API keys, rate limits, image fetching, error answers, logs."""
 
 from serving.middleware.access import OPEN, Caller, admin_only, caller_of, check_exposure
 from serving.middleware.fetch import ImageFetcher

@@ -1,4 +1,4 @@
-"""Who gets in: callers with a valid key; without keys this machine alone."""
+"""API key authentication; without keys only this machine is served."""
 
 from __future__ import annotations
 

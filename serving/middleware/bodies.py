@@ -1,4 +1,4 @@
-"""Bounds what a request may send before anything parses it."""
+"""Request body limits, enforced before anything is parsed."""
 
 from __future__ import annotations
 

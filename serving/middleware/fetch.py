@@ -1,4 +1,4 @@
-"""Fetches the picture behind an image URL, from public addresses alone, within bounds of time, bytes and type."""
+"""Image fetcher (SSRF-safe): public addresses only, bounded in time, bytes and type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API keys: who may call the service. Kept as hashes in one file that may change while the service runs."""
+"""API key store: hashed keys in one file that may change while the service runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of anything the service takes: every bound and its default, in one frozen object."""
+"""Service limits: every bound and its default, in one frozen object."""
 
 from __future__ import annotations
 

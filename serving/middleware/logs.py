@@ -1,4 +1,4 @@
-"""Logs of one JSON object a line, with the request's id, and without texts, secrets, paths and stack traces."""
+"""Structured JSON logs with request ids; texts, secrets, paths and stack traces are redacted."""
 
 from __future__ import annotations
 

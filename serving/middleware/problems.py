@@ -1,4 +1,4 @@
-"""What a refused or failed request is answered: problem+json (RFC 9457) with the request's id, and nothing from inside."""
+"""Error responses: problem+json (RFC 9457) with the request id, nothing internal."""
 
 from __future__ import annotations
 

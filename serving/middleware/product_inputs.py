@@ -1,4 +1,4 @@
-"""Decodes pictures that strangers sent or pointed to, with the very decoder that training uses, behind bounds of its own."""
+"""Checks of request texts, and bounded decoding of request images with training's decoder."""
 
 from __future__ import annotations
 

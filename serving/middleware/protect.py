@@ -1,4 +1,4 @@
-"""Puts all guards in front of an application, in the one order in which they make sense."""
+"""Middleware stack: applies security headers and all guards to the application in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast one caller may ask: a token bucket for each, as many as there is memory set aside for."""
+"""Rate limiter: a token bucket per caller, bounded in memory."""
 
 from __future__ import annotations
 

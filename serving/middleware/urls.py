@@ -1,4 +1,4 @@
-"""What an image URL may look like. Nothing is resolved or fetched here (serving/middleware/fetch.py does)."""
+"""Image URL checks: syntax, host patterns and public address ranges; nothing is resolved or fetched."""
 
 from __future__ import annotations
 

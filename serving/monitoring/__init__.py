@@ -1,1 +1,1 @@
-"""What the service knows of itself: metrics, drift, live accuracy, alerts."""
+"""Monitoring of the service: metrics, drift, live accuracy, alerts."""

@@ -1,4 +1,4 @@
-"""Alerts: what is told when a figure has crossed its threshold, once in a quiet time, to the log and to a webhook."""
+"""Alerts: a threshold crossed is reported once per quiet time, to the log and a webhook."""
 
 from __future__ import annotations
 

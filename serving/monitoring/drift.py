@@ -1,4 +1,4 @@
-"""Drift: a window of the last rows beside the catalog that the bundle was made from."""
+"""Drift detection: PSI and KS distances between recent requests and the bundle's catalog."""
 
 from __future__ import annotations
 

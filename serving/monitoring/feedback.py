@@ -1,4 +1,4 @@
-"""True prices that come later, beside what was predicted: live SMAPE."""
+"""Feedback: true prices that arrive later, matched with predictions for a live SMAPE."""
 
 from __future__ import annotations
 

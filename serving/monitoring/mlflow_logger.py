@@ -1,4 +1,4 @@
-"""A line of figures each minute in MLflow, beside the sweeps that made the models."""
+"""MLflow logger of the service: one record of figures per minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sees every request, row and batch, and tells whoever watches: metrics at once, drift as its window moves, a diary by minute."""
+"""Observer of requests, rows and batches: feeds metrics, drift and minute statistics."""
 
 from __future__ import annotations
 

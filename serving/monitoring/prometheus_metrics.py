@@ -1,4 +1,4 @@
-"""Prometheus metrics of one service."""
+"""Prometheus metrics of the service."""
 
 from __future__ import annotations
 

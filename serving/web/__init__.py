@@ -1,1 +1,1 @@
-"""The service's HTTP side: routes, schemas, the page."""
+"""HTTP side of the service: routes, schemas, OpenAPI document, web page."""

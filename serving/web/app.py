@@ -1,4 +1,4 @@
-"""The routes. Nothing is computed here: rows go to `Service`, pictures to threads."""
+"""FastAPI application: the routes of the service."""
 
 from __future__ import annotations
 

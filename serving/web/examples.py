@@ -1,4 +1,4 @@
-"""What the OpenAPI document shows of requests and answers."""
+"""Examples of requests and responses in the OpenAPI document."""
 
 from __future__ import annotations
 

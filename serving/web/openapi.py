@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside the schemas: a form's body, problems, keys."""
+"""OpenAPI document: form bodies, problem responses and security schemes."""
 
 from __future__ import annotations
 

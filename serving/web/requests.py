@@ -1,4 +1,4 @@
-"""From a request for prices to its answer: text and picture checked, priced, and told."""
+"""Request handling: a price request checked, priced and explained; true prices recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What requests and answers look like; the OpenAPI document is made from these."""
+"""Request and response schemas (pydantic), from which the OpenAPI document is made."""
 
 from __future__ import annotations
 

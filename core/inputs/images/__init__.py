@@ -1,4 +1,4 @@
-"""Pictures on the disk: which row has one, whether it can be read, and how it becomes a square of pixels."""
+"""Image files: matching rows to files, decoding, and reasons why a file cannot be used."""
 
 from core.inputs.images.files import (
     FORMATS,

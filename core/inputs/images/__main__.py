@@ -1,4 +1,4 @@
-"""`python -m core.images --preview`: a contact sheet of augmented pictures."""
+"""`python -m core.images --preview`: draws a contact sheet of augmented images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Picture files: which row has one, whether it can be read, and how it becomes a square of pixels."""
+"""Image file lookup and decoding: link to file, broken files named, a square of pixels out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A contact sheet of augmented pictures, made by the very functions that training calls, for a person to look at."""
+"""Contact sheet of augmented images, drawn by the functions that training calls."""
 
 from __future__ import annotations
 
