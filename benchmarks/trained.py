@@ -16,13 +16,13 @@ import pandas as pd
 from parts_of_portfolio import Portfolio
 
 from core.architectures import architecture
+from core.arrays import load_arrays, save_arrays
 from core.atomic_files import digest_json
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.fold_making import make_folds
 from core.data.folds import Folds
 from core.data.reading import read_catalogs
-from core.fields.field_table import load_arrays, save_arrays
 from core.protocols.architecture import Context, make_config
 from core.store.oof_store import CORE_VERSION, geometric_mean
 from ensemble.matrix.matrix import Matrix, assemble

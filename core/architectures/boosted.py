@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
-from core.arrays import Floats
+from core.arrays import Floats, load_arrays, save_arrays
 from core.atomic_files import digest, digest_json, read_json, write_json, write_text
 from core.cache import Cache
 from core.classical.embeddings import reader_for
@@ -30,7 +30,7 @@ from core.classical.target_features import Knowledge, Settings, learn_knowledge,
 from core.classical.tfidf_inputs import text_memory
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
-from core.fields.field_table import FEATURES_VERSION, load_arrays, save_arrays
+from core.fields.reader import FEATURES_VERSION
 from core.hardware import Machine
 from core.metrics import all_metrics
 from core.protocols.architecture import LEVELS, Config, Context, PriceRange, Prices, Resolution, range_of

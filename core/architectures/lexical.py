@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from core.arrays import Floats
+from core.arrays import Floats, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.atomic_files import digest_json
 from core.cache import Cache
 from core.classical import gaussian_process
@@ -35,7 +35,7 @@ from core.classical.tfidf_inputs import Inputs, learn_inputs, load_inputs, text_
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.errors import UserError
-from core.fields.field_table import FEATURES_VERSION, fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
+from core.fields.reader import FEATURES_VERSION, fields_of
 from core.hardware import Machine
 from core.metrics import all_metrics
 from core.protocols.architecture import Config, Context, Resolution, range_of

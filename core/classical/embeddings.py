@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.arrays import Floats
+from core.arrays import Floats, load_arrays, save_arrays
 from core.atomic_files import digest
 from core.cache import Cache
 from core.errors import UserError
-from core.fields.field_table import load_arrays, save_arrays
 from core.protocols.architecture import Context
 from core.row_cache import RowMemory
 

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from core.arrays import Floats
+from core.arrays import Floats, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.atomic_files import read_json, write_json
 from core.classical import gaussian_process
 from core.classical.embeddings import FrozenTextEncoder
@@ -21,7 +21,7 @@ from core.classical.target_encoding import log_amounts
 from core.classical.target_features import linear_arrays, linear_from, neighbour_arrays, neighbours_from
 from core.classical.tfidf_inputs import Inputs, load_inputs
 from core.data.catalog import Catalog
-from core.fields.field_table import fields_of, load_arrays, save_arrays, sparse_arrays, sparse_from
+from core.fields.reader import fields_of
 from core.protocols.architecture import PriceRange
 
 NetInputs = Literal["tfidf", "binary", "both"]

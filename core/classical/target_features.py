@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
 
-from core.arrays import Floats
+from core.arrays import Floats, load_arrays, loaded_once, save_arrays, sparse_arrays, sparse_from
 from core.atomic_files import read_json, write_json
 from core.classical import neighbours as near
 from core.classical import target_encoding as target
@@ -23,7 +23,7 @@ from core.classical.target_encoding import log_amounts
 from core.classical.tfidf_inputs import Inputs, learn_inputs, load_inputs
 from core.data.catalog import Catalog
 from core.fields import NUMBERS
-from core.fields.field_table import fields_of, load_arrays, loaded_once, save_arrays, sparse_arrays, sparse_from
+from core.fields.reader import fields_of
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from core.arrays import load_arrays, loaded_once, save_arrays
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
-from core.fields.field_table import fields_of, load_arrays, loaded_once, save_arrays
+from core.fields.reader import fields_of
 from core.fields.splines import NumberScale, learn_scale
 
 _TEXT = "text"

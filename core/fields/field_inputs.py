@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from core.atomic_files import digest
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.fields.field_table import FEATURES_VERSION, fields_of
+from core.fields.reader import FEATURES_VERSION, fields_of
 from core.fields.splines import NumberScale, learn_scale
 
 CATEGORIES = ("brand", "kind", "head", "unit")

@@ -1,18 +1,24 @@
-"""Field reader: every field of every row, texts in, one table out."""
+"""Reader of structured fields: catalog texts in, a data frame out; remembers texts it has read."""
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from threading import Lock
 
 import numpy as np
 import pandas as pd
 
+from core.data.catalog import Catalog
 from core.fields.grades import GRADES, read_grades
 from core.fields.quantities import read_quantities, read_sides, read_value
 from core.fields.rules import COUNTS, RULES, Parts, split_parts
 
+FEATURES_VERSION = "2"
+"""Part of every cache key: raised when fields or features change their meaning."""
+
+_MOST_TEXTS = 500_000
 _QUANTITIES = (
     *("pack", "unit_g", "unit_ml", "unit_count", "total_g", "total_ml", "total_count"),
     *("value", "value_g", "value_ml", "value_count"),
@@ -53,6 +59,35 @@ def read_fields(texts: Iterable[str]) -> pd.DataFrame:
     known = np.array(numbers, dtype=np.float64).reshape(-1, len(NUMBERS))
     frame = pd.DataFrame({name: np.array(column, dtype=object) for name, column in words.items()})
     return _with_derived(pd.concat([frame, pd.DataFrame(known, columns=list(NUMBERS))], axis=1))
+
+
+class FieldCache:
+    """Fields of every text read so far, for threads too. Beyond 500,000 different texts reading begins anew."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._rows: dict[str, int] = {}
+        self._table = read_fields([])
+
+    def read(self, texts: Sequence[str]) -> pd.DataFrame:
+        """`read_fields` of the texts, each different text read once."""
+        with self._lock:
+            if len(self._rows) > _MOST_TEXTS:
+                self._clear()
+            unread = [text for text in dict.fromkeys(texts) if text not in self._rows]
+            if unread:
+                fresh = read_fields(unread)
+                self._table = pd.concat([self._table, fresh], ignore_index=True) if self._rows else fresh
+                self._rows.update(zip(unread, range(len(self._rows), len(self._rows) + len(unread)), strict=True))
+            return self._table.iloc[[self._rows[text] for text in texts]].reset_index(drop=True)
+
+    def clear(self) -> None:
+        """Forgets all texts: for a service, which reads other ones each time."""
+        with self._lock:
+            self._clear()
+
+    def _clear(self) -> None:
+        self._rows, self._table = {}, read_fields([])
 
 
 def _read_row(parts: Parts) -> tuple[dict[str, str], dict[str, float]]:
@@ -109,3 +144,12 @@ def _with_derived(frame: pd.DataFrame) -> pd.DataFrame:
     amounts = frame[["value_g", "value_ml", "value_count", "total_g", "total_ml", "total_count", "pack"]]
     frame["amount"] = amounts.bfill(axis=1).iloc[:, 0]
     return frame
+
+
+field_cache = FieldCache()
+"""The process's own: folds and trials share rows."""
+
+
+def fields_of(catalog: Catalog) -> pd.DataFrame:
+    """`read_fields` of the catalog's texts, each text read once in the life of the process."""
+    return catalog.derived("fields", lambda: field_cache.read(list(catalog.texts)))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from core.arrays import Floats
+from core.arrays import Floats, load_arrays, save_arrays
 from core.atomic_files import digest, read_json, write_json
 from core.cache import Cache
 from core.data.catalog import Catalog, Strings
 from core.fields import NUMBERS
-from core.fields.field_table import FEATURES_VERSION, fields_of, load_arrays, save_arrays
+from core.fields.reader import FEATURES_VERSION, fields_of
 
 WORDS = ("brand", "kind", "head", "unit")
 LENGTH = "text length"

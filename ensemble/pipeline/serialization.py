@@ -25,7 +25,7 @@ from core.arrays import Floats
 from core.atomic_files import atomic_path, digest, read_json, write_json
 from core.data.catalog import Catalog
 from core.errors import UserError
-from core.fields.field_table import FEATURES_VERSION
+from core.fields.reader import FEATURES_VERSION
 from core.store.oof_store import CORE_VERSION
 from ensemble.matrix.level_one import MemberQuantiles, Rows
 from ensemble.matrix.matrix import Matrix

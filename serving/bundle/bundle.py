@@ -30,7 +30,7 @@ from typing import Any
 
 from core.atomic_files import digest, locked, read_json, sync, write_json
 from core.errors import UserError, some
-from core.fields.field_table import FEATURES_VERSION
+from core.fields.reader import FEATURES_VERSION
 from core.store.oof_store import CORE_VERSION
 
 MANIFEST, FACTS, CARD = "manifest.json", "bundle.json", "README.md"

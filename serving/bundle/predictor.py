@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.architectures import architecture
-from core.arrays import Floats
+from core.arrays import Floats, load_arrays, save_arrays
 from core.data.catalog import Catalog
-from core.fields.field_table import load_arrays, save_arrays
 from core.protocols.architecture import LEVELS as DECILES
 from core.protocols.architecture import Prices
 from core.store.oof_store import geometric_mean

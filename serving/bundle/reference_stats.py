@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Floats
 from core.data.catalog import Catalog
-from core.fields.field_table import fields_of
+from core.fields.reader import fields_of
 from core.inputs.images import list_pictures
 
 COMMON = 1_000

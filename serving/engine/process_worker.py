@@ -179,10 +179,10 @@ class Computer:
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
         """Raises UserError for a bundle that cannot be served. The first rows are slow (imports); they are none of a caller's."""
-        from core.fields.field_table import forget_fields
+        from core.fields.reader import field_cache
         from serving.bundle.predictor import Predictor
 
-        self._forget = forget_fields
+        self._forget = field_cache.clear
         self._predictor = Predictor(folder)
         if any(not member.light for member in self._predictor.facts.members):
             import torch
@@ -202,7 +202,7 @@ class Computer:
 
     def _compute(self, batch: WorkerBatch) -> list[RowAnswer]:
         from core.data.catalog import Catalog
-        from core.fields.field_table import fields_of
+        from core.fields.reader import fields_of
         from serving.bundle.predictor import LEVELS
 
         def column(values: Sequence[str]) -> Any:

@@ -17,7 +17,7 @@ from core.classical.target_features import PRICED, Knowledge, learn_knowledge
 from core.data.folds import inner_folds
 from core.encoders.loading import identity
 from core.errors import OutOfTime, UserError
-from core.fields.field_table import fields_of
+from core.fields.reader import fields_of
 from core.metrics import constant_floor, smape
 from core.protocols.architecture import LEVELS, make_config
 from tests.core_tests.architecture_contract import LAPTOP
