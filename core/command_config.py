@@ -33,7 +33,7 @@ class Flag:
 
 
 class CommandConfig(BaseModel):
-    """Settings of one part of a command, or of several parts: fields that are configs themselves. Frozen, without unknown keys."""
+    """Settings of one part of a command, or of several parts: fields that are configs themselves. Frozen, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -26,9 +26,7 @@ START_SECONDS = 6.0
 
 
 def forecast(seconds: Mapping[str, float], trainings: int, limits: SweepLimits, now: float) -> Iterator[str]:
-    """Lines of a plan with a time limit, in the order of what happens. seconds: of one training by architecture; trainings: of one
-    member.
-    """
+    """Lines of a plan with a time limit, in order. seconds: of one training by architecture; trainings: of one member."""
     budget = limits.budget
     left = max(0.0, budget.left(now) - START_SECONDS)
     yield f"{duration(left)} for trainings, {budget.concurrent} at once; {duration(budget.closing)} are kept for report and stack"
@@ -67,7 +65,7 @@ def show_plan(
     cache: Cache,
     limits: SweepLimits,
 ) -> None:
-    """Prints the catalog's facts, each architecture's encoders, space and plan, the estimated time, and limits of memory and cache.
+    """Prints the catalog's facts, each architecture's encoders, space and plan, the estimated time, and limits.
 
     With a time limit also the steps in their order.
     """

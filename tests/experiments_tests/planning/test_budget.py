@@ -1,4 +1,4 @@
-"""The plan: who gets the next trial, and which members the time that is left can pay for."""
+"""Time budget: the next trial, and the members that the time left is enough for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep with a time limit does next, with the real architectures' plans and without training anything."""
+"""The next step of a sweep with a time limit, with the real architectures' plans and without training anything."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from search_spaces import load_space
 MACHINE = Machine(cores=2, memory=2**33, device="cpu", gpus=0)
 
 
-class House:
+class AllocatorCase:
     """A workspace with a allocator between `lexical` and `boosted`, and prices that say how a model errs."""
 
     def __init__(self, workspace: Workspace, seconds: Mapping[str, float], minutes: float = 60.0) -> None:
@@ -80,83 +80,83 @@ class House:
 
 
 def test_the_opening_is_of_the_short_ones_the_cheapest_first(toy_workspace: Workspace) -> None:
-    house = House(toy_workspace, {"boosted": 5.0, "lexical": 2.0})
-    allocator = house.allocator()
-    assert allocator.opening_trial(house.now, ()) == "lexical"
-    assert allocator.opening_member(house.now, ()) is None  # nothing was tried
-    best = house.trial(allocator, "lexical", 0, house.prices(0, 0.3))
-    assert allocator.opening_member(house.now, ()) == best
+    case = AllocatorCase(toy_workspace, {"boosted": 5.0, "lexical": 2.0})
+    allocator = case.allocator()
+    assert allocator.opening_trial(case.now, ()) == "lexical"
+    assert allocator.opening_member(case.now, ()) is None  # nothing was tried
+    best = case.trial(allocator, "lexical", 0, case.prices(0, 0.3))
+    assert allocator.opening_member(case.now, ()) == best
     plan = allocator.add_member(best)
-    assert plan.missing == (0, 1, 2) and allocator.opening_member(house.now, ()) is None
+    assert plan.missing == (0, 1, 2) and allocator.opening_member(case.now, ()) is None
 
 
 def test_an_architecture_that_is_not_short_waits_for_the_stack(toy_workspace: Workspace) -> None:
-    house = House(toy_workspace, {"boosted": 400.0, "lexical": 2.0}, minutes=20.0)
-    allocator = house.allocator()
-    assert allocator.opening_trial(house.now, ()) == "lexical"
-    allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.3)))
-    house.trial(allocator, "boosted", 0, house.prices(1, 0.3), seconds=400.0)
-    assert allocator.opening_member(house.now, ()) is None
+    case = AllocatorCase(toy_workspace, {"boosted": 400.0, "lexical": 2.0}, minutes=20.0)
+    allocator = case.allocator()
+    assert allocator.opening_trial(case.now, ()) == "lexical"
+    allocator.add_member(case.trial(allocator, "lexical", 0, case.prices(0, 0.3)))
+    case.trial(allocator, "boosted", 0, case.prices(1, 0.3), seconds=400.0)
+    assert allocator.opening_member(case.now, ()) is None
 
 
 def test_of_candidates_the_one_that_errs_elsewhere_is_taken_and_then_worth_nothing_more(
     toy_workspace: Workspace,
 ) -> None:
-    house = House(toy_workspace, {"lexical": 2.0})
-    allocator = house.allocator()
-    first = house.prices(0, 0.3)
-    allocator.add_member(house.trial(allocator, "lexical", 0, first))
-    alike = house.trial(allocator, "lexical", 1, first * 1.001)
-    elsewhere = house.trial(allocator, "lexical", 2, house.prices(1, 0.3))
-    step = allocator.next_step(house.now, ())
+    case = AllocatorCase(toy_workspace, {"lexical": 2.0})
+    allocator = case.allocator()
+    first = case.prices(0, 0.3)
+    allocator.add_member(case.trial(allocator, "lexical", 0, first))
+    alike = case.trial(allocator, "lexical", 1, first * 1.001)
+    elsewhere = case.trial(allocator, "lexical", 2, case.prices(1, 0.3))
+    step = allocator.next_step(case.now, ())
     assert step is not None and (step.kind, step.name) == ("member", elsewhere) and step.gain > 0.0
     assert allocator.add_member(step.name, step.gain).name == elsewhere
-    step = allocator.next_step(house.now, ())
+    step = allocator.next_step(case.now, ())
     assert step is not None and step.name != alike
 
 
 def test_another_seed_is_of_a_member_and_never_the_same_twice(toy_workspace: Workspace) -> None:
-    house = House(toy_workspace, {"lexical": 2.0})
-    allocator = house.allocator()
-    member = allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.3)))
+    case = AllocatorCase(toy_workspace, {"lexical": 2.0})
+    allocator = case.allocator()
+    member = allocator.add_member(case.trial(allocator, "lexical", 0, case.prices(0, 0.3)))
     plans = [allocator.reseed("lexical" + SEEDS) for _ in range(3)]
     assert [plan.key.seed for plan in plans] == [1, 2, 3]
     assert all(plan.settings == member.settings and plan.origin["seed_of"] == member.name for plan in plans)
 
 
 def test_members_of_earlier_sweeps_are_in_the_stack_and_not_opened_again(toy_workspace: Workspace) -> None:
-    house = House(toy_workspace, {"lexical": 2.0})
-    before = house.trial(house.allocator(), "lexical", 0, house.prices(0, 0.3))
+    case = AllocatorCase(toy_workspace, {"lexical": 2.0})
+    before = case.trial(case.allocator(), "lexical", 0, case.prices(0, 0.3))
     train = toy_workspace.train.known_prices
     toy_workspace.store.write_member(Member(before, train * 1.1, np.ones(len(toy_workspace.test)), {"seconds": 1.0}))
-    allocator = house.allocator()
-    assert allocator.opening_trial(house.now, ()) is None and allocator.opening_member(house.now, ()) is None
-    step = allocator.next_step(house.now, ())
+    allocator = case.allocator()
+    assert allocator.opening_trial(case.now, ()) is None and allocator.opening_member(case.now, ()) is None
+    step = allocator.next_step(case.now, ())
     assert step is not None and step.kind == "candidate"
 
 
 def test_nothing_is_taken_that_does_not_fit_behind_what_runs(toy_workspace: Workspace) -> None:
-    house = House(toy_workspace, {"lexical": 20.0}, minutes=2.0)
-    allocator = house.allocator()
-    allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.3), seconds=20.0))
-    house.trial(allocator, "lexical", 1, house.prices(1, 0.3), seconds=20.0)
-    assert allocator.next_step(house.now, ()) is not None
-    assert allocator.next_step(house.now, (100.0, 100.0)) is None
-    assert allocator.next_step(house.now + 80.0, ()) is None
+    case = AllocatorCase(toy_workspace, {"lexical": 20.0}, minutes=2.0)
+    allocator = case.allocator()
+    allocator.add_member(case.trial(allocator, "lexical", 0, case.prices(0, 0.3), seconds=20.0))
+    case.trial(allocator, "lexical", 1, case.prices(1, 0.3), seconds=20.0)
+    assert allocator.next_step(case.now, ()) is not None
+    assert allocator.next_step(case.now, (100.0, 100.0)) is None
+    assert allocator.next_step(case.now + 80.0, ()) is None
 
 
 def test_an_architecture_without_a_member_is_explained(toy_workspace: Workspace) -> None:
-    house = House(toy_workspace, {"boosted": 400.0, "lexical": 2.0}, minutes=20.0)
-    allocator = house.allocator()
-    allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.2)))
-    house.trial(allocator, "boosted", 0, house.prices(1, 5.0))
+    case = AllocatorCase(toy_workspace, {"boosted": 400.0, "lexical": 2.0}, minutes=20.0)
+    allocator = case.allocator()
+    allocator.add_member(case.trial(allocator, "lexical", 0, case.prices(0, 0.2)))
+    case.trial(allocator, "boosted", 0, case.prices(1, 5.0))
     assert allocator.left_out() == ["boosted's best config: it would not lower the stack's SMAPE"]
 
 
 def test_no_more_members_than_were_asked_for(toy_workspace: Workspace) -> None:
-    house = House(toy_workspace, {"lexical": 2.0})
-    house.searches["lexical"].members = 1
-    allocator = house.allocator()
-    allocator.add_member(house.trial(allocator, "lexical", 0, house.prices(0, 0.3)))
-    house.trial(allocator, "lexical", 1, house.prices(1, 0.3))
-    assert allocator.next_step(house.now, ()) is None
+    case = AllocatorCase(toy_workspace, {"lexical": 2.0})
+    case.searches["lexical"].members = 1
+    allocator = case.allocator()
+    allocator.add_member(case.trial(allocator, "lexical", 0, case.prices(0, 0.3)))
+    case.trial(allocator, "lexical", 1, case.prices(1, 0.3))
+    assert allocator.next_step(case.now, ()) is None

@@ -1,4 +1,4 @@
-"""What `--dry-run` says of a sweep with a time limit."""
+"""Plan that `--dry-run` prints for a sweep with a time limit."""
 
 from __future__ import annotations
 

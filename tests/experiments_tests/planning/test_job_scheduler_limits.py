@@ -1,4 +1,4 @@
-"""What a scheduler starts where time or memory is limited, and how a limited sweep goes on."""
+"""Jobs that start under limits of time or memory, and how a limited sweep goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a member is worth to the stack, and which step is taken: diversity counts, luck does not."""
+"""Gain of a member to the stack and the step that is taken: diversity counts, noise does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many jobs run at once, what each worker of them gets, and what a machine has no room for."""
+"""Jobs at once, the share of each worker, and requests that exceed a machine."""
 
 from __future__ import annotations
 

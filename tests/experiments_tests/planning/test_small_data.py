@@ -1,4 +1,4 @@
-"""What is done otherwise where training rows are few."""
+"""Plans where training rows are few."""
 
 from __future__ import annotations
 
