@@ -22,7 +22,7 @@ from core.atomic_files import digest
 from core.cache import Cache
 from core.errors import UserError
 from core.protocols.architecture import Context
-from core.row_cache import RowMemory
+from core.row_cache import RowCache
 
 if TYPE_CHECKING:
     from core.inputs.tokens import Tokens
@@ -120,9 +120,9 @@ class FrozenTextEncoder:
 
 
 @lru_cache(maxsize=8)
-def _memory(kind: str) -> RowMemory:
+def _memory(kind: str) -> RowCache:
     """Of readers without a cache: in a service, models of all folds read the same texts."""
-    return RowMemory(_REMEMBERED)
+    return RowCache(_REMEMBERED)
 
 
 def _load(folder: str) -> tuple[Any, Any]:

@@ -19,7 +19,7 @@ from core.architectures.neural_architecture import NeuralModel
 from core.atomic_files import digest
 from core.encoders.presets import Part
 from core.inputs.frozen_features import content_of, half
-from core.row_cache import RowMemory
+from core.row_cache import RowCache
 from serving.bundle.onnx_graphs import open_graph
 
 Write = Callable[[nn.Module, Mapping[str, Tensor], Path], None]
@@ -75,7 +75,7 @@ class SharedEncoder:
 
     def __init__(self, path: Path, part: Part, providers: Sequence[str]) -> None:
         self._session, self._part = open_graph(path, providers), part
-        self._memory = RowMemory(_REMEMBERED)
+        self._memory = RowCache(_REMEMBERED)
 
     def answer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The network's inputs with this part's answer, rounded to 16 bits as training keeps it, for what the part reads."""

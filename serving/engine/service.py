@@ -15,7 +15,7 @@ from serving.bundle.bundle import Bundle, BundleFacts, open_bundle
 from serving.engine.engine import Engine, EngineSettings, Overloaded, Watch
 from serving.engine.process_worker import RowAnswer
 from serving.engine.request_images import Picture, Pictures
-from serving.engine.response_cache import Memory
+from serving.engine.response_cache import ResponseCache
 from serving.middleware import Limits
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Service:
         self.home, self.limits, self.pictures = self._first.parent, limits, Pictures(limits)
         self._settings, self._log_config, self._watch, self._seen = settings, log_config, watch, seen
         self._served: ServedBundle | None = None
-        self._memory: Memory[RowAnswer] = Memory(remembered, remembered_seconds)
+        self._memory: ResponseCache[RowAnswer] = ResponseCache(remembered, remembered_seconds)
         self._computing: dict[str, asyncio.Future[RowAnswer | None]] = {}
         self._swapping = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()

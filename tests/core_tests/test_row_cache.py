@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from core.row_cache import RowMemory
+from core.row_cache import RowCache
 
 ROW = 16
 """Bytes of a row below."""
@@ -32,7 +32,7 @@ class Squares:
     st.lists(st.lists(st.integers(0, 9).map(str), min_size=1, max_size=6), min_size=1, max_size=6), st.integers(0, 6)
 )
 def test_what_is_remembered_is_what_was_computed(requests: list[list[str]], room: int) -> None:
-    memory = RowMemory(room * ROW)
+    memory = RowCache(room * ROW)
     for keys in requests:
         squares = Squares(keys)
         expected = np.array([[float(key), float(key) ** 2] for key in keys])
@@ -44,7 +44,7 @@ def test_what_is_remembered_is_what_was_computed(requests: list[list[str]], room
 
 
 def test_those_asked_for_last_stay() -> None:
-    memory = RowMemory(2 * ROW)
+    memory = RowCache(2 * ROW)
     for keys, expected in ((["1"], ["1"]), (["2"], ["2"]), (["1"], []), (["3"], ["3"]), (["1"], []), (["2"], ["2"])):
         squares = Squares(keys)
         memory.rows(keys, squares)
@@ -52,7 +52,7 @@ def test_those_asked_for_last_stay() -> None:
 
 
 def test_threads_may_ask_together() -> None:
-    memory, keys = RowMemory(5 * ROW), [str(number) for number in range(20)]
+    memory, keys = RowCache(5 * ROW), [str(number) for number in range(20)]
 
     def ask(start: int) -> bool:
         chosen = keys[start : start + 8]

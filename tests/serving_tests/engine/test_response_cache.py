@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine.response_cache import Memory
+from serving.engine.response_cache import ResponseCache
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
 
 def test_a_value_is_there_until_it_is_too_old() -> None:
     clock = Clock()
-    memory: Memory[int] = Memory(10, 60.0, clock=clock)
+    memory: ResponseCache[int] = ResponseCache(10, 60.0, clock=clock)
     memory.put("jam", 5)
     clock.now = 59.9
     assert memory.get("jam") == 5
@@ -29,7 +29,7 @@ def test_a_value_is_there_until_it_is_too_old() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=60), st.integers(1, 4))
 def test_it_holds_those_that_were_used_last(steps: list[tuple[str, bool]], most: int) -> None:
-    memory: Memory[str] = Memory(most, 60.0, clock=Clock())
+    memory: ResponseCache[str] = ResponseCache(most, 60.0, clock=Clock())
     used: list[str] = []
     for key, put in steps:
         if put:
@@ -42,6 +42,6 @@ def test_it_holds_those_that_were_used_last(steps: list[tuple[str, bool]], most:
 
 
 def test_nothing_is_remembered_where_there_is_no_room() -> None:
-    memory: Memory[int] = Memory(0, 60.0)
+    memory: ResponseCache[int] = ResponseCache(0, 60.0)
     memory.put("jam", 5)
     assert memory.get("jam") is None
