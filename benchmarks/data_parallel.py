@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from core.architectures.base import Context, make_config
-from core.catalog_reading import read_catalogs
-from core.distributed import TorchGroup
-from core.group import ALONE
+from core.protocols.architecture import Context, make_config
+from core.data.reading import read_catalogs
+from core.training.distributed import TorchGroup
+from core.protocols.process_group import ALONE
 from torch import distributed, multiprocessing
 
 from core.architectures import architecture

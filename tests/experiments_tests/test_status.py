@@ -76,7 +76,7 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from core.store.workspace import Workspace
-from experiments.record import Record, here, recorded
+from experiments.tracking.sweep_record import Record, here, recorded
 workspace = Workspace(Path(sys.argv[1]))
 record = Record(**here(), start=time.time(), end=time.time() + 600, folds=3, storage="", tracking="",
                 studies={"text": "text-1a2b3c4d"}, trials={"text": 8}, members=2, command="python -m experiments.sweep text")

@@ -21,7 +21,7 @@ from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
 from experiments.common.jobs import Job
 from experiments.execution.job_worker import run_job
-from experiments.planning.cross_validation import Members
+from experiments.planning.cross_validation import MemberBuilder
 from experiments.search.trial_selection import Finished
 from serving.bundle.builder import export
 from serving.bundle.bundle import FACTS, MANIFEST, Bundle, _content
@@ -72,7 +72,7 @@ def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2, 
             {},
         ),
     )
-    members = Members(workspace, 0, {})
+    members = MemberBuilder(workspace, 0, {})
     for name, given in settings.items():
         plan = members.plan(architecture(name), given, Finished(0, {}, "", 30.0, 1, 30.0, 1.0))
         for fold in range(folds):

@@ -20,7 +20,8 @@ from core.atomic_files import locked
 from core.store.workspace import Workspace
 from experiments.planning.setup import FOLDS
 from tests.experiments_tests import waiting
-from tests.experiments_tests.clusters import ENVIRONMENT, ROOT, LittleCluster, little_cluster
+from tests.experiments_tests.clusters import ENVIRONMENT, LittleCluster, little_cluster
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.e2e
 LIMIT = 300.0

@@ -21,8 +21,8 @@ from tests.paths import ROOT
 DRIVER = """
 import sys
 from core.errors import UserError
-from experiments.lease import lease
-from experiments.storage import open_storage
+from experiments.search.lease import lease
+from experiments.search.storage import open_storage
 storage = open_storage(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

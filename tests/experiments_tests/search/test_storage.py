@@ -79,7 +79,7 @@ def test_a_running_trial_is_there_whole_or_not_at_all(storage_text: str) -> None
 
 WRITER = """
 import sys, optuna
-from experiments.storage import open_storage
+from experiments.search.storage import open_storage
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 space = {"depth": optuna.distributions.CategoricalDistribution((1, 2, 3))}
 search = optuna.create_study(storage=open_storage(sys.argv[1]), study_name="toy", load_if_exists=True)
