@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from core.protocols.architecture import Context, make_config
-from core.data.reading import read_catalogs
-from core.training.distributed import TorchGroup
-from core.protocols.process_group import ALONE
 from torch import distributed, multiprocessing
 
 from core.architectures import architecture
 from core.cache import Cache
-from core.catalog import Catalog
+from core.data.catalog import Catalog
+from core.data.reading import read_catalogs
+from core.protocols.architecture import Context, make_config
+from core.protocols.process_group import ALONE
+from core.training.distributed import TorchGroup
 
 LAYOUTS = ((1, 2), (1, 1), (2, 1))
 """(workers, threads of each)"""

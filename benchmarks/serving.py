@@ -36,7 +36,7 @@ import numpy as np, uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 from core.data.catalog import Catalog
-from serving.predictor import Predictor
+from serving.bundle.predictor import Predictor
 
 predictor, app = Predictor(Path(sys.argv[1])), FastAPI()
 

@@ -27,7 +27,7 @@ class NotThere:
 sys.meta_path.insert(0, NotThere())
 import numpy as np
 import serving.api
-from serving.predictor import Predictor
+from serving.bundle.predictor import Predictor
 from serving.engine import process_worker, service
 from serving.monitoring.observer import Observer
 from serving.web import app

@@ -101,9 +101,10 @@ def test_it_needs_nothing_of_the_process_that_wrote_it(tmp_path: Path) -> None:
     np.save(tmp_path / "quantiles.npy", given.quantiles.logs)
     code = (
         "import sys, numpy as np; from pathlib import Path;"
-        "from ensemble.matrix.level_one import Quantiles, Rows; from ensemble.pipeline.serialization import load_stack;"
+        "from ensemble.matrix.level_one import MemberQuantiles, Rows;"
+        "from ensemble.pipeline.serialization import load_stack;"
         "folder = Path(sys.argv[1]); read = lambda name: np.load(folder / name);"
-        "known = Quantiles(np.array([0, 1]), read('quantiles.npy'));"
+        "known = MemberQuantiles(np.array([0, 1]), read('quantiles.npy'));"
         "rows = Rows(read('members.npy'), read('features.npy'), known);"
         "np.save(folder / 'prices.npy', load_stack(folder / 'stack').stacked.predict(rows)); print('torch' in sys.modules)"
     )
