@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from core.arrays import Floats
 
@@ -26,6 +28,28 @@ def smape_terms_of_logs(difference: Floats) -> Floats:
 def smape_of_logs(difference: Floats) -> float:
     """SMAPE in percent of positive prices whose logarithms differ by so much."""
     return float(smape_terms_of_logs(difference).mean())
+
+
+def smape_slope(difference: NDArray[Any]) -> NDArray[Any]:
+    """Size of a row's SMAPE gradient by the log price, as a fraction: `sech^2(d / 2)`, the slope of `2 tanh(|d| / 2)`."""
+    return np.asarray(1.0 - np.square(np.tanh(0.5 * difference)))
+
+
+def touching_curvature(difference: Floats, width: float, scale: float = 1.0) -> Floats:
+    """`scale` times the curvature of the parabola that touches `2 tanh(|d| / 2)` at d from above: `sech^2(d / 2) / |d|`.
+
+    |d| is rounded below `width`, the slope is not: times d, this is the exact gradient away from the kink (majorise-minimise).
+    """
+    return np.asarray(smape_slope(difference) * scale / np.sqrt(np.square(difference) + width**2))
+
+
+def smoothed_curvature(difference: Floats, width: float) -> Floats:
+    """Curvature of the parabola that touches `2 tanh(s / 2)` at d from above, with `s = sqrt(d^2 + width^2) - width`.
+
+    The loss itself is smoothed: times d, this is its exact gradient everywhere.
+    """
+    root = np.sqrt(np.square(difference) + width**2)
+    return np.asarray(smape_slope(root - width) / root)
 
 
 def smape(true: ArrayLike, predicted: ArrayLike) -> float:

@@ -10,31 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Floats
-from core.metrics import smape_of_logs
+from core.metrics import smape_of_logs, smoothed_curvature
 from core.protocols.architecture import LEVELS
 
 _LEAST_CURVATURE = 0.1
 _SMOOTHING = 0.1
 
 
-def smape_objective(predicted: Floats, data: lgb.Dataset) -> tuple[Floats, Floats]:
-    """Gradient and curvature of the SMAPE by the predicted log price (`smape_slopes`), as LightGBM asks for them."""
-    return smape_slopes(predicted - np.asarray(data.get_label(), dtype=np.float64))
+def smoothed_smape_objective(predicted: Floats, data: lgb.Dataset) -> tuple[Floats, Floats]:
+    """Gradient and curvature bound of the SMAPE with a smoothed kink (`core.metrics.smoothed_curvature`), as LightGBM asks.
 
-
-def smape_slopes(difference: Floats) -> tuple[Floats, Floats]:
-    """Gradient and curvature bound of 2 tanh(s / 2), s = sqrt(d^2 + h^2) - h, at differences d of log prices, (n,) each.
-
-    2 tanh(|d| / 2) is a row's SMAPE; s rounds its corner at 0 over a width of h = 0.1, so that boosting settles there. The
-    second derivative is negative in the flanks; the bound used instead is slope / d, the curvature of the parabola that
-    touches the loss at d from above (majorise-minimise), and never less than 0.1, so that no leaf runs away.
+    The curvature is never less than 0.1, so that no leaf runs away.
     """
-    root = np.sqrt(np.square(difference) + _SMOOTHING**2)
-    steepness = (1.0 - np.square(np.tanh(0.5 * (root - _SMOOTHING)))) / root
-    return steepness * difference, np.maximum(steepness, _LEAST_CURVATURE)
+    difference = predicted - np.asarray(data.get_label(), dtype=np.float64)
+    curvature = smoothed_curvature(difference, _SMOOTHING)
+    return curvature * difference, np.maximum(curvature, _LEAST_CURVATURE)
 
 
-OBJECTIVES: dict[str, Any] = {"l2": "l2", "l1": "l1", "huber": "huber", "smape": smape_objective}
+OBJECTIVES: dict[str, Any] = {"l2": "l2", "l1": "l1", "huber": "huber", "smape": smoothed_smape_objective}
 
 
 def smape_metric(predicted: Floats, data: lgb.Dataset) -> tuple[str, float, bool]:

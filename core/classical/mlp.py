@@ -14,6 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from core.metrics import smape_slope
+
 Floats = NDArray[np.float32]
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
@@ -52,7 +54,7 @@ def loss_slope(difference: Floats, smape_weight: float, delta: float = 0.5) -> F
     (1 - w) * Huber_delta(d) + w * 2 tanh(|d| / 2): the second is a row's SMAPE, whose slope is sign(d) sech^2(d / 2).
     """
     huber = np.clip(difference, -delta, delta)
-    smape = np.sign(difference) * (1.0 - np.square(np.tanh(0.5 * difference)))
+    smape = np.sign(difference) * smape_slope(difference)
     return (1.0 - smape_weight) * huber + smape_weight * smape
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.arrays import Floats, Ints
+from core.metrics import touching_curvature
 from ensemble.methods.fixed import Blend
 from ensemble.methods.simplex import distinct, shared
 
@@ -62,7 +63,7 @@ def _minimise(logs: Floats, truth: Floats, ridge: float) -> tuple[Floats, float]
     for width in _WIDTHS:
         for _ in range(_STEPS):
             distance = logs @ change + offset - goal
-            curvature = (1.0 - np.tanh(distance / 2) ** 2) / np.sqrt(distance**2 + width**2)
+            curvature = touching_curvature(distance, width)
             before = change
             change, offset = _ridge_step(logs, goal, curvature, ridge * max(spread, 1e-6), BOUND, equal)
             if np.abs(change - before).max() < 1e-4:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Floats, Ints
 from core.atomic_files import digest
+from core.metrics import touching_curvature
 from ensemble.matrix.level_one import Rows, rounded
 
 if TYPE_CHECKING:
@@ -159,13 +160,11 @@ def parts_of(groups: Ints, seed: int) -> Ints:
     return np.random.default_rng(seed).permutation(len(numbers))[owners] % PARTS
 
 
-def smape_objective(corrections: Floats, data: lightgbm.Dataset) -> tuple[Floats, Floats]:
-    """(slope, curvature) of `2 tanh(|d| / 2)` in each row's correction, with d = correction - label in log price.
+def touching_smape_objective(corrections: Floats, data: lightgbm.Dataset) -> tuple[Floats, Floats]:
+    """(slope, curvature) of each row's SMAPE in its correction (`core.metrics.touching_curvature`), as LightGBM asks.
 
-    The slope `sign(d) sech^2(d/2)` is rounded near 0; the curvature is that of the quadratic which touches the term from
-    above, so that it is positive and a whole step never overshoots. Both are scaled to a curvature near 1.
+    A whole step never overshoots. Both are scaled to a curvature near 1.
     """
     distance = np.asarray(corrections, dtype=np.float64) - data.get_label()
-    flat = 1.0 - np.tanh(distance / 2) ** 2
-    curvature = flat * _KINK / np.sqrt(distance**2 + _KINK**2)
+    curvature = touching_curvature(distance, _KINK, scale=_KINK)
     return curvature * distance, np.maximum(curvature, 1e-6)

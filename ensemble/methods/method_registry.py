@@ -127,14 +127,14 @@ METHODS: dict[str, Method] = {
     "single": Method("the member of lowest SMAPE", _single, members=1),
     "residual": Method(
         "booster on the best weights, for the SMAPE",
-        lambda problem: boosting.fit_booster(problem.on_linear, boosting.smape_objective, problem.seeds),
+        lambda problem: boosting.fit_booster(problem.on_linear, boosting.touching_smape_objective, problem.seeds),
         members=1,
         rows=boosting.MIN_BOOSTING_ROWS,
         groups=boosting.MIN_GROUPS,
     ),
     "lightgbm-l1": _on_median("absolute errors in log", "regression_l1"),
     "lightgbm-huber": _on_median("Huber's loss in log", "huber"),
-    "lightgbm-smape": _on_median("the SMAPE", boosting.smape_objective),
+    "lightgbm-smape": _on_median("the SMAPE", boosting.touching_smape_objective),
     "quantiles": Method(
         "quantile boosters, the price of lowest expected SMAPE",
         lambda problem: fit_quantiles(problem.on_median, problem.seeds[0]),

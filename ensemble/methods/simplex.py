@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Floats
-from core.metrics import smape_of_logs
+from core.metrics import smape_of_logs, touching_curvature
 from ensemble.matrix.level_one import fingerprint
 from ensemble.methods.fixed import Blend, Space
 from ensemble.methods.greedy import select_greedily
@@ -161,7 +161,7 @@ def _descend(relative: Floats, weights: Floats, space: Space, widths: tuple[floa
 def _quadratic(relative: Floats, combined: Floats, space: Space, width: float) -> Floats:
     """(u, u) matrix G: `w' G w` touches the smoothed SMAPE (up to a factor and a constant) at the current weights."""
     distance = combined if space == "log" else np.log(combined)
-    curvature = (1.0 - np.tanh(distance / 2) ** 2) / np.sqrt(distance**2 + width**2)
+    curvature = touching_curvature(distance, width)
     scale, shift = np.sqrt(curvature), None
     if space == "price":
         # ln p is not linear in the weights; its tangent is, and as they sum to 1 its constant joins each ratio.

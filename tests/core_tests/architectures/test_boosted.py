@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pytest
 
 from core.architectures.boosted import BoostedArchitecture, BoostedConfig
-from core.classical.gradient_boosting import OBJECTIVES, smape_slopes
+from core.classical.gradient_boosting import OBJECTIVES, smoothed_smape_objective
 from core.classical.neighbours import SHARPNESS, learn_neighbours
 from core.classical.neighbours import STATISTICS as NEAR
 from core.classical.target_encoding import STATISTICS, learn_targets, targets_from_record
@@ -186,13 +187,17 @@ def test_target_statistics_are_smoothed_means_and_read_back() -> None:
     assert unseen[0, :2].tolist() == [0.0, 0.0]
 
 
+def at_zero(rows: int) -> lightgbm.Dataset:
+    return lightgbm.Dataset(np.zeros((rows, 1)), label=np.zeros(rows))
+
+
 def test_the_objectives_gradient_is_the_losses() -> None:
     difference, step = np.linspace(-6, 6, 241) + 0.003, 1e-5
 
     def loss(d: np.ndarray) -> np.ndarray:
         return 2 * np.tanh((np.sqrt(d * d + 0.01) - 0.1) / 2)
 
-    slope, curvature = smape_slopes(difference)
+    slope, curvature = smoothed_smape_objective(difference, at_zero(len(difference)))
     np.testing.assert_allclose(slope, (loss(difference + step) - loss(difference - step)) / (2 * step), atol=1e-6)
     assert (curvature > 0).all()
     np.testing.assert_allclose(loss(difference), 2 * np.tanh(np.abs(difference) / 2), atol=0.1)
@@ -204,7 +209,7 @@ def test_the_curvature_bounds_the_loss_from_above() -> None:
 
     points = np.linspace(-5, 5, 101)
     for at in points:
-        slope, curvature = (float(part[0]) for part in smape_slopes(np.array([at])))
+        slope, curvature = (float(part[0]) for part in smoothed_smape_objective(np.array([at]), at_zero(1)))
         parabola = loss(np.array([at])) + slope * (points - at) + curvature * np.square(points - at) / 2
         assert (parabola >= loss(points) - 1e-9).all()
 

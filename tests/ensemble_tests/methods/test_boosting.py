@@ -8,7 +8,7 @@ import pytest
 
 from core.arrays import Floats
 from core.metrics import smape
-from ensemble.methods.boosting import PARTS, Boosted, Start, Task, fit_booster, parts_of, smape_objective
+from ensemble.methods.boosting import PARTS, Boosted, Start, Task, fit_booster, parts_of, touching_smape_objective
 from ensemble.methods.fixed import Blend
 from ensemble.methods.simplex import fit_simplex
 from tests.ensemble_tests.toys import members, rows
@@ -17,7 +17,7 @@ EQUAL = Blend(np.full(3, 1 / 3), "log")
 
 
 def fit(oof: Floats, prices: Floats, start: Start, seeds: Sequence[int], threads: int = 1) -> Boosted:
-    return fit_booster(Task(rows(oof), prices, np.arange(len(prices)), start, threads), smape_objective, seeds)
+    return fit_booster(Task(rows(oof), prices, np.arange(len(prices)), start, threads), touching_smape_objective, seeds)
 
 
 def test_corrects_what_no_weights_can() -> None:
@@ -74,7 +74,7 @@ def test_objective_has_the_slope_of_smape_away_from_the_kink_and_positive_curvat
     label = np.zeros(201)
     data = lightgbm.Dataset(np.zeros((201, 1)), label=label)
     distance = np.linspace(-6, 6, 201)
-    slope, curvature = smape_objective(distance, data)
+    slope, curvature = touching_smape_objective(distance, data)
     far = np.abs(distance) > 1
     exact = np.sign(distance) / np.cosh(distance / 2) ** 2
     assert 10 * slope[far] == pytest.approx(exact[far], rel=0.01)
@@ -87,6 +87,6 @@ def test_quadratic_of_the_objective_lies_above_the_term() -> None:
     to = np.linspace(-5, 5, 101)
     smooth = lambda d: 2 * np.tanh(np.sqrt(d**2 + 0.01) / 2)  # noqa: E731
     for start in (-3.0, -0.4, 0.05, 1.0, 4.0):
-        slope, curvature = (10 * each[0] for each in smape_objective(np.array([start]), data))
+        slope, curvature = (10 * each[0] for each in touching_smape_objective(np.array([start]), data))
         above = smooth(start) + slope * (to - start) + curvature / 2 * (to - start) ** 2
         assert (above >= smooth(to) - 2e-2).all()
