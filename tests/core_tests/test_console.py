@@ -42,17 +42,17 @@ def test_piped_lines_are_neither_wrapped_nor_coloured_nor_read_as_markup() -> No
     assert (done.returncode, done.stdout) == (0, path + "\n")
 
 
-def test_user_error_is_code_2_with_its_cure_on_stderr() -> None:
-    done = command("raise UserError('no [b]price[/b]', hint='add it')")
+def test_user_error_is_code_2_with_its_hint_on_stderr() -> None:
+    done = command("raise UserError('no [b]price[/b]', code='no-price', hint='add it')")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: no [b]price[/b]\n  what to do: add it\n"
+    assert done.stderr == "error: no [b]price[/b] [no-price]\n  what to do: add it\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, the disk that is always full")
 def test_full_disk_is_code_2() -> None:
     done = command("open('/dev/full', 'wb', buffering=0).write(b'x')")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: cannot write: the disk is full\n  what to do: free some space")
+    assert done.stderr.startswith("error: cannot write: the disk is full [write-failed]\n  what to do: free some space")
 
 
 def test_ctrl_c_is_code_130_without_traceback() -> None:

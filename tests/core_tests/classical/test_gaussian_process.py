@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from scipy.linalg import cho_solve
 
 from core.classical import gaussian_process
-from core.errors import OutOfTime, UserError
+from core.errors import OutOfTime
+from tests.errors import refused
 
 RECIPE = gaussian_process.KernelSettings(samples=1, sample_rows=80, rows=1_000)
 
@@ -61,7 +62,7 @@ def test_references_that_are_nearly_copies_are_told_apart_or_refused() -> None:
         rows, log_prices, np.arange(700), gaussian_process.KernelSettings(1, 80, 500), seed=0
     )
     assert np.abs(model.predict(rows) - log_prices).mean() < 0.1
-    with pytest.raises(UserError, match="cannot be told apart"):
+    with refused("gaussian-process-identical-rows"):
         gaussian_process._regressors(model.shapes[0], -np.eye(3), np.eye(3), np.ones(3))
 
 

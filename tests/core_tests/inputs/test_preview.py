@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.errors import UserError
 from core.inputs.images import preview
 from core.inputs.images.preview import PreviewSettings, contact_sheet, demo_samples, folder_samples
+from tests.errors import refused
 from tests.paths import ROOT
 
 
@@ -52,13 +52,13 @@ def test_the_command_draws_a_folder_and_passes_over_what_is_no_picture(folder: P
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
-    for words, said in (
-        (("--seed", "1"), "add --preview"),
-        (("--preview", "--out", tmp_path / "sheet.jpg"), "does not end in .png"),
-        (("--preview", "--images", tmp_path / "absent"), "cannot be read"),
+    for words, code in (
+        (("--seed", "1"), "[preview-not-asked]"),
+        (("--preview", "--out", tmp_path / "sheet.jpg"), "[preview-not-png]"),
+        (("--preview", "--images", tmp_path / "absent"), "[images-unreadable]"),
     ):
         done = command(*words)
-        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, code in done.stderr) == (2, True), done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -94,5 +94,5 @@ def test_a_folders_pictures_are_drawn_with_the_seed(folder: Path) -> None:
     first, again = (folder_samples(folder, 2, 16, seed=5) for _ in range(2))
     assert [sample.name for sample in first] == [sample.name for sample in again]
     (folder / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no picture that can be used"):
+    with refused("preview-no-image"):
         folder_samples(folder / "empty", 2, 16, seed=0)

@@ -18,7 +18,6 @@ from core.data.catalog_config import CatalogConfig
 from core.data.near_duplicates import find_links
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
-from core.errors import UserError
 from core.metrics import smape
 from core.protocols.architecture import make_config
 from core.quality.label_noise import (
@@ -41,6 +40,7 @@ from core.store.workspace import Workspace
 from experiments.prepare import fill_workspace
 from tests.conftest import toy_frame
 from tests.core_tests.classical_toys import catalog_of, context
+from tests.errors import refused
 from tests.leaky import clean
 
 LONG = " ".join(f"word{place}" for place in range(40))
@@ -183,7 +183,7 @@ def test_a_sweep_says_it_and_the_command_adds_what_members_say(
     assert set(table["sample_id"]) == {11, 12, 40}
     assert set(table.loc[table["kind"] == CONSENSUS, "sample_id"]) == {12, 40}
     assert f"all are in {tmp_path / 'out.csv'}" in capsys.readouterr().out
-    with pytest.raises(UserError, match="not a workspace"):
+    with refused("workspace-missing"):
         main(tmp_path / "none")
 
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.cache import Cache, parse_size, size_text
-from core.errors import UserError
+from tests.errors import refused
 
 PROCESSES = multiprocessing.get_context("fork")
 PATIENCE = 60.0
@@ -228,7 +228,7 @@ def test_sizes_are_read(text: str, size: int) -> None:
     "text", ["", "20", "20G", "GB", "-1GB", "1e3GB", "20 GB free", "0GB", "٣GB", "nan GB", "1,5GB"]
 )
 def test_what_is_no_size_is_answered_with_an_example(text: str) -> None:
-    with pytest.raises(UserError, match="is no size") as caught:
+    with refused("size-unreadable") as caught:
         parse_size(text, "--cache-limit")
     assert "--cache-limit 20GB" in caught.value.hint
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.cache import Cache
 from core.cache.__main__ import age, main
-from core.errors import UserError
+from tests.errors import refused
 
 
 def fill_folder(folder: Path, size: int) -> None:
@@ -58,7 +58,7 @@ def test_a_workspace_without_a_cache_is_empty_and_stays_so(tmp_path: Path, capsy
 
 def test_a_limit_that_is_no_size_removes_nothing(tmp_path: Path) -> None:
     cache = fill(tmp_path)
-    with pytest.raises(UserError, match="--limit 0 is no size"):
+    with refused("size-unreadable"):
         main(tmp_path, "0")
     assert len(cache.entries()) == 3
 

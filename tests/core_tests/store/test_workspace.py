@@ -9,8 +9,8 @@ import pytest
 
 import core.store.workspace
 from core.cache import Cache
-from core.errors import UserError
 from core.store.workspace import Workspace, catalog_fingerprint, default_folder
+from tests.errors import refused
 
 
 def test_another_process_reads_what_was_created(toy_workspace: Workspace) -> None:
@@ -30,7 +30,7 @@ def test_folder_without_the_marker_is_no_workspace(toy_workspace: Workspace) -> 
     toy_workspace.path("workspace.json").unlink()
     again = Workspace(toy_workspace.folder)
     assert not again.exists
-    with pytest.raises(UserError, match="is not a workspace") as caught:
+    with refused("workspace-missing") as caught:
         _ = again.facts
     assert "--workspace" in caught.value.hint
 
@@ -47,7 +47,7 @@ def test_interrupted_creation_leaves_no_workspace(toy_workspace: Workspace, tmp_
 def test_workspace_of_another_format_is_refused(toy_workspace: Workspace) -> None:
     path = toy_workspace.path("workspace.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(UserError, match="format 99"):
+    with refused("workspace-other-format"):
         _ = Workspace(toy_workspace.folder).facts
 
 
@@ -64,22 +64,22 @@ def test_writable_folder_is_made_and_left_clean(tmp_path: Path) -> None:
     assert list(workspace.folder.iterdir()) == []
 
 
-def test_unwritable_folder_is_named_with_a_cure(tmp_path: Path) -> None:
+def test_unwritable_folder_is_named_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"file/runs cannot be written") as caught:
+    with refused("workspace-unwritable") as caught:
         Workspace(tmp_path / "file" / "runs").check_writable()
     assert "--workspace" in caught.value.hint
 
 
-def test_nearly_full_disk_is_named_with_a_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearly_full_disk_is_named_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core.store.workspace, "_NEEDED_BYTES", shutil.disk_usage(tmp_path).total * 2)
-    with pytest.raises(UserError, match="MiB are free on the disk of"):
+    with refused("workspace-disk-full"):
         Workspace(tmp_path).check_writable()
 
 
 def test_second_writer_is_refused_until_the_first_is_done(toy_workspace: Workspace) -> None:
     second = Workspace(toy_workspace.folder).lock()
-    with toy_workspace.lock(), pytest.raises(UserError, match="another sweep is running"), second:
+    with toy_workspace.lock(), refused("workspace-locked"), second:
         pytest.fail("two writers at once")
     with Workspace(toy_workspace.folder).lock():
         assert toy_workspace.exists
