@@ -29,7 +29,7 @@ from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.encoders.tiny import train_tokenizer
 from core.hardware import usable_cores
-from core.inputs.images import list_pictures
+from core.inputs.images import list_images
 from core.inputs.pixels import load_pixels
 from core.inputs.tokens import clean, tokenise
 from core.protocols.architecture import Context, make_config
@@ -75,8 +75,8 @@ def tokens(catalog: Catalog, tokenizer: Tokenizer, cache: Cache) -> None:
 
 def pixels(catalog: Catalog, side: int, cache: Cache) -> None:
     first, second, size = twice(cache, lambda: load_pixels(catalog, cache, side))
-    files = list_pictures(catalog.images)
-    known = [files[name].path for name in set(catalog.picture_names) & files.keys()]
+    files = list_images(catalog.images)
+    known = [files[name].path for name in set(catalog.image_names) & files.keys()]
 
     def plain() -> None:
         for path in known:

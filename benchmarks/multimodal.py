@@ -33,8 +33,8 @@ from core.encoders import tiny
 from core.encoders.loading import load_encoder
 from core.hardware import detect
 from core.inputs.augment import augment
-from core.inputs.frozen_features import Frozen, PictureFeatures, picture_features
-from core.inputs.images import decode, in_threads, list_pictures
+from core.inputs.frozen_features import Frozen, ImageFeatures, image_features
+from core.inputs.images import decode, in_threads, list_images
 from core.inputs.pixels import load_pixels
 from core.inputs.tokens import clean, tokenise
 from core.nn import losses
@@ -130,10 +130,10 @@ def literal_loop(given: Setting, steps: int) -> Speed:
 
 def decoded(catalog: Catalog, size: int) -> tuple[Tensor, Tensor]:
     """(n, size, size, 3) uint8 pictures, black where there is none, and (n,) whether there is one."""
-    files = list_pictures(catalog.images)
-    there = [name in files for name in catalog.picture_names]
+    files = list_images(catalog.images)
+    there = [name in files for name in catalog.image_names]
     squares = np.zeros((len(catalog), size, size, 3), dtype=np.uint8)
-    for row, name in enumerate(catalog.picture_names):
+    for row, name in enumerate(catalog.image_names):
         if there[row]:
             squares[row] = decode(files[name].path, size)
     return torch.from_numpy(squares), torch.tensor(there)
@@ -167,16 +167,16 @@ def frozen(given: Setting, cache: Cache) -> Frozen:
     return Frozen(load_encoder(str(given.tower), "vision")[0].eval(), cache)
 
 
-def built(given: Setting, cache: Cache) -> PictureFeatures:
+def built(given: Setting, cache: Cache) -> ImageFeatures:
     tower: Any = frozen(given, cache)
     pixels = load_pixels(given.catalog, cache, tower.encoder.size)
-    return picture_features(pixels, tower, given.config.views, pooled=False)
+    return image_features(pixels, tower, given.config.views, pooled=False)
 
 
 def bare_seconds(given: Setting, passes: int = 96, sizes: Sequence[int] = (16, 32, 64)) -> tuple[float, float, str]:
     """Seconds to decode one picture and to show the tower one view, and in which precision."""
     tower: Any = frozen(given, Cache(given.folder / "unused"))
-    files = list(list_pictures(given.catalog.images).values())
+    files = list(list_images(given.catalog.images).values())
     start = time.perf_counter()
     for _ in in_threads(lambda file: decode(file.path, tower.encoder.size), files):
         pass

@@ -15,7 +15,7 @@ from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.errors import UserError
-from core.inputs.images import check_pictures
+from core.inputs.images import check_images
 from core.quality.label_noise import FILE, find_labels, summary, write_findings
 from core.quality.leaks import find_leaks, keep_notes
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
@@ -89,7 +89,7 @@ def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say
     catalogs = []
     for role, catalog in (("train", read.train), ("test", read.test)):
         with progress(f"{role} images") as advance:
-            report = check_pictures(catalog, role, drop_bad=drop_bad, progress=advance)
+            report = check_images(catalog, role, drop_bad=drop_bad, progress=advance)
         say(f"{role}: {report.note}")
         catalogs.append(report.without_bad(catalog))
     return catalogs[0], catalogs[1]

@@ -206,7 +206,7 @@ class _Sweep:
         if not self._on_cluster:
             local = partial(run_job, folder=folder, cache_limit=self._cache.limit, storage_path=asked.storage_path)
             return local, CheckpointCleanup(stores)
-        pictures = any(each.kind.reads_pictures for each in plans)
+        pictures = any(each.kind.reads_images for each in plans)
         encoders = {name for each in plans for name in each.encoder_folders()}
         home = at_home(Parcel(self.workspace, pictures=pictures, encoders=encoders), folder)
         preparations = {each.name: each.settings(each.space.best) for each in plans}

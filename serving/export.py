@@ -91,12 +91,12 @@ def main(
         bundle, new = export(home, out or home.path(BUNDLES), called, network_form, tell, most=distil, begin=tell.begin)
     _show(bundle, new)
     if register:
-        from serving.bundle.mlflow_registry import picture_notes
+        from serving.bundle.mlflow_registry import image_notes
         from serving.bundle.mlflow_registry import register as into_registry
 
         uri = mlflow or f"sqlite:///{home.path('mlflow.db')}"
         say(f"registered: {into_registry(bundle, uri)}")
-        for note in picture_notes(bundle.facts):
+        for note in image_notes(bundle.facts):
             warn(f"note: {note}")
 
 

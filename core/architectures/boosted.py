@@ -172,7 +172,7 @@ class BoostedArchitecture:
     summary: ClassVar[str] = "LightGBM on structured fields, out-of-fold price statistics and reduced text"
     Config: ClassVar[type[Config]] = BoostedConfig
     stops_on_valid: ClassVar[bool] = False
-    reads_pictures: ClassVar[bool] = False
+    reads_images: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:

@@ -140,7 +140,7 @@ class LexicalArchitecture:
     )
     Config: ClassVar[type[Config]] = LexicalConfig
     stops_on_valid: ClassVar[bool] = False
-    reads_pictures: ClassVar[bool] = False
+    reads_images: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:

@@ -26,7 +26,7 @@ from core.encoders.loading import load_encoder
 from core.encoders.presets import AUTO, TINY_VISION, Part
 from core.encoders.tiny import TinyVision
 from core.inputs.augment import Triple, augment, mixup, normalise
-from core.inputs.frozen_features import Frozen, PictureFeatures, Views, picture_features
+from core.inputs.frozen_features import Frozen, ImageFeatures, Views, image_features
 from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
 from core.nn.heads import CrossAttention, heads_for
 from core.protocols import architecture
@@ -108,7 +108,7 @@ class MultimodalExamples:
 
     text: TextExamples
     pixels: Pixels
-    features: PictureFeatures | None
+    features: ImageFeatures | None
     mean: Triple
     std: Triple
     config: MultimodalConfig
@@ -196,7 +196,7 @@ class MultimodalArchitecture(NeuralArchitecture):
     name: ClassVar[str] = "multimodal"
     summary: ClassVar[str] = "text and vision encoders joined by cross-attention, with a regression head"
     Config: ClassVar[type[architecture.Config]] = MultimodalConfig
-    reads_pictures: ClassVar[bool] = True
+    reads_images: ClassVar[bool] = True
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         name = config.vision_encoder
@@ -215,7 +215,7 @@ class MultimodalArchitecture(NeuralArchitecture):
         features = None
         if model.cache is not None and "vision" in config.read_once():
             frozen = Frozen(vision, model.cache, model.device, model.threads, config.precision, model.check_time)
-            features = picture_features(pixels, frozen, config.views, pooled=config.image_tokens == "pooled")
+            features = image_features(pixels, frozen, config.views, pooled=config.image_tokens == "pooled")
         return MultimodalExamples(text_examples(model, catalog), pixels, features, vision.mean, vision.std, config)
 
 

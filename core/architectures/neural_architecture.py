@@ -137,7 +137,7 @@ class NeuralArchitecture(ABC):
     summary: ClassVar[str]
     Config: ClassVar[type[Config]]
     stops_on_valid: ClassVar[bool] = True
-    reads_pictures: ClassVar[bool] = False
+    reads_images: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = True
 
     @abstractmethod

@@ -98,7 +98,7 @@ class Catalog:
         return digest(*("\x1f".join(map(str, column)) for column in (self.ids, self.texts, self.links)), prices)
 
     @cached_property
-    def picture_names(self) -> Strings:
+    def image_names(self) -> Strings:
         """The picture file's name for each row (the link's basename), (n,), "" where there is no link."""
         return np.array([_file_name(link) for link in self.links], dtype=object)
 

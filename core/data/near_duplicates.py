@@ -57,7 +57,7 @@ def find_links(texts: Sequence[str], pictures: Sequence[str]) -> Links:
     known: dict[str, int] = {}
     nodes = np.array([known.setdefault(normalised(text), len(known)) for text in texts], dtype=np.int64)
     near, estimate = _near_pairs(_signatures(list(known)))
-    shown = _picture_pairs(nodes, pictures)
+    shown = _image_pairs(nodes, pictures)
     pairs = np.concatenate([shown, near])
     similarity = np.concatenate([np.ones(len(shown)), estimate])
     _, first = np.unique(pairs, axis=0, return_index=True)  # a shared picture comes first and wins
@@ -91,7 +91,7 @@ def nearest(links: Links, parts: Ints) -> NDArray[np.float64]:
     return best[links.nodes, parts]
 
 
-def _picture_pairs(nodes: Ints, pictures: Sequence[str]) -> Ints:
+def _image_pairs(nodes: Ints, pictures: Sequence[str]) -> Ints:
     """(m, 2) nodes that share a picture file, each linked to the next."""
     under: dict[str, set[int]] = defaultdict(set)
     for node, picture in zip(nodes.tolist(), pictures, strict=True):

@@ -110,7 +110,7 @@ class Views:
 
 
 @dataclass(frozen=True, eq=False)
-class PictureFeatures:
+class ImageFeatures:
     """What a frozen vision encoder answers to the pictures of n catalog rows.
 
     index: (n,) int64 row of `array`, -1 (the last row, a black square) where the row has no picture. array: (m + 1,
@@ -129,7 +129,7 @@ class PictureFeatures:
         return torch.from_numpy(self.array[self.index[rows], chosen.cpu().numpy()])
 
 
-def picture_features(pixels: Pixels, frozen: Frozen, views: Views, *, pooled: bool) -> PictureFeatures:
+def image_features(pixels: Pixels, frozen: Frozen, views: Views, *, pooled: bool) -> ImageFeatures:
     """Features of all pictures of the pixels' array, from the cache or computed into it; pooled: their mean, T = 1.
 
     Augmented views depend on the picture and the view's number alone, so every trial and every seed reads the same ones.
@@ -140,7 +140,7 @@ def picture_features(pixels: Pixels, frozen: Frozen, views: Views, *, pooled: bo
     key = digest(_VERSION, pixels.key, frozen.key, repr((encoder.mean, encoder.std)), shown, str(pooled))
     make = partial(_write, pixels=pixels, frozen=frozen, views=views, pooled=pooled)
     array = frozen.cache.get("features", key, make, lambda folder: np.load(folder / _FEATURES, mmap_mode="r"))
-    return PictureFeatures(pixels.index, array)
+    return ImageFeatures(pixels.index, array)
 
 
 def text_states(

@@ -21,14 +21,14 @@ from core.cache import Cache, size_text
 from core.data.catalog import Catalog
 from core.errors import UserError
 from core.inputs.images import (
-    BadPicture,
-    PictureFile,
+    BadImage,
+    ImageFile,
     Progress,
-    UnreadablePictureError,
-    bad_pictures_error,
+    UnreadableImageError,
+    bad_images_error,
     decode,
     in_threads,
-    list_pictures,
+    list_images,
 )
 
 _VERSION = "1"
@@ -116,7 +116,7 @@ def prepare_pixels(
     """Decodes the pictures of these catalogs, by role (`train`, `test`), so that `load_pixels` on any of their rows only reads.
 
     Returns how many pictures could not be decoded: 0 unless `drop_bad`, which has the cache remember them as missing.
-    Otherwise raises what `load_pixels` raises; messages name the role. `core.images.check_pictures` finds nearly all bad
+    Otherwise raises what `load_pixels` raises; messages name the role. `core.images.check_images` finds nearly all bad
     pictures sooner; damage inside a JPEG shows only here.
     """
     rows = _ensure(catalogs, cache, _Decoding(size, threads, progress, drop_bad)).rows
@@ -130,9 +130,9 @@ class _UnreadableFilesError(Exception):
         self.faults = faults
 
 
-def _files_by_row(catalog: Catalog) -> list[PictureFile | None]:
-    files = list_pictures(catalog.images, frozenset(catalog.picture_names))
-    return [files.get(name) for name in catalog.picture_names]
+def _files_by_row(catalog: Catalog) -> list[ImageFile | None]:
+    files = list_images(catalog.images, frozenset(catalog.image_names))
+    return [files.get(name) for name in catalog.image_names]
 
 
 def _ensure(catalogs: Mapping[str, Catalog], cache: Cache, decoding: _Decoding) -> _Stored:
@@ -146,17 +146,17 @@ def _ensure(catalogs: Mapping[str, Catalog], cache: Cache, decoding: _Decoding) 
     except _UnreadableFilesError as error:
         bad = {
             role: [
-                BadPicture(row, file.path, error.faults[file.key])
+                BadImage(row, file.path, error.faults[file.key])
                 for row, file in enumerate(column)
                 if file is not None and file.key in error.faults
             ]
             for role, column in files.items()
         }
         first = next(role for role in bad if bad[role])
-        raise bad_pictures_error(catalogs[first], bad[first], first) from None
+        raise bad_images_error(catalogs[first], bad[first], first) from None
 
 
-def _stored(cache: Cache, needed: Mapping[str, PictureFile], decoding: _Decoding) -> _Stored:
+def _stored(cache: Cache, needed: Mapping[str, ImageFile], decoding: _Decoding) -> _Stored:
     """The array of the cache that has most of the needed pictures or, where it lacks some, a new one with these behind."""
     kind = f"pixels-{decoding.size}"
     old = _largest(cache.paths(kind), needed)
@@ -174,7 +174,7 @@ def _stored(cache: Cache, needed: Mapping[str, PictureFile], decoding: _Decoding
         ) from None
 
 
-def _largest(folders: Sequence[Path], needed: Mapping[str, PictureFile]) -> _Stored | None:
+def _largest(folders: Sequence[Path], needed: Mapping[str, ImageFile]) -> _Stored | None:
     """The array that has most of the needed pictures; None where none has any."""
     best, most = None, 0
     for folder in folders:
@@ -193,7 +193,7 @@ def _read(folder: Path) -> _Stored:
     return _Stored(np.load(folder / _ARRAY, mmap_mode="r"), record["pictures"], frozenset(record["bad"]))
 
 
-def _write(folder: Path, old: _Stored | None, fresh: Sequence[PictureFile], decoding: _Decoding) -> None:
+def _write(folder: Path, old: _Stored | None, fresh: Sequence[ImageFile], decoding: _Decoding) -> None:
     """Writes the old rows and the fresh pictures; bad ones are black rows, or an _UnreadableFilesError.
 
     Streams to the disk: a full disk is then an error with a name, where a memory map would kill the process.
@@ -223,9 +223,9 @@ def _key(pictures: Sequence[str]) -> str:
     return digest(_VERSION, *pictures)
 
 
-def _decoded(picture: PictureFile, size: int) -> NDArray[np.uint8] | str:
+def _decoded(picture: ImageFile, size: int) -> NDArray[np.uint8] | str:
     """The pixels, or what is wrong with the file: one bad picture must not hide the others."""
     try:
         return decode(picture.path, size)
-    except UnreadablePictureError as error:
+    except UnreadableImageError as error:
         return str(error)

@@ -140,7 +140,7 @@ class Architecture(Protocol):
     data_parallel: ClassVar[bool]
     """True where several processes (`Context.group`) can train one model together; others are never given a group."""
 
-    reads_pictures: ClassVar[bool]
+    reads_images: ClassVar[bool]
     """True where the pictures matter: only then do they have to be where the training runs."""
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:

@@ -83,7 +83,7 @@ def for_catalog(
 
 def _reason_to_leave_out(plan: ArchitecturePlan, named: bool, workspace: Workspace) -> str | None:
     """Reason to leave the architecture out of `all`, or None. named: the user chose its text encoder."""
-    if plan.kind.reads_pictures:
+    if plan.kind.reads_images:
         return (
             None
             if workspace.facts.images is not None

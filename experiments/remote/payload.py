@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from core.atomic_files import digest, locked, write_json
 from core.errors import UserError
-from core.inputs.images import list_pictures
+from core.inputs.images import list_images
 from core.store.workspace import Workspace, WorkspaceFacts
 
 CHUNK = 16 * 2**20
@@ -62,7 +62,7 @@ class Parcel:
         facts = workspace.facts if pictures else replace(workspace.facts, images=None)
         places = {name: f"encoders/{place}" for place, name in enumerate(sorted(encoders))}
         sources = {f"catalog/{name}": workspace.path("catalog", name) for name in _CATALOG}
-        sources |= {f"pictures/{name}": path for name, path in _named_pictures(workspace, facts).items()}
+        sources |= {f"pictures/{name}": path for name, path in _named_images(workspace, facts).items()}
         for name, place in places.items():
             files = sorted(Path(name).expanduser().iterdir())
             sources |= {f"{place}/{path.name}": path for path in files if path.suffix in _ENCODER_FILES}
@@ -94,12 +94,12 @@ class Parcel:
         return b"".join(parts)
 
 
-def _named_pictures(workspace: Workspace, facts: WorkspaceFacts) -> dict[str, Path]:
+def _named_images(workspace: Workspace, facts: WorkspaceFacts) -> dict[str, Path]:
     """The pictures that a row of the catalog names: a folder may hold others."""
     if facts.images is None:
         return {}
-    found = list_pictures(Path(facts.images))
-    names = {name for catalog in (workspace.train, workspace.test) for name in catalog.picture_names}
+    found = list_images(Path(facts.images))
+    names = {name for catalog in (workspace.train, workspace.test) for name in catalog.image_names}
     return {name: found[name].path for name in sorted(names & found.keys())}
 
 

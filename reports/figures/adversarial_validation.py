@@ -88,7 +88,7 @@ def _column(frame: pd.DataFrame, side: Floats, place: int, share: float) -> dict
 def columns(train: Catalog, test: Catalog, fields: pd.DataFrame) -> pd.DataFrame:
     """What can be read of both files' rows without their prices: numbers, lengths, and flags of frequent values and words."""
     texts = [*train.texts, *test.texts]
-    pictures = np.concatenate([train.picture_names, test.picture_names]) != ""
+    pictures = np.concatenate([train.image_names, test.image_names]) != ""
     found: dict[str, Floats] = {
         "characters": np.array([len(text) for text in texts], dtype=np.float64),
         "words": np.array([len(text.split()) for text in texts], dtype=np.float64),

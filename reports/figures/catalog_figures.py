@@ -67,7 +67,7 @@ def log_histogram(*columns: Floats) -> dict[str, Any]:
 
 def _linked(catalog: Catalog) -> float:
     """Share of rows that name a picture."""
-    return float(np.mean(catalog.picture_names != ""))
+    return float(np.mean(catalog.image_names != ""))
 
 
 def _fold(prices: Floats, folds: Folds, fold: int) -> dict[str, Any]:

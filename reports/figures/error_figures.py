@@ -13,7 +13,7 @@ from core.classical.target_encoding import DIMENSIONS, log_amounts
 from core.data.catalog import Catalog, Strings
 from core.data.folds import Folds
 from core.data.vocabulary import read_vocabulary
-from core.inputs.images import list_pictures
+from core.inputs.images import list_images
 from core.metrics import smape_terms
 from core.quality.label_noise import SuspectLabel, word_matrix
 from core.store.oof_store import Member
@@ -28,7 +28,7 @@ from reports.figures.row_figures import (
     drift,
     text_lengths,
 )
-from reports.figures.top_residuals import Guesser, pictures_of, worst_rows
+from reports.figures.top_residuals import Guesser, images_of, worst_rows
 
 
 def error_figures(
@@ -64,10 +64,10 @@ def error_figures(
 
 def _pictures(train: Catalog) -> Strings:
     """(n,) whether each row has a picture: the file where a folder was given, else a link."""
-    names = train.picture_names
+    names = train.image_names
     if train.images is None or not train.images.is_dir():
         return np.where(names == "", "no picture named", "names a picture").astype(object)
-    there = list(list_pictures(train.images))
+    there = list(list_images(train.images))
     return np.where(np.isin(names, there), "has a picture", "has no picture").astype(object)
 
 
@@ -75,7 +75,7 @@ def worst_pictures(errors: dict[str, Any] | None, train: Catalog) -> dict[str, s
     """Data URIs of the pictures of the worst rows, by file name: for the page alone."""
     names = [row["picture"] for row in errors["worst"]] if errors else []
     there = train.images is not None and train.images.is_dir()  # it may have been moved since the sweep
-    return pictures_of(names, train.images) if there else {}
+    return images_of(names, train.images) if there else {}
 
 
 def units_of(fields: pd.DataFrame) -> list[str]:

@@ -18,7 +18,7 @@ from core.arrays import Floats, Ints
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.fields import read_fields
-from core.inputs.images import UnreadablePictureError, decode, list_pictures
+from core.inputs.images import UnreadableImageError, decode, list_images
 from core.metrics import smape_terms
 from core.quality.label_noise import SuspectLabel, nearest_rows
 from core.store.oof_store import Member
@@ -195,7 +195,7 @@ def worst_rows(
                 "text": train.texts[row][:TEXT_LIMIT],
                 "text_length": len(train.texts[row]),
                 "members": {member.id: _known(member.oof[row]) for member in members},
-                "picture": str(train.picture_names[row]),
+                "picture": str(train.image_names[row]),
                 "cause": cause.kind,
                 "because": cause.sentence,
             }
@@ -203,15 +203,15 @@ def worst_rows(
     return found
 
 
-def pictures_of(names: Sequence[str], folder: Path | None) -> dict[str, str]:
+def images_of(names: Sequence[str], folder: Path | None) -> dict[str, str]:
     """Small JPEGs as data URIs by file name, of those that are there and can be read."""
     found = {}
-    files = list_pictures(folder, set(names) - {""})
+    files = list_images(folder, set(names) - {""})
     for name in dict.fromkeys(names):
         if name in files:
             try:
                 found[name] = _thumbnail(files[name].path)
-            except UnreadablePictureError:
+            except UnreadableImageError:
                 continue  # the row is shown without: the sweep has told of bad files
     return found
 

@@ -133,7 +133,7 @@ def _member(source: BundleSource, place: int, network_form: str) -> MemberFacts:
         kind.name,
         SAVED if is_light(kind) else network_form,
         is_light(kind) and not record["identity"],
-        kind.reads_pictures,
+        kind.reads_images,
         folds,
         told["weight"],
         told["oof"]["smape"],

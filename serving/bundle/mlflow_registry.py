@@ -62,7 +62,7 @@ def register(bundle: Bundle, uri: str) -> str:
     return f"models:/{bundle.name}/{logged.registered_model_version}"
 
 
-def picture_notes(facts: BundleFacts) -> list[str]:
+def image_notes(facts: BundleFacts) -> list[str]:
     """What to say where members read pictures, which nobody has where MLflow runs the model (`serving.bundle.pyfunc_model`)."""
     readers = [member.id for member in facts.members if member.pictures]
     if not readers:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.fields.reader import fields_of
-from core.inputs.images import list_pictures
+from core.inputs.images import list_images
 
 COMMON = 1_000
 """So many words of a kind have a share of their own: the hundred most frequent brands are a quarter of a large catalog's rows."""
@@ -66,5 +66,5 @@ def _script_of(letter: str) -> str:
 
 def missing_pictures(catalog: Catalog) -> NDArray[np.bool_]:
     """(n,) rows that have no picture: no link, or no file of its name in the folder."""
-    there = list_pictures(catalog.images, frozenset(catalog.picture_names))
-    return np.array([name not in there for name in catalog.picture_names])
+    there = list_images(catalog.images, frozenset(catalog.image_names))
+    return np.array([name not in there for name in catalog.image_names])

@@ -89,7 +89,7 @@ def price_file(job: BatchJob, tell: Tell, note: Note) -> Done:
     predictor = Predictor(job.bundle)
     look = _look_through(job)
     done = Done(f"{predictor.bundle.name} {predictor.bundle.version}", look.rows)
-    for said in (*look.notes, *picture_notes(predictor.facts, job.images, look)):
+    for said in (*look.notes, *image_notes(predictor.facts, job.images, look)):
         note(said)
     with locked(job.parts, wait=False) as alone:
         if not alone:
@@ -133,14 +133,14 @@ def _look_through(job: BatchJob) -> FileSummary:
         notes.update(dict.fromkeys(said))
         if job.images is not None:
             there = there or {path.name for path in job.images.iterdir()}
-            look.pictures += int((part.picture_names != "").sum())
-            look.found += sum(name in there for name in part.picture_names)
+            look.pictures += int((part.image_names != "").sum())
+            look.found += sum(name in there for name in part.image_names)
     more = [f"... and {len(notes) - _NOTES} more notes"] if len(notes) > _NOTES else []
     look.notes = [*list(notes)[:_NOTES], *more]
     return look
 
 
-def picture_notes(facts: BundleFacts, images: Path | None, look: FileSummary) -> list[str]:
+def image_notes(facts: BundleFacts, images: Path | None, look: FileSummary) -> list[str]:
     """What to say where members read pictures that are not there."""
     readers = [member.id for member in facts.members if member.pictures]
     if not readers or look.found == look.pictures > 0:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.atomic_files import digest
-from core.inputs.images import UnreadablePictureError
-from serving.middleware import ImageFetcher, ImageUrlError, Limits, decode_picture
+from core.inputs.images import UnreadableImageError
+from serving.middleware import ImageFetcher, ImageUrlError, Limits, decode_image
 
 _THREADS = 2
 """Decoding takes up to half a gigabyte and a core for a second: two at a time."""
@@ -19,7 +19,7 @@ _CHECKED_SIZE = 64
 """Side in pixels to which pictures are decoded to see whether they can be; models read the file at sizes of their own."""
 
 
-class PictureError(Exception):
+class ImageError(Exception):
     """Why a picture cannot be had, fit for an answer: the price then comes from the text alone."""
 
 
@@ -45,19 +45,19 @@ class Pictures:
         return Path(self._home.name)
 
     async def fetched(self, url: str) -> bytes:
-        """The bytes behind the URL. Raises PictureError."""
+        """The bytes behind the URL. Raises ImageError."""
         try:
             return await self._fetcher.fetch(url)
         except ImageUrlError as error:
-            raise PictureError(str(error)) from None
+            raise ImageError(str(error)) from None
 
     async def put(self, data: bytes) -> Picture:
-        """Puts the picture into the folder, until `drop`. Raises PictureError for what is none within the limits."""
+        """Puts the picture into the folder, until `drop`. Raises ImageError for what is none within the limits."""
         job = asyncio.get_running_loop().run_in_executor(self._threads, self._checked, data)
         try:
             return await asyncio.shield(job)
-        except UnreadablePictureError as error:
-            raise PictureError(str(error)) from None
+        except UnreadableImageError as error:
+            raise ImageError(str(error)) from None
         except asyncio.CancelledError:  # the thread goes on, and what it writes nobody would drop
             job.add_done_callback(self._drop_unwanted)
             raise
@@ -71,7 +71,7 @@ class Pictures:
         self._home.cleanup()
 
     def _checked(self, data: bytes) -> Picture:
-        decode_picture(data, _CHECKED_SIZE, self._limits)
+        decode_image(data, _CHECKED_SIZE, self._limits)
         picture = Picture(uuid.uuid4().hex, digest(data))
         (self.folder / picture.name).write_bytes(data)
         return picture

@@ -129,7 +129,7 @@ class Service:
         self.pictures.close()
 
     async def price(self, text: str, picture: bytes | None = None, *, bulk: bool = False) -> PricedRow:
-        """The price of one row. Raises Overloaded, and PictureError for a picture that is none.
+        """The price of one row. Raises Overloaded, and ImageError for a picture that is none.
 
         The same content is computed once, also while it is being computed. Answers of anybody but the whole stack are not
         remembered: the stack may be whole again the next time.
@@ -143,7 +143,7 @@ class Service:
         elif kept is not None:
             self.pictures.drop(kept)
         answer = known or await asyncio.shield(self._computing[key]) or _median(served.bundle.facts)
-        pictured = picture is not None and _reads_pictures(served.bundle.facts, answer.members)
+        pictured = picture is not None and _reads_images(served.bundle.facts, answer.members)
         priced = PricedRow(answer, known is not None, served.bundle.version, pictured)
         self._seen(text, picture is not None, priced)
         return priced
@@ -257,7 +257,7 @@ class Service:
         future.add_done_callback(done)
 
 
-def _reads_pictures(facts: BundleFacts, members: Collection[str]) -> bool:
+def _reads_images(facts: BundleFacts, members: Collection[str]) -> bool:
     """Whether one of these members does."""
     return any(each.pictures and each.id in members for each in facts.members)
 

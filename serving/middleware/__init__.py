@@ -6,7 +6,7 @@ from serving.middleware.key_store import KeyRing, add_key, read_keys, revoke_key
 from serving.middleware.limits import Limits, read_limits
 from serving.middleware.logs import logging_config
 from serving.middleware.problems import problem, request_id
-from serving.middleware.product_inputs import check_text, decode_picture
+from serving.middleware.product_inputs import check_text, decode_image
 from serving.middleware.protect import protect
 from serving.middleware.rate import RateLimiter
 from serving.middleware.urls import ImageUrlError
@@ -24,7 +24,7 @@ __all__ = [
     "caller_of",
     "check_exposure",
     "check_text",
-    "decode_picture",
+    "decode_image",
     "logging_config",
     "problem",
     "protect",

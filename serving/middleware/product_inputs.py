@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from core.inputs.images import FORMATS, UnreadablePictureError, decode
+from core.inputs.images import FORMATS, UnreadableImageError, decode
 from serving.middleware.limits import Limits
 
 ACCEPTED = tuple(name for name in FORMATS if name != "TIFF")
@@ -22,19 +22,19 @@ _SCANS = 64
 part of an hour. Encoders write one, or about ten in progressive files."""
 
 
-def decode_picture(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
+def decode_image(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
     """The picture as `core.images.decode` gives it, (size, size, 3) RGB, within `picture_bytes` and `picture_pixels`.
 
     Takes up to 32 bytes of memory per pixel of the file and a processor for up to a second: call it in a thread, and in few at a
     time. What the sender says the bytes are is not asked; `ACCEPTED` formats are told by their content. Of an
     animation the first picture is taken, as in training.
 
-    Raises UnreadablePictureError, whose text is fit for an answer.
+    Raises UnreadableImageError, whose text is fit for an answer.
     """
     if len(data) > limits.picture_bytes:
-        raise UnreadablePictureError(f"the file has more than {limits.picture_bytes:,} bytes")
+        raise UnreadableImageError(f"the file has more than {limits.picture_bytes:,} bytes")
     if data.startswith(_JPEG) and data.count(_SCAN) > _SCANS:
-        raise UnreadablePictureError(f"a JPEG of more than {_SCANS} scans")
+        raise UnreadableImageError(f"a JPEG of more than {_SCANS} scans")
     return decode(data, size, formats=ACCEPTED, pixel_limit=limits.picture_pixels)
 
 

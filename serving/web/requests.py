@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from serving.engine.engine import Overloaded
-from serving.engine.request_images import PictureError
+from serving.engine.request_images import ImageError
 from serving.engine.service import PricedRow, Service
 from serving.middleware import Limits, check_text
 from serving.monitoring.feedback import Told
@@ -50,11 +50,11 @@ class Pricing:
         if picture is None and asked.image_url is not None:
             try:
                 picture = await self._service.pictures.fetched(asked.image_url)
-            except PictureError as error:
+            except ImageError as error:
                 missing = str(error)
         try:
             priced = await self._service.price(text, picture, bulk=bulk)
-        except PictureError as error:
+        except ImageError as error:
             picture, missing = None, str(error)
             priced = await self._service.price(text, bulk=bulk)
         outcome = _outcome(picture is not None, missing, priced)

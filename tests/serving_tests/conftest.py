@@ -107,7 +107,7 @@ def exported(_exported: Bundle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(_exported.folder, tmp_path / "moved" / _exported.folder.name))
 
 
-def reads_pictures(bundle: Path) -> tuple[str, ...]:
+def reads_images(bundle: Path) -> tuple[str, ...]:
     """From now on the bundle says that its members read pictures; returns their ids."""
     facts, manifest = read_json(bundle / FACTS), read_json(bundle / MANIFEST)
     for member in facts["members"]:

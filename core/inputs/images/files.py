@@ -53,12 +53,12 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class UnreadablePictureError(Exception):
+class UnreadableImageError(Exception):
     """A picture file that cannot be used; says what is wrong with it."""
 
 
 @dataclass(frozen=True)
-class PictureFile:
+class ImageFile:
     """A regular file in the pictures' folder. key: name, bytes and time of change, which together stand for its content."""
 
     path: Path
@@ -66,7 +66,7 @@ class PictureFile:
 
 
 @dataclass(frozen=True)
-class BadPicture:
+class BadImage:
     """row: position in the catalog, from 0. what: what is wrong with the file."""
 
     row: int
@@ -75,7 +75,7 @@ class BadPicture:
 
 
 @dataclass(frozen=True)
-class PictureReport:
+class ImageReport:
     """rows: of the catalog. linked: rows with a link. found: rows whose picture is there and usable.
 
     bad: rows whose picture is there and cannot be used. note: one sentence for people.
@@ -84,7 +84,7 @@ class PictureReport:
     rows: int
     linked: int
     found: int
-    bad: tuple[BadPicture, ...]
+    bad: tuple[BadImage, ...]
 
     @property
     def note(self) -> str:
@@ -103,7 +103,7 @@ class PictureReport:
         return replace(catalog, links=links)
 
 
-def list_pictures(folder: Path | None, names: Collection[str] | None = None) -> dict[str, PictureFile]:
+def list_images(folder: Path | None, names: Collection[str] | None = None) -> dict[str, ImageFile]:
     """Files of the folder by name; none where there is no folder. Raises UserError for a folder that cannot be read.
 
     names: only these are looked at, for whoever asks for few of very many. A link's basename is looked up in this listing and
@@ -118,7 +118,7 @@ def list_pictures(folder: Path | None, names: Collection[str] | None = None) -> 
                 if (names is None or entry.name in names) and entry.is_file():
                     facts = entry.stat()
                     key = f"{entry.name}|{facts.st_size}|{facts.st_mtime_ns}"
-                    found[entry.name] = PictureFile(Path(entry.path), key)
+                    found[entry.name] = ImageFile(Path(entry.path), key)
     except OSError as error:
         raise UserError(
             f"the folder of pictures {folder} cannot be read: {error.strerror}",
@@ -128,31 +128,29 @@ def list_pictures(folder: Path | None, names: Collection[str] | None = None) -> 
     return found
 
 
-def check_pictures(
+def check_images(
     catalog: Catalog, role: str = "train", *, drop_bad: bool = False, progress: Progress | None = None
-) -> PictureReport:
+) -> ImageReport:
     """Looks at every picture of the catalog without decoding it; `role` (train, test) names the catalog in messages.
 
     Read are the header (format, size) and the last bytes, and of a PNG the checksums; only a file that these leave in doubt
     is decoded. 75,000 pictures take seconds, and decoding happens once, when `core.inputs.pixels` needs it.
 
     Raises UserError naming the first ten bad pictures and their number, unless `drop_bad`: then they are in the report, and
-    `PictureReport.without_bad` gives the catalog in which they are missing. A link without a file is missing, not bad.
+    `ImageReport.without_bad` gives the catalog in which they are missing. A link without a file is missing, not bad.
     """
-    files = list_pictures(catalog.images)
-    names = catalog.picture_names
+    files = list_images(catalog.images)
+    names = catalog.image_names
     wanted = sorted({name for name in names if name in files})
     faults = dict(zip(wanted, in_threads(fault, [files[name].path for name in wanted], progress=progress), strict=True))
-    bad = tuple(BadPicture(row, files[name].path, what) for row, name in enumerate(names) if (what := faults.get(name)))
+    bad = tuple(BadImage(row, files[name].path, what) for row, name in enumerate(names) if (what := faults.get(name)))
     if bad and not drop_bad:
-        raise bad_pictures_error(
-            catalog, bad, role, "or run again with --drop-bad, which treats bad pictures as missing"
-        )
+        raise bad_images_error(catalog, bad, role, "or run again with --drop-bad, which treats bad pictures as missing")
     found = sum(name in files for name in names) - len(bad)
-    return PictureReport(len(catalog), sum(link != "" for link in catalog.links), found, bad)
+    return ImageReport(len(catalog), sum(link != "" for link in catalog.links), found, bad)
 
 
-def bad_pictures_error(catalog: Catalog, bad: Sequence[BadPicture], role: str, otherwise: str = "") -> UserError:
+def bad_images_error(catalog: Catalog, bad: Sequence[BadImage], role: str, otherwise: str = "") -> UserError:
     """The first ten of `bad` by catalog, row, column and file, their number, and what to do."""
     lines = [
         f"  {role} row {one.row + 1} (sample_id {catalog.ids[one.row]}), column {LINK}: {one.path}: {one.what}"
@@ -176,7 +174,7 @@ def fault(path: Path) -> str:
             doubtful = not _looks_whole(image, path)
         if doubtful:
             decode(path, 8)
-    except UnreadablePictureError as error:
+    except UnreadableImageError as error:
         return str(error)
     except _UNREADABLE as error:
         return _reason(error)
@@ -188,7 +186,7 @@ def decode(
 ) -> NDArray[np.uint8]:
     """The picture (a file, or a file's bytes) as (size, size, 3) RGB: upright, fitted into the square, centred on white.
 
-    Raises UnreadablePictureError. JPEGs are decoded at the smallest scale that still has twice the wanted resolution. Of an
+    Raises UnreadableImageError. JPEGs are decoded at the smallest scale that still has twice the wanted resolution. Of an
     animation the first picture is taken.
     """
     try:
@@ -196,7 +194,7 @@ def decode(
             image.draft("RGB", (2 * size, 2 * size))
             return _square(_opaque(_upright(image)), size)
     except _UNREADABLE as error:
-        raise UnreadablePictureError(_reason(error, pixel_limit)) from None
+        raise UnreadableImageError(_reason(error, pixel_limit)) from None
 
 
 def in_threads(
@@ -217,15 +215,15 @@ def in_threads(
 
 def _opened(source: Path | bytes, formats: Sequence[str] = FORMATS, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
-        raise UnreadablePictureError("the file is empty")
+        raise UnreadableImageError("the file is empty")
     try:
         image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=tuple(formats))
     except UnidentifiedImageError:
-        raise UnreadablePictureError(f"not a picture (known formats: {', '.join(formats)})") from None
+        raise UnreadableImageError(f"not a picture (known formats: {', '.join(formats)})") from None
     width, height = image.size
     if width * height > pixel_limit:
         image.close()
-        raise UnreadablePictureError(f"{width:,} x {height:,} pixels are more than the limit of {pixel_limit:,}")
+        raise UnreadableImageError(f"{width:,} x {height:,} pixels are more than the limit of {pixel_limit:,}")
     return image
 
 

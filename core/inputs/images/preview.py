@@ -19,7 +19,7 @@ from core.demo.generate import FEWEST, draw
 from core.demo.products import Shop
 from core.errors import UserError
 from core.inputs.augment import CLIP_MEAN, CLIP_STD, augment, mixup
-from core.inputs.images.files import UnreadablePictureError, decode, list_pictures
+from core.inputs.images.files import UnreadableImageError, decode, list_images
 from core.nn import losses
 
 Pixels = NDArray[np.uint8]
@@ -70,7 +70,7 @@ def folder_samples(folder: Path, count: int, size: int, seed: int) -> list[Sampl
 
     Unusable files are warned of and passed over. Raises UserError where none is usable.
     """
-    names = sorted(list_pictures(folder))
+    names = sorted(list_images(folder))
     Random(seed).shuffle(names)
     prices = np.geomspace(*_EXAMPLE_PRICES, count)
     found: list[Sample] = []
@@ -79,7 +79,7 @@ def folder_samples(folder: Path, count: int, size: int, seed: int) -> list[Sampl
             break
         try:
             found.append(Sample(decode(folder / name, size), name, float(prices[len(found)]), example=True))
-        except UnreadablePictureError as fault:
+        except UnreadableImageError as fault:
             warn(f"{folder / name} is passed over: {fault}")
     if not found:
         raise UserError(

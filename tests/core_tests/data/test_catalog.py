@@ -32,7 +32,7 @@ def test_rows_without_prices_say_so() -> None:
 
 
 def test_picture_names_are_the_links_last_part() -> None:
-    assert catalog().picture_names.tolist() == ["b.jpg", "", "pic.png"]
+    assert catalog().image_names.tolist() == ["b.jpg", "", "pic.png"]
 
 
 @pytest.mark.parametrize("prices", [None, [1.0, 0.1, 1e7]])

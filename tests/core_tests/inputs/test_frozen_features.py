@@ -26,7 +26,7 @@ from core.encoders.loading import load_encoder
 from core.encoders.tiny import text_encoder
 from core.errors import OutOfTime
 from core.inputs.augment import normalise
-from core.inputs.frozen_features import Frozen, PictureFeatures, Views, picture_features, text_states
+from core.inputs.frozen_features import Frozen, ImageFeatures, Views, image_features, text_states
 from core.inputs.pixels import Pixels, prepare_pixels
 from core.inputs.tokens import Tokens
 from core.nn.heads import Pooling
@@ -64,7 +64,7 @@ def frozen_tower(tower: Path, cache: Path, **where: Any) -> Frozen:
 
 def computed(tower: str, cache: str) -> None:
     """In a process of its own."""
-    picture_features(some_pixels(), frozen_tower(Path(tower), Path(cache)), Views(3, 0.5), pooled=False)
+    image_features(some_pixels(), frozen_tower(Path(tower), Path(cache)), Views(3, 0.5), pooled=False)
 
 
 def count_calls(encoder: nn.Module, calls: list[int] | None = None) -> list[int]:
@@ -80,7 +80,7 @@ def stored(cache: Path, kind: str) -> list[NDArray[np.float16]]:
 
 def test_features_are_what_the_tower_answers_to_the_clean_pictures(tower: Path, tmp_path: Path) -> None:
     pixels, frozen = some_pixels(), frozen_tower(tower, tmp_path)
-    features = picture_features(pixels, frozen, Views(2, 0.2), pooled=False)
+    features = image_features(pixels, frozen, Views(2, 0.2), pooled=False)
     encoder: Any = frozen.encoder
     with torch.inference_mode():
         black = np.zeros((1, SIZE, SIZE, 3), np.uint8)
@@ -96,7 +96,7 @@ def test_features_are_what_the_tower_answers_to_the_clean_pictures(tower: Path, 
 
 def test_pooled_features_are_the_mean_of_all_tokens(tower: Path, tmp_path: Path) -> None:
     frozen = frozen_tower(tower, tmp_path)
-    every, pooled = (picture_features(some_pixels(), frozen, Views(2, 0.2), pooled=pooled) for pooled in (False, True))
+    every, pooled = (image_features(some_pixels(), frozen, Views(2, 0.2), pooled=pooled) for pooled in (False, True))
     assert pooled.array.shape == (6, 3, 1, 12)
     np.testing.assert_allclose(pooled.array[:, :, 0], every.array.astype(np.float32).mean(axis=2), **FP16)
 
@@ -109,7 +109,7 @@ def test_views_differ_from_each_other_and_are_the_same_in_every_process(tower: P
     (there,) = stored(tmp_path / "there", "features")
     for threads in (1, 2):
         frozen = frozen_tower(tower, tmp_path / f"here-{threads}", threads=threads)
-        here = picture_features(some_pixels(), frozen, Views(3, 0.5), pooled=False).array
+        here = image_features(some_pixels(), frozen, Views(3, 0.5), pooled=False).array
         np.testing.assert_allclose(there, here, **FP16)
     for picture in there[:-1]:
         for one in range(4):
@@ -120,7 +120,7 @@ def test_views_differ_from_each_other_and_are_the_same_in_every_process(tower: P
 def test_a_picture_has_the_same_views_among_other_pictures(tower: Path, tmp_path: Path) -> None:
     frozen, few = frozen_tower(tower, tmp_path), some_pixels(3)
     many = replace(few, array=np.concatenate([some_pixels(20, seed=1).array, few.array]), key="more")
-    alone, among = (picture_features(pixels, frozen, Views(2, 0.5), pooled=False).array for pixels in (few, many))
+    alone, among = (image_features(pixels, frozen, Views(2, 0.5), pooled=False).array for pixels in (few, many))
     np.testing.assert_allclose(among[20:], alone, **FP16)
 
 
@@ -129,7 +129,7 @@ def test_one_entry_per_pictures_encoder_views_and_pooling(tower: Path, tmp_path:
     calls = count_calls(frozen.encoder)
     same = [frozen, frozen_tower(tower, tmp_path / "cache"), frozen_tower(tower, tmp_path / "cache", threads=1)]
     for one in same:
-        picture_features(some_pixels(), one, Views(2, 0.2), pooled=False)
+        image_features(some_pixels(), one, Views(2, 0.2), pooled=False)
     assert sum(calls) == 6 * 3
     assert len(stored(tmp_path / "cache", "features")) == 1
     others = [
@@ -142,9 +142,9 @@ def test_one_entry_per_pictures_encoder_views_and_pooling(tower: Path, tmp_path:
         (some_pixels(), frozen, Views(2, 0.2), True),
     ]
     for pixels, one, views, pooled in others:
-        picture_features(pixels, one, views, pooled=pooled)
+        image_features(pixels, one, views, pooled=pooled)
     assert len(stored(tmp_path / "cache", "features")) == 1 + len(others)
-    picture_features(some_pixels(), frozen, Views(0, 0.9), pooled=False)
+    image_features(some_pixels(), frozen, Views(0, 0.9), pooled=False)
     assert len(stored(tmp_path / "cache", "features")) == 1 + len(others)
 
 
@@ -156,7 +156,7 @@ def test_random_weights_are_told_apart(tmp_path: Path) -> None:
 
 def test_the_number_of_threads_is_as_before(tower: Path, tmp_path: Path) -> None:
     before, seen = torch.get_num_threads(), []
-    picture_features(some_pixels(), frozen_tower(tower, tmp_path, threads=2), Views(), pooled=False)
+    image_features(some_pixels(), frozen_tower(tower, tmp_path, threads=2), Views(), pooled=False)
     later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
     later.start()
     later.join()
@@ -167,16 +167,16 @@ def test_a_failing_encoder_leaves_no_entry(tower: Path, tmp_path: Path) -> None:
     frozen = frozen_tower(tower, tmp_path)
     handle = frozen.encoder.register_forward_hook(lambda module, inputs, output: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        picture_features(some_pixels(40), frozen, Views(), pooled=False)
+        image_features(some_pixels(40), frozen, Views(), pooled=False)
     assert not stored(tmp_path, "features")
     handle.remove()
-    assert picture_features(some_pixels(40), frozen, Views(), pooled=False).array.shape[0] == 41
+    assert image_features(some_pixels(40), frozen, Views(), pooled=False).array.shape[0] == 41
 
 
 def test_a_deadline_ends_the_reading_of_pictures(tower: Path, tmp_path: Path) -> None:
     late = Context(0, Cache(tmp_path / "cache"), tmp_path, deadline=0.0)
     with pytest.raises(OutOfTime, match="reading pictures"):
-        picture_features(
+        image_features(
             some_pixels(40), frozen_tower(tower, tmp_path, check_time=late.check_time), Views(), pooled=False
         )
     assert not stored(tmp_path, "features")
@@ -187,7 +187,7 @@ def test_a_deadline_ends_the_reading_of_pictures(tower: Path, tmp_path: Path) ->
 def test_training_takes_augmented_views_and_evaluation_the_clean_one(views: int, pictures: int, seed: int) -> None:
     # Every feature says which picture and view it is of.
     there = np.arange(pictures + 1)[:, None] * 10 + np.arange(views + 1)
-    features = PictureFeatures(np.arange(-1, pictures), there.astype(np.float16)[..., None, None])
+    features = ImageFeatures(np.arange(-1, pictures), there.astype(np.float16)[..., None, None])
     rows = np.arange(pictures + 1).repeat(30)
     clean = features.take(rows, None).flatten()
     assert (clean == torch.from_numpy(np.where(features.index < 0, pictures, features.index)[rows] * 10)).all()

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from core.cache import Cache
-from core.inputs.images import PAD, PIXEL_LIMIT, UnreadablePictureError, check_pictures, decode, fault, list_pictures
+from core.inputs.images import PAD, PIXEL_LIMIT, UnreadableImageError, check_images, decode, fault, list_images
 from core.inputs.pixels import load_pixels
 from tests.core_tests.image_toys import SIZE, catalog_of, huge_png, noise, spoil
 from tests.errors import refused
@@ -21,7 +21,7 @@ from tests.errors import refused
 def test_good_pictures_missing_links_and_missing_files(images: Path) -> None:
     links = ["https://x.example/I/0.jpg", "", "https://x.example/I/none.jpg", "1.jpg?w=500", "tall.png", "0.jpg"]
     seen: list[tuple[int, int]] = []
-    report = check_pictures(catalog_of(links, images), progress=lambda done, of: seen.append((done, of)))
+    report = check_images(catalog_of(links, images), progress=lambda done, of: seen.append((done, of)))
     assert (report.rows, report.linked, report.found, report.bad) == (6, 5, 4, ())
     assert report.note == "4 of 6 rows have a picture (1 without a link, 1 without a file)"
     assert seen == [(3, 3)]
@@ -31,7 +31,7 @@ def test_bad_pictures_are_named_with_row_column_file_and_cure(images: Path) -> N
     words = spoil(images)
     names = ["0.jpg", *words]
     with refused("images-unusable") as caught:
-        check_pictures(catalog_of(names, images), "test")
+        check_images(catalog_of(names, images), "test")
     message = str(caught.value)
     assert f"{len(words)} rows" in message
     for row, (name, word) in enumerate(words.items(), start=2):
@@ -46,7 +46,7 @@ def test_bad_pictures_are_named_with_row_column_file_and_cure(images: Path) -> N
 def test_ten_bad_pictures_are_shown_and_the_others_counted(images: Path) -> None:
     (images / "empty.jpg").write_bytes(b"")
     with refused("images-unusable") as caught:
-        check_pictures(catalog_of(["empty.jpg"] * 13, images))
+        check_images(catalog_of(["empty.jpg"] * 13, images))
     lines = caught.value.what.splitlines()
     assert len(lines) == 1 + 10 + 1
     assert lines[-1].strip() == "and 3 more"
@@ -55,7 +55,7 @@ def test_ten_bad_pictures_are_shown_and_the_others_counted(images: Path) -> None
 def test_drop_bad_treats_them_as_missing(images: Path, tmp_path: Path) -> None:
     names = ["0.jpg", *spoil(images), ""]
     catalog = catalog_of(names, images)
-    report = check_pictures(catalog, drop_bad=True)
+    report = check_images(catalog, drop_bad=True)
     assert [one.row for one in report.bad] == list(range(1, len(names) - 1))
     assert report.found == 1
     assert "7 with a bad file, treated as missing" in report.note
@@ -85,14 +85,14 @@ def test_no_link_leads_out_of_the_folder(images: Path, tmp_path: Path, link: str
     (images / "sub").mkdir()
     (tmp_path / "passwd").write_text("secret")
     catalog = catalog_of([link], images)
-    assert check_pictures(catalog).found == 0
+    assert check_images(catalog).found == 0
     assert list(load_pixels(catalog, Cache(tmp_path / "cache"), SIZE).index) == [-1]
 
 
 def test_no_folder_means_no_pictures_and_an_unreadable_one_is_an_error(tmp_path: Path) -> None:
-    assert check_pictures(catalog_of(["0.jpg"], None)).found == 0
+    assert check_images(catalog_of(["0.jpg"], None)).found == 0
     with refused("images-unreadable"):
-        check_pictures(catalog_of(["0.jpg"], tmp_path / "nowhere"))
+        check_images(catalog_of(["0.jpg"], tmp_path / "nowhere"))
 
 
 def test_headers_alone_decide_for_bombs(images: Path) -> None:
@@ -177,11 +177,11 @@ def test_an_odd_value_in_the_exif_leaves_the_picture_readable_and_upright(tmp_pa
 
 def test_bytes_decode_as_their_file_does(images: Path) -> None:
     assert np.array_equal(decode((images / "0.jpg").read_bytes(), SIZE), decode(images / "0.jpg", SIZE))
-    with pytest.raises(UnreadablePictureError, match="empty"):
+    with pytest.raises(UnreadableImageError, match="empty"):
         decode(b"", SIZE)
-    with pytest.raises(UnreadablePictureError, match="known formats: PNG"):
+    with pytest.raises(UnreadableImageError, match="known formats: PNG"):
         decode((images / "0.jpg").read_bytes(), SIZE, formats=["PNG"])
-    with pytest.raises(UnreadablePictureError, match="limit of 10"):
+    with pytest.raises(UnreadableImageError, match="limit of 10"):
         decode((images / "0.jpg").read_bytes(), SIZE, pixel_limit=10)
 
 
@@ -218,7 +218,7 @@ def test_damaged_files_are_pictures_or_say_what_is_wrong(
     what = fault(path)
     try:
         assert decode(path, 8).shape == (8, 8, 3)
-    except UnreadablePictureError as error:
+    except UnreadableImageError as error:
         assert str(error)
     else:
         assert what == ""
@@ -226,8 +226,8 @@ def test_damaged_files_are_pictures_or_say_what_is_wrong(
 
 def test_files_are_listed_by_name(images: Path) -> None:
     (images / "folder").mkdir()
-    listed = list_pictures(images)
+    listed = list_images(images)
     assert set(listed) == {"0.jpg", "1.jpg", "2.jpg", "3.jpg", "tall.png"}
     assert len({file.key for file in listed.values()}) == 5
     asked = {"1.jpg", "folder", "..", "absent.jpg", "tall.png"}
-    assert list_pictures(images, asked) == {name: listed[name] for name in ("1.jpg", "tall.png")}
+    assert list_images(images, asked) == {name: listed[name] for name in ("1.jpg", "tall.png")}

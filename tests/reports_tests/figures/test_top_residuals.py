@@ -16,7 +16,7 @@ from core.data.vocabulary import read_vocabulary
 from core.quality.label_noise import OUTLIER, SuspectLabel, word_matrix
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from reports.figures.top_residuals import PICTURE_SIDE, TEXT_LIMIT, WORST, Guesser, pictures_of, shortened, worst_rows
+from reports.figures.top_residuals import PICTURE_SIDE, TEXT_LIMIT, WORST, Guesser, images_of, shortened, worst_rows
 from tests.reports_tests.toys import add_member, with_texts
 
 
@@ -92,8 +92,8 @@ def test_a_row_like_no_other_is_called_so(toy_workspace: Workspace) -> None:
 def test_pictures_are_small_and_missing_or_broken_ones_are_left_out(tmp_path: Path) -> None:
     Image.new("RGB", (900, 300), "red").save(tmp_path / "red.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    found = pictures_of(["red.png", "", "broken.png", "absent.png", "red.png"], tmp_path)
+    found = images_of(["red.png", "", "broken.png", "absent.png", "red.png"], tmp_path)
     assert list(found) == ["red.png"]
     data = base64.b64decode(found["red.png"].removeprefix("data:image/jpeg;base64,"))
     assert Image.open(io.BytesIO(data)).size == (PICTURE_SIDE, PICTURE_SIDE)
-    assert pictures_of(["red.png"], None) == {}
+    assert images_of(["red.png"], None) == {}

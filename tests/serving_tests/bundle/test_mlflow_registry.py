@@ -17,7 +17,7 @@ import pytest
 from core.data.catalog import Catalog
 from core.errors import UserError
 from serving.bundle.bundle import open_bundle
-from serving.bundle.mlflow_registry import picture_notes, register
+from serving.bundle.mlflow_registry import image_notes, register
 from serving.bundle.predictor import Predictor
 from tests.conftest import toy_frame
 from tests.paths import ROOT
@@ -76,9 +76,9 @@ def test_registering_says_no_more_than_it_must(exported: Path, tmp_path: Path) -
 
 def test_members_that_would_read_pictures_are_named(exported: Path) -> None:
     facts = open_bundle(exported).facts
-    assert picture_notes(facts) == []
+    assert image_notes(facts) == []
     seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
-    assert picture_notes(seeing) == [
+    assert image_notes(seeing) == [
         "what is registered reads no pictures: multimodal-1 will answer as for rows that have none"
     ]
 

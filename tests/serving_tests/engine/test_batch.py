@@ -14,7 +14,7 @@ from core.store.workspace import Workspace
 from serving.bundle.bundle import open_bundle
 from serving.bundle.predictor import Predictor
 from serving.engine import batch
-from serving.engine.batch import BatchJob, Done, FileSummary, picture_notes, price_file
+from serving.engine.batch import BatchJob, Done, FileSummary, image_notes, price_file
 
 
 @pytest.fixture
@@ -108,16 +108,14 @@ def test_a_file_that_is_refused_at_its_end_is_refused_before_anything_is_priced(
 def test_pictures_that_are_not_there_are_missed_aloud(job: BatchJob) -> None:
     facts, folder = open_bundle(job.bundle).facts, job.source.parent
     some = FileSummary(rows=3, pictures=3, found=1)
-    assert picture_notes(facts, None, some) == []
+    assert image_notes(facts, None, some) == []
     seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
-    assert picture_notes(seeing, None, some) == [
+    assert image_notes(seeing, None, some) == [
         "no pictures are read, for want of --images: multimodal-1 would look at them"
     ]
-    assert picture_notes(seeing, folder, some) == [
-        f"1 of 3 pictures found in {folder}; multimodal-1 would look at them"
-    ]
-    assert picture_notes(seeing, folder, replace(some, found=3)) == []
-    assert picture_notes(seeing, folder, FileSummary(rows=3)) == [
+    assert image_notes(seeing, folder, some) == [f"1 of 3 pictures found in {folder}; multimodal-1 would look at them"]
+    assert image_notes(seeing, folder, replace(some, found=3)) == []
+    assert image_notes(seeing, folder, FileSummary(rows=3)) == [
         "no row names a picture; multimodal-1 would look at them"
     ]
 
@@ -134,9 +132,9 @@ def test_pictures_are_counted_before_anything_is_priced(
     for name in there:
         (images / name).write_bytes(b"")
     looks: list[FileSummary] = []
-    noted = batch.picture_notes
+    noted = batch.image_notes
     monkeypatch.setattr(
-        batch, "picture_notes", lambda facts, images, look: looks.append(look) or noted(facts, images, look)
+        batch, "image_notes", lambda facts, images, look: looks.append(look) or noted(facts, images, look)
     )
     price(replace(job, images=images))
     assert [(look.rows, look.pictures, look.found) for look in looks] == [(40, 2, found)]

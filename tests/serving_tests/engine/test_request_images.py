@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.inputs.images import UnreadablePictureError, decode
+from core.inputs.images import UnreadableImageError, decode
 from serving.middleware.limits import Limits
-from serving.middleware.product_inputs import ACCEPTED, decode_picture
+from serving.middleware.product_inputs import ACCEPTED, decode_image
 from tests.core_tests.image_toys import huge_png, noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -58,22 +58,22 @@ MOVING = {
 
 
 def refusal(data: bytes, limits: Limits = LIMITS) -> str:
-    with pytest.raises(UnreadablePictureError) as refused:
-        decode_picture(data, SIZE, limits)
+    with pytest.raises(UnreadableImageError) as refused:
+        decode_image(data, SIZE, limits)
     return str(refused.value)
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_bytes_become_what_the_file_becomes_in_training(name: str, tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(GOOD[name])
-    assert np.array_equal(decode_picture(GOOD[name], SIZE, LIMITS), decode(tmp_path / "picture", SIZE))
+    assert np.array_equal(decode_image(GOOD[name], SIZE, LIMITS), decode(tmp_path / "picture", SIZE))
 
 
 @pytest.mark.parametrize("kind", MOVING)
 def test_animations_are_their_first_picture(kind: str) -> None:
-    first = decode_picture(MOVING[kind], SIZE, LIMITS).astype(int)
-    still = decode_picture(saved(noise(31, 20, 1), kind), SIZE, LIMITS).astype(int)
-    other = decode_picture(saved(noise(31, 20, 2), kind), SIZE, LIMITS).astype(int)
+    first = decode_image(MOVING[kind], SIZE, LIMITS).astype(int)
+    still = decode_image(saved(noise(31, 20, 1), kind), SIZE, LIMITS).astype(int)
+    other = decode_image(saved(noise(31, 20, 2), kind), SIZE, LIMITS).astype(int)
     assert np.abs(first - still).mean() < 0.5 * np.abs(first - other).mean()
 
 
@@ -82,7 +82,7 @@ def test_an_orientation_is_honoured_whatever_else_stands_in_the_exif() -> None:
     tags[0x011A] = 72.0
     upright = noise(31, 20).transpose(Image.Transpose.ROTATE_270)
     odd = saved(noise(31, 20), "PNG", exif=tags.tobytes().replace(b"Maker\0", b"\xff\xfe\xff\0ab"))
-    assert np.array_equal(decode_picture(odd, SIZE, LIMITS), decode_picture(saved(upright, "PNG"), SIZE, LIMITS))
+    assert np.array_equal(decode_image(odd, SIZE, LIMITS), decode_image(saved(upright, "PNG"), SIZE, LIMITS))
 
 
 def test_large_files_are_refused() -> None:
@@ -119,20 +119,20 @@ def test_texts_in_pictures_are_not_unpacked_without_end(kind: bytes) -> None:
     bomb = GOOD["png"][:33] + png_chunk(kind, body) + GOOD["png"][33:]
     assert len(bomb) < 200_000
     try:
-        decode_picture(bomb, SIZE, LIMITS)
-    except UnreadablePictureError as refused:
+        decode_image(bomb, SIZE, LIMITS)
+    except UnreadableImageError as refused:
         assert "large" in str(refused)
 
 
 def test_pixels_that_unpack_to_more_than_the_header_says_are_left_packed() -> None:
     more = GOOD["png"][:33] + png_chunk(b"IDAT", zlib.compress(bytes(50_000_000), 9)) + png_chunk(b"IEND", b"")
-    assert decode_picture(more, SIZE, LIMITS).shape == (SIZE, SIZE, 3)
+    assert decode_image(more, SIZE, LIMITS).shape == (SIZE, SIZE, 3)
 
 
 def test_a_jpeg_of_endless_scans_is_refused() -> None:
     whole = GOOD["progressive"]
     last = whole[whole.rindex(b"\xff\xda") : -2]
-    assert decode_picture(whole[:-2] + last * 5 + whole[-2:], SIZE, LIMITS).shape == (SIZE, SIZE, 3)
+    assert decode_image(whole[:-2] + last * 5 + whole[-2:], SIZE, LIMITS).shape == (SIZE, SIZE, 3)
     assert "scans" in refusal(whole[:-2] + last * 100 + whole[-2:])
 
 
@@ -158,8 +158,8 @@ def test_cut_anywhere_it_is_read_or_refused(name: str) -> None:
 def read_or_refused(data: bytes) -> None:
     """Nothing but these two may happen, and the refusal tells nothing of this machine."""
     try:
-        pixels = decode_picture(data, SIZE, LIMITS)
-    except UnreadablePictureError as refused:
+        pixels = decode_image(data, SIZE, LIMITS)
+    except UnreadableImageError as refused:
         assert "0x" not in str(refused) and "/" not in str(refused)
     else:
         assert pixels.shape == (SIZE, SIZE, 3) and pixels.dtype == np.uint8

@@ -16,7 +16,7 @@ from core.atomic_files import read_json, write_json
 from serving.bundle.bundle import open_bundle
 from serving.engine.engine import EngineSettings, Overloaded
 from serving.engine.process_worker import ProcessLost, RowAnswer, WorkerBatch
-from serving.engine.request_images import PictureError
+from serving.engine.request_images import ImageError
 from serving.engine.service import PricedRow, Service, SwapError
 from serving.middleware import Limits
 from tests.serving_tests.engines import Script, answers
@@ -112,7 +112,7 @@ def test_pictures_are_part_of_the_content_and_gone_afterwards(exported: Path, mo
 @pytest.mark.parametrize("data", [b"", b"no picture", png()[:30]])
 def test_what_is_no_picture_is_said(exported: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     Script(monkeypatch)
-    with pytest.raises(PictureError):
+    with pytest.raises(ImageError):
         run(exported, lambda service: service.price("7", data))
 
 

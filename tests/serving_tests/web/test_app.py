@@ -18,7 +18,7 @@ from serving.engine.engine import EngineSettings
 from serving.middleware import KeyRing, Limits, add_key
 from serving.web.app import FILES, PAGE
 from tests.experiments_tests.waiting import wait_for
-from tests.serving_tests.conftest import client_of, reads_pictures
+from tests.serving_tests.conftest import client_of, reads_images
 from tests.serving_tests.engine.test_service import renumbered
 from tests.serving_tests.engines import Script, answers
 
@@ -57,7 +57,7 @@ def with_picture(client: TestClient, text: str = "7") -> dict[str, Any]:
 
 
 def test_a_form_with_its_picture(exported: Path, script: Script) -> None:
-    members = reads_pictures(exported)
+    members = reads_images(exported)
     script.reply = lambda batch: [replace(answer, members=members) for answer in answers(batch)]
     with client_of(exported) as client:
         answer = with_picture(client)
@@ -70,7 +70,7 @@ def test_a_form_with_its_picture(exported: Path, script: Script) -> None:
 def test_a_picture_that_no_member_reads_is_not_called_used(exported: Path, script: Script) -> None:
     with client_of(exported) as client:
         assert with_picture(client)["picture"] == "not used"
-    reads_pictures(exported)  # the one that answers is not among them
+    reads_images(exported)  # the one that answers is not among them
     with client_of(exported) as client:
         assert with_picture(client)["picture"] == "not used"
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from serving.middleware import add_key
 from tests.browser import launched, needs_chromium, opened
-from tests.serving_tests.conftest import reads_pictures
+from tests.serving_tests.conftest import reads_images
 from tests.serving_tests.test_api import post, running
 
 pytestmark = needs_chromium
@@ -88,7 +88,7 @@ def test_a_picture_is_shown_and_said_not_to_be_used_where_nobody_reads_it(page: 
 
 
 def test_a_picture_that_a_member_reads_is_said_to_be(browser: Any, exported: Path) -> None:
-    reads_pictures(exported)
+    reads_images(exported)
     with running(exported, "--workers", "1") as (_, address), opened(browser, address, allowed=("blob:",)) as page:
         choose(page, red())
         price(page, TEXT)
