@@ -81,9 +81,10 @@ def ours(folder: Path, trials: int) -> float:
     from core.demo import make_demo
     from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
     from experiments.common.jobs import Job, JobOutcome
+    from experiments.common.memory import MemoryBudget
     from experiments.execution import ray_tuner
     from experiments.execution.ray_pool import Resources, session
-    from experiments.planning.budget import Budget
+    from experiments.planning.budget import Budget, SweepLimits
     from experiments.planning.cross_validation import MemberBuilder
     from experiments.planning.job_scheduler import ArchitectureSearch, JobDefaults, JobScheduler
     from experiments.search.storage import open_storage
@@ -114,6 +115,7 @@ def ours(folder: Path, trials: int) -> float:
     start = time.perf_counter()
     share = Resources(CONCURRENT, 1.0, 0.0)
     storage, budget = open_storage(f"sqlite:///{folder}/optuna.db"), Budget(time.time(), None, 2)
+    limits = SweepLimits(budget, MemoryBudget(None, {}))
     study = Study(
         "nothing", space, storage,
         identify=lambda searched: "-".join(map(str, searched.values())), known=lambda _: None,
@@ -123,7 +125,7 @@ def ours(folder: Path, trials: int) -> float:
         watching(TrackingConfig(), 0, workspace, [search], storage, budget, None) as listeners,
         session(share),
     ):
-        scheduler = JobScheduler([search], MemberBuilder(workspace, 0, {}), budget, JobDefaults(0, 1, "cpu"), listeners)
+        scheduler = JobScheduler([search], MemberBuilder(workspace, 0, {}), limits, JobDefaults(0, 1, "cpu"), listeners)
         assert ray_tuner.run(scheduler, nothing, workspace.path("ray"), share, "asha")
     assert sum(study.counts().values()) >= trials
     return time.perf_counter() - start

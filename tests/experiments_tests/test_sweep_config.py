@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -47,7 +48,10 @@ def test_the_command_has_one_flag_for_each_field_in_the_documented_order() -> No
 
 def test_flags_become_the_same_config_as_keyword_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[SweepConfig] = []
-    monkeypatch.setattr("experiments.run.sweep", lambda config, start: seen.append(config) or True)
+    starts: list[float] = []
+    monkeypatch.setattr(
+        "experiments.run.sweep", lambda config, start: starts.append(start) or seen.append(config) or True
+    )
     typed = [
         "text",
         "--workspace",
@@ -62,6 +66,7 @@ def test_flags_become_the_same_config_as_keyword_arguments(monkeypatch: pytest.M
     ]
     result = CliRunner().invoke(app, typed, env={"MLFLOW_TRACKING_URI": "http://host"}, catch_exceptions=False)
     assert result.exit_code == 0
+    assert starts == [psutil.Process().create_time()], "slow imports are part of the minutes"
     assert seen == [
         SweepConfig.of(
             architectures=["text"], workspace=Path("w"), settings=["dropout=0.1", "loss=huber"], cache_limit=2 * 10**9,
