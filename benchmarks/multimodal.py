@@ -33,7 +33,7 @@ from core.encoders import tiny
 from core.encoders.loading import load_encoder
 from core.hardware import detect
 from core.inputs.augment import augment
-from core.inputs.frozen_features import Frozen, ImageFeatures, image_features
+from core.inputs.frozen_features import FrozenEncoder, ImageFeatures, image_features
 from core.inputs.images import decode, in_threads, list_images
 from core.inputs.pixels import load_pixels
 from core.inputs.tokens import clean, tokenise
@@ -163,8 +163,8 @@ def train_seconds(given: Setting, epochs: int) -> float:
     return time.perf_counter() - start
 
 
-def frozen(given: Setting, cache: Cache) -> Frozen:
-    return Frozen(load_encoder(str(given.tower), "vision")[0].eval(), cache)
+def frozen(given: Setting, cache: Cache) -> FrozenEncoder:
+    return FrozenEncoder(load_encoder(str(given.tower), "vision")[0].eval(), cache)
 
 
 def built(given: Setting, cache: Cache) -> ImageFeatures:

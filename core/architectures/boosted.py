@@ -26,7 +26,13 @@ from core.classical.frozen_encoder import (
 )
 from core.classical.gradient_boosting import OBJECTIVES, boost, boost_quantiles, choose_rounds
 from core.classical.target_encoding import DIMENSIONS
-from core.classical.target_features import Knowledge, Settings, learn_knowledge, load_knowledge, save_knowledge
+from core.classical.target_features import (
+    TargetFeatures,
+    TargetFeatureSettings,
+    learn_target_features,
+    load_target_features,
+    save_target_features,
+)
 from core.classical.tfidf_inputs import text_memory
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
@@ -93,10 +99,10 @@ class BoostedConfig(Config):
         unused |= set() if self.quantiles else {"quantile_rounds"}
         return unused | (set() if self.frozen_encoder else {"max_length", "embedding_components"})
 
-    def features(self, seed: int) -> Settings:
+    def features(self, seed: int) -> TargetFeatureSettings:
         """The part of the settings that decides the feature table."""
-        shared = {name: getattr(self, name) for name in Settings.__dataclass_fields__ if name != "seed"}
-        return Settings(**shared, seed=seed)
+        shared = {name: getattr(self, name) for name in TargetFeatureSettings.__dataclass_fields__ if name != "seed"}
+        return TargetFeatureSettings(**shared, seed=seed)
 
     def params(self, names: Sequence[str], threads: int, seed: int) -> dict[str, Any]:
         """LightGBM's parameters for features of these names."""
@@ -130,7 +136,7 @@ class BoostedConfig(Config):
 class BoostedModel:
     """Boosters on one feature table; `centre` is the log price that they start from."""
 
-    knowledge: Knowledge
+    target_features: TargetFeatures
     boosters: list[lgb.Booster]
     centre: float
     range: PriceRange
@@ -147,12 +153,12 @@ class BoostedModel:
         return self.range.prices(self.centre + np.sort(self._outputs(self.quantiles, catalog), axis=1))
 
     def _outputs(self, boosters: list[lgb.Booster], catalog: Catalog) -> Floats:
-        features = self.knowledge.features(catalog)
+        features = self.target_features.features(catalog)
         return np.column_stack([np.asarray(booster.predict(features, num_threads=1)) for booster in boosters])
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        save_knowledge(self.knowledge, folder)
+        save_target_features(self.target_features, folder)
         for name, boosters in (("booster", self.boosters), ("quantile", self.quantiles)):
             for place, booster in enumerate(boosters):
                 write_text(folder / f"{name}-{place}.txt", booster.model_to_string())
@@ -208,7 +214,7 @@ class BoostedArchitecture:
             if config.suspects == "drop":
                 train = without_suspects(train, config.max_terms, config.number_weight, context.seed)
             folds = inner_folds(train.product_groups, config.inner_folds, context.seed)
-            knowledge, features = _knowledge(train, folds, config, context)
+            target_features, features = _target_features(train, folds, config, context)
             log_prices = np.log(train.known_prices)
             centre = float(np.median(log_prices))
             target = log_prices - centre
@@ -216,17 +222,19 @@ class BoostedArchitecture:
             def tick() -> None:
                 context.check_time("boosting trees")
 
-            params = config.params(knowledge.names, context.threads, context.seed)
+            params = config.params(target_features.names, context.threads, context.seed)
             rounds = choose_rounds(features, target, folds % _ROUND_FOLDS, params, config.max_rounds, tick)
             boosters = [
-                boost(features, target, knowledge.names, params | {"seed": context.seed * 1000 + bag}, rounds, tick)
+                boost(
+                    features, target, target_features.names, params | {"seed": context.seed * 1000 + bag}, rounds, tick
+                )
                 for bag in range(config.bags)
             ]
             quantiles = []
             if config.quantiles:
                 own = config.quantile_params(context.threads, context.seed)
-                quantiles = boost_quantiles(features, target, knowledge.names, own, config.quantile_rounds, tick)
-            model = BoostedModel(knowledge, boosters, centre, range_of(log_prices), quantiles)
+                quantiles = boost_quantiles(features, target, target_features.names, own, config.quantile_rounds, tick)
+            model = BoostedModel(target_features, boosters, centre, range_of(log_prices), quantiles)
             if valid is not None:
                 context.report(1, all_metrics(valid.known_prices, model.predict(valid)))
         return model
@@ -241,27 +249,27 @@ class BoostedArchitecture:
             for name in ("booster", "quantile")
         )
         return BoostedModel(
-            load_knowledge(folder), boosters, record["centre"], PriceRange(**record["range"]), quantiles
+            load_target_features(folder), boosters, record["centre"], PriceRange(**record["range"]), quantiles
         )
 
 
 _ROUND_FOLDS = 3
 
 
-def _knowledge(
+def _target_features(
     train: Catalog, folds: NDArray[np.int64], config: BoostedConfig, context: Context
-) -> tuple[Knowledge, Floats]:
-    """The knowledge of these rows and their feature table: the same for most trials, so kept in the shared cache."""
+) -> tuple[TargetFeatures, Floats]:
+    """TargetFeatures of these rows and their feature table: the same for most trials, so kept in the shared cache."""
     settings = config.features(context.seed)
     reader = None if config.frozen_encoder is None else reader_for(config.frozen_encoder, config.max_length, context)
 
     def write(folder: Path) -> None:
-        knowledge, features = learn_knowledge(train, folds, settings, context.check_time, reader)
-        save_knowledge(knowledge, folder)
+        target_features, features = learn_target_features(train, folds, settings, context.check_time, reader)
+        save_target_features(target_features, folder)
         save_arrays(folder / "features.npz", {"features": features})
 
-    def read(folder: Path) -> tuple[Knowledge, Floats]:
-        return load_knowledge(folder, reader), load_arrays(folder / "features.npz")["features"]
+    def read(folder: Path) -> tuple[TargetFeatures, Floats]:
+        return load_target_features(folder, reader), load_arrays(folder / "features.npz")["features"]
 
     record = [FEATURES_VERSION, asdict(settings), None if reader is None else reader.record]
     key = digest(train.fingerprint, folds.astype("<i8").tobytes(), digest_json(record))

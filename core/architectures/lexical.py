@@ -27,11 +27,11 @@ from core.classical.frozen_encoder import (
     states_memory,
 )
 from core.classical.lexical_model import LexicalModel, Nearest, comparable, load_lexical
-from core.classical.linear import Linear, choose_alpha, fit_huber, fit_ridge
-from core.classical.mlp import MlpSettings, Net, train_net
+from core.classical.linear import LinearModel, choose_alpha, fit_huber, fit_ridge
+from core.classical.mlp import Mlp, MlpSettings, train_net
 from core.classical.neighbours import learn_neighbours, telling_columns
 from core.classical.target_encoding import log_amounts
-from core.classical.tfidf_inputs import Inputs, learn_inputs, load_inputs, text_memory
+from core.classical.tfidf_inputs import TfidfInputs, learn_inputs, load_inputs, text_memory
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.errors import UserError
@@ -241,7 +241,7 @@ def _learnt(
     return model
 
 
-def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[Inputs, sp.csr_matrix]:
+def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[TfidfInputs, sp.csr_matrix]:
     """The inputs learnt of these rows and their matrix: the same for every trial, so kept in the shared cache."""
 
     def write(folder: Path) -> None:
@@ -249,7 +249,7 @@ def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[In
         inputs.save(folder)
         save_arrays(folder / "matrix.npz", sparse_arrays(inputs.matrix(train), "matrix"))
 
-    def read(folder: Path) -> tuple[Inputs, sp.csr_matrix]:
+    def read(folder: Path) -> tuple[TfidfInputs, sp.csr_matrix]:
         return load_inputs(folder), sparse_from(load_arrays(folder / "matrix.npz"), "matrix")
 
     settings = [FEATURES_VERSION, train.fingerprint, config.max_terms, config.number_weight]
@@ -258,7 +258,7 @@ def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[In
 
 def _linear(
     matrix: sp.csr_matrix, log_prices: Floats, groups: NDArray[np.int64], config: LexicalConfig, context: Context
-) -> Linear:
+) -> LinearModel:
     weights = row_weights(matrix, log_prices, groups, config.suspects, context.seed)
     alpha = config.alpha
     if alpha == "auto":
@@ -270,7 +270,7 @@ def _linear(
 
 def _nets(
     model: LexicalModel, matrix: sp.csr_matrix, log_prices: Floats, config: LexicalConfig, context: Context
-) -> list[Net]:
+) -> list[Mlp]:
     recipe, tick = config.recipe(len(log_prices)), _ticking(context, "training the net")
     return [
         train_net(model.seen(matrix, place), log_prices, recipe, context.seed * 1000 + place, tick)

@@ -26,7 +26,7 @@ from core.encoders.loading import load_encoder
 from core.encoders.presets import AUTO, TINY_VISION, Part
 from core.encoders.tiny import TinyVision
 from core.inputs.augment import Triple, augment, mixup, normalise
-from core.inputs.frozen_features import Frozen, ImageFeatures, Views, image_features
+from core.inputs.frozen_features import AugmentedViews, FrozenEncoder, ImageFeatures, image_features
 from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
 from core.nn.heads import CrossAttention, heads_for
 from core.protocols import architecture
@@ -78,9 +78,13 @@ class MultimodalConfig(NeuralConfig):
         return "vision" not in self.frozen() or self.use_mixup or (self.augment and not self.cached_views)
 
     @property
-    def views(self) -> Views:
+    def views(self) -> AugmentedViews:
         """The augmented views that training reads from the cache."""
-        return Views(self.cached_views, self.random_erase) if self.augment and not self.live_pixels else Views()
+        return (
+            AugmentedViews(self.cached_views, self.random_erase)
+            if self.augment and not self.live_pixels
+            else AugmentedViews()
+        )
 
     def frozen_passes(self, part: Part) -> int:
         if part == "text":
@@ -214,7 +218,7 @@ class MultimodalArchitecture(NeuralArchitecture):
         pixels = _pixels(catalog, model.cache, vision.size, model.threads)
         features = None
         if model.cache is not None and "vision" in config.read_once():
-            frozen = Frozen(vision, model.cache, model.device, model.threads, config.precision, model.check_time)
+            frozen = FrozenEncoder(vision, model.cache, model.device, model.threads, config.precision, model.check_time)
             features = image_features(pixels, frozen, config.views, pooled=config.image_tokens == "pooled")
         return MultimodalExamples(text_examples(model, catalog), pixels, features, vision.mean, vision.std, config)
 

@@ -16,7 +16,7 @@ from core.architectures.neural_model import Encoders, Network, NeuralConfig
 from core.arrays import RowIndices
 from core.data.catalog import Catalog, Strings
 from core.fields.field_inputs import FieldInputs, table_of
-from core.inputs.frozen_features import Frozen, text_states
+from core.inputs.frozen_features import FrozenEncoder, text_states
 from core.inputs.tokens import Tokens, tokenise
 from core.nn import losses
 from core.nn.heads import Pooling
@@ -72,7 +72,7 @@ def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
     max_length = min(config.max_length, encoder.max_positions)
     states = None
     if cache is not None and "text" in config.read_once():
-        frozen = Frozen(encoder, cache, model.device, model.threads, config.precision, model.check_time)
+        frozen = FrozenEncoder(encoder, cache, model.device, model.threads, config.precision, model.check_time)
         tokens_per_pass = Passes.by_device(model.device, config.tokens_per_pass).tokens
         states = text_states(tokens, max_length, tokens_per_pass, frozen, config.pooling)
     fields = None if model.fields is None else model.fields.read(table_of(catalog, cache))

@@ -100,7 +100,7 @@ class FrozenTextEncoder:
     def _read(self, texts: list[str]) -> NDArray[np.float16]:
         # Here, so that models without an encoder need no torch.
         from core.encoders.loading import locate_same
-        from core.inputs.frozen_features import Frozen, text_states
+        from core.inputs.frozen_features import FrozenEncoder, text_states
         from core.inputs.tokens import tokenise
         from core.training.micro_batches import Passes
 
@@ -115,7 +115,7 @@ class FrozenTextEncoder:
         tokens: Tokens = tokenise(texts, tokenizer, module.pad, None)
         length = min(self.max_length, module.max_positions)
         with TemporaryDirectory() as folder:  # kept by text, above, and not a second time by catalog
-            frozen = Frozen(module, Cache(Path(folder)), self.device, self.threads)
+            frozen = FrozenEncoder(module, Cache(Path(folder)), self.device, self.threads)
             return np.array(text_states(tokens, length, Passes.by_device(self.device, None).tokens, frozen, "mean"))
 
 

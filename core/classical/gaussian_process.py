@@ -50,7 +50,7 @@ class KernelRows:
 
 
 @dataclass(frozen=True)
-class Shape:
+class KernelShape:
     """The kernel's settings: u (b,), v (f,), s and the noise's variance, prices being standardised."""
 
     text: Floats
@@ -74,7 +74,7 @@ class KernelModel:
     """
 
     references: KernelRows
-    shapes: list[Shape]
+    shapes: list[KernelShape]
     coefficients: list[Floats]
     mean: float
     scale: float
@@ -119,7 +119,7 @@ def fit_kernel(
     rng = np.random.default_rng(seed)
     mean, scale = float(log_prices.mean()), max(float(log_prices.std()), 1e-6)
     target = (log_prices - mean) / scale
-    shapes: list[Shape] = []
+    shapes: list[KernelShape] = []
     samples = recipe.samples if len(np.unique(groups)) > recipe.sample_rows else 1
     for _ in range(samples):
         order = rng.permutation(len(rows))
@@ -134,7 +134,9 @@ def fit_kernel(
     return KernelModel(chosen, shapes, _reduced(shapes, rows, chosen, target, tick), mean, scale)
 
 
-def _exact(shape: Shape, unlike: list[Floats], numbers: Floats, target: Floats, tick: Callable[[], None]) -> Floats:
+def _exact(
+    shape: KernelShape, unlike: list[Floats], numbers: Floats, target: Floats, tick: Callable[[], None]
+) -> Floats:
     tick()
     kernel = shape.kernel(unlike, numbers, numbers)
     kernel[np.diag_indices(len(target))] += shape.noise
@@ -143,7 +145,7 @@ def _exact(shape: Shape, unlike: list[Floats], numbers: Floats, target: Floats, 
 
 
 def _reduced(
-    shapes: list[Shape], rows: KernelRows, chosen: KernelRows, target: Floats, tick: Callable[[], None]
+    shapes: list[KernelShape], rows: KernelRows, chosen: KernelRows, target: Floats, tick: Callable[[], None]
 ) -> list[Floats]:
     count = len(chosen)
     normals = [np.zeros((count, count)) for _ in shapes]
@@ -163,7 +165,7 @@ def _reduced(
     ]
 
 
-def _regressors(shape: Shape, own: Floats, normal: Floats, side: Floats) -> Floats:
+def _regressors(shape: KernelShape, own: Floats, normal: Floats, side: Floats) -> Floats:
     """Solves (normal + noise own) c = side through own = L L', which keeps what is nearly singular at bay.
 
     own is lifted by as little as rounding needs: references that are nearly copies make it nearly singular.
@@ -189,7 +191,7 @@ def _through_factor(own: Floats, normal: Floats, side: Floats, noise: float) -> 
     return np.asarray(solve_triangular(lower, solved, lower=True, trans="T"), dtype=np.float64)
 
 
-def _find_shape(rows: KernelRows, target: Floats, tick: Callable[[], None]) -> Shape:
+def _find_shape(rows: KernelRows, target: Floats, tick: Callable[[], None]) -> KernelShape:
     """The shape of highest marginal likelihood (equation 5.8), by L-BFGS in the logarithms of its settings."""
     blocks, fields = len(rows.blocks), rows.numbers.shape[1]
     unlike = np.array(_unlike(rows, rows), dtype=np.float32).reshape(blocks, -1)
@@ -206,7 +208,7 @@ def _find_shape(rows: KernelRows, target: Floats, tick: Callable[[], None]) -> S
     options = {"maxiter": _STEPS, "maxcor": 20}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[_BOUNDS] * len(start), options=options)
     settings = np.exp(found.x)
-    return Shape(settings[:blocks], settings[blocks:-2], float(settings[-2]), float(settings[-1]))
+    return KernelShape(settings[:blocks], settings[blocks:-2], float(settings[-2]), float(settings[-1]))
 
 
 def _loss(

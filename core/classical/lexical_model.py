@@ -14,12 +14,12 @@ from core.arrays import Floats, load_arrays, save_arrays, sparse_arrays, sparse_
 from core.atomic_files import read_json, write_json
 from core.classical import gaussian_process
 from core.classical.embeddings import FrozenTextEncoder
-from core.classical.linear import Linear
-from core.classical.mlp import Net
+from core.classical.linear import LinearModel
+from core.classical.mlp import Mlp
 from core.classical.neighbours import Neighbours
 from core.classical.target_encoding import log_amounts
 from core.classical.target_features import linear_arrays, linear_from, neighbour_arrays, neighbours_from
-from core.classical.tfidf_inputs import Inputs, load_inputs
+from core.classical.tfidf_inputs import TfidfInputs, load_inputs
 from core.data.catalog import Catalog
 from core.fields.reader import fields_of
 from core.protocols.architecture import PriceRange
@@ -42,11 +42,11 @@ class Nearest:
 class LexicalModel:
     """Learners on one matrix of inputs; those that are there are averaged in log price, nets with `mlp_weight`."""
 
-    inputs: Inputs
+    inputs: TfidfInputs
     range: PriceRange
     reader: FrozenTextEncoder | None = None
-    linear: Linear | None = None
-    nets: list[Net] = field(default_factory=list)
+    linear: LinearModel | None = None
+    nets: list[Mlp] = field(default_factory=list)
     net_inputs: NetInputs = "tfidf"
     net_number_weight: float = 1.0
     mlp_weight: float = 0.0
@@ -126,7 +126,7 @@ def load_lexical(folder: Path) -> LexicalModel:
     record, arrays = read_json(folder / _RECORD), load_arrays(folder / _ARRAYS)
     layers = range(record["layers"])
     nets = [
-        Net(
+        Mlp(
             [arrays[f"net {place} weight {layer}"] for layer in layers],
             [arrays[f"net {place} bias {layer}"] for layer in layers],
         )
@@ -150,7 +150,7 @@ def load_lexical(folder: Path) -> LexicalModel:
 
 
 def comparable(
-    inputs: Inputs, matrix: sp.csr_matrix, catalog: Catalog, reader: FrozenTextEncoder | None
+    inputs: TfidfInputs, matrix: sp.csr_matrix, catalog: Catalog, reader: FrozenTextEncoder | None
 ) -> gaussian_process.KernelRows:
     """Rows as the Gaussian process compares them: TF-IDF blocks of their `matrix`, an encoder's states, number fields."""
     states = [] if reader is None else [reader.states(catalog.texts.tolist())]
@@ -179,7 +179,7 @@ def _kernel_from(arrays: dict[str, NDArray[Any]], record: dict[str, Any]) -> gau
         text, numbers, (signal, noise), dual = (
             arrays[f"kernel {place} {part}"] for part in ("text", "fields", "other", "dual")
         )
-        shapes.append(gaussian_process.Shape(text, numbers, float(signal), float(noise)))
+        shapes.append(gaussian_process.KernelShape(text, numbers, float(signal), float(noise)))
         coefficients.append(dual)
     rows = gaussian_process.KernelRows(blocks, arrays["kernel numbers"])
     return gaussian_process.KernelModel(rows, shapes, coefficients, record["mean"], record["scale"])

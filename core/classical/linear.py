@@ -18,7 +18,7 @@ ALPHAS = (10.0, 3.0, 1.0, 0.3, 0.1)
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearModel:
     """log price = inputs @ coefficients + intercept."""
 
     coefficients: Floats
@@ -29,26 +29,26 @@ class Linear:
         return np.asarray(inputs @ self.coefficients, dtype=np.float64) + self.intercept
 
 
-def fit_ridge(inputs: sp.csr_matrix, log_prices: Floats, alpha: float, weights: Floats | None = None) -> Linear:
+def fit_ridge(inputs: sp.csr_matrix, log_prices: Floats, alpha: float, weights: Floats | None = None) -> LinearModel:
     """Minimises sum v (X w + b - y)^2 + alpha |w|^2 by conjugate gradients, which need no n x n or d x d matrix.
 
     weights: v (n,), 1 if not given.
     """
     ridge = Ridge(alpha=alpha, solver="sparse_cg", tol=_TOLERANCE, max_iter=_MOST_STEPS)
     ridge.fit(inputs.astype(np.float64), log_prices, sample_weight=weights)
-    return Linear(np.asarray(ridge.coef_, dtype=np.float64), float(ridge.intercept_))
+    return LinearModel(np.asarray(ridge.coef_, dtype=np.float64), float(ridge.intercept_))
 
 
-def fit_dense_ridge(inputs: Floats, log_prices: Floats, alpha: float) -> Linear:
+def fit_dense_ridge(inputs: Floats, log_prices: Floats, alpha: float) -> LinearModel:
     """The same for dense inputs (n, d) of few columns, by their d x d matrix."""
     ridge = Ridge(alpha=alpha, solver="cholesky").fit(inputs, log_prices)
-    return Linear(np.asarray(ridge.coef_, dtype=np.float64), float(ridge.intercept_))
+    return LinearModel(np.asarray(ridge.coef_, dtype=np.float64), float(ridge.intercept_))
 
 
 _HUBER_ROUNDS, _HUBER_WIDTH = 4, 1.345
 
 
-def fit_huber(inputs: sp.csr_matrix, log_prices: Floats, alpha: float, weights: Floats | None = None) -> Linear:
+def fit_huber(inputs: sp.csr_matrix, log_prices: Floats, alpha: float, weights: Floats | None = None) -> LinearModel:
     """The same with Huber's loss instead of squares, by iteratively reweighted ridges (Huber 1981, section 7.8).
 
     Rows whose residual is beyond 1.345 robust standard deviations (1.4826 times the median absolute residual) count less.

@@ -34,7 +34,7 @@ class MlpSettings:
 
 
 @dataclass
-class Net:
+class Mlp:
     """weights[i]: (inputs, outputs) float32, biases[i]: (outputs,). The last layer has one output, the log price."""
 
     weights: list[Floats]
@@ -64,7 +64,7 @@ def train_net(
     recipe: MlpSettings,
     seed: int,
     tick: Callable[[], None] = lambda: None,
-) -> Net:
+) -> Mlp:
     """A net that maps inputs (n, d) to log prices (n,); the same seed gives the same net.
 
     `tick` is called before each step and may raise.
@@ -89,7 +89,7 @@ def train_net(
     return net
 
 
-def _initial(inputs: int, widths: tuple[int, ...], bias: float, rng: np.random.Generator) -> Net:
+def _initial(inputs: int, widths: tuple[int, ...], bias: float, rng: np.random.Generator) -> Mlp:
     """He's initialisation; the input layer as if about 50 inputs were active; the last bias is the mean log price."""
     sizes = (inputs, *widths, 1)
     weights = [
@@ -99,11 +99,11 @@ def _initial(inputs: int, widths: tuple[int, ...], bias: float, rng: np.random.G
     biases = [np.zeros(size, np.float32) for size in sizes[1:]]
     weights[-1] *= np.float32(0.1)
     biases[-1][:] = bias
-    return Net(weights, biases)
+    return Mlp(weights, biases)
 
 
 def _slopes(
-    net: Net, inputs: sp.csr_matrix, target: Floats, recipe: MlpSettings, rng: np.random.Generator
+    net: Mlp, inputs: sp.csr_matrix, target: Floats, recipe: MlpSettings, rng: np.random.Generator
 ) -> list[Floats]:
     """Gradient of the mean loss by every weight, then every bias (backpropagation with inverted dropout)."""
     states: list[Floats] = []

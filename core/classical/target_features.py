@@ -18,16 +18,16 @@ from core.atomic_files import read_json, write_json
 from core.classical import neighbours as near
 from core.classical import target_encoding as target
 from core.classical.embeddings import FrozenTextEncoder
-from core.classical.linear import Linear, choose_alpha, fit_dense_ridge, fit_ridge
+from core.classical.linear import LinearModel, choose_alpha, fit_dense_ridge, fit_ridge
 from core.classical.target_encoding import log_amounts
-from core.classical.tfidf_inputs import Inputs, learn_inputs, load_inputs
+from core.classical.tfidf_inputs import TfidfInputs, learn_inputs, load_inputs
 from core.data.catalog import Catalog
 from core.fields import NUMBERS
 from core.fields.reader import fields_of
 
 
 @dataclass(frozen=True)
-class Settings:
+class TargetFeatureSettings:
     """What decides the feature table, apart from the rows. Its fields are described in the boosted architecture's Config."""
 
     inner_folds: int
@@ -64,9 +64,9 @@ class PriceStatistics:
     """
 
     targets: target.TargetStatistics
-    ridge: Linear
+    ridge: LinearModel
     neighbours: near.Neighbours
-    by_states: tuple[Linear, near.Neighbours] | None
+    by_states: tuple[LinearModel, near.Neighbours] | None
 
     def features(self, view: ComparedRows, telling: NDArray[np.bool_]) -> Floats:
         """(n, f) in the order of PRICED, and of PRICED_BY_STATES with an encoder."""
@@ -84,7 +84,7 @@ PRICED_BY_STATES: tuple[str, ...] = ("state ridge", *(f"state {name}" for name i
 
 
 @dataclass(frozen=True)
-class Reading:
+class StateProjection:
     """An encoder's states: who reads them, their mean (width,) and their first principal components (width, p)."""
 
     reader: FrozenTextEncoder
@@ -93,17 +93,17 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class Knowledge:
+class TargetFeatures:
     """Everything needed to turn a catalog into the feature table.
 
     components: (d, c) of the inputs. telling: (d,) columns by which neighbours are found.
     """
 
-    inputs: Inputs
+    inputs: TfidfInputs
     components: Floats
     telling: NDArray[np.bool_]
     priced: PriceStatistics
-    reading: Reading | None
+    reading: StateProjection | None
 
     @property
     def names(self) -> list[str]:
@@ -115,7 +115,7 @@ class Knowledge:
         return [name.replace(" ", "_") for name in parts]
 
     def view(self, catalog: Catalog) -> ComparedRows:
-        """The rows as this knowledge compares them."""
+        """The rows as the feature table compares them."""
         return _view(catalog, self.inputs, None if self.reading is None else self.reading.reader)
 
     def features(self, catalog: Catalog) -> Floats:
@@ -133,14 +133,14 @@ class Knowledge:
         return np.hstack(parts)
 
 
-def learn_knowledge(
+def learn_target_features(
     catalog: Catalog,
     folds: NDArray[np.int64],
-    settings: Settings,
+    settings: TargetFeatureSettings,
     check_time: Callable[[str], None],
     reader: FrozenTextEncoder | None = None,
-) -> tuple[Knowledge, Floats]:
-    """The knowledge of all rows, and the rows' own feature table (n, f).
+) -> tuple[TargetFeatures, Floats]:
+    """TargetFeatures learnt from all rows, and the rows' own feature table (n, f).
 
     Price features of a row in that table come from what the rows of other inner folds (n,) cost, never from its own price or
     the price of its product's other rows. reader: of an encoder whose states are features as well.
@@ -157,16 +157,16 @@ def learn_knowledge(
 
     everything = learn(np.ones(len(catalog), np.bool_))
     components, reading = _components(view.inputs, settings), _reading(view.states, reader, settings)
-    knowledge = Knowledge(inputs, components, telling, everything, reading)
+    target_features = TargetFeatures(inputs, components, telling, everything, reading)
     priced = np.empty((len(catalog), len(PRICED) + (len(PRICED_BY_STATES) if reading else 0)))
     for fold in np.unique(folds):
         inside = folds == fold
         priced[inside] = learn(~inside).features(view.take(inside), telling)
         check_time("making out-of-fold features")
-    return knowledge, knowledge.table(view, priced)
+    return target_features, target_features.table(view, priced)
 
 
-def _view(catalog: Catalog, inputs: Inputs, reader: FrozenTextEncoder | None) -> ComparedRows:
+def _view(catalog: Catalog, inputs: TfidfInputs, reader: FrozenTextEncoder | None) -> ComparedRows:
     fields = fields_of(catalog)
     states = None if reader is None else reader.states(catalog.texts.tolist())
     return ComparedRows(fields, inputs.matrix(catalog), log_amounts(fields), states)
@@ -177,7 +177,7 @@ _STATE_ALPHA = 1.0
 
 
 def _learn_priced(
-    view: ComparedRows, telling: NDArray[np.bool_], log_prices: Floats, alpha: float, settings: Settings
+    view: ComparedRows, telling: NDArray[np.bool_], log_prices: Floats, alpha: float, settings: TargetFeatureSettings
 ) -> PriceStatistics:
     def neighbours(vectors: near.Vectors) -> near.Neighbours:
         return near.learn_neighbours(
@@ -195,7 +195,7 @@ def _learn_priced(
     )
 
 
-def _components(matrix: sp.csr_matrix, settings: Settings) -> Floats:
+def _components(matrix: sp.csr_matrix, settings: TargetFeatureSettings) -> Floats:
     """The first right singular vectors, (d, c)."""
     count = min(settings.svd_components, min(matrix.shape) - 1)
     if count < 1:
@@ -203,20 +203,22 @@ def _components(matrix: sp.csr_matrix, settings: Settings) -> Floats:
     return np.asarray(randomized_svd(matrix, count, n_iter=4, random_state=settings.seed)[2].T, dtype=np.float64)
 
 
-def _reading(states: Floats | None, reader: FrozenTextEncoder | None, settings: Settings) -> Reading | None:
+def _reading(
+    states: Floats | None, reader: FrozenTextEncoder | None, settings: TargetFeatureSettings
+) -> StateProjection | None:
     if states is None or reader is None:
         return None
     count = min(settings.embedding_components, *states.shape)
     directions = np.linalg.eigh(np.cov(states, rowvar=False))[1]
-    return Reading(reader, states.mean(axis=0), directions[:, ::-1][:, :count].copy())
+    return StateProjection(reader, states.mean(axis=0), directions[:, ::-1][:, :count].copy())
 
 
-def save_knowledge(knowledge: Knowledge, folder: Path) -> None:
+def save_target_features(target_features: TargetFeatures, folder: Path) -> None:
     """Writes everything but the encoder itself, which is named by its files' hash."""
-    priced, reading = knowledge.priced, knowledge.reading
-    knowledge.inputs.save(folder)
+    priced, reading = target_features.priced, target_features.reading
+    target_features.inputs.save(folder)
     write_json(folder / "targets.json", priced.targets.record())
-    arrays: dict[str, NDArray[Any]] = {"components": knowledge.components, "telling": knowledge.telling}
+    arrays: dict[str, NDArray[Any]] = {"components": target_features.components, "telling": target_features.telling}
     arrays |= {**linear_arrays(priced.ridge, "ridge"), **neighbour_arrays(priced.neighbours, "near")}
     if reading is not None and priced.by_states is not None:
         ridge, neighbours = priced.by_states
@@ -226,28 +228,28 @@ def save_knowledge(knowledge: Knowledge, folder: Path) -> None:
     save_arrays(folder / "knowledge.npz", arrays)
 
 
-def load_knowledge(folder: Path, reader: FrozenTextEncoder | None = None) -> Knowledge:
-    """Reads back what `save_knowledge` wrote. reader: the training's own, which knows its cache; else one without."""
+def load_target_features(folder: Path, reader: FrozenTextEncoder | None = None) -> TargetFeatures:
+    """Reads back what `save_target_features` wrote. reader: the training's own, which knows its cache; else one without."""
     if reader is not None:
         return _load(folder, reader)
     files = [folder / name for name in ("inputs.json", "inputs.npz", "targets.json", "knowledge.npz", "reader.json")]
     return loaded_once("knowledge", [path for path in files if path.exists()], lambda: _load(folder, None))
 
 
-def _load(folder: Path, reader: FrozenTextEncoder | None) -> Knowledge:
+def _load(folder: Path, reader: FrozenTextEncoder | None) -> TargetFeatures:
     arrays, path = load_arrays(folder / "knowledge.npz"), folder / "reader.json"
     by_states, reading = None, None
     if path.exists():
         by_states = linear_from(arrays, "state"), neighbours_from(arrays, "state near")
         reader = reader or FrozenTextEncoder(**read_json(path))
-        reading = Reading(reader, arrays["state mean"], arrays["state components"])
+        reading = StateProjection(reader, arrays["state mean"], arrays["state components"])
     priced = PriceStatistics(
         target.targets_from_record(read_json(folder / "targets.json")),
         linear_from(arrays, "ridge"),
         neighbours_from(arrays, "near"),
         by_states,
     )
-    return Knowledge(load_inputs(folder), arrays["components"], arrays["telling"], priced, reading)
+    return TargetFeatures(load_inputs(folder), arrays["components"], arrays["telling"], priced, reading)
 
 
 def neighbour_arrays(neighbours: near.Neighbours, name: str) -> dict[str, NDArray[Any]]:
@@ -270,11 +272,11 @@ def neighbours_from(arrays: dict[str, NDArray[Any]], name: str) -> near.Neighbou
     return near.Neighbours(references, prices, amounts, int(count))
 
 
-def linear_arrays(linear: Linear, name: str) -> dict[str, NDArray[Any]]:
+def linear_arrays(linear: LinearModel, name: str) -> dict[str, NDArray[Any]]:
     """A linear model as arrays for `save_arrays`, under names that begin with `name`."""
     return {f"{name} coefficients": linear.coefficients, f"{name} intercept": np.array(linear.intercept)}
 
 
-def linear_from(arrays: dict[str, NDArray[Any]], name: str) -> Linear:
+def linear_from(arrays: dict[str, NDArray[Any]], name: str) -> LinearModel:
     """The linear model that `linear_arrays` took apart."""
-    return Linear(arrays[f"{name} coefficients"], float(arrays[f"{name} intercept"]))
+    return LinearModel(arrays[f"{name} coefficients"], float(arrays[f"{name} intercept"]))

@@ -63,7 +63,7 @@ def text_memory(catalog: Catalog) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class TfidfInputs:
     """What was learnt of the training rows' vocabulary; turns any catalog into a matrix with the same columns."""
 
     fitted: list[tuple[Block, TfidfVectorizer]]
@@ -107,12 +107,12 @@ class Inputs:
         save_arrays(folder / "inputs.npz", arrays | {part: getattr(self.scale, part) for part in _SCALE})
 
 
-def load_inputs(folder: Path) -> Inputs:
-    """Reads back what `Inputs.save` wrote."""
+def load_inputs(folder: Path) -> TfidfInputs:
+    """Reads back what `TfidfInputs.save` wrote."""
     return loaded_once("inputs", [folder / name for name in _FILES], lambda: _load_inputs(folder))
 
 
-def _load_inputs(folder: Path) -> Inputs:
+def _load_inputs(folder: Path) -> TfidfInputs:
     record, arrays = read_json(folder / "inputs.json"), load_arrays(folder / "inputs.npz")
     blocks = []
     for block in BLOCKS:
@@ -121,10 +121,10 @@ def _load_inputs(folder: Path) -> Inputs:
             vectorizer.idf_ = arrays[block.name]
             blocks.append((block, vectorizer))
     scale = NumberScale(record["number_fields"], *(arrays[part] for part in _SCALE))
-    return Inputs(blocks, scale, float(record["number_weight"]))
+    return TfidfInputs(blocks, scale, float(record["number_weight"]))
 
 
-def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float) -> Inputs:
+def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float) -> TfidfInputs:
     """Learns vocabulary and scales of these rows; prices are not looked at. max_terms: per block, the most frequent."""
     fields = fields_of(catalog)
     fitted = []
@@ -136,7 +136,7 @@ def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float) -> Inpu
             # scikit-learn refuses an empty vocabulary: no term of this part stands in enough rows, so it says nothing.
             continue
         fitted.append((block, vectorizer))
-    return Inputs(fitted, learn_scale(fields), number_weight)
+    return TfidfInputs(fitted, learn_scale(fields), number_weight)
 
 
 def _column(block: Block, catalog: Catalog, fields: pd.DataFrame) -> list[str]:

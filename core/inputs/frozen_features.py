@@ -58,7 +58,7 @@ def no_hurry(doing: str) -> None:
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenEncoder:
     """An encoder whose weights no longer change, and where it computes. threads: processor threads, None for all cores.
 
     check_time: called between batches, raises where the time for computing is over.
@@ -102,7 +102,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Views:
+class AugmentedViews:
     """How a picture is shown beside as it is: in `count` augmented views, with `erase` the probability of an erased rectangle."""
 
     count: int = 0
@@ -129,7 +129,7 @@ class ImageFeatures:
         return torch.from_numpy(self.array[self.index[rows], chosen.cpu().numpy()])
 
 
-def image_features(pixels: Pixels, frozen: Frozen, views: Views, *, pooled: bool) -> ImageFeatures:
+def image_features(pixels: Pixels, frozen: FrozenEncoder, views: AugmentedViews, *, pooled: bool) -> ImageFeatures:
     """Features of all pictures of the pixels' array, from the cache or computed into it; pooled: their mean, T = 1.
 
     Augmented views depend on the picture and the view's number alone, so every trial and every seed reads the same ones.
@@ -144,7 +144,7 @@ def image_features(pixels: Pixels, frozen: Frozen, views: Views, *, pooled: bool
 
 
 def text_states(
-    tokens: Tokens, max_length: int, tokens_per_pass: int, frozen: Frozen, pooling: PoolingName
+    tokens: Tokens, max_length: int, tokens_per_pass: int, frozen: FrozenEncoder, pooling: PoolingName
 ) -> NDArray[np.float16]:
     """(n, width) pooled states of the texts, cut to `max_length`, from the cache or computed into it.
 
@@ -165,7 +165,7 @@ def _write_states(
     tokens: Tokens,
     names: NDArray[np.bytes_],
     kind: str,
-    frozen: Frozen,
+    frozen: FrozenEncoder,
     max_length: int,
     tokens_per_pass: int,
     pool: Pooling,
@@ -209,7 +209,7 @@ def _row_names(tokens: Tokens) -> NDArray[np.bytes_]:
     return np.array([digest(row).encode() for row in rows], dtype="S32")
 
 
-def _write(folder: Path, pixels: Pixels, frozen: Frozen, views: Views, pooled: bool) -> None:
+def _write(folder: Path, pixels: Pixels, frozen: FrozenEncoder, views: AugmentedViews, pooled: bool) -> None:
     everything = np.arange(len(pixels.array) + 1)
     size = max(1, _views_per_pass(frozen.device) // (views.count + 1))
     answers = partial(_answers, pixels=pixels, frozen=frozen, views=views, pooled=pooled)
@@ -225,7 +225,9 @@ def _write(folder: Path, pixels: Pixels, frozen: Frozen, views: Views, pooled: b
         frozen.each(answers, np.split(everything, everything[size::size]), append, "pictures through the encoder")
 
 
-def _answers(rows: RowIndices, pixels: Pixels, frozen: Frozen, views: Views, pooled: bool) -> NDArray[np.float16]:
+def _answers(
+    rows: RowIndices, pixels: Pixels, frozen: FrozenEncoder, views: AugmentedViews, pooled: bool
+) -> NDArray[np.float16]:
     """(B, views + 1, T, width) of these rows of the pixels' array."""
     tokens = frozen(torch.cat([_shown(_square(pixels, row), views, frozen.encoder) for row in rows]))
     tokens = tokens.mean(dim=1, keepdim=True) if pooled else tokens
@@ -244,7 +246,7 @@ def _square(pixels: Pixels, row: int) -> NDArray[np.uint8]:
     return np.zeros(pixels.array.shape[1:], dtype=np.uint8)
 
 
-def _shown(square: NDArray[np.uint8], views: Views, encoder: Any) -> Tensor:
+def _shown(square: NDArray[np.uint8], views: AugmentedViews, encoder: Any) -> Tensor:
     """(views + 1, 3, S, S) float32: the picture as it is, then its augmented views."""
     raw = torch.from_numpy(square)[None]
     seen = [augment.normalise(raw, encoder.mean, encoder.std)]

@@ -46,7 +46,7 @@ class MemberKey:
 
 
 @dataclass(frozen=True)
-class Fit:
+class FoldFit:
     """One training of a member: prices of the rows of its fold and of all test rows, and what it cost."""
 
     fold: int
@@ -83,7 +83,7 @@ class PredictionStore:
     def has_fit(self, member: str, fold: int) -> bool:
         return (self.fold_folder(member, fold) / "fit.json").exists()
 
-    def write_fit(self, member: str, fit: Fit) -> None:
+    def write_fit(self, member: str, fit: FoldFit) -> None:
         folder = self.fold_folder(member, fit.fold)
         for part, prices, quantiles in (
             ("oof", fit.valid, fit.valid_quantiles),
@@ -94,9 +94,9 @@ class PredictionStore:
                 _write_quantiles(folder / f"{part}_quantiles.parquet", quantiles)
         write_json(folder / "fit.json", {"fold": fit.fold, "seconds": round(fit.seconds, 3)})
 
-    def read_fit(self, member: str, fold: int) -> Fit:
+    def read_fit(self, member: str, fold: int) -> FoldFit:
         folder = self.fold_folder(member, fold)
-        return Fit(
+        return FoldFit(
             fold,
             read_prices(folder / "oof.parquet"),
             read_prices(folder / "test.parquet"),

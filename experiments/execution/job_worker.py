@@ -19,7 +19,7 @@ from core.errors import OutOfTime
 from core.metrics import all_metrics, group_standard_error, smape_terms
 from core.protocols.architecture import Architecture, Context, Model, Prices, make_config
 from core.protocols.process_group import ALONE, Group, PeerLost
-from core.store.oof_store import Fit, MemberKey, write_prices
+from core.store.oof_store import FoldFit, MemberKey, write_prices
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome
 from experiments.common.memory import PeakMemory
@@ -160,7 +160,7 @@ def _keep_fit(
     if not group.leads:
         return
     model.save(store.fold_folder(name, fold))
-    fit = Fit(
+    fit = FoldFit(
         fold,
         prices,
         test,

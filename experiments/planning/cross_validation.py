@@ -10,7 +10,7 @@ import numpy as np
 
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.protocols.architecture import Architecture, Prices
-from core.store.oof_store import Fit, Member, MemberKey, geometric_mean
+from core.store.oof_store import FoldFit, Member, MemberKey, geometric_mean
 from core.store.workspace import Workspace
 from experiments.execution.job_worker import member_key, refit_settings
 from experiments.search.trial_selection import Finished
@@ -93,7 +93,7 @@ class MemberBuilder:
         store.write_member(Member(name, oof, geometric_mean([fit.test for fit in fits]), record))
         return record
 
-    def _record(self, plan: MemberPlan, fits: list[Fit], oof: Prices) -> dict[str, Any]:
+    def _record(self, plan: MemberPlan, fits: list[FoldFit], oof: Prices) -> dict[str, Any]:
         train, folds = self.workspace.train, self.workspace.folds
         in_fold = [folds.split(fit.fold)[1] for fit in fits]
         return {
@@ -108,7 +108,7 @@ class MemberBuilder:
             "seconds": round(sum(fit.seconds for fit in fits), 2),
         }
 
-    def _keep_quantiles(self, name: str, fits: list[Fit]) -> None:
+    def _keep_quantiles(self, name: str, fits: list[FoldFit]) -> None:
         store, folds = self.workspace.store, self.workspace.folds
         valid = [fit.valid_quantiles for fit in fits if fit.valid_quantiles is not None]
         test = [fit.test_quantiles for fit in fits if fit.test_quantiles is not None]

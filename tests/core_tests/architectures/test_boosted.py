@@ -14,7 +14,7 @@ from core.classical.gradient_boosting import OBJECTIVES, smoothed_smape_objectiv
 from core.classical.neighbours import SHARPNESS, learn_neighbours
 from core.classical.neighbours import STATISTICS as NEAR
 from core.classical.target_encoding import STATISTICS, learn_targets, targets_from_record
-from core.classical.target_features import PRICED, Knowledge, learn_knowledge
+from core.classical.target_features import PRICED, TargetFeatures, learn_target_features
 from core.data.folds import inner_folds
 from core.encoders.loading import identity
 from core.errors import OutOfTime, UserError
@@ -72,10 +72,10 @@ def test_deciles_rise_cover_and_are_read_back(tmp_path: Path) -> None:
 def test_a_monotone_model_never_falls_with_the_amount(objective: str, tmp_path: Path) -> None:
     config = make_config(BoostedConfig, {**SMALL, "objective": objective, "monotone": True})
     trained = BOOSTED.train(products(160), None, config, context(tmp_path))
-    rows = np.repeat(trained.knowledge.features(products(20, seed=1)), 30, axis=0)
+    rows = np.repeat(trained.target_features.features(products(20, seed=1)), 30, axis=0)
     for name in ("total_g", "value_g", "amount"):
         swept = rows.copy()
-        swept[:, trained.knowledge.names.index(name)] = np.tile(np.geomspace(1, 2000, 30), 20)
+        swept[:, trained.target_features.names.index(name)] = np.tile(np.geomspace(1, 2000, 30), 20)
         answers = np.asarray(trained.boosters[0].predict(swept)).reshape(20, 30)
         assert (np.diff(answers, axis=1) >= -1e-12).all()
 
@@ -94,8 +94,8 @@ def test_states_of_an_encoder_are_features(tmp_path: Path) -> None:
     assert BOOSTED.identity(config) == {"text": identity(str(encoder), "text")}
     BOOSTED.prepare({"train": train, "test": test}, config, context(tmp_path).cache, drop_bad=False)
     trained = BOOSTED.train(train, None, config, context(tmp_path))
-    assert trained.knowledge.names[-5:] == [f"state_{place}" for place in range(5)]
-    assert len(trained.knowledge.names) == trained.knowledge.features(test).shape[1]
+    assert trained.target_features.names[-5:] == [f"state_{place}" for place in range(5)]
+    assert len(trained.target_features.names) == trained.target_features.features(test).shape[1]
     trained.save(tmp_path / "model")
     loaded, strange = BOOSTED.load(tmp_path / "model"), strangers()
     # Read once more without the cache, in other batches.
@@ -122,13 +122,13 @@ def test_price_noise_is_not_made_predictable() -> None:
     groups = np.repeat(np.arange(150), 2)
     train = catalog_of(texts, np.exp(np.repeat(noise, 2)), groups)
     settings = BoostedConfig(svd_components=4).features(seed=0)
-    knowledge, table = learn_knowledge(train, inner_folds(groups, 5, 0), settings, lambda doing: None)
-    priced = table[:, [knowledge.names.index(name.replace(" ", "_")) for name in PRICED]]
+    target_features, table = learn_target_features(train, inner_folds(groups, 5, 0), settings, lambda doing: None)
+    priced = table[:, [target_features.names.index(name.replace(" ", "_")) for name in PRICED]]
     varying = priced[:, priced.std(axis=0) > 1e-9]
     correlations = [abs(np.corrcoef(column, np.log(train.known_prices))[0, 1]) for column in varying.T]
     # Means of the other folds correlate slightly negatively with the own price (5 folds of noise); a leak gives 0.5 to 1.
     assert max(correlations) < 0.3
-    seen = knowledge.features(train)[:, knowledge.names.index("brand_mean")]
+    seen = target_features.features(train)[:, target_features.names.index("brand_mean")]
     assert np.corrcoef(seen, np.log(train.known_prices))[0, 1] > 0.9
 
 
@@ -140,7 +140,7 @@ def test_own_price_changes_no_own_feature() -> None:
     prices[inside] *= np.exp(np.random.default_rng(0).normal(size=inside.sum()))
     changed = catalog_of(list(train.texts), prices, train.groups)
     settings = BoostedConfig(svd_components=4).features(seed=0)
-    tables = [learn_knowledge(rows, folds, settings, lambda doing: None) for rows in (train, changed)]
+    tables = [learn_target_features(rows, folds, settings, lambda doing: None) for rows in (train, changed)]
     names = tables[0][0].names
     # The ridge's penalty, one number chosen of five on all rows, is the only thing that these prices may move.
     kept = [place for place, name in enumerate(names) if name != "ridge"]
@@ -236,10 +236,10 @@ def test_models_of_one_fold_share_what_they_know_and_make_of_rows(
         config = make_config(BoostedConfig, {**SMALL, "objective": objective, "quantiles": False})
         BOOSTED.train(train, None, config, context(tmp_path / objective)).save(tmp_path / objective / "model")
         loaded.append(BOOSTED.load(tmp_path / objective / "model"))
-    assert loaded[0].knowledge is loaded[1].knowledge
+    assert loaded[0].target_features is loaded[1].target_features
     made: list[int] = []
-    features = Knowledge._features
-    monkeypatch.setattr(Knowledge, "_features", lambda self, view: made.append(1) or features(self, view))
+    features = TargetFeatures._features
+    monkeypatch.setattr(TargetFeatures, "_features", lambda self, view: made.append(1) or features(self, view))
     alone = [model.predict(rows) for model in loaded]
     asked = rows.remembering()
     np.testing.assert_array_equal([model.predict(asked) for model in loaded], alone)

@@ -39,7 +39,7 @@ def test_the_gradient_is_the_likelihoods() -> None:
 
 def test_the_loss_is_the_negative_log_likelihood_of_a_gaussian() -> None:
     rows, target = toys(20)
-    shape = gaussian_process.Shape(np.array([0.3]), np.array([0.2, 0.1, 0.4]), 1.5, 0.1)
+    shape = gaussian_process.KernelShape(np.array([0.3]), np.array([0.2, 0.1, 0.4]), 1.5, 0.1)
     unlike = gaussian_process._unlike(rows, rows)
     covariance = shape.kernel(unlike, rows.numbers, rows.numbers) + 0.1 * np.eye(20)
     lower = np.linalg.cholesky(covariance)

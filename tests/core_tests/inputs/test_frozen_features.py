@@ -26,7 +26,7 @@ from core.encoders.loading import load_encoder
 from core.encoders.tiny import text_encoder
 from core.errors import OutOfTime
 from core.inputs.augment import normalise
-from core.inputs.frozen_features import Frozen, ImageFeatures, Views, image_features, text_states
+from core.inputs.frozen_features import AugmentedViews, FrozenEncoder, ImageFeatures, image_features, text_states
 from core.inputs.pixels import Pixels, prepare_pixels
 from core.inputs.tokens import Tokens
 from core.nn.heads import Pooling
@@ -58,13 +58,13 @@ def some_pixels(pictures: int = 5, seed: int = 0) -> Pixels:
     return Pixels(np.array([1, 0, -1, *range(2, pictures)], dtype=np.int64), array, f"pictures-{pictures}-{seed}")
 
 
-def frozen_tower(tower: Path, cache: Path, **where: Any) -> Frozen:
-    return Frozen(load_encoder(str(tower), "vision")[0].eval(), Cache(cache), **where)
+def frozen_tower(tower: Path, cache: Path, **where: Any) -> FrozenEncoder:
+    return FrozenEncoder(load_encoder(str(tower), "vision")[0].eval(), Cache(cache), **where)
 
 
 def computed(tower: str, cache: str) -> None:
     """In a process of its own."""
-    image_features(some_pixels(), frozen_tower(Path(tower), Path(cache)), Views(3, 0.5), pooled=False)
+    image_features(some_pixels(), frozen_tower(Path(tower), Path(cache)), AugmentedViews(3, 0.5), pooled=False)
 
 
 def count_calls(encoder: nn.Module, calls: list[int] | None = None) -> list[int]:
@@ -80,7 +80,7 @@ def stored(cache: Path, kind: str) -> list[NDArray[np.float16]]:
 
 def test_features_are_what_the_tower_answers_to_the_clean_pictures(tower: Path, tmp_path: Path) -> None:
     pixels, frozen = some_pixels(), frozen_tower(tower, tmp_path)
-    features = image_features(pixels, frozen, Views(2, 0.2), pooled=False)
+    features = image_features(pixels, frozen, AugmentedViews(2, 0.2), pooled=False)
     encoder: Any = frozen.encoder
     with torch.inference_mode():
         black = np.zeros((1, SIZE, SIZE, 3), np.uint8)
@@ -96,7 +96,9 @@ def test_features_are_what_the_tower_answers_to_the_clean_pictures(tower: Path, 
 
 def test_pooled_features_are_the_mean_of_all_tokens(tower: Path, tmp_path: Path) -> None:
     frozen = frozen_tower(tower, tmp_path)
-    every, pooled = (image_features(some_pixels(), frozen, Views(2, 0.2), pooled=pooled) for pooled in (False, True))
+    every, pooled = (
+        image_features(some_pixels(), frozen, AugmentedViews(2, 0.2), pooled=pooled) for pooled in (False, True)
+    )
     assert pooled.array.shape == (6, 3, 1, 12)
     np.testing.assert_allclose(pooled.array[:, :, 0], every.array.astype(np.float32).mean(axis=2), **FP16)
 
@@ -109,7 +111,7 @@ def test_views_differ_from_each_other_and_are_the_same_in_every_process(tower: P
     (there,) = stored(tmp_path / "there", "features")
     for threads in (1, 2):
         frozen = frozen_tower(tower, tmp_path / f"here-{threads}", threads=threads)
-        here = image_features(some_pixels(), frozen, Views(3, 0.5), pooled=False).array
+        here = image_features(some_pixels(), frozen, AugmentedViews(3, 0.5), pooled=False).array
         np.testing.assert_allclose(there, here, **FP16)
     for picture in there[:-1]:
         for one in range(4):
@@ -120,7 +122,9 @@ def test_views_differ_from_each_other_and_are_the_same_in_every_process(tower: P
 def test_a_picture_has_the_same_views_among_other_pictures(tower: Path, tmp_path: Path) -> None:
     frozen, few = frozen_tower(tower, tmp_path), some_pixels(3)
     many = replace(few, array=np.concatenate([some_pixels(20, seed=1).array, few.array]), key="more")
-    alone, among = (image_features(pixels, frozen, Views(2, 0.5), pooled=False).array for pixels in (few, many))
+    alone, among = (
+        image_features(pixels, frozen, AugmentedViews(2, 0.5), pooled=False).array for pixels in (few, many)
+    )
     np.testing.assert_allclose(among[20:], alone, **FP16)
 
 
@@ -129,34 +133,39 @@ def test_one_entry_per_pictures_encoder_views_and_pooling(tower: Path, tmp_path:
     calls = count_calls(frozen.encoder)
     same = [frozen, frozen_tower(tower, tmp_path / "cache"), frozen_tower(tower, tmp_path / "cache", threads=1)]
     for one in same:
-        image_features(some_pixels(), one, Views(2, 0.2), pooled=False)
+        image_features(some_pixels(), one, AugmentedViews(2, 0.2), pooled=False)
     assert sum(calls) == 6 * 3
     assert len(stored(tmp_path / "cache", "features")) == 1
     others = [
-        (some_pixels(seed=1), frozen, Views(2, 0.2), False),
-        (some_pixels(), frozen_tower(save_tower(tmp_path / "other", seed=1), tmp_path / "cache"), Views(2, 0.2), False),
-        (some_pixels(), frozen_tower(tower, tmp_path / "cache", precision="bf16"), Views(2, 0.2), False),
-        (some_pixels(), frozen, Views(2, 0.3), False),
-        (some_pixels(), frozen, Views(1, 0.2), False),
-        (some_pixels(), frozen, Views(0, 0.2), False),
-        (some_pixels(), frozen, Views(2, 0.2), True),
+        (some_pixels(seed=1), frozen, AugmentedViews(2, 0.2), False),
+        (
+            some_pixels(),
+            frozen_tower(save_tower(tmp_path / "other", seed=1), tmp_path / "cache"),
+            AugmentedViews(2, 0.2),
+            False,
+        ),
+        (some_pixels(), frozen_tower(tower, tmp_path / "cache", precision="bf16"), AugmentedViews(2, 0.2), False),
+        (some_pixels(), frozen, AugmentedViews(2, 0.3), False),
+        (some_pixels(), frozen, AugmentedViews(1, 0.2), False),
+        (some_pixels(), frozen, AugmentedViews(0, 0.2), False),
+        (some_pixels(), frozen, AugmentedViews(2, 0.2), True),
     ]
     for pixels, one, views, pooled in others:
         image_features(pixels, one, views, pooled=pooled)
     assert len(stored(tmp_path / "cache", "features")) == 1 + len(others)
-    image_features(some_pixels(), frozen, Views(0, 0.9), pooled=False)
+    image_features(some_pixels(), frozen, AugmentedViews(0, 0.9), pooled=False)
     assert len(stored(tmp_path / "cache", "features")) == 1 + len(others)
 
 
 def test_random_weights_are_told_apart(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    keys = {Frozen(text_encoder(50), Cache(tmp_path)).key for _ in range(2)}
+    keys = {FrozenEncoder(text_encoder(50), Cache(tmp_path)).key for _ in range(2)}
     assert len(keys) == 2
 
 
 def test_the_number_of_threads_is_as_before(tower: Path, tmp_path: Path) -> None:
     before, seen = torch.get_num_threads(), []
-    image_features(some_pixels(), frozen_tower(tower, tmp_path, threads=2), Views(), pooled=False)
+    image_features(some_pixels(), frozen_tower(tower, tmp_path, threads=2), AugmentedViews(), pooled=False)
     later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
     later.start()
     later.join()
@@ -167,17 +176,17 @@ def test_a_failing_encoder_leaves_no_entry(tower: Path, tmp_path: Path) -> None:
     frozen = frozen_tower(tower, tmp_path)
     handle = frozen.encoder.register_forward_hook(lambda module, inputs, output: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        image_features(some_pixels(40), frozen, Views(), pooled=False)
+        image_features(some_pixels(40), frozen, AugmentedViews(), pooled=False)
     assert not stored(tmp_path, "features")
     handle.remove()
-    assert image_features(some_pixels(40), frozen, Views(), pooled=False).array.shape[0] == 41
+    assert image_features(some_pixels(40), frozen, AugmentedViews(), pooled=False).array.shape[0] == 41
 
 
 def test_a_deadline_ends_the_reading_of_pictures(tower: Path, tmp_path: Path) -> None:
     late = Context(0, Cache(tmp_path / "cache"), tmp_path, deadline=0.0)
     with pytest.raises(OutOfTime, match="reading pictures"):
         image_features(
-            some_pixels(40), frozen_tower(tower, tmp_path, check_time=late.check_time), Views(), pooled=False
+            some_pixels(40), frozen_tower(tower, tmp_path, check_time=late.check_time), AugmentedViews(), pooled=False
         )
     assert not stored(tmp_path, "features")
 
@@ -211,7 +220,7 @@ def some_tokens(texts: int = 30) -> Tokens:
 def test_states_are_what_the_text_encoder_answers(pooling: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tokens, encoder = some_tokens(), text_encoder(50).eval()
-    calls, frozen = count_calls(encoder), Frozen(encoder, Cache(tmp_path))
+    calls, frozen = count_calls(encoder), FrozenEncoder(encoder, Cache(tmp_path))
     states = [text_states(tokens, length, 100, frozen, pooling) for length in (12, 16, 16)]
     assert sum(calls) == 2 * len(tokens)
     ids, mask = tokens.batch(np.arange(len(tokens)), 16)
@@ -230,7 +239,7 @@ def test_states_of_the_same_texts_in_another_selection_are_not_computed_again(tm
         ids = [rows[row] for row in chosen]
         return Tokens(np.concatenate(ids), np.cumsum([0, *map(len, ids)]), tokens.pad, tokens.suffix)
 
-    calls, frozen = count_calls(encoder), Frozen(encoder, Cache(tmp_path))
+    calls, frozen = count_calls(encoder), FrozenEncoder(encoder, Cache(tmp_path))
     first, second, new = list(range(12)), list(range(12, 24)), [26, 25]
     parts = [text_states(some(chosen), 16, 100, frozen, "mean") for chosen in (first, second)]
     assert sum(calls) == 24

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from core.store.oof_store import Fit, Member, MemberKey, PredictionStore, geometric_mean
+from core.store.oof_store import FoldFit, Member, MemberKey, PredictionStore, geometric_mean
 
 KEY = MemberKey("text", {"dropout": 0.4, "depth": 2}, {"encoder": "abc"}, "catalog", "folds", 0)
 vectors = arrays(np.float64, st.integers(0, 20), elements=st.floats(allow_infinity=False))
@@ -52,7 +52,7 @@ def test_member_comes_back_as_it_was_nan_included(
 @pytest.mark.parametrize("quantiles", [None, np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])])
 def test_fit_comes_back_with_and_without_quantiles(store: PredictionStore, quantiles: np.ndarray | None) -> None:
     assert not store.has_fit("text-1", 2)
-    store.write_fit("text-1", Fit(2, np.array([1.0, 2.0]), np.array([3.0, 4.0]), 1.25, quantiles, quantiles))
+    store.write_fit("text-1", FoldFit(2, np.array([1.0, 2.0]), np.array([3.0, 4.0]), 1.25, quantiles, quantiles))
     assert store.has_fit("text-1", 2)
     back = store.read_fit("text-1", 2)
     assert (back.fold, back.seconds) == (2, 1.25)
@@ -66,7 +66,7 @@ def test_member_without_its_marker_is_not_complete(store: PredictionStore) -> No
     assert store.complete() == []
     for name in ("text-2", "boosted-1"):
         store.write_member(Member(name, np.ones(3), np.ones(2), {"id": name}))
-    store.write_fit("lexical-1", Fit(0, np.ones(1), np.ones(2), 0.1))
+    store.write_fit("lexical-1", FoldFit(0, np.ones(1), np.ones(2), 0.1))
     assert store.complete() == ["boosted-1", "text-2"]
     (store.folder / "text-2" / "member.json").unlink()
     assert store.complete() == ["boosted-1"]
@@ -76,7 +76,7 @@ def test_write_that_fails_half_way_is_no_member_and_no_fit(store: PredictionStor
     with pytest.raises(ValueError, match="Out of range float"):
         store.write_member(Member("text-1", np.ones(3), np.ones(2), {"smape": float("nan")}))
     with pytest.raises(ValueError, match="Out of range float"):
-        store.write_fit("text-1", Fit(0, np.ones(1), np.ones(2), float("nan")))
+        store.write_fit("text-1", FoldFit(0, np.ones(1), np.ones(2), float("nan")))
     assert store.complete() == []
     assert not store.has_fit("text-1", 0)
     assert not [path for path in store.folder.rglob("*") if path.name.endswith(".tmp")]
@@ -97,7 +97,7 @@ def test_lone_fits_go_unless_they_may_be_needed(store: PredictionStore) -> None:
     prices = np.array([1.0])
     for name, folds in {"trial": [0], "kept": [0], "begun": [0, 1], "other-fold": [1], "member": [0]}.items():
         for fold in folds:
-            store.write_fit(name, Fit(fold, prices, prices, 1.0))
+            store.write_fit(name, FoldFit(fold, prices, prices, 1.0))
     store.write_member(Member("member", prices, prices, {}))
     store.discard_lone_fits({"kept"})
     assert sorted(folder.name for folder in store.folder.iterdir()) == ["begun", "kept", "member", "other-fold"]

@@ -11,7 +11,7 @@ import pytest
 from core.architectures import architecture
 from core.architectures.boosted import BoostedConfig
 from core.cache import Cache
-from core.classical.target_features import learn_knowledge
+from core.classical.target_features import learn_target_features
 from core.data.catalog import Catalog
 from core.data.folds import Folds, inner_folds
 from core.metrics import smape
@@ -170,6 +170,6 @@ def test_the_order_of_rows_is_no_feature(tmp_path: Path) -> None:
     assert two[0] == pytest.approx(one[0][order], rel=1e-2) and two[1] == pytest.approx(one[1], rel=1e-2)
     settings = BoostedConfig(inner_folds=3, svd_components=0).features(0)
     parts = inner_folds(folds.groups, 3, 0)
-    here = learn_knowledge(made.train, parts, settings, lambda doing: None)[1]
-    there = learn_knowledge(mixed.train, parts[order], settings, lambda doing: None)[1]
+    here = learn_target_features(made.train, parts, settings, lambda doing: None)[1]
+    there = learn_target_features(mixed.train, parts[order], settings, lambda doing: None)[1]
     assert there == pytest.approx(here[order], rel=1e-2, abs=1e-2, nan_ok=True)
