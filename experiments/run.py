@@ -198,17 +198,16 @@ class _Sweep:
         )  # fmt: skip
 
     def _work(self, plans: list[ArchitecturePlan]) -> tuple[Work, CheckpointCleanup]:
-        """The function that workers run, and what is told of trainings that will not go on: here in the workspace itself, on a
-        cluster far from it."""
+        """The function that workers run, and the listener that clears away after trainings that will not go on."""
         asked = self.config.resources
         stores = [] if asked.storage_path is None else [Depot(asked.storage_path).remove]
         folder = self.workspace.folder.resolve()
         if not self._on_cluster:
             local = partial(run_job, folder=folder, cache_limit=self._cache.limit, storage_path=asked.storage_path)
             return local, CheckpointCleanup(stores)
-        pictures = any(each.kind.reads_images for each in plans)
+        images = any(each.kind.reads_images for each in plans)
         encoders = {name for each in plans for name in each.encoder_folders()}
-        home = at_home(Parcel(self.workspace, pictures=pictures, encoders=encoders), folder)
+        home = at_home(Parcel(self.workspace, pictures=images, encoders=encoders), folder)
         preparations = {each.name: each.settings(each.space.best) for each in plans}
         away = Away(home, preparations, self.config.catalog.drop_bad, asked.cache_limit, asked.storage_path)
         return away, CheckpointCleanup([away.end, *stores])

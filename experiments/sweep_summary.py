@@ -166,5 +166,5 @@ def show_next_steps(
         f"watch:     python -m experiments.dashboard --workspace {workspace.folder}    (trials and runs in the browser)"
     )
     say(f"trials:    {without_password(storage_url(workspace, config.search.storage))}")
-    say(f"diary:     {without_password(tracking_uri(workspace, config.tracking.uri))}")
+    say(f"run log:   {without_password(tracking_uri(workspace, config.tracking.uri))}")
     say(f"{seconds:.0f} s. Next: python -m ensemble.stack --workspace {workspace.folder}", style="bold")

@@ -62,7 +62,7 @@ class JobOutcome:
     memory: int | None = None
 
 
-ROOM = "placement_group"
+PLACEMENT_GROUP = "placement_group"
 """Key of the first result of a job with several workers: the placement group that holds them."""
 
 

@@ -28,7 +28,7 @@ from ray.util.placement_group import get_current_placement_group
 from core.errors import OutOfTime
 from core.protocols.process_group import Ended, PeerLost
 from core.training.distributed import TorchGroup
-from experiments.common.jobs import ROOM, Failed, Job, JobOutcome, WorkerLost, error_text
+from experiments.common.jobs import PLACEMENT_GROUP, Failed, Job, JobOutcome, WorkerLost, error_text
 
 Tell = Callable[[Mapping[str, Any]], None]
 Work = Callable[..., JobOutcome]
@@ -42,7 +42,7 @@ _STARTS = 10
 def train_together(job: Job, work: Work, tell: Tell, cpus: float, gpus: float) -> JobOutcome:
     """Has `job.workers` processes do `work(job, report, group=..., device=...)`, each with so many cores and GPUs.
 
-    Called in a Ray Tune trial's thread. `tell` (`tune.report`) gets their placement group as ROOM, and then rank 0's reports;
+    Called in a Ray Tune trial's thread. `tell` (`tune.report`) gets their placement group as PLACEMENT_GROUP, and then rank 0's reports;
     if it raises, the workers are stopped first. Raises OutOfTime as the workers do, Failed with the text of what one of them
     raised, WorkerLost where one died.
     """
@@ -95,7 +95,7 @@ def _rank(job: Job, work: Work, desk: ray.actor.ActorHandle) -> JobOutcome | Non
 
     group = TorchGroup()
     try:
-        group.lead(partial(say, {ROOM: get_current_placement_group()}))
+        group.lead(partial(say, {PLACEMENT_GROUP: get_current_placement_group()}))
         return work(job, report, group=group, device=job.device if job.device == "cpu" else str(get_device()))
     except (SystemExit, Ended):
         return None

@@ -30,7 +30,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from core.errors import OutOfTime, UserError, suggestion
 from core.metrics import METRICS
-from experiments.common.jobs import ROOM, Job, JobOutcome, JobSource, WorkerLost, error_text
+from experiments.common.jobs import PLACEMENT_GROUP, Job, JobOutcome, JobSource, WorkerLost, error_text
 from experiments.execution.ray_pool import Resources, Room
 
 Report = Callable[[int, Mapping[str, float]], None]
@@ -268,8 +268,8 @@ class _Messages(tune.Callback):
                 )
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        if ROOM in result:
-            self._rooms[trial.trial_id] = result[ROOM]
+        if PLACEMENT_GROUP in result:
+            self._rooms[trial.trial_id] = result[PLACEMENT_GROUP]
         if trial.trial_id in self.bridge.live:
             self.bridge.epoch(trial.trial_id, result)
 

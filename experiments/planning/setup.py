@@ -127,7 +127,7 @@ class Planner:
 
     def _with_frozen_text(self, whole: ArchitecturePlan, fixed: Mapping[str, Any]) -> ArchitecturePlan | None:
         """The same with the weights of its text encoder as they are, where fine-tuning one member takes longer than there is time
-        and nobody has said otherwise; else None.
+        and no setting forbids it; else None.
         """
         encoder, minutes = whole.resolution.settings.get("text_encoder", TINY), self.budget.minutes
         if minutes is None or self.search.space or encoder == TINY or "freeze_text" in fixed:
@@ -243,7 +243,7 @@ def _check_capacity(concurrent: int, workers: int, cpus: float, gpus: float, mac
             raise UserError(
                 f"{concurrent} trainings at once, each with {workers} workers on {each:g} {what}, need "
                 f"{concurrent * workers * each:g} {what}, but this machine has {there}",
-                code="no-room-for-workers",
+                code="workers-exceed-machine",
                 hint="lower --workers-per-trial, --max-concurrent, --cpus-per-trial or --gpus-per-trial, or join a "
                 "cluster with --address",
             )

@@ -47,10 +47,10 @@ def test_workers_share_what_the_machine_has(machine: Machine, workers: int, expe
 @pytest.mark.parametrize(
     ("machine", "changes", "code"),
     [
-        (LAPTOP, {"workers_per_trial": 4}, "no-room-for-workers"),
-        (LAPTOP, {"workers_per_trial": 2, "max_concurrent": 2}, "no-room-for-workers"),
-        (LAPTOP, {"workers_per_trial": 2, "cpus_per_trial": 2.0}, "no-room-for-workers"),
-        (GPUS, {"workers_per_trial": 8}, "no-room-for-workers"),
+        (LAPTOP, {"workers_per_trial": 4}, "workers-exceed-machine"),
+        (LAPTOP, {"workers_per_trial": 2, "max_concurrent": 2}, "workers-exceed-machine"),
+        (LAPTOP, {"workers_per_trial": 2, "cpus_per_trial": 2.0}, "workers-exceed-machine"),
+        (GPUS, {"workers_per_trial": 8}, "workers-exceed-machine"),
         (GPUS, {"workers_per_trial": 2, "gpus_per_trial": 0.5}, "workers-share-a-gpu"),
         (APPLE, {"workers_per_trial": 2}, "workers-on-apple-gpu"),
         (LAPTOP, {"gpus_per_trial": 1.0}, "too-few-gpus"),
