@@ -23,9 +23,10 @@ from serving.listening import bind, listen, url
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from serving.common.limits import Limits
     from serving.engine.engine import EngineSettings
     from serving.engine.service import Service
-    from serving.middleware import KeyRing, Limits
+    from serving.middleware import KeyRing
     from serving.monitoring.mlflow_logger import MlflowDiary
     from serving.monitoring.observer import Observer
 
@@ -159,7 +160,7 @@ def _diary(uri: str | None) -> MlflowDiary | None:
 
 
 def _limits(assignments: list[str], hosts: list[str]) -> Limits:
-    from serving.middleware import read_limits
+    from serving.common.limits import read_limits
 
     return read_limits([*assignments, *([f"image_hosts={json.dumps(hosts)}"] if hosts else [])])
 

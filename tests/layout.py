@@ -27,7 +27,7 @@ ROOMS = {
              "demo", "data", "cache"),
     "experiments": ("tracking", "planning", "remote", "execution", "search", "common"),
     "ensemble": ("pipeline", "methods", "matrix"),
-    "serving": ("web", "middleware", "monitoring", "engine", "bundle"),
+    "serving": ("web", "middleware", "monitoring", "engine", "bundle", "common"),
     "reports": ("page", "checks", "charts", "figures"),
     "pricestack": ("testing",),
 }  # fmt: skip

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from core.atomic_files import digest
 from core.inputs.images import UnreadableImageError
-from serving.middleware import ImageFetcher, ImageUrlError, Limits, decode_image
+from serving.common.image_fetcher import ImageFetcher
+from serving.common.image_urls import ImageUrlError
+from serving.common.input_checks import decode_image
+from serving.common.limits import Limits
 
 _THREADS = 2
 """Decoding takes up to half a gigabyte and a core for a second: two at a time."""

@@ -12,11 +12,11 @@ from typing import Any
 from core.atomic_files import digest
 from core.errors import UserError
 from serving.bundle.bundle import Bundle, BundleFacts, open_bundle
+from serving.common.limits import Limits
 from serving.engine.engine import Engine, EngineSettings, Overloaded, Watch
 from serving.engine.process_worker import RowAnswer
 from serving.engine.request_images import Picture, Pictures
 from serving.engine.response_cache import ResponseCache
-from serving.middleware import Limits
 
 log = logging.getLogger(__name__)
 

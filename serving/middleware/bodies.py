@@ -10,7 +10,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.middleware.limits import Limits
+from serving.common.limits import Limits
 from serving.middleware.problems import problem
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")

@@ -16,9 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, Va
 
 from core.atomic_files import atomic_path, locked
 from core.errors import UserError, suggestion
-
-PREFIX = "psk_"
-"""Begins every key, so that keys that lie about are found, in logs (serving/middleware/logs.py) as by scanners of repositories."""
+from serving.common.redaction import KEY_PREFIX
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _BYTES = 32
@@ -76,7 +74,7 @@ def add_key(path: Path, name: str, *, admin: bool = False, expires: datetime | N
 
     Raises UserError for a name that is taken, also by an expired key, or has other characters than letters, digits and `._-`.
     """
-    secret = PREFIX + secrets.token_urlsafe(_BYTES)
+    secret = KEY_PREFIX + secrets.token_urlsafe(_BYTES)
     try:
         key = Key(
             name=name, sha256=hash_key(secret), created=utc_now().replace(microsecond=0), expires=expires, admin=admin

@@ -9,10 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.common.limits import Limits
 from serving.middleware.access import OPEN, Access
 from serving.middleware.bodies import BodyLimits
 from serving.middleware.key_store import KeyRing
-from serving.middleware.limits import Limits
 from serving.middleware.logs import RequestLog
 from serving.middleware.problems import answer_http_exception, answer_validation_error
 from serving.middleware.rate import RateLimit, RateLimiter

@@ -11,8 +11,8 @@ from ipaddress import ip_address, ip_network
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.common.limits import Limits
 from serving.middleware.access import caller_of
-from serving.middleware.limits import Limits
 from serving.middleware.problems import problem
 
 _SITE = 64

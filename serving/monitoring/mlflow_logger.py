@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import UserError
 from serving.bundle.bundle import Bundle
-from serving.middleware.logs import redact
+from serving.common.redaction import redact
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ import numpy as np
 from core.atomic_files import read_json
 from serving.bundle.bundle import STATISTICS, Bundle
 from serving.engine.service import PricedRow
-from serving.middleware import request_id
 from serving.monitoring.alerts import Alert, Alerts, Thresholds
 from serving.monitoring.drift import Drift, Figure, row_of
 from serving.monitoring.feedback import Outcomes, Predicted, Told
@@ -136,12 +135,10 @@ class Observer:
                 self.metrics.drift(figures)
                 self._tell(_drifted(figures))
 
-    def answered(self, row: int | None, priced: PricedRow) -> str:
-        """The name by which the row's true price may come later: the request's id, and in a batch the row's number behind it."""
-        name = request_id.get() if row is None else f"{request_id.get()}:{row}"
+    def answered(self, prediction_id: str, priced: PricedRow) -> None:
+        """Remembers a prediction by the id under which its true price may come later."""
         answer = priced.answer
-        self.outcomes.predicted(name, Predicted(answer.price, answer.low, answer.high))
-        return name
+        self.outcomes.predicted(prediction_id, Predicted(answer.price, answer.low, answer.high))
 
     def came(self, prices: Iterable[tuple[str, float]]) -> Counter[Told]:
         """True prices by id: how many were what."""

@@ -19,9 +19,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.common.limits import Limits
 from serving.engine.engine import Overloaded
 from serving.engine.service import Service, SwapError
-from serving.middleware import KeyRing, Limits, RateLimiter, admin_only, caller_of, problem, protect
+from serving.middleware import KeyRing, RateLimiter, admin_only, caller_of, problem, protect
 from serving.middleware.rate import site_of
 from serving.monitoring.observer import Observer
 from serving.monitoring.prometheus_metrics import CONTENT_TYPE

@@ -10,10 +10,12 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from serving.common.input_checks import check_text
+from serving.common.limits import Limits
 from serving.engine.engine import Overloaded
 from serving.engine.request_images import ImageError
 from serving.engine.service import PricedRow, Service
-from serving.middleware import Limits, check_text
+from serving.middleware import request_id
 from serving.monitoring.feedback import Told
 from serving.monitoring.observer import Observer
 from serving.web.schemas import (
@@ -102,9 +104,11 @@ class Pricing:
 
     def _answer(self, priced: PricedRow, row: int | None, picture: Any, note: str | None) -> PriceAnswer:
         answer = priced.answer
+        prediction_id = request_id.get() if row is None else f"{request_id.get()}:{row}"
+        self._observer.answered(prediction_id, priced)
         coverage = self._service.served.bundle.facts.coverage
         return PriceAnswer(
-            id=self._observer.answered(row, priced),
+            id=prediction_id,
             predicted_price=answer.price,
             interval=Interval(low=answer.low, high=answer.high, coverage=coverage),
             model_version=priced.version,

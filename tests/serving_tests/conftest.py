@@ -25,9 +25,10 @@ from experiments.planning.cross_validation import MemberBuilder
 from experiments.search.trial_selection import Finished
 from serving.bundle.builder import export
 from serving.bundle.bundle import FACTS, MANIFEST, Bundle, _content
+from serving.common.limits import Limits
 from serving.engine.engine import EngineSettings
 from serving.engine.service import Service
-from serving.middleware import KeyRing, Limits
+from serving.middleware import KeyRing
 from serving.monitoring.alerts import Alerts, Thresholds
 from serving.monitoring.observer import Observer
 from serving.web.app import make_app

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from serving.middleware.urls import Address
+from serving.common.image_urls import Address
 
 NAMES = {
     "inside.example.com": ["10.0.0.7"],

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from serving.middleware.fetch import ImageFetcher
-from serving.middleware.limits import Limits
-from serving.middleware.urls import Address, ImageUrlError, is_public
+from serving.common.image_fetcher import ImageFetcher
+from serving.common.image_urls import Address, ImageUrlError, is_public
+from serving.common.limits import Limits
 from tests.serving_tests.hostile import NAMES, resolve
 
 LOOPBACK = ip_address("127.0.0.1")

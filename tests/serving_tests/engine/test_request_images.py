@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.inputs.images import UnreadableImageError, decode
-from serving.middleware.limits import Limits
-from serving.middleware.product_inputs import ACCEPTED, decode_image
+from serving.common.input_checks import ACCEPTED, decode_image
+from serving.common.limits import Limits
 from tests.core_tests.image_toys import huge_png, noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")

@@ -14,11 +14,11 @@ from PIL import Image
 
 from core.atomic_files import read_json, write_json
 from serving.bundle.bundle import open_bundle
+from serving.common.limits import Limits
 from serving.engine.engine import EngineSettings, Overloaded
 from serving.engine.process_worker import ProcessLost, RowAnswer, WorkerBatch
 from serving.engine.request_images import ImageError
 from serving.engine.service import PricedRow, Service, SwapError
-from serving.middleware import Limits
 from tests.serving_tests.engines import Script, answers
 
 SETTINGS = EngineSettings(batch_ms=0)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.common.limits import Limits
 from serving.middleware.bodies import BodyLimits, deeper_than
-from serving.middleware.limits import Limits
 from tests.serving_tests.asgi_toys import converse, echo, scope_of
 
 LIMITS = Limits(form_bytes=100, json_bytes=50, json_depth=3, body_seconds=0.05, linger_seconds=0.05)

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from core.errors import UserError
 from serving import keys as command
-from serving.middleware.key_store import PREFIX, KeyRing, add_key, hash_key, read_keys, revoke_key
+from serving.common.redaction import KEY_PREFIX
+from serving.middleware.key_store import KeyRing, add_key, hash_key, read_keys, revoke_key
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -26,8 +27,8 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_file_keeps_hashes_and_not_keys(path: Path) -> None:
     secret = add_key(path, "shop")
-    assert secret.startswith(PREFIX) and len(secret) >= len(PREFIX) + 43
-    assert secret[len(PREFIX) :] not in path.read_text()
+    assert secret.startswith(KEY_PREFIX) and len(secret) >= len(KEY_PREFIX) + 43
+    assert secret[len(KEY_PREFIX) :] not in path.read_text()
     (key,) = read_keys(path)
     assert (key.name, key.sha256, key.admin, key.expires) == ("shop", hash_key(secret), False, None)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

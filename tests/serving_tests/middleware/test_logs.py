@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
+from serving.common.limits import Limits
+from serving.common.redaction import KEY_PREFIX, redact
 from serving.middleware.bodies import BodyLimits
-from serving.middleware.key_store import PREFIX
-from serving.middleware.limits import Limits
-from serving.middleware.logs import JsonFormatter, RequestLog, logging_config, redact
+from serving.middleware.logs import JsonFormatter, RequestLog, logging_config
 from serving.middleware.problems import request_id
 from tests.serving_tests.asgi_toys import converse, echo, scope_of
 
-KEY = PREFIX + "x" * 43
+KEY = KEY_PREFIX + "x" * 43
 
 
 def logged(
@@ -66,7 +66,7 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 @given(st.text(), st.text(alphabet="abcXYZ019-_", min_size=20, max_size=43), st.text())
 def test_no_key_survives(before: str, secret: str, after: str) -> None:
-    assert PREFIX + secret not in redact(f"{before}{PREFIX}{secret}{after}")
+    assert KEY_PREFIX + secret not in redact(f"{before}{KEY_PREFIX}{secret}{after}")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse
 from starlette.testclient import TestClient
 
-from serving.middleware import KeyRing, Limits, add_key, admin_only, logging_config, protect
+from serving.common.limits import Limits
+from serving.middleware import KeyRing, add_key, admin_only, logging_config, protect
 from serving.middleware.protect import HEADERS
 
 LIMITS = Limits(json_bytes=2_000, form_bytes=4_000, json_depth=4, requests_per_second=0.001, burst=100)

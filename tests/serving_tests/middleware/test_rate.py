@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.common.limits import Limits
 from serving.middleware.access import Access
-from serving.middleware.limits import Limits
 from serving.middleware.rate import RateLimit, RateLimiter, site_of
 from tests.serving_tests.asgi_toys import converse, echo, scope_of
 

@@ -122,8 +122,8 @@ def test_a_live_error_far_above_the_promised_one_is_an_alert(exported: Path) -> 
         observer = Observer(Alerts(), Thresholds(outcomes=20))
         observer.serve(open_bundle(exported))
         for place in range(40):
-            name = observer.answered(place, a_row(10.0))
-            assert observer.came([(name, 1_000.0 + place)]) == {Told.FIRST: 1}
+            observer.answered(f"batch:{place}", a_row(10.0))
+            assert observer.came([(f"batch:{place}", 1_000.0 + place)]) == {Told.FIRST: 1}
         return observer.alerts.raised
 
     assert asyncio.run(work()) == {"accuracy": 1}

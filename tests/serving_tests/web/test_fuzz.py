@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
+from serving.common.limits import Limits
 from serving.engine.process_worker import Computer, WorkerBatch
-from serving.middleware import Limits
 from tests.serving_tests.conftest import client_of
 from tests.serving_tests.engines import Script
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from core.data.reading import MAX_TEXT
 from core.errors import UserError
 from core.protocols.architecture import Config, make_config
-from serving.middleware.urls import check_pattern
+from serving.common.image_urls import check_pattern
 
 MEGA = 2**20
 

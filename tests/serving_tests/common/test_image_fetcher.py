@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serving.middleware.urls import ImageUrlError
+from serving.common.image_urls import ImageUrlError
 from tests.serving_tests.image_servers import LIMITS, Answer, fetch, fetcher_for, reply, running
 
 

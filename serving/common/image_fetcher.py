@@ -12,14 +12,14 @@ from ipaddress import ip_address
 
 import httpx2
 
-from serving.middleware.limits import Limits
-from serving.middleware.urls import PORTS, Address, ImageUrl, ImageUrlError, is_public, matches, parse_url
+from serving.common.image_urls import PORTS, Address, ImageUrl, ImageUrlError, is_public, matches, parse_url
+from serving.common.limits import Limits
 
 Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 """All addresses of a host name; none where it has none."""
 
 TYPES = frozenset(f"image/{kind}" for kind in ("jpeg", "jpg", "pjpeg", "png", "webp", "gif", "bmp", "x-ms-bmp"))
-"""Media types of the formats that are decoded (`serving.middleware.product_inputs.ACCEPTED`), in the spellings that servers use."""
+"""Media types of the formats that are decoded (`serving.common.input_checks.ACCEPTED`), in the spellings that servers use."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRIED = 2

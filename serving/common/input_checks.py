@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.inputs.images import FORMATS, UnreadableImageError, decode
-from serving.middleware.limits import Limits
+from serving.common.limits import Limits
 
 ACCEPTED = tuple(name for name in FORMATS if name != "TIFF")
 """No TIFF: a dozen codecs behind one name, whose library writes what it thinks of a file to the standard error."""

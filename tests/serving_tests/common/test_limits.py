@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from core.data.reading import MAX_TEXT
 from core.errors import UserError
-from serving.middleware.limits import Limits, read_limits
+from serving.common.limits import Limits, read_limits
 
 
 def test_defaults_fetch_nothing_and_fit_together() -> None:

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from serving.middleware.fetch import ImageFetcher
-from serving.middleware.limits import Limits
-from serving.middleware.urls import Address, ImageUrlError, is_public
+from serving.common.image_fetcher import ImageFetcher
+from serving.common.image_urls import Address, ImageUrlError, is_public
+from serving.common.limits import Limits
 from tests.serving_tests.hostile import URLS, resolve
 from tests.serving_tests.image_servers import LIMITS, LOOPBACK, fetch, fetcher_for, here, moved, reply, running
 

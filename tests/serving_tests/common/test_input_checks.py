@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.middleware.limits import Limits
-from serving.middleware.product_inputs import check_text
+from serving.common.input_checks import check_text
+from serving.common.limits import Limits
 
 LIMITS = Limits(text_chars=40)
 
