@@ -53,7 +53,7 @@ def _umask() -> int:
 
 
 def sync(path: Path) -> None:
-    """Has the bytes of a file, or the names in a folder, on the disk when it returns."""
+    """Flushes the bytes of a file, or the names in a folder, to the disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -80,7 +80,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def link(source: Path, target: Path) -> None:
-    """Gives a file that nobody changes a second name, or a copy where the file system has no links or it lies on another."""
+    """Hard-links an unchanging file; copies it where the file system has no links or the target lies on another."""
     with atomic_path(target) as temporary:
         temporary.unlink()
         try:

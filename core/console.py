@@ -44,13 +44,13 @@ warnings = _console(stderr=True)
 
 
 def results_to_stderr() -> None:
-    """From now on what is said goes to the standard error: the standard output belongs to a machine."""
+    """Sends all later results to the standard error: the standard output is for a program to read."""
     console.stderr = True
 
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Nothing is said in the block; warnings and errors are."""
+    """Silences results in the block, but not warnings and errors."""
     console.quiet = True
     try:
         yield
@@ -69,7 +69,7 @@ def warn(text: str) -> None:
 
 
 class Bar:
-    """What a block tells of its progress: call it with (done, of how many), and `begin` with what is done next."""
+    """Progress bar of a block: call it with (done, total), and `begin` with the name of the next part."""
 
     def __init__(self, bars: Progress, what: str) -> None:
         self._bars, self._what = bars, what

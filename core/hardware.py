@@ -26,7 +26,7 @@ def usable_cores() -> int:
 
 
 def detect() -> Machine:
-    """This machine. Imports torch, because only torch can tell whether it can use the GPU that is there."""
+    """Detects this machine. Imports torch, because only torch can tell whether it can use the GPU."""
     import torch
 
     cores = usable_cores()

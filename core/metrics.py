@@ -81,7 +81,7 @@ MAD_TO_DEVIATION = 1.4826
 
 
 def robust_deviation(values: Floats) -> float:
-    """The standard deviation of most of the values (n,), by their median absolute deviation: outliers have no say."""
+    """Robust standard deviation of the values (n,), by their median absolute deviation: outliers do not count."""
     return MAD_TO_DEVIATION * float(np.median(np.abs(values - np.median(values))))
 
 

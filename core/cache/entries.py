@@ -2,9 +2,9 @@
 
 cache/<kind>/<key>/        an entry: a folder of files; its time of change is its last use
 cache/<kind>/.<key>.lock   held by the process that makes the entry, so that a second one waits instead of working twice
-cache/<kind>/.<key>.tmp    what is being made; after a crash, removed by whoever makes the entry next
+cache/<kind>/.<key>.tmp    what is being made; after a crash, removed by the process that makes the entry next
 
-An entry may be removed while somebody reads it: what was opened or memory-mapped stays readable until it is closed.
+An entry may be removed while a process reads it: what was opened or memory-mapped stays readable until it is closed.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _touch(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Takes an entry away in one step, so that nobody sees half of it."""
+    """Removes an entry in one step, so that no process sees half of it."""
     trash = _beside(path, f"{uuid4().hex}.trash")
     try:
         path.rename(trash)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _FILE, _VERSION = "states.npz", "1"
 _REMEMBERED = 32 * 2**20
-"""Bytes of states that readers without a cache remember: of 20,000 texts."""
+"""Bytes of states kept in memory by readers without a cache: of 20,000 texts."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class FrozenTextEncoder:
         return f"embeddings-{digest(_VERSION, self.content, str(self.max_length))[:16]}"
 
     def _known(self, wanted: NDArray[np.bytes_]) -> tuple[NDArray[np.bool_], NDArray[np.float16] | None]:
-        """Which of these sorted hashes are in the cache, and the states (m, width), None where there is no entry."""
+        """Mask of these sorted hashes that are cached, and their states (m, width), None where there is no entry."""
         known, states = np.zeros(len(wanted), np.bool_), None
         for path in self.cache.paths(self._kind) if self.cache is not None else ():
             try:

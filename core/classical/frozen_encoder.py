@@ -25,8 +25,8 @@ def settled_encoder(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The settings with `auto` replaced by the policy's choice, and what was chosen and why.
 
-    The tiny encoder learns from scratch or not at all: frozen it says nothing, so whoever names it, or gets it by the policy,
-    reads no encoder here. Raises UserError at once for an encoder that is named but cannot be had.
+    The tiny encoder learns from scratch or not at all: frozen it says nothing, so a config that names it, or gets it by the
+    policy, reads no encoder here. Raises UserError at once for an encoder that is named but cannot be had.
     """
     name = settings.get(SETTING)
     if name is None:

@@ -77,7 +77,8 @@ def boost_quantiles(
     rounds: int,
     tick: Callable[[], None],
 ) -> list[lgb.Booster]:
-    """One booster per level of `core.protocols.architecture.LEVELS`, on one binned table, by the pinball loss (Koenker and Bassett 1978)."""
+    """One booster per level of `core.protocols.architecture.LEVELS`, on one binned table, by the pinball loss
+    (Koenker and Bassett 1978)."""
     data = _dataset(features, target, params, names)
     levels = [params | {"objective": "quantile", "alpha": level} for level in LEVELS]
     return [lgb.train(each, data, rounds, callbacks=[_ticking(tick)]) for each in levels]

@@ -22,7 +22,7 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 @dataclass(frozen=True)
 class MlpSettings:
-    """How a net is trained. widths: hidden layers. smape_weight: 0 is Huber's loss, 1 the SMAPE alone, of log prices."""
+    """Training settings of a net. widths: hidden layers. smape_weight: 0 is Huber's loss, 1 the SMAPE alone, of log prices."""
 
     widths: tuple[int, ...]
     epochs: int

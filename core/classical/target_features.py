@@ -1,4 +1,4 @@
-"""Target feature table of the boosted trees: encodings, neighbours' prices and unit prices, out of inner folds; saved as arrays."""
+"""Target feature table of the boosted trees: encodings, neighbours' prices and unit prices, made on inner folds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from core.fields.reader import fields_of
 
 @dataclass(frozen=True)
 class TargetFeatureSettings:
-    """What decides the feature table, apart from the rows. Its fields are described in the boosted architecture's Config."""
+    """Settings of the feature table. Its fields are described in the boosted architecture's Config."""
 
     inner_folds: int
     smoothing: float
@@ -58,7 +58,7 @@ class ComparedRows:
 
 @dataclass(frozen=True)
 class PriceStatistics:
-    """What was learnt from the prices of some rows; says something of rows that are not among them.
+    """Statistics and models learnt from the prices of some rows, for features of other rows.
 
     by_states: a ridge on states of an encoder, and neighbours by them; None without an encoder.
     """
@@ -94,7 +94,7 @@ class StateProjection:
 
 @dataclass(frozen=True, eq=False)
 class TargetFeatures:
-    """Everything needed to turn a catalog into the feature table.
+    """Fitted feature extractor: turns a catalog into the feature table.
 
     components: (d, c) of the inputs. telling: (d,) columns by which neighbours are found.
     """
@@ -115,7 +115,7 @@ class TargetFeatures:
         return [name.replace(" ", "_") for name in parts]
 
     def view(self, catalog: Catalog) -> ComparedRows:
-        """The rows as the feature table compares them."""
+        """Fields, inputs, amounts and states of the rows."""
         return _view(catalog, self.inputs, None if self.reading is None else self.reading.reader)
 
     def features(self, catalog: Catalog) -> Floats:

@@ -64,7 +64,7 @@ def text_memory(catalog: Catalog) -> int:
 
 @dataclass(frozen=True, eq=False)
 class TfidfInputs:
-    """What was learnt of the training rows' vocabulary; turns any catalog into a matrix with the same columns."""
+    """Vocabulary and scales learnt from the training rows; turns any catalog into a matrix with the same columns."""
 
     fitted: list[tuple[Block, TfidfVectorizer]]
     scale: NumberScale

@@ -26,7 +26,7 @@ class Catalog:
 
     ids, texts, links: (n,) arrays of str; a link is "" where there is none. prices: (n,) float64 in currency units, all
     finite and > 0, or None for rows to be predicted. groups: (n,) int64, rows of the same product share a number, or None
-    where nobody has looked. images: the folder that holds the pictures.
+    where products were not compared. images: folder of the pictures.
     """
 
     ids: Strings
@@ -55,7 +55,7 @@ class Catalog:
 
     @property
     def product_groups(self) -> NDArray[np.int64]:
-        """Group numbers; each row is its own group where nobody has looked."""
+        """Group numbers; each row is its own group where products were not compared."""
         return np.arange(len(self), dtype=np.int64) if self.groups is None else self.groups
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Catalog:
@@ -75,15 +75,15 @@ class Catalog:
     def without_prices(self) -> Catalog:
         return self if self.prices is None else replace(self, prices=None)
 
-    def remembering(self) -> Catalog:
-        """The same rows for as long as several models are asked about them: what one derives of them, the others find.
+    def with_memory(self) -> Catalog:
+        """The same rows with a memo of what models derive from them, for as long as several models predict them.
 
-        Whoever keeps the object keeps all that was derived. For one thread.
+        The memo lives as long as the object. For one thread.
         """
         return replace(self, _derived={})
 
     def derived(self, key: Hashable, make: Callable[[], Derived]) -> Derived:
-        """What `make` makes of these rows; of a catalog that remembers, made once, and not to be changed."""
+        """Result of `make` for these rows; a catalog with memory makes it once, and it must not be changed."""
         if self._derived is None:
             return make()
         if key not in self._derived:

@@ -40,7 +40,7 @@ class Table:
         return len(self.lines)
 
     def place(self, row: int) -> str:
-        """Where a person finds the row at this 0-based position."""
+        """Place of the row at this 0-based position, for people: `row 3 (line 6)`."""
         return f"row {self.before + row + 1} (line {self.lines[row]})"
 
 

@@ -27,7 +27,7 @@ _PRICE_BINS = 10
 
 @dataclass(frozen=True)
 class FoldReport:
-    """Why the folds are as they are. Overlaps are shares 0..1 of rows that have a same-product row on the other side.
+    """Reason for the kind of folds. Overlaps are shares 0..1 of rows that have a same-product row on the other side.
 
     test_overlap: test rows, in train. random_overlap, fold_overlap: rows of a fold, in the other folds, for random folds
     and for those that were made. threshold: similarity from which rows stayed together, None for random folds.
@@ -63,7 +63,7 @@ def make_folds(
 
     `off`: random folds. `on`: products stay whole. `auto`: random, or groups of the strictness, whose profile of
     nearest-neighbour similarities (row of a fold to the other folds) is closest to the test file's (row to train); the seed
-    has no say in that. Test prices are never looked at. links: of all rows (`catalog_links`), if they are known.
+    does not matter for that. Test prices are never looked at. links: of all rows (`catalog_links`), if they are known.
 
     Raises UserError for k < 2 and for fewer rows or products than folds.
     """

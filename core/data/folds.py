@@ -18,7 +18,7 @@ FEW_ROWS = 500
 """With fewer training rows one fold cannot tell one config from another: nothing is searched (docs/planning.md)."""
 
 HOLDOUT = 0
-"""The fold on which trials are judged."""
+"""The fold on which trials are evaluated."""
 
 
 @dataclass(frozen=True, eq=False)

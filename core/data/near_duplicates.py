@@ -48,7 +48,7 @@ class Links:
 
 
 def normalised(text: str) -> str:
-    """Case and white space do not make another product."""
+    """Normalises case and white space, which do not make another product."""
     return " ".join(text.casefold().split())
 
 

@@ -25,7 +25,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {"train": (ID, TEXT, PRICE), "test": (ID
 
 @dataclass(frozen=True)
 class ReadResult:
-    """Both catalogs, and what a person should know of how they were read."""
+    """Both catalogs, and notes for people on how they were read."""
 
     train: Catalog
     test: Catalog
@@ -53,9 +53,9 @@ def read_catalog(
 
 
 def read_in_parts(path: Path, rows: int, *, images: Path | None = None) -> Iterator[tuple[Catalog, list[str]]]:
-    """A test file of any size, `rows` rows at a time, with the notes of each part; only ids are remembered.
+    """A test file of any size, `rows` rows at a time, with the notes of each part; only ids are kept in memory.
 
-    Raises UserError as `read_catalogs` does, once it comes to the place; whoever must not act on half a file goes through all
+    Raises UserError as `read_catalogs` does, once it comes to the place; a caller that must not act on half a file reads all
     parts first.
     """
     _check_images(images)
@@ -91,7 +91,7 @@ def _checked(
     if role == "train" and len(kept) < MIN_TRAIN_ROWS:
         raise UserError(
             f"{table.path}: {len(kept)} usable training rows; at least {MIN_TRAIN_ROWS} are needed, "
-            "so that each of five folds has four to be judged on",
+            "so that each of five folds has four to be evaluated on",
             code="catalog-too-few-rows",
             hint="give more rows with known prices",
         )

@@ -19,7 +19,7 @@ class Vocabulary:
     """rows, words: (t,) each word of each row once, words by number. names: of the words, in lower case.
 
     shape_of: (v,) the number of each word's shape in `shapes`. A shape has `#` for digits that stand together and, in words with
-    digits, `a` for letters that do: `sku#` is not told apart from `lot#`, but from `a#a`.
+    digits, `a` for letters that do: `sku#` and `lot#` are one shape, `a#a` is another.
     """
 
     rows: Ints

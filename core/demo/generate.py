@@ -91,9 +91,9 @@ def _is_made(folder: Path, settings: dict[str, Any]) -> bool:
         raise UserError(f"{folder} is there already and is not a demo catalog", code="demo-folder-taken", hint=hint)
     made = read_json(folder / _MARKER)
     if made != settings:
-        told = ", ".join(f"{name} {made.get(name)}" for name in settings if made.get(name) != settings[name])
+        different = ", ".join(f"{name} {made.get(name)}" for name in settings if made.get(name) != settings[name])
         raise UserError(
-            f"{folder} holds a demo catalog with other settings ({told})", code="demo-other-settings", hint=hint
+            f"{folder} holds a demo catalog with other settings ({different})", code="demo-other-settings", hint=hint
         )
     paths = demo_paths(folder)
     absent = [path.name for path in (paths.train, paths.test, paths.images, paths.test_prices) if not path.exists()]
@@ -158,7 +158,7 @@ _SLIMNESS = {"box": 0.8, "pouch": 0.7, "can": 0.6, "bottle": 0.42}
 
 
 def file_name(product: Product, seed: int) -> str:
-    """Looks like the native format's names; every seventh picture is a PNG."""
+    """File name in the native format's style; every seventh picture is a PNG."""
     code = Random(f"{seed} picture {product.picture}").getrandbits(44)
     return f"{code:011x}{'.png' if product.picture % 7 == 0 else '.jpg'}"
 

@@ -11,9 +11,9 @@ from core.demo.shop_words import ADJECTIVES, BRANDS, CLAIMS, KINDS, ODD_UNITS, P
 TIERS = 4
 TIER_STEP = 0.24
 FILL_REACH = 0.34
-"""What only the picture tells, in log price: tiers are a step of 0.24 apart, and the drawn size adds -0.34 to 0.34."""
+"""Shown by the picture alone, in log price: tiers are a step of 0.24 apart, and the drawn size adds -0.34 to 0.34."""
 NOISE = 0.19
-"""Standard deviation in log price of what neither text nor picture tells."""
+"""Standard deviation in log price of what neither text nor picture shows."""
 LOWEST, HIGHEST = 0.5, 5000.0
 
 _BRAND_SPREAD = 0.4
@@ -26,7 +26,7 @@ _REPEATED = 0.15
 class Product:
     """size: grams, millilitres or pieces in one of `pack` units. tier (0..3) and fill (-1..1) are seen in the picture alone.
 
-    surprise: what nobody can know, in log price. picture: number of the picture; repeated products share it.
+    surprise: unpredictable part of the log price. picture: number of the picture; repeated products share it.
     """
 
     brand: str

@@ -86,14 +86,14 @@ class FieldInputs:
 
 @dataclass(frozen=True, eq=False)
 class FieldEncoder:
-    """What was learnt of the training rows' fields; prices are not looked at. known: the hashes of their words, ascending."""
+    """Encoder of fields, fitted to the training rows without their prices. known: the hashes of their words, ascending."""
 
     scale: NumberScale
     known: NDArray[np.int64]
 
     @property
     def width(self) -> int:
-        """How many numbers are read of a row."""
+        """Number of inputs per row."""
         return 2 * len(self.scale.fields)
 
     def read(self, fields: pd.DataFrame) -> FieldInputs:

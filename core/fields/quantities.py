@@ -47,7 +47,7 @@ class _Amount:
 
 
 def read_quantities(name: str) -> dict[str, float]:
-    """What a name (lower case) says of amounts, only the keys it says something of.
+    """Amounts in a name (lower case), only the keys that it states.
 
     pack: packs sold together (1 where a name says so), `16 per pack, 12 packs per case` multiplies to 192. unit_g, unit_ml,
     unit_count: the size of one pack in grams, millilitres, pieces. total_g, total_ml, total_count: of all of them. Where a name
@@ -159,7 +159,7 @@ def _amounts(name: str) -> list[_Amount]:
 
 
 def _count_of_sized(name: str, size: _Amount, counts: Sequence[_Amount], pack: int) -> float:
-    """How many pieces of this size one pack holds.
+    """Number of pieces of this size one pack holds.
 
     `1.6 oz, 16 ct` and `2 oz each, 3 pieces` are so many of them; `1 lb, 60 pieces` and `16 ct, 20 oz` are pieces inside.
     """

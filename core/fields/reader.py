@@ -1,4 +1,4 @@
-"""Reader of structured fields: catalog texts in, a data frame out; remembers texts it has read."""
+"""Reader of structured fields: catalog texts in, a data frame out; caches the texts it has read."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def brand_of(name: str) -> str:
 
 
 def head_of(name: str, brand: str) -> str:
-    """What the item is, in lower case: the name up to its first comma or aside, without the brand and without numbers."""
+    """Head noun phrase of the name, in lower case: the name up to its first comma or aside, without brand and numbers."""
     head = _ASIDE.sub(" ", name.lower())
     return " ".join(_NOT_HEAD.sub(" ", head.removeprefix(brand)).split())
 

@@ -54,7 +54,7 @@ _weights: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
 def no_hurry(doing: str) -> None:
-    """For whoever computes without a deadline."""
+    """Check of the time that never raises, for computing without a deadline."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class FrozenEncoder:
 
 @dataclass(frozen=True)
 class AugmentedViews:
-    """How a picture is shown beside as it is: in `count` augmented views, with `erase` the probability of an erased rectangle."""
+    """Augmented views cached beside the clean picture: their `count`, and `erase`, the probability of an erased rectangle."""
 
     count: int = 0
     erase: float = 0.0
@@ -111,7 +111,7 @@ class AugmentedViews:
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """What a frozen vision encoder answers to the pictures of n catalog rows.
+    """Outputs of a frozen vision encoder for the pictures of n catalog rows.
 
     index: (n,) int64 row of `array`, -1 (the last row, a black square) where the row has no picture. array: (m + 1,
     views + 1, T, width) float16, read-only.
@@ -152,40 +152,34 @@ def text_states(
     """
     kind = digest(_VERSION, frozen.key, str(max_length), pooling, str(tokens.suffix))
     names = _row_names(tokens)
-    make = partial(
-        _write_states, tokens=tokens, names=names, kind=kind, frozen=frozen,
-        max_length=max_length, tokens_per_pass=tokens_per_pass, pool=Pooling(pooling, 0),
-    )  # fmt: skip
-    key = f"{kind}-{digest(names.tobytes())}"
-    return frozen.cache.get("states", key, make, lambda folder: np.load(folder / _STATES, mmap_mode="r"))
-
-
-def _write_states(
-    folder: Path,
-    tokens: Tokens,
-    names: NDArray[np.bytes_],
-    kind: str,
-    frozen: FrozenEncoder,
-    max_length: int,
-    tokens_per_pass: int,
-    pool: Pooling,
-) -> None:
-    """Copies what other rows' entries of this `kind` hold, for the folds of one catalog share their texts; reads the rest."""
-    encoder: Any = frozen.encoder
-    states = np.zeros((len(tokens), encoder.width), dtype=np.float16)
-    unread = np.ones(len(tokens), dtype=bool)
-    for path in frozen.cache.paths("states"):
-        if path.name.startswith(kind):
-            unread &= ~_copy_states(path, names, unread, states)
+    pool = Pooling(pooling, 0)
 
     def answers(rows: RowIndices) -> NDArray[np.float16]:
         ids, mask = tokens.batch(rows, max_length)
         return half(pool(frozen(ids, mask), mask.to(frozen.device)))
 
-    batches = list(micro_batches(np.flatnonzero(unread), tokens.lengths(max_length), tokens_per_pass))
-    frozen.each(answers, batches, states.__setitem__, "texts through the encoder")
-    np.save(folder / _NAMES, names)
-    np.save(folder / _STATES, states)
+    def write(folder: Path) -> None:
+        states, unread = _cached_states(frozen, kind, names)
+        batches = list(micro_batches(np.flatnonzero(unread), tokens.lengths(max_length), tokens_per_pass))
+        frozen.each(answers, batches, states.__setitem__, "texts through the encoder")
+        np.save(folder / _NAMES, names)
+        np.save(folder / _STATES, states)
+
+    key = f"{kind}-{digest(names.tobytes())}"
+    return frozen.cache.get("states", key, write, lambda folder: np.load(folder / _STATES, mmap_mode="r"))
+
+
+def _cached_states(
+    frozen: FrozenEncoder, kind: str, names: NDArray[np.bytes_]
+) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    """States (n, width) that entries of this `kind` hold, as the folds of one catalog share texts; (n,) True where none does."""
+    encoder: Any = frozen.encoder
+    states = np.zeros((len(names), encoder.width), dtype=np.float16)
+    unread = np.ones(len(names), dtype=bool)
+    for path in frozen.cache.paths("states"):
+        if path.name.startswith(kind):
+            unread &= ~_copy_states(path, names, unread, states)
+    return states, unread
 
 
 def _copy_states(

@@ -78,7 +78,7 @@ class _Stored:
 
 @dataclass(frozen=True)
 class _Decoding:
-    """How missing pictures are decoded."""
+    """Settings for decoding missing pictures."""
 
     size: int
     threads: int | None
@@ -115,7 +115,7 @@ def prepare_pixels(
 ) -> int:
     """Decodes the pictures of these catalogs, by role (`train`, `test`), so that `load_pixels` on any of their rows only reads.
 
-    Returns how many pictures could not be decoded: 0 unless `drop_bad`, which has the cache remember them as missing.
+    Returns how many pictures could not be decoded: 0 unless `drop_bad`, which has the cache record them as missing.
     Otherwise raises what `load_pixels` raises; messages name the role. `core.images.check_images` finds nearly all bad
     pictures sooner; damage inside a JPEG shows only here.
     """

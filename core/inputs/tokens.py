@@ -93,7 +93,7 @@ def tokenise(texts: Sequence[str], tokenizer: Tokenizer, pad: int, cache: Cache 
 
 
 def _whole(tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer if it neither cuts nor pads, else a copy that does not: whoever set it so may use it at this moment."""
+    """The tokenizer if it neither cuts nor pads, else a copy that does not: another thread may use it at this moment."""
     if tokenizer.truncation is None and tokenizer.padding is None:
         return tokenizer
     copy = Tokenizer.from_str(tokenizer.to_str())

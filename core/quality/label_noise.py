@@ -228,7 +228,7 @@ class SuspectLabel:
 
     @property
     def times(self) -> float:
-        """How many times too high (above 1) or too low the price is, by the nearer end of the range; at least 1."""
+        """Factor, at least 1, by which the price is too high or too low, from the nearer end of the range."""
         return max(self.price / self.high, self.low / self.price, 1.0)
 
     @property
@@ -297,12 +297,12 @@ _ALPHA = 1.0
 _DOUBT = 2.5
 FAR = 4.0
 LEAST_SCALE = 0.1
-"""Where most prices are told nearly exactly, the others are not therefore wrong."""
+"""Floor of the scale: where most prices are predicted nearly exactly, the others are not therefore wrong."""
 FACTOR = float(np.log(2))
 
 
 def cross_fitted(matrix: sp.csr_matrix, log_prices: Floats, groups: Ints, seed: int) -> Floats:
-    """(n,) log prices by ridge regressions on the rows of other products, (n, d): what the others say that a row should cost."""
+    """(n,) log prices by ridge regressions on the rows of other products, (n, d): what each row should cost by the others."""
     folds = inner_folds(groups, _FOLDS, seed)
     expected = np.empty(len(log_prices))
     for fold in np.unique(folds):

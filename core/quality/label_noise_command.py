@@ -37,7 +37,7 @@ def main(
 ) -> None:
     """Lists training rows whose price contradicts that of the same product, of similar rows, or all members' out-of-fold prices.
 
-    Nothing is changed by it: correct the prices in the training file where they are wrong. After a sweep it knows more.
+    Nothing is changed by it: correct the prices in the training file where they are wrong. After a sweep it finds more.
 
     \b
     Examples:

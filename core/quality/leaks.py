@@ -1,7 +1,7 @@
 """Leak detection: ids, file order and codes in texts that tell the price, tested before any training.
 
 Ids and order are never features here, but members made outside may have used them. A code in the text is a feature like any
-other word: where test rows lack it, out-of-fold scores are too good and test prices are wrong, and nobody would notice.
+other word: where test rows lack it, out-of-fold scores are too good and test prices are wrong, unnoticed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Leak:
 
 
 def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | None = None) -> list[Leak]:
-    """What deserves a look, the surest first; mostly nothing. `train` and `test` in the order of their files.
+    """Possible leaks, the surest first; mostly none. `train` and `test` in the order of their files.
 
     words: of all rows, the training rows first, if they are known. A catalog of 75,000 rows of 150 words takes seconds.
     """
@@ -79,12 +79,12 @@ def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | 
 
 
 def keep_notes(workspace: Workspace, leaks: Sequence[Leak]) -> None:
-    """Has the workspace remember what was found in its catalog, for whoever reads its scores."""
+    """Stores the notes on leaks in the workspace, for reports and summaries."""
     write_json(workspace.path(FILE), [leak.note for leak in leaks])
 
 
 def kept_notes(workspace: Workspace) -> tuple[str, ...]:
-    """What was found in the workspace's catalog; nothing where nobody looked."""
+    """Stored notes on leaks in the workspace's catalog; empty where none were looked for."""
     path = workspace.path(FILE)
     return tuple(read_json(path)) if path.exists() else ()
 
@@ -217,7 +217,7 @@ def _tied(words: Vocabulary, code: NDArray[np.bool_], folds: Folds, train: int) 
 
 
 def told_by_digits(numbers: Sequence[str], logs: Floats, groups: Ints) -> float:
-    """Share of the variance of log prices (n,) that numbers, as written, tell of other products' (groups (n,)); 0 for few rows.
+    """Share of the variance of log prices (n,) that numbers explain for other products' (groups (n,)); 0 for few rows.
 
     A number tells by its size, its rank, its length and each of its first and last digits, added up.
     """
@@ -241,14 +241,14 @@ def told_by_digits(numbers: Sequence[str], logs: Floats, groups: Ints) -> float:
 
 
 def _explained(columns: Floats, logs: Floats, groups: Ints) -> float:
-    """Share of the variance of `logs` (n,) that a linear fit on the one half of the products tells of the other, both ways."""
+    """Share of the variance of `logs` (n,) that a linear fit on one half of the products explains in the other, both ways."""
     products = np.unique(groups, return_inverse=True)[1]
     half = np.random.default_rng(0).permutation(int(products.max()) + 1)[products] % 2
     error = 0.0
     for each in (0, 1):
-        learn, judge = half != each, half == each
+        learn, held_out = half != each, half == each
         centre, middle = logs[learn].mean(), columns[learn].mean(axis=0)
         known = columns[learn] - middle
         weights = np.linalg.solve(known.T @ known + _RIDGE * np.eye(known.shape[1]), known.T @ (logs[learn] - centre))
-        error += float(np.square(logs[judge] - centre - (columns[judge] - middle) @ weights).sum())
+        error += float(np.square(logs[held_out] - centre - (columns[held_out] - middle) @ weights).sum())
     return max(0.0, 1.0 - error / max(float(np.square(logs - logs.mean()).sum()), 1e-12))

@@ -23,14 +23,14 @@ CORE_VERSION = "4"
 """Raised when a change in `core` makes the same config learn something else: older members stay what they are."""
 
 EXTERNAL = "external"
-"""The `folds` of a member whose predictions were made outside, on folds that nobody here knows."""
+"""The `folds` of a member whose predictions were made outside, on unknown folds."""
 
 Prices = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class MemberKey:
-    """Everything that decides a member's predictions; its hash is the member's id."""
+    """Identity of a member: all that decides its predictions; its hash is the member's id."""
 
     architecture: str
     config: dict[str, Any]  # canonical
@@ -77,7 +77,7 @@ class PredictionStore:
         self.folder = folder
 
     def fold_folder(self, member: str, fold: int) -> Path:
-        """Where the fold's model is saved."""
+        """Folder of the fold's model."""
         return self.folder / member / f"fold-{fold}"
 
     def has_fit(self, member: str, fold: int) -> bool:

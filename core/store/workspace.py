@@ -38,7 +38,7 @@ _LOCK_TRIES = 5
 
 @dataclass(frozen=True)
 class WorkspaceFacts:
-    """What a workspace remembers of the catalog it was made for (`workspace.json`)."""
+    """Facts about the catalog that a workspace was made for (`workspace.json`)."""
 
     train: str
     test: str
@@ -163,7 +163,7 @@ class Workspace:
                     break
                 except BlockingIOError:
                     if tries_left:
-                        time.sleep(0.1)  # somebody may only be looking: see `locked`
+                        time.sleep(0.1)  # a process may only be looking: see `locked`
                         continue
                     raise UserError(
                         f"another sweep is running in {self.folder}",

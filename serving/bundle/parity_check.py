@@ -34,7 +34,7 @@ def compared(folder: Path, source: BundleSource, facts: BundleFacts, name: str) 
     Raises UserError for a member, or the stack, that is further away or worse than its form allows.
     """
     rows = np.arange(min(COMPARED, len(source.workspace.test)))
-    catalog = source.workspace.test.take(rows).remembering()
+    catalog = source.workspace.test.take(rows).with_memory()
     given, quantiles = np.empty((len(rows), len(facts.members))), list[Floats]()
     expected, members = source.test.members[rows].copy(), []
     for place, served in enumerate(load_members(Bundle(folder, name, "", facts))):

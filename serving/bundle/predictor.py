@@ -171,7 +171,7 @@ class Predictor:
         return joined(parts)
 
     def _chunk(self, catalog: Catalog, light: bool) -> Prediction:
-        catalog = catalog.remembering()
+        catalog = catalog.with_memory()
         with self._lock:
             told = [self._ask(place, catalog, light) for place in range(len(self.members))]
             given = np.column_stack([each[:, 0] for each in told])

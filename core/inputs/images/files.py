@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 """Called with (done, of how many)."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""What is opened. Pillow knows more, some of which start other programs; shops serve these."""
+"""Formats that are opened: those that shops serve. Some others of Pillow's start other programs."""
 
 PIXEL_LIMIT = 80_000_000
 """Pictures with more pixels are refused by their header: decoding one takes over 240 MB, and 30,000 x 30,000 takes 2.7 GB."""
@@ -106,7 +106,7 @@ class ImageReport:
 def list_images(folder: Path | None, names: Collection[str] | None = None) -> dict[str, ImageFile]:
     """Files of the folder by name; none where there is no folder. Raises UserError for a folder that cannot be read.
 
-    names: only these are looked at, for whoever asks for few of very many. A link's basename is looked up in this listing and
+    names: only these are looked at, where few of very many are needed. A link's basename is looked up in this listing and
     never joined to a path, so no link (`..`, a NUL byte) leads outside.
     """
     if folder is None:
@@ -168,7 +168,7 @@ def bad_images_error(catalog: Catalog, bad: Sequence[BadImage], role: str, other
 
 
 def fault(path: Path) -> str:
-    """What is wrong with this picture file, decoding it only where its header and ending leave a doubt; "" for a good one."""
+    """Fault of this picture file, in words, decoding it only where its header and ending leave a doubt; "" for a good one."""
     try:
         with _opened(path) as image:
             doubtful = not _looks_whole(image, path)

@@ -66,7 +66,7 @@ def demo_samples(count: int, size: int, seed: int) -> list[Sample]:
 
 
 def folder_samples(folder: Path, count: int, size: int, seed: int) -> list[Sample]:
-    """At most `count` pictures of the folder, drawn with the seed; as nobody knows their prices, with example prices.
+    """At most `count` pictures of the folder, drawn with the seed; with example prices.
 
     Unusable files are warned of and passed over. Raises UserError where none is usable.
     """

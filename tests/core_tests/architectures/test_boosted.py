@@ -241,6 +241,6 @@ def test_models_of_one_fold_share_what_they_know_and_make_of_rows(
     features = TargetFeatures._features
     monkeypatch.setattr(TargetFeatures, "_features", lambda self, view: made.append(1) or features(self, view))
     alone = [model.predict(rows) for model in loaded]
-    asked = rows.remembering()
+    asked = rows.with_memory()
     np.testing.assert_array_equal([model.predict(asked) for model in loaded], alone)
     assert len(made) == 3

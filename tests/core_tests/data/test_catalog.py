@@ -66,6 +66,6 @@ def test_what_is_derived_is_made_once_only_of_a_catalog_that_remembers() -> None
 
     plain = Catalog(*(np.array(["a", "b"], dtype=object) for _ in range(3)))
     assert [plain.derived("x", make), plain.derived("x", make)] == [1, 2]
-    rows = plain.remembering()
+    rows = plain.with_memory()
     assert [rows.derived("x", make), rows.without_prices().derived("x", make), rows.derived("y", make)] == [3, 3, 4]
     assert rows.take(np.array([0])).derived("x", make) == 5 and rows.fingerprint == plain.fingerprint
