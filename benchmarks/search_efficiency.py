@@ -22,7 +22,7 @@ from grid_curves import GRID, read_curves
 from ray.tune.schedulers import TrialScheduler
 
 from experiments.common.jobs import JobOutcome
-from experiments.execution.ray_tuner import PerArchitecture
+from experiments.execution.pruners import PerArchitecture
 from experiments.search.study import Study
 
 TOLERANCE = 1.01

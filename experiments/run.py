@@ -19,8 +19,9 @@ from core.store.workspace import Workspace
 from experiments.common.memory import MemoryBudget, available_memory
 from experiments.execution.checkpoint_mirror import CheckpointCleanup, Depot
 from experiments.execution.job_worker import run_job
+from experiments.execution.pruners import check_pruner
 from experiments.execution.ray_pool import Resources, joined, nodes, session
-from experiments.execution.ray_tuner import Work, check_pruner, run
+from experiments.execution.ray_tuner import Work, run
 from experiments.planning.budget import Budget, SweepLimits, after_seconds
 from experiments.planning.budget_config import MOST_MEMBERS
 from experiments.planning.cross_validation import MemberBuilder

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 MOST_ERRORS = 5
+MOST_STOPPED = 5
 
 
 @app.command()
@@ -75,6 +76,9 @@ def show(state: SweepState) -> None:
     for member in state.members:
         done = f"SMAPE {member.smape:.2f} out of fold" if member.smape is not None else "in the making"
         say(f"member {member.member}: {member.folds_done} of {member.folds} folds, {done}")
+    for search in state.searches:
+        for number, why in search.stopped[:MOST_STOPPED]:
+            say(f"{search.architecture} #{number} stopped: {why}", style="dim")
     for search in state.searches:
         for text, count in search.errors[:MOST_ERRORS]:
             say(f"{search.architecture}: {count}x {text}", style="red")

@@ -62,6 +62,38 @@ class JobOutcome:
     memory: int | None = None
 
 
+@dataclass(frozen=True)
+class StopReason:
+    """Why a pruner stopped a trial.
+
+    rung: the epoch at which it was compared. smape: its best by then. threshold: the highest SMAPE that went on there.
+    rank: its place among the `compared` trials that had reached the rung, itself included; 1 is the best.
+    """
+
+    rung: int
+    smape: float
+    threshold: float
+    rank: int
+    compared: int
+
+    @property
+    def sentence(self) -> str:
+        """`SMAPE 93.03 at rung 2 is rank 3 of 3; 90.11 was needed`."""
+        return (
+            f"SMAPE {self.smape:.2f} at rung {self.rung} is rank {self.rank} of {self.compared}; "
+            f"{self.threshold:.2f} was needed"
+        )
+
+
+STOPPED = "stopped"
+"""User attribute of a stopped trial: its `StopReason` as a dictionary."""
+
+
+def stop_sentence(attributes: Mapping[str, Any]) -> str | None:
+    """The reason that is stored with a trial, as a sentence; None for a trial that was not stopped, or by an older version."""
+    return StopReason(**attributes[STOPPED]).sentence if attributes.get(STOPPED) else None
+
+
 PLACEMENT_GROUP = "placement_group"
 """Key of the first result of a job with several workers: the placement group that holds them."""
 
@@ -88,7 +120,7 @@ class Listener(Protocol):
     def started(self, job: Job) -> None: ...
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
     def finished(self, job: Job, outcome: JobOutcome) -> None: ...
-    def pruned(self, job: Job, epoch: int, smape: float) -> None: ...
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None: ...
     def failed(self, job: Job, error: str) -> None: ...
     def member(self, name: str, record: Mapping[str, Any]) -> None: ...
     def note(self, text: str) -> None:
@@ -107,7 +139,7 @@ class JobSource(Protocol):
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
     def finished(self, job: Job, outcome: JobOutcome) -> None: ...
-    def pruned(self, job: Job, epoch: int, smape: float) -> None: ...
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None: ...
     def failed(self, job: Job, error: str) -> None: ...
     def lost(self, job: Job, error: str) -> None:
         """Its worker process or node died; the job itself may be fine."""

@@ -25,7 +25,7 @@ from uuid import uuid4
 import fsspec
 
 from core.errors import UserError
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.search.study import INTERRUPTED
 
 log = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class CheckpointCleanup:
     def finished(self, job: Job, outcome: JobOutcome) -> None:
         self._end(job)
 
-    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         self._stopped.append(job)
         self._end(job)
 

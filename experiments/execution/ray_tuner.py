@@ -1,7 +1,6 @@
 """Ray Tune runner: jobs in reused workers, early stopping of trials (ASHA and others).
 
-Ray Tune drives reused worker processes; a `JobSource` says what runs next and hears what happened. Schedulers stop hopeless
-trials, per architecture: epochs of different architectures are not comparable.
+Ray Tune drives reused worker processes; a `JobSource` says what runs next and hears what happened.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,61 +17,21 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    TrialScheduler,
-)
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from core.errors import OutOfTime, UserError, suggestion
+from core.errors import OutOfTime, UserError
 from core.metrics import METRICS
 from experiments.common.jobs import PLACEMENT_GROUP, Job, JobOutcome, JobSource, WorkerLost, error_text
+from experiments.execution.pruners import PerArchitecture
 from experiments.execution.ray_pool import Resources, Room
 
 Report = Callable[[int, Mapping[str, float]], None]
 Work = Callable[..., JobOutcome]
 """Called with a job and where to report to; `experiments.execution.data_parallel` says what else several workers are told."""
 
-GRACE_EPOCHS = 2
-"""No trial is stopped before its second epoch: the first is mostly warm-up."""
 WATCH_SECONDS = 5.0
 """So often the driver looks whether there is still a node to work on."""
-REDUCTION = 4
-"""Of the trials that reach a rung, the best quarter goes on (the ASHA paper's figure; Li et al. 2020, arXiv 1810.05934)."""
-
-
-def _asynchronous(epochs: int, brackets: int) -> TrialScheduler:
-    # Above the longest trial, or the scheduler would end it at its last epoch and call that a stop.
-    longest = max(epochs, GRACE_EPOCHS) * REDUCTION + 1
-    return AsyncHyperBandScheduler(
-        time_attr="epoch",
-        metric="smape",
-        mode="min",
-        max_t=longest,
-        grace_period=GRACE_EPOCHS,
-        reduction_factor=REDUCTION,
-        brackets=brackets,
-    )
-
-
-PRUNERS: dict[str, Callable[[int], TrialScheduler]] = {
-    "asha": lambda epochs: _asynchronous(epochs, brackets=1),
-    # Ray's own HyperBandScheduler pauses trials, which costs a checkpoint each; brackets do the same without waiting.
-    "hyperband": lambda epochs: _asynchronous(epochs, brackets=3),
-    "median": lambda epochs: MedianStoppingRule(
-        time_attr="epoch", metric="smape", mode="min", grace_period=GRACE_EPOCHS, min_samples_required=3
-    ),
-    "none": lambda epochs: FIFOScheduler(),
-}
-
-
-def check_pruner(name: str) -> None:
-    """Raises UserError for an unknown pruner."""
-    if name not in PRUNERS:
-        raise UserError(f"unknown pruner '{name}'", code="pruner-unknown", hint=suggestion(name, PRUNERS))
 
 
 def run(
@@ -83,7 +41,8 @@ def run(
 
     True if it was not interrupted by Ctrl-C.
     """
-    bridge = _Bridge(source, Room(resources))
+    scheduler = PerArchitecture(pruner)
+    bridge = _Bridge(source, Room(resources), scheduler)
     trainable = tune.with_resources(
         partial(_train, work=work, resources=resources), partial(_needs, resources=resources)
     )
@@ -91,7 +50,7 @@ def run(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=_Proposals(bridge),
-            scheduler=PerArchitecture(pruner),
+            scheduler=scheduler,
             num_samples=-1,
             time_budget_s=seconds,
             reuse_actors=True,
@@ -177,6 +136,7 @@ class _Bridge:
 
     source: JobSource
     room: Room
+    scheduler: PerArchitecture
     live: dict[str, Job] = field(default_factory=dict)
     broken: Exception | None = None
 
@@ -200,7 +160,7 @@ class _Bridge:
         elif "error" in result:
             self.source.failed(job, str(result["error"]))
         elif "smape" in result:
-            self.source.pruned(job, int(result["epoch"]), float(result["smape"]))
+            self.source.pruned(job, int(result["epoch"]), float(result["smape"]), self.scheduler.reason(trial_id))
         else:
             self.source.failed(job, "stopped before it had a result: the time was over")
 
@@ -284,58 +244,6 @@ class _Messages(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._clear(trial.trial_id)
         self.bridge.lose(trial.trial_id, "its worker process died (killed, or out of memory)")
-
-
-class PerArchitecture(TrialScheduler):
-    """One pruner for the trials of each architecture; members' fits are never stopped.
-
-    Pruners compare the best epochs so far, not the latest ones: a training keeps its best epoch, and one bad epoch at the wrong
-    moment would cost the search a good config for ever.
-    """
-
-    def __init__(self, pruner: str) -> None:
-        super().__init__()
-        self._pruner = pruner
-        self._schedulers: dict[str, TrialScheduler] = {}
-        self._best: dict[str, float] = {}  # by trial id
-        self._metric, self._mode = "smape", "min"
-
-    def _of(self, trial: Any) -> TrialScheduler:
-        job = trial.config["job"]
-        prunable = job["kind"] == "trial" and job["epochs"] > 1
-        key = job["architecture"] if prunable else ""
-        if key not in self._schedulers:
-            self._schedulers[key] = PRUNERS[self._pruner](job["longest"]) if prunable else FIFOScheduler()
-        return self._schedulers[key]
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._of(trial).on_trial_add(tune_controller, trial)
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._of(trial).on_trial_error(tune_controller, trial)
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if "smape" not in result or "outcome" in result:  # it has ended by itself: there is nothing left to stop
-            return TrialScheduler.CONTINUE
-        best = min(float(result["smape"]), self._best.get(trial.trial_id, math.inf))
-        self._best[trial.trial_id] = best
-        return self._of(trial).on_trial_result(tune_controller, trial, {**result, "smape": best})
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._of(trial).on_trial_complete(tune_controller, trial, result)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self._of(trial).on_trial_remove(tune_controller, trial)
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        for scheduler in self._schedulers.values():
-            chosen = scheduler.choose_trial_to_run(tune_controller)
-            if chosen is not None:
-                return chosen
-        return None
-
-    def debug_string(self) -> str:
-        return f"{self._pruner} per architecture"
 
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, float]:

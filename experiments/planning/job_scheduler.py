@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from core.data.folds import HOLDOUT
 from core.formatting import headline
-from experiments.common.jobs import Job, JobOutcome, Listener
+from experiments.common.jobs import Job, JobOutcome, Listener, StopReason
 from experiments.execution.job_worker import scratch_folder
 from experiments.planning.budget import NextMember, SweepLimits, affordable, fits, next_member, next_search
 from experiments.planning.budget_allocator import SEEDS, BudgetAllocator
@@ -266,13 +266,13 @@ class JobScheduler:
         elif self.allocator is not None:
             self.allocator.trial_finished(search, finished(job, outcome), outcome.seconds)
 
-    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         search = self._ended(job)
         search.succeed(job.searched)
         shutil.rmtree(scratch_folder(self.members.workspace, job), ignore_errors=True)  # it will not go on
-        search.study.prune(job.name, smape)
+        search.study.prune(job.name, smape, reason)
         for listener in self.listeners:
-            listener.pruned(job, epoch, smape)
+            listener.pruned(job, epoch, smape, reason)
 
     def failed(self, job: Job, error: str) -> None:
         search = self._ended(job)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from heapq import nsmallest
 from typing import Any
@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import digest_json
 from core.errors import UserError, suggestion
-from experiments.common.jobs import JobOutcome
+from experiments.common.jobs import STOPPED, JobOutcome, StopReason
 from experiments.search.sampler_adapter import Adviser
 from experiments.search.trial_selection import Finished
 from experiments.search.trial_store import Ledger, TrialResult
@@ -43,7 +43,7 @@ SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
 
 INTERRUPTED = "the sweep was interrupted"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-CARRIED = {"best_epoch", "seconds", "steady_smape", "standard_error"}
+CARRIED = {"best_epoch", "seconds", "steady_smape", "standard_error", STOPPED}
 """Facts of a trial that a repeat of it takes over."""
 
 
@@ -187,9 +187,10 @@ class Study:
         """The trial of that config has finished: it, and every repeat that waited for it, is COMPLETE."""
         self._end(name, TrialState.COMPLETE, outcome.metrics["smape"], _attributes(outcome))
 
-    def prune(self, name: str, smape: float) -> None:
-        """The scheduler stopped it: PRUNED, with the last value it reached."""
-        self._end(name, TrialState.PRUNED, None, {"smape": smape})
+    def prune(self, name: str, smape: float, reason: StopReason | None = None) -> None:
+        """Ends a trial that the pruner stopped: PRUNED, with the last value it reached and the reason."""
+        why = {} if reason is None else {STOPPED: asdict(reason)}
+        self._end(name, TrialState.PRUNED, None, {"smape": smape, **why})
 
     def fail(self, name: str, error: str) -> None:
         """It crashed: FAIL, with the error's text; the next sweep may try the config again, this one will not."""

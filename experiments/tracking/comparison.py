@@ -18,6 +18,7 @@ from core.atomic_files import read_json
 from core.errors import UserError, suggestion
 from core.metrics import METRICS, group_standard_error, smape_terms
 from core.store.workspace import Workspace
+from experiments.common.jobs import stop_sentence
 from experiments.tracking.sweep_record import read_record, study_names
 
 Kind = Literal["trial", "member", "study", "workspace"]
@@ -121,6 +122,8 @@ class Finder:
         facts = {"state": trial.state.name, **self._fixed(study), **trial.params}
         if "error" in known:
             facts["error"] = str(known["error"]).partition("\n")[0]
+        if (why := stop_sentence(known)) is not None:
+            facts["stopped"] = why
         return Side("trial", f"{study}#{trial.number}", facts, figures, dict(trial.intermediate_values))
 
     def _fixed(self, study: str) -> dict[str, Any]:

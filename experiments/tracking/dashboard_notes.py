@@ -26,7 +26,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 
 from core.console import warn
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.tracking.learning_curves import Curve, draw
 
 PICTURE = "learning-curve.png"
@@ -48,6 +48,7 @@ class _Trial:
     picture: str | None = None
     link: str = ""
     error: str = ""
+    stopped: str = ""
     note: str = ""
     notes: int = 0
 
@@ -121,8 +122,8 @@ class Board:
     def finished(self, job: Job, outcome: JobOutcome) -> None:
         self._end(job)
 
-    def pruned(self, job: Job, epoch: int, smape: float) -> None:
-        self._end(job)
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
+        self._end(job, stopped="" if reason is None else reason.sentence)
 
     def failed(self, job: Job, error: str) -> None:
         self._end(job, error)
@@ -146,7 +147,7 @@ class Board:
     def _of(self, job: Job) -> _Trial | None:
         return self._trials.get((job.architecture, job.number)) if job.kind == "trial" else None
 
-    def _end(self, job: Job, error: str = "") -> None:
+    def _end(self, job: Job, error: str = "", stopped: str = "") -> None:
         trial = self._of(job)
         if trial is None:
             return
@@ -154,8 +155,8 @@ class Board:
             path, others = self._folder / trial.picture, list(self._curves[job.architecture])
             self._picture(path, job.label, trial.curve, others)
             self._curves[job.architecture].append(trial.curve)
-        if error:
-            trial.error = error
+        if error or stopped:
+            trial.error, trial.stopped = error, stopped
             self._write_note(trial)
 
     def _promise(self, job: Job) -> str | None:
@@ -179,6 +180,7 @@ class Board:
 
     def _write_note(self, trial: _Trial) -> None:
         parts = [f"**Failed**\n\n```\n{trial.error.strip()}\n```"] if trial.error else []
+        parts += [f"**Stopped**: {trial.stopped}"] if trial.stopped else []
         parts += [f"[MLflow run]({trial.link})"] if trial.link else []
         trial.note = "\n\n".join(parts)
         self._tasks.put(lambda: self._save_note(trial))

@@ -8,7 +8,8 @@
         "number", "state": complete | pruned | failed | interrupted, "config", "params", "origin": who queued it, or null,
         "smape": or null, "standard_error": or null, "curve": [[epoch, smape], ...], "best_epoch": or null,
         "start", "end": seconds since 1970, "seconds": of training, null for a repeat that was answered,
-        "answered_from": the trial or study that a repeat was answered from, or null, "error": text, or null}]}]}
+        "answered_from": the trial or study that a repeat was answered from, or null, "error": text, or null,
+        "stopped": why the pruner stopped it ({"rung", "smape", "threshold", "rank", "compared"}), or null}]}]}
 
 A sweep replaces the studies that it has driven and keeps the others: what is older than the last sweep stays there to be seen.
 """
@@ -26,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.atomic_files import read_json, write_json
 from core.console import warn
 from core.store.workspace import Workspace
+from experiments.common.jobs import STOPPED
 from experiments.search.study import INTERRUPTED, Study
 from reports.figures.study_records import HISTORY, HISTORY_FORMAT
 
@@ -91,6 +93,7 @@ def _trials(trials: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
             "seconds": None if "answered_from" in known else _seconds(trial, known),
             "answered_from": known.get("answered_from"),
             "error": error,
+            "stopped": known.get(STOPPED),
         }
 
 

@@ -7,11 +7,12 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, TextIO
 
 from core.formatting import headline
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.planning.job_scheduler import JobScheduler
 from experiments.tracking.sweep_record import Record
 
@@ -38,8 +39,15 @@ class Events:
         ended = {"epoch": outcome.best_epoch, "seconds": round(outcome.seconds, 3), "cut": outcome.cut}
         self.write(f"{_thing(job)}_finished", **_named(job), state="COMPLETE", **ended, **outcome.metrics)
 
-    def pruned(self, job: Job, epoch: int, smape: float) -> None:
-        self.write("trial_stopped", **_named(job), state="PRUNED", epoch=epoch, smape=smape)
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
+        self.write(
+            "trial_stopped",
+            **_named(job),
+            state="PRUNED",
+            epoch=epoch,
+            smape=smape,
+            reason=None if reason is None else asdict(reason),
+        )
 
     def failed(self, job: Job, error: str) -> None:
         self.write(f"{_thing(job)}_failed", **_named(job), state="FAIL", error=headline(error), details=error)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from core.console import warn
 from core.formatting import describe, headline, metrics_text
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.planning.budget import Budget
 
 
@@ -78,9 +78,10 @@ class LiveView:
         cut = "  (cut by the deadline)" if outcome.cut else ""
         self._say(f"{job.label} done  {metrics_text(outcome.metrics)}  {outcome.seconds:.1f} s{cut}", "green")
 
-    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         self._end(job).pruned += 1
-        self._say(f"{job.label} stopped after epoch {epoch}: SMAPE {smape:.2f} is not promising", "dim")
+        why = f"SMAPE {smape:.2f} is not promising" if reason is None else reason.sentence
+        self._say(f"{job.label} stopped after epoch {epoch}: {why}", "dim")
 
     def failed(self, job: Job, error: str) -> None:
         self._end(job).failed += 1
@@ -143,7 +144,7 @@ class Warnings:
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
     def finished(self, job: Job, outcome: JobOutcome) -> None: ...
-    def pruned(self, job: Job, epoch: int, smape: float) -> None: ...
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None: ...
     def member(self, name: str, record: Mapping[str, Any]) -> None: ...
     def note(self, text: str) -> None:
         warn(text)

@@ -18,7 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from core.console import say, warn
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.search.storage import cause, without_password
 from experiments.tracking.run_record import Page, curve, ending, opening, page_of_member, trial_key
 
@@ -112,7 +112,7 @@ class Diary:
     def finished(self, job: Job, outcome: JobOutcome) -> None:
         self._end(job, "COMPLETE", outcome)
 
-    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         self._end(job, "PRUNED")
 
     def failed(self, job: Job, error: str) -> None:

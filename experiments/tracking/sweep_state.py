@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.atomic_files import read_json
 from core.formatting import headline
 from core.store.workspace import Workspace
+from experiments.common.jobs import stop_sentence
 from experiments.search.lease import Driver, driver_of
 from experiments.tracking.sweep_record import RUNNING, Record, read_record, study_names
 
@@ -40,6 +41,7 @@ class Search:
     """One architecture's study. counts: trials by state, in lower case. wanted: configs to try, None: as the time allows.
 
     best: of the completed trials. errors: headlines with counts, the most frequent first. seconds: median of a training.
+    stopped: trials that the pruner stopped, and why, the latest first.
     """
 
     architecture: str
@@ -50,6 +52,7 @@ class Search:
     running: list[RunningTrial]
     errors: list[tuple[str, int]]
     seconds: float | None
+    stopped: list[tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def _search(architecture: str, study: optuna.Study, wanted: int | None) -> Searc
         [_running(trial) for trial in trials if trial.state == TrialState.RUNNING],
         errors.most_common(),
         seconds[len(seconds) // 2] if seconds else None,
+        [(trial.number, why) for trial in reversed(trials) if (why := stop_sentence(trial.user_attrs))],
     )
 
 

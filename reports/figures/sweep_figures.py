@@ -62,6 +62,7 @@ def _in_order(studies: Sequence[Record]) -> list[Record]:
                 "study": study["name"],
                 "architecture": name,
                 **{key: trial[key] for key in _SHOWN},
+                "stopped": trial.get("stopped"),  # absent in histories of older versions
                 "minutes": round(seconds / 60, 4),
                 "epochs": epochs[name],
                 "best_so_far": best.get(name),

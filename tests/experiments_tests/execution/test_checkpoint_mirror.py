@@ -17,7 +17,7 @@ from core.cache import Cache
 from core.errors import UserError
 from core.protocols.architecture import Context
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.execution import checkpoint_mirror
 from experiments.execution.checkpoint_mirror import CheckpointCleanup, Depot, mirrored
 from experiments.search.study import INTERRUPTED
@@ -152,7 +152,7 @@ def test_states_are_removed_when_a_training_will_not_go_on_and_kept_when_it_will
     assert heard == []
     endings.finished(job(1), done)
     endings.failed(job(2), "a bug")
-    endings.pruned(job(3), 2, 50.0)
+    endings.pruned(job(3), 2, 50.0, StopReason(2, 48.0, 45.5, 3, 4))
     assert heard == [job(1), job(2), job(3)]
     endings.settle()
     assert heard[3:] == [job(3)], "it may have been copying when it was stopped"

@@ -6,18 +6,16 @@ import errno
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.tune.schedulers import TrialScheduler
 
 from core.errors import UserError
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.execution.ray_pool import Resources, session
-from experiments.execution.ray_tuner import PRUNERS, PerArchitecture, Report, check_pruner, run
+from experiments.execution.ray_tuner import Report, run
 
 RESOURCES = Resources(concurrent=2, cpus=1.0, gpus=0.0)
 EPOCHS = 9
@@ -48,7 +46,7 @@ class Source:
     def finished(self, job: Job, outcome: JobOutcome) -> None:
         self._end(job, "finished", outcome)
 
-    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         self._end(job, "pruned", epoch, smape)
 
     def failed(self, job: Job, error: str) -> None:
@@ -152,33 +150,3 @@ def test_what_the_source_raises_ends_the_run_and_is_raised(tmp_path: Path) -> No
 
     with pytest.raises(OSError, match=r"optuna\.db"):
         execute(Broken([job(number) for number in range(4)]), tmp_path, "none")
-
-
-@dataclass
-class Tried:
-    """What a scheduler looks at of a trial."""
-
-    trial_id: str
-    config: dict[str, Any]
-
-
-def test_one_bad_epoch_at_the_wrong_moment_stops_no_good_trial() -> None:
-    pruner = PerArchitecture("asha")
-    good, bad = ([50.0, 60.0], [58.0, 58.0])
-    decisions: dict[str, list[str]] = {}
-    for number, curve in enumerate([[55.0, 54.0]] * 8 + [good, bad]):
-        trial = Tried(str(number), {"job": vars(job(number))})
-        pruner.on_trial_add(None, trial)
-        decisions[trial.trial_id] = [
-            pruner.on_trial_result(None, trial, {"epoch": epoch, "smape": value})
-            for epoch, value in enumerate(curve, 1)
-        ]
-    assert decisions["8"] == [TrialScheduler.CONTINUE] * 2
-    assert decisions["9"] == [TrialScheduler.CONTINUE, TrialScheduler.STOP]
-
-
-def test_an_unknown_pruner_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="did you mean 'median'"):
-        check_pruner("medain")
-    for name in PRUNERS:
-        check_pruner(name)

@@ -19,7 +19,7 @@ from core.hardware import Machine
 from core.metrics import smape
 from core.protocols.architecture import Architecture, make_config
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.common.memory import MemoryBudget
 from experiments.execution.job_worker import read_trial, run_job, scratch_folder
 from experiments.planning.budget import Budget, SweepLimits
@@ -50,7 +50,7 @@ class Log:
     def finished(self, job: Job, outcome: JobOutcome) -> None:
         self.lines.append(("finished", job.label))
 
-    def pruned(self, job: Job, epoch: int, smape: float) -> None:
+    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         self.lines.append(("pruned", job.label))
 
     def failed(self, job: Job, error: str) -> None:
@@ -207,7 +207,7 @@ def test_a_stopped_trial_leaves_nothing_to_go_on_from(toy_workspace: Workspace) 
     assert job is not None
     scratch = scratch_folder(toy_workspace, job)
     scratch.mkdir(parents=True)
-    source.pruned(job, 2, 90.0)
+    source.pruned(job, 2, 90.0, StopReason(2, 48.0, 45.5, 3, 4))
     assert not scratch.exists()
 
 

@@ -12,7 +12,7 @@ from optuna_dashboard import get_note
 from PIL import Image
 
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.search.storage import open_storage
 from experiments.tracking.dashboard_notes import Board, artifacts_folder
 from experiments.tracking.learning_curves import best_of, draw, middle_of
@@ -58,7 +58,7 @@ def test_trials_of_several_epochs_get_a_picture_however_they_end(toy_workspace: 
             if state == TrialState.COMPLETE:
                 board.finished(job(number), JobOutcome(METRICS, epochs, 1.0))
             elif state == TrialState.PRUNED:
-                board.pruned(job(number), epochs, 48.0)
+                board.pruned(job(number), epochs, 48.0, StopReason(2, 48.0, 45.5, 3, 4))
             else:
                 board.failed(job(number), "MemoryError: too large\nTraceback ...")
     assert [pictures(toy_workspace, study, number) for number in range(4)] == [[(640, 400)]] * 3 + [[]]

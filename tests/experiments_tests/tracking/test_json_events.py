@@ -6,7 +6,7 @@ import io
 import json
 from typing import Any
 
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.tracking.json_events import Events
 from tests.paths import ROOT
 
@@ -29,7 +29,7 @@ def told() -> list[dict[str, Any]]:
         events.epoch(job(kind), 1, {**METRICS, "loss": float("nan")})
         events.finished(job(kind), JobOutcome(METRICS, 4, 1.5))
         events.failed(job(kind), "MemoryError: too large\nTraceback ...")
-    events.pruned(job("trial"), 2, 48.0)
+    events.pruned(job("trial"), 2, 48.0, StopReason(2, 48.0, 45.5, 3, 4))
     record = {
         "architecture": "text",
         "metrics": METRICS,

@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.dashboard import answers
 from experiments.tracking.mlflow_log import Diary, experiment_name, reason, tracking_uri
 from experiments.tracking.run_record import pages_of_study, trial_key
@@ -42,7 +42,7 @@ def tell_three_trials(diary: Diary) -> None:
         for epoch in (1, 2):
             diary.epoch(job(number), epoch, {**METRICS, "smape": 50.0 - epoch})
     diary.finished(job(0), JobOutcome(METRICS, 2, 1.5))
-    diary.pruned(job(1), 2, 48.0)
+    diary.pruned(job(1), 2, 48.0, StopReason(2, 48.0, 45.5, 3, 4))
     diary.failed(job(2), "MemoryError: too large\nTraceback ...")
 
 
