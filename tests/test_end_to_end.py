@@ -109,7 +109,7 @@ def test_both_neural_architectures_on_the_demo(tmp_path: Path) -> None:
         "--workspace", workspace, "--trials", 1, "--members", 1, "--folds", 2, "--set", "epochs=2",
         "--text-encoder", "tiny",
     )  # fmt: skip
-    assert "pictures" in text and "epoch 2/2" in text
+    assert "; images" in text and "epoch 2/2" in text
     run("ensemble.stack", "--workspace", workspace)
     assert_valid_submission(workspace / "submission.csv", demo.test)
 
