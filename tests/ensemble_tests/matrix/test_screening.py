@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.ensemble_matrices import generate
+from benchmarks.ensembling.ensemble_matrices import generate
 from core.arrays import Floats
 from core.errors import UserError
 from ensemble.matrix.screening import Column, Rules, Targets, select
