@@ -21,7 +21,8 @@ from threadpoolctl import threadpool_limits
 
 from core.metrics import smape
 from ensemble.matrix.level_one import Rows
-from ensemble.methods.method_registry import BLEND, METHODS, CombinationProblem, fit_methods, fitting
+from ensemble.methods.combination import CombinationProblem
+from ensemble.methods.method_registry import BLEND, METHODS, fit_methods, fitting
 from ensemble.methods.simplex import fit_simplex
 from ensemble.pipeline.final_pipeline import EvaluationRows, choose, compare, conclude
 

@@ -15,6 +15,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog, Strings
 from core.fields import NUMBERS
 from core.fields.reader import FEATURES_VERSION, fields_of
+from ensemble.matrix.stored_types import stored
 
 WORDS = ("brand", "kind", "head", "unit")
 LENGTH = "text length"
@@ -92,6 +93,7 @@ def of_catalog(train: Catalog, test: Catalog, cache: Cache) -> RowFeatures:
     return replace(found, reader=RowFeatureReader(found.names, {name: tuple(words) for name, words in known.items()}))
 
 
+@stored("FieldReader")
 @dataclass(frozen=True)
 class RowFeatureReader:
     """Gives new rows the features that the training rows had.

@@ -17,6 +17,7 @@ from core.arrays import Floats, Ints
 from core.atomic_files import digest
 from core.metrics import touching_curvature
 from ensemble.matrix.level_one import Rows, rounded
+from ensemble.matrix.stored_types import stored
 
 if TYPE_CHECKING:
     import lightgbm
@@ -60,6 +61,7 @@ class Start(Protocol):
         """(n,) prices, finite and > 0."""
 
 
+@stored("Boosted")
 @dataclass(frozen=True, eq=False)
 class Boosted:
     """`start` times the exponential of several boosters' mean correction."""

@@ -9,10 +9,12 @@ import numpy as np
 
 from core.arrays import Floats
 from ensemble.matrix.level_one import Rows
+from ensemble.matrix.stored_types import stored
 
 Space = Literal["log", "price"]
 
 
+@stored("Blend")
 @dataclass(frozen=True, eq=False)
 class Blend:
     """weights: (m,). space: `log` combines logarithms of prices, `price` the prices themselves (weights >= 0 with sum 1).
@@ -37,6 +39,7 @@ class Blend:
         return {"space": self.space, "offset": self.offset}
 
 
+@stored("Trimmed")
 @dataclass(frozen=True, eq=False)
 class Trimmed:
     """The mean of a row's log prices without the `share` lowest and the `share` highest of them; 0.5 is the median."""

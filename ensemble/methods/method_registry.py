@@ -1,4 +1,9 @@
-"""Registry of combination methods, those that average most first. To add one: a function and a line in METHODS.
+"""Registry of combination methods, those that average most first.
+
+To add one: a module with a function from a `CombinationProblem` to a fitted combination, and a line in METHODS. The fitted
+combination is a `Blend` of `ensemble.methods.fixed`, or a dataclass with `weights`, `predict` and `describe`, decorated with
+`stored` (`ensemble.matrix.stored_types`). The contract suite, `pricestack.testing.combiners`, then tests it by itself.
+
 
 The order is that of the one-standard-error rule: of candidates that cannot be told apart, the one that averages most varies least
 from sample to sample. A single member averages nothing.
@@ -7,82 +12,23 @@ from sample to sample. A single member averages nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from core.arrays import Floats, Ints
 from core.errors import UserError, suggestion
 from core.metrics import smape
-from ensemble.matrix.level_one import Rows
 from ensemble.methods import boosting
 from ensemble.methods.affine import fit_affine
+from ensemble.methods.combination import Combination, CombinationProblem, Method
 from ensemble.methods.fixed import Blend, Space, Trimmed
 from ensemble.methods.greedy import select_greedily
-from ensemble.methods.simplex import distinct, fit_simplex, relative_prices, shared
+from ensemble.methods.simplex import distinct, relative_prices, shared
 from ensemble.methods.smape_minimizer import fit_quantiles
 
 BLEND = "blend"
-"""The blend of all other methods' prices: not fitted to the members, but to what the others made of them (`ensemble.pipeline.final_pipeline`)."""
+"""Blend of all other methods: fitted to their prices, not to the members (`ensemble.pipeline.final_pipeline`)."""
 _TRIM = 0.2
-
-
-class Combination(boosting.Start, Protocol):
-    """A fitted way to make one price of m."""
-
-    def describe(self) -> dict[str, Any]:
-        """What it is made of besides weights, in JSON's terms."""
-
-
-@dataclass(frozen=True, eq=False)
-class CombinationProblem:
-    """Rows with their true prices (n,), and what several methods need of them, made once.
-
-    groups: (n,), equal for rows of one product. seeds: one booster for each. threads: of each training.
-    """
-
-    rows: Rows
-    prices: Floats
-    groups: Ints
-    seeds: Sequence[int]
-    threads: int = 1
-
-    @property
-    def members(self) -> int:
-        return self.rows.members.shape[1]
-
-    @cached_property
-    def simplex(self) -> dict[Space, Blend]:
-        """The best weights in each space."""
-        return {space: fit_simplex(self.rows.members, self.prices, space) for space in ("log", "price")}
-
-    @cached_property
-    def linear(self) -> Blend:
-        """The better of them on these rows."""
-        return min(self.simplex.values(), key=lambda blend: smape(self.prices, blend.predict(self.rows)))
-
-    @cached_property
-    def on_linear(self) -> boosting.Task:
-        """For boosters that correct the best weights."""
-        return boosting.Task(self.rows, self.prices, self.groups, self.linear, self.threads)
-
-    @cached_property
-    def on_median(self) -> boosting.Task:
-        """For boosters that correct the members' median."""
-        return boosting.Task(self.rows, self.prices, self.groups, Trimmed(self.members, 0.5), self.threads)
-
-
-@dataclass(frozen=True)
-class Method:
-    """summary: one line for people. members, rows, groups: how many it needs at least."""
-
-    summary: str
-    fit: Callable[[CombinationProblem], Combination]
-    members: int = 2
-    rows: int = 0
-    groups: int = 1
 
 
 def _single(problem: CombinationProblem) -> Combination:
@@ -106,6 +52,7 @@ def _on_median(goal: str, objective: str | Callable[..., Any]) -> Method:
         lambda problem: boosting.fit_booster(problem.on_median, objective, problem.seeds),
         rows=boosting.MIN_BOOSTING_ROWS,
         groups=boosting.MIN_GROUPS,
+        invariant=False,
     )
 
 
@@ -131,6 +78,7 @@ METHODS: dict[str, Method] = {
         members=1,
         rows=boosting.MIN_BOOSTING_ROWS,
         groups=boosting.MIN_GROUPS,
+        invariant=False,
     ),
     "lightgbm-l1": _on_median("absolute errors in log", "regression_l1"),
     "lightgbm-huber": _on_median("Huber's loss in log", "huber"),
@@ -139,6 +87,7 @@ METHODS: dict[str, Method] = {
         "quantile boosters, the price of lowest expected SMAPE",
         lambda problem: fit_quantiles(problem.on_median, problem.seeds[0]),
         rows=3 * boosting.MIN_BOOSTING_ROWS,
+        invariant=False,
     ),
 }
 

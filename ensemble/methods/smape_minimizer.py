@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Floats
 from ensemble.matrix.level_one import Rows
+from ensemble.matrix.stored_types import stored
 from ensemble.methods.boosting import SETTINGS, Start, Task, table, tree_hash
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def smape_point(atoms: Floats) -> Floats:
     return points
 
 
+@stored("Quantiles")
 @dataclass(frozen=True, eq=False)
 class Quantiles:
     """Quantile boosters for the correction of `start`, one per level of LEVELS."""
@@ -78,6 +80,7 @@ def fit_quantiles(task: Task, seed: int) -> Quantiles:
     return Quantiles(task.start, tuple(models))
 
 
+@stored("Conditional")
 @dataclass(frozen=True, eq=False)
 class Conditional:
     """How true log prices lie around a combination's: residuals of rows out of fold, by neighbourhood.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from core.arrays import Floats, Ints
 from core.metrics import group_standard_error, smape_terms
 from ensemble.matrix.level_one import Rows
+from ensemble.matrix.stored_types import stored
 from ensemble.methods.method_registry import BLEND
 from ensemble.methods.simplex import fit_simplex
 from ensemble.pipeline.postprocessing import STEPS, PostprocessingStep
@@ -25,6 +26,7 @@ MIN_STEP_ROWS = 300
 """With fewer rows to be chosen by no last step can be told from chance."""
 
 
+@stored("Recipe")
 @dataclass(frozen=True, eq=False)
 class FinalPipeline:
     """name: the method that was chosen, or `blend`. shares: the weight of each method's log price in it.
@@ -93,7 +95,7 @@ def conclude(
         after = _cross_fitted_step(step, combined, judged, seed)
         beside = compare(judged.prices, {"without": combined, step: after}, judged.groups, against="without")[1]
         comparisons.append(beside)
-        fitted = STEPS[step](combined, judged.prices, judged.rows, seed)
+        fitted = STEPS[step].fit(combined, judged.prices, judged.rows, seed)
         if fitted is not None and -beside.difference > STEP_ERRORS * beside.difference_error:
             kept[step] = fitted
             combined = after
@@ -164,7 +166,7 @@ def _cross_fitted_step(name: str, combined: Floats, judged: EvaluationRows, seed
     after = combined.copy()
     for part in np.unique(judged.parts):
         inside = judged.parts == part
-        step = STEPS[name](combined[~inside], judged.prices[~inside], judged.rows.take(~inside), seed)
+        step = STEPS[name].fit(combined[~inside], judged.prices[~inside], judged.rows.take(~inside), seed)
         if step is not None:
             after[inside] = step.predict(combined[inside], judged.rows.take(inside))
     return after

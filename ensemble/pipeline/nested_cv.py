@@ -23,7 +23,9 @@ from core.hardware import usable_cores
 from ensemble.matrix.external_predictions import group_folds
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
-from ensemble.methods.method_registry import BLEND, Combination, CombinationProblem, fit_methods, fitting, known_methods
+from ensemble.matrix.stored_types import stored
+from ensemble.methods.combination import Combination, CombinationProblem
+from ensemble.methods.method_registry import BLEND, fit_methods, fitting, known_methods
 from ensemble.pipeline.final_pipeline import MIN_STEP_ROWS, Conclusion, EvaluationRows, FinalPipeline, conclude
 from ensemble.pipeline.postprocessing import STEPS, applicable
 
@@ -43,6 +45,7 @@ def tell_nobody(done: int, total: int) -> None:
     """The progress of a stack that nobody watches."""
 
 
+@stored("Stacked")
 @dataclass(frozen=True, eq=False)
 class Stacked:
     """A recipe with the methods it needs, fitted: one price from the members'."""

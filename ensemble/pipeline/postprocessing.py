@@ -1,6 +1,7 @@
 """Post-processing steps of combined prices, each kept only if held-out rows confirm it.
 
-To add one: a class with `fit` and `predict`, and a line in STEPS.
+To add one: a module with a dataclass for the fitted step (decorated with `stored`, see `ensemble.matrix.stored_types`) and a
+function that fits it, as `quantile_spread`; and a line in STEPS.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import numpy as np
 from core.arrays import Floats
 from core.metrics import smape
 from ensemble.matrix.level_one import Rows
+from ensemble.matrix.stored_types import stored
 from ensemble.methods.smape_minimizer import Conditional, fit_conditional, smape_point
 from ensemble.pipeline.quantile_spread import fit_spread
 
-SPREAD = "spread"
-"""The step that needs members' quantiles."""
 _TAIL = 0.05
 _SLOPES = tuple(np.linspace(0.4, 1.2, 17))
 _COMMON = 0.1
@@ -36,6 +36,7 @@ class PostprocessingStep(Protocol):
         """What it does, in JSON's terms."""
 
 
+@stored("Decision")
 @dataclass(frozen=True, eq=False)
 class Decision:
     """The price of lowest expected SMAPE under the residuals of the row's neighbourhood."""
@@ -49,6 +50,7 @@ class Decision:
         return {"neighbourhoods": len(self.conditional.shapes), "atoms": self.conditional.shapes.shape[1]}
 
 
+@stored("Shrinkage")
 @dataclass(frozen=True)
 class Shrinkage:
     """Below `low` and above `high` (log prices) the distance to them is multiplied by a slope of its own."""
@@ -71,6 +73,7 @@ class Shrinkage:
         return {name: round(value, 6) for name, value in vars(self).items()}
 
 
+@stored("Endings")
 @dataclass(frozen=True)
 class PriceEndings:
     """Prices are moved to the nearest one that ends, within `unit`, as many true prices do: 12.99 with unit 1, 129 with 10.
@@ -118,16 +121,27 @@ def fit_endings(combined: Floats, prices: Floats, rows: Rows, seed: int) -> Post
     return min(steps, key=lambda step: smape(prices, step.predict(combined, rows)), default=None)
 
 
-Fit = Callable[[Floats, Floats, Rows, int], PostprocessingStep | None]
-STEPS: dict[str, Fit] = {
-    SPREAD: fit_spread,
-    "decision": fit_decision,
-    "shrinkage": fit_shrinkage,
-    "endings": fit_endings,
+@dataclass(frozen=True)
+class StepFactory:
+    """Fits a step to prices out of fold (n,), true ones (n,), the rows and a seed; None where there is nothing to change.
+
+    needs_quantiles: tried only where members give quantiles. reads_members: its prices depend on the members' own prices.
+    """
+
+    fit: Callable[[Floats, Floats, Rows, int], PostprocessingStep | None]
+    needs_quantiles: bool = False
+    reads_members: bool = True
+
+
+STEPS: dict[str, StepFactory] = {
+    "spread": StepFactory(fit_spread, needs_quantiles=True),
+    "decision": StepFactory(fit_decision),
+    "shrinkage": StepFactory(fit_shrinkage, reads_members=False),
+    "endings": StepFactory(fit_endings, reads_members=False),
 }
-"""In the order in which they are tried and applied. Each takes prices out of fold (n,), true ones (n,), the rows and a seed."""
+"""In the order in which they are tried and applied."""
 
 
 def applicable(names: Sequence[str], rows: Rows) -> tuple[str, ...]:
     """Those of the steps that these rows have what they need for."""
-    return tuple(name for name in names if name != SPREAD or rows.quantiles is not None)
+    return tuple(name for name in names if rows.quantiles is not None or not STEPS[name].needs_quantiles)

@@ -16,6 +16,7 @@ from core.arrays import Floats
 from core.metrics import smape
 from core.protocols.architecture import LEVELS
 from ensemble.matrix.level_one import Rows
+from ensemble.matrix.stored_types import stored
 from ensemble.methods.simplex import fit_simplex
 from ensemble.methods.smape_minimizer import smape_point
 
@@ -25,6 +26,7 @@ _SHIFTS = np.linspace(-0.2, 0.2, 41)
 _SAMPLE = 20_000
 
 
+@stored("Spread")
 @dataclass(frozen=True, eq=False)
 class Spread:
     """The price of lowest expected SMAPE under the members' own quantiles around the combination's price.

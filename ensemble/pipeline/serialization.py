@@ -4,9 +4,8 @@
 <folder>/<hash>.txt      a LightGBM booster each
 <folder>/record.json     everything else; it names the others and is written last
 
-Files are named by their content and removed only when no record names them: whoever stops a writer leaves the old stack or
-the new one. What can be stored are dataclasses of KINDS, made of each other and of numbers, texts, arrays, boosters, tuples
-and dictionaries.
+Files are named by their content and removed only when no record names them: a writer that is stopped leaves the old stack or
+the new one. What can be stored are dataclasses decorated with `stored` (`ensemble.matrix.stored_types`).
 """
 
 from __future__ import annotations
@@ -30,13 +29,10 @@ from core.store.oof_store import CORE_VERSION
 from ensemble.matrix.level_one import MemberQuantiles, Rows
 from ensemble.matrix.matrix import Matrix
 from ensemble.matrix.row_features import RowFeatureReader
-from ensemble.methods.boosting import Boosted
-from ensemble.methods.fixed import Blend, Trimmed
-from ensemble.methods.smape_minimizer import Conditional, Quantiles
-from ensemble.pipeline.final_pipeline import FinalPipeline
+from ensemble.matrix.stored_types import STORED_TYPES, stored
+from ensemble.methods.fixed import Blend
 from ensemble.pipeline.nested_cv import Stacked
-from ensemble.pipeline.postprocessing import SPREAD, Decision, PriceEndings, Shrinkage
-from ensemble.pipeline.quantile_spread import Spread
+from ensemble.pipeline.postprocessing import STEPS
 
 Kind = TypeVar("Kind")
 
@@ -45,16 +41,15 @@ STACK = "stack"
 _RECORD = "record.json"
 _FORMAT = 1
 _VERSIONS = {"format": _FORMAT, "core": CORE_VERSION, "features": FEATURES_VERSION}
-_BLIND = (Shrinkage, PriceEndings)
-"""Last steps that look at no member."""
 
 
+@stored("Stack")
 @dataclass(frozen=True, eq=False)
 class Stack:
     """A fitted stack with what it needs to know of its rows.
 
     members: m ids, in the order of the columns. fingerprints: m hashes of the predictions that it was fitted to. reader: of the
-    rows' features. catalog, folds: hashes of the data behind it. quantiles: places of the p members whose quantiles a last step
+    rows' features. catalog, folds: hashes of the data behind it. quantiles: places of the p members whose quantiles a post-processing step
     reads, none where no step does.
     """
 
@@ -73,16 +68,15 @@ class Stack:
 
     @property
     def without_quantiles(self) -> Stacked:
-        """For rows whose members did not give them: the same without the last step that reads them."""
+        """For rows whose members did not give them: the same without the post-processing step that reads them."""
         recipe = self.stacked.recipe
-        kept = {name: step for name, step in recipe.steps.items() if name != SPREAD}
+        kept = {name: step for name, step in recipe.steps.items() if not STEPS[name].needs_quantiles}
         return replace(self.stacked, recipe=replace(recipe, steps=kept))
 
     @property
     def used(self) -> NDArray[np.bool_]:
         """(m,) members that a price can depend on: blends look at what has weight, everything else at all of them."""
-        blind = all(isinstance(step, _BLIND) for step in self.stacked.recipe.steps.values())
-        used = np.full(len(self.members), not blind)
+        used = np.full(len(self.members), any(STEPS[name].reads_members for name in self.stacked.recipe.steps))
         for each in self.stacked.fitted.values():
             used |= each.weights != 0 if isinstance(each, Blend) else True
         return used
@@ -106,31 +100,12 @@ class Stack:
         save(self, folder)
 
 
-KINDS: dict[str, type] = {
-    "Stack": Stack,
-    "Stacked": Stacked,
-    "Recipe": FinalPipeline,
-    "FieldReader": RowFeatureReader,
-    "Blend": Blend,
-    "Trimmed": Trimmed,
-    "Boosted": Boosted,
-    "Quantiles": Quantiles,
-    "Spread": Spread,
-    "Decision": Decision,
-    "Conditional": Conditional,
-    "Shrinkage": Shrinkage,
-    "Endings": PriceEndings,
-}
-"""Dataclasses that can be stored, by the name they are stored under, which stays when a class is renamed."""
-_STORED_NAMES = {kind: name for name, kind in KINDS.items()}
-
-
 def stack_of(matrix: Matrix, stacked: Stacked) -> Stack:
     """What was fitted to a workspace's matrix, with what it needs to read new rows. Raises ValueError for one made of tables."""
     if matrix.reader is None:
         raise ValueError("the features of this matrix cannot be read from a catalog")
     prints = matrix.fingerprints
-    given = matrix.quantiles if SPREAD in stacked.recipe.steps else None
+    given = matrix.quantiles if any(STEPS[name].needs_quantiles for name in stacked.recipe.steps) else None
     return Stack(
         matrix.names,
         tuple(prints[name] for name in matrix.names),
@@ -148,7 +123,7 @@ def load_stack(folder: Path) -> Stack:
 
 
 def save(value: Any, folder: Path) -> None:
-    """Writes an object of KINDS; whatever else was in the folder is gone afterwards."""
+    """Writes an object of a stored dataclass; whatever else was in the folder is gone afterwards."""
     writer = _Writer()
     record = {**_VERSIONS, "value": writer.encode(value)}
     arrays = _bytes_of(writer.arrays)
@@ -235,12 +210,10 @@ class _Writer:
         if isinstance(value, dict):
             return {"entries": {name: self.encode(item) for name, item in value.items()}, "order": list(value)}
         kind = type(value)
-        if kind not in _STORED_NAMES:
-            raise TypeError(f"{kind.__name__} has no stored form: it is not in ensemble.pipeline.serialization.KINDS")
-        return {
-            "kind": _STORED_NAMES[kind],
-            **{each.name: self.encode(getattr(value, each.name)) for each in fields(kind)},
-        }
+        name = next((name for name, stored_kind in STORED_TYPES.items() if stored_kind is kind), None)
+        if name is None:
+            raise TypeError(f"{kind.__name__} has no stored form: decorate it with ensemble.matrix.stored_types.stored")
+        return {"kind": name, **{each.name: self.encode(getattr(value, each.name)) for each in fields(kind)}}
 
 
 @dataclass
@@ -262,9 +235,9 @@ class _Reader:
             booster = lightgbm.Booster(model_str=self.boosters[value["booster"]])
             booster.best_iteration = value["best_iteration"]
             return booster
-        if "entries" in value:  # JSON is written sorted, and last steps are applied in their order
+        if "entries" in value:  # JSON is written sorted, and post-processing steps are applied in their order
             return {name: self.decode(value["entries"][name]) for name in value["order"]}
-        kind = KINDS.get(value["kind"])
+        kind = STORED_TYPES.get(value["kind"])
         if kind is None:
             raise UserError(
                 f"{self.folder} holds a {value['kind']}, which this version of Pricestack does not know",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,12 @@ from numpy.typing import NDArray
 from core.arrays import Floats
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from ensemble.matrix.level_one import Rows
 from ensemble.matrix.matrix import Matrix
-from ensemble.methods.method_registry import CombinationProblem
+from pricestack.testing.combiners import members, problem, rows
+
+__all__ = ["add_member", "frames", "matrix", "members", "problem", "rows", "save"]
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
-
-
-def members(height: int, count: int, seed: int = 0, spread: tuple[float, float] = (0.2, 0.6)) -> tuple[Floats, Floats]:
-    """((height, count) prices with half-shared errors, (height,) true log-normal prices)."""
-    rng = np.random.default_rng(seed)
-    prices = np.exp(rng.normal(2.6, 1.0, height))
-    shared = rng.normal(0.0, 0.2, height)
-    columns = [
-        prices * np.exp(shared + rng.normal(rng.normal(0.0, 0.1), rng.uniform(*spread), height)) for _ in range(count)
-    ]
-    return np.column_stack(columns), prices
-
-
-def rows(oof: Floats) -> Rows:
-    """Rows without features."""
-    return Rows(oof, np.zeros((len(oof), 0)))
-
-
-def problem(oof: Floats, prices: Floats, seeds: Sequence[int] = (0,)) -> CombinationProblem:
-    """Each row a product of its own."""
-    return CombinationProblem(rows(oof), prices, np.arange(len(oof), dtype=np.int64), seeds)
 
 
 def matrix(

@@ -1,8 +1,6 @@
-"""One contract for every way to combine."""
-
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,50 +8,12 @@ import pytest
 from core.errors import UserError
 from core.metrics import smape
 from ensemble.methods.method_registry import BLEND, METHODS, check_methods, fit_methods, fitting, known_methods
-from tests.ensemble_tests.toys import members, problem, rows
-
-LINEAR = ("single", "geometric", "mean", "median", "trimmed", "greedy", "simplex-log", "simplex-price", "affine")
+from pricestack.testing.combiners import contract, members, problem, rows
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_prices_are_finite_positive_better_than_the_worst_member_and_of_each_row_alone(name: str) -> None:
-    oof, prices = members(700, 6, seed=2)
-    fitted = METHODS[name].fit(problem(oof[:400], prices[:400]))
-    found = fitted.predict(rows(oof[400:]))
-    assert np.isfinite(found).all() and (found > 0).all()
-    assert smape(prices[400:], found) < max(smape(prices[400:], column) for column in oof[400:].T)
-    assert fitted.predict(rows(oof[400:410])) == pytest.approx(found[:10], rel=1e-6)
-    assert fitted.weights.shape == (6,) and np.isfinite(fitted.weights).all()
-    json.dumps(fitted.describe(), allow_nan=False)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_the_same_again(name: str) -> None:
-    oof, prices = members(500, 5, seed=3)
-    first, again = (METHODS[name].fit(problem(oof, prices)).predict(rows(oof)) for _ in range(2))
-    assert np.array_equal(first, again)
-
-
-@pytest.mark.parametrize("name", LINEAR)
-def test_currency_changes_nothing(name: str) -> None:
-    oof, prices = members(300, 5, seed=3)
-    here, there = (METHODS[name].fit(problem(oof * f, prices * f)).predict(rows(oof * f)) for f in (1, 1024))
-    assert there == pytest.approx(here * 1024, rel=1e-3)
-
-
-@pytest.mark.parametrize("name", LINEAR)
-def test_order_of_members_changes_nothing(name: str) -> None:
-    oof, prices = members(200, 6, seed=4)
-    order = np.random.default_rng(0).permutation(6)
-    one, other = METHODS[name].fit(problem(oof, prices)), METHODS[name].fit(problem(oof[:, order], prices))
-    assert other.predict(rows(oof[:, order])) == pytest.approx(one.predict(rows(oof)), rel=1e-9)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_member_twice_is_no_error(name: str) -> None:
-    oof, prices = members(300, 5, seed=5)
-    oof[:, 1] = oof[:, 0]
-    assert np.isfinite(METHODS[name].fit(problem(oof, prices)).predict(rows(oof))).all()
+@pytest.mark.parametrize(("name", "check"), contract())
+def test_contract(name: str, check: Callable[[str], None]) -> None:
+    check(name)
 
 
 def test_each_is_what_its_name_says() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from core.errors import UserError
 from core.metrics import constant_floor, smape
-from ensemble.methods.method_registry import BLEND, METHODS, CombinationProblem, fit_methods
+from ensemble.methods.combination import CombinationProblem
+from ensemble.methods.method_registry import BLEND, METHODS, fit_methods
 from ensemble.pipeline.final_pipeline import EvaluationRows, conclude
 from ensemble.pipeline.nested_cv import INNER_BOOSTERS, MANY_ROWS, OUTER_BOOSTERS, make_blocks, validate
 from tests.ensemble_tests.toys import matrix, members, rows

@@ -17,7 +17,7 @@ def test_every_step_gives_prices_and_describes_itself(name: str) -> None:
     prices = np.floor(prices) + 0.99
     deciles = np.log(oof)[:, :1, None] + np.linspace(-1, 1, 9).astype(np.float32)
     known = Rows(oof, np.zeros((600, 0)), MemberQuantiles(np.array([0]), deciles.astype(np.float32)))
-    step = STEPS[name](oof[:, 0], prices, known, 0)
+    step = STEPS[name].fit(oof[:, 0], prices, known, 0)
     assert step is not None
     after = step.predict(oof[:, 0], known)
     assert np.isfinite(after).all() and (after > 0).all() and after.shape == (600,)

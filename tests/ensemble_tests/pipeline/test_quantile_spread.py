@@ -12,7 +12,7 @@ from core.protocols.architecture import LEVELS
 from ensemble.matrix.level_one import MemberQuantiles, Rows
 from ensemble.matrix.matrix import Matrix
 from ensemble.pipeline.nested_cv import validate
-from ensemble.pipeline.postprocessing import SPREAD, STEPS
+from ensemble.pipeline.postprocessing import STEPS
 from ensemble.pipeline.quantile_spread import fit_spread
 from ensemble.pipeline.result import make_record
 from tests.ensemble_tests.toys import matrix, members
@@ -44,7 +44,7 @@ def test_it_wins_and_is_kept_where_members_know_how_prices_are_distributed() -> 
     plain = validate(data, methods=FEW)
     found = validate(with_quantiles(data, quantiles), methods=FEW)
     assert [each.name for each in found.conclusion.steps] == list(STEPS)
-    assert SPREAD in found.conclusion.recipe.steps
+    assert "spread" in found.conclusion.recipe.steps
     assert smape(prices, found.nested) < smape(prices, plain.nested) - 20
     other, truth, told = two_prices(1000, 1)
     submitted = found.final.predict(Rows(other, np.empty((1000, 0)), told))
@@ -59,8 +59,8 @@ def test_it_is_tried_and_left_out_where_the_quantiles_know_nothing() -> None:
     data = matrix(oof, prices)
     deciles = np.log(oof)[:, :1, None] + np.linspace(-0.5, 0.5, 9)
     quantiles = MemberQuantiles(np.array([0]), deciles.astype(np.float32))
-    found = validate(with_quantiles(data, quantiles), methods=FEW, steps=(SPREAD,))
-    assert [each.name for each in found.conclusion.steps] == [SPREAD]
+    found = validate(with_quantiles(data, quantiles), methods=FEW, steps=("spread",))
+    assert [each.name for each in found.conclusion.steps] == ["spread"]
     assert found.conclusion.recipe.steps == {}
     assert np.array_equal(found.nested, validate(data, methods=FEW, steps=()).nested)
 
@@ -69,7 +69,7 @@ def test_without_quantiles_nothing_changes() -> None:
     oof, prices = members(700, 3)
     data = matrix(oof, prices)
     found = make_record(data, validate(data, methods=FEW), 0)
-    assert [each["name"] for each in found["steps"]] == [name for name in STEPS if name != SPREAD]
+    assert [each["name"] for each in found["steps"]] == [name for name in STEPS if name != "spread"]
     assert fit_spread(oof[:, 0], prices, data.train_rows, 0) is None
 
 

@@ -12,7 +12,6 @@ from core.data.catalog import Catalog
 from core.protocols.architecture import LEVELS
 from ensemble.pipeline import final_pipeline, nested_cv
 from ensemble.pipeline.nested_cv import tell_nobody
-from ensemble.pipeline.postprocessing import SPREAD
 from ensemble.pipeline.serialization import load_stack
 from ensemble.stack import stack_workspace
 from serving.bundle.builder import export
@@ -34,7 +33,7 @@ def test_quantiles_are_asked_for_and_missed_where_they_are_not_given(
     submitted = stack_workspace(workspace, methods=["geometric"]).test
     stack = load_stack(workspace.path("stack"))
     lexical = next(place for place, name in enumerate(stack.members) if name.startswith("lexical"))
-    assert SPREAD in stack.stacked.recipe.steps and stack.quantiles == (lexical,)
+    assert "spread" in stack.stacked.recipe.steps and stack.quantiles == (lexical,)
 
     bundle, _ = export(workspace, tmp_path / "out", "toy", "saved", tell_nobody)
     predictor = Predictor(bundle.folder)

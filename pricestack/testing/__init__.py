@@ -1,0 +1,1 @@
+"""Contract suites: checks that every registered architecture and combination method must pass."""
