@@ -10,6 +10,7 @@ from core.architectures import ARCHITECTURES, architecture
 from core.errors import UserError
 from core.protocols.architecture import make_config
 from search_spaces import FOLDER, load_space
+from tests.errors import refused
 
 TEXT = architecture("text").Config
 DOCUMENTED = {
@@ -107,5 +108,5 @@ def test_mistakes_in_a_space_file_are_named(tmp_path: Path, content: str, messag
 
 
 def test_a_missing_space_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no search space"):
+    with refused("space-missing"):
         load_space(tmp_path / "none.yaml", TEXT)

@@ -20,6 +20,7 @@ from experiments.tracking.comparison import member_side
 from experiments.tracking.run_record import page_of_member
 from reports.build import build_report
 from tests.ensemble_tests import toys
+from tests.errors import refused
 from tests.paths import ROOT
 
 
@@ -93,7 +94,7 @@ def test_the_column_is_the_named_one_the_members_or_the_only_one(toy_workspace: 
     assert np.array_equal(add_member(toy_workspace, "first", given).oof, only.oof)
     named = add_member(toy_workspace, "other", MemberTables(given.oof, given.test, "second"))
     assert named.oof == pytest.approx(2 * only.oof)
-    with pytest.raises(UserError, match="2 columns that could be the prices of mine") as caught:
+    with refused("add-column-unclear") as caught:
         add_member(toy_workspace, "mine", given)
     assert "--column" in caught.value.hint
 
@@ -118,7 +119,7 @@ def test_replacing_changes_an_external_member_alone(toy_workspace: Workspace, tm
     assert toy_workspace.store.read("mine").record["fingerprint"] == second.record["fingerprint"]
     assert first.record["fingerprint"] != second.record["fingerprint"]
     toys.add_member(toy_workspace, "text-a")
-    with pytest.raises(UserError, match="text-a was trained here and is not replaced"):
+    with refused("add-trained-here"):
         add_member(toy_workspace, "text-a", given, replace=True)
 
 
@@ -148,10 +149,10 @@ def test_doubled_ids_empty_columns_and_logarithms(toy_workspace: Workspace, tmp_
     given = source(toy_workspace, tmp_path)
     table = pd.read_csv(given.oof, dtype=str)
     pd.concat([table, table[:2]]).to_csv(given.oof, index=False)
-    with pytest.raises(UserError, match="2 sample_id stand on more than one row"):
+    with refused("predictions-doubled-ids"):
         add_member(toy_workspace, "mine", given)
     table.assign(price="").to_csv(given.oof, index=False)
-    with pytest.raises(UserError, match="no price at all"):
+    with refused("add-no-price"):
         add_member(toy_workspace, "mine", given)
     table.assign(price=np.log1p(table["price"].astype(float))).to_csv(given.oof, index=False)
     assert "undo the logarithm" in add_member(toy_workspace, "mine", given).record["notes"][0]
@@ -159,5 +160,5 @@ def test_doubled_ids_empty_columns_and_logarithms(toy_workspace: Workspace, tmp_
 
 @pytest.mark.parametrize("name", ["", "../up", ".hidden", "a b", "a/b", "é", "x" * 101])
 def test_names_are_plain(toy_workspace: Workspace, tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="cannot be a member's name"):
+    with refused("add-bad-name"):
         add_member(toy_workspace, name, source(toy_workspace, tmp_path))

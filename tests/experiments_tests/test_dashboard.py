@@ -13,12 +13,12 @@ import urllib.request
 import optuna
 import pytest
 
-from core.errors import UserError
 from core.store.workspace import Workspace
 from experiments.dashboard import answers, free_port, optuna_dashboard
 from experiments.tracking.dashboard_notes import artifacts_folder
 from experiments.tracking.mlflow_log import Diary
 from experiments.tracking.sweep_record import open_studies
+from tests.errors import refused
 from tests.paths import ROOT
 
 
@@ -43,7 +43,7 @@ def test_a_taken_port_is_passed_over() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         assert free_port(port) > port
-    with pytest.raises(UserError, match="no free port"):
+    with refused("dashboard-no-port"):
         free_port(65536)
 
 

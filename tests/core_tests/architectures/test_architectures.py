@@ -14,9 +14,9 @@ from core.architectures import ARCHITECTURES, architecture
 from core.architectures.multimodal import MultimodalConfig
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.errors import UserError
 from core.protocols.architecture import LEVELS, Context, Model, make_config
 from tests.core_tests.architecture_contract import LAPTOP, SMALL, ArchitectureContract, toy_catalog
+from tests.errors import refused
 from tests.paths import SHARED
 
 OPTIONS: dict[str, Any] = {
@@ -75,7 +75,7 @@ def test_every_architecture_has_its_contract() -> None:
 
 
 def test_an_unknown_architecture_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean 'multimodal'"):
+    with refused("architecture-unknown"):
         architecture("multimodel")
 
 
@@ -154,7 +154,7 @@ def test_an_encoder_without_tokenizer_is_refused(tmp_path: Path) -> None:
         pytest.skip("../shared/fixtures/neobert is absent")
     made = architecture("text")
     config = make_config(made.Config, {**SMALL["text"], "text_encoder": str(fixture)})
-    with pytest.raises(UserError, match="no tokenizer"):
+    with refused("encoder-no-tokenizer"):
         made.train(
             toy_catalog(tmp_path / "images"), None, config, Context(0, Cache(tmp_path / "cache"), tmp_path / "run")
         )

@@ -14,10 +14,11 @@ from core.classical import mlp
 from core.classical.linear import fit_huber, fit_ridge
 from core.classical.tfidf_inputs import learn_inputs, load_inputs
 from core.data.folds import inner_folds
-from core.errors import OutOfTime, UserError
+from core.errors import OutOfTime
 from core.metrics import constant_floor, smape
 from core.protocols.architecture import make_config
 from tests.core_tests.classical_toys import catalog_of, context, products, small_encoder, strangers
+from tests.errors import refused
 
 LEXICAL = LexicalArchitecture()
 SMALL = {"model": "blend", "hidden": 16, "nets": 1}
@@ -118,7 +119,7 @@ def test_the_deadline_ends_a_training(tmp_path: Path) -> None:
 
 
 def test_one_row_is_too_few(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="1 training rows"):
+    with refused("lexical-too-few-rows"):
         LEXICAL.train(products(40).take(np.array([0])), None, LexicalConfig(), context(tmp_path))
 
 

@@ -54,6 +54,7 @@ from core.encoders import load_encoder
 from core.encoders.loading import build_encoder
 from core.encoders.tiny import train_tokenizer
 from core.errors import UserError
+from tests.errors import refused
 
 WORDS = ["green tea 20 bags", "oak table 2 m", "olive oil 500 ml", "saffron threads 1 g", "ground coffee 250 g"]
 SMALL: dict[str, Any] = {
@@ -234,9 +235,9 @@ def test_a_vision_encoder_of_each_family(family: str, tmp_path: Path) -> None:
 def test_a_part_that_the_encoder_does_not_read_is_refused(tmp_path: Path) -> None:
     bert = saved(BertModel(BertConfig(**SMALL)), tmp_path / "bert")
     siglip = saved(SiglipVisionModel(SiglipVisionConfig(**TOWER)), tmp_path / "siglip")
-    with pytest.raises(UserError, match=r"\(bert\) reads text, and a vision encoder is asked for"):
+    with refused("encoder-wrong-input"):
         load_encoder(str(bert), "vision")
-    with pytest.raises(UserError, match=r"reads pictures, and a text encoder is asked for") as failure:
+    with refused("encoder-wrong-input") as failure:
         load_encoder(str(siglip), "text")
     assert "--vision-encoder" in failure.value.hint
 
@@ -265,7 +266,7 @@ def test_code_from_a_repository_is_never_run(tmp_path: Path) -> None:
     asks = {"model_type": "homemade", "auto_map": {"AutoConfig": "model.Config", "AutoModel": "model.Model"}}
     record = read_json(folder / "config.json")
     write_json(folder / "config.json", record | asks)
-    with pytest.raises(UserError, match="needs Python code from its repository, and such code is never run"):
+    with refused("encoder-remote-code"):
         load_encoder(str(folder))
     # A type that transformers has is built by transformers, whatever code lies beside it.
     write_json(folder / "config.json", record | {"auto_map": asks["auto_map"]})
@@ -275,7 +276,7 @@ def test_code_from_a_repository_is_never_run(tmp_path: Path) -> None:
 def test_a_shape_that_config_json_does_not_ask_for_is_named(tmp_path: Path) -> None:
     folder = saved(BertModel(BertConfig(**SMALL)), tmp_path / "encoder")
     write_json(folder / "config.json", read_json(folder / "config.json") | {"vocab_size": 91})
-    with pytest.raises(UserError, match=r"do not fill the encoder of config.json: .*word_embeddings"):
+    with refused("encoder-weights-missing"):
         load_encoder(str(folder))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.atomic_files import read_json
 from core.encoders.loading import build_encoder, load_encoder
 from core.encoders.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
-from core.errors import UserError
+from tests.errors import refused
 from tests.paths import SHARED
 
 FIXTURE = SHARED / "fixtures" / "neobert"
@@ -85,7 +85,7 @@ def test_a_decoder_and_tensors_without_a_place_are_left_out() -> None:
 )
 def test_weights_that_do_not_fit_are_named(change: dict[str, torch.Tensor | None], said: str) -> None:
     weights = {name: tensor for name, tensor in {**small_weights(), **change}.items() if tensor is not None}
-    with pytest.raises(UserError, match=said):
+    with refused("neobert-weights-mismatch"):
         load_published(SMALL, weights, "some/folder")
 
 

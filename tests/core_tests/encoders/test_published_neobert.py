@@ -18,7 +18,7 @@ from core.atomic_files import read_json
 from core.encoders import load_encoder
 from core.encoders.loading import identity, parameters
 from core.encoders.neobert import NeoBERT, NeoBERTConfig
-from core.errors import UserError
+from tests.errors import refused
 from tests.paths import SHARED
 
 FIXTURE = SHARED / "fixtures" / "neobert"
@@ -133,7 +133,7 @@ def test_what_is_missing_or_misshapen_is_named(
     weights = as_on_the_hub(small_weights(), 20, 16)
     del weights[name]
     folder = write(tmp_path / "hub", RECORD, weights if tensor is None else {**weights, name: tensor}, files)
-    with pytest.raises(UserError, match=said) as failure:
+    with refused("neobert-weights-mismatch") as failure:
         load_encoder(str(folder))
     assert str(folder) in failure.value.what
 
@@ -141,7 +141,7 @@ def test_what_is_missing_or_misshapen_is_named(
 def test_a_file_of_the_index_that_is_not_there_is_named(tmp_path: Path) -> None:
     folder = write(tmp_path / "hub", RECORD, small_weights(), files=3)
     (folder / "model-00002-of-00003.safetensors").unlink()
-    with pytest.raises(UserError, match="not complete: its index lists model-00002-of-00003"):
+    with refused("encoder-incomplete"):
         load_encoder(str(folder))
 
 
@@ -149,7 +149,7 @@ def test_a_file_of_the_index_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_an_index_that_lists_nothing_is_named(text: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "hub", RECORD, small_weights(), files=3)
     (folder / INDEX).write_text(text)
-    with pytest.raises(UserError, match="is no index of weights"):
+    with refused("encoder-bad-index"):
         load_encoder(str(folder))
 
 

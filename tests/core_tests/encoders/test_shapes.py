@@ -10,7 +10,7 @@ import pytest
 from core.encoders.__main__ import Line, lines
 from core.encoders.presets import PRESETS
 from core.encoders.shapes import SHAPES, count, outline
-from core.errors import UserError
+from tests.errors import refused
 from tests.paths import ROOT
 
 
@@ -28,7 +28,7 @@ def test_a_presets_figure_is_that_of_its_shape(name: str) -> None:
 
 def test_every_preset_has_a_shape() -> None:
     assert SHAPES.keys() == PRESETS.keys()
-    with pytest.raises(UserError, match="did you mean 'neobert'"):
+    with refused("preset-unknown"):
         outline("neobret")
 
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from core.errors import OutOfTime, UserError
+from core.errors import OutOfTime
 from core.nn.precision import choose
 from core.training.inference import predict
 from core.training.trainer import fit, seeded
 from core.training.trainer_config import schedule
 from tests.core_tests.trainer_toys import Toy, config, context, make
+from tests.errors import refused
 
 TIMES = {"seconds", "waiting_seconds", "judging_seconds"}
 
@@ -113,7 +114,7 @@ def test_a_bad_step_is_left_out(tmp_path: Path) -> None:
 
 def test_ten_bad_steps_in_a_row_are_an_error_that_names_rows(tmp_path: Path) -> None:
     everything = tuple(range(64))
-    with pytest.raises(UserError, match=r"10 training steps in a row.*row") as failure:
+    with refused("training-not-finite") as failure:
         fit(make(), Toy(bad=everything), Toy(), config(), context(tmp_path))
     assert "learning_rate" in failure.value.hint
 
@@ -121,7 +122,7 @@ def test_ten_bad_steps_in_a_row_are_an_error_that_names_rows(tmp_path: Path) -> 
 def test_predictions_that_are_not_numbers_name_their_rows() -> None:
     network, rows = make(), Toy()
     rows.x[5] = np.nan
-    with pytest.raises(UserError, match="row5"):
+    with refused("training-not-finite"):
         predict(network, rows, config(), "cpu")
 
 
@@ -175,7 +176,7 @@ def test_precision(asked: str, device: str, size: int, fast: bool, settled: str)
 
 def test_compiling_without_a_compiler_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"needs a C\+\+ compiler"):
+    with refused("compile-no-compiler"):
         fit(make(), Toy(), None, config(epochs=1, compile=True), context(tmp_path))
 
 

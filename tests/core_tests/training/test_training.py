@@ -15,12 +15,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import OutOfTime, UserError
+from core.errors import OutOfTime
 from core.protocols.architecture import Context
 from core.training import checkpoint
 from core.training.micro_batches import Passes
 from core.training.trainer import fit, seeded
 from tests.core_tests.trainer_toys import Linear, Toy, config, context, make
+from tests.errors import refused
 
 PROCESSES = multiprocessing.get_context("fork")
 STEPS = 20  # 5 epochs of 4 batches
@@ -162,9 +163,7 @@ def test_after_ten_bad_steps_it_goes_back_and_learns_at_half_the_rate(
 
 
 def test_twice_is_once_too_often_and_the_rows_are_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"10 training steps in a row .* as before, last for sample_id row\d+"
-    ) as failure:
+    with refused("training-not-finite") as failure:
         fit(make(), Explodes(range(9, 40)), Toy(), config(epochs=9), context(tmp_path))
     assert "learning_rate" in failure.value.hint
 
@@ -220,7 +219,7 @@ def test_the_size_that_fits_is_remembered(tmp_path: Path) -> None:
 
 
 def test_memory_for_not_even_one_row_is_an_error_with_a_cure(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="out of memory with a single row") as failure:
+    with refused("out-of-memory-single-row") as failure:
         fit(hungry(0), Toy(), None, config(epochs=1), context(tmp_path))
     assert "max_length" in failure.value.hint
 

@@ -10,6 +10,7 @@ from core.errors import UserError
 from ensemble.matrix.external_predictions import from_files, group_folds
 from ensemble.matrix.screening import Rules
 from tests.ensemble_tests.toys import Frames, frames, save
+from tests.errors import refused
 
 
 def test_csv_and_parquet_give_the_same_matrix(tmp_path: Path) -> None:
@@ -177,22 +178,22 @@ def test_bad_files_are_named_with_a_cure(tmp_path: Path, content: bytes, says: s
 
 def test_missing_file_and_broken_parquet(tmp_path: Path) -> None:
     oof, test = save(tmp_path, *frames())
-    with pytest.raises(UserError, match=r"nowhere\.csv is not a file"):
+    with refused("predictions-missing-file"):
         from_files(tmp_path / "nowhere.csv", test)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 but not really")
-    with pytest.raises(UserError, match=r"x.parquet cannot be read"):
+    with refused("predictions-unreadable"):
         from_files(oof, tmp_path / "x.parquet")
 
 
 def test_unknown_group_column_is_answered_with_the_nearest(tmp_path: Path) -> None:
     left, right = frames()
     left["brand"] = "x"
-    with pytest.raises(UserError, match="did you mean 'brand'"):
+    with refused("predictions-no-group-column"):
         from_files(*save(tmp_path, left, right), groups="brnd")
 
 
 def test_too_few_rows(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="9 training rows are too few"):
+    with refused("stack-too-few-rows"):
         from_files(*save(tmp_path, *frames(rows=9)))
 
 
@@ -207,5 +208,5 @@ def test_group_folds_are_balanced_seeded_and_whole() -> None:
 
 @pytest.mark.parametrize("k", [0, 1, 6])
 def test_impossible_numbers_of_folds(k: int) -> None:
-    with pytest.raises(UserError, match=f"{k} folds cannot be made of 5 groups"):
+    with refused("predictions-too-few-groups"):
         group_folds(np.arange(5), k, seed=0)

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.errors import UserError
 from core.metrics import constant_floor, smape
 from ensemble.methods.combination import CombinationProblem
 from ensemble.methods.method_registry import BLEND, METHODS, fit_methods
 from ensemble.pipeline.final_pipeline import EvaluationRows, conclude
 from ensemble.pipeline.nested_cv import INNER_BOOSTERS, MANY_ROWS, OUTER_BOOSTERS, make_blocks, validate
 from tests.ensemble_tests.toys import matrix, members, rows
+from tests.errors import refused
 
 SIMPLE = ("single", "geometric", "simplex-log", "simplex-price")
 BOOSTED = ("residual", "lightgbm-l1", "lightgbm-huber", "lightgbm-smape", "quantiles", BLEND)
@@ -153,7 +153,7 @@ def test_a_group_of_nearly_all_rows() -> None:
 
 def test_two_groups_are_too_few() -> None:
     oof, prices = members(40, 2)
-    with pytest.raises(UserError, match="form 2 groups"):
+    with refused("stack-too-few-groups"):
         validate(matrix(oof, prices, groups=np.arange(40, dtype=np.int64) % 2, folds=2))
 
 

@@ -24,6 +24,7 @@ from optuna_dashboard._storage_url import get_storage
 
 from core.errors import UserError
 from experiments.search.storage import PatientStorage, StorageError, cause, open_storage, without_password
+from tests.errors import refused
 from tests.experiments_tests import postgres
 from tests.paths import ROOT
 
@@ -291,10 +292,10 @@ def test_what_cannot_be_opened_is_the_users_to_mend(
 
 
 def test_wrong_passwords_and_databases_are_told_without_the_password(server: postgres.Server) -> None:
-    with pytest.raises(UserError, match="password authentication failed") as caught:
+    with refused("storage-unreachable") as caught:
         open_storage(server.url("postgres", password="wrong{word}"))
     assert "wrong" not in str(caught.value) and "%40" in caught.value.hint
-    with pytest.raises(UserError, match="does not exist") as caught:
+    with refused("storage-unreachable") as caught:
         open_storage(server.url("nowhere"))
     assert postgres.PASSWORD not in str(caught.value) and "createdb" in caught.value.hint
 
@@ -302,14 +303,14 @@ def test_wrong_passwords_and_databases_are_told_without_the_password(server: pos
 def test_other_files_are_no_storages(tmp_path: Path) -> None:
     broken = tmp_path / "study.db"
     broken.write_text("this is not a database, " * 100)
-    with pytest.raises(UserError, match=r"study\.db cannot be opened: file is not a database"):
+    with refused("storage-unreachable"):
         open_storage(f"sqlite:///{broken}")
     broken.write_text("sample_id,price\n1,2.0\n2,3.0\n")
-    with pytest.raises(UserError, match="not a journal"):
+    with refused("journal-invalid"):
         open_storage(str(broken))
     assert broken.read_text().startswith("sample_id")
     study(f"sqlite:///{tmp_path}/real.db")
-    with pytest.raises(UserError, match="is an SQLite file") as caught:
+    with refused("journal-is-sqlite") as caught:
         open_storage(f"{tmp_path}/real.db")
     assert f"sqlite:///{tmp_path}/real.db" in caught.value.hint
 

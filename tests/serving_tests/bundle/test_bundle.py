@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import UserError
 from serving.bundle.bundle import check_name, open_bundle, publish, unfinished, write_facts
+from tests.errors import refused
 
 
 def test_a_bundle_may_be_moved_and_says_what_it_is(exported: Path) -> None:
@@ -114,5 +115,5 @@ def test_what_was_not_finished_is_no_bundle_and_is_cleared_away(exported: Path, 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "é", "x" * 61])
 def test_names_are_plain(name: str) -> None:
-    with pytest.raises(UserError, match="is no name of a bundle"):
+    with refused("bundle-bad-name"):
         check_name(name)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from core.errors import UserError
 from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
 from serving.bundle.builder import export
 from serving.bundle.export_formats import form
 from serving.bundle.predictor import Predictor
+from tests.errors import refused
 from tests.serving_tests.conftest import SETTINGS, swept
 
 TEXT = {"text_encoder": "tiny", "learning_rate": 2e-3, "batch_size": 16, "epochs": 2, "regressor_width": 16}
@@ -40,6 +40,6 @@ def test_a_network_is_served_whole_or_in_half_the_bytes(tmp_path: Path) -> None:
 
 
 def test_unknown_forms_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="there is no form 'saved-fp8'") as caught:
+    with refused("export-format-unknown") as caught:
         form("saved-fp8")
     assert "saved-fp16" in caught.value.hint

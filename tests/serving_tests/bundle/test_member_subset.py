@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from core.atomic_files import read_json
-from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.pipeline.nested_cv import tell_nobody
 from serving.bundle import member_subset as module
 from serving.bundle.builder import export
 from serving.bundle.member_subset import TOLERATED, distil, ranked
 from serving.bundle.predictor import Predictor
+from tests.errors import refused
 
 
 def test_the_members_that_gain_most_come_first() -> None:
@@ -37,5 +37,5 @@ def test_a_bundle_of_fewer_members(stacked: Workspace, monkeypatch: pytest.Monke
 def test_what_is_not_good_enough_is_refused(stacked: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     record = read_json(stacked.path("stack.json"))
     record["nested"]["smape"] -= TOLERATED + 50
-    with pytest.raises(UserError, match="with at most 1 members the nested SMAPE is"):
+    with refused("distil-too-few-members"):
         distil(stacked, record, 1, tell_nobody)

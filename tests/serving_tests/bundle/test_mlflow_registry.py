@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from core.data.catalog import Catalog
-from core.errors import UserError
 from serving.bundle.bundle import open_bundle
 from serving.bundle.mlflow_registry import image_notes, register
 from serving.bundle.predictor import Predictor
 from tests.conftest import toy_frame
+from tests.errors import refused
 from tests.paths import ROOT
 
 
@@ -84,5 +84,5 @@ def test_members_that_would_read_pictures_are_named(exported: Path) -> None:
 
 
 def test_a_registry_that_is_not_there_is_said(exported: Path) -> None:
-    with pytest.raises(UserError, match="MLflow cannot be written to"):
+    with refused("registry-unwritable"):
         register(open_bundle(exported), "no-such-scheme://registry")

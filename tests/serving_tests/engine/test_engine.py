@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from core.errors import UserError
 from serving.engine.engine import Engine, EngineSettings, Overloaded, Pace
 from serving.engine.process_worker import Failure, ProcessLost, WorkerBatch
 from serving.middleware import request_id
+from tests.errors import refused
 from tests.serving_tests.engines import Script, answers
 
 FOLDER = Path("bundle")
@@ -168,7 +168,7 @@ def test_nobody_waits_for_processes_that_do_not_start_again(monkeypatch: pytest.
 def test_a_bundle_that_cannot_be_loaded_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch)
     script.broken_starts = 1
-    with pytest.raises(UserError, match="bundle was lost: it does not start"):
+    with refused("engine-process-lost"):
         run(script, EngineSettings(workers=2), lambda engine: priced(engine, []))
 
 

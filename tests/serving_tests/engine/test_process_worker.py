@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from core.data.catalog import Catalog
-from core.errors import UserError
 from serving.bundle.predictor import Predictor
 from serving.engine.process_worker import Computer, Failure, ProcessLost, Worker, WorkerBatch, said
+from tests.errors import refused
 
 TEXTS = ["Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n", "Item Name: nut", ""]
 
@@ -102,7 +102,7 @@ def test_one_that_says_nothing_is_given_up(exported: Path) -> None:
 def test_a_damaged_bundle_is_refused_in_a_sentence(exported: Path) -> None:
     (exported / "bundle.json").write_text("{}")
     worker = Worker(exported, 1, None)
-    with pytest.raises(UserError, match=r"damaged: bundle\.json"):
+    with refused("engine-process-refused"):
         worker.wait_ready(60)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import UserError
 from serving.listening import bind, listen, url
+from tests.errors import refused
 
 HERE = "127.0.0.1"
 
@@ -58,7 +59,7 @@ def test_all_addresses_of_a_host_have_the_same_port() -> None:
 def test_a_port_that_is_taken_is_said() -> None:
     with socket.create_server((HERE, 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} is taken") as error:
+        with refused("listen-port-taken") as error:
             bind(HERE, port)
     assert "--port" in error.value.hint
 
@@ -67,7 +68,7 @@ def test_of_two_that_were_bound_together_one_listens() -> None:
     first = bind(HERE, 0)
     second = bind(HERE, first[0].getsockname()[1])
     listen(first, 8)
-    with pytest.raises(UserError, match="is taken"):
+    with refused("listen-port-taken"):
         listen(second, 8)
     closed([*first, *second])
 

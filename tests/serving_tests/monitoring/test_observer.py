@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from core.errors import UserError
 from serving.bundle.bundle import open_bundle
 from serving.engine.process_worker import RowAnswer
 from serving.engine.service import PricedRow
@@ -22,6 +21,7 @@ from serving.monitoring.alerts import Alerts, Thresholds, webhook
 from serving.monitoring.feedback import Told
 from serving.monitoring.mlflow_logger import EXPERIMENT, MlflowDiary
 from serving.monitoring.observer import Observer
+from tests.errors import refused
 
 
 def a_row(price: float = 20.0, brand: str = "acme") -> PricedRow:
@@ -94,7 +94,7 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
 def test_a_diary_that_cannot_be_written_is_said_at_the_start(uri: str) -> None:
     with socket.socket() as nobody:  # bound, and does not listen
         nobody.bind(("127.0.0.1", 0))
-        with pytest.raises(UserError, match=r"MLflow cannot be written to: \S") as error:
+        with refused("run-log-unwritable") as error:
             MlflowDiary(uri.format(nobody.getsockname()[1]))
     assert "hunter2" not in str(error.value)
 
