@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import scipy.sparse as sp
+from cachetools import cached
 from numpy.typing import NDArray
 
 from core.atomic_files import atomic_path, digest
@@ -17,8 +18,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 RowIndices = NDArray[np.intp]
 Loaded = TypeVar("Loaded")
-
-_loaded: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -45,10 +44,11 @@ def sparse_from(arrays: Mapping[str, NDArray[Any]], name: str) -> sp.csr_matrix:
     return sp.csr_matrix((data, indices, indptr), shape=tuple(int(side) for side in shape))
 
 
+def _content(kind: str, files: Sequence[Path], load: Callable[[], Loaded]) -> str:
+    return digest(kind, *(part for path in files for part in (path.name, path.read_bytes())))
+
+
+@cached(WeakValueDictionary(), key=_content)
 def loaded_once(kind: str, files: Sequence[Path], load: Callable[[], Loaded]) -> Loaded:
     """Weakly cached result of `load`, by the content of `files`: models of one bundle share their equal parts in memory."""
-    key = digest(kind, *(part for path in files for part in (path.name, path.read_bytes())))
-    found: Loaded | None = _loaded.get(key)
-    if found is None:
-        found = _loaded[key] = load()
-    return found
+    return load()

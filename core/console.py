@@ -10,13 +10,19 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from core.errors import UserError
+
+WorkspaceOption = Annotated[
+    Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
+]
+"""`--workspace` of every command."""
 
 _PIPED_WIDTH = 160
 _INTERRUPTED = 130

@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from core.arrays import Floats
-from core.console import run, say, warn
+from core.console import WorkspaceOption, run, say, warn
 from core.data.catalog import ID, PRICE, Catalog, Strings
 from core.data.folds import Folds
 from core.errors import UserError, some, suggestion
@@ -203,9 +203,7 @@ def main(
     column: Annotated[
         str | None, typer.Option(help="The column of prices.", show_default="NAME, or the only one")
     ] = None,
-    workspace: Annotated[
-        Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
-    ] = None,
+    workspace: WorkspaceOption = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Take the place of an imported member of that name.")
     ] = False,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from core.atomic_files import write_json, write_text
-from core.console import run, say
+from core.console import WorkspaceOption, run, say
 from core.store.workspace import Workspace, default_folder
 
 PAGE, FIGURES = "report.html", "report.json"
@@ -56,9 +55,7 @@ Every sweep and every stack draws it as well. The page is one file without netwo
 
 @app.command(help=_HELP)
 def main(
-    workspace: Annotated[
-        Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
-    ] = None,
+    workspace: WorkspaceOption = None,
 ) -> None:
     say(f"report: {build_report(Workspace(workspace or default_folder()))}")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json as jsons
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.console import run, say, warn
+from core.console import WorkspaceOption, run, say, warn
 from core.store.workspace import Workspace, default_folder
 
 if TYPE_CHECKING:
@@ -38,9 +37,7 @@ Exit code: 0 without a problem, 1 with one, 2 for a folder that is no workspace 
 
 @app.command(help=_HELP)
 def main(
-    workspace: Annotated[
-        Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
-    ] = None,
+    workspace: WorkspaceOption = None,
     json: Annotated[bool, typer.Option("--json", help="A list of objects instead of text.")] = False,
 ) -> None:
     from reports.checks import diagnose  # scikit-learn: a second that --help should not take

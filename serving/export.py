@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.console import progress, run, say, warn
+from core.console import WorkspaceOption, progress, run, say, warn
 from core.errors import UserError
 from core.store.workspace import Workspace, default_folder
 from serving.bundle.bundle import check_name
@@ -55,9 +55,7 @@ _FORMS = {
 
 @app.command(help=_HELP)
 def main(
-    workspace: Annotated[
-        Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
-    ] = None,
+    workspace: WorkspaceOption = None,
     name: Annotated[str | None, typer.Option(help="Of the bundle.", show_default="the workspace folder's")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the bundles.", show_default="bundles in the workspace")

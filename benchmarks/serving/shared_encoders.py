@@ -30,7 +30,7 @@ WAYS = {"shared": shared_encoders._REMEMBERED, "each for itself": 0}
 def predictor(folder: Path, remembered: int) -> Predictor:
     with patch.object(shared_encoders, "_REMEMBERED", remembered):
         found = Predictor(folder)
-    shared_encoders._loaded.clear()
+    shared_encoders.shared_encoder.cache_clear()
     return found
 
 

@@ -13,17 +13,15 @@ import typer
 from rich.table import Table
 
 from core.cache import Entry, parse_size, size_text
-from core.console import console, run, say
-from core.store.workspace import DEFAULT, ENVIRONMENT, Workspace, default_folder
+from core.console import WorkspaceOption, console, run, say
+from core.store.workspace import Workspace, default_folder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def main(
-    workspace: Annotated[
-        Path | None, typer.Option(help="Folder of the workspace.", show_default=f"{ENVIRONMENT} or {DEFAULT}")
-    ] = None,
+    workspace: WorkspaceOption = None,
     limit: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Remove the least recently used entries above this size.")
     ] = None,

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from cachetools import cached
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -47,10 +48,6 @@ _AUGMENTATION = repr(
 )  # fmt: skip
 _LARGEST = float(np.finfo(np.float16).max)
 _ELSEWHERE = {"_name_or_path", "transformers_version"}  # of a spec: where it came from, not what it computes
-
-
-_weights: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
-"""Hashing reads every weight, and a training asks for each of its catalogs."""
 
 
 def no_hurry(doing: str) -> None:
@@ -256,14 +253,9 @@ def half(states: Tensor) -> NDArray[np.float16]:
     return states.clamp(-_LARGEST, _LARGEST).half().cpu().numpy()
 
 
-def content_of(encoder: nn.Module) -> str:
+@cached(WeakKeyDictionary(), key=lambda encoder: encoder)  # hashing reads every weight
+def content_of(encoder: Any) -> str:
     """Hash of the shape and the weights of an encoder whose weights no longer change."""
-    if encoder not in _weights:
-        _weights[encoder] = _content(encoder)
-    return _weights[encoder]
-
-
-def _content(encoder: Any) -> str:
     config = {name: value for name, value in encoder.spec.get("config", {}).items() if name not in _ELSEWHERE}
     shape = json.dumps({**encoder.spec, "config": config}, sort_keys=True, default=str)
     state = encoder.state_dict()

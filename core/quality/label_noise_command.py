@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from core.console import run, say
+from core.console import WorkspaceOption, run, say
 from core.data.fold_making import catalog_links
 from core.data.vocabulary import read_vocabulary
 from core.quality.label_noise import (
@@ -20,16 +20,14 @@ from core.quality.label_noise import (
     worst_first,
     write_findings,
 )
-from core.store.workspace import DEFAULT, ENVIRONMENT, Workspace, default_folder
+from core.store.workspace import Workspace, default_folder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def main(
-    workspace: Annotated[
-        Path | None, typer.Option(help="Folder of the workspace.", show_default=f"{ENVIRONMENT} or {DEFAULT}")
-    ] = None,
+    workspace: WorkspaceOption = None,
     worst: Annotated[int, typer.Option(min=0, help="How many to print, the worst first.")] = 10,
     out: Annotated[
         Path | None, typer.Option(help="The table to write.", show_default=f"{FILE} in the workspace")

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
+from cachetools import cached
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -97,13 +98,7 @@ class SharedEncoder:
         return [digest(row.tobytes()) for row in read["pixels"]]
 
 
-_loaded: WeakValueDictionary[tuple[Path, Part, tuple[str, ...]], SharedEncoder] = WeakValueDictionary()
-
-
+@cached(WeakValueDictionary(), key=lambda path, part, providers: (path, part, tuple(providers)))
 def shared_encoder(path: Path, part: Part, providers: Sequence[str]) -> SharedEncoder:
     """The encoder in that file, loaded once as long as somebody holds it: all models of a bundle get the same one."""
-    key = path, part, tuple(providers)
-    found = _loaded.get(key)
-    if found is None:
-        found = _loaded[key] = SharedEncoder(path, part, providers)
-    return found
+    return SharedEncoder(path, part, providers)
