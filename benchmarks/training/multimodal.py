@@ -102,7 +102,7 @@ def literal_loop(given: Setting, steps: int) -> Speed:
     encoders, made = given.encoders(), architecture("multimodal")
     network: nn.Module = made.network(encoders, given.config)  # type: ignore[attr-defined]
     optimizer = torch.optim.AdamW([weights for weights in network.parameters() if weights.requires_grad], lr=1e-4)
-    loss_of = losses.loss_function(given.config.loss, given.config.smape_weight)
+    loss_of = given.config.row_loss()
     tokenizer = tiny.train_tokenizer([clean(text) for text in given.catalog.texts])
     tokens = tokenise(given.catalog.texts.tolist(), tokenizer, 0, None)
     targets = torch.from_numpy(losses.targets(given.catalog.known_prices)).float()

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
 
 from core.errors import UserError, suggestion
 from core.protocols.architecture import Architecture
 
-# Loaded on first use: `lexical` and `boosted` must work without importing torch.
-ARCHITECTURES: dict[str, str] = {
-    "text": "core.architectures.text:TextArchitecture",
-    "multimodal": "core.architectures.multimodal:MultimodalArchitecture",
-    "lexical": "core.architectures.lexical:LexicalArchitecture",
-    "boosted": "core.architectures.boosted:BoostedArchitecture",
+
+@dataclass(frozen=True)
+class Registered:
+    """Architecture in the registry, and facts of it that are asked before its module is imported: networks load torch.
+
+    path: `module:class`. is_network, reads_images: as the class declares them (`core.protocols.architecture.Architecture`).
+    """
+
+    path: str
+    is_network: bool = False
+    reads_images: bool = False
+
+
+ARCHITECTURES: dict[str, Registered] = {
+    "text": Registered("core.architectures.text:TextArchitecture", is_network=True),
+    "multimodal": Registered(
+        "core.architectures.multimodal:MultimodalArchitecture", is_network=True, reads_images=True
+    ),
+    "lexical": Registered("core.architectures.lexical:LexicalArchitecture"),
+    "boosted": Registered("core.architectures.boosted:BoostedArchitecture"),
 }
 
 
@@ -23,5 +38,5 @@ def architecture(name: str) -> Architecture:
         raise UserError(
             f"unknown architecture '{name}'", code="architecture-unknown", hint=suggestion(name, ARCHITECTURES)
         )
-    module, _, attribute = ARCHITECTURES[name].partition(":")
+    module, _, attribute = ARCHITECTURES[name].path.partition(":")
     return cast(Architecture, getattr(import_module(module), attribute)())

@@ -18,6 +18,7 @@ from core.atomic_files import digest, digest_json, read_json, write_json, write_
 from core.cache import Cache
 from core.classical.embeddings import reader_for
 from core.classical.frozen_encoder import (
+    SETTING,
     encoder_identity,
     prepare_states,
     reading_seconds,
@@ -39,7 +40,7 @@ from core.data.folds import inner_folds
 from core.fields.reader import FEATURES_VERSION
 from core.hardware import Machine
 from core.metrics import all_metrics
-from core.protocols.architecture import LEVELS, Config, Context, PriceRange, Prices, Resolution, range_of
+from core.protocols.architecture import LEVELS, Architecture, Config, Context, PriceRange, Prices, Resolution, range_of
 from core.quality.label_noise import without_suspects
 
 AMOUNTS = frozenset(name for names in DIMENSIONS.values() for name in names) | {"amount", "value"}
@@ -171,15 +172,13 @@ class BoostedModel:
         write_json(folder / "boosted.json", record)
 
 
-class BoostedArchitecture:
+class BoostedArchitecture(Architecture):
     """Gradient-boosted trees on structured fields and price statistics."""
 
     name: ClassVar[str] = "boosted"
     summary: ClassVar[str] = "LightGBM on structured fields, out-of-fold price statistics and reduced text"
     Config: ClassVar[type[Config]] = BoostedConfig
-    stops_on_valid: ClassVar[bool] = False
-    reads_images: ClassVar[bool] = False
-    data_parallel: ClassVar[bool] = False
+    encoder_settings: ClassVar[tuple[str, ...]] = (SETTING,)
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
         settled, notes = settled_encoder(settings, machine, minutes)
@@ -187,9 +186,6 @@ class BoostedArchitecture:
 
     def identity(self, config: BoostedConfig) -> dict[str, str]:
         return encoder_identity(config.frozen_encoder)
-
-    def refit_config(self, config: BoostedConfig, best_epoch: int) -> BoostedConfig:
-        return config
 
     def estimate_seconds(self, catalog: Catalog, config: BoostedConfig, machine: Machine) -> float:
         # Measured on one core: about 1 ms per row for the features, and 0.3 microseconds per row and tree of 15 leaves.

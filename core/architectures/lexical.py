@@ -20,6 +20,7 @@ from core.cache import Cache
 from core.classical import gaussian_process
 from core.classical.embeddings import FrozenTextEncoder, reader_for
 from core.classical.frozen_encoder import (
+    SETTING,
     encoder_identity,
     prepare_states,
     reading_seconds,
@@ -38,7 +39,7 @@ from core.errors import UserError
 from core.fields.reader import FEATURES_VERSION, fields_of
 from core.hardware import Machine
 from core.metrics import all_metrics
-from core.protocols.architecture import Config, Context, Resolution, range_of
+from core.protocols.architecture import Architecture, Config, Context, Resolution, range_of
 from core.quality.label_noise import Suspects, row_weights
 
 _LEAST_BATCH = 8
@@ -131,7 +132,7 @@ class LexicalConfig(Config):
         return MlpSettings(widths, self.epochs, batch, rate, self.dropout, decay, self.smape_weight)
 
 
-class LexicalArchitecture:
+class LexicalArchitecture(Architecture):
     """TF-IDF with linear models, small sparse nets, nearest products, or a Gaussian process."""
 
     name: ClassVar[str] = "lexical"
@@ -139,9 +140,7 @@ class LexicalArchitecture:
         "word and character TF-IDF with linear models, sparse nets, neighbours or Gaussian processes"
     )
     Config: ClassVar[type[Config]] = LexicalConfig
-    stops_on_valid: ClassVar[bool] = False
-    reads_images: ClassVar[bool] = False
-    data_parallel: ClassVar[bool] = False
+    encoder_settings: ClassVar[tuple[str, ...]] = (SETTING,)
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
         settled, notes = settled_encoder(settings, machine, minutes)
@@ -149,9 +148,6 @@ class LexicalArchitecture:
 
     def identity(self, config: LexicalConfig) -> dict[str, str]:
         return encoder_identity(config.encoder)
-
-    def refit_config(self, config: LexicalConfig, best_epoch: int) -> LexicalConfig:
-        return config
 
     def estimate_seconds(self, catalog: Catalog, config: LexicalConfig, machine: Machine) -> float:
         # Measured on one core: about 0.5 ms per row for the text and the linear model, 1.2 ms with the terms of 75,000 rows.

@@ -201,6 +201,7 @@ class MultimodalArchitecture(NeuralArchitecture):
     summary: ClassVar[str] = "text and vision encoders joined by cross-attention, with a regression head"
     Config: ClassVar[type[architecture.Config]] = MultimodalConfig
     reads_images: ClassVar[bool] = True
+    encoder_settings: ClassVar[tuple[str, ...]] = ("text_encoder", "vision_encoder")
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         name = config.vision_encoder
@@ -215,10 +216,11 @@ class MultimodalArchitecture(NeuralArchitecture):
     def examples(self, model: NeuralModel, catalog: Catalog) -> Examples:
         vision: Any = model.network.encoders["vision"]
         config: Any = model.config
-        pixels = _pixels(catalog, model.cache, vision.size, model.threads)
+        run = model.runtime
+        pixels = _pixels(catalog, run.cache, vision.size, run.threads)
         features = None
-        if model.cache is not None and "vision" in config.read_once():
-            frozen = FrozenEncoder(vision, model.cache, model.device, model.threads, config.precision, model.check_time)
+        if run.cache is not None and "vision" in config.read_once():
+            frozen = FrozenEncoder(vision, run.cache, run.device, run.threads, config.precision, run.check_time)
             features = image_features(pixels, frozen, config.views, pooled=config.image_tokens == "pooled")
         return MultimodalExamples(text_examples(model, catalog), pixels, features, vision.mean, vision.std, config)
 

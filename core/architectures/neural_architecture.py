@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +27,7 @@ from core.inputs.tokens import clean
 from core.nn.precision import PrecisionName, Settled, has_fast_bf16
 from core.nn.precision import choose as choose_precision
 from core.nn.price_bins import histogram_quantiles
-from core.protocols.architecture import Config, Context, Prices, Resolution
+from core.protocols.architecture import Architecture, Context, Prices, Resolution
 from core.protocols.process_group import ALONE, Group
 from core.training import checkpoint
 from core.training.batching import Examples
@@ -48,6 +49,20 @@ PATCHES = 50
 _PROCESS_BYTES, _BYTES_PER_WEIGHT = 900 * 2**20, 48
 
 
+@dataclass(frozen=True)
+class Runtime:
+    """Device, threads, cache and process group that a network reads a catalog with.
+
+    cache: None to keep nothing. check_time: called with what is being done; raises OutOfTime where there is no time left.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    cache: Cache | None = None
+    check_time: Callable[[str], None] = no_hurry
+    group: Group = ALONE
+
+
 class NeuralModel:
     """A trained network with what it needs to read a catalog (`core.protocols.architecture.Model`).
 
@@ -61,16 +76,12 @@ class NeuralModel:
         tokenizer: Tokenizer,
         config: NeuralConfig,
         fields: FieldEncoder | None = None,
+        best_epoch: int = 1,
+        runtime: Runtime | None = None,
     ) -> None:
         self.architecture, self.network, self.tokenizer, self.config = architecture, network, tokenizer, config
-        self.fields = fields
+        self.fields, self.best_epoch, self.runtime = fields, best_epoch, runtime or Runtime()
         self._quantiles: dict[str, Prices] = {}
-        self.best_epoch = 1
-        self.device = "cpu"
-        self.threads: int | None = None
-        self.cache: Cache | None = None
-        self.check_time = no_hurry
-        self.group = ALONE
 
     @cached_property
     def tokenizer_key(self) -> str:
@@ -78,7 +89,7 @@ class NeuralModel:
         return digest(self.tokenizer.to_str())
 
     def predict(self, catalog: Catalog) -> Prices:
-        return self._read(catalog.without_prices(), self.group)
+        return self._read(catalog.without_prices(), self.runtime.group)
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
         """(n, 9) at `core.protocols.architecture.LEVELS` where the head knows bins. Each process of a group may ask for itself."""
@@ -92,8 +103,10 @@ class NeuralModel:
     def _read(self, rows: Catalog, group: Group) -> Prices:
         """(n,) prices. What the same pass tells of their distribution is kept: reading the rows again would cost as much."""
         examples, head = self.architecture.examples(self, rows), self.network.head
-        with torch_threads(self.threads):
-            said = answers(self.network, examples, self.config, self.device, head.describe, (head.described,), group)
+        with torch_threads(self.runtime.threads):
+            said = answers(
+                self.network, examples, self.config, self.runtime.device, head.describe, (head.described,), group
+            )
         if head.bins is not None:
             quantiles = np.exp(histogram_quantiles(said[:, 1:], head.bins.edges.double().cpu().numpy()))
             self._quantiles = dict([*self._quantiles.items(), (rows.fingerprint, quantiles)][-_KEPT:])
@@ -124,21 +137,22 @@ class NeuralModel:
             checkpoint.write_tensors(folder / path.name, encoder.state_dict())
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        if self.cache is None:
+        if self.runtime.cache is None:
             write(path.parent)
         else:
-            self.cache.get("encoders", content_of(encoder), write, lambda folder: link(folder / path.name, path))
+            self.runtime.cache.get(
+                "encoders", content_of(encoder), write, lambda folder: link(folder / path.name, path)
+            )
 
 
-class NeuralArchitecture(ABC):
-    """The part of the `Architecture` protocol that does not depend on what the network looks like."""
+class NeuralArchitecture(Architecture):
+    """Base class of architectures around one network: all that does not depend on what the network looks like."""
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    Config: ClassVar[type[Config]]
     stops_on_valid: ClassVar[bool] = True
-    reads_images: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = True
+    is_network: ClassVar[bool] = True
+    encoder_settings: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    random_encoders: ClassVar[frozenset[str]] = frozenset({TINY, TINY_VISION})
 
     @abstractmethod
     def network(self, encoders: Encoders, config: Any, numbers: int = 0) -> Network:
@@ -208,9 +222,6 @@ class NeuralArchitecture(ABC):
         held = 0 if machine.has_gpu else _BYTES_PER_WEIGHT * int(weights)
         return _PROCESS_BYTES + held + 8 * sum(map(len, catalog.texts))
 
-    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
-        return ()  # tokens are cached by the worker that first needs them
-
     def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> NeuralModel:
         config = self._settled(config)
         with seeded(context):
@@ -219,14 +230,13 @@ class NeuralArchitecture(ABC):
             network = self.network(encoders, config, fields.width if fields else 0)
             network.head.start_at(train.known_prices)
             network.prepare_encoder()
-            model = NeuralModel(self, network, tokenizer, config, fields)
-            model.device, model.threads, model.cache = context.device, context.threads, context.cache
-            model.check_time, model.group = context.check_time, context.group
-            judged = None if valid is None else self.examples(model, valid)
-            model.best_epoch = fit(network, self.examples(model, train), judged, config, context)
+            runtime = Runtime(context.device, context.threads, context.cache, context.check_time, context.group)
+            reader = NeuralModel(self, network, tokenizer, config, fields, runtime=runtime)
+            evaluated = None if valid is None else self.examples(reader, valid)
+            best_epoch = fit(network, self.examples(reader, train), evaluated, config, context)
             network.finish_encoder()
-            model.check_time = no_hurry
-        return model
+        runtime = replace(runtime, check_time=no_hurry)
+        return NeuralModel(self, network, tokenizer, config, fields, best_epoch, runtime)
 
     def load(self, folder: Path) -> NeuralModel:
         weights, record = checkpoint.read(folder, _SAVED)
@@ -250,9 +260,8 @@ class NeuralArchitecture(ABC):
         encoders: Encoders = {part: build_encoder(spec) for part, spec in record["encoders"].items()}
         fields = reader_from(record["fields"]) if record["fields"] else None
         network = self.network(encoders, config, fields.width if fields else 0)
-        model = NeuralModel(self, network, Tokenizer.from_file(str(folder / "tokenizer.json")), config, fields)
-        model.best_epoch = int(record["best_epoch"])
-        return model
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return NeuralModel(self, network, tokenizer, config, fields, int(record["best_epoch"]))
 
     def _settled(self, config: Any) -> Any:
         """The config with every `auto` replaced, for callers that did not ask `resolve` first."""

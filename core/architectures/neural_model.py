@@ -73,7 +73,7 @@ class NeuralConfig(TrainerConfig):
         if self.head == "point":
             unused |= {"bins"}
         if self.head == "bins":
-            unused |= {"loss", "smape_weight"}
+            unused |= {"loss", *losses.loss_parameters()}
         if not self.has_branch:
             unused |= {"categories", "category_dropout"}
         return unused if self.categories else unused | {"category_dropout"}

@@ -67,21 +67,21 @@ class TextExamples:
 def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
     """The catalog's texts as this model's text encoder reads them; what a frozen one answers comes from the cache."""
     encoder: Any = model.network.encoders["text"]
-    config, cache = model.config, model.cache
+    config, run = model.config, model.runtime
     tokens = _tokens(model, catalog, encoder.pad)
     max_length = min(config.max_length, encoder.max_positions)
     states = None
-    if cache is not None and "text" in config.read_once():
-        frozen = FrozenEncoder(encoder, cache, model.device, model.threads, config.precision, model.check_time)
-        tokens_per_pass = Passes.by_device(model.device, config.tokens_per_pass).tokens
+    if run.cache is not None and "text" in config.read_once():
+        frozen = FrozenEncoder(encoder, run.cache, run.device, run.threads, config.precision, run.check_time)
+        tokens_per_pass = Passes.by_device(run.device, config.tokens_per_pass).tokens
         states = text_states(tokens, max_length, tokens_per_pass, frozen, config.pooling)
-    fields = None if model.fields is None else model.fields.read(table_of(catalog, cache))
+    fields = None if model.fields is None else model.fields.read(table_of(catalog, run.cache))
     return TextExamples(catalog.ids, catalog.prices, tokens, max_length, states, fields)
 
 
 def _tokens(model: NeuralModel, catalog: Catalog, pad: int) -> Tokens:
     def read() -> Tokens:
-        return tokenise(texts_of(catalog, model.config, model.cache), model.tokenizer, pad, model.cache)
+        return tokenise(texts_of(catalog, model.config, model.runtime.cache), model.tokenizer, pad, model.runtime.cache)
 
     return catalog.derived(("tokens", model.tokenizer_key, pad, model.config.has_line), read)
 

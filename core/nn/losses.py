@@ -8,13 +8,15 @@ and below log1p(0.01), where it bends smoothly, so that a price below one cent c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Literal
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,13 +28,9 @@ _CEILING = math.log1p(HIGHEST_PRICE)
 # How sharply the floor bends: at 5, the log price of 1 currency unit is moved by 0.006 and that of 2 by 0.001.
 _SHARPNESS = 5.0
 
-LossName = Literal["smape", "huber", "l1", "smape_huber"]
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(z, target), both (n,) with target = log1p(price), to the loss of each row (n,)."""
-
 
 def targets(prices: ArrayLike) -> NDArray[np.float64]:
-    """(n,) log1p of prices in currency units: what a network learns to say."""
+    """(n,) log1p of prices in currency units: a network's target."""
     return np.log1p(np.asarray(prices, dtype=np.float64))
 
 
@@ -61,33 +59,70 @@ def smape(z: Tensor, target: Tensor) -> Tensor:
 
 
 def huber(z: Tensor, target: Tensor) -> Tensor:
-    """Huber's loss of log1p prices: quadratic within 1 of the target, linear beyond."""
+    """Each row's Huber loss of log1p prices: quadratic within 1 of the target, linear beyond."""
     return F.huber_loss(floored(z), target, reduction="none")
 
 
-def l1(z: Tensor, target: Tensor) -> Tensor:
+class Loss(BaseModel):
+    """Loss of each training row. Its fields are its parameters, which become settings of every network's config.
+
+    To add one: subclass it, and name it in LOSSES. Another loss may have a field of the same name if it means the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def __call__(self, z: Tensor, target: Tensor) -> Tensor:
+        """(n,) losses of network outputs z (n,) for target (n,) log1p prices."""
+
+
+class Smape(Loss):
+    """SMAPE alone: its gradient vanishes where the error is largest."""
+
+    def __call__(self, z: Tensor, target: Tensor) -> Tensor:
+        return smape(z, target)
+
+
+class Huber(Loss):
+    """Huber's loss of log1p prices."""
+
+    def __call__(self, z: Tensor, target: Tensor) -> Tensor:
+        return huber(z, target)
+
+
+class L1(Loss):
     """Absolute error of log1p prices."""
-    return F.l1_loss(floored(z), target, reduction="none")
+
+    def __call__(self, z: Tensor, target: Tensor) -> Tensor:
+        return F.l1_loss(floored(z), target, reduction="none")
 
 
-def smape_huber(z: Tensor, target: Tensor, weight: float) -> Tensor:
-    """`weight` parts SMAPE, `1 - weight` parts Huber: the second still pulls where the first has gone flat."""
-    return weight * smape(z, target) + (1.0 - weight) * huber(z, target)
+class SmapeHuber(Loss):
+    """Weighted sum of SMAPE and Huber: the second still pulls where the first has gone flat."""
+
+    smape_weight: float = Field(0.5, ge=0, le=1, description="share of SMAPE in smape_huber")
+
+    def __call__(self, z: Tensor, target: Tensor) -> Tensor:
+        return self.smape_weight * smape(z, target) + (1.0 - self.smape_weight) * huber(z, target)
 
 
-def loss_function(name: LossName, smape_weight: float) -> Loss:
-    """The loss of that name; `smape_weight` (0..1) matters to `smape_huber` alone."""
-    losses: dict[LossName, Loss] = {
-        "smape": smape,
-        "huber": huber,
-        "l1": l1,
-        "smape_huber": partial(smape_huber, weight=smape_weight),
-    }
-    return losses[name]
+LOSSES: dict[str, type[Loss]] = {"smape": Smape, "huber": Huber, "l1": L1, "smape_huber": SmapeHuber}
+"""Registry of losses by the name that the setting `loss` gives them."""
+
+
+def make_loss(name: str, settings: Mapping[str, Any]) -> Loss:
+    """The loss of that name, with its own parameters out of `settings`; the others are left alone."""
+    kind = LOSSES[name]
+    return kind(**{field: settings[field] for field in kind.model_fields if field in settings})
+
+
+def loss_parameters() -> dict[str, FieldInfo]:
+    """Parameters of all losses by name."""
+    return {name: field for kind in LOSSES.values() for name, field in kind.model_fields.items()}
 
 
 class PriceNetwork(nn.Module):
-    """A network whose output is z (B,), as in `core.nn.losses`; one that says more of a price overrides what follows."""
+    """Base class of networks whose output is z (B,); one that predicts more of a price overrides these methods."""
 
     def loss(self, outputs: Tensor, target: Tensor, of_point: Loss) -> Tensor:
         """(B,) losses of the float32 outputs for target (B,) log1p prices. of_point: the loss of a z."""

@@ -1,12 +1,14 @@
-"""Architecture and Model protocols: config, training context, prediction, saving; and the range of valid prices.
+"""Base class of architectures (ways to predict a price), and the types it uses: Config, Context, Model, Resolution.
 
-Sweep, cross-validation, stacking and serving know architectures only by this page. To add one: write a module that fulfils
-`Architecture`, add one line to the registry in `core/architectures/__init__.py` and a file to `search_spaces/`.
+Sweep, cross-validation and stacking use architectures through this module alone; serving also exports the networks of
+`core.architectures.neural_architecture`. To add one: write a module with a subclass of `Architecture`, add one line to the
+registry in `core/architectures/__init__.py` and a file to `search_spaces/`.
 """
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +30,7 @@ Report = Callable[[int, Mapping[str, float]], None]
 
 
 class Config(BaseModel):
-    """One architecture's every setting: frozen, and unknown keys are refused."""
+    """Base class of architectures' settings: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -65,12 +67,12 @@ def make_config(kind: type[ConfigT], settings: Mapping[str, Any]) -> ConfigT:
 
 
 def ignore_report(epoch: int, metrics: Mapping[str, float]) -> None:
-    """The report of a training that nobody watches."""
+    """Report of a training that nobody watches: does nothing."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where and how one training runs; never what is learnt.
+    """Settings of one training's run (seed, device, threads, folder, deadline); never of what is learnt.
 
     seed: of every random choice. device: `cpu`, `cuda`, `cuda:1`, `mps`. threads: processor threads it may use. cache: of
     content-keyed entries that all trainings share. folder: this training's own folder, for checkpoints. report: called
@@ -101,7 +103,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What an architecture makes of the user's settings on this machine, before anything is trained.
+    """Settings of the user settled for this machine, before anything is trained.
 
     settings: the user's with every `auto` replaced. space: the stem of the search space's file (`text`, `text-tiny`).
     notes: which choice was made and why, one sentence each, printed first and written into every member.
@@ -114,10 +116,11 @@ class Resolution:
 
 @runtime_checkable
 class Model(Protocol):
-    """A trained model: predicts, and can be written to a folder and read back from it."""
+    """Trained model: predicts, and can be written to a folder and read back from it."""
 
-    best_epoch: int
-    """The epoch (from 1) whose weights these are; 1 where training has no epochs."""
+    @property
+    def best_epoch(self) -> int:
+        """Epoch (from 1) whose weights these are; 1 where training has no epochs."""
 
     def predict(self, catalog: Catalog) -> Prices:
         """(n,) prices in currency units, finite, > 0; row i depends on row i of `catalog` alone."""
@@ -129,48 +132,70 @@ class Model(Protocol):
         """Writes everything `load` needs, without pickle: safetensors, JSON, NumPy arrays, LightGBM text."""
 
 
-class Architecture(Protocol):
-    """A way to predict prices. Stateless: all state is in configs, contexts and models."""
+class Architecture(ABC):
+    """Base class of the ways to predict prices. Stateless: all state is in configs, contexts and models."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Config: ClassVar[type[Config]]
-    stops_on_valid: ClassVar[bool]
+    stops_on_valid: ClassVar[bool] = False
     """True where `train` looks at `valid` to decide anything: such a model may not predict those rows for a member."""
-    data_parallel: ClassVar[bool]
+    data_parallel: ClassVar[bool] = False
     """True where several processes (`Context.group`) can train one model together; others are never given a group."""
-
-    reads_images: ClassVar[bool]
-    """True where the pictures matter: only then do they have to be where the training runs."""
+    is_network: ClassVar[bool] = False
+    """True for torch networks, exported in the format that the user asks for; others are exported as saved, need no torch."""
+    reads_images: ClassVar[bool] = False
+    """True where images matter: only then do they have to be where the training runs."""
+    encoder_settings: ClassVar[tuple[str, ...]] = ()
+    """Config fields that name encoders."""
+    random_encoders: ClassVar[frozenset[str]] = frozenset()
+    """Names of encoders that start from random weights."""
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
         """Settles what depends on the machine. Raises UserError at once for an encoder that is named but cannot be had."""
+        return Resolution(dict(settings), self.name)
+
+    def encoder_names(self, settings: Mapping[str, Any]) -> set[str]:
+        """Names of the encoders that these settings ask for."""
+        return {str(settings[key]) for key in self.encoder_settings if settings.get(key) is not None}
+
+    def starts_random(self, settings: Mapping[str, Any]) -> bool:
+        """True where there are encoders and all of them start from random weights."""
+        names = self.encoder_names(settings)
+        return bool(names) and names <= self.random_encoders
 
     def identity(self, config: Any) -> dict[str, str]:
         """Content hashes of what the config only names (encoder folders), part of a member's id."""
+        return {}
 
     def refit_config(self, config: Any, best_epoch: int) -> Any:
         """The config that trains without validation rows what the search found to be best after `best_epoch` epochs."""
+        return config
 
+    @abstractmethod
     def estimate_seconds(self, catalog: Catalog, config: Any, machine: Machine) -> float:
-        """A rough guess of one training's seconds on all of `catalog`, for plans made before anything was measured."""
+        """Rough guess of one training's seconds on all of `catalog`, for plans made before anything was measured."""
 
+    @abstractmethod
     def estimate_memory(self, catalog: Catalog, config: Any, machine: Machine) -> int:
-        """A rough guess of the bytes of memory that a process holds at most while it trains on all of `catalog`."""
+        """Rough guess of the most bytes of memory that a process holds while it trains on all of `catalog`."""
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
-        """Puts into the cache, once and before several processes ask for it, what no training changes (decoded pictures).
+        """Puts into the cache, once and before several processes ask for it, what no training changes (decoded images).
 
-        catalogs: all rows by role (`train`, `test`). drop_bad: what is damaged counts as missing, and is told in the notes
-        that come back, instead of raising UserError.
+        catalogs: all rows by role (`train`, `test`). drop_bad: what is damaged counts as missing, and is in the notes that come
+        back, instead of raising UserError.
         """
+        return ()
 
+    @abstractmethod
     def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> Model:
         """Learns from `train` (with prices). `valid`, where given, is reported on, and stops the training if `stops_on_valid`.
 
         Raises OutOfTime if the deadline passes before there is a model, and UserError for what the user can mend.
         """
 
+    @abstractmethod
     def load(self, folder: Path) -> Model:
         """Reads back what `Model.save` wrote; predicts the same prices."""
 
@@ -184,7 +209,7 @@ _BEYOND = 1.0
 
 @dataclass(frozen=True)
 class PriceRange:
-    """The log prices that a model may answer with."""
+    """Range of log prices that a model may predict."""
 
     low: float
     high: float
@@ -195,5 +220,5 @@ class PriceRange:
 
 
 def range_of(log_prices: Floats) -> PriceRange:
-    """From e times below the lowest price learnt to e times above the highest: a strange text is no ground for going further."""
+    """Range from e times below the lowest training price to e times above the highest: strange texts get no wilder price."""
     return PriceRange(float(log_prices.min()) - _BEYOND, float(log_prices.max()) + _BEYOND)

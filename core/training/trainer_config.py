@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
-from core.nn import losses
+import numpy as np
+from pydantic import Field, create_model
+
+from core.nn.losses import LOSSES, Loss, loss_parameters, make_loss
 from core.nn.precision import PrecisionName
 from core.protocols.architecture import Config
 
@@ -13,8 +15,24 @@ _NOT_LEARNT = {"loader_workers", "loader_prefetch", "loader_timeout", "tokens_pe
 """Settings that change how a training runs, and (rounding apart) not what comes of it."""
 
 
-class TrainerConfig(Config):
-    """What the trainer needs to know. A float without a unit is a plain factor."""
+if TYPE_CHECKING:
+
+    class LossConfig(Config):
+        """Settings `loss` and those that the losses declare."""
+
+        loss: str = "huber"
+
+else:
+    LossConfig = create_model(
+        "LossConfig",
+        __base__=Config,
+        loss=(Literal[tuple(LOSSES)], "huber"),
+        **{name: (field.annotation, field) for name, field in loss_parameters().items()},
+    )
+
+
+class TrainerConfig(LossConfig):
+    """Settings of the trainer. A float without a unit is a plain factor."""
 
     learning_rate: float = Field(2e-5, gt=0, le=1, description="highest, after warm-up")
     batch_size: int = Field(64, ge=1, le=65_536, description="rows per step")
@@ -24,8 +42,6 @@ class TrainerConfig(Config):
     patience: int = Field(4, ge=1, description="epochs without a better SMAPE before stopping")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps with a rising learning rate")
     gradient_norm: float = Field(1.0, gt=0, description="longer gradients are scaled down to this")
-    loss: losses.LossName = "huber"
-    smape_weight: float = Field(0.5, ge=0, le=1, description="share of SMAPE in smape_huber")
     precision: PrecisionName = "auto"
     compile: bool = Field(False, description="compile the network with torch.compile: minutes once, faster steps after")
     tokens_per_pass: int | None = Field(None, ge=1, description="tokens through the network at once; null: by device")
@@ -34,10 +50,14 @@ class TrainerConfig(Config):
     loader_timeout: float = Field(120.0, gt=0, description="seconds after which a silent one is replaced")
 
     def without_effect(self) -> set[str]:
-        return _NOT_LEARNT if self.loss == "smape_huber" else {*_NOT_LEARNT, "smape_weight"}
+        return {*_NOT_LEARNT, *loss_parameters()} - set(LOSSES[self.loss].model_fields)
+
+    def row_loss(self) -> Loss:
+        """The loss that `loss` names, with its parameters."""
+        return make_loss(self.loss, dict(self))
 
     def memory_key(self) -> str:
-        """What decides how much memory a token takes, for people: encoders, length, which of them learn."""
+        """Readable key of what decides a token's memory: encoders, length, which of them learn."""
         return type(self).__name__
 
 

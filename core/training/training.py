@@ -18,7 +18,6 @@ from core.arrays import RowIndices
 from core.atomic_files import digest, digest_json
 from core.inputs.tokens import training_batches
 from core.metrics import all_metrics
-from core.nn import losses
 from core.nn.losses import PriceNetwork
 from core.protocols.architecture import Context
 from core.protocols.process_group import Group
@@ -73,7 +72,7 @@ class Training:
         self.precision = settled(network, config, context.device)
         self.optimiser = Optimiser(
             network,
-            losses.loss_function(config.loss, config.smape_weight),
+            config.row_loss(),
             context.device,
             self.precision,
             weight_decay=config.weight_decay,

@@ -11,7 +11,7 @@ from core.architectures import ARCHITECTURES, architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import FEW_ROWS, HOLDOUT
-from core.encoders.presets import TINY, TINY_VISION
+from core.encoders.presets import TINY
 from core.errors import UserError
 from core.formatting import duration
 from core.hardware import Machine
@@ -57,7 +57,7 @@ class ArchitecturePlan:
         named = {
             str(value)
             for key, choices in values.items()
-            if key.endswith("_encoder")
+            if key in self.kind.encoder_settings
             for value in choices
             if value is not None
         }
@@ -100,10 +100,9 @@ def _reason_to_leave_out(plan: ArchitecturePlan, named: bool, workspace: Workspa
 def prior_of(plan: ArchitecturePlan) -> float:
     """Expected gain of the architecture's first member, as a share of the stack's SMAPE."""
     settings = plan.settings(plan.space.best)
-    encoders = {value for key, value in settings.items() if key.endswith("_encoder") and value is not None}
-    if not encoders:
+    if not plan.kind.encoder_names(settings):
         return NEW_KIND
-    return UNTRAINED if encoders <= {TINY, TINY_VISION} else PRETRAINED
+    return UNTRAINED if plan.kind.starts_random(settings) else PRETRAINED
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from core.architectures import ARCHITECTURES
 from core.formatting import count
 from reports.checks.finding import Finding, by_architecture, command, graded, nothing, search, settle
 from reports.figures.report_inputs import Material, Record
@@ -48,7 +49,7 @@ def _over(material: Material, architecture: str, trials: Sequence[Record]) -> Fi
     state = "problem" if soon >= MOST else graded(share, MOST, 2.0)
     figures = {"rising": len(risen), "early": len(early), "of": len(trials), "points": points, "best_epoch": best}
     advice = "more dropout and weight_decay, and fewer epochs, whose learning rate falls sooner; or freeze_text or frozen_layers"
-    if architecture == "multimodal":
+    if ARCHITECTURES[architecture].reads_images:
         advice += ", and use_mixup"
     return settle(OVER, state, saw, figures, advice, _calmer(material, architecture, trials), architecture)
 
@@ -56,7 +57,7 @@ def _over(material: Material, architecture: str, trials: Sequence[Record]) -> Fi
 def _calmer(material: Material, architecture: str, trials: Sequence[Record]) -> str:
     winner = min(trials, key=lambda trial: min(_smapes(trial)))
     settings: dict[str, Any] = winner["settings"]
-    mixup = {"use_mixup": True} if architecture == "multimodal" else {}
+    mixup = {"use_mixup": True} if ARCHITECTURES[architecture].reads_images else {}
     return search(
         material,
         architecture,

@@ -11,7 +11,6 @@ from core.data.folds import FEW_ROWS
 from core.formatting import count, figure_text
 from reports.figures.adversarial_validation import SOME, STRONG
 
-_LIGHT = ("lexical", "boosted")
 _MORE_TRIALS = 2  # times as many as there are
 _FEWEST_TRIALS = 8
 _MANY_LABELS = 0.005
@@ -128,12 +127,12 @@ def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
 
 
 def _untried(content: Mapping[str, Any]) -> list[str]:
-    """Architectures without a member. `multimodal` needs pictures; networks need more than few rows."""
+    """Architectures without a member. Those that read images need some; networks need more than few rows."""
     present = {member["architecture"] for member in content["members"]}
     wanted = [name for name in ARCHITECTURES if name not in present]
     if content["data"]["rows"]["train"] < FEW_ROWS:
-        wanted = [name for name in wanted if name in _LIGHT]
-    return [name for name in wanted if name != "multimodal" or content["data"]["pictures"]]
+        wanted = [name for name in wanted if not ARCHITECTURES[name].is_network]
+    return [name for name in wanted if content["data"]["pictures"] or not ARCHITECTURES[name].reads_images]
 
 
 def _choices(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from core.store.oof_store import EXTERNAL
 from core.store.workspace import Workspace
 from serving.bundle import bundle as parts
 from serving.bundle.bundle import Bundle, BundleFacts, MemberFacts
-from serving.bundle.export_formats import SAVED, form, is_light
+from serving.bundle.export_formats import SAVED, form
 from serving.bundle.interval import LEVEL, bounds, fit_interval, save_interval, width
 from serving.bundle.member_subset import Tell
 from serving.bundle.parity_check import compared
@@ -131,8 +131,8 @@ def _member(source: BundleSource, place: int, network_form: str) -> MemberFacts:
     return MemberFacts(
         name,
         kind.name,
-        SAVED if is_light(kind) else network_form,
-        is_light(kind) and not record["identity"],
+        network_form if kind.is_network else SAVED,
+        not kind.is_network and not record["identity"],
         kind.reads_images,
         folds,
         told["weight"],

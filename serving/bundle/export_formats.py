@@ -160,8 +160,3 @@ def form(name: str) -> Form:
             f"there is no form '{name}' of a model", code="export-format-unknown", hint=suggestion(name, FORMS)
         )
     return FORMS[name]
-
-
-def is_light(kind: Architecture) -> bool:
-    """Whether it answers in milliseconds, on a processor and without torch: networks are what groups can train together."""
-    return not kind.data_parallel

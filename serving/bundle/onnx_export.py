@@ -62,7 +62,7 @@ def in_full_precision(kind: Any, source: Path) -> NeuralModel | None:
     """The model in `source` as it computes in 32 bits, as a graph does; None where it did so when its prices were submitted."""
     architecture: NeuralArchitecture = kind
     model = architecture.load(source)
-    if settled(model.network, model.config, model.device) == "fp32":
+    if settled(model.network, model.config, model.runtime.device) == "fp32":
         return None
     model.config = model.config.model_copy(update={"precision": "fp32"})
     return model

@@ -13,7 +13,7 @@ from core.nn.heads import FieldBranch, HeadName, PriceHead
 
 PRICES = np.array([1.5, 4.0, 20.0, 21.0, 90.0])
 TARGETS = torch.from_numpy(losses.targets(PRICES)).float()
-HUBER = losses.loss_function("huber", 0.5)
+HUBER = losses.Huber()
 
 
 def head(kind: HeadName) -> PriceHead:
