@@ -118,7 +118,7 @@ class Workspace:
         return PredictionStore(self.path("members"))
 
     def cache(self, limit: int | None = None) -> Cache:
-        """What is computed once for all trainings here.
+        """Cache shared by all trainings of this workspace.
 
         limit: bytes that it may take on the disk; None: half of what would be free there without it, which stays the same
         while it fills up.
