@@ -55,7 +55,7 @@ def results_to_stderr() -> None:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Silences results in the block, but not warnings and errors."""
     console.quiet = True
     try:
@@ -74,7 +74,7 @@ def warn(text: str) -> None:
     warnings.print(text, style="yellow", soft_wrap=True)
 
 
-class Bar:
+class ProgressBar:
     """Progress bar of a block: call it with (done, total), and `begin` with the name of the next part."""
 
     def __init__(self, bars: Progress, what: str) -> None:
@@ -90,10 +90,10 @@ class Bar:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Bar]:
+def progress(what: str) -> Iterator[ProgressBar]:
     """A progress bar on a terminal, nothing elsewhere."""
     with Progress(console=warnings, transient=True, disable=not warnings.is_terminal) as bars:
-        yield Bar(bars, what)
+        yield ProgressBar(bars, what)
 
 
 def run(app: typer.Typer, name: str | None = None) -> None:

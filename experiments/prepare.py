@@ -16,8 +16,8 @@ from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.errors import UserError
 from core.inputs.images import check_images
-from core.quality.label_noise import FILE, find_labels, summary, write_findings
-from core.quality.leaks import find_leaks, keep_notes
+from core.quality.label_noise import FILE, find_label_noise, summary, write_findings
+from core.quality.leaks import find_leaks, write_leak_notes
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from experiments.planning.setup import default_folds
 
@@ -60,7 +60,7 @@ def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> 
     leaks = find_leaks(train, test, folds, words)
     for leak in leaks:
         say(leak.note)
-    labels = find_labels(train.with_groups(folds.groups), links.among(np.arange(len(train))), words)
+    labels = find_label_noise(train.with_groups(folds.groups), links.among(np.arange(len(train))), words)
     for line in summary(labels, workspace.path(FILE)):
         say(line)
     facts = WorkspaceFacts(
@@ -74,7 +74,7 @@ def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> 
         folds.mode,
         {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap},
     )
-    keep_notes(workspace, leaks)  # before the workspace counts as made
+    write_leak_notes(workspace, leaks)  # before the workspace counts as made
     write_findings(workspace.path(FILE), labels)
     workspace.create(train, test, folds, facts)
 

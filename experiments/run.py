@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from core.cache import Cache
-from core.console import hushed, results_to_stderr, say
+from core.console import results_to_stderr, say, silenced
 from core.errors import UserError
 from core.hardware import Machine, detect
 from core.protocols.architecture import Architecture
@@ -100,7 +100,7 @@ class _Sweep:
     def run(self, kinds: list[Architecture]) -> bool:
         """Plans under the workspace's lock, and trains unless it is a dry run; False if it was interrupted."""
         with self.workspace.lock():
-            with hushed() if self.config.tracking.quiet else nullcontext():
+            with silenced() if self.config.tracking.quiet else nullcontext():
                 plans, limits = self._plan(kinds)
                 if self.config.dry_run:
                     say("dry run: nothing was trained")

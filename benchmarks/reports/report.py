@@ -27,7 +27,7 @@ from core.data.fold_making import catalog_links, make_folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
-from core.quality.label_noise import FILE, find_labels, write_findings
+from core.quality.label_noise import FILE, find_label_noise, write_findings
 from core.store.oof_store import Member
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from ensemble.stack import stack_workspace
@@ -65,7 +65,7 @@ def make(folder: Path, rows: int, members: int, trials: int) -> Workspace:
     )
     links = catalog_links(workspace.train, workspace.test).among(np.arange(len(workspace.train)))
     write_findings(
-        workspace.path(FILE), find_labels(workspace.train, links, read_vocabulary(list(workspace.train.texts)))
+        workspace.path(FILE), find_label_noise(workspace.train, links, read_vocabulary(list(workspace.train.texts)))
     )
     stack_workspace(workspace, methods=["geometric", "simplex-log"])
     return workspace

@@ -22,7 +22,7 @@ from core.encoders.presets import AUTO, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
 from core.fields.field_inputs import FieldEncoder, learn_fields, reader_from, table_of, with_line
 from core.hardware import Machine, detect
-from core.inputs.frozen_features import content_of, no_hurry
+from core.inputs.frozen_features import content_of, no_deadline
 from core.inputs.tokens import clean
 from core.nn.precision import PrecisionName, Settled, has_fast_bf16
 from core.nn.precision import choose as choose_precision
@@ -59,7 +59,7 @@ class Runtime:
     device: str = "cpu"
     threads: int | None = None
     cache: Cache | None = None
-    check_time: Callable[[str], None] = no_hurry
+    check_time: Callable[[str], None] = no_deadline
     group: Group = ALONE
 
 
@@ -235,7 +235,7 @@ class NeuralArchitecture(Architecture):
             evaluated = None if valid is None else self.examples(reader, valid)
             best_epoch = fit(network, self.examples(reader, train), evaluated, config, context)
             network.finish_encoder()
-        runtime = replace(runtime, check_time=no_hurry)
+        runtime = replace(runtime, check_time=no_deadline)
         return NeuralModel(self, network, tokenizer, config, fields, best_epoch, runtime)
 
     def load(self, folder: Path) -> NeuralModel:

@@ -106,31 +106,31 @@ def fit_kernel(
     rows: KernelRows,
     log_prices: Floats,
     groups: NDArray[np.int64],
-    recipe: KernelSettings,
+    settings: KernelSettings,
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> KernelModel:
     """A model of these rows' log prices (n,). groups: (n,) product numbers. `tick` is called often and may raise.
 
     Shapes are found on rows of different products: copies of one would say that prices hardly vary. Where a sample holds a row of
-    every product, one shape says it all. With more rows than `recipe.rows`, so many of them, drawn by seed, are the references
+    every product, one shape says it all. With more rows than `settings.rows`, so many of them, drawn by seed, are the references
     of a subset-of-regressors approximation (section 8.3.1).
     """
     rng = np.random.default_rng(seed)
     mean, scale = float(log_prices.mean()), max(float(log_prices.std()), 1e-6)
     target = (log_prices - mean) / scale
     shapes: list[KernelShape] = []
-    samples = recipe.samples if len(np.unique(groups)) > recipe.sample_rows else 1
+    samples = settings.samples if len(np.unique(groups)) > settings.sample_rows else 1
     for _ in range(samples):
         order = rng.permutation(len(rows))
         apart = order[np.sort(np.unique(groups[order], return_index=True)[1])]
-        sample = np.sort(apart[: recipe.sample_rows])
+        sample = np.sort(apart[: settings.sample_rows])
         shapes.append(_find_shape(rows.take(sample), target[sample], tick))
-    if len(rows) <= recipe.rows:
+    if len(rows) <= settings.rows:
         unlike = _unlike(rows, rows)
         coefficients = [_exact(shape, unlike, rows.numbers, target, tick) for shape in shapes]
         return KernelModel(rows, shapes, coefficients, mean, scale)
-    chosen = rows.take(np.sort(rng.choice(len(rows), recipe.rows, replace=False)))
+    chosen = rows.take(np.sort(rng.choice(len(rows), settings.rows, replace=False)))
     return KernelModel(chosen, shapes, _reduced(shapes, rows, chosen, target, tick), mean, scale)
 
 

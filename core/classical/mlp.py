@@ -61,7 +61,7 @@ def loss_slope(difference: Floats, smape_weight: float, delta: float = 0.5) -> F
 def train_net(
     inputs: sp.csr_matrix,
     log_prices: NDArray[np.float64],
-    recipe: MlpSettings,
+    settings: MlpSettings,
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> Mlp:
@@ -71,21 +71,21 @@ def train_net(
     """
     rng = np.random.default_rng(seed)
     inputs, target = inputs.astype(np.float32), log_prices.astype(np.float32)
-    net = _initial(inputs.shape[1], recipe.widths, float(target.mean()), rng)
+    net = _initial(inputs.shape[1], settings.widths, float(target.mean()), rng)
     adam = _Adam(net.weights + net.biases)
-    batches = [min(recipe.batch * 2**epoch, 8 * recipe.batch) for epoch in range(recipe.epochs)]
+    batches = [min(settings.batch * 2**epoch, 8 * settings.batch) for epoch in range(settings.epochs)]
     steps = sum(-(-len(target) // batch) for batch in batches)
     for batch in batches:
         order = rng.permutation(len(target))
         for start in range(0, len(order), batch):
             tick()
             rows = order[start : start + batch]
-            slopes = _slopes(net, inputs[rows], target[rows], recipe, rng)
-            rate = recipe.learning_rate * min(1.0, 5 * (adam.steps + 1) / steps) * (1.0 - adam.steps / steps)
+            slopes = _slopes(net, inputs[rows], target[rows], settings, rng)
+            rate = settings.learning_rate * min(1.0, 5 * (adam.steps + 1) / steps) * (1.0 - adam.steps / steps)
             adam.step(slopes, rate)
-            if recipe.weight_decay:
+            if settings.weight_decay:
                 for weight in net.weights:
-                    weight *= np.float32(1.0 - rate * recipe.weight_decay)
+                    weight *= np.float32(1.0 - rate * settings.weight_decay)
     return net
 
 
@@ -103,23 +103,23 @@ def _initial(inputs: int, widths: tuple[int, ...], bias: float, rng: np.random.G
 
 
 def _slopes(
-    net: Mlp, inputs: sp.csr_matrix, target: Floats, recipe: MlpSettings, rng: np.random.Generator
+    net: Mlp, inputs: sp.csr_matrix, target: Floats, settings: MlpSettings, rng: np.random.Generator
 ) -> list[Floats]:
     """Gradient of the mean loss by every weight, then every bias (backpropagation with inverted dropout)."""
     states: list[Floats] = []
     state = inputs @ net.weights[0] + net.biases[0]
     for weight, bias in zip(net.weights[1:], net.biases[1:], strict=True):
-        keep = (rng.random(state.shape, dtype=np.float32) >= recipe.dropout) / np.float32(1.0 - recipe.dropout)
+        keep = (rng.random(state.shape, dtype=np.float32) >= settings.dropout) / np.float32(1.0 - settings.dropout)
         states.append(np.maximum(state, 0.0) * keep)
         state = states[-1] @ weight + bias
-    slope = (loss_slope(state[:, 0] - target, recipe.smape_weight) / np.float32(len(target)))[:, None]
+    slope = (loss_slope(state[:, 0] - target, settings.smape_weight) / np.float32(len(target)))[:, None]
     by_weight, by_bias = [], []
     for layer in range(len(net.weights) - 1, -1, -1):
         by_bias.append(slope.sum(axis=0))
         by_weight.append((states[layer - 1] if layer else inputs).T @ slope)
         if layer:
             # Where a state is positive, state / relu(before dropout) is the dropout's factor: both masks in one.
-            slope = (slope @ net.weights[layer].T) * (states[layer - 1] > 0) / np.float32(1.0 - recipe.dropout)
+            slope = (slope @ net.weights[layer].T) * (states[layer - 1] > 0) / np.float32(1.0 - settings.dropout)
     return [np.asarray(s, np.float32) for s in by_weight[::-1] + by_bias[::-1]]
 
 

@@ -104,7 +104,7 @@ def learn_neighbours(
 
 
 def telling_columns(inputs: sp.csr_matrix, max_share: float = 0.02, max_rows: int = 200) -> NDArray[np.bool_]:
-    """(d,) which columns are rare enough to tell products apart: comparing by words that all share costs most and says least."""
+    """Mask (d,) of columns rare enough to tell products apart: common words cost most time and say least."""
     return np.asarray(inputs.getnnz(axis=0)) <= max(max_rows, max_share * inputs.shape[0])
 
 

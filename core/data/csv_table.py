@@ -20,7 +20,7 @@ MAX_FIELD = 10_000_000
 """Characters of one field. Longer ones mostly come from a quote that is never closed, and would eat the memory."""
 _QUOTES = 'close the quote; inside a quoted field, write each quote twice ("")'
 _HEAD = 64
-"""Bytes that tell UTF-16 from UTF-8."""
+"""Bytes read to detect UTF-16."""
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 

@@ -1,6 +1,6 @@
 """Pack count patterns ("Pack of 12", "6 x 330 ml") and amounts that are no sizes. To teach a spelling, add it to a table.
 
-Everything is in lower case; fractions and number words are digits already (`plain`).
+Everything is in lower case; fractions and number words are digits already (`numbers_as_digits`).
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ _COUNT_LAST = re.compile(rf"\b({unit_pattern(COUNT)}) ?\((\d{{1,4}})\)")
 _FRACTION = re.compile(r"(?<![\d/])(?:(\d{1,3})[\s-]+)?([1357])\s*/\s*([248]|16|3)(?![\d/.,])")
 
 
-def plain(name: str) -> str:
+def numbers_as_digits(name: str) -> str:
     """The name (lower case) with fractions, number words and dozens written as digits where they say an amount.
 
     `1 1/2 lb` is 1.5 lb, `three-pack` 3 pack, `set of two` set of 2, `half dozen` 6 count; `two brothers` stays. A count in

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.fields.packs import ASIDES, PACKS, plain
+from core.fields.packs import ASIDES, PACKS, numbers_as_digits
 from core.fields.units import COUNT, LENGTH, MASS, NUMBER, VOLUME, Unit, number_of, unit_of, unit_pattern
 
 _LARGEST = 1e9
@@ -54,7 +54,7 @@ def read_quantities(name: str) -> dict[str, float]:
     gives several sizes of one dimension, the largest counts (the others are doses and portions), unless it is the smallest
     times a count: then that is the unit and the largest the total.
     """
-    name = plain(name)
+    name = numbers_as_digits(name)
     for aside in ASIDES:
         name = aside.sub(" ", name)
     name, packs = _take_packs(name)

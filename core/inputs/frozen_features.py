@@ -50,7 +50,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 _ELSEWHERE = {"_name_or_path", "transformers_version"}  # of a spec: where it came from, not what it computes
 
 
-def no_hurry(doing: str) -> None:
+def no_deadline(doing: str) -> None:
     """Check of the time that never raises, for computing without a deadline."""
 
 
@@ -66,7 +66,7 @@ class FrozenEncoder:
     device: str = "cpu"
     threads: int | None = None
     precision: PrecisionName = "auto"
-    check_time: Callable[[str], None] = no_hurry
+    check_time: Callable[[str], None] = no_deadline
     _turn: Lock = field(default_factory=Lock)
 
     @cached_property

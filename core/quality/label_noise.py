@@ -39,7 +39,7 @@ _CONSENSUS = 5.0
 _CONSENSUS_FACTOR = float(np.log(3))
 
 
-def find_labels(train: Catalog, links: Links, words: Vocabulary) -> list[SuspectLabel]:
+def find_label_noise(train: Catalog, links: Links, words: Vocabulary) -> list[SuspectLabel]:
     """Conflicts and outliers among the training rows (with groups), the worst first.
 
     links: between these rows. words: of these rows, and maybe of others behind them. Seconds for 75,000 rows.
@@ -91,9 +91,9 @@ def find_outliers(train: Catalog, words: Vocabulary) -> list[SuspectLabel]:
     found = []
     for row, near in zip(candidates.tolist(), nearest, strict=True):
         more = _more(amounts[[row]], amounts[near])
-        said = logs[near] + np.clip(logs[row] - logs[near], np.minimum(more, 0.0), np.maximum(more, 0.0))
-        middle = float(np.median(said))
-        spread = max(robust_deviation(said), _LEAST_SPREAD)
+        expected = logs[near] + np.clip(logs[row] - logs[near], np.minimum(more, 0.0), np.maximum(more, 0.0))
+        middle = float(np.median(expected))
+        spread = max(robust_deviation(expected), _LEAST_SPREAD)
         distance = logs[row] - middle
         if abs(distance) > max(FACTOR, _BEYOND * spread):
             low, high = (float(np.exp(middle + side * _BEYOND * spread / 2)) for side in (-1, 1))

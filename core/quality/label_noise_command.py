@@ -15,7 +15,7 @@ from core.quality.label_noise import (
     FILE,
     SuspectLabel,
     find_against_members,
-    find_labels,
+    find_label_noise,
     summary,
     worst_first,
     write_findings,
@@ -57,7 +57,7 @@ def find_in(workspace: Workspace) -> list[SuspectLabel]:
     """All findings of a workspace, the worst first. Raises UserError for a folder that is none."""
     train, test = workspace.train, workspace.test
     links = catalog_links(train, test).among(np.arange(len(train)))
-    found = find_labels(train, links, read_vocabulary(list(train.texts)))
+    found = find_label_noise(train, links, read_vocabulary(list(train.texts)))
     members = [workspace.store.read(name).oof for name in workspace.store.complete()]
     if members:
         found += find_against_members(train.ids, train.known_prices, np.column_stack(members))

@@ -23,15 +23,15 @@ from core.store.workspace import Workspace
 
 MIN_LEAK_ROWS = 50
 """Fewer rows prove nothing."""
-TELLS_ORDER = 0.5
-"""Share of the variance of log prices from which ids or the order of the file count as telling it."""
-TELLS_NUMBER = 0.85
+MIN_ORDER_SHARE = 0.5
+"""Share of the variance of log prices from which ids or the order of the file count as a leak."""
+MIN_NUMBER_SHARE = 0.85
 """The same of numbers in texts: sizes and ages may well explain half."""
 ONE_SIDED = 0.4
 """Difference between the shares of training and of test rows with a word from which the files count as differently made."""
 SAME_PRICE = 0.02
 """Difference in log price below which two rows cost the same."""
-TELLS_CODE = 0.8
+MIN_CODE_SHARE = 0.8
 """Share of the rare words of one shape whose rows all cost the same, from which that shape is a code for the price."""
 CODE_ROWS = 6
 """A word in more rows than this is no code of one product."""
@@ -78,12 +78,12 @@ def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | 
     return found
 
 
-def keep_notes(workspace: Workspace, leaks: Sequence[Leak]) -> None:
+def write_leak_notes(workspace: Workspace, leaks: Sequence[Leak]) -> None:
     """Stores the notes on leaks in the workspace, for reports and summaries."""
     write_json(workspace.path(FILE), [leak.note for leak in leaks])
 
 
-def kept_notes(workspace: Workspace) -> tuple[str, ...]:
+def read_leak_notes(workspace: Workspace) -> tuple[str, ...]:
     """Stored notes on leaks in the workspace's catalog; empty where none were looked for."""
     path = workspace.path(FILE)
     return tuple(read_json(path)) if path.exists() else ()
@@ -93,8 +93,10 @@ def _ids(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
     runs = [re.findall(r"\d+", identifier) for identifier in train.ids]
     for place in range(max(map(len, runs))):
         there = np.array([len(run) > place for run in runs])
-        share = told_by_digits([run[place] for run in runs if len(run) > place], logs[there], groups[there])
-        if share >= TELLS_ORDER:
+        share = variance_explained_by_digits(
+            [run[place] for run in runs if len(run) > place], logs[there], groups[there]
+        )
+        if share >= MIN_ORDER_SHARE:
             what = "the numbers in the ids" if place == 0 else f"the number at place {place + 1} of the ids"
             return [
                 Leak(
@@ -109,7 +111,7 @@ def _ids(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
 def _order(logs: Floats, groups: Ints) -> list[Leak]:
     bins = np.arange(len(logs)) * _BINS // len(logs)
     share = _explained(np.eye(_BINS)[bins], logs, groups)
-    if share < TELLS_ORDER:
+    if share < MIN_ORDER_SHARE:
         return []
     return [
         Leak(
@@ -150,10 +152,10 @@ def _numbers(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
     best, found = 0.0, None
     for word, numbers in behind.items():
         if len(numbers) >= max(MIN_LEAK_ROWS, COMMON * len(sample)):
-            share = told_by_digits(list(numbers.values()), logs[list(numbers)], groups[list(numbers)])
+            share = variance_explained_by_digits(list(numbers.values()), logs[list(numbers)], groups[list(numbers)])
             if share > best:
                 best, found = share, (word, len(numbers) / len(sample))
-    if found is None or best < TELLS_NUMBER:
+    if found is None or best < MIN_NUMBER_SHARE:
         return []
     return [
         Leak(
@@ -183,7 +185,7 @@ def _codes(words: Vocabulary, logs: Floats, folds: Folds, train: int, test: int)
     shape = words.shape_of[word[starts]]
     number = len(words.shapes)
     count, agreeing = (np.bincount(shape[each], minlength=number) for each in (rare, rare & same))
-    telling = (count >= _CODES) & (agreeing >= TELLS_CODE * count)
+    telling = (count >= _CODES) & (agreeing >= MIN_CODE_SHARE * count)
     if not telling.any():
         return []
     code = np.zeros(len(words.names), dtype=bool)
@@ -216,7 +218,7 @@ def _tied(words: Vocabulary, code: NDArray[np.bool_], folds: Folds, train: int) 
     return len(np.unique(row[(lowest != highest)[word]])) / train
 
 
-def told_by_digits(numbers: Sequence[str], logs: Floats, groups: Ints) -> float:
+def variance_explained_by_digits(numbers: Sequence[str], logs: Floats, groups: Ints) -> float:
     """Share of the variance of log prices (n,) that numbers explain for other products' (groups (n,)); 0 for few rows.
 
     A number tells by its size, its rank, its length and each of its first and last digits, added up.

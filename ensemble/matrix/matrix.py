@@ -12,7 +12,7 @@ from core.arrays import Floats
 from core.data.catalog import Strings
 from core.errors import UserError
 from core.protocols.architecture import LEVELS
-from core.quality.leaks import kept_notes
+from core.quality.leaks import read_leak_notes
 from core.store.oof_store import EXTERNAL
 from core.store.workspace import Workspace, WorkspaceFacts
 from ensemble.matrix.level_one import MemberQuantiles, Rows
@@ -113,7 +113,7 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
         features=of_catalog(train, test, workspace.cache()),
         left_out=tuple(column.name for column in columns if column.name not in taken),
         notes=(
-            *kept_notes(workspace),
+            *read_leak_notes(workspace),
             *map(_external_note, (column.name for column in kept if column.external)),
             *notes,
         ),

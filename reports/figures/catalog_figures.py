@@ -13,7 +13,7 @@ from core.arrays import Floats, Ints
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.fields import NUMBERS
-from core.quality.leaks import TELLS_NUMBER
+from core.quality.leaks import MIN_NUMBER_SHARE
 from core.store.workspace import WorkspaceFacts
 from reports.figures.adversarial_validation import shift_figures
 from reports.figures.data_quality import duplicates
@@ -106,7 +106,9 @@ def strengths(fields: pd.DataFrame, prices: Floats, groups: Ints, lengths: Float
     told = {name: _by_tree(column, logs, folds) for name, column in columns.items()}
     told |= {name: _by_means(fields[name], logs, folds) for name in _WORDS if (fields[name] != "").mean() >= RARE}
     ordered = sorted(told.items(), key=lambda each: -each[1])[:SHOWN]
-    return [{"name": name, "share": share, "suspicious": share >= TELLS_NUMBER} for name, share in ordered if share > 0]
+    return [
+        {"name": name, "share": share, "suspicious": share >= MIN_NUMBER_SHARE} for name, share in ordered if share > 0
+    ]
 
 
 def _by_tree(column: Floats, logs: Floats, folds: list[tuple[Ints, Ints]]) -> float:

@@ -19,7 +19,7 @@ from core.fields import read_fields
 from core.quality.label_noise import FILE as LABELS
 from core.quality.label_noise import SuspectLabel, read_findings
 from core.quality.leaks import FILE as LEAKS
-from core.quality.leaks import kept_notes
+from core.quality.leaks import read_leak_notes
 from core.store.oof_store import EXTERNAL, Member
 from core.store.workspace import Workspace, WorkspaceFacts
 from reports.figures.study_records import read_studies
@@ -78,7 +78,7 @@ def read_material(workspace: Workspace) -> Material:
         _submitted(workspace, notes),
         _record(path) if (path := workspace.path("timings.json")).exists() else {},
         tuple(read_findings(path)) if (path := workspace.path(LABELS)).exists() else None,
-        kept_notes(workspace) if workspace.path(LEAKS).exists() else None,
+        read_leak_notes(workspace) if workspace.path(LEAKS).exists() else None,
         tuple(notes),
     )
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from core.console import Bar, as_user_error
+from core.console import ProgressBar, as_user_error
 from tests.paths import ROOT
 
 COMMAND = """
@@ -81,7 +81,7 @@ def test_other_system_errors_are_not_explained_away() -> None:
 def test_a_bar_says_what_is_done_before_anything_is() -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=100)
     with Progress(console=screen, auto_refresh=False) as bars:
-        bar = Bar(bars, "exporting")
+        bar = ProgressBar(bars, "exporting")
         bar.begin("text-1 fold 0")
         bar(0, 12)
         (shown,) = bars.tasks

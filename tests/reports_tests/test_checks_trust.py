@@ -9,7 +9,7 @@ import pytest
 
 from core.atomic_files import write_json
 from core.quality.label_noise import CONFLICT, OUTLIER, SuspectLabel, write_findings
-from core.quality.leaks import Leak, keep_notes
+from core.quality.leaks import Leak, write_leak_notes
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.checks import fold_checks, trust
@@ -107,9 +107,9 @@ def test_members_and_stacks_better_than_a_constant(toy_workspace: Workspace) -> 
 
 def test_notes_of_leaks_are_told_with_their_cure(toy_workspace: Workspace) -> None:
     assert the(trust.leaks, toy_workspace).state == "skipped"  # nobody has looked
-    keep_notes(toy_workspace, [])
+    write_leak_notes(toy_workspace, [])
     assert the(trust.leaks, toy_workspace).state == "ok"
-    keep_notes(toy_workspace, [Leak("code", "rows that share 'x; y' cost the same", "take such codes out")])
+    write_leak_notes(toy_workspace, [Leak("code", "rows that share 'x; y' cost the same", "take such codes out")])
     finding = the(trust.leaks, toy_workspace)
     assert (finding.state, finding.advice) == ("look", "take such codes out")
     assert finding.saw == "possible leak: rows that share 'x; y' cost the same."

@@ -168,11 +168,11 @@ def bad_images_error(catalog: Catalog, bad: Sequence[BadImage], role: str, other
 
 
 def fault(path: Path) -> str:
-    """Fault of this picture file, in words, decoding it only where its header and ending leave a doubt; "" for a good one."""
+    """Fault of this picture file, in words, decoding it only where its header and ending do not settle it; "" for a good one."""
     try:
         with _opened(path) as image:
-            doubtful = not _looks_whole(image, path)
-        if doubtful:
+            unsure = not _looks_whole(image, path)
+        if unsure:
             decode(path, 8)
     except UnreadableImageError as error:
         return str(error)

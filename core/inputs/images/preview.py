@@ -90,26 +90,26 @@ def folder_samples(folder: Path, count: int, size: int, seed: int) -> list[Sampl
     return found
 
 
-def contact_sheet(samples: Sequence[Sample], look: PreviewSettings) -> Image.Image:
+def contact_sheet(samples: Sequence[Sample], settings: PreviewSettings) -> Image.Image:
     """A row per picture: the original, its augmented views, and what MixUp makes of one more view and its price."""
-    generator = Generator().manual_seed(look.seed)
+    generator = Generator().manual_seed(settings.seed)
     pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
     columns = [("original", pixels, [f"{number}: {one.name}" for number, one in enumerate(samples, 1)])]
-    views = [augment(pixels, look.random_erase, generator) for _ in range(look.views + 1)]
+    views = [augment(pixels, settings.random_erase, generator) for _ in range(settings.views + 1)]
     columns += [(f"view {number}", _shown(view), [""] * len(samples)) for number, view in enumerate(views[:-1], 1)]
-    mixed, told = _mixed(views[-1], [sample.price for sample in samples], look)
-    columns.append((f"MixUp (alpha {look.mixup_alpha:g})", _shown(mixed), told))
+    mixed, captions = _mixed(views[-1], [sample.price for sample in samples], settings)
+    columns.append((f"MixUp (alpha {settings.mixup_alpha:g})", _shown(mixed), captions))
     return _drawn(columns, [f"{'example ' if one.example else ''}price {one.price:,.2f}" for one in samples])
 
 
-def _mixed(view: Tensor, prices: Sequence[float], look: PreviewSettings) -> tuple[Tensor, list[str]]:
+def _mixed(view: Tensor, prices: Sequence[float], settings: PreviewSettings) -> tuple[Tensor, list[str]]:
     """MixUp of the batch as in training, and a caption for each row: lambda, partner and mixed price."""
     targets = torch.from_numpy(losses.targets(prices))
-    mixed, log_prices = mixup(view, targets, look.mixup_alpha, Generator().manual_seed(look.seed))
+    mixed, log_prices = mixup(view, targets, settings.mixup_alpha, Generator().manual_seed(settings.seed))
     # The same draws once more, on a batch whose "pictures" say who they are: their mixture shows lambda and partner.
     rows = len(targets)
     names = torch.eye(rows, dtype=torch.float64).view(rows, rows, 1, 1)
-    shares = mixup(names, targets, look.mixup_alpha, Generator().manual_seed(look.seed))[0].view(rows, rows)
+    shares = mixup(names, targets, settings.mixup_alpha, Generator().manual_seed(settings.seed))[0].view(rows, rows)
     captions = [
         f"{_told(row, shares[row])}\nmixed price {price:,.2f}"
         for row, price in enumerate(torch.expm1(log_prices).tolist())

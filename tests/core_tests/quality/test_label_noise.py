@@ -28,7 +28,7 @@ from core.quality.label_noise import (
     SuspectLabel,
     find_against_members,
     find_conflicts,
-    find_labels,
+    find_label_noise,
     row_weights,
     summary,
     without_suspects,
@@ -94,7 +94,7 @@ def test_amounts_of_different_dimensions_explain_nothing() -> None:
 
 def labels_of(catalog: Catalog) -> list[SuspectLabel]:
     links = find_links(list(catalog.texts), [""] * len(catalog))
-    return find_labels(catalog, links, read_vocabulary(list(catalog.texts)))
+    return find_label_noise(catalog, links, read_vocabulary(list(catalog.texts)))
 
 
 def test_injected_errors_are_found_among_similar_rows_and_little_else() -> None:

@@ -14,7 +14,7 @@ from core.data.folds import Folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary, shape
 from core.demo import make_demo
-from core.quality.leaks import find_leaks, kept_notes, told_by_digits
+from core.quality.leaks import find_leaks, read_leak_notes, variance_explained_by_digits
 from core.store.workspace import Workspace
 from experiments.prepare import fill_workspace
 from tests.leaky import Made, clean, strings
@@ -140,17 +140,21 @@ def test_digits_tell_by_size_or_by_place_and_noise_tells_nothing() -> None:
     rng = np.random.default_rng(0)
     logs, groups = rng.normal(2.6, 1.0, 400), np.arange(400)
     inside = [f"{rng.integers(10)}{int(100 * log) + 500:04d}{rng.integers(100):02d}" for log in logs]
-    assert told_by_digits([f"{np.exp(log):.2f}" for log in logs], logs, groups) > 0.95
-    assert told_by_digits(inside, logs, groups) > 0.7
-    assert told_by_digits([str(number) for number in rng.integers(0, 10**6, 400)], logs, groups) < 0.1
-    assert told_by_digits([str(log) for log in logs[:20]], logs[:20], groups[:20]) == 0.0
+    assert variance_explained_by_digits([f"{np.exp(log):.2f}" for log in logs], logs, groups) > 0.95
+    assert variance_explained_by_digits(inside, logs, groups) > 0.7
+    assert variance_explained_by_digits([str(number) for number in rng.integers(0, 10**6, 400)], logs, groups) < 0.1
+    assert variance_explained_by_digits([str(log) for log in logs[:20]], logs[:20], groups[:20]) == 0.0
 
 
 def test_rows_of_one_product_are_no_proof() -> None:
     rng = np.random.default_rng(0)
     logs, groups = np.repeat(rng.normal(2.6, 1.0, 60), 5), np.repeat(np.arange(60), 5)
     numbers = [str(number) for number in np.repeat(rng.integers(0, 10**6, 60), 5)]
-    assert told_by_digits(numbers, logs, groups) < 0.1 < told_by_digits(numbers, logs, np.arange(300))
+    assert (
+        variance_explained_by_digits(numbers, logs, groups)
+        < 0.1
+        < variance_explained_by_digits(numbers, logs, np.arange(300))
+    )
 
 
 def test_vocabulary_knows_words_and_shapes_of_rows() -> None:
@@ -178,5 +182,5 @@ def test_preparing_a_sweep_says_and_keeps_what_leaks(tmp_path: Path) -> None:
     )
     (note,) = [line for line in said if line.startswith("possible leak")]
     assert "the number at place 2 of the ids" in note
-    assert kept_notes(workspace) == (note,)
-    assert kept_notes(Workspace(tmp_path)) == ()
+    assert read_leak_notes(workspace) == (note,)
+    assert read_leak_notes(Workspace(tmp_path)) == ()
