@@ -15,7 +15,13 @@ from core.architectures.multimodal import MultimodalConfig
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.protocols.architecture import LEVELS, Context, Model, make_config
-from tests.core_tests.architecture_contract import LAPTOP, SMALL, ArchitectureContract, toy_catalog
+from pricestack.testing.architectures import (
+    LAPTOP,
+    ArchitectureContract,
+    architecture_suites,
+    small_settings,
+    toy_catalog,
+)
 from tests.errors import refused
 from tests.paths import SHARED
 
@@ -24,16 +30,7 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_settings_are_given_for_every_architecture() -> None:
-    assert set(SMALL) == set(ARCHITECTURES)
-
-
-class TestText(ArchitectureContract):
-    name = "text"
-
-
-class TestMultimodal(ArchitectureContract):
-    name = "multimodal"
+globals().update(architecture_suites())
 
 
 class EveryOption(ArchitectureContract):
@@ -41,7 +38,7 @@ class EveryOption(ArchitectureContract):
 
     @property
     def config(self) -> Any:
-        return make_config(self.made.Config, {**SMALL[self.name], **OPTIONS})
+        return make_config(self.made.Config, {**small_settings(self.name), **OPTIONS})
 
     def test_the_distribution_is_told_and_survives_saving(self, trained: Model, catalog: Catalog, place: Path) -> None:
         quantiles = trained.predict_quantiles(catalog)
@@ -54,24 +51,8 @@ class EveryOption(ArchitectureContract):
         np.testing.assert_allclose(trained.predict_quantiles(catalog.take(chosen)), quantiles[chosen], rtol=1e-3)
 
 
-class TestTextWithEveryOption(EveryOption):
-    name = "text"
-
-
-class TestMultimodalWithEveryOption(EveryOption):
-    name = "multimodal"
-
-
-class TestLexical(ArchitectureContract):
-    name = "lexical"
-
-
-class TestBoosted(ArchitectureContract):
-    name = "boosted"
-
-
-def test_every_architecture_has_its_contract() -> None:
-    assert {kind.name for kind in ArchitectureContract.__subclasses__() if hasattr(kind, "name")} == set(ARCHITECTURES)
+NETWORKS = tuple(name for name, registered in ARCHITECTURES.items() if registered.is_network)
+globals().update(architecture_suites(EveryOption, *NETWORKS))
 
 
 def test_an_unknown_architecture_is_answered_with_the_nearest() -> None:
@@ -117,7 +98,7 @@ def save_bert(folder: Path) -> Path:
 
 def prices_of(catalog: Catalog, folder: Path, **settings: object) -> np.ndarray:
     made = architecture("multimodal")
-    config = make_config(made.Config, {**SMALL["multimodal"], **settings})
+    config = make_config(made.Config, {**small_settings("multimodal"), **settings})
     return made.train(catalog, None, config, Context(0, Cache(folder / "cache"), folder / "run")).predict(catalog)
 
 
@@ -127,7 +108,7 @@ def test_a_frozen_clip_tower_keeps_its_weights_and_survives_saving(tmp_path: Pat
     tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**shape, image_size=32, patch_size=16, projection_dim=12))
     tower.save_pretrained(tmp_path / "clip")
     catalog, made = toy_catalog(tmp_path / "images"), architecture("multimodal")
-    settings = {**SMALL["multimodal"], "vision_encoder": str(tmp_path / "clip")}
+    settings = {**small_settings("multimodal"), "vision_encoder": str(tmp_path / "clip")}
     config = make_config(made.Config, settings)
     model = made.train(catalog, None, config, Context(0, Cache(tmp_path / "cache"), tmp_path / "run"))
     after = model.network.encoders["vision"].model.state_dict()  # type: ignore[attr-defined]
@@ -153,7 +134,7 @@ def test_an_encoder_without_tokenizer_is_refused(tmp_path: Path) -> None:
     if not fixture.is_dir():
         pytest.skip("../shared/fixtures/neobert is absent")
     made = architecture("text")
-    config = make_config(made.Config, {**SMALL["text"], "text_encoder": str(fixture)})
+    config = make_config(made.Config, {**small_settings("text"), "text_encoder": str(fixture)})
     with refused("encoder-no-tokenizer"):
         made.train(
             toy_catalog(tmp_path / "images"), None, config, Context(0, Cache(tmp_path / "cache"), tmp_path / "run")

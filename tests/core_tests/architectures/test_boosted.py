@@ -21,7 +21,7 @@ from core.errors import OutOfTime
 from core.fields.reader import fields_of
 from core.metrics import constant_floor, smape
 from core.protocols.architecture import LEVELS, make_config
-from tests.core_tests.architecture_contract import LAPTOP
+from pricestack.testing.architectures import LAPTOP
 from tests.core_tests.classical_toys import catalog_of, context, products, small_encoder, strangers
 from tests.errors import refused
 

@@ -13,7 +13,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog
 from core.fields import read_fields
 from core.fields.field_inputs import BUCKETS, CATEGORIES, UNKNOWN, learn_fields, reader_from, table_of, with_line
-from tests.core_tests.architecture_contract import toy_catalog
+from pricestack.testing.architectures import toy_catalog
 
 
 def lines(*texts: str) -> list[str]:

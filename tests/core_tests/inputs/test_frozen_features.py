@@ -31,7 +31,7 @@ from core.inputs.pixels import Pixels, prepare_pixels
 from core.inputs.tokens import Tokens
 from core.nn.heads import Pooling
 from core.protocols.architecture import Context, Report, ignore_report, make_config
-from tests.core_tests.architecture_contract import SMALL, toy_catalog
+from pricestack.testing.architectures import small_settings, toy_catalog
 
 FP16 = {"rtol": 2e-3, "atol": 2e-3}
 SIZE = 32
@@ -271,7 +271,7 @@ class Place:
         made: Any = architecture("multimodal")
         build = made.network
         made.network = lambda *given: _seen(build(*given), watch)
-        config = make_config(made.Config, {**SMALL["multimodal"], "vision_encoder": str(self.tower), **given})
+        config = make_config(made.Config, {**small_settings("multimodal"), "vision_encoder": str(self.tower), **given})
         context = Context(seed, Cache(self.cache), self.folder / "run", report=report)
         return made.train(self.catalog.take(np.arange(24)), self.catalog.take(np.arange(24, 36)), config, context)
 
@@ -353,7 +353,7 @@ def test_a_missing_picture_has_the_black_squares_features_and_the_learned_embedd
 
 def test_a_frozen_text_encoder_is_asked_once(place: Place) -> None:
     made: Any = architecture("text")
-    config = NeuralConfig(**{**SMALL["text"], "freeze_text": True, "pooling": "mean"})
+    config = NeuralConfig(**{**small_settings("text"), "freeze_text": True, "pooling": "mean"})
     context = Context(0, Cache(place.cache), place.folder / "run")
     model: Any = made.train(place.catalog, None, config, context)
     calls = count_calls(model.network.encoders["text"])

@@ -19,7 +19,7 @@ from core.encoders.transformers_encoders import HubText
 from core.nn.layers import add_adapters, depths, layers_of, merge_adapters, still_modules
 from core.protocols.architecture import Context, make_config
 from core.training import checkpoint
-from tests.core_tests.architecture_contract import SMALL, toy_catalog
+from pricestack.testing.architectures import small_settings, toy_catalog
 from tests.core_tests.encoders.test_encoder_families import FAMILIES
 from tests.errors import refused
 
@@ -114,7 +114,7 @@ class Stop(Exception):
 
 
 SETTINGS: dict[str, Any] = {
-    **SMALL["text"], "epochs": 3, "lora_rank": 2, "layer_decay": 0.5, "head_rate": 2.0, "head": "both", "categories": 4,
+    **small_settings("text"), "epochs": 3, "lora_rank": 2, "layer_decay": 0.5, "head_rate": 2.0, "head": "both", "categories": 4,
     "fields": "both", "category_dropout": 0.3,
 }  # fmt: skip
 

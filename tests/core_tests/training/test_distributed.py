@@ -20,7 +20,7 @@ from core.data.catalog import Catalog
 from core.protocols.architecture import Context, make_config
 from core.protocols.process_group import ALONE, Group
 from core.training.trainer import fit, seeded
-from tests.core_tests.architecture_contract import SMALL, toy_catalog
+from pricestack.testing.architectures import small_settings, toy_catalog
 from tests.core_tests.group_toys import Lost, alone, together
 from tests.core_tests.trainer_toys import Linear, Toy, config, make
 
@@ -79,7 +79,7 @@ def train(
 ) -> tuple[Curve, list[float]]:
     """Curve and prices of a tiny training without anything random in it but its beginning and its order."""
     rows = np.arange(len(catalog))
-    settings = {**SMALL[name], "dropout": 0.0, "category_dropout": 0.0, "epochs": 2, **given}
+    settings = {**small_settings(name), "dropout": 0.0, "category_dropout": 0.0, "epochs": 2, **given}
     if name == "multimodal":
         settings["augment"] = False
     reports: list[dict[str, float]] = []

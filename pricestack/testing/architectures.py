@@ -1,4 +1,4 @@
-"""What every architecture must do, whatever is inside it. `test_architectures.py` runs this over the whole registry."""
+"""Contract suite of architectures, generated from the registry: prices, quantiles, saving, seeds, deadlines, plans."""
 
 from __future__ import annotations
 
@@ -12,30 +12,43 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.architectures import architecture
+from core.architectures import ARCHITECTURES, architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.errors import OutOfTime
+from core.errors import OutOfTime, UserError
 from core.hardware import Machine
 from core.protocols.architecture import Architecture, Context, Model, make_config
-from tests.errors import refused
 
 LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 
-SMALL: dict[str, dict[str, Any]] = {
-    "text": {"text_encoder": "tiny", "learning_rate": 2e-3, "batch_size": 16, "epochs": 2, "regressor_width": 16},
-    "multimodal": {
-        "text_encoder": "tiny",
-        "vision_encoder": "tiny-vision",
-        "learning_rate": 2e-3,
-        "batch_size": 16,
-        "epochs": 2,
-        "regressor_width": 16,
-    },
-    "lexical": {},
-    "boosted": {},
+_SMALL_NETWORK: dict[str, Any] = {
+    "text_encoder": "tiny",
+    "vision_encoder": "tiny-vision",
+    "learning_rate": 2e-3,
+    "batch_size": 16,
+    "epochs": 2,
+    "regressor_width": 16,
 }
-"""Settings for a training in a second or two."""
+
+
+def small_settings(name: str) -> dict[str, Any]:
+    """Settings with which that architecture trains in a second or two; the defaults where it is no network."""
+    if not ARCHITECTURES[name].is_network:
+        return {}
+    known = architecture(name).Config.model_fields
+    return {key: value for key, value in _SMALL_NETWORK.items() if key in known}
+
+
+def architecture_suites(base: type[ArchitectureContract] | None = None, *names: str) -> dict[str, type]:
+    """One test class for each registered architecture, or for `names`, to be put into a test module's `globals()`.
+
+    base: the suite, or a subclass that adds to it.
+    """
+    suite = base or ArchitectureContract
+    return {
+        f"Test{suite.__name__}_{name}": type(f"Test{suite.__name__}_{name}", (suite,), {"name": name})
+        for name in names or ARCHITECTURES
+    }
 
 
 def toy_catalog(folder: Path, rows: int = 60) -> Catalog:
@@ -59,7 +72,7 @@ def toy_catalog(folder: Path, rows: int = 60) -> Catalog:
 
 
 class ArchitectureContract:
-    """The suite. A subclass gives `name`."""
+    """Contract of one architecture: `architecture_suites` gives each its `name`."""
 
     name: str
 
@@ -81,7 +94,7 @@ class ArchitectureContract:
 
     @property
     def config(self) -> Any:
-        return make_config(self.made.Config, SMALL[self.name])
+        return make_config(self.made.Config, small_settings(self.name))
 
     def train(self, folder: Path, catalog: Catalog, **context: Any) -> Model:
         rows = np.arange(len(catalog))
@@ -91,6 +104,11 @@ class ArchitectureContract:
     def test_it_is_registered_under_its_name_with_a_summary(self) -> None:
         assert self.made.name == self.name
         assert self.made.summary
+
+    def test_the_registry_says_what_the_class_declares(self) -> None:
+        registered, made = ARCHITECTURES[self.name], self.made
+        assert (registered.is_network, registered.reads_images) == (made.is_network, made.reads_images)
+        assert set(made.encoder_settings) <= set(made.Config.model_fields)
 
     def test_prices_are_finite_and_positive(self, trained: Model, catalog: Catalog) -> None:
         prices = trained.predict(catalog)
@@ -154,15 +172,17 @@ class ArchitectureContract:
 
     def test_an_unknown_setting_is_answered_with_the_nearest(self) -> None:
         known = next(iter(self.made.Config.model_fields))
-        with refused("config-unknown-setting"):
+        with pytest.raises(UserError) as caught:
             make_config(self.made.Config, {known + "x": 1})
+        assert caught.value.code == "config-unknown-setting"
+        assert known in caught.value.hint
 
     def test_the_canonical_config_makes_the_same_config(self) -> None:
         canonical = self.config.canonical()
         assert make_config(self.made.Config, json.loads(json.dumps(canonical))).canonical() == canonical
 
     def test_plans(self, catalog: Catalog) -> None:
-        resolution = self.made.resolve(SMALL[self.name], LAPTOP, 5.0)
+        resolution = self.made.resolve(small_settings(self.name), LAPTOP, 5.0)
         config = make_config(self.made.Config, resolution.settings)
         assert resolution.space.startswith(self.name)
         assert self.made.estimate_seconds(catalog, config, LAPTOP) > 0
