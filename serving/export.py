@@ -43,7 +43,7 @@ class Precision(StrEnum):
     int8 = "int8"
 
 
-_FORMS = {
+_FORMATS = {
     ("onnx", Precision.fp32): "onnx",
     ("onnx", Precision.fp16): "onnx-fp16",
     ("onnx", Precision.int8): "onnx-int8",
@@ -70,6 +70,9 @@ def main(
     precision: Annotated[
         Precision | None, typer.Option(help="Of the networks' weights.", show_default="fp32; fp16 for TensorRT")
     ] = None,
+    named: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Networks in any registered export format.")
+    ] = None,
     distil: Annotated[
         int | None,
         typer.Option(
@@ -81,12 +84,14 @@ def main(
 ) -> None:
     from serving.bundle.builder import export
 
-    network_form = _form({"onnx": onnx, "pytorch": pytorch, "tensorrt": tensorrt}, precision)
+    network_format = _format({"onnx": onnx, "pytorch": pytorch, "tensorrt": tensorrt}, precision, named)
     home = Workspace(workspace or default_folder())
     called = home.folder.resolve().name if name is None else name
     check_name(called)
     with progress("exporting") as tell:
-        bundle, new = export(home, out or home.path(BUNDLES), called, network_form, tell, most=distil, begin=tell.begin)
+        bundle, new = export(
+            home, out or home.path(BUNDLES), called, network_format, tell, most=distil, begin=tell.begin
+        )
     _show(bundle, new)
     if register:
         from serving.bundle.mlflow_registry import image_notes
@@ -98,21 +103,29 @@ def main(
             warn(f"note: {note}")
 
 
-def _form(asked: dict[str, bool], precision: Precision | None) -> str:
-    """Of the networks. Raises UserError for two ways at once, and for a precision that a way does not have."""
-    chosen = [name for name, wanted in asked.items() if wanted]
+def _format(flags: dict[str, bool], precision: Precision | None, named: str | None) -> str:
+    """Export format of the networks. Raises UserError for two at once, and for a precision that the format does not have."""
+    from serving.bundle.export_formats import export_format
+
+    chosen = [name for name, wanted in flags.items() if wanted]
+    if named is not None:
+        chosen += ["precision"] if precision else []
+        if not chosen:
+            export_format(named)
+            return named
+        chosen.append("format")
     if len(chosen) > 1:
         raise UserError(f"--{chosen[0]} and --{chosen[1]} together", code="export-two-formats", hint="choose one")
     way = chosen[0] if chosen else "onnx"
     settled = precision or (Precision.fp16 if way == "tensorrt" else Precision.fp32)
-    if (way, settled) not in _FORMS:
-        known = [str(each) for name, each in _FORMS if name == way]
+    if (way, settled) not in _FORMATS:
+        known = [str(each) for name, each in _FORMATS if name == way]
         raise UserError(
             f"--{way} has no --precision {settled}",
             code="export-precision-unknown",
             hint=f"choose {' or '.join(known)}",
         )
-    return _FORMS[way, settled]
+    return _FORMATS[way, settled]
 
 
 def _show(bundle: Bundle, new: bool) -> None:

@@ -17,7 +17,7 @@ from core.store.oof_store import EXTERNAL
 from core.store.workspace import Workspace
 from serving.bundle import bundle as parts
 from serving.bundle.bundle import Bundle, BundleFacts, MemberFacts
-from serving.bundle.export_formats import SAVED, form
+from serving.bundle.export_formats import SAVED, export_format
 from serving.bundle.interval import LEVEL, bounds, fit_interval, save_interval, width
 from serving.bundle.member_subset import Tell
 from serving.bundle.parity_check import compared
@@ -70,20 +70,20 @@ def export(
     workspace: Workspace,
     home: Path,
     name: str,
-    network_form: str,
+    network_format: str,
     tell: Tell,
     *,
     most: int | None = None,
     begin: Begin = lambda part: None,
 ) -> tuple[Bundle, bool]:
-    """(the bundle in `home`, whether it is new). network_form: of `serving.bundle.export_formats`, for members with a network. most: members of
+    """(the bundle in `home`, whether it is new). network_format: of `serving.bundle.export_formats`, for members with a network. most: members of
     a smaller stack that is nearly as good (`serving.bundle.member_subset`). begin: told what is being made, as one graph may take a minute.
 
     Raises UserError where there is no stack or it is not that of the workspace's members, where a member has no models, where a
     price from the bundle is not the submitted one, and where no stack of so few members is good enough.
     """
     source = read_source(workspace) if most is None else smaller(workspace, most, tell)
-    members = [_member(source, place, network_form) for place in range(len(source.stack.members))]
+    members = [_member(source, place, network_format) for place in range(len(source.stack.members))]
     with parts.unfinished(home) as folder:
         steps = sum(len(member.folds) for member in members) + 2
         done = 0
@@ -93,7 +93,7 @@ def export(
                 begin(f"{member.id} fold {fold}")
                 tell(done, steps)
                 saved = workspace.store.fold_folder(member.id, fold)
-                form(member.form).write(kind, saved, folder / inside, folder / parts.ENCODERS)
+                export_format(member.form).write(kind, saved, folder / inside, folder / parts.ENCODERS)
                 done += 1
             _copy_encoder(workspace.store.read(member.id).record, folder / parts.ENCODERS)
         tell(done, steps)
@@ -108,7 +108,7 @@ def export(
     return finished
 
 
-def _member(source: BundleSource, place: int, network_form: str) -> MemberFacts:
+def _member(source: BundleSource, place: int, network_format: str) -> MemberFacts:
     """Raises UserError for a member without models."""
     name, store = source.stack.members[place], source.workspace.store
     record = store.read(name).record
@@ -131,7 +131,7 @@ def _member(source: BundleSource, place: int, network_form: str) -> MemberFacts:
     return MemberFacts(
         name,
         kind.name,
-        network_form if kind.is_network else SAVED,
+        network_format if kind.is_network else SAVED,
         not kind.is_network and not record["identity"],
         kind.reads_images,
         folds,

@@ -1,9 +1,10 @@
-"""Registry of export formats of fold models: safetensors, ONNX, TensorRT. A new one is a class and a line in FORMS."""
+"""Export formats of fold models: base class, registry, safetensors. A new one is a class in a module and a line in EXPORT_FORMATS."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from core.errors import UserError, suggestion
 from core.protocols.architecture import Architecture, Prices
 
 
-class Servable(Protocol):
-    """What a form reads back: the part of a `Model` that a service needs."""
+class ExportedModel(Protocol):
+    """Fold model read from a bundle: the part of `core.protocols.architecture.Model` that a service needs."""
 
     def predict(self, catalog: Catalog) -> Prices:
         """(n,) prices in currency units."""
@@ -23,46 +24,34 @@ class Servable(Protocol):
         """(n, 9) prices at `core.protocols.architecture.LEVELS` where the model knows more than a point."""
 
 
-class Form(Protocol):
-    """How one fold model is written and read.
+class ExportFormat:
+    """Base class: writes and reads a fold model as the architecture saves it (safetensors, arrays, JSON, LightGBM's text).
 
-    tolerance: largest relative difference of its prices from the original's; None: it is judged by true prices instead.
+    tolerance: largest relative difference of its prices from the original's; None: its SMAPE on true prices is checked instead.
     """
 
-    tolerance: float | None
+    tolerance: ClassVar[float | None] = 0.005
 
     def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
         """Puts into `folder` the model that `kind` saved in `source`, with everything that reading it needs.
 
         encoders: the bundle's folder for encoders that several models share, made with the first one.
         """
-
-    def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
-        """Reads what `write` wrote."""
-
-    def original(self, kind: Architecture, source: Path) -> Servable | None:
-        """The model whose prices those from this form are compared with; None: the submitted prices themselves are."""
-
-
-class Saved:
-    """As the architecture saves it: safetensors, arrays, JSON, LightGBM's text."""
-
-    tolerance: float | None = 0.005
-
-    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
         kind.load(source).save(folder)
 
-    def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
+    def read(self, kind: Architecture, folder: Path, encoders: Path) -> ExportedModel:
+        """Reads what `write` wrote."""
         return kind.load(folder)
 
-    def original(self, kind: Architecture, source: Path) -> Servable | None:
+    def original(self, kind: Architecture, source: Path) -> ExportedModel | None:
+        """The model whose prices those of this format are compared with; None: the submitted prices themselves are."""
         return None
 
 
-class Halved(Saved):
-    """The same with networks' weights in 16 bits: half the size, computed with in 32."""
+class SavedFp16Format(ExportFormat):
+    """Network weights stored in 16 bits (half the size) and computed with in 32."""
 
-    tolerance: float | None = 0.02
+    tolerance = 0.02
 
     def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
         from safetensors.numpy import load_file, save_file
@@ -77,86 +66,25 @@ class Halved(Saved):
                 save_file(halved, temporary)
 
 
-class Onnx:
-    """A network as a graph for ONNX Runtime."""
-
-    tolerance: float | None = 0.005
-
-    def reduce(self, graph: Path) -> None:
-        """Makes a written graph smaller."""
-
-    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
-        from serving.bundle.onnx_export import write_onnx
-
-        write_onnx(kind, source, folder, encoders, self.reduce)
-
-    def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
-        from serving.bundle.onnx_export import read_onnx
-
-        return read_onnx(kind, folder, encoders)
-
-    def original(self, kind: Architecture, source: Path) -> Servable | None:
-        from serving.bundle.onnx_export import in_full_precision
-
-        return in_full_precision(kind, source)
-
-
-class HalvedOnnx(Onnx):
-    """The same in 16 bits."""
-
-    tolerance: float | None = 0.02
-
-    def reduce(self, graph: Path) -> None:
-        from serving.bundle.onnx_graphs import halve
-
-        halve(graph)
-
-
-class QuantisedOnnx(Onnx):
-    """The same with matrices in 8 bits: a quarter of the size. How far prices move says little; how far they err, all."""
-
-    tolerance: float | None = None
-
-    def reduce(self, graph: Path) -> None:
-        from serving.bundle.onnx_graphs import quantise
-
-        quantise(graph)
-
-
-class TensorRt(Onnx):
-    """The same graph, compiled by TensorRT when it is loaded; only where that is installed."""
-
-    tolerance: float | None = 0.02
-
-    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
-        from serving.bundle.onnx_graphs import check_tensorrt
-
-        check_tensorrt()
-        super().write(kind, source, folder, encoders)
-
-    def read(self, kind: Architecture, folder: Path, encoders: Path) -> Servable:
-        from serving.bundle.onnx_export import read_onnx
-        from serving.bundle.onnx_graphs import CPU, TENSORRT, check_tensorrt
-
-        check_tensorrt()
-        return read_onnx(kind, folder, encoders, (TENSORRT, CPU))
-
-
-SAVED, ONNX = "saved", "onnx"
-FORMS: dict[str, Form] = {
-    SAVED: Saved(),
-    f"{SAVED}-fp16": Halved(),
-    ONNX: Onnx(),
-    f"{ONNX}-fp16": HalvedOnnx(),
-    f"{ONNX}-int8": QuantisedOnnx(),
-    "tensorrt": TensorRt(),
+SAVED = "saved"
+# Loaded on first use: a service of light members must work without torch and ONNX Runtime.
+EXPORT_FORMATS: dict[str, str] = {
+    SAVED: "serving.bundle.export_formats:ExportFormat",
+    f"{SAVED}-fp16": "serving.bundle.export_formats:SavedFp16Format",
+    "onnx": "serving.bundle.onnx_export:OnnxFormat",
+    "onnx-fp16": "serving.bundle.onnx_export:OnnxFp16Format",
+    "onnx-int8": "serving.bundle.onnx_export:OnnxInt8Format",
+    "tensorrt": "serving.bundle.onnx_export:TensorRtFormat",
 }
 
 
-def form(name: str) -> Form:
-    """The form of that name. Raises UserError with the nearest name for an unknown one."""
-    if name not in FORMS:
+def export_format(name: str) -> ExportFormat:
+    """The format of that name. Raises UserError with the nearest name for an unknown one."""
+    if name not in EXPORT_FORMATS:
         raise UserError(
-            f"there is no form '{name}' of a model", code="export-format-unknown", hint=suggestion(name, FORMS)
+            f"there is no export format '{name}'",
+            code="export-format-unknown",
+            hint=suggestion(name, EXPORT_FORMATS),
         )
-    return FORMS[name]
+    module, _, attribute = EXPORT_FORMATS[name].partition(":")
+    return cast(ExportFormat, getattr(import_module(module), attribute)())

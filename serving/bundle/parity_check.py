@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.metrics import smape
 from core.store.oof_store import geometric_mean
 from serving.bundle.bundle import Bundle, BundleFacts, MemberFacts
-from serving.bundle.export_formats import form
+from serving.bundle.export_formats import export_format
 from serving.bundle.predictor import ServedMember, load_members
 from serving.bundle.source import BundleSource
 
@@ -47,7 +47,7 @@ def compared(folder: Path, source: BundleSource, facts: BundleFacts, name: str) 
     submitted = source.submitted[rows]
     if (expected != source.test.members[rows]).any():
         submitted = source.stack.stacked.predict(source.stack.rows(expected, catalog, quantiles))
-    tolerances = [form(member.form).tolerance for member in members]
+    tolerances = [export_format(member.form).tolerance for member in members]
     known = [each for each in tolerances if each is not None]
     allowed = max(known) if len(known) == len(tolerances) else np.inf
     largest = _check("the stack", prices, submitted, allowed)
@@ -58,7 +58,7 @@ def _original(served: ServedMember, source: BundleSource, catalog: Catalog, subm
     """(n,) what the member's prices are compared with."""
     facts, store = served.facts, source.workspace.store
     kind = architecture(facts.architecture)
-    models = [form(facts.form).original(kind, store.fold_folder(facts.id, fold)) for fold in facts.folds]
+    models = [export_format(facts.form).original(kind, store.fold_folder(facts.id, fold)) for fold in facts.folds]
     found = [model.predict(catalog) for model in models if model is not None]
     if len(found) < len(models):
         return submitted
@@ -71,7 +71,7 @@ def _original(served: ServedMember, source: BundleSource, catalog: Catalog, subm
 
 
 def _member(served: ServedMember, place: int, source: BundleSource, prices: Floats, expected: Floats) -> MemberFacts:
-    tolerance = form(served.facts.form).tolerance
+    tolerance = export_format(served.facts.form).tolerance
     difference = _check(served.facts.id, prices, expected, np.inf if tolerance is None else tolerance)
     worsened = None if tolerance is not None else _worsened(served, place, source)
     return replace(served.facts, difference=difference, worsened=worsened)

@@ -28,7 +28,7 @@ from core.store.oof_store import geometric_mean
 from ensemble.pipeline.serialization import load_stack
 from serving.bundle import interval
 from serving.bundle.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
-from serving.bundle.export_formats import Servable, form
+from serving.bundle.export_formats import ExportedModel, export_format
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class ServedMember:
     """A member's fold models."""
 
     facts: MemberFacts
-    models: Sequence[Servable]
+    models: Sequence[ExportedModel]
 
     def predict(self, catalog: Catalog) -> Prices:
         """(n,) their geometric mean, as the prediction store makes it."""
@@ -138,7 +138,7 @@ def load_members(bundle: Bundle) -> Iterator[ServedMember]:
             stored_at(path.name, path)
     for facts in bundle.facts.members:
         kind = architecture(facts.architecture)
-        encoders, written = bundle.path(ENCODERS), form(facts.form)
+        encoders, written = bundle.path(ENCODERS), export_format(facts.form)
         yield ServedMember(facts, [written.read(kind, bundle.path(folder), encoders) for folder in facts.folders])
 
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
 from serving.bundle.builder import export
-from serving.bundle.export_formats import form
+from serving.bundle.export_formats import export_format
 from serving.bundle.predictor import Predictor
 from tests.errors import refused
 from tests.serving_tests.conftest import SETTINGS, swept
@@ -39,7 +39,7 @@ def test_a_network_is_served_whole_or_in_half_the_bytes(tmp_path: Path) -> None:
     assert alone.counts == {"light": 40}
 
 
-def test_unknown_forms_are_answered_with_the_known_ones() -> None:
+def test_unknown_formats_are_answered_with_the_known_ones() -> None:
     with refused("export-format-unknown") as caught:
-        form("saved-fp8")
+        export_format("saved-fp8")
     assert "saved-fp16" in caught.value.hint

@@ -16,7 +16,7 @@ from ensemble.stack import stack_workspace
 from serving.bundle import parity_check
 from serving.bundle.builder import export
 from serving.bundle.bundle import Bundle
-from serving.bundle.export_formats import form
+from serving.bundle.export_formats import export_format
 from serving.bundle.onnx_export import GRAPH
 from serving.bundle.onnx_graphs import check_tensorrt
 from serving.bundle.predictor import Predictor
@@ -55,9 +55,9 @@ def test_a_graph_says_what_the_network_says(workspace: Workspace, name: str, tmp
     (member,) = [each for each in workspace.store.complete() if each.startswith(f"{name}-")]
     source = workspace.store.fold_folder(member, 0)
     kind = architecture(name)
-    form("onnx").write(kind, source, tmp_path, tmp_path / "encoders")
+    export_format("onnx").write(kind, source, tmp_path, tmp_path / "encoders")
     assert not list(tmp_path.glob("*.safetensors"))
-    original, graph = kind.load(source), form("onnx").read(kind, tmp_path, tmp_path / "encoders")
+    original, graph = kind.load(source), export_format("onnx").read(kind, tmp_path, tmp_path / "encoders")
     for rows in (workspace.test, workspace.test.take(np.array([3])), workspace.test.take(np.arange(7))):
         np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=1e-3)
         expected = original.predict_quantiles(rows)
@@ -69,7 +69,7 @@ def test_a_graph_says_nothing_of_where_it_was_written(workspace: Workspace, tmp_
     (member,) = [each for each in workspace.store.complete() if each.startswith("text-")]
     source = workspace.store.fold_folder(member, 0)
     for name in ("one", "two"):
-        form("onnx").write(architecture("text"), source, tmp_path / name, tmp_path / "encoders")
+        export_format("onnx").write(architecture("text"), source, tmp_path / name, tmp_path / "encoders")
     one, two = ((tmp_path / name / GRAPH).read_bytes() for name in ("one", "two"))
     assert one == two and b".py" not in one and str(Path.cwd()).encode() not in one
 

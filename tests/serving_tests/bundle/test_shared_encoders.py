@@ -16,7 +16,7 @@ from ensemble.pipeline.nested_cv import tell_nobody
 from ensemble.stack import stack_workspace
 from serving.bundle.builder import export
 from serving.bundle.bundle import Bundle
-from serving.bundle.export_formats import form
+from serving.bundle.export_formats import export_format
 from serving.bundle.predictor import Predictor
 from serving.bundle.shared_encoders import SharedEncoder
 from tests.core_tests.classical_toys import small_encoder
@@ -82,8 +82,8 @@ def test_the_bundle_needs_nothing_but_itself(
 @pytest.mark.parametrize("kind", ["text", "multimodal"])
 def test_a_shared_encoder_says_what_the_network_says(workspace: Workspace, kind: str, tmp_path: Path) -> None:
     source, known = workspace.store.fold_folder(member_of(workspace, kind), 0), architecture(kind)
-    form("onnx").write(known, source, tmp_path / "model", tmp_path / "encoders")
-    original, graph = known.load(source), form("onnx").read(known, tmp_path / "model", tmp_path / "encoders")
+    export_format("onnx").write(known, source, tmp_path / "model", tmp_path / "encoders")
+    original, graph = known.load(source), export_format("onnx").read(known, tmp_path / "model", tmp_path / "encoders")
     for rows in (workspace.test, workspace.test.take(np.array([3])), workspace.test.take(np.arange(7))):
         np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=2e-3)
 
