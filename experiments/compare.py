@@ -14,7 +14,7 @@ from core.metrics import METRICS
 from core.store.workspace import Workspace, default_folder
 
 if TYPE_CHECKING:
-    from experiments.tracking.comparison import Side
+    from experiments.tracking.comparison import Comparand
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -52,7 +52,7 @@ def main(
     show(one, other)
 
 
-def _sides(names: tuple[str, str], place: Workspace, storage: str | None) -> list[Side]:
+def _sides(names: tuple[str, str], place: Workspace, storage: str | None) -> list[Comparand]:
     from experiments.tracking.comparison import Finder, workspace_side
     from experiments.tracking.sweep_record import (  # Optuna: half a second that --help should not take
         open_studies,
@@ -66,7 +66,7 @@ def _sides(names: tuple[str, str], place: Workspace, storage: str | None) -> lis
         return [workspace_side(Path(name)) if Path(name).is_dir() else finder.find(name) for name in names]
 
 
-def show(one: Side, other: Side) -> None:
+def show(one: Comparand, other: Comparand) -> None:
     """The settings that differ, the figures with their difference, the curves, and the paired difference where there is one."""
     say(f"A: {one.kind} {one.label}\nB: {other.kind} {other.label}", style="bold")
     if one.kind != other.kind:
@@ -93,7 +93,7 @@ def show(one: Side, other: Side) -> None:
     _show_paired(one, other)
 
 
-def _show_paired(one: Side, other: Side) -> None:
+def _show_paired(one: Comparand, other: Comparand) -> None:
     from experiments.tracking.comparison import paired
 
     found = paired(one, other)

@@ -17,13 +17,11 @@ from typing import Annotated
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
 
 from core.console import run, say
 from core.errors import UserError
 from core.store.workspace import Workspace, default_folder
-from experiments.tracking.dashboard_notes import artifacts_folder
 from experiments.tracking.mlflow_log import UI_PORT, tracking_uri
 from experiments.tracking.sweep_record import open_studies, read_record
 
@@ -50,8 +48,10 @@ def main(
     signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
     with suppress(_Ended), ExitStack() as stack:
-        url = stack.enter_context(optuna_dashboard(studies, artifacts_folder(place), free_port(port)))
-        say(f"trials:  {url}  (a trial's page shows its learning curve, its error and its MLflow run)")
+        url = stack.enter_context(optuna_dashboard(studies, free_port(port)))
+        say(
+            f"trials:  {url}  (a trial's page shows its learning curve, why it failed or was stopped, and its MLflow run)"
+        )
         if uri is not None and uri.startswith("http"):
             say(f"runs:    {uri}")
             process = None
@@ -88,12 +88,11 @@ class _Silent(WSGIRequestHandler):
 
 
 @contextmanager
-def optuna_dashboard(storage: BaseStorage, artifacts: Path, port: int) -> Iterator[str]:
+def optuna_dashboard(storage: BaseStorage, port: int) -> Iterator[str]:
     """Serves the storage, in this process: its URL, and a password in it, stay out of the process list. Gives the address."""
     from optuna_dashboard import wsgi  # seconds that --help should not take
 
-    artifacts.mkdir(parents=True, exist_ok=True)
-    application = wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts))
+    application = wsgi(storage)
     with make_server("127.0.0.1", port, application, server_class=_Server, handler_class=_Silent) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

@@ -17,7 +17,7 @@ from core.hardware import Machine, detect
 from core.protocols.architecture import Architecture
 from core.store.workspace import Workspace
 from experiments.common.memory import MemoryBudget, available_memory
-from experiments.execution.checkpoint_mirror import CheckpointCleanup, Depot
+from experiments.execution.checkpoint_mirror import CheckpointCleanup, CheckpointMirror
 from experiments.execution.job_worker import run_job
 from experiments.execution.pruners import check_pruner
 from experiments.execution.ray_pool import Resources, joined, nodes, session
@@ -39,8 +39,8 @@ from experiments.planning.setup import (
     together,
 )
 from experiments.prepare import fill_workspace
-from experiments.remote.payload import Parcel
-from experiments.remote.remote_runner import Away, at_home
+from experiments.remote.payload import Payload
+from experiments.remote.remote_runner import RemoteRunner, at_home
 from experiments.search.storage import without_password
 from experiments.search.study import check_sampler
 from experiments.sweep_config import SweepConfig
@@ -74,7 +74,7 @@ def _sweep(config: SweepConfig, start: float, events: Events | None) -> bool:
     check_pruner(config.search.pruner)
     kinds, asked = config.search.kinds(), config.resources
     if asked.storage_path is not None:
-        Depot(asked.storage_path).check()
+        CheckpointMirror(asked.storage_path).check()
     workspace = Workspace(config.workspace)
     workspace.check_writable()
     if asked.address is None:
@@ -164,13 +164,13 @@ class _Sweep:
             say_start(self.events, workspace, record)
         with (
             recorded(workspace.folder, record) as states,
-            watching(config.tracking, config.search.seed, workspace, searches, storage, limits.budget, self.events) as listeners,
+            watching(config.tracking, config.search.seed, workspace, searches, storage, limits.budget, self.events) as callbacks,
             # Last: a new run log takes seconds, as Ray does.
             nullcontext() if self._on_cluster else session(share),
         ):  # fmt: skip
             work, endings = self._work(plans)
             defaults = job_defaults(config.search.seed, share, self.machine)
-            scheduler = JobScheduler(searches, members, limits, defaults, [*listeners, endings])
+            scheduler = JobScheduler(searches, members, limits, defaults, [*callbacks, endings])
             finished = run(scheduler, work, workspace.path("ray"), share, config.search.pruner, _seconds(limits.budget))
             scheduler.close()
             endings.settle()
@@ -199,18 +199,18 @@ class _Sweep:
         )  # fmt: skip
 
     def _work(self, plans: list[ArchitecturePlan]) -> tuple[Work, CheckpointCleanup]:
-        """The function that workers run, and the listener that clears away after trainings that will not go on."""
+        """The function that workers run, and the callback that clears away after trainings that will not go on."""
         asked = self.config.resources
-        stores = [] if asked.storage_path is None else [Depot(asked.storage_path).remove]
+        stores = [] if asked.storage_path is None else [CheckpointMirror(asked.storage_path).remove]
         folder = self.workspace.folder.resolve()
         if not self._on_cluster:
             local = partial(run_job, folder=folder, cache_limit=self._cache.limit, storage_path=asked.storage_path)
             return local, CheckpointCleanup(stores)
         images = any(each.kind.reads_images for each in plans)
         encoders = {name for each in plans for name in each.encoder_folders()}
-        home = at_home(Parcel(self.workspace, pictures=images, encoders=encoders), folder)
+        home = at_home(Payload(self.workspace, pictures=images, encoders=encoders), folder)
         preparations = {each.name: each.settings(each.space.best) for each in plans}
-        away = Away(home, preparations, self.config.catalog.drop_bad, asked.cache_limit, asked.storage_path)
+        away = RemoteRunner(home, preparations, self.config.catalog.drop_bad, asked.cache_limit, asked.storage_path)
         return away, CheckpointCleanup([away.end, *stores])
 
     def _sum_up(self, scheduler: JobScheduler, finished: bool) -> None:

@@ -89,7 +89,7 @@ def ours(folder: Path, trials: int) -> float:
     from experiments.planning.job_scheduler import ArchitectureSearch, JobDefaults, JobScheduler
     from experiments.search.storage import open_storage
     from experiments.search.study import Study
-    from experiments.tracking.mlflow_log import Diary
+    from experiments.tracking.mlflow_log import RunLog
     from experiments.tracking.run_callbacks import watching
     from experiments.tracking.tracking_config import TrackingConfig
     from search_spaces import Space
@@ -102,7 +102,7 @@ def ours(folder: Path, trials: int) -> float:
     workspace.create(
         read.train, read.test, folds, WorkspaceFacts("", "", None, name, folds.hash, 5, "off", folds.mode, {})
     )
-    with Diary(workspace, {}, {}):
+    with RunLog(workspace, {}, {}):
         pass
     space = Space("nothing", CHOICES, {})
 

@@ -114,7 +114,7 @@ def error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
-class Listener(Protocol):
+class RunCallback(Protocol):
     """Observer of a sweep: called in the driver's thread for every event of a job and every complete member."""
 
     def started(self, job: Job) -> None: ...

@@ -38,7 +38,7 @@ _LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Depot:
+class CheckpointMirror:
     """A place for states. url: anything that fsspec takes."""
 
     url: str
@@ -135,7 +135,7 @@ def mirrored(url: str | None, job: Job, scratch: Path) -> Iterator[None]:
     if url is None:
         yield
         return
-    depot = Depot(url)
+    depot = CheckpointMirror(url)
     if _newest(scratch) is None:
         try:
             depot.fetch(job, scratch)
@@ -153,7 +153,7 @@ def mirrored(url: str | None, job: Job, scratch: Path) -> Iterator[None]:
         thread.join()  # at most one copy long
 
 
-def _copy_until(stop: threading.Event, depot: Depot, job: Job, scratch: Path, copied: int) -> None:
+def _copy_until(stop: threading.Event, depot: CheckpointMirror, job: Job, scratch: Path, copied: int) -> None:
     while not stop.wait(_LOOK_SECONDS):
         number = _newest(scratch)
         if number is None or number <= copied:
@@ -187,7 +187,7 @@ def _newest(scratch: Path) -> int | None:
 
 
 class CheckpointCleanup:
-    """A listener that has states removed once their training will not go on."""
+    """A callback that has states removed once their training will not go on."""
 
     def __init__(self, remove: Sequence[Callable[[Job], None]]) -> None:
         self._remove = remove

@@ -1,6 +1,6 @@
 """Job scheduler: turns studies, members and the time left into a stream of jobs.
 
-It imports neither Ray nor MLflow: the pool of workers asks it for jobs and reports results, and it forwards both to listeners.
+It imports neither Ray nor MLflow: the pool of workers asks it for jobs and reports results, and it forwards both to callbacks.
 Without a time limit trials come first, then the folds of the best configs; with one, `experiments.planning.budget_allocator`
 chooses the next step.
 """
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from core.data.folds import HOLDOUT
 from core.formatting import headline
-from experiments.common.jobs import Job, JobOutcome, Listener, StopReason
+from experiments.common.jobs import Job, JobOutcome, RunCallback, StopReason
 from experiments.execution.job_worker import scratch_folder
 from experiments.planning.budget import NextMember, SweepLimits, affordable, fits, next_member, next_search
 from experiments.planning.budget_allocator import SEEDS, BudgetAllocator
@@ -34,10 +34,10 @@ class JobScheduler:
         members: MemberBuilder,
         limits: SweepLimits,
         defaults: JobDefaults,
-        listeners: list[Listener],
+        callbacks: list[RunCallback],
     ) -> None:
         self.searches = {search.name: search for search in searches}
-        self.members, self.budget, self.defaults, self.listeners = members, limits.budget, defaults, listeners
+        self.members, self.budget, self.defaults, self.callbacks = members, limits.budget, defaults, callbacks
         self.memory = limits.memory
         chosen = self.budget.end is not None or limits.small_data_members is not None
         self.allocator = (
@@ -59,8 +59,8 @@ class JobScheduler:
             return None
         if job is not None:
             self._running[job.name, job.fold] = job, now
-            for listener in self.listeners:
-                listener.started(job)
+            for callback in self.callbacks:
+                callback.started(job)
         return job
 
     def _next(self, now: float) -> Job | None:
@@ -237,14 +237,14 @@ class JobScheduler:
     def _assemble(self, name: str) -> None:
         record = self.members.assemble(name)
         if record is not None:
-            for listener in self.listeners:
-                listener.member(name, record)
+            for callback in self.callbacks:
+                callback.member(name, record)
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
         if job.kind == "trial":
             self.searches[job.architecture].study.report(job.name, epoch, metrics["smape"])
-        for listener in self.listeners:
-            listener.epoch(job, epoch, metrics)
+        for callback in self.callbacks:
+            callback.epoch(job, epoch, metrics)
 
     def finished(self, job: Job, outcome: JobOutcome) -> None:
         search = self._ended(job)
@@ -256,8 +256,8 @@ class JobScheduler:
             self._note(f"{search.name}: {affordable(search.seconds, k, self.budget, time.time())}")
         if job.kind == "trial":
             search.study.complete(job.name, outcome)
-        for listener in self.listeners:
-            listener.finished(job, outcome)
+        for callback in self.callbacks:
+            callback.finished(job, outcome)
         if job.name in self._probes and self.allocator is not None:
             self._probes.remove(job.name)
             self.allocator.seed_finished(job.name, outcome.seconds)
@@ -271,8 +271,8 @@ class JobScheduler:
         search.succeed(job.searched)
         shutil.rmtree(scratch_folder(self.members.workspace, job), ignore_errors=True)  # it will not go on
         search.study.prune(job.name, smape, reason)
-        for listener in self.listeners:
-            listener.pruned(job, epoch, smape, reason)
+        for callback in self.callbacks:
+            callback.pruned(job, epoch, smape, reason)
 
     def failed(self, job: Job, error: str) -> None:
         search = self._ended(job)
@@ -281,8 +281,8 @@ class JobScheduler:
             search.study.fail(job.name, error)
         else:
             self._skip_member(job, error)
-        for listener in self.listeners:
-            listener.failed(job, error)
+        for callback in self.callbacks:
+            callback.failed(job, error)
         if summary := search.failures.said():
             self._note(f"{search.name}: {summary}")
 
@@ -306,8 +306,8 @@ class JobScheduler:
             search.study.interrupt(job.name)
         else:
             self._skip(job, "its time was over")
-        for listener in self.listeners:
-            listener.failed(job, INTERRUPTED)
+        for callback in self.callbacks:
+            callback.failed(job, INTERRUPTED)
 
     def close(self) -> None:
         """Ends the sweep: jobs that waited to be run again are interrupted too, and no trial is left RUNNING."""
@@ -317,8 +317,8 @@ class JobScheduler:
             search.study.close()
 
     def _note(self, text: str) -> None:
-        for listener in self.listeners:
-            listener.note(text)
+        for callback in self.callbacks:
+            callback.note(text)
 
     def _ended(self, job: Job) -> ArchitectureSearch:
         search = self.searches[job.architecture]

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job
 from experiments.execution.job_worker import holdout_path, trial_path
-from experiments.remote.payload import CHUNK, Manifest, Parcel
+from experiments.remote.payload import CHUNK, Manifest, Payload
 
 _CONFIG = r"[a-z][a-z0-9_]*-[0-9a-f]{12}"
 _TAKEN = re.compile(
@@ -117,11 +117,11 @@ def _rank(name: str) -> int:
     return _MARKERS.index(last) + 1 if last in _MARKERS else 0
 
 
-class Home:
-    """On the driver's node: gives the parcel out, takes what comes home, and knows which jobs have ended."""
+class DriverActor:
+    """On the driver's node: gives the payload out, takes what comes home, and knows which jobs have ended."""
 
-    def __init__(self, parcel: Parcel, workspace: Path) -> None:
-        self._parcel, self._arrivals = parcel, Arrivals(workspace)
+    def __init__(self, payload: Payload, workspace: Path) -> None:
+        self._parcel, self._arrivals = payload, Arrivals(workspace)
         self._ended: set[str] = set()
 
     def manifest(self) -> Manifest:

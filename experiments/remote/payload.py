@@ -23,7 +23,7 @@ from core.inputs.images import list_images
 from core.store.workspace import Workspace, WorkspaceFacts
 
 CHUNK = 16 * 2**20
-"""Bytes that travel at once: what a node holds in memory of a parcel of any size."""
+"""Bytes that travel at once: what a node holds in memory of a payload of any size."""
 
 _CATALOG = ("train.parquet", "test.parquet", "folds.parquet")
 _ENCODER_FILES = (".json", ".safetensors", ".txt", ".model")
@@ -31,7 +31,7 @@ _ENCODER_FILES = (".json", ".safetensors", ".txt", ".model")
 
 @dataclass(frozen=True)
 class Item:
-    """A file of the parcel. name: below the node's folder. changed: in nanoseconds; caches know pictures by it."""
+    """A file of the payload. name: below the node's folder. changed: in nanoseconds; caches know pictures by it."""
 
     name: str
     size: int
@@ -40,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a parcel but its bytes, which follow each other in the items' order.
+    """Everything about a payload but its bytes, which follow each other in the items' order.
 
     encoders: name of an encoder in the settings -> its folder below the node's.
     """
@@ -51,7 +51,7 @@ class Manifest:
     encoders: dict[str, str]
 
 
-class Parcel:
+class Payload:
     """The driver's side: the files of one workspace that a node needs."""
 
     def __init__(self, workspace: Workspace, *, pictures: bool, encoders: Collection[str] = ()) -> None:
@@ -113,7 +113,7 @@ _FOLDERS = ("catalog", "pictures", "encoders")
 _SHARED = ("catalog", "cache", "trials", "workspace.json")
 
 Stream = Callable[[int], Iterator[bytes]]
-"""The bytes of a parcel from an offset on, in pieces of any size."""
+"""The bytes of a payload from an offset on, in pieces of any size."""
 
 
 def node_folder() -> Path:
@@ -134,7 +134,7 @@ def node_folder() -> Path:
 
 
 def unpack(contents: Manifest, stream: Stream, base: Path) -> Path:
-    """The folder of that parcel below `base`, whole: unpacked once, while other processes wait.
+    """The folder of that payload below `base`, whole: unpacked once, while other processes wait.
 
     What a killed process had written is kept and not fetched again. Raises UserError for names that lead outside and for a
     stream that ends early.
@@ -165,7 +165,7 @@ def _fill(folder: Path, contents: Manifest, stream: Stream) -> None:
                 rest = rest or memoryview(next(chunks, b""))
                 if not rest:
                     raise UserError(
-                        f"the parcel ended within {item.name}",
+                        f"the payload ended within {item.name}",
                         code="payload-truncated",
                         hint="run the same command again",
                     )
@@ -193,7 +193,7 @@ def place_below(folder: Path, name: str) -> Path:
     wanted = 3 if parts[0] == "encoders" else 2
     if parts[0] not in _FOLDERS or len(parts) != wanted:
         raise UserError(
-            f"a parcel must not hold {name!r}", code="payload-bad-path", hint="see who else sends jobs to this cluster"
+            f"a payload must not hold {name!r}", code="payload-bad-path", hint="see who else sends jobs to this cluster"
         )
     return folder.joinpath(*(_plain(part) for part in parts))
 

@@ -1,6 +1,6 @@
 """Remote runner: jobs on nodes of a Ray cluster without a shared folder.
 
-`Home` (`experiments.remote.driver_actor`) stands on the driver's node and dies with the driver. A node asks it for the parcel
+`DriverActor` (`experiments.remote.driver_actor`) stands on the driver's node and dies with the driver. A node asks it for the payload
 (`experiments.remote.payload`), and sends what a job left (`experiments.remote.driver_actor`) before it reports the job's outcome.
 """
 
@@ -24,8 +24,8 @@ from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome
 from experiments.execution.job_worker import run_job, scratch_folder
 from experiments.execution.ray_tuner import Report
-from experiments.remote.driver_actor import Home, deliver
-from experiments.remote.payload import Manifest, Parcel, Workbench, node_folder, unpack
+from experiments.remote.driver_actor import DriverActor, deliver
+from experiments.remote.payload import Manifest, Payload, Workbench, node_folder, unpack
 
 _AT_ONCE = 8
 """Nodes that the driver's node serves at the same time; each call moves one chunk."""
@@ -33,7 +33,7 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Sender:
-    """An `experiments.remote.driver_actor.Sink` that speaks to `Home`."""
+    """An `experiments.remote.driver_actor.Sink` that speaks to `DriverActor`."""
 
     home: Any
 
@@ -45,7 +45,7 @@ class Sender:
 
 
 @dataclass(frozen=True)
-class Away:
+class RemoteRunner:
     """The work of a cluster's worker: `run_job` on the node's own workspace.
 
     preparations: settings by architecture, with which each node fills its cache. drop_bad, cache_limit, storage_path: as the
@@ -82,11 +82,11 @@ class Away:
         self.home.end.remote(_training(job))
 
 
-def at_home(parcel: Parcel, workspace: Path) -> Any:
-    """Starts `Home` on this node; it ends with the driver. Needs a joined cluster."""
+def at_home(payload: Payload, workspace: Path) -> Any:
+    """Starts `DriverActor` on this node; it ends with the driver. Needs a joined cluster."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_concurrency": _AT_ONCE, "scheduling_strategy": here}
-    return ray.remote(Home).options(**options).remote(parcel, workspace)
+    return ray.remote(DriverActor).options(**options).remote(payload, workspace)
 
 
 _prepared: set[tuple[Path, str]] = set()
@@ -104,7 +104,7 @@ def _workbench(home: Any) -> Workbench:
 
 
 def _stream(home: Any, offset: int) -> Iterator[bytes]:
-    """The parcel from there on; the next chunk travels while this one is written."""
+    """The payload from there on; the next chunk travels while this one is written."""
     ahead = home.read.remote(offset)
     while data := _answer(ahead):
         offset += len(data)
@@ -127,7 +127,7 @@ def _training(job: Job) -> str:
 
 
 def _answer(reference: Any) -> Any:
-    """What `Home` answered; what it raised comes as it was raised there, without Ray's wrapping."""
+    """What `DriverActor` answered; what it raised comes as it was raised there, without Ray's wrapping."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:

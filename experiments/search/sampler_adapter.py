@@ -16,7 +16,7 @@ LATEST, BEST = 1_000, 100
 """Trials that a sampler sees of a study that has more: what it costs to ask grows with them."""
 
 
-class Adviser:
+class SamplerAdapter:
     """Optuna's sampler with a memory of its own. Used from one thread.
 
     history: finished trials, oldest first, which are told to the sampler.

@@ -23,9 +23,9 @@ from optuna.trial import FrozenTrial, TrialState
 from core.atomic_files import digest_json
 from core.errors import UserError, suggestion
 from experiments.common.jobs import STOPPED, JobOutcome, StopReason
-from experiments.search.sampler_adapter import Adviser
+from experiments.search.sampler_adapter import SamplerAdapter
 from experiments.search.trial_selection import Finished
-from experiments.search.trial_store import Ledger, TrialResult
+from experiments.search.trial_store import TrialResult, TrialStore
 from search_spaces import Space
 
 REPEATS = 20
@@ -64,7 +64,7 @@ def check_sampler(name: str) -> None:
 
 @dataclass
 class _Open:
-    """A trial that runs: its id and number in the storage, and itself in the adviser's memory."""
+    """A trial that runs: its id and number in the storage, and itself in the sampler's memory."""
 
     id: int
     number: int
@@ -107,21 +107,21 @@ class Study:
         self._distributions: dict[str, BaseDistribution] = {
             key: CategoricalDistribution(choices) for key, choices in space.values.items()
         }
-        self._ledger = Ledger(storage, name, self._distributions, guard)
-        self._ledger.describe(attributes or {})
+        self._trial_store = TrialStore(storage, name, self._distributions, guard)
+        self._trial_store.describe(attributes or {})
         self._random, self._exhaustive = random.Random(seed), sampler == "grid"
         self._running: dict[str, list[_Open]] = {}
         self._reported: dict[str, set[int]] = {}  # epochs of what runs
         self._failed: set[str] = set()  # in this run: the next sweep may try them again
-        before = self._ledger.trials()
+        before = self._trial_store.trials()
         self._results: dict[str, FrozenTrial] = {
             trial.user_attrs["config"]: trial
             for trial in before
             if trial.state in FINISHED and "config" in trial.user_attrs
         }
         self._settle(before)
-        trials = self._ledger.trials()
-        self._adviser = Adviser(
+        trials = self._trial_store.trials()
+        self._sampler_adapter = SamplerAdapter(
             SAMPLERS[sampler](space, seed), self._distributions, (each for each in trials if each.state in FINISHED)
         )
         self._queue = deque(self._due(trials))
@@ -155,7 +155,7 @@ class Study:
                 if untried is None:
                     return None
                 queued = _Queued(untried, "untried point")
-            advice = self._adviser.propose() if queued is None else self._adviser.place(queued.params)
+            advice = self._sampler_adapter.propose() if queued is None else self._sampler_adapter.place(queued.params)
             name = self._identify(advice.params)
             attributes = {"config": name} if queued is None else {"config": name, "origin": queued.origin}
             waiting = None if queued is None else queued.waiting
@@ -163,8 +163,8 @@ class Study:
             if answer is not None:
                 self._enter(advice, name, replace(answer, attributes={**attributes, **answer.attributes}), waiting)
             else:
-                trial = self._ledger.open(advice.params, attributes, waiting)
-                opened = _Open(trial, self._ledger.number(trial), advice)
+                trial = self._trial_store.open(advice.params, attributes, waiting)
+                opened = _Open(trial, self._trial_store.number(trial), advice)
                 self._running.setdefault(name, []).append(opened)
                 if opened is self._running[name][0]:
                     return Proposal(opened.number, dict(advice.params), name)
@@ -179,7 +179,7 @@ class Study:
         known = self._reported.setdefault(name, set())
         if epoch not in known:
             trial = self._running[name][0]
-            self._ledger.report(trial.id, epoch, smape)
+            self._trial_store.report(trial.id, epoch, smape)
             trial.advice.report(smape, epoch)
             known.add(epoch)
 
@@ -207,7 +207,7 @@ class Study:
         """The sweep is over: what still runs is interrupted, and no trial is left RUNNING in the storage."""
         for name in list(self._running):
             self.interrupt(name)
-        self._settle(self._ledger.trials())
+        self._settle(self._trial_store.trials())
 
     def ranking(self) -> list[Finished]:
         """Completed trials of different configs, best steady SMAPE first; equal ones in the order of their numbers."""
@@ -231,17 +231,19 @@ class Study:
 
     def counts(self) -> dict[str, int]:
         """How many trials of the study are in each state, repeats included."""
-        found = Counter(trial.state for trial in self._ledger.trials())
+        found = Counter(trial.state for trial in self._trial_store.trials())
         return {state.name: found[state] for state in TrialState if state in found}
 
     def _enter(self, advice: optuna.Trial, name: str, answer: TrialResult, waiting: FrozenTrial | None) -> None:
         """A repeat, ended at once, in the storage and for the sampler."""
         for epoch, smape in answer.curve.items():
             advice.report(smape, epoch)
-        told = self._adviser.tell(advice, answer.state, answer.value if answer.state == TrialState.COMPLETE else None)
-        trial = self._ledger.enter(advice.params, answer, waiting)
+        told = self._sampler_adapter.tell(
+            advice, answer.state, answer.value if answer.state == TrialState.COMPLETE else None
+        )
+        trial = self._trial_store.enter(advice.params, answer, waiting)
         if answer.state in FINISHED and not self._has_result(name):
-            told.number, told.user_attrs = self._ledger.number(trial), answer.attributes
+            told.number, told.user_attrs = self._trial_store.number(trial), answer.attributes
             self._results[name] = told
 
     def _has_result(self, name: str) -> bool:
@@ -267,9 +269,9 @@ class Study:
         first, *repeats = self._running.pop(name)
         self._reported.pop(name, None)
         for trial in (first, *repeats):
-            told = self._adviser.tell(trial.advice, state, value)
+            told = self._sampler_adapter.tell(trial.advice, state, value)
             facts = dict(attributes) if trial is first else {**attributes, "answered_from": first.number}
-            self._ledger.end(trial.id, TrialResult(state, told.value, facts))
+            self._trial_store.end(trial.id, TrialResult(state, told.value, facts))
             if state in FINISHED and trial is first:
                 told.number, told.user_attrs = trial.number, facts
                 self._results[name] = told
@@ -312,11 +314,11 @@ class Study:
                 name = self._identify(trial.params)
                 answer = self._answer(name)
             if answer is None:
-                self._ledger.end(trial._trial_id, TrialResult(TrialState.FAIL, None, {"error": INTERRUPTED}))
+                self._trial_store.end(trial._trial_id, TrialResult(TrialState.FAIL, None, {"error": INTERRUPTED}))
                 continue
-            self._ledger.end(trial._trial_id, replace(answer, attributes={**answer.attributes, "config": name}))
+            self._trial_store.end(trial._trial_id, replace(answer, attributes={**answer.attributes, "config": name}))
             if not self._has_result(name):
-                self._results[name] = self._ledger.get(trial._trial_id)
+                self._results[name] = self._trial_store.get(trial._trial_id)
 
     def _due(self, trials: Sequence[FrozenTrial]) -> Iterator[_Queued]:
         """What comes before the sampler's proposals: interrupted configs, queued points, documented points.

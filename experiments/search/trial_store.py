@@ -22,7 +22,7 @@ class TrialResult:
     curve: dict[int, float] = field(default_factory=dict)
 
 
-class Ledger:
+class TrialStore:
     """The trials of one study in its storage, which is made if it is not there. Used from one thread.
 
     guard: called before every write; raises where the study is another driver's. Raises `StorageError`, and OSError for a

@@ -25,7 +25,7 @@ Kind = Literal["trial", "member", "study", "workspace"]
 
 
 @dataclass(frozen=True)
-class Side:
+class Comparand:
     """One of two that are compared. facts: settings and what else may differ. figures: metrics, counts, seconds.
 
     curve: SMAPE by epoch. member: whose out-of-fold prices speak for it, with the workspace that has them.
@@ -59,7 +59,7 @@ class Finder:
         self._latest = study_names(storage, read_record(workspace.folder))
         self._studies = optuna.get_all_study_names(storage)
 
-    def find(self, name: str) -> Side:
+    def find(self, name: str) -> Comparand:
         """Raises UserError, with the nearest names, for what is not there."""
         if self._workspace.store.has_member(name):
             return member_side(self._workspace, name)
@@ -85,7 +85,7 @@ class Finder:
             )
         return study
 
-    def _trial_side(self, study: str, number: int) -> Side:
+    def _trial_side(self, study: str, number: int) -> Comparand:
         trials = self._trials(study)
         for trial in trials:
             if trial.number == number:
@@ -93,7 +93,7 @@ class Finder:
         last = f"0 to {len(trials) - 1}" if trials else "none"
         raise UserError(f"{study} has no trial {number}", code="compare-no-trial", hint=f"it has trials {last}")
 
-    def _config_side(self, config: str) -> Side:
+    def _config_side(self, config: str) -> Comparand:
         """The first finished trial of that config, in the latest studies before the others."""
         known: set[str] = set()
         for study in dict.fromkeys([*self._latest.values(), *self._studies]):
@@ -113,7 +113,7 @@ class Finder:
             hint=suggestion(config, names),
         )
 
-    def _side(self, study: str, trial: FrozenTrial) -> Side:
+    def _side(self, study: str, trial: FrozenTrial) -> Comparand:
         known = trial.user_attrs
         names = (*METRICS, "standard_error", "best_epoch")
         figures: dict[str, float] = {name: known[name] for name in names if known.get(name) is not None}
@@ -124,7 +124,7 @@ class Finder:
             facts["error"] = str(known["error"]).partition("\n")[0]
         if (why := stop_sentence(known)) is not None:
             facts["stopped"] = why
-        return Side("trial", f"{study}#{trial.number}", facts, figures, dict(trial.intermediate_values))
+        return Comparand("trial", f"{study}#{trial.number}", facts, figures, dict(trial.intermediate_values))
 
     def _fixed(self, study: str) -> dict[str, Any]:
         """Every setting of a finished trial of the study: beside what is searched, all its trials have the same."""
@@ -135,7 +135,7 @@ class Finder:
                 return settings
         return {}
 
-    def _study_side(self, name: str) -> Side:
+    def _study_side(self, name: str) -> Comparand:
         study, trials = optuna.load_study(study_name=name, storage=self._storage), self._trials(name)
         counts = Counter(trial.state.name.lower() for trial in trials)
         done = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
@@ -150,7 +150,7 @@ class Finder:
         if best is not None and best.value is not None:
             figures["smape"] = best.value
             facts |= {f"best {name}": value for name, value in best.params.items()}
-        return Side("study", name, facts, figures, curve)
+        return Comparand("study", name, facts, figures, curve)
 
     def _trials(self, study: str) -> list[FrozenTrial]:
         return [
@@ -160,7 +160,7 @@ class Finder:
         ]
 
 
-def member_side(workspace: Workspace, name: str) -> Side:
+def member_side(workspace: Workspace, name: str) -> Comparand:
     record = read_json(workspace.store.folder / name / "member.json")
     figures = {**record["metrics"], **{key: record.get(key) for key in ("standard_error", "seconds")}}
     folds = {f"fold {fold} smape": value for fold, value in enumerate(record["fold_smape"])}
@@ -168,10 +168,10 @@ def member_side(workspace: Workspace, name: str) -> Side:
         key: value for key, value in {**figures, **folds}.items() if value is not None
     }  # one made outside has no seconds
     facts = {**({"seed": record["seed"]} if "seed" in record else {}), **record["settings"]}
-    return Side("member", name, facts, known, member=(workspace, name))
+    return Comparand("member", name, facts, known, member=(workspace, name))
 
 
-def workspace_side(folder: Path) -> Side:
+def workspace_side(folder: Path) -> Comparand:
     """Raises UserError for a folder that is no workspace."""
     workspace = Workspace(folder)
     facts = workspace.facts
@@ -190,10 +190,10 @@ def workspace_side(folder: Path) -> Side:
         shown |= {"command": sweep.command, "studies": " ".join(sweep.studies.values())}
         if sweep.ended is not None:
             figures["seconds of the last sweep"] = sweep.ended - sweep.start
-    return Side("workspace", str(folder), shown, figures, member=None if best is None else (workspace, best))
+    return Comparand("workspace", str(folder), shown, figures, member=None if best is None else (workspace, best))
 
 
-def paired(first: Side, second: Side) -> Paired | None:
+def paired(first: Comparand, second: Comparand) -> Paired | None:
     """Of two members on the same rows and folds, or of two workspaces' best members; None where nothing can be paired."""
     if first.member is None or second.member is None or first.kind != second.kind:
         return None

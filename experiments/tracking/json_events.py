@@ -21,7 +21,7 @@ SCHEMA = 1
 
 
 class Events:
-    """A `Listener` that writes lines to `stream`, each at once and whole."""
+    """A `RunCallback` that writes lines to `stream`, each at once and whole."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stdout

@@ -38,7 +38,7 @@ class _Tally:
 
 @dataclass
 class LiveView:
-    """A `Listener` that shows. Use as a context manager around the run."""
+    """A `RunCallback` that shows. Use as a context manager around the run."""
 
     console: Console
     budget: Budget
@@ -133,8 +133,8 @@ class LiveView:
             self._say(text, "default")
 
 
-class Warnings:
-    """A `Listener` for `--quiet`: only what went wrong."""
+class WarningsOnly:
+    """A `RunCallback` for `--quiet`: only what went wrong."""
 
     def failed(self, job: Job, error: str) -> None:
         warn(f"{job.label} failed: {headline(error)}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the diary has its own patience, and tells of it
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the run log has its own patience, and tells of it
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from mlflow import MlflowClient
@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments.tracking.run_record import Page
+from experiments.tracking.run_record import RunRecord
 
 OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 """What is raised while the database or the server cannot be used; requests' errors are OSErrors."""
@@ -39,12 +39,12 @@ class Run:
     params: frozenset[str]
 
 
-class Book:
+class MlflowExperiment:
     """One MLflow experiment. uri: what `--tracking` takes. artifacts: a folder; None: where the server keeps them."""
 
     def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
         for noisy in ("alembic", "mlflow", "urllib3"):
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # the diary says what fails, once and in a line
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # the run log says what fails, once and in a line
         if uri.startswith(SQLITE):
             _with_write_ahead(Path(uri.removeprefix(SQLITE)))
         self._client = MlflowClient(uri)
@@ -56,26 +56,28 @@ class Book:
             else str(self._client.create_experiment(experiment, artifact_location=location))
         )
 
-    def create(self, page: Page) -> str:
-        """A new run with the page's name and tags; returns its id."""
-        run = self._client.create_run(self.experiment, start_time=page.started, run_name=page.name, tags=page.tags)
+    def create(self, run_record: RunRecord) -> str:
+        """A new run with the run record's name and tags; returns its id."""
+        run = self._client.create_run(
+            self.experiment, start_time=run_record.started, run_name=run_record.name, tags=run_record.tags
+        )
         return str(run.info.run_id)
 
-    def add(self, page: Page, run: str) -> None:
-        """Writes the page to the run, in as few calls as can be."""
-        points = [Metric(point.name, point.value, point.time, point.step) for point in page.points]
-        params = [Param(name, value) for name, value in page.params.items()]
-        labels = [RunTag(name, value) for name, value in page.tags.items()]
+    def add(self, run_record: RunRecord, run: str) -> None:
+        """Writes the run record to the run, in as few calls as can be."""
+        points = [Metric(point.name, point.value, point.time, point.step) for point in run_record.points]
+        params = [Param(name, value) for name, value in run_record.params.items()]
+        labels = [RunTag(name, value) for name, value in run_record.tags.items()]
         if points or params or labels:
             self._client.log_batch(run, metrics=points[:MOST_POINTS], params=params, tags=labels)
         for start in range(MOST_POINTS, len(points), MOST_POINTS):
             self._client.log_batch(run, metrics=points[start : start + MOST_POINTS])
-        for name, text in page.texts.items():
+        for name, text in run_record.texts.items():
             self._client.log_text(run, text, name)
-        for path in page.files:
+        for path in run_record.files:
             self._client.log_artifact(run, str(path))
-        if page.status:
-            self._client.set_terminated(run, page.status, page.ended)
+        if run_record.status:
+            self._client.set_terminated(run, run_record.status, run_record.ended)
 
     def find(self, tag: str, value: str) -> dict[str, Run]:
         """By key, the runs whose tag has that value."""
@@ -108,7 +110,7 @@ def is_own_fault(error: BaseException) -> bool:
 
 
 def _with_write_ahead(path: Path) -> None:
-    """Readers (`mlflow ui`) and the diary do not block each other, and a write takes a third of the time."""
+    """Readers (`mlflow ui`) and the run log do not block each other, and a write takes a third of the time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=20)
     try:

@@ -1,7 +1,7 @@
 """MLflow run log: every trial and member as a run, written by a thread with retries.
 
-Optuna's storage is the truth and the diary follows it. Nothing here makes the driver wait or fail: what happens is put on
-pages, a thread writes them, tries again while MLflow is away, and what is still missing at the end is written by the next
+Optuna's storage is the truth and the run log follows it. Nothing here makes the driver wait or fail: what happens is put on
+run records, a thread writes them, tries again while MLflow is away, and what is still missing at the end is written by the next
 sweep from the study.
 """
 
@@ -20,18 +20,18 @@ from core.console import say, warn
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.search.storage import cause, without_password
-from experiments.tracking.run_record import Page, curve, ending, opening, page_of_member, trial_key
+from experiments.tracking.run_record import RunRecord, curve, ending, opening, record_of_member, trial_key
 
 if TYPE_CHECKING:  # importing it takes seconds, which the thread pays
-    from experiments.tracking.mlflow_client import Book
+    from experiments.tracking.mlflow_client import MlflowExperiment
 
 FLUSH_SECONDS = 30.0
-"""How long the end of a sweep waits for the diary; what is not written then is written by the next sweep."""
+"""How long the end of a sweep waits for the run log; what is not written then is written by the next sweep."""
 UI_PORT = 5000
-"""Where `mlflow ui` is expected for the workspace's own diary: links to its runs name it."""
+"""Where `mlflow ui` is expected for the workspace's own run log: links to its runs name it."""
 _LONGEST_PAUSE = 10.0
 
-Makers = Mapping[str, Callable[[], Page]]
+Makers = Mapping[str, Callable[[], RunRecord]]
 Linked = Callable[[Job, str, str], None]
 
 
@@ -45,8 +45,8 @@ def experiment_name(workspace: Workspace) -> str:
     return f"pricestack-{workspace.facts.catalog[:8]}"
 
 
-class Diary:
-    """A `Listener` that writes. A context manager around the run: leaving it waits for the thread, `patience` seconds at most.
+class RunLog:
+    """A `RunCallback` that writes. A context manager around the run: leaving it waits for the thread, `patience` seconds at most.
 
     studies: the study's name of each architecture. facts: tags of every run. linked: called in the driver's thread with a
     job, its run's id and a link to it, soon after the run was made.
@@ -65,9 +65,9 @@ class Diary:
         self._patience = patience
         self._jobs: dict[str, Job] = {}
         self._epochs: dict[str, set[int]] = {}
-        self.writer = Writer(tracking_uri(workspace, uri), workspace, own=uri is None)
+        self.writer = RunLogWriter(tracking_uri(workspace, uri), workspace, own=uri is None)
 
-    def __enter__(self) -> Diary:
+    def __enter__(self) -> RunLog:
         self.writer.start()
         return self
 
@@ -81,27 +81,27 @@ class Diary:
         return self.writer.missing == 0
 
     def catch_up(self, study: str, ended: Makers, running: set[str], known: bool = False) -> None:
-        """Has the thread write what the diary lacks of a study.
+        """Has the thread write what the run log lacks of a study.
 
-        ended: by key, what makes the page of each ended trial. running: keys of the others. known: nothing is lacking now.
+        ended: by key, what makes the run record of each ended trial. running: keys of the others. known: nothing is lacking now.
         """
         self.writer.catch_up(Share("study", study, ended, running, known))
 
     def catch_up_members(self) -> None:
-        """Has the thread write the complete members of the workspace that the diary lacks."""
+        """Has the thread write the complete members of the workspace that the run log lacks."""
         store = self._workspace.store
 
-        def make(name: str) -> Callable[[], Page]:
-            return lambda: page_of_member(self._workspace, name, store.read(name).record, self._facts)
+        def make(name: str) -> Callable[[], RunRecord]:
+            return lambda: record_of_member(self._workspace, name, store.read(name).record, self._facts)
 
         self.writer.catch_up(Share("kind", "member", {name: make(name) for name in store.complete()}))
 
     def started(self, job: Job) -> None:
         self._hand_on_links()
         if job.kind == "trial":  # a member is one run, written when it is complete
-            page = opening(self._studies[job.architecture], job, self._facts)
-            self._jobs[page.key] = job
-            self.writer.put(page)
+            run_record = opening(self._studies[job.architecture], job, self._facts)
+            self._jobs[run_record.key] = job
+            self.writer.put(run_record)
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
         self._hand_on_links()
@@ -120,10 +120,10 @@ class Diary:
 
     def member(self, name: str, record: Mapping[str, Any]) -> None:
         self._hand_on_links()
-        self.writer.put(page_of_member(self._workspace, name, record, self._facts))
+        self.writer.put(record_of_member(self._workspace, name, record, self._facts))
 
     def note(self, text: str) -> None:
-        """Notes are for who watches; the diary keeps trials and members."""
+        """Notes are for who watches; the run log keeps trials and members."""
 
     def _end(self, job: Job, state: str, outcome: JobOutcome | None = None, error: str = "") -> None:
         self._hand_on_links()
@@ -145,9 +145,9 @@ class Diary:
 
 @dataclass(frozen=True)
 class Share:
-    """A part of the diary to be compared with the truth: the runs whose `tag` is `value`.
+    """A part of the run log to be compared with the truth: the runs whose `tag` is `value`.
 
-    makers: by key, what makes the page of each run that must be there. running: keys that may count as running; other open
+    makers: by key, what makes the run record of each run that must be there. running: keys that may count as running; other open
     runs without a maker are ended. None: such runs are left alone. known: all makers' runs are there.
     """
 
@@ -158,8 +158,8 @@ class Share:
     known: bool = False
 
 
-class Writer(threading.Thread):
-    """Writes pages, in the order of their keys' first appearance; pages that wait for one run are written together."""
+class RunLogWriter(threading.Thread):
+    """Writes run records, in the order of their keys' first appearance; run records that wait for one run are written together."""
 
     def __init__(self, uri: str, workspace: Workspace, own: bool) -> None:
         super().__init__(name="diary", daemon=True)
@@ -167,10 +167,10 @@ class Writer(threading.Thread):
         self.links: deque[tuple[str, str, str]] = deque()
         self._lock, self._wake, self._closing = threading.Lock(), threading.Event(), threading.Event()
         self._deadline = float("inf")
-        self._pages: dict[str, Page] = {}
+        self._records: dict[str, RunRecord] = {}
         self._in_hand = 0
         self._shares: deque[Share] = deque()
-        self._book: Book | None = None
+        self._book: MlflowExperiment | None = None
         self._runs: dict[str, str] = {}
         self._uncertain: set[str] = set()  # keys of runs whose making failed: it may have happened all the same
         self._checked: dict[tuple[str, str], set[str]] = {}
@@ -181,13 +181,13 @@ class Writer(threading.Thread):
     def missing(self) -> int:
         """How many runs and comparisons wait to be done."""
         with self._lock:
-            return len(self._pages) + len(self._shares) + self._in_hand
+            return len(self._records) + len(self._shares) + self._in_hand
 
-    def put(self, page: Page) -> None:
+    def put(self, run_record: RunRecord) -> None:
         """Returns at once."""
         with self._lock:
-            earlier = self._pages.get(page.key)
-            self._pages[page.key] = page if earlier is None else earlier.then(page)
+            earlier = self._records.get(run_record.key)
+            self._records[run_record.key] = run_record if earlier is None else earlier.then(run_record)
         self._wake.set()
 
     def catch_up(self, share: Share) -> None:
@@ -204,7 +204,7 @@ class Writer(threading.Thread):
         self.join(min(1.0, patience))
         if self.is_alive():
             say(
-                f"diary: writing the last {self.missing} entries to {without_password(self.uri)} (at most {patience:.0f} s)"
+                f"run log: writing the last {self.missing} entries to {without_password(self.uri)} (at most {patience:.0f} s)"
             )
             self.join(max(0.0, self._deadline - time.monotonic()))
         if self._bug is not None:
@@ -212,7 +212,7 @@ class Writer(threading.Thread):
         if self.missing:
             why = self.problem or "there was not enough time"
             warn(
-                f"diary: {self.missing} entries were not written ({why}); the next sweep here writes them from the study"
+                f"run log: {self.missing} entries were not written ({why}); the next sweep here writes them from the study"
             )
 
     def run(self) -> None:
@@ -249,7 +249,7 @@ class Writer(threading.Thread):
         assert error is not None, "only failures are tried again"
         if not self.problem:
             warn(
-                f"diary: {without_password(self.uri)} cannot be written now ({reason(error)}); the sweep goes on and tries again"
+                f"run log: {without_password(self.uri)} cannot be written now ({reason(error)}); the sweep goes on and tries again"
             )
         self.problem = reason(error)
 
@@ -258,13 +258,13 @@ class Writer(threading.Thread):
             self._book = self._open()
         while True:
             with self._lock:
-                page = next(iter(self._pages.values()), None)
-                if page is not None:
-                    del self._pages[page.key]
-                self._in_hand = int(page is not None)
-                share = self._shares[0] if page is None and self._shares else None
-            if page is not None:
-                self._write(self._book, page, is_own_fault)
+                run_record = next(iter(self._records.values()), None)
+                if run_record is not None:
+                    del self._records[run_record.key]
+                self._in_hand = int(run_record is not None)
+                share = self._shares[0] if run_record is None and self._shares else None
+            if run_record is not None:
+                self._write(self._book, run_record, is_own_fault)
             elif share is not None:
                 self._check(self._book, share)
                 with self._lock:
@@ -272,65 +272,72 @@ class Writer(threading.Thread):
             else:
                 break
             if self.problem:
-                say("diary: it can be written again")
+                say("run log: it can be written again")
                 self.problem = ""
 
-    def _open(self) -> Book:
-        from experiments.tracking.mlflow_client import Book
+    def _open(self) -> MlflowExperiment:
+        from experiments.tracking.mlflow_client import MlflowExperiment
 
         artifacts = self._workspace.path("mlartifacts") if self._own else None
-        return Book(self.uri, experiment_name(self._workspace), artifacts)
+        return MlflowExperiment(self.uri, experiment_name(self._workspace), artifacts)
 
-    def _write(self, book: Book, page: Page, is_own_fault: Callable[[BaseException], bool]) -> None:
-        """Writes one page, or puts it back before what came since and raises."""
+    def _write(
+        self, experiment: MlflowExperiment, run_record: RunRecord, is_own_fault: Callable[[BaseException], bool]
+    ) -> None:
+        """Writes one run record, or puts it back before what came since and raises."""
         try:
-            self._write_run(book, page)
+            self._write_run(experiment, run_record)
         except BaseException as error:
             if is_own_fault(error):
-                warn(f"diary: MLflow refuses what it is told of {page.name or page.key}: {reason(error)}")
+                warn(f"run log: MLflow refuses what it is told of {run_record.name or run_record.key}: {reason(error)}")
                 return
             with self._lock:
-                since = self._pages.pop(page.key, None)
-                self._pages = {page.key: page if since is None else page.then(since), **self._pages}
+                since = self._records.pop(run_record.key, None)
+                self._records = {
+                    run_record.key: run_record if since is None else run_record.then(since),
+                    **self._records,
+                }
                 self._in_hand = 0
             raise
 
-    def _write_run(self, book: Book, page: Page) -> None:
-        run = self._runs.get(page.key)
-        if run is None and page.key in self._uncertain:
-            found = book.find("key", page.key).get(page.key)
+    def _write_run(self, experiment: MlflowExperiment, run_record: RunRecord) -> None:
+        run = self._runs.get(run_record.key)
+        if run is None and run_record.key in self._uncertain:
+            found = experiment.find("key", run_record.key).get(run_record.key)
             run = None if found is None else found.id
         if run is None:
-            self._uncertain.add(page.key)
-            run = book.create(page)
-            page.tags = {}  # they are written
-        if page.key not in self._runs:
-            self._runs[page.key] = run
-            self._uncertain.discard(page.key)
-            self.links.append((page.key, run, self._url(book, run)))
-        book.add(page, run)
+            self._uncertain.add(run_record.key)
+            run = experiment.create(run_record)
+            run_record.tags = {}  # they are written
+        if run_record.key not in self._runs:
+            self._runs[run_record.key] = run
+            self._uncertain.discard(run_record.key)
+            self.links.append((run_record.key, run, self._url(experiment, run)))
+        experiment.add(run_record, run)
 
-    def _url(self, book: Book, run: str) -> str:
+    def _url(self, experiment: MlflowExperiment, run: str) -> str:
         server = self.uri if self.uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
-        return f"{without_password(server).rstrip('/')}/#/experiments/{book.experiment}/runs/{run}"
+        return f"{without_password(server).rstrip('/')}/#/experiments/{experiment.experiment}/runs/{run}"
 
-    def _check(self, book: Book, share: Share) -> None:
-        """Finds what the diary lacks, asking MLflow once per share, and puts it on pages."""
+    def _check(self, experiment: MlflowExperiment, share: Share) -> None:
+        """Finds what the run log lacks, asking MLflow once per share, and puts it on run records."""
         place, makers = (share.tag, share.value), share.makers
-        found = {} if share.known or place in self._checked else book.find(*place)
+        found = {} if share.known or place in self._checked else experiment.find(*place)
         known = self._checked.setdefault(place, set(makers) if share.known else set())
         for key, run in found.items():
             if not run.open:
                 known.add(key)
             elif key in makers:
-                page = makers[key]()
-                written = book.steps(run.id, "smape")
-                page.points = [point for point in page.points if point.name != "smape" or point.step not in written]
-                page.params = {name: value for name, value in page.params.items() if name not in run.params}
+                run_record = makers[key]()
+                written = experiment.steps(run.id, "smape")
+                run_record.points = [
+                    point for point in run_record.points if point.name != "smape" or point.step not in written
+                ]
+                run_record.params = {name: value for name, value in run_record.params.items() if name not in run.params}
                 self._runs[key] = run.id
-                self.put(page)
+                self.put(run_record)
             elif share.running is not None and key not in share.running and key not in self._runs:
-                book.kill(run.id)
+                experiment.kill(run.id)
         for key in makers.keys() - known - self._runs.keys() - found.keys():
             self.put(makers[key]())
         known.update(makers)

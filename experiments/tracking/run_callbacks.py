@@ -15,18 +15,18 @@ from optuna.trial import TrialState
 from core.atomic_files import digest
 from core.console import console
 from core.store.workspace import Workspace
-from experiments.common.jobs import Listener
+from experiments.common.jobs import RunCallback
 from experiments.planning.budget import Budget
 from experiments.planning.search_state import ArchitectureSearch
-from experiments.tracking.dashboard_notes import Board
+from experiments.tracking.dashboard_notes import DashboardNotes
 from experiments.tracking.json_events import Events
-from experiments.tracking.live_view import LiveView, Warnings
-from experiments.tracking.mlflow_log import FLUSH_SECONDS, Diary
-from experiments.tracking.run_record import pages_of_study, trial_key
+from experiments.tracking.live_view import LiveView, WarningsOnly
+from experiments.tracking.mlflow_log import FLUSH_SECONDS, RunLog
+from experiments.tracking.run_record import records_of_study, trial_key
 from experiments.tracking.tracking_config import TrackingConfig
 
 DIARY_MARK = "diary"
-"""A study's user attribute: which diary has all of it. Empty while a sweep runs, and after one that was killed."""
+"""A study's user attribute: which run log has all of it. Empty while a sweep runs, and after one that was killed."""
 
 
 @contextmanager
@@ -38,60 +38,57 @@ def watching(
     storage: BaseStorage,
     budget: Budget,
     events: Events | None,
-) -> Iterator[list[Listener]]:
-    """The listeners of a sweep. Leaving the block completes the diary from the studies, and waits for it within bounds."""
+) -> Iterator[list[RunCallback]]:
+    """The callbacks of a sweep. Leaving the block completes the run log from the studies, and waits for it within bounds."""
     studies = {each.name: optuna.load_study(study_name=each.study.name, storage=storage) for each in entries}
     for study in studies.values():
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             study.set_metric_names(["SMAPE"])  # what the dashboard writes at its axes, instead of "Objective 0"
-    board = Board(workspace, studies, storage)
+    notes = DashboardNotes(studies, storage)
     facts = {"seed": seed, "catalog": workspace.facts.catalog}
     names = {name: study.study_name for name, study in studies.items()}
-    diary = Diary(workspace, names, facts, board.linked, config.uri, lambda: _patience(budget))
+    run_log = RunLog(workspace, names, facts, notes.linked, config.uri, lambda: _patience(budget))
     mark = digest(config.uri or "workspace")[:12]
     there = config.uri is not None or workspace.path("mlflow.db").exists()
-    listeners: list[Listener] = [diary, board]
+    callbacks: list[RunCallback] = [run_log, notes]
     with ExitStack() as stack:
-        stack.enter_context(board)
-        stack.enter_context(diary)
+        stack.enter_context(notes)
+        stack.enter_context(run_log)
         for entry in entries:
             known = studies[entry.name].user_attrs.get(DIARY_MARK) == mark and there
             studies[entry.name].set_user_attr(DIARY_MARK, "")
-            _catch_up(diary, board, entry, studies[entry.name], facts, known)
-        diary.catch_up_members()
+            _catch_up(run_log, entry, studies[entry.name], facts, known)
+        run_log.catch_up_members()
         if config.quiet:
-            listeners.append(Warnings())
+            callbacks.append(WarningsOnly())
         else:
-            listeners.append(
+            callbacks.append(
                 stack.enter_context(LiveView(console, budget, {each.name: each.trials for each in entries}))
             )
         if events is not None:
-            listeners.append(events)
-        yield listeners
+            callbacks.append(events)
+        yield callbacks
         for entry in entries:
-            _catch_up(diary, None, entry, studies[entry.name], facts, known=False)
-    if diary.complete:
+            _catch_up(run_log, entry, studies[entry.name], facts, known=False)
+    if run_log.complete:
         for study in studies.values():
             study.set_user_attr(DIARY_MARK, mark)
 
 
 def _catch_up(
-    diary: Diary,
-    board: Board | None,
+    run_log: RunLog,
     entry: ArchitectureSearch,
     study: optuna.Study,
     facts: dict[str, Any],
     known: bool,
 ) -> None:
-    """Compares a study with the diary. known: they agreed when the last sweep ended."""
+    """Compares a study with the run log. known: they agreed when the last sweep ended."""
     trials = study.get_trials(deepcopy=False)
-    ended = pages_of_study(study.study_name, entry.name, trials, entry.make_settings, facts)
+    ended = records_of_study(study.study_name, entry.name, trials, entry.make_settings, facts)
     unended = {trial_key(study.study_name, trial.number) for trial in trials if trial.state == TrialState.RUNNING}
-    diary.catch_up(study.study_name, ended, unended, known)
-    if board is not None:
-        board.remember(entry.name, [trial for trial in trials if trial.state.is_finished()])
+    run_log.catch_up(study.study_name, ended, unended, known)
 
 
 def _patience(budget: Budget) -> float:
-    """A time budget is kept: what the diary lacks then is written by the next sweep."""
+    """A time budget is kept: what the run log lacks then is written by the next sweep."""
     return FLUSH_SECONDS if budget.end is None else min(FLUSH_SECONDS, max(2.0, budget.end - time.time()))

@@ -33,8 +33,8 @@ class Point:
 
 
 @dataclass
-class Page:
-    """What is to be written of one run; several pages of one key add up.
+class RunRecord:
+    """What is to be written of one run; several run records of one key add up.
 
     key: names the run for good (its tag `key`): `text-1a2b3c4d#3`, or a member's name. name: for people. started, ended:
     milliseconds since 1970. status: MLflow's, empty while it runs. texts, files: artifacts.
@@ -51,9 +51,9 @@ class Page:
     status: str = ""
     ended: int | None = None
 
-    def then(self, later: Page) -> Page:
-        """Both pages in one."""
-        return Page(
+    def then(self, later: RunRecord) -> RunRecord:
+        """Both run records in one."""
+        return RunRecord(
             self.key,
             self.name,
             self.started,
@@ -75,52 +75,54 @@ def trial_key(study: str, number: int) -> str:
     return f"{study}#{number}"
 
 
-def opening(study: str, job: Job, facts: Mapping[str, Any]) -> Page:
-    """The page of a trial that starts."""
+def opening(study: str, job: Job, facts: Mapping[str, Any]) -> RunRecord:
+    """The run record of a trial that starts."""
     return _trial_page(study, job.architecture, job.number, job.name, job.settings, facts, now())
 
 
-def curve(key: str, epoch: int, metrics: Mapping[str, float]) -> Page:
-    return Page(key, "", 0, points=_points(metrics, now(), epoch))
+def curve(key: str, epoch: int, metrics: Mapping[str, float]) -> RunRecord:
+    return RunRecord(key, "", 0, points=_points(metrics, now(), epoch))
 
 
-def ending(key: str, state: str, epochs: int = 0, outcome: JobOutcome | None = None, error: str = "") -> Page:
-    """The page of a trial that ends. state: Optuna's."""
-    page = Page(key, "", 0, {"state": state}, status=STATUS[state], ended=now())
+def ending(key: str, state: str, epochs: int = 0, outcome: JobOutcome | None = None, error: str = "") -> RunRecord:
+    """The run record of a trial that ends. state: Optuna's."""
+    run_record = RunRecord(key, "", 0, {"state": state}, status=STATUS[state], ended=now())
     if outcome is not None:
-        page.points = _points(_best(outcome.metrics, outcome.best_epoch, outcome.seconds), now(), epochs)
+        run_record.points = _points(_best(outcome.metrics, outcome.best_epoch, outcome.seconds), now(), epochs)
     if error:
-        page.tags["error"] = headline(error)[:PARAMETER_LENGTH]
-        page.texts["error.txt"] = error
-    return page
+        run_record.tags["error"] = headline(error)[:PARAMETER_LENGTH]
+        run_record.texts["error.txt"] = error
+    return run_record
 
 
 def page_of_trial(
     study: str, trial: FrozenTrial, architecture: str, settings: Mapping[str, Any], facts: Mapping[str, Any]
-) -> Page:
-    """The whole page of an ended trial, from what the study knows of it."""
+) -> RunRecord:
+    """The whole run record of an ended trial, from what the study knows of it."""
     known, ended = trial.user_attrs, _milliseconds(trial.datetime_complete)
     config = known.get("config", "")
-    page = _trial_page(study, architecture, trial.number, config, settings, facts, _milliseconds(trial.datetime_start))
+    run_record = _trial_page(
+        study, architecture, trial.number, config, settings, facts, _milliseconds(trial.datetime_start)
+    )
     for epoch, value in trial.intermediate_values.items():
-        page.points += _points({"smape": value}, ended, epoch)
+        run_record.points += _points({"smape": value}, ended, epoch)
     if trial.state == TrialState.COMPLETE and all(name in known for name in METRICS):
         best = _best({name: known[name] for name in METRICS}, known["best_epoch"], known["seconds"])
-        page.points += _points(best, ended, max(trial.intermediate_values, default=0))
+        run_record.points += _points(best, ended, max(trial.intermediate_values, default=0))
     if "answered_from" in known:
-        page.tags["answered_from"] = str(known["answered_from"])
-    return page.then(_ended(ending(page.key, trial.state.name, error=str(known.get("error", ""))), ended))
+        run_record.tags["answered_from"] = str(known["answered_from"])
+    return run_record.then(_ended(ending(run_record.key, trial.state.name, error=str(known.get("error", ""))), ended))
 
 
-def page_of_member(workspace: Workspace, name: str, record: Mapping[str, Any], facts: Mapping[str, Any]) -> Page:
-    """The page of a complete member. record: its `member.json`."""
+def record_of_member(workspace: Workspace, name: str, record: Mapping[str, Any], facts: Mapping[str, Any]) -> RunRecord:
+    """The run record of a complete member. record: its `member.json`."""
     folder = workspace.store.folder / name
     written = int((folder / "member.json").stat().st_mtime * 1000)
     tags = {**facts, "kind": "member", "architecture": record["architecture"], "config": name, "key": name}
     folds = {f"fold_{fold}_smape": value for fold, value in enumerate(record["fold_smape"])}
     metrics = {**record["metrics"], **folds, "seconds": record.get("seconds")}
     known = {key: value for key, value in metrics.items() if value is not None}  # a member made outside has no seconds
-    return Page(
+    return RunRecord(
         name,
         name,
         written,
@@ -133,16 +135,16 @@ def page_of_member(workspace: Workspace, name: str, record: Mapping[str, Any], f
     )
 
 
-def pages_of_study(
+def records_of_study(
     study: str,
     architecture: str,
     trials: list[FrozenTrial],
     settings: Callable[[Mapping[str, Any]], dict[str, Any]],
     facts: Mapping[str, Any],
-) -> dict[str, Callable[[], Page]]:
-    """By key, what makes the page of each ended trial, which only a diary without it needs. settings: from the searched ones."""
+) -> dict[str, Callable[[], RunRecord]]:
+    """By key, what makes the run record of each ended trial, which only a run log without it needs. settings: from the searched ones."""
 
-    def make(trial: FrozenTrial) -> Callable[[], Page]:
+    def make(trial: FrozenTrial) -> Callable[[], RunRecord]:
         return lambda: page_of_trial(study, trial, architecture, settings(trial.params), facts)
 
     return {trial_key(study, trial.number): make(trial) for trial in trials if trial.state.name in STATUS}
@@ -156,22 +158,24 @@ def _trial_page(
     settings: Mapping[str, Any],
     facts: Mapping[str, Any],
     started: int,
-) -> Page:
+) -> RunRecord:
     key = trial_key(study, number)
     tags = {
         **facts, "kind": "trial", "architecture": architecture, "config": config, "trial": number, "study": study, "key": key,
     }  # fmt: skip
     text = json.dumps(settings, indent=2, sort_keys=True)
-    return Page(key, f"{architecture} #{number}", started, _texts(tags), _params(settings), texts={"config.json": text})
+    return RunRecord(
+        key, f"{architecture} #{number}", started, _texts(tags), _params(settings), texts={"config.json": text}
+    )
 
 
 def _best(metrics: Mapping[str, float], epoch: int, seconds: float) -> dict[str, float]:
     return {**{f"best_{name}": value for name, value in metrics.items()}, "best_epoch": epoch, "seconds": seconds}
 
 
-def _ended(page: Page, time: int) -> Page:
-    page.ended = time
-    return page
+def _ended(run_record: RunRecord, time: int) -> RunRecord:
+    run_record.ended = time
+    return run_record
 
 
 def _points(metrics: Mapping[str, float], time: int, step: int) -> list[Point]:

@@ -17,7 +17,7 @@ from core.metrics import all_metrics, group_standard_error, smape_terms
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from experiments.compare import app, curves, spark
-from experiments.tracking.comparison import Finder, Side, paired, workspace_side
+from experiments.tracking.comparison import Comparand, Finder, paired, workspace_side
 from experiments.tracking.sweep_record import open_studies
 
 
@@ -113,7 +113,7 @@ def test_workspaces_of_other_folds_are_not_paired(filled: Workspace) -> None:
     one = workspace_side(filled.folder)
     other = Workspace(filled.folder)
     other.__dict__["facts"] = type(filled.facts)(**{**vars(filled.facts), "folds": "others"})
-    assert paired(one, Side("workspace", "other", {}, {}, member=(other, "text-bad"))) is None
+    assert paired(one, Comparand("workspace", "other", {}, {}, member=(other, "text-bad"))) is None
 
 
 def test_unknown_names_get_suggestions(filled: Workspace, tmp_path: Path) -> None:

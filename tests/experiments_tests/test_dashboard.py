@@ -15,8 +15,7 @@ import pytest
 
 from core.store.workspace import Workspace
 from experiments.dashboard import answers, free_port, optuna_dashboard
-from experiments.tracking.dashboard_notes import artifacts_folder
-from experiments.tracking.mlflow_log import Diary
+from experiments.tracking.mlflow_log import RunLog
 from experiments.tracking.sweep_record import open_studies
 from tests.errors import refused
 from tests.paths import ROOT
@@ -30,7 +29,7 @@ def filled(toy_workspace: Workspace) -> Workspace:
 
 def test_the_optuna_dashboard_serves_the_studies_until_it_is_left(filled: Workspace) -> None:
     port = free_port(18080)
-    with optuna_dashboard(open_studies(filled.folder, None), artifacts_folder(filled), port) as url:
+    with optuna_dashboard(open_studies(filled.folder, None), port) as url:
         with urllib.request.urlopen(f"{url}/api/studies", timeout=30) as answer:
             studies = json.load(answer)["study_summaries"]
         assert [study["study_name"] for study in studies] == ["text-1a2b"]
@@ -50,7 +49,7 @@ def test_a_taken_port_is_passed_over() -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_starts_both_and_ends_both(filled: Workspace, end: signal.Signals) -> None:
-    with Diary(filled, {}, {}):
+    with RunLog(filled, {}, {}):
         pass
     ports = free_port(18090), free_port(15000)
     command = [sys.executable, "-m", "experiments.dashboard", "--workspace", str(filled.folder)]

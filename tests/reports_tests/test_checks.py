@@ -24,7 +24,7 @@ from core.training.trainer import fit
 from ensemble.stack import stack_workspace
 from experiments.common.jobs import Job, error_text
 from experiments.execution.job_worker import run_job
-from experiments.execution.ray_tuner import check_pruner
+from experiments.execution.pruners import check_pruner
 from experiments.search.search_config import SearchConfig
 from reports.checks import diagnose, fitting, non_finite, searching, times
 from reports.checks.finding import Check, Finding

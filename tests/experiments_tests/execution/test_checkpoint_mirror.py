@@ -19,7 +19,7 @@ from core.protocols.architecture import Context
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.execution import checkpoint_mirror
-from experiments.execution.checkpoint_mirror import CheckpointCleanup, Depot, mirrored
+from experiments.execution.checkpoint_mirror import CheckpointCleanup, CheckpointMirror, mirrored
 from experiments.search.study import INTERRUPTED
 from tests.experiments_tests.waiting import wait_for
 
@@ -83,12 +83,12 @@ def test_a_training_goes_on_on_another_node_and_ends_as_it_would_have(
     assert told == [1, 2, 3], "the earlier epochs are told again, and trained no second time"
     np.testing.assert_array_equal(prices, undisturbed)
     assert sum(name == "whole.json" for name in listing(url)) == 1, "older states are removed"
-    Depot(url).remove(job())
+    CheckpointMirror(url).remove(job())
     assert listing(url) == []
 
 
 def test_half_a_copy_is_none_and_the_one_before_it_counts(tmp_path: Path, url: str) -> None:
-    depot = Depot(url)
+    depot = CheckpointMirror(url)
     files = []
     for name in ("state-5.json", "state-5.safetensors"):
         files.append(tmp_path / name)
@@ -108,7 +108,7 @@ def test_files_with_other_names_are_not_brought_in(tmp_path: Path, caplog: pytes
     place.mkdir(parents=True)
     (place / "whole.json").write_text('{"../../evil.json": 4}')
     with caplog.at_level(logging.WARNING):
-        assert not Depot(str(tmp_path / "states")).fetch(job(), tmp_path / "node")
+        assert not CheckpointMirror(str(tmp_path / "states")).fetch(job(), tmp_path / "node")
     assert "no training writes" in caplog.text and not list(tmp_path.rglob("evil*"))
 
 
@@ -135,12 +135,12 @@ def test_a_copy_that_fails_is_a_warning_and_the_next_state_is_tried(
 def test_a_place_that_cannot_be_used_is_told_with_a_cure(tmp_path: Path, url: str, message: str) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=message) as told:
-        Depot(url.format(file=tmp_path / "file")).check()
+        CheckpointMirror(url.format(file=tmp_path / "file")).check()
     assert "--storage-path" in told.value.what and told.value.hint
 
 
 def test_the_probe_leaves_nothing(url: str) -> None:
-    Depot(url).check()
+    CheckpointMirror(url).check()
     assert listing(url) == []
 
 

@@ -36,7 +36,7 @@ FIXED = {"text": {"text_encoder": "tiny", "epochs": 2}, "lexical": {}}
 
 
 class Log:
-    """A listener that remembers."""
+    """A callback that remembers."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []

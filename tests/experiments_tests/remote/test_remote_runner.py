@@ -25,19 +25,19 @@ from experiments.execution.job_worker import member_key, read_trial, run_job
 from experiments.execution.ray_pool import Resources, session
 from experiments.prepare import fill_workspace
 from experiments.remote.driver_actor import Arrivals, deliver
-from experiments.remote.payload import ENVIRONMENT, Parcel, Workbench, node_folder, place_below, unpack
-from experiments.remote.remote_runner import Away, _training, at_home
+from experiments.remote.payload import ENVIRONMENT, Payload, Workbench, node_folder, place_below, unpack
+from experiments.remote.remote_runner import RemoteRunner, _training, at_home
 from tests.errors import refused
 
 LEXICAL = "lexical-0123456789ab"
 DELIVERY = "0f" * 16
 
 
-def stream(parcel: Parcel, size: int = 1000) -> object:
-    """The parcel's bytes from an offset on, in pieces of `size`."""
+def stream(payload: Payload, size: int = 1000) -> object:
+    """The payload's bytes from an offset on, in pieces of `size`."""
 
     def pieces(offset: int) -> Iterator[bytes]:
-        while data := parcel.read(offset, size):
+        while data := payload.read(offset, size):
             offset += len(data)
             yield data
 
@@ -63,10 +63,10 @@ def test_a_job_runs_on_what_was_unpacked_when_nothing_of_the_drivers_folder_is_l
     pictured: Workspace, tmp_path: Path
 ) -> None:
     facts, folds = pictured.facts, pictured.folds
-    parcel = Parcel(pictured, pictures=True)
+    payload = Payload(pictured, pictures=True)
     node = tmp_path / "node"
     node.mkdir()
-    shared = unpack(parcel.manifest, stream(parcel), node)  # type: ignore[arg-type]
+    shared = unpack(payload.manifest, stream(payload), node)  # type: ignore[arg-type]
     before = {path.name: path.read_bytes() for path in (tmp_path / "demo" / "images").iterdir()}
     shutil.rmtree(tmp_path / "demo")
     pictured.folder.rename(tmp_path / "moved")
@@ -96,11 +96,11 @@ def test_pictures_keep_their_times_of_change_and_stay_at_home_where_nobody_looks
     pictured: Workspace, tmp_path: Path
 ) -> None:
     """The cache of decoded pictures knows a file by its name, size and time of change."""
-    parcel, without = Parcel(pictured, pictures=True), Parcel(pictured, pictures=False)
+    payload, without = Payload(pictured, pictures=True), Payload(pictured, pictures=False)
     assert not [item for item in without.manifest.items if item.name.startswith("pictures")]
-    assert without.manifest.key != parcel.manifest.key and without.manifest.facts.images is None
-    shared = unpack(parcel.manifest, stream(parcel), tmp_path)  # type: ignore[arg-type]
-    for item in parcel.manifest.items:
+    assert without.manifest.key != payload.manifest.key and without.manifest.facts.images is None
+    shared = unpack(payload.manifest, stream(payload), tmp_path)  # type: ignore[arg-type]
+    for item in payload.manifest.items:
         status = (shared / item.name).stat()
         assert (status.st_size, status.st_mtime_ns) == (item.size, item.changed)
     bare = unpack(without.manifest, stream(without), tmp_path)  # type: ignore[arg-type]
@@ -109,53 +109,53 @@ def test_pictures_keep_their_times_of_change_and_stay_at_home_where_nobody_looks
 
 @pytest.mark.parametrize("size", [1, 97, 10**9])
 def test_the_stream_is_the_files_one_after_the_other_whatever_the_pieces(toy_workspace: Workspace, size: int) -> None:
-    parcel = Parcel(toy_workspace, pictures=False)
-    files = [toy_workspace.folder / item.name for item in parcel.manifest.items]
+    payload = Payload(toy_workspace, pictures=False)
+    files = [toy_workspace.folder / item.name for item in payload.manifest.items]
     whole = b"".join(file.read_bytes() for file in files)
     start = len(whole) // 3 if size > 1 else len(whole) - 50
-    assert b"".join(stream(parcel, size)(start)) == whole[start:]  # type: ignore[operator]
-    assert parcel.read(len(whole)) == b""
+    assert b"".join(stream(payload, size)(start)) == whole[start:]  # type: ignore[operator]
+    assert payload.read(len(whole)) == b""
 
 
 def test_unpacking_that_was_killed_goes_on_and_fetches_only_what_is_missing(
     toy_workspace: Workspace, tmp_path: Path
 ) -> None:
-    parcel = Parcel(toy_workspace, pictures=False)
-    first = parcel.manifest.items[0]
+    payload = Payload(toy_workspace, pictures=False)
+    first = payload.manifest.items[0]
 
     class Killed(Exception):
         pass
 
     def dies(offset: int) -> Iterator[bytes]:
-        yield parcel.read(0, first.size + 10)
+        yield payload.read(0, first.size + 10)
         raise Killed
 
     with pytest.raises(Killed):
-        unpack(parcel.manifest, dies, tmp_path)
-    assert not (tmp_path / parcel.manifest.key / "workspace.json").exists()
+        unpack(payload.manifest, dies, tmp_path)
+    assert not (tmp_path / payload.manifest.key / "workspace.json").exists()
     asked: list[int] = []
 
     def rest(offset: int) -> Iterator[bytes]:
         asked.append(offset)
-        yield parcel.read(offset)
+        yield payload.read(offset)
 
-    shared = unpack(parcel.manifest, rest, tmp_path)
+    shared = unpack(payload.manifest, rest, tmp_path)
     assert asked == [first.size]
     assert Workspace(shared).train.fingerprint == toy_workspace.train.fingerprint
 
     def never(offset: int) -> Iterator[bytes]:
         raise AssertionError("it is all there")
 
-    assert unpack(parcel.manifest, never, tmp_path) == shared
+    assert unpack(payload.manifest, never, tmp_path) == shared
 
 
 def test_a_stream_that_ends_early_and_a_file_that_changed_are_told(toy_workspace: Workspace, tmp_path: Path) -> None:
-    parcel = Parcel(toy_workspace, pictures=False)
+    payload = Payload(toy_workspace, pictures=False)
     with refused("payload-truncated"):
-        unpack(parcel.manifest, lambda offset: iter([b"x"]), tmp_path)
+        unpack(payload.manifest, lambda offset: iter([b"x"]), tmp_path)
     toy_workspace.path("catalog", "train.parquet").write_bytes(b"shorter")
     with refused("payload-file-changed"):
-        parcel.read(0)
+        payload.read(0)
 
 
 def test_encoder_folders_travel_without_what_no_encoder_needs(toy_workspace: Workspace, tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_encoder_folders_travel_without_what_no_encoder_needs(toy_workspace: Wor
     encoder.mkdir()
     for name in ("config.json", "model.safetensors", "modeling.py", "pytorch_model.bin"):
         (encoder / name).write_text(name)
-    parcel = Parcel(toy_workspace, pictures=False, encoders=[str(encoder)])
-    shared = unpack(parcel.manifest, stream(parcel), tmp_path)  # type: ignore[arg-type]
-    place = shared / parcel.manifest.encoders[str(encoder)]
+    payload = Payload(toy_workspace, pictures=False, encoders=[str(encoder)])
+    shared = unpack(payload.manifest, stream(payload), tmp_path)  # type: ignore[arg-type]
+    place = shared / payload.manifest.encoders[str(encoder)]
     assert sorted(path.name for path in place.iterdir()) == ["config.json", "model.safetensors"]
 
 
@@ -253,8 +253,8 @@ def test_leftovers_of_an_earlier_sweep_are_cleared(tmp_path: Path) -> None:
 
 
 def test_workers_of_a_node_share_caches_and_states_and_nothing_else(toy_workspace: Workspace, tmp_path: Path) -> None:
-    parcel = Parcel(toy_workspace, pictures=False)
-    shared = unpack(parcel.manifest, stream(parcel), tmp_path)  # type: ignore[arg-type]
+    payload = Payload(toy_workspace, pictures=False)
+    shared = unpack(payload.manifest, stream(payload), tmp_path)  # type: ignore[arg-type]
     one, other = Workbench(shared), Workbench(shared)
     write_json(one.folder / "trials" / LEXICAL / "trial-0" / "state-0.json", {})
     assert (other.folder / "trials" / LEXICAL / "trial-0" / "state-0.json").exists()
@@ -282,7 +282,7 @@ def test_the_nodes_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_manifest_names_its_content(toy_workspace: Workspace) -> None:
     def key() -> str:
-        return Parcel(Workspace(toy_workspace.folder), pictures=False).manifest.key
+        return Payload(Workspace(toy_workspace.folder), pictures=False).manifest.key
 
     first = key()
     assert key() == first
@@ -308,16 +308,16 @@ def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_at_ho
     config = kind.Config(**choice)
     name = member_key(pictured, kind, choice, 0).id
     work = Job("trial", "multimodal", name, config.model_dump(mode="json"), 0, 0, 1, "cpu", number=0)
-    parcel = Parcel(pictured, pictures=True, encoders=[str(tmp_path / "clip")])
+    payload = Payload(pictured, pictures=True, encoders=[str(tmp_path / "clip")])
     with session(Resources(1, 1.0, 0.0)):
-        home = at_home(parcel, pictured.folder)
-        away = Away(home, {"multimodal": choice})
+        home = at_home(payload, pictured.folder)
+        away = RemoteRunner(home, {"multimodal": choice})
         first = away(work, lambda epoch, metrics: None)
         shutil.rmtree(tmp_path / "clip")
         shutil.rmtree(tmp_path / "demo")
         pictured.path("trials", name, "trial.json").unlink()
         again = away(work, lambda epoch, metrics: None)
-        stopped = tmp_path / "node" / parcel.manifest.key / "trials" / "text-0123456789ab" / "trial-0"
+        stopped = tmp_path / "node" / payload.manifest.key / "trials" / "text-0123456789ab" / "trial-0"
         stopped.mkdir(parents=True)
         over = Job("trial", "text", "text-0123456789ab", {}, 0, 0, 1, "cpu")
         away.end(over)
@@ -327,7 +327,7 @@ def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_at_ho
         assert not stopped.exists(), "the states of what will not go on are removed"
     assert again.metrics == first.metrics
     assert read_trial(pictured, name) is not None
-    node = tmp_path / "node" / parcel.manifest.key
+    node = tmp_path / "node" / payload.manifest.key
     assert list(node.glob("cache/pixels-32/*")) and not pictured.path("cache").exists()
     refit = pictured.store.folder.glob("multimodal-*/fold-0/fit.json")
     assert [marker.parent.parent.name for marker in refit]

@@ -196,7 +196,7 @@ def test_when_the_driver_goes_its_workers_go_and_the_same_command_goes_on(
 
 
 def workers_live(node: Path) -> bool:
-    """Whether a process still holds its workbench there: the kernel lets go of the lock when it dies."""
+    """Whether a process still holds its worker folder there: the kernel lets go of the lock when it dies."""
     for path in node.glob("*/workers/.*.lock"):
         with locked(path, wait=False) as free:
             if not free:

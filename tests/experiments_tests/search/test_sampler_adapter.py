@@ -12,7 +12,7 @@ from optuna.samplers import TPESampler
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from experiments.search.sampler_adapter import BEST, LATEST, Adviser
+from experiments.search.sampler_adapter import BEST, LATEST, SamplerAdapter
 
 SPACE = {
     "depth": CategoricalDistribution(tuple(range(10))),
@@ -40,16 +40,16 @@ def history(count: int, seed: int = 0) -> list[FrozenTrial]:
 def test_proposals_are_those_of_optuna_on_the_study_itself() -> None:
     plain = optuna.create_study(sampler=sampler())
     plain.add_trials(history(30))
-    adviser = Adviser(sampler(), SPACE, history(30))
+    sampler_adapter = SamplerAdapter(sampler(), SPACE, history(30))
     for number in range(12):
-        ours, theirs = adviser.propose(), plain.ask(SPACE)
+        ours, theirs = sampler_adapter.propose(), plain.ask(SPACE)
         assert ours.params == theirs.params
         if number % 2:  # the others go on running
             ours.report(50.0, 1)
             theirs.report(50.0, 1)
             state = TrialState.PRUNED if number % 4 == 1 else TrialState.COMPLETE
             value = 50.0 - number if state == TrialState.COMPLETE else None
-            told = adviser.tell(ours, state, value)
+            told = sampler_adapter.tell(ours, state, value)
             assert told.value == plain.tell(theirs, value, state=state).value
 
 
@@ -58,12 +58,12 @@ def test_of_a_long_study_the_sampler_sees_what_is_good_what_is_late_and_what_run
     trials = history(2 * (LATEST + BEST))
     if not complete:
         trials = [trial for trial in trials if trial.state == TrialState.PRUNED] * 3
-    adviser = Adviser(sampler(), SPACE, trials[:50])
-    running = adviser.place({"depth": 1, "rate": 1})
+    sampler_adapter = SamplerAdapter(sampler(), SPACE, trials[:50])
+    running = sampler_adapter.place({"depth": 1, "rate": 1})
     for trial in trials[50:]:
-        adviser._study.add_trial(trial)
-    seen = adviser._study.get_trials(deepcopy=False)
-    everything = adviser._window._studies[adviser._study._study_id].trials
+        sampler_adapter._study.add_trial(trial)
+    seen = sampler_adapter._study.get_trials(deepcopy=False)
+    everything = sampler_adapter._window._studies[sampler_adapter._study._study_id].trials
     assert len(everything) > len(seen) <= LATEST + BEST + 1
     assert seen[-LATEST:] == everything[-LATEST:]
     assert [trial.number for trial in seen if trial.state == TrialState.RUNNING] == [running.number]
@@ -71,15 +71,15 @@ def test_of_a_long_study_the_sampler_sees_what_is_good_what_is_late_and_what_run
 
     def good(of: list[FrozenTrial]) -> list[int]:
         ended = [trial for trial in of if trial.state.is_finished()]
-        return [trial.number for trial in _split_trials(adviser._study, ended, 25)[0]]
+        return [trial.number for trial in _split_trials(sampler_adapter._study, ended, 25)[0]]
 
     assert good(seen) == good(everything)
-    adviser.tell(running, TrialState.FAIL, None)
-    assert not adviser._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+    sampler_adapter.tell(running, TrialState.FAIL, None)
+    assert not sampler_adapter._study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
 
 
 def test_a_placed_trial_has_its_settings_and_asks_no_sampler() -> None:
-    adviser, plain = Adviser(sampler(), SPACE, []), optuna.create_study(sampler=sampler())
-    placed = adviser.place({"depth": 4, "rate": 2})
+    sampler_adapter, plain = SamplerAdapter(sampler(), SPACE, []), optuna.create_study(sampler=sampler())
+    placed = sampler_adapter.place({"depth": 4, "rate": 2})
     assert placed.params == {"depth": 4, "rate": 2}
-    assert adviser.propose().params == plain.ask(SPACE).params
+    assert sampler_adapter.propose().params == plain.ask(SPACE).params

@@ -1,4 +1,4 @@
-"""The diary, read back through MLflow's own client: also after its database was locked, its server away, its driver killed."""
+"""The run log, read back through MLflow's own client: also after its database was locked, its server away, its driver killed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from optuna.trial import TrialState
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.dashboard import answers
-from experiments.tracking.mlflow_log import Diary, experiment_name, reason, tracking_uri
-from experiments.tracking.run_record import pages_of_study, trial_key
+from experiments.tracking.mlflow_log import RunLog, experiment_name, reason, tracking_uri
+from experiments.tracking.run_record import records_of_study, trial_key
 from tests.experiments_tests.waiting import free_port, wait_for
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
@@ -35,15 +35,15 @@ def job(number: int, kind: Any = "trial") -> Job:
     return Job(kind, "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=3)
 
 
-def tell_three_trials(diary: Diary) -> None:
+def tell_three_trials(run_log: RunLog) -> None:
     """One that finishes, one that is stopped, one that crashes, two epochs each."""
     for number in range(3):
-        diary.started(job(number))
+        run_log.started(job(number))
         for epoch in (1, 2):
-            diary.epoch(job(number), epoch, {**METRICS, "smape": 50.0 - epoch})
-    diary.finished(job(0), JobOutcome(METRICS, 2, 1.5))
-    diary.pruned(job(1), 2, 48.0, StopReason(2, 48.0, 45.5, 3, 4))
-    diary.failed(job(2), "MemoryError: too large\nTraceback ...")
+            run_log.epoch(job(number), epoch, {**METRICS, "smape": 50.0 - epoch})
+    run_log.finished(job(0), JobOutcome(METRICS, 2, 1.5))
+    run_log.pruned(job(1), 2, 48.0, StopReason(2, 48.0, 45.5, 3, 4))
+    run_log.failed(job(2), "MemoryError: too large\nTraceback ...")
 
 
 def runs(workspace: Workspace, uri: str | None = None) -> dict[str, Run]:
@@ -82,9 +82,9 @@ def test_trials_are_runs_with_params_curves_states_and_artifacts(toy_workspace: 
         threads.add(threading.current_thread())
         assert url.endswith(f"/runs/{run}")
 
-    with Diary(toy_workspace, STUDIES, {"seed": 0}, linked) as diary:
-        tell_three_trials(diary)
-    assert diary.complete and threads == {threading.main_thread()}
+    with RunLog(toy_workspace, STUDIES, {"seed": 0}, linked) as run_log:
+        tell_three_trials(run_log)
+    assert run_log.complete and threads == {threading.main_thread()}
 
     found = runs(toy_workspace)
     assert states(found) == ALL_THREE
@@ -105,10 +105,10 @@ def by_key(run: Run) -> str:
 
 
 def test_the_driver_never_waits(toy_workspace: Workspace) -> None:
-    with Diary(toy_workspace, STUDIES, {}) as diary:
+    with RunLog(toy_workspace, STUDIES, {}) as run_log:
         start = time.perf_counter()
         for _ in range(20):
-            tell_three_trials(diary)
+            tell_three_trials(run_log)
         assert time.perf_counter() - start < 1.0  # opening the database alone takes longer
         assert not runs_exist(toy_workspace)
 
@@ -123,10 +123,10 @@ def runs_exist(workspace: Workspace) -> bool:
 
 
 def test_folds_of_members_are_no_runs_of_their_own(toy_workspace: Workspace) -> None:
-    with Diary(toy_workspace, STUDIES, {}) as diary:
-        diary.started(job(0, "fit"))
-        diary.epoch(job(0, "fit"), 1, METRICS)
-        diary.finished(job(0, "fit"), JobOutcome(METRICS, 1, 1.0))
+    with RunLog(toy_workspace, STUDIES, {}) as run_log:
+        run_log.started(job(0, "fit"))
+        run_log.epoch(job(0, "fit"), 1, METRICS)
+        run_log.finished(job(0, "fit"), JobOutcome(METRICS, 1, 1.0))
     assert runs(toy_workspace) == {}
 
 
@@ -153,17 +153,17 @@ def study_with_every_state(path: Path) -> optuna.Study:
     return study
 
 
-def catch_up(diary: Diary, study: optuna.Study) -> None:
+def catch_up(run_log: RunLog, study: optuna.Study) -> None:
     trials = study.get_trials(deepcopy=False)
     settings = {"learning_rate": 2e-5, "loss": "huber"}
-    ended = pages_of_study("text-1a2b", "text", trials, lambda searched: {**settings, **searched}, {"seed": 0})
-    diary.catch_up(
+    ended = records_of_study("text-1a2b", "text", trials, lambda searched: {**settings, **searched}, {"seed": 0})
+    run_log.catch_up(
         "text-1a2b", ended, {trial_key("text-1a2b", trial.number) for trial in trials if not trial.state.is_finished()}
     )
 
 
 def test_what_a_killed_driver_left_is_written_from_the_study(toy_workspace: Workspace, tmp_path: Path) -> None:
-    with Diary(toy_workspace, STUDIES, {"seed": 0}) as killed:  # it told of the beginnings only
+    with RunLog(toy_workspace, STUDIES, {"seed": 0}) as killed:  # it told of the beginnings only
         for number in (0, 4, 17):  # 17: a trial that the study does not know
             killed.started(job(number))
         killed.epoch(job(0), 1, {"smape": 49.0})
@@ -171,9 +171,9 @@ def test_what_a_killed_driver_left_is_written_from_the_study(toy_workspace: Work
 
     study = study_with_every_state(tmp_path / "study.db")
     for _ in range(2):  # the second time there is nothing left to do
-        with Diary(toy_workspace, STUDIES, {"seed": 0}) as diary:
-            catch_up(diary, study)
-            catch_up(diary, study)
+        with RunLog(toy_workspace, STUDIES, {"seed": 0}) as run_log:
+            catch_up(run_log, study)
+            catch_up(run_log, study)
         found = runs(toy_workspace)
         assert states(found) == {
             **ALL_THREE,
@@ -203,24 +203,24 @@ def test_a_locked_database_is_waited_for(
     toy_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Another process holds the file longer than SQLite itself waits, here a second."""
-    with Diary(toy_workspace, STUDIES, {}):
+    with RunLog(toy_workspace, STUDIES, {}):
         pass
     import mlflow.store.db.utils as store  # its 20 seconds are shortened, and nothing else is changed
 
     text = store.sql.text
     monkeypatch.setattr(store.sql, "text", lambda line: text(line.replace("= 20000", "= 200")))
     path = str(toy_workspace.path("mlflow.db"))
-    with Diary(toy_workspace, STUDIES, {}) as diary:
-        diary.started(job(0))
-        wait_for(lambda: diary.writer.missing == 0)
+    with RunLog(toy_workspace, STUDIES, {}) as run_log:
+        run_log.started(job(0))
+        wait_for(lambda: run_log.writer.missing == 0)
         with subprocess.Popen([sys.executable, "-c", LOCK, path], stdin=-1, stdout=-1, text=True) as locker:
             assert locker.stdout is not None and locker.stdout.readline() == "locked\n"
             start = time.perf_counter()
-            tell_three_trials(diary)
+            tell_three_trials(run_log)
             assert time.perf_counter() - start < 0.5
-            wait_for(lambda: bool(diary.writer.problem))
+            wait_for(lambda: bool(run_log.writer.problem))
             locker.communicate("")
-        wait_for(lambda: diary.writer.missing == 0)
+        wait_for(lambda: run_log.writer.missing == 0)
     assert states(runs(toy_workspace)) == ALL_THREE
     printed = capsys.readouterr()
     assert printed.err.count("database is locked") == 1 and "can be written again" in printed.out
@@ -249,15 +249,15 @@ def test_a_server_that_goes_away_and_comes_back_loses_nothing(
 ) -> None:
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    with Diary(toy_workspace, STUDIES, {}, uri=uri) as diary:
+    with RunLog(toy_workspace, STUDIES, {}, uri=uri) as run_log:
         with server(tmp_path, port):
-            diary.started(job(0))
-            wait_for(lambda: diary.writer.missing == 0)
-        tell_three_trials(diary)
-        wait_for(lambda: bool(diary.writer.problem))
+            run_log.started(job(0))
+            wait_for(lambda: run_log.writer.missing == 0)
+        tell_three_trials(run_log)
+        wait_for(lambda: bool(run_log.writer.problem))
         time.sleep(3)  # some tries fail
         with server(tmp_path, port):
-            wait_for(lambda: diary.writer.missing == 0)
+            wait_for(lambda: run_log.writer.missing == 0)
             assert states(runs(toy_workspace, uri)) == ALL_THREE
             assert curve(toy_workspace, runs(toy_workspace, uri)["text-1a2b#1"], uri) == [(1, 49.0), (2, 48.0)]
     assert capsys.readouterr().err.count("cannot be written now") == 1
@@ -268,10 +268,10 @@ def test_a_server_that_never_answers_is_told_of_and_waited_for_within_bounds(
 ) -> None:
     uri = f"http://somebody:secret@127.0.0.1:{free_port()}"
     start = time.monotonic()
-    with Diary(toy_workspace, STUDIES, {}, uri=uri, patience=lambda: 2.0) as diary:
-        tell_three_trials(diary)
+    with RunLog(toy_workspace, STUDIES, {}, uri=uri, patience=lambda: 2.0) as run_log:
+        tell_three_trials(run_log)
         start = time.monotonic()
-    assert time.monotonic() - start < 10.0 and not diary.complete
+    assert time.monotonic() - start < 10.0 and not run_log.complete
     printed = capsys.readouterr()
     assert "3 entries were not written" in printed.err and "the next sweep here writes them" in printed.err
     assert "at most 2 s" in printed.out

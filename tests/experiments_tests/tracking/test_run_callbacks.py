@@ -1,4 +1,4 @@
-"""Sweeps as a user types them, with everything that watches: what program, terminal, status, diary and study say agrees."""
+"""Sweeps as a user types them, with everything that watches: what program, terminal, status, run log and study say agrees."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def trials(workspace: Path) -> dict[str, str]:
     }
 
 
-def diary(workspace: Path) -> dict[str, str]:
+def run_log(workspace: Path) -> dict[str, str]:
     """Tag `state` of each trial's run by its key; every run has ended, and no key has two."""
     place = Workspace(workspace)
     client = MlflowClient(tracking_uri(place))
@@ -74,7 +74,7 @@ def test_events_summary_status_diary_and_study_agree(
 
     states = trials(workspace)
     assert events[-1]["counts"]["lexical"] == dict(Counter(states.values()))
-    assert diary(workspace) == states
+    assert run_log(workspace) == states
     found = json.loads(run("experiments.status", "--workspace", workspace, "--json").stdout)
     assert found["driver"] == "finished" and found["searches"][0]["best"]["smape"] == min(told.values())
     assert [member["folds_done"] for member in found["members"]] == [2]
@@ -104,4 +104,4 @@ def test_a_killed_driver_leaves_no_gap_in_the_diary(
     assert "catalog:" not in quiet and "started" not in quiet and "Next:" in quiet
     states = trials(workspace)
     assert "RUNNING" not in states.values() and Counter(states.values())["COMPLETE"] >= 8
-    assert diary(workspace) == states
+    assert run_log(workspace) == states
