@@ -1,73 +1,86 @@
-"""Command-line options of `python -m ensemble.stack`."""
+"""Configs of stacking and of its command line: each flag of `python -m ensemble.stack` is declared here or in ScreeningConfig."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-import typer
+from pydantic import Field, field_validator, model_validator
 
+from core.command_config import CommandConfig, Flag
 from core.errors import UserError
-
-Workspace = Annotated[
-    Path | None, typer.Option(help="Folder of the workspace.", show_default="PRICESTACK_WORKSPACE or runs")
-]
-Oof = Annotated[Path | None, typer.Option(help="Out-of-fold predictions made anywhere, with --test.")]
-Test = Annotated[Path | None, typer.Option(help="The same members' test predictions, with --oof.")]
-Out = Annotated[
-    Path | None, typer.Option(help="The submission to write.", show_default="submission.csv in the workspace")
-]
-Folds = Annotated[
-    int | None,
-    typer.Option(help="Folds to make for --oof; a workspace has its own.", show_default="5, or a group each"),
-]
-Groups = Annotated[
-    str | None,
-    typer.Option(
-        help="Column of --oof: rows of one value are one product and stay in one fold; empty ones stand for themselves."
-    ),
-]
-Features = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="COLUMN", help="Column of --oof and --test that is no member but tells of the row; repeatable."
-    ),
-]
-Drop = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Member to leave out; repeatable.")]
-Keep = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Member to take even if the checks would leave it out; repeatable."),
-]
-MaxMissing = Annotated[
-    float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of rows for which a member may lack a price.")
-]
-Methods = Annotated[
-    str | None,
-    typer.Option(help="The only ways to combine that are tried, with commas between them.", show_default="all of them"),
-]
-Seed = Annotated[int, typer.Option(help="Seed of folds and boosters.", min=0)]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the submission's path.")]
+from ensemble.matrix.screening import ScreeningConfig
+from ensemble.methods.method_registry import check_methods
 
 
-def check_together(
-    *, workspace: Path | None, oof: Path | None, test: Path | None, for_tables: tuple[object, ...]
-) -> None:
-    """Raises UserError for options that exclude or need each other. for_tables: the values of those that --oof alone takes."""
-    if (oof is None) != (test is None):
-        raise UserError(
-            "--oof and --test belong together",
-            code="stack-oof-without-test",
-            hint="give both, or neither to stack the workspace's members",
-        )
-    if oof is not None and workspace is not None:
-        raise UserError(
-            "--workspace and --oof exclude each other",
-            code="stack-workspace-and-oof",
-            hint="give either a workspace or two tables",
-        )
-    if oof is None and any(value is not None and value != [] for value in for_tables):
-        raise UserError(
-            "--folds, --groups and --features are for --oof",
-            code="stack-needs-oof",
-            hint="leave them out: a workspace has its own folds, and fields of its texts",
-        )
+class StackConfig(CommandConfig):
+    """Settings of a stack. `StackConfig()` tries every method and step; `StackConfig.of(seed=1, drop=["a"])` takes flat names.
+
+    methods: combination methods to try, None for all. seed: of folds and boosters. screening: members to take. folds, groups,
+    features: for tables of predictions alone; a workspace has its own folds, and fields of its texts.
+    """
+
+    folds: Annotated[
+        int | None, Field(description="Folds to make for --oof; a workspace has its own (5, or a group each).")
+    ] = None
+    groups: Annotated[
+        str | None,
+        Field(
+            description="Column of --oof: rows of one value are one product and stay in one fold; empty ones are alone."
+        ),
+    ] = None
+    features: Annotated[
+        tuple[str, ...],
+        Flag(metavar="COLUMN"),
+        Field(description="Column of --oof and --test that is no member but describes the row; repeatable."),
+    ] = ()
+    screening: ScreeningConfig = ScreeningConfig()
+    methods: Annotated[
+        tuple[str, ...] | None,
+        Flag(text=True),
+        Field(description="Combination methods to try, with commas between them (all of them)."),
+    ] = None
+    seed: Annotated[int, Field(ge=0, description="Seed of folds and boosters.")] = 0
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _known_methods(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        return check_methods([name.strip() for name in value.split(",")] if isinstance(value, str) else value)
+
+
+class StackCommandConfig(CommandConfig):
+    """Flags of `python -m ensemble.stack`: inputs, output and the stack's own config."""
+
+    workspace: Annotated[Path | None, Field(description="Folder of the workspace (PRICESTACK_WORKSPACE or runs).")] = (
+        None
+    )
+    oof: Annotated[Path | None, Field(description="Out-of-fold predictions made anywhere, with --test.")] = None
+    test: Annotated[Path | None, Field(description="The same members' test predictions, with --oof.")] = None
+    out: Annotated[Path | None, Field(description="The submission to write (submission.csv in the workspace).")] = None
+    stack: StackConfig = StackConfig()
+    quiet: Annotated[bool, Field(description="Print only the submission's path.")] = False
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        """Raises UserError for options that exclude or need each other."""
+        if (self.oof is None) != (self.test is None):
+            raise UserError(
+                "--oof and --test belong together",
+                code="stack-oof-without-test",
+                hint="give both, or neither to stack the workspace's members",
+            )
+        if self.oof is not None and self.workspace is not None:
+            raise UserError(
+                "--workspace and --oof exclude each other",
+                code="stack-workspace-and-oof",
+                hint="give either a workspace or two tables",
+            )
+        if self.oof is None and (self.stack.folds is not None or self.stack.groups is not None or self.stack.features):
+            raise UserError(
+                "--folds, --groups and --features are for --oof",
+                code="stack-needs-oof",
+                hint="leave them out: a workspace has its own folds, and fields of its texts",
+            )
+        return self

@@ -21,9 +21,10 @@ def stack(workspace: str | Path | None = None, *, out: str | Path | None = None,
     folder that is no workspace or has no complete member.
     """
     from ensemble.stack import stack_workspace
+    from ensemble.stack_options import StackConfig
 
     home = Workspace(default_folder() if workspace is None else Path(workspace))
-    return stack_workspace(home, out=None if out is None else Path(out), seed=seed)
+    return stack_workspace(home, StackConfig(seed=seed), out=None if out is None else Path(out))
 
 
 def load_bundle(folder: str | Path) -> Predictor:

@@ -25,7 +25,7 @@ from core.data.folds import Folds
 from core.data.reading import read_catalogs
 from core.protocols.architecture import Context, make_config
 from core.store.oof_store import CORE_VERSION, geometric_mean
-from ensemble.matrix.matrix import Matrix, assemble
+from ensemble.matrix.matrix import DataHashes, Matrix, assemble
 from ensemble.matrix.row_features import of_catalog
 from ensemble.matrix.screening import Column, Targets
 
@@ -113,7 +113,6 @@ def matrix_of(ground: Ground, columns: Sequence[Column]) -> Matrix:
         columns,
         targets=Targets(train.ids, train.known_prices, ground.folds.groups, test.ids),
         folds=ground.folds.assignment,
-        catalog=train.fingerprint,
-        folds_hash=ground.folds.hash,
+        hashes=DataHashes(train.fingerprint, ground.folds.hash),
         features=of_catalog(train, test, ground.cache),
     )

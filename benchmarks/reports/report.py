@@ -31,6 +31,7 @@ from core.quality.label_noise import FILE, find_label_noise, write_findings
 from core.store.oof_store import Member
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from ensemble.stack import stack_workspace
+from ensemble.stack_options import StackConfig
 
 WORDS = 150
 KINDS = ("lexical", "boosted", "text", "multimodal")
@@ -67,7 +68,7 @@ def make(folder: Path, rows: int, members: int, trials: int) -> Workspace:
     write_findings(
         workspace.path(FILE), find_label_noise(workspace.train, links, read_vocabulary(list(workspace.train.texts)))
     )
-    stack_workspace(workspace, methods=["geometric", "simplex-log"])
+    stack_workspace(workspace, StackConfig(methods=("geometric", "simplex-log")))
     return workspace
 
 

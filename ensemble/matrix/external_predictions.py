@@ -16,9 +16,9 @@ from core.atomic_files import digest
 from core.data.catalog import ID, PRICE, Strings
 from core.data.folds import inner_folds
 from core.errors import UserError, some, suggestion
-from ensemble.matrix.matrix import Matrix, assemble
+from ensemble.matrix.matrix import DataHashes, Matrix, assemble
 from ensemble.matrix.row_features import RowFeatures, codes, frequent, from_columns
-from ensemble.matrix.screening import Column, Rules, Targets, select
+from ensemble.matrix.screening import Column, ScreeningConfig, Targets, select
 
 _PARQUET = {".parquet", ".pq"}
 _FOLDS = 5
@@ -34,7 +34,7 @@ def from_files(
     groups: str | None = None,
     features: Sequence[str] = (),
     seed: int = 0,
-    rules: Rules | None = None,
+    rules: ScreeningConfig | None = None,
 ) -> Matrix:
     """The matrix of two tables.
 
@@ -60,7 +60,7 @@ def from_files(
         Column(name, read_numbers(left, name, oof, hint), read_numbers(right, name, test, hint)) for name in names
     ]
     targets = Targets(ids, prices, labels, test_ids)
-    kept, notes = select(columns, targets, rules or Rules())
+    kept, notes = select(columns, targets, rules or ScreeningConfig())
     if PRICE in right:
         notes.append(f"the column '{PRICE}' of {test} is not used")
     notes += [
@@ -75,8 +75,10 @@ def from_files(
         kept,
         targets=targets,
         folds=assignment,
-        catalog=digest("\x1f".join(ids), prices.astype("<f8").tobytes(), "\x1f".join(test_ids)),
-        folds_hash=digest(assignment.astype("<i8").tobytes()),
+        hashes=DataHashes(
+            digest("\x1f".join(ids), prices.astype("<f8").tobytes(), "\x1f".join(test_ids)),
+            digest(assignment.astype("<i8").tobytes()),
+        ),
         features=known,
         notes=tuple(notes),
     )

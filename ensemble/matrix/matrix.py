@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from core.store.oof_store import EXTERNAL
 from core.store.workspace import Workspace, WorkspaceFacts
 from ensemble.matrix.level_one import MemberQuantiles, Rows
 from ensemble.matrix.row_features import RowFeatureReader, RowFeatures, of_catalog
-from ensemble.matrix.screening import Column, Rules, Targets, select
+from ensemble.matrix.screening import Column, ScreeningConfig, Targets, select
 
 MIN_STACK_ROWS = 10
 
@@ -72,7 +73,14 @@ class Matrix:
         return {name: Column(name, oof, test).fingerprint for name, oof, test in columns}
 
 
-def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
+class DataHashes(NamedTuple):
+    """Hashes of the catalog and of the folds that predictions were made for."""
+
+    catalog: str
+    folds: str
+
+
+def from_workspace(workspace: Workspace, rules: ScreeningConfig | None = None) -> Matrix:
     """The complete members of a workspace that pass the checks, beside the fields of its texts.
 
     Raises UserError where there is none, where one belongs to other data, and for what `select` refuses.
@@ -102,14 +110,13 @@ def from_workspace(workspace: Workspace, rules: Rules | None = None) -> Matrix:
             hint="run `python -m experiments.sweep` until it has cross-validated a member, or give more --minutes",
         )
     targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids)
-    kept, notes = select(columns, targets, rules or Rules())
+    kept, notes = select(columns, targets, rules or ScreeningConfig())
     taken = {column.name for column in kept}
     return assemble(
         kept,
         targets=targets,
         folds=workspace.folds.assignment,
-        catalog=facts.catalog,
-        folds_hash=facts.folds,
+        hashes=DataHashes(facts.catalog, facts.folds),
         features=of_catalog(train, test, workspace.cache()),
         left_out=tuple(column.name for column in columns if column.name not in taken),
         notes=(
@@ -125,8 +132,7 @@ def assemble(
     *,
     targets: Targets,
     folds: NDArray[np.int64],
-    catalog: str,
-    folds_hash: str,
+    hashes: DataHashes,
     features: RowFeatures,
     left_out: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
@@ -147,8 +153,8 @@ def assemble(
         test_ids=targets.test_ids,
         test=np.column_stack([column.test for column in columns]),
         names=tuple(column.name for column in columns),
-        catalog=catalog,
-        folds_hash=folds_hash,
+        catalog=hashes.catalog,
+        folds_hash=hashes.folds,
         features=features.train,
         test_features=features.test,
         feature_names=features.names,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from core.arrays import Floats
+from core.command_config import CommandConfig, Flag
 from core.data.catalog import Strings
 from core.errors import UserError, some, suggestion
 from core.metrics import smape
@@ -67,21 +70,27 @@ class Targets:
     test_ids: Strings
 
 
-@dataclass(frozen=True)
-class Rules:
-    """max_missing: share of the training and of the test rows that a member may have no price for. drop: members to leave out.
-    keep: members to take whatever the checks say."""
+class ScreeningConfig(CommandConfig):
+    """Members to take: those that pass the checks of `select`, less `drop`; `keep` are taken even if the checks reject them."""
 
-    max_missing: float = MAX_MISSING
-    drop: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
+    drop: Annotated[tuple[str, ...], Flag(metavar="NAME"), Field(description="Member to leave out; repeatable.")] = ()
+    keep: Annotated[
+        tuple[str, ...],
+        Flag(metavar="NAME"),
+        Field(description="Member to take even if the checks would leave it out; repeatable."),
+    ] = ()
+    max_missing: Annotated[
+        float,
+        Flag(metavar="SHARE"),
+        Field(ge=0, le=1, description="Share of training or test rows for which a member may lack a price."),
+    ] = MAX_MISSING
 
 
 @dataclass
 class _Screening:
     """What was decided so far."""
 
-    rules: Rules
+    rules: ScreeningConfig
     notes: list[str] = field(default_factory=list)
 
     def rejects(self, name: str, reason: str) -> bool:
@@ -93,7 +102,7 @@ class _Screening:
         return True
 
 
-def select(columns: Sequence[Column], targets: Targets, rules: Rules) -> tuple[list[Column], list[str]]:
+def select(columns: Sequence[Column], targets: Targets, rules: ScreeningConfig) -> tuple[list[Column], list[str]]:
     """(columns to combine, without holes; a note on each that was mended, left out or is strange).
 
     Raises UserError for names in the rules that no column has, for columns of the wrong length or with infinite, zero or
@@ -117,7 +126,7 @@ def select(columns: Sequence[Column], targets: Targets, rules: Rules) -> tuple[l
     return kept, desk.notes
 
 
-def _without_dropped(columns: Sequence[Column], rules: Rules) -> list[Column]:
+def _without_dropped(columns: Sequence[Column], rules: ScreeningConfig) -> list[Column]:
     known = [column.name for column in columns]
     for option, names in (("--drop", rules.drop), ("--keep", rules.keep)):
         for name in names:

@@ -31,7 +31,7 @@ from ensemble.pipeline.postprocessing import STEPS, applicable
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-Tell = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 Predicted = dict[str, Floats]
 
 MIN_BLOCKS, MAX_BLOCKS = 3, 5
@@ -41,8 +41,8 @@ MANY_ROWS = 20_000
 """With more, two inner folds tell candidates apart as surely as four: each block is paired with its neighbours alone."""
 
 
-def tell_nobody(done: int, total: int) -> None:
-    """The progress of a stack that nobody watches."""
+def no_progress(done: int, total: int) -> None:
+    """Progress callback that does nothing."""
 
 
 @stored("Stacked")
@@ -102,25 +102,25 @@ class Validation:
 def validate(
     matrix: Matrix,
     seed: int = 0,
-    tell: Tell = tell_nobody,
+    report: Progress = no_progress,
     *,
     methods: Sequence[str] | None = None,
     steps: Sequence[str] = tuple(STEPS),
 ) -> Validation:
     """Chooses among the `methods` and last `steps` for `matrix` and judges the whole procedure, choice included.
 
-    A fit without blocks a and b serves both as a's inner fold b and as b's inner fold a. tell: called with (jobs done, of how
+    A fit without blocks a and b serves both as a's inner fold b and as b's inner fold a. report: called with (jobs done, of how
     many). The result does not depend on the number of cores.
     """
     with threadpool_limits(limits=1):  # jobs run side by side, and sums come out the same on any machine
-        return _Nested(matrix, seed, tell, tuple(methods or known_methods()), tuple(steps)).run()
+        return _Nested(matrix, seed, report, tuple(methods or known_methods()), tuple(steps)).run()
 
 
 @dataclass(frozen=True, eq=False)
 class _Nested:
     matrix: Matrix
     seed: int
-    tell: Tell
+    report: Progress
     methods: tuple[str, ...]
     steps: tuple[str, ...]
 
@@ -159,17 +159,17 @@ class _Nested:
         k, pairs = int(self.blocks.max()) + 1, self.pairs
         jobs: list[tuple[int, ...]] = [*((a,) for a in range(k)), *pairs]
         total = len(jobs) + k + 2
-        fits = dict(zip(jobs, side_by_side(self._fit, jobs, lambda done: self.tell(done, total)), strict=True))
+        fits = dict(zip(jobs, side_by_side(self._fit, jobs, lambda done: self.report(done, total)), strict=True))
         outer = {a: fits[a,][a] for a in range(k)}
         inner = [{b: fits[pair][b] for pair in pairs if a in pair for b in pair if b != a} for a in range(k)]
         conclusion, *inside = side_by_side(
-            self._conclude, [outer, *inner], lambda done: self.tell(len(jobs) + done, total)
+            self._conclude, [outer, *inner], lambda done: self.report(len(jobs) + done, total)
         )
         nested = np.empty(len(self.blocks))
         for a, each in enumerate(inside):
             nested[self.blocks == a] = each.recipe.apply(outer[a], self.rows.take(self.blocks == a))
         final = self._final(conclusion.recipe)
-        self.tell(total, total)
+        self.report(total, total)
         choices = tuple(each.recipe.name for each in inside)
         not_tried = tuple(name for name in self.methods if name not in self.names)
         return Validation(conclusion, final, choices, nested, final.predict(self.rows), not_tried)
@@ -229,14 +229,14 @@ def make_blocks(folds: Ints, groups: Ints, seed: int) -> Ints:
     return group_folds(groups, min(MAX_BLOCKS, count), seed)
 
 
-def side_by_side(work: Callable[[Job], Result], jobs: Sequence[Job], tell: Callable[[int], None]) -> list[Result]:
+def side_by_side(work: Callable[[Job], Result], jobs: Sequence[Job], report: Callable[[int], None]) -> list[Result]:
     """`work` of every job, in order, on all cores: NumPy and LightGBM let other threads run. Ctrl-C starts no further job."""
     pool = ThreadPoolExecutor(max_workers=usable_cores())
     try:
         results = []
         for result in pool.map(work, jobs):
             results.append(result)
-            tell(len(results))
+            report(len(results))
         return results
     finally:
         pool.shutdown(cancel_futures=True)

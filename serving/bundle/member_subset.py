@@ -12,7 +12,7 @@ from core.arrays import Floats
 from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.matrix.matrix import from_workspace
-from ensemble.matrix.screening import Rules
+from ensemble.matrix.screening import ScreeningConfig
 from ensemble.methods.simplex import blend_smape, fit_simplex, relative_prices
 from ensemble.pipeline.nested_cv import validate
 from ensemble.pipeline.result import make_record
@@ -43,13 +43,13 @@ def distil(workspace: Workspace, whole: dict[str, Any], most: int, tell: Tell) -
     """
     names = [member["name"] for member in whole["members"]]
     limit = whole["nested"]["smape"] + TOLERATED
-    read = from_workspace(workspace, Rules(drop=_without(workspace, names)))
+    read = from_workspace(workspace, ScreeningConfig(drop=_without(workspace, names)))
     order = ranked(read.oof, read.prices, min(most, len(read.names)))
     best = np.inf
     for count in range(1, len(order) + 1):
         tell(count - 1, len(order))
         kept = [read.names[place] for place in order[:count]]
-        matrix = from_workspace(workspace, Rules(drop=_without(workspace, kept)))
+        matrix = from_workspace(workspace, ScreeningConfig(drop=_without(workspace, kept)))
         found = validate(matrix, whole["seed"])
         record = make_record(matrix, found, whole["seed"])
         best = min(best, record["nested"]["smape"])

@@ -16,6 +16,7 @@ from core.store.workspace import Workspace
 from ensemble.add import MemberTables, add_member
 from ensemble.matrix.matrix import from_workspace
 from ensemble.stack import stack_workspace
+from ensemble.stack_options import StackConfig
 from experiments.tracking.comparison import member_side
 from experiments.tracking.run_record import page_of_member
 from reports.build import build_report
@@ -103,7 +104,7 @@ def test_whoever_reads_members_can_read_one_made_outside(toy_workspace: Workspac
     add_member(toy_workspace, "outside", source(toy_workspace, tmp_path))
     for name in ("text", "lexical", "boosted"):
         toys.add_member(toy_workspace, f"{name}-abcdef", 3, architecture=name)
-    stack_workspace(toy_workspace, methods=["mean"])
+    stack_workspace(toy_workspace, StackConfig(methods=("mean",)))
     report = json.loads(build_report(toy_workspace).with_suffix(".json").read_text())
     assert [member["label"] for member in report["members"] if member["architecture"] == "external"] == ["outside"]
     assert "external" not in report["verdict"]["next"]["command"]

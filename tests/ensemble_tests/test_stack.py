@@ -15,6 +15,7 @@ from core.metrics import all_metrics
 from core.store.workspace import Workspace
 from ensemble.pipeline.submission import verify_submission
 from ensemble.stack import stack_files, stack_workspace
+from ensemble.stack_options import StackConfig
 from tests.ensemble_tests.toys import add_member, frames, save
 from tests.paths import ROOT
 
@@ -82,8 +83,8 @@ def test_unwritable_output_is_noticed_before_the_work(tmp_path: Path) -> None:
 
 def test_same_inputs_same_bytes_and_the_record_says_what_was_done(tmp_path: Path) -> None:
     oof, test = save(tmp_path, *frames(300, 20))
-    first = stack_files(oof, test, out=tmp_path / "one" / "sub.csv", seed=3)
-    second = stack_files(oof, test, out=tmp_path / "two" / "other.csv", seed=3)
+    first = stack_files(oof, test, StackConfig(seed=3), out=tmp_path / "one" / "sub.csv")
+    second = stack_files(oof, test, StackConfig(seed=3), out=tmp_path / "two" / "other.csv")
     for one, two in zip(
         (first.paths.record, first.paths.submission), (second.paths.record, second.paths.submission), strict=True
     ):

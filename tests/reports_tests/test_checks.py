@@ -22,6 +22,7 @@ from core.protocols.architecture import make_config
 from core.store.workspace import Workspace
 from core.training.trainer import fit
 from ensemble.stack import stack_workspace
+from ensemble.stack_options import StackConfig
 from experiments.common.jobs import Job, error_text
 from experiments.execution.job_worker import run_job
 from experiments.execution.pruners import check_pruner
@@ -244,7 +245,7 @@ def test_short_curves_have_no_shape(toy_workspace: Workspace) -> None:
 @pytest.mark.parametrize(("optimism", "state"), [(0.3, "ok"), (1.5, "look"), (4.0, "problem")])
 def test_a_stack_that_is_better_where_it_was_fitted(toy_workspace: Workspace, optimism: float, state: str) -> None:
     add_plausible_members(toy_workspace, 2)
-    stack_workspace(toy_workspace, methods=["mean"])
+    stack_workspace(toy_workspace, StackConfig(methods=("mean",)))
     path = toy_workspace.path("stack.json")
     record = json.loads(path.read_text())
     record["nested"]["standard_error"], record["optimism"] = 1.0, optimism

@@ -12,6 +12,7 @@ from core.quality.label_noise import CONFLICT, OUTLIER, SuspectLabel, write_find
 from core.quality.leaks import Leak, write_leak_notes
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
+from ensemble.stack_options import StackConfig
 from reports.checks import fold_checks, trust
 from reports.figures.report_inputs import read_material
 from tests.reports_tests.test_checks import the
@@ -100,7 +101,7 @@ def test_members_and_stacks_better_than_a_constant(toy_workspace: Workspace) -> 
     assert the(trust.floor, toy_workspace).state == "skipped"
     add_plausible_members(toy_workspace, 2)
     assert the(trust.floor, toy_workspace).state == "ok"
-    stack_workspace(toy_workspace, methods=["mean"])
+    stack_workspace(toy_workspace, StackConfig(methods=("mean",)))
     finding = the(trust.floor, toy_workspace)
     assert finding.state == "ok" and finding.saw.startswith("The stack, nested, has SMAPE ")
 

@@ -17,8 +17,9 @@ from core.data.catalog import LINK, PRICE
 from core.data.fold_making import make_folds
 from core.data.reading import read_catalogs
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
-from ensemble.pipeline.nested_cv import tell_nobody
+from ensemble.pipeline.nested_cv import no_progress
 from ensemble.stack import stack_workspace
+from ensemble.stack_options import StackConfig
 from experiments.common.jobs import Job
 from experiments.execution.job_worker import run_job
 from experiments.planning.cross_validation import MemberBuilder
@@ -86,13 +87,13 @@ def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2, 
 @pytest.fixture(scope="session")
 def _stacked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = swept(tmp_path_factory.mktemp("served"), SETTINGS)
-    stack_workspace(workspace, methods=["geometric"])
+    stack_workspace(workspace, StackConfig(methods=("geometric",)))
     return workspace
 
 
 @pytest.fixture(scope="session")
 def _exported(_stacked: Workspace) -> Bundle:
-    return export(_stacked, _stacked.path("bundles"), "toy", "saved", tell_nobody)[0]
+    return export(_stacked, _stacked.path("bundles"), "toy", "saved", no_progress)[0]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import UserError
 from ensemble.matrix.external_predictions import from_files, group_folds
-from ensemble.matrix.screening import Rules
+from ensemble.matrix.screening import ScreeningConfig
 from tests.ensemble_tests.toys import Frames, frames, save
 from tests.errors import refused
 
@@ -68,7 +68,7 @@ def test_member_with_too_many_holes_is_left_out_and_named(tmp_path: Path) -> Non
     assert found.names == ("b",)
     assert "member a is left out: 3 of 40 training rows" in found.notes[0]
     assert "row 4, sample_id 0003" in found.notes[0]
-    for rules in (Rules(max_missing=0.1), Rules(keep=("a",))):
+    for rules in (ScreeningConfig(max_missing=0.1), ScreeningConfig(keep=("a",))):
         completed = from_files(*save(tmp_path, left, right), rules=rules)
         assert completed.names == ("a", "b")
         assert np.isfinite(completed.oof).all()

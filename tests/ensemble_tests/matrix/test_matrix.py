@@ -9,7 +9,7 @@ from core.quality.leaks import Leak, write_leak_notes
 from core.store.oof_store import EXTERNAL, Member
 from core.store.workspace import Workspace
 from ensemble.matrix.matrix import from_workspace
-from ensemble.matrix.screening import Rules
+from ensemble.matrix.screening import ScreeningConfig
 from tests.ensemble_tests.toys import add_member
 from tests.errors import refused
 
@@ -69,7 +69,7 @@ def test_holes_up_to_the_allowed_share_are_completed_with_a_note(toy_workspace: 
     assert np.isfinite(found.oof).all()
     holes = "2 of 120 training rows have no out-of-fold price (the first: row 5, sample_id 4)"
     assert found.notes == (f"member text-b is completed from the other members: {holes}",)
-    strict = from_workspace(toy_workspace, Rules(max_missing=0.01))
+    strict = from_workspace(toy_workspace, ScreeningConfig(max_missing=0.01))
     assert strict.names == ("text-a",)
     assert strict.notes[0].startswith(f"member text-b is left out: {holes}, more than --max-missing 0.01")
 
@@ -108,7 +108,7 @@ def test_quantiles_are_carried_for_the_members_that_give_them(toy_workspace: Wor
     assert train.members.tolist() == test.members.tolist() == [1]
     assert train.logs[:, 0] == pytest.approx(np.log(member.oof[:, None] * spread), abs=1e-5)
     assert test.logs[:, 0] == pytest.approx(np.log(member.test[:, None] * spread), abs=1e-5)
-    assert from_workspace(toy_workspace, Rules(drop=("text-b",))).train_rows.quantiles is None
+    assert from_workspace(toy_workspace, ScreeningConfig(drop=("text-b",))).train_rows.quantiles is None
 
 
 def test_quantiles_of_other_levels_are_refused(toy_workspace: Workspace) -> None:

@@ -54,10 +54,10 @@ def test_equals_nested_cross_validation_written_out() -> None:
 def test_many_rows_are_judged_by_neighbouring_blocks_and_stay_honest() -> None:
     oof, prices = members(MANY_ROWS, 2)
     before = matrix(oof, prices)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     names = ("single", "simplex-log", BLEND)
-    found = validate(before, methods=names, tell=lambda done, total: told.append((done, total)))
-    assert told == [(done, 17) for done in range(1, 18)]
+    found = validate(before, methods=names, report=lambda done, total: reported.append((done, total)))
+    assert reported == [(done, 17) for done in range(1, 18)]
     inside = before.folds == 2
     changed = prices.copy()
     changed[inside] = changed[inside][::-1] * 7
@@ -113,9 +113,9 @@ def test_any_number_of_folds(folds: int) -> None:
 
 def test_ten_rows_and_one_member() -> None:
     oof, prices = members(10, 1)
-    told: list[tuple[int, int]] = []
-    found = validate(matrix(oof, prices), tell=lambda done, total: told.append((done, total)))
-    assert told == [(done, 22) for done in range(1, 23)]
+    reported: list[tuple[int, int]] = []
+    found = validate(matrix(oof, prices), report=lambda done, total: reported.append((done, total)))
+    assert reported == [(done, 22) for done in range(1, 23)]
     assert found.choice == "single"
     assert np.array_equal(found.nested, oof[:, 0])
 

@@ -10,9 +10,10 @@ import pytest
 
 from core.store.workspace import Workspace
 from ensemble.add import MemberTables, add_member
-from ensemble.matrix.screening import Rules
-from ensemble.pipeline.nested_cv import tell_nobody
+from ensemble.matrix.screening import ScreeningConfig
+from ensemble.pipeline.nested_cv import no_progress
 from ensemble.stack import stack_workspace
+from ensemble.stack_options import StackConfig
 from serving.bundle.builder import export
 from serving.bundle.bundle import Bundle, open_bundle
 from serving.bundle.predictor import Predictor
@@ -20,7 +21,7 @@ from tests.errors import refused
 
 
 def exporting(workspace: Workspace) -> Bundle:
-    return export(workspace, workspace.path("bundles"), "toy", "saved", tell_nobody)[0]
+    return export(workspace, workspace.path("bundles"), "toy", "saved", no_progress)[0]
 
 
 def test_prices_from_the_bundle_are_the_submitted_ones(stacked: Workspace, exported: Path) -> None:
@@ -44,7 +45,7 @@ def test_there_is_no_pickle_and_no_time_in_it(exported: Path) -> None:
 
 def test_exporting_again_finds_the_same_bundle(stacked: Workspace) -> None:
     first = exporting(stacked)
-    again, new = export(stacked, stacked.path("bundles"), "toy", "saved", tell_nobody)
+    again, new = export(stacked, stacked.path("bundles"), "toy", "saved", no_progress)
     assert (again.folder, new) == (first.folder, False)
     assert open_bundle(again.folder) == first
 
@@ -59,7 +60,7 @@ def test_what_is_being_written_is_told_before_it_takes_its_time(stacked: Workspa
 
 
 def test_members_that_the_stack_does_not_look_at_stay_behind(stacked: Workspace) -> None:
-    result = stack_workspace(stacked, methods=["single"])
+    result = stack_workspace(stacked, StackConfig(methods=("single",)))
     bundle = exporting(stacked)
     best = min(result.record["members"], key=lambda each: each["oof"]["smape"])["name"]
     assert [member.id for member in bundle.facts.members] == [best]
@@ -73,11 +74,11 @@ def test_a_member_made_outside_cannot_be_served(stacked: Workspace, tmp_path: Pa
         prices = np.linspace(3, 90, len(catalog)) if catalog.prices is None else catalog.prices * 1.1
         pd.DataFrame({"sample_id": catalog.ids, "mine": prices}).to_csv(tmp_path / f"{part}.csv", index=False)
     add_member(stacked, "mine", MemberTables(tmp_path / "oof.csv", tmp_path / "test.csv"))
-    stack_workspace(stacked, methods=["geometric"], rules=Rules(keep=("mine",)))
+    stack_workspace(stacked, StackConfig(methods=("geometric",), screening=ScreeningConfig(keep=("mine",))))
     with refused("export-imported-member") as caught:
         exporting(stacked)
     assert "--drop mine" in caught.value.hint
-    stack_workspace(stacked, methods=["geometric"], rules=Rules(drop=("mine",)))
+    stack_workspace(stacked, StackConfig(methods=("geometric",), screening=ScreeningConfig(drop=("mine",))))
     assert len(exporting(stacked).facts.members) == 2
 
 

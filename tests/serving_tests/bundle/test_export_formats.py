@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from ensemble.pipeline.nested_cv import tell_nobody
+from ensemble.pipeline.nested_cv import no_progress
 from ensemble.stack import stack_workspace
+from ensemble.stack_options import StackConfig
 from serving.bundle.builder import export
 from serving.bundle.export_formats import export_format
 from serving.bundle.predictor import Predictor
@@ -21,9 +22,9 @@ TEXT = {"text_encoder": "tiny", "learning_rate": 2e-3, "batch_size": 16, "epochs
 
 def test_a_network_is_served_whole_or_in_half_the_bytes(tmp_path: Path) -> None:
     workspace = swept(tmp_path, {"text": TEXT, "lexical": SETTINGS["lexical"]})
-    submitted = stack_workspace(workspace, methods=["mean"]).test
+    submitted = stack_workspace(workspace, StackConfig(methods=("mean",))).test
     (whole, _), (half, _) = (
-        export(workspace, tmp_path / "out", name, name, tell_nobody) for name in ("saved", "saved-fp16")
+        export(workspace, tmp_path / "out", name, name, no_progress) for name in ("saved", "saved-fp16")
     )
     assert [(member.architecture, member.light, member.form) for member in half.facts.members] == [
         ("lexical", True, "saved"), ("text", False, "saved-fp16"),

@@ -7,7 +7,7 @@ import pytest
 
 from core.atomic_files import read_json
 from core.store.workspace import Workspace
-from ensemble.pipeline.nested_cv import tell_nobody
+from ensemble.pipeline.nested_cv import no_progress
 from serving.bundle import member_subset as module
 from serving.bundle.builder import export
 from serving.bundle.member_subset import TOLERATED, distil, ranked
@@ -25,7 +25,7 @@ def test_the_members_that_gain_most_come_first() -> None:
 
 def test_a_bundle_of_fewer_members(stacked: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TOLERATED", 100.0)
-    bundle, _ = export(stacked, stacked.path("bundles"), "small", "saved", tell_nobody, most=2)
+    bundle, _ = export(stacked, stacked.path("bundles"), "small", "saved", no_progress, most=2)
     assert len(bundle.facts.members) == 1
     whole = read_json(stacked.path("stack.json"))["nested"]["smape"]
     assert bundle.facts.nested["smape"] != whole
@@ -38,4 +38,4 @@ def test_what_is_not_good_enough_is_refused(stacked: Workspace, monkeypatch: pyt
     record = read_json(stacked.path("stack.json"))
     record["nested"]["smape"] -= TOLERATED + 50
     with refused("distil-too-few-members"):
-        distil(stacked, record, 1, tell_nobody)
+        distil(stacked, record, 1, no_progress)

@@ -11,8 +11,9 @@ import pytest
 
 from core.architectures import architecture
 from core.store.workspace import Workspace
-from ensemble.pipeline.nested_cv import tell_nobody
+from ensemble.pipeline.nested_cv import no_progress
 from ensemble.stack import stack_workspace
+from ensemble.stack_options import StackConfig
 from serving.bundle import parity_check
 from serving.bundle.builder import export
 from serving.bundle.bundle import Bundle
@@ -40,14 +41,14 @@ KINDS: dict[str, dict[str, Any]] = {
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Members of both networks and a light one."""
     found = swept(tmp_path_factory.mktemp("networks"), {**KINDS, "lexical": SETTINGS["lexical"]})
-    stack_workspace(found, methods=["mean"])
+    stack_workspace(found, StackConfig(methods=("mean",)))
     return found
 
 
 @pytest.fixture(scope="module")
 def whole(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle of them as graphs in full precision."""
-    return export(workspace, tmp_path_factory.mktemp("whole"), "whole", "onnx", tell_nobody)[0]
+    return export(workspace, tmp_path_factory.mktemp("whole"), "whole", "onnx", no_progress)[0]
 
 
 @pytest.mark.parametrize("name", list(KINDS))
@@ -85,7 +86,7 @@ def test_a_bundle_of_graphs_gives_the_submission(workspace: Workspace, whole: Bu
 def test_smaller_graphs_are_smaller_and_judged(
     workspace: Workspace, whole: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, share: float
 ) -> None:
-    small, _ = export(workspace, tmp_path, "small", name, tell_nobody)
+    small, _ = export(workspace, tmp_path, "small", name, no_progress)
     sizes = [sum(path.stat().st_size for path in each.folder.rglob(GRAPH)) for each in (whole, small)]
     assert sizes[1] < share * sizes[0]
     assert "pre-processing" not in caplog.text  # ONNX Runtime's advice, which nobody here can take
@@ -102,7 +103,7 @@ def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Members of one network, trained in half precision, and of a light one."""
     settings = KINDS["text"] | {"precision": "bf16"}
     found = swept(tmp_path_factory.mktemp("half"), {"text": settings, "lexical": SETTINGS["lexical"]})
-    stack_workspace(found, methods=["mean"])
+    stack_workspace(found, StackConfig(methods=("mean",)))
     return found
 
 
@@ -111,7 +112,7 @@ def test_8_bits_that_err_too_far_are_no_bundle(
 ) -> None:
     monkeypatch.setattr(parity_check, "WORSENED", -100.0)
     with refused("export-member-worse"):
-        export(half_trained, tmp_path, "shop", "onnx-int8", tell_nobody)
+        export(half_trained, tmp_path, "shop", "onnx-int8", no_progress)
     assert not list(tmp_path.glob("shop-*"))
 
 
@@ -127,7 +128,7 @@ def test_tensorrt_is_refused_where_it_is_not() -> None:
 def test_a_network_trained_in_half_precision_is_compared_in_full(
     half_trained: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle, _ = export(half_trained, tmp_path / "bundles", "shop", "onnx", tell_nobody)
+    bundle, _ = export(half_trained, tmp_path / "bundles", "shop", "onnx", no_progress)
     (member,) = [each for each in bundle.facts.members if each.architecture == "text"]
     assert member.difference <= 0.005 and bundle.facts.largest_difference <= 0.005
     assert "was trained in half precision" in capsys.readouterr().err

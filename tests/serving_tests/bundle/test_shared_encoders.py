@@ -12,8 +12,9 @@ import pytest
 from core.architectures import architecture
 from core.classical import embeddings
 from core.store.workspace import Workspace
-from ensemble.pipeline.nested_cv import tell_nobody
+from ensemble.pipeline.nested_cv import no_progress
 from ensemble.stack import stack_workspace
+from ensemble.stack_options import StackConfig
 from serving.bundle.builder import export
 from serving.bundle.bundle import Bundle
 from serving.bundle.export_formats import export_format
@@ -40,13 +41,13 @@ def workspace(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Worksp
     trees = {"max_rounds": 20, "bags": 1, "frozen_encoder": str(encoder), "embedding_components": 4}
     settings = {"text": small, "multimodal": small | vision, "boosted": trees}
     found = swept(tmp_path_factory.mktemp("frozen"), settings, pictures=5)
-    stack_workspace(found, methods=["mean"])
+    stack_workspace(found, StackConfig(methods=("mean",)))
     return found
 
 
 @pytest.fixture(scope="module")
 def bundle(workspace: Workspace) -> Bundle:
-    return export(workspace, workspace.path("bundles"), "shop", "onnx", tell_nobody)[0]
+    return export(workspace, workspace.path("bundles"), "shop", "onnx", no_progress)[0]
 
 
 def member_of(workspace: Workspace, kind: str) -> str:
@@ -67,7 +68,7 @@ def test_each_encoder_is_stored_once(bundle: Bundle) -> None:
 def test_the_bundle_needs_nothing_but_itself(
     bundle: Bundle, workspace: Workspace, encoder: Path, tmp_path: Path
 ) -> None:
-    submitted = stack_workspace(workspace, methods=["mean"]).test
+    submitted = stack_workspace(workspace, StackConfig(methods=("mean",))).test
     embeddings._memory.cache_clear()
     elsewhere = shutil.copytree(bundle.folder, tmp_path / bundle.folder.name)
     hidden = encoder.rename(encoder.parent / "hidden")
@@ -107,7 +108,7 @@ def test_a_row_is_read_once_by_all_fold_models(
 
 
 def test_half_precision_reaches_the_shared_encoders(workspace: Workspace, bundle: Bundle, tmp_path: Path) -> None:
-    half, _ = export(workspace, tmp_path, "half", "onnx-fp16", tell_nobody)
+    half, _ = export(workspace, tmp_path, "half", "onnx-fp16", no_progress)
     sizes = [sum(path.stat().st_size for path in each.folder.rglob("encoders/*.onnx")) for each in (bundle, half)]
     assert sizes[1] < 0.8 * sizes[0]
     assert all(member.difference < 0.02 for member in half.facts.members)
