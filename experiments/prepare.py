@@ -10,7 +10,7 @@ import numpy as np
 from core.console import progress
 from core.data.catalog import Catalog
 from core.data.catalog_config import CatalogConfig, FoldGroups
-from core.data.fold_making import catalog_links, make_folds
+from core.data.folds import catalog_links, make_folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo

@@ -15,8 +15,7 @@ from huggingface_hub import constants
 
 from core import console
 from core.data.catalog import ID, LINK, PRICE, TEXT
-from core.data.fold_making import make_folds
-from core.data.folds import FEW_ROWS
+from core.data.folds import FEW_ROWS, make_folds
 from core.data.reading import read_catalogs
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.data.catalog import Catalog, Strings
-from core.data.fold_making import make_folds
-from core.data.folds import Folds
+from core.data.folds import Folds, make_folds
 
 KINDS = {"tea": 4.0, "coffee": 9.0, "saffron": 40.0, "olive oil": 14.0, "vinegar": 6.0, "pepper": 11.0}
 BRANDS = {"Acme": 0.8, "Bonita": 1.0, "Corvus": 1.6, "Delta": 1.2, "Evera": 2.0}

@@ -60,7 +60,7 @@ def test_heavy_libraries_have_few_doors(library: str) -> None:
 
 
 WITHOUT_TORCH = [
-    "core.data.reading", "core.data.folds", "core.data.fold_making", "core.metrics", "core.fields", "core.store.workspace",
+    "core.data.reading", "core.data.folds", "core.metrics", "core.fields", "core.store.workspace",
     "core.demo", "core.encoders", "core.architectures.lexical", "core.architectures.boosted", "search_spaces", "pricestack.cli",
     "experiments.status", "experiments.compare", "experiments.tracking.sweep_state", "experiments.tracking.comparison",
     "ensemble.stack", "ensemble.pipeline.serialization", "serving.middleware", "serving.keys", "serving.api", "serving.web.app",

@@ -10,8 +10,7 @@ from typing import Any
 from core.architectures import architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.data.fold_making import make_folds
-from core.data.folds import HOLDOUT
+from core.data.folds import HOLDOUT, make_folds
 from core.data.reading import read_catalogs
 from core.protocols.architecture import Context, make_config
 

@@ -24,7 +24,7 @@ from parts_of_portfolio import PORTFOLIO
 from core.architectures import architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.data.fold_making import make_folds
+from core.data.folds import make_folds
 from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.hardware import detect

@@ -20,8 +20,7 @@ from core.arrays import load_arrays, save_arrays
 from core.atomic_files import digest_json
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.data.fold_making import make_folds
-from core.data.folds import Folds
+from core.data.folds import Folds, make_folds
 from core.data.reading import read_catalogs
 from core.protocols.architecture import Context, make_config
 from core.store.oof_store import CORE_VERSION, geometric_mean

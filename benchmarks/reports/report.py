@@ -23,7 +23,7 @@ import pandas as pd
 from playwright.sync_api import sync_playwright
 
 from core.atomic_files import write_json
-from core.data.fold_making import catalog_links, make_folds
+from core.data.folds import catalog_links, make_folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo

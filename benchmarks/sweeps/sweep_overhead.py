@@ -76,7 +76,7 @@ def peer(folder: Path, trials: int) -> float:
 def ours(folder: Path, trials: int) -> float:
     """Seconds of a sweep's own machinery."""
     from core.architectures import architecture
-    from core.data.fold_making import make_folds
+    from core.data.folds import make_folds
     from core.data.reading import read_catalogs
     from core.demo import make_demo
     from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint

@@ -16,11 +16,11 @@ from threadpoolctl import threadpool_limits
 from core.arrays import Floats, load_arrays, save_arrays
 from core.atomic_files import digest, digest_json, read_json, write_json, write_text
 from core.cache import Cache
-from core.classical.embeddings import reader_for
 from core.classical.frozen_encoder import (
     SETTING,
     encoder_identity,
     prepare_states,
+    reader_for,
     reading_seconds,
     settled_encoder,
     states_memory,

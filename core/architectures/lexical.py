@@ -18,11 +18,12 @@ from core.arrays import Floats, load_arrays, save_arrays, sparse_arrays, sparse_
 from core.atomic_files import digest_json
 from core.cache import Cache
 from core.classical import gaussian_process
-from core.classical.embeddings import FrozenTextEncoder, reader_for
 from core.classical.frozen_encoder import (
     SETTING,
+    FrozenTextEncoder,
     encoder_identity,
     prepare_states,
+    reader_for,
     reading_seconds,
     settled_encoder,
     states_memory,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from core.arrays import Floats, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.atomic_files import read_json, write_json
 from core.classical import gaussian_process
-from core.classical.embeddings import FrozenTextEncoder
+from core.classical.frozen_encoder import FrozenTextEncoder
 from core.classical.linear import LinearModel
 from core.classical.mlp import Mlp
 from core.classical.neighbours import Neighbours

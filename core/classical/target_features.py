@@ -17,7 +17,7 @@ from core.arrays import Floats, load_arrays, loaded_once, save_arrays, sparse_ar
 from core.atomic_files import read_json, write_json
 from core.classical import neighbours as near
 from core.classical import target_encoding as target
-from core.classical.embeddings import FrozenTextEncoder
+from core.classical.frozen_encoder import FrozenTextEncoder
 from core.classical.linear import LinearModel, choose_alpha, fit_dense_ridge, fit_ridge
 from core.classical.target_encoding import log_amounts
 from core.classical.tfidf_inputs import TfidfInputs, learn_inputs, load_inputs

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from core.arrays import Floats
 from core.data.catalog import Catalog
-from core.data.fold_making import catalog_links
+from core.data.folds import catalog_links
 from core.data.near_duplicates import product_groups
 from core.data.vocabulary import read_vocabulary
 from core.fields import NUMBERS

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from core.architectures import architecture
 from core.atomic_files import read_json, write_json
 from core.data.catalog import LINK, PRICE
-from core.data.fold_making import make_folds
+from core.data.folds import make_folds
 from core.data.reading import read_catalogs
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from ensemble.pipeline.nested_cv import no_progress

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.data.catalog import Catalog
-from core.data.fold_making import assign, make_folds
+from core.data.folds import assign, make_folds
 from core.data.reading import read_catalogs
 from tests.errors import refused
 from tests.paths import SHARED

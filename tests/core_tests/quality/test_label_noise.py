@@ -18,6 +18,7 @@ from core.data.catalog_config import CatalogConfig
 from core.data.near_duplicates import find_links
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
+from core.labels import main
 from core.metrics import smape
 from core.protocols.architecture import make_config
 from core.quality.label_noise import (
@@ -34,7 +35,6 @@ from core.quality.label_noise import (
     without_suspects,
     write_findings,
 )
-from core.quality.label_noise_command import main
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from experiments.prepare import fill_workspace

@@ -9,8 +9,7 @@ import pytest
 
 from core.data.catalog import Catalog
 from core.data.catalog_config import CatalogConfig
-from core.data.fold_making import make_folds
-from core.data.folds import Folds
+from core.data.folds import Folds, make_folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary, shape
 from core.demo import make_demo

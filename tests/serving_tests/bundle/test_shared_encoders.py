@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.architectures import architecture
-from core.classical import embeddings
+from core.classical import frozen_encoder
 from core.store.workspace import Workspace
 from ensemble.pipeline.nested_cv import no_progress
 from ensemble.stack import stack_workspace
@@ -69,7 +69,7 @@ def test_the_bundle_needs_nothing_but_itself(
     bundle: Bundle, workspace: Workspace, encoder: Path, tmp_path: Path
 ) -> None:
     submitted = stack_workspace(workspace, StackConfig(methods=("mean",))).test
-    embeddings._memory.cache_clear()
+    frozen_encoder._memory.cache_clear()
     elsewhere = shutil.copytree(bundle.folder, tmp_path / bundle.folder.name)
     hidden = encoder.rename(encoder.parent / "hidden")
     try:

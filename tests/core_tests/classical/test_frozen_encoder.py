@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.cache import Cache
-from core.classical.embeddings import FrozenTextEncoder
+from core.classical.frozen_encoder import FrozenTextEncoder
 from core.encoders.loading import identity
 from tests.core_tests.classical_toys import products, small_encoder
 
