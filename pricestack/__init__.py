@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.store.workspace import Workspace, default_folder
 
@@ -11,7 +12,19 @@ if TYPE_CHECKING:
     from ensemble.pipeline.result import StackResult
     from serving.bundle.predictor import Predictor
 
-__all__ = ["load_bundle", "stack"]
+__all__ = ["load_bundle", "stack", "sweep"]
+
+
+def sweep(architectures: str | Sequence[str] = "all", **options: Any) -> bool:
+    """Runs a sweep; True if it came to its end, False if Ctrl-C stopped it.
+
+    options: as the flags of `python -m experiments.sweep`, with underscores: `train="train.csv", minutes=10, memory="4GiB"`, and
+    `settings=["dropout=0.1"]` for `--set`. Raises UserError for an unknown option, a bad value, and whatever the user can mend.
+    """
+    from experiments.run import sweep as run
+    from experiments.sweep_config import SweepConfig
+
+    return run(SweepConfig.of(architectures=architectures, **options))
 
 
 def stack(workspace: str | Path | None = None, *, out: str | Path | None = None, seed: int = 0) -> StackResult:
