@@ -21,7 +21,7 @@ from core.errors import UserError, some, suggestion
 from core.metrics import METRICS
 from core.store.oof_store import EXTERNAL, Member, PredictionStore
 from core.store.workspace import Workspace, default_folder
-from ensemble.matrix.screening import CURE, Column, Targets, describe_holes, no_prices, unit_hint
+from ensemble.matrix.screening import PRICE_HINT, Column, Targets, describe_missing, no_prices, unit_hint
 
 if TYPE_CHECKING:  # reading tables is imported when there is one to read
     import pandas as pd
@@ -57,7 +57,7 @@ def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace
     """Imports a member. Nothing is written unless everything is right, and then all at once.
 
     replace: take the place of an external member of that name. Raises UserError for names that are none or taken, ids that
-    are not the catalog's, and values that are no prices; holes are allowed.
+    are not the catalog's, and values that are no prices; missing prices are allowed.
     """
     facts, store = workspace.facts, workspace.store
     _check_name(name, store, replace)
@@ -72,7 +72,7 @@ def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace
             raise UserError(
                 f"{path} has values that are no prices, by the catalog's rows: {listed}",
                 code="add-bad-prices",
-                hint=f"{CURE}{f'; here, {hint}' if hint else ''}",
+                hint=f"{PRICE_HINT}{f'; here, {hint}' if hint else ''}",
             )
         if np.isnan(values).all():
             raise UserError(
@@ -88,7 +88,7 @@ def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace
         "fingerprint": column.fingerprint,
         "settings": {},
         "origin": {"oof": source.oof.name, "test": source.test.name, "column": source.column},
-        "notes": [note for note in (describe_holes(column, targets), hint) if note],
+        "notes": [note for note in (describe_missing(column, targets), hint) if note],
         **_scores(train, workspace.folds, oof_prices),
     }
     member = Member(name, oof_prices, test_prices, record)

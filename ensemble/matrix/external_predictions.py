@@ -22,7 +22,7 @@ from ensemble.matrix.screening import Column, ScreeningConfig, Targets, select
 
 _PARQUET = {".parquet", ".pq"}
 _FOLDS = 5
-"""Where nobody says how many, and there are as many groups."""
+"""Default number of folds, if there are as many groups."""
 _PLAIN = "give prices as plain numbers"
 
 
@@ -39,7 +39,7 @@ def from_files(
     """The matrix of two tables.
 
     groups: name of a column of `oof` whose equal values are the same product; such rows stay in one fold. features: names of
-    columns of both that are no members but tell something of each row. Folds are made here, because the tables do not say
+    columns of both that are no members but describe the row. Folds are made here, because the tables do not say
     which fold a row was in. Raises UserError for whatever in the tables is not as it must be.
     """
     left, right = read_table(oof), read_table(test)

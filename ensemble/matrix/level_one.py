@@ -31,7 +31,7 @@ def fingerprint(*tables: Floats) -> str:
 
 @dataclass(frozen=True, eq=False)
 class MemberQuantiles:
-    """What p of the members know beyond a point.
+    """Quantiles of the prices of those p members that give any.
 
     members: (p,) their places among the columns. logs: (n, p, 9) log prices at `core.protocols.architecture.LEVELS`, finite.
     """

@@ -58,12 +58,12 @@ class Matrix:
 
     @property
     def train_rows(self) -> Rows:
-        """What combinations are fitted to."""
+        """The training rows, which combinations are fitted to."""
         return Rows(self.oof, self.features, None if self.quantiles is None else self.quantiles[0])
 
     @property
     def test_rows(self) -> Rows:
-        """What a submission is made of."""
+        """The test rows, which the submission prices."""
         return Rows(self.test, self.test_features, None if self.quantiles is None else self.quantiles[1])
 
     @property

@@ -20,17 +20,17 @@ from ensemble.matrix.level_one import fingerprint
 from ensemble.matrix.screening_checks import (
     COPY,
     SIGNIFICANT,
-    Parting,
+    OofTestShift,
     completed,
     median_shift,
-    partings,
+    oof_test_shifts,
     siblings,
     too_good,
     wrong_unit,
 )
 
 MAX_MISSING = 0.05
-CURE = "prices must be finite, greater than 0 and in currency units, and cells without one empty"
+PRICE_HINT = "prices must be finite, greater than 0 and in currency units, and cells without one empty"
 _FAR = float(np.log(3))  # in log price
 _NO_PRICE = 1e100
 """As good as infinite: squares of such values are no numbers any more."""
@@ -43,7 +43,7 @@ class Column:
     """One member's predictions before they are checked: oof (n,) and test (t,), NaN where there is none.
 
     seconds: of its training, where known. kind: members of the same kind are compared with each other. external: made outside,
-    on folds that nobody here knows. quantiles: (n, 9) and (t, 9) prices at `core.protocols.architecture.LEVELS`, None where it gives none.
+    on unknown folds. quantiles: (n, 9) and (t, 9) prices at `core.protocols.architecture.LEVELS`, None where there are none.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What members predict: ids, true prices and product numbers (n,) of the training rows, ids (t,) of the test rows."""
+    """Rows that members predict: ids, true prices and product numbers (n,) of the training rows, ids (t,) of the test rows."""
 
     ids: Strings
     prices: Floats
@@ -88,7 +88,7 @@ class ScreeningConfig(CommandConfig):
 
 @dataclass
 class _Screening:
-    """What was decided so far."""
+    """Notes of the checks so far, and the config that they follow."""
 
     rules: ScreeningConfig
     notes: list[str] = field(default_factory=list)
@@ -103,7 +103,7 @@ class _Screening:
 
 
 def select(columns: Sequence[Column], targets: Targets, rules: ScreeningConfig) -> tuple[list[Column], list[str]]:
-    """(columns to combine, without holes; a note on each that was mended, left out or is strange).
+    """(columns to combine, without missing prices; a note on each that was mended, left out or is strange).
 
     Raises UserError for names in the rules that no column has, for columns of the wrong length or with infinite, zero or
     negative prices, and if no column is left.
@@ -111,19 +111,19 @@ def select(columns: Sequence[Column], targets: Targets, rules: ScreeningConfig) 
     kept = _without_dropped(columns, rules)
     for column in kept:
         _check_prices(column, targets)
-    desk = _Screening(rules)
-    kept = _of_one_unit(kept, targets, desk)
-    kept = _without_holes(kept, targets, desk)
-    kept = _of_one_mind(kept, targets, desk)
+    screening = _Screening(rules)
+    kept = _in_currency_units(kept, targets, screening)
+    kept = _without_missing(kept, targets, screening)
+    kept = _consistent(kept, targets, screening)
     if not kept:
         raise UserError(
-            "no member is left to stack: " + "; ".join(desk.notes),
+            "no member is left to stack: " + "; ".join(screening.notes),
             code="screening-no-member-left",
             hint="mend what is said of at least one member, or take it as it is with --keep NAME",
         )
-    _note_copies(kept, desk)
-    _note_too_good(kept, targets, desk)
-    return kept, desk.notes
+    _note_copies(kept, screening)
+    _note_too_good(kept, targets, screening)
+    return kept, screening.notes
 
 
 def _without_dropped(columns: Sequence[Column], rules: ScreeningConfig) -> list[Column]:
@@ -161,7 +161,7 @@ def _check_prices(column: Column, targets: Targets) -> None:
             raise UserError(
                 f"member {column.name} has {what} prices that are no prices: {listed}",
                 code="member-bad-prices",
-                hint=f"{CURE}; --drop {shlex.quote(column.name)} leaves the member out{f'; here, {hint}' if hint else ''}",
+                hint=f"{PRICE_HINT}; --drop {shlex.quote(column.name)} leaves the member out{f'; here, {hint}' if hint else ''}",
             )
 
 
@@ -172,53 +172,53 @@ def no_prices(values: Floats, ids: Strings) -> str:
 
 
 def unit_hint(column: Column, targets: Targets) -> str:
-    """What would make prices of a column in logarithms or another currency; empty where nothing would."""
+    """Sentence on how to turn a column in logarithms or another currency into prices; empty where nothing helps."""
     known = np.isfinite(column.oof)
     wrong = wrong_unit(targets.prices[known], column.oof[known]) if known.any() else None
     return f"SMAPE {wrong.before:.2f} as it stands would be {wrong.after:.2f}: {wrong.hint}" if wrong else ""
 
 
-def _of_one_unit(columns: Sequence[Column], targets: Targets, desk: _Screening) -> list[Column]:
+def _in_currency_units(columns: Sequence[Column], targets: Targets, screening: _Screening) -> list[Column]:
     kept = []
     for column in columns:
         hint = unit_hint(column, targets)
-        if not hint or not desk.rejects(column.name, hint):
+        if not hint or not screening.rejects(column.name, hint):
             kept.append(column)
     return kept
 
 
-def _without_holes(columns: Sequence[Column], targets: Targets, desk: _Screening) -> list[Column]:
+def _without_missing(columns: Sequence[Column], targets: Targets, screening: _Screening) -> list[Column]:
     kept = []
     for column in columns:
         most = max(float(np.isnan(part).mean()) for part in (column.oof, column.test))
-        if most <= desk.rules.max_missing or not desk.rejects(
-            column.name, f"{describe_holes(column, targets)}, more than --max-missing {desk.rules.max_missing:g}"
+        if most <= screening.rules.max_missing or not screening.rejects(
+            column.name, f"{describe_missing(column, targets)}, more than --max-missing {screening.rules.max_missing:g}"
         ):
             kept.append(column)
-    holed = [column.name for column in kept if np.isnan(column.oof).any() or np.isnan(column.test).any()]
-    if not holed:
+    incomplete = [column.name for column in kept if np.isnan(column.oof).any() or np.isnan(column.test).any()]
+    if not incomplete:
         return kept
     oof, test = completed(
         *(np.column_stack(part) for part in zip(*((each.oof, each.test) for each in kept), strict=True))
     )
     whole = []
     for place, column in enumerate(kept):
-        if column.name not in holed:
+        if column.name not in incomplete:
             whole.append(column)
         elif np.isnan(oof[:, place]).any() or np.isnan(test[:, place]).any():
-            desk.notes.append(
-                f"member {column.name} is left out: {describe_holes(column, targets)}, and no other member has a price there"
+            screening.notes.append(
+                f"member {column.name} is left out: {describe_missing(column, targets)}, and no other member has a price there"
             )
         else:
-            desk.notes.append(
-                f"member {column.name} is completed from the other members: {describe_holes(column, targets)}"
+            screening.notes.append(
+                f"member {column.name} is completed from the other members: {describe_missing(column, targets)}"
             )
             whole.append(replace(column, oof=oof[:, place], test=test[:, place]))
     return whole
 
 
-def describe_holes(column: Column, targets: Targets) -> str:
-    """Where prices are missing, in words."""
+def describe_missing(column: Column, targets: Targets) -> str:
+    """Sentence that counts the rows without a price."""
     found = []
     for values, ids, what, kind in (
         (column.oof, targets.ids, "out-of-fold", "training"),
@@ -231,7 +231,7 @@ def describe_holes(column: Column, targets: Targets) -> str:
     return " and ".join(found)
 
 
-def _of_one_mind(columns: Sequence[Column], targets: Targets, desk: _Screening) -> list[Column]:
+def _consistent(columns: Sequence[Column], targets: Targets, screening: _Screening) -> list[Column]:
     """Columns whose out-of-fold and test prices belong together. The most suspicious goes first and the others are
     measured again without it, since it spoils their medians."""
     left = list(columns)
@@ -239,15 +239,15 @@ def _of_one_mind(columns: Sequence[Column], targets: Targets, desk: _Screening) 
     groups = len(np.unique(targets.groups))
     while left:
         oof, test = _logs(left)
-        found = partings(oof, test, min(groups, len(oof)))
+        found = oof_test_shifts(oof, test, min(groups, len(oof)))
         if not found:
-            _note_far(left, oof, test, desk)
+            _note_far(left, oof, test, screening)
             break
         worst = int(np.argmax([each.excess for each in found]))
         if found[worst].excess <= 1:
             break
-        suspect = left.pop(worst)  # one to keep is no judge of the others either
-        if desk.rejects(suspect.name, _parting_text(found[worst])):
+        suspect = left.pop(worst)  # a member to keep is no reference for the others either
+        if screening.rejects(suspect.name, _shift_text(found[worst])):
             rejected.append(suspect.name)
     return [column for column in columns if column.name not in rejected]
 
@@ -260,7 +260,7 @@ def _logs(columns: Sequence[Column]) -> tuple[Floats, Floats]:
     return oof, test
 
 
-def _parting_text(found: Parting) -> str:
+def _shift_text(found: OofTestShift) -> str:
     if found.shifted >= found.widened:
         return (
             f"beside the other members its test prices are {np.exp(found.shift):.2f} times as high as its out-of-fold ones "
@@ -273,18 +273,18 @@ def _parting_text(found: Parting) -> str:
     )
 
 
-def _note_far(columns: Sequence[Column], oof: Floats, test: Floats, desk: _Screening) -> None:
-    """Where too few members could judge each other: what other products hardly explain."""
+def _note_far(columns: Sequence[Column], oof: Floats, test: Floats, screening: _Screening) -> None:
+    """Notes large shifts that other products hardly explain, where too few members could be compared with each other."""
     for place, column in enumerate(columns):
         shift, errors = median_shift(oof[:, place], test[:, place])
         if abs(shift) > _FAR and errors > SIGNIFICANT:
-            desk.notes.append(
+            screening.notes.append(
                 f"the median test price of member {column.name} is {np.exp(shift):.2f} times its out-of-fold one: are the test "
                 "rows other products, or its test prices of another scale?"
             )
 
 
-def _note_copies(columns: Sequence[Column], desk: _Screening) -> None:
+def _note_copies(columns: Sequence[Column], screening: _Screening) -> None:
     prints = np.unique([column.fingerprint for column in columns], return_inverse=True)[1]
     near = siblings(np.concatenate(_logs(columns)), COPY)
     for numbers, what in ((prints, "copies"), (near, "nearly copies")):
@@ -295,14 +295,14 @@ def _note_copies(columns: Sequence[Column], desk: _Screening) -> None:
                 shared = (
                     ": they share one weight" if what == "copies" else ": together they tell what one of them tells"
                 )
-                desk.notes.append(f"{', '.join(names[:-1])} and {names[-1]} are {what}{shared}")
+                screening.notes.append(f"{', '.join(names[:-1])} and {names[-1]} are {what}{shared}")
 
 
-def _note_too_good(columns: Sequence[Column], targets: Targets, desk: _Screening) -> None:
+def _note_too_good(columns: Sequence[Column], targets: Targets, screening: _Screening) -> None:
     scores = [smape(targets.prices, column.oof) for column in columns]
     found = too_good(scores, [column.kind for column in columns], siblings(_logs(columns)[0]))
     for place, usual in found.items():
-        desk.notes.append(
+        screening.notes.append(
             f"member {columns[place].name} (SMAPE {scores[place]:.2f}) is {1 - scores[place] / usual:.0%} better than the next "
             f"of its kind ({usual:.2f}): check that it has not seen prices of the rows it predicts; --drop "
             f"{shlex.quote(columns[place].name)} leaves it out"

@@ -16,8 +16,8 @@ COPY, SIBLING = 0.001, 0.05
 LEAST_VOICES = 3
 """Fewer members, siblings counted once, cannot say who of those that disagree is wrong."""
 SHIFT, WIDENING, SIGNIFICANT = 0.25, 1.25, 4.0
-"""What test prices may differ by from out-of-fold ones: in log price; as a factor; and both in standard errors."""
-_CURED, _CURRENCY = 0.6, 1.25
+"""Limits of the difference between test and out-of-fold prices: in log price; as a factor; and both in standard errors."""
+_FIXED_SHARE, _CURRENCY = 0.6, 1.25
 _TOO_GOOD = 0.7
 _NATURAL = "exp(value), or expm1(value) where it was log1p"  # predictions are too inexact to tell the two apart
 _LOGARITHMS = (
@@ -35,7 +35,7 @@ _MAD_ERROR = (
 
 @dataclass(frozen=True)
 class WrongUnit:
-    """hint: what would make prices of the values. before, after: SMAPE of the values as they stand, and cured."""
+    """hint: what would make prices of the values. before, after: SMAPE of the values as they stand, and fixed."""
 
     hint: str
     before: float
@@ -43,8 +43,8 @@ class WrongUnit:
 
 
 @dataclass(frozen=True)
-class Parting:
-    """How a member's test prices part from its out-of-fold ones, measured by the other members.
+class OofTestShift:
+    """Difference between a member's test and out-of-fold prices, measured by the other members.
 
     shift: what its log prices rose by against the others'. spread: factor by which it disagrees with them more. widening: the
     same beside the other members' own factors. shift_errors, widening_errors: how far from 0 and from 1, in standard errors.
@@ -73,24 +73,24 @@ class Parting:
 
 
 def wrong_unit(prices: Floats, values: Floats) -> WrongUnit | None:
-    """Whether (n,) predicted `values` are logarithms or in another currency; None where no hint helps much.
+    """Logarithms or another currency in (n,) predicted `values`, with what undoes them; None where no hint helps much.
 
     A hint counts if it brings the SMAPE to less than 0.6 of what it is; a logarithm's also needs values that could be one of
     prices like these. values: finite, of any sign.
     """
     before = smape(prices, values)
     highest, top = 10 * float(prices.max()), float(np.quantile(values, 0.99))
-    cures = []
+    fixes = []
     for call, undo, limit in _LOGARITHMS:
         if top <= limit(highest):
-            cures.append((f"undo the logarithm: price = {call}", undo(np.minimum(values, limit(highest)))))
+            fixes.append((f"undo the logarithm: price = {call}", undo(np.minimum(values, limit(highest)))))
     if (values > 0).all():
         ratio = float(np.median(prices / values))
         if abs(log(ratio)) > log(_CURRENCY):
-            cures.append((f"multiply by {ratio:.3g}: is it in another currency?", values * ratio))
-    scores = [(smape(prices, cured), hint) for hint, cured in cures]
+            fixes.append((f"multiply by {ratio:.3g}: is it in another currency?", values * ratio))
+    scores = [(smape(prices, fixed), hint) for hint, fixed in fixes]
     after, hint = min(scores, default=(before, ""))
-    return WrongUnit(hint, before, after) if after < _CURED * before else None
+    return WrongUnit(hint, before, after) if after < _FIXED_SHARE * before else None
 
 
 def siblings(logs: Floats, limit: float = SIBLING) -> Ints:
@@ -129,13 +129,13 @@ def disagreement(logs: Floats, voices: Ints) -> Floats:
     return apart
 
 
-def partings(oof: Floats, test: Floats, groups: int | None = None) -> list[Parting]:
-    """How each member's test prices (t, m) part from its out-of-fold ones (n, m), both in logs; empty for fewer than
-    three voices, which cannot judge each other.
+def oof_test_shifts(oof: Floats, test: Floats, groups: int | None = None) -> list[OofTestShift]:
+    """Difference between each member's test prices (t, m) and its out-of-fold ones (n, m), both in logs; empty for fewer
+    than three voices, which cannot be compared with each other.
 
     A member that has seen the prices of the training rows errs otherwise than the rest there, and like them on the test rows.
-    Averaging fold models makes test predictions disagree less, so an honest spread is about 1 at most; what is above it for all
-    members comes from the rows, and is taken off. Each figure is the least of those at three quartiles: other shares of products
+    Averaging fold models makes test predictions disagree less, so the spread of a member without leak is about 1 at most; what is
+    above it for all members comes from the rows, and is taken off. Each figure is the least of those at three quartiles: other shares of products
     in the test rows move some of them, a leak or a wrong scale all. groups: how many of the n rows are different products, which
     is what standard errors count.
     """
@@ -158,7 +158,7 @@ def partings(oof: Floats, test: Floats, groups: int | None = None) -> list[Parti
         usual = max(1.0, float(np.median(spread[voices != voice])))
         widening = float(spread[member]) / usual
         found.append(
-            Parting(
+            OofTestShift(
                 float(np.sign(shifts[1, member]) * shift[member]),
                 float(shift[member] / (_MEDIAN_ERROR * deviation[member] * chance)),
                 float(spread[member]),
@@ -182,7 +182,7 @@ def median_shift(oof: Floats, test: Floats) -> tuple[float, float]:
 
 def too_good(scores: Sequence[float], kinds: Sequence[str], voices: Ints) -> dict[int, float]:
     """Members whose SMAPE is below 0.7 of the mean of the second- and third-best of their kind, siblings counted once: that
-    mean by position. Kinds of fewer than three are not judged."""
+    mean by position. Kinds of fewer than three are not compared."""
     found = {}
     for kind in sorted(set(kinds)):
         best: dict[int, int] = {}

@@ -2,7 +2,7 @@
 
 Minimises mean `200 tanh(|d| / 2)` with `d = ln p - ln y` plus a ridge `r |w - 1/m|^2` by the quadratics that touch the terms
 from above (see `ensemble.simplex`), each solved exactly within the bounds. The intercept is free, so that a currency changes
-nothing; the ridge's strength comes from a path judged on rows left out.
+nothing; the ridge's strength comes from a path evaluated on rows left out.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def _choose_ridge(logs: Floats, truth: Floats, parts: Ints) -> float:
     halves = np.unique(parts[sample], return_inverse=True)[1] % _PARTS
     scores = []
     for ridge in RIDGES:
-        judged = np.empty(len(truth))
+        evaluated = np.empty(len(truth))
         for half in range(_PARTS):
             rows = halves == half
             weights, offset = _minimise(logs[~rows], truth[~rows], ridge)
-            judged[rows] = np.tanh(np.abs(logs[rows] @ weights + offset - truth[rows]) / 2)
-        scores.append(float(judged.mean()))
+            evaluated[rows] = np.tanh(np.abs(logs[rows] @ weights + offset - truth[rows]) / 2)
+        scores.append(float(evaluated.mean()))
     return RIDGES[int(np.argmin(scores))]
 
 

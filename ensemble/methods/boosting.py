@@ -51,7 +51,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class Start(Protocol):
-    """What a booster corrects: a combination of the members."""
+    """Combination of the members that a booster corrects."""
 
     @property
     def weights(self) -> Floats:
@@ -101,7 +101,7 @@ def table(rows: Rows, start: Floats) -> NDArray[np.float32]:
 
 
 class Task:
-    """What boosters on one start learn from, made once for all of them.
+    """Training data of all boosters that correct one start.
 
     prices: (n,) true ones. groups: (n,), rows of one number are left out together. threads: of each training; they change nothing
     but its time.

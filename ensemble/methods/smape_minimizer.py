@@ -83,7 +83,7 @@ def fit_quantiles(task: Task, seed: int) -> Quantiles:
 @stored("Conditional")
 @dataclass(frozen=True, eq=False)
 class Conditional:
-    """How true log prices lie around a combination's: residuals of rows out of fold, by neighbourhood.
+    """Distribution of true log prices around a combination's: residuals of rows out of fold, by neighbourhood.
 
     scale: a booster for the absolute residual of a row. edges: (c - 1,) log prices between the neighbourhoods. shapes: (c, q)
     residuals over scale at equally likely quantiles.

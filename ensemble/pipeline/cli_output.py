@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show(result: StackResult) -> None:
-    """Prints the table of members and candidates, the honest figure and the paths."""
+    """Prints the table of members and candidates, the nested-CV score and the paths."""
     record, seconds = result.record, result.matrix.seconds
     table = Table(title="out-of-fold scores", title_justify="left")
     for heading in ("member", "SMAPE", "± s.e.", "MAE", "RMSE", "R²", "weight", "seconds"):
@@ -46,7 +46,7 @@ def show(result: StackResult) -> None:
 
 
 def _choice(record: dict[str, Any]) -> str:
-    """The candidate, what a blend is made of, and the last steps that were kept."""
+    """The candidate, what a blend is made of, and the post-processing steps that were kept."""
     name = record["choice"]["name"]
     parts = [f"{each['share']:.0%} {each['name']}" for each in record["combination"]]
     steps = [each["name"] for each in record["steps"] if each["kept"]]

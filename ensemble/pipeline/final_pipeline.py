@@ -21,9 +21,9 @@ from ensemble.methods.simplex import fit_simplex
 from ensemble.pipeline.postprocessing import STEPS, PostprocessingStep
 
 STEP_ERRORS = 2.0
-"""A last step is off unless it gains more than so many standard errors: several are tried."""
+"""A post-processing step is off unless it gains more than so many standard errors: several are tried."""
 MIN_STEP_ROWS = 300
-"""With fewer rows to be chosen by no last step can be told from chance."""
+"""With fewer rows to be chosen by no post-processing step can be told from chance."""
 
 
 @stored("Recipe")
@@ -31,7 +31,7 @@ MIN_STEP_ROWS = 300
 class FinalPipeline:
     """name: the method that was chosen, or `blend`. shares: the weight of each method's log price in it.
 
-    steps: fitted last steps by name, in the order of their application.
+    steps: fitted post-processing steps by name, in the order of their application.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationRows:
-    """What a recipe is chosen by: true prices (n,), the rows, the part (n,) that a row was left out with, its group (n,)."""
+    """Rows that a recipe is chosen by: true prices (n,), the rows, the part (n,) that a row was left out with, its group (n,)."""
 
     prices: Floats
     rows: Rows
@@ -72,7 +72,7 @@ class EvaluationRows:
 
 @dataclass(frozen=True, eq=False)
 class Conclusion:
-    """recipe: what to do. candidates: prices (n,) of each, the blend's cross-fitted. steps: each last step beside none."""
+    """Chosen recipe; candidates: prices (n,) of each, the blend's cross-fitted; steps: each post-processing step against none."""
 
     recipe: FinalPipeline
     candidates: dict[str, Floats]
@@ -80,22 +80,22 @@ class Conclusion:
 
 
 def conclude(
-    predicted: Mapping[str, Floats], judged: EvaluationRows, *, blend: bool, steps: Sequence[str], seed: int
+    predicted: Mapping[str, Floats], evaluation: EvaluationRows, *, blend: bool, steps: Sequence[str], seed: int
 ) -> Conclusion:
     """The recipe for methods whose prices (n,) are known for rows that they were not fitted to.
 
-    A blend's weights and a last step are judged on parts that they were not fitted to, too.
+    A blend's weights and a post-processing step are evaluated on parts that they were not fitted to, too.
     """
-    candidates = {BLEND: _cross_fitted_blend(predicted, judged), **predicted} if blend else dict(predicted)
-    name = choose(compare(judged.prices, candidates, judged.groups))
-    shares = _shares(predicted, judged.prices) if name == BLEND else {name: 1.0}
+    candidates = {BLEND: _cross_fitted_blend(predicted, evaluation), **predicted} if blend else dict(predicted)
+    name = choose(compare(evaluation.prices, candidates, evaluation.groups))
+    shares = _shares(predicted, evaluation.prices) if name == BLEND else {name: 1.0}
     kept, comparisons = dict[str, PostprocessingStep](), []
     combined = candidates[name]
     for step in steps:
-        after = _cross_fitted_step(step, combined, judged, seed)
-        beside = compare(judged.prices, {"without": combined, step: after}, judged.groups, against="without")[1]
+        after = _cross_fitted_step(step, combined, evaluation, seed)
+        beside = compare(evaluation.prices, {"without": combined, step: after}, evaluation.groups, against="without")[1]
         comparisons.append(beside)
-        fitted = STEPS[step].fit(combined, judged.prices, judged.rows, seed)
+        fitted = STEPS[step].fit(combined, evaluation.prices, evaluation.rows, seed)
         if fitted is not None and -beside.difference > STEP_ERRORS * beside.difference_error:
             kept[step] = fitted
             combined = after
@@ -129,7 +129,7 @@ def choose(comparisons: Sequence[Comparison]) -> str:
 
 
 def describe_steps(recipe: FinalPipeline, comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """Every last step that was tried, in JSON's terms."""
+    """Every post-processing step that was tried, in JSON's terms."""
     return [
         {
             "name": each.name,
@@ -153,20 +153,20 @@ def _blended(shares: Mapping[str, float], predicted: Mapping[str, Floats]) -> Fl
     return np.exp(sum(share * np.log(predicted[name]) for name, share in shares.items()))
 
 
-def _cross_fitted_blend(predicted: Mapping[str, Floats], judged: EvaluationRows) -> Floats:
-    prices = np.empty(len(judged.prices))
-    for part in np.unique(judged.parts):
-        inside = judged.parts == part
-        shares = _shares({name: each[~inside] for name, each in predicted.items()}, judged.prices[~inside])
+def _cross_fitted_blend(predicted: Mapping[str, Floats], evaluation: EvaluationRows) -> Floats:
+    prices = np.empty(len(evaluation.prices))
+    for part in np.unique(evaluation.parts):
+        inside = evaluation.parts == part
+        shares = _shares({name: each[~inside] for name, each in predicted.items()}, evaluation.prices[~inside])
         prices[inside] = _blended(shares, {name: each[inside] for name, each in predicted.items()})
     return prices
 
 
-def _cross_fitted_step(name: str, combined: Floats, judged: EvaluationRows, seed: int) -> Floats:
+def _cross_fitted_step(name: str, combined: Floats, evaluation: EvaluationRows, seed: int) -> Floats:
     after = combined.copy()
-    for part in np.unique(judged.parts):
-        inside = judged.parts == part
-        step = STEPS[name].fit(combined[~inside], judged.prices[~inside], judged.rows.take(~inside), seed)
+    for part in np.unique(evaluation.parts):
+        inside = evaluation.parts == part
+        step = STEPS[name].fit(combined[~inside], evaluation.prices[~inside], evaluation.rows.take(~inside), seed)
         if step is not None:
-            after[inside] = step.predict(combined[inside], judged.rows.take(inside))
+            after[inside] = step.predict(combined[inside], evaluation.rows.take(inside))
     return after

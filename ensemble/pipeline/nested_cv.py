@@ -1,7 +1,7 @@
 """Nested cross-validation of the whole stack: the score to expect on new rows.
 
 The figure for a fold comes from a recipe that was chosen and fitted on the other folds alone, so that neither weights, nor
-choice, nor last steps have seen the rows they are judged on (Varma and Simon 2006; Cawley and Talbot 2010).
+choice, nor post-processing steps have seen the rows they are evaluated on (Varma and Simon 2006; Cawley and Talbot 2010).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Stacked:
 class Validation:
     """conclusion: by the cross-validated prices of all rows. final: its recipe, fitted to all rows.
 
-    fold_choices: the candidate that each block's rows were predicted with. nested: (n,) prices behind the honest figure.
+    fold_choices: the candidate that each block's rows were predicted with. nested: (n,) prices behind the nested-CV score.
     in_sample: (n,) prices of `final` on the rows it was fitted to. not_tried: methods that there are too few members, rows or
     groups for.
     """
@@ -107,7 +107,7 @@ def validate(
     methods: Sequence[str] | None = None,
     steps: Sequence[str] = tuple(STEPS),
 ) -> Validation:
-    """Chooses among the `methods` and last `steps` for `matrix` and judges the whole procedure, choice included.
+    """Chooses among the `methods` and post-processing `steps` for `matrix` and evaluates the whole procedure, choice included.
 
     A fit without blocks a and b serves both as a's inner fold b and as b's inner fold a. report: called with (jobs done, of how
     many). The result does not depend on the number of cores.
@@ -150,10 +150,12 @@ class _Nested:
 
     @cached_property
     def tried_steps(self) -> tuple[str, ...]:
-        """None unless every choice has rows enough to try them by: the honest figure is that of the same procedure."""
+        """None unless every choice has rows enough to try them by: the nested-CV score is that of the same procedure."""
         sizes = np.bincount(self.blocks)
-        judged = [sum(sizes[b] for pair in self.pairs if a in pair for b in pair if b != a) for a in range(len(sizes))]
-        return applicable(self.steps, self.rows) if min(judged) >= MIN_STEP_ROWS else ()
+        evaluated = [
+            sum(sizes[b] for pair in self.pairs if a in pair for b in pair if b != a) for a in range(len(sizes))
+        ]
+        return applicable(self.steps, self.rows) if min(evaluated) >= MIN_STEP_ROWS else ()
 
     def run(self) -> Validation:
         k, pairs = int(self.blocks.max()) + 1, self.pairs

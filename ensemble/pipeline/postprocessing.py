@@ -33,7 +33,7 @@ class PostprocessingStep(Protocol):
         """(n,) prices, finite and > 0, from (n,)."""
 
     def describe(self) -> dict[str, Any]:
-        """What it does, in JSON's terms."""
+        """The step's parameters as JSON values."""
 
 
 @stored("Decision")

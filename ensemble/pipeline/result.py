@@ -45,8 +45,8 @@ class Absence:
 def absences(matrix: Matrix) -> list[Absence]:
     """Of each member, in the matrix's order. With one member, or one group, nothing can be left out: an empty list.
 
-    The groups are halved, and each half is judged by weights of the other. Without a member the weights go down from where they
-    were, and are not looked for anew: a cost may be a little too high.
+    The groups are halved, and each half is evaluated with weights of the other. Without a member the weights are refined from
+    where they were, not searched anew: a cost may be a little too high.
     """
     rows = np.linspace(0, len(matrix.ids) - 1, min(len(matrix.ids), MOST_ROWS)).astype(np.intp)
     groups = np.unique(matrix.groups[rows], return_inverse=True)[1]
@@ -58,12 +58,12 @@ def absences(matrix: Matrix) -> list[Absence]:
     half = np.random.default_rng(0).permutation(int(groups.max()) + 1)[groups] % 2
     worse = np.empty((len(rows), members))
     for side in (0, 1):
-        learn, judge = half != side, half == side
+        learn, evaluate = half != side, half == side
         weights = fit_simplex(ratios[learn], np.ones(int(learn.sum())), "log").weights
-        whole = smape_terms_of_logs(logs[judge] @ weights)
+        whole = smape_terms_of_logs(logs[evaluate] @ weights)
         for place in range(members):
             rest = refit_without(logs[learn], weights, place)
-            worse[judge, place] = smape_terms_of_logs(logs[judge] @ rest) - whole
+            worse[evaluate, place] = smape_terms_of_logs(logs[evaluate] @ rest) - whole
     return [Absence(float(column.mean()), group_standard_error(column, groups)) for column in worse.T]
 
 
@@ -72,7 +72,7 @@ _LIBRARIES = ("lightgbm", "numpy", "scipy")
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a stack's files go. oof: the nested prices of the training rows, for whoever draws a report.
+    """Paths of a stack's files. oof: the nested prices of the training rows, which reports read.
 
     stack: the folder of the fitted stack itself, None where there are no models that it could be served with.
     """
@@ -112,7 +112,7 @@ class StackResult:
 
 
 def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, Any]:
-    """Everything about a stack that the same inputs make the same: no times, no paths, sorted when written."""
+    """Content of `stack.json`: the same inputs give the same bytes, so it holds no times and no paths."""
     floor_price, floor_smape = constant_floor(matrix.prices)
     nested, in_sample = _scores(matrix, validation.nested), _scores(matrix, validation.in_sample)
     interval = group_bootstrap(smape_terms(matrix.prices, validation.nested), matrix.groups, seed=seed)

@@ -49,8 +49,8 @@ class Stack:
     """A fitted stack with what it needs to know of its rows.
 
     members: m ids, in the order of the columns. fingerprints: m hashes of the predictions that it was fitted to. reader: of the
-    rows' features. catalog, folds: hashes of the data behind it. quantiles: places of the p members whose quantiles a post-processing step
-    reads, none where no step does.
+    rows' features. catalog, folds: hashes of the data behind it. quantiles: places of the p members whose quantiles a
+    post-processing step reads, none where no step does.
     """
 
     members: tuple[str, ...]
@@ -101,7 +101,7 @@ class Stack:
 
 
 def stack_of(matrix: Matrix, stacked: Stacked) -> Stack:
-    """What was fitted to a workspace's matrix, with what it needs to read new rows. Raises ValueError for one made of tables."""
+    """The stack fitted to a workspace's matrix, with its reader of row features. Raises ValueError for one made of tables."""
     if matrix.reader is None:
         raise ValueError("the features of this matrix cannot be read from a catalog")
     prints = matrix.fingerprints

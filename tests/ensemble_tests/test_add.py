@@ -18,7 +18,7 @@ from ensemble.matrix.matrix import from_workspace
 from ensemble.stack import stack_workspace
 from ensemble.stack_options import StackConfig
 from experiments.tracking.comparison import member_side
-from experiments.tracking.run_record import page_of_member
+from experiments.tracking.run_record import record_of_member
 from reports.build import build_report
 from tests.ensemble_tests import toys
 from tests.errors import refused
@@ -109,7 +109,7 @@ def test_whoever_reads_members_can_read_one_made_outside(toy_workspace: Workspac
     assert [member["label"] for member in report["members"] if member["architecture"] == "external"] == ["outside"]
     assert "external" not in report["verdict"]["next"]["command"]
     record = toy_workspace.store.read("outside").record
-    assert page_of_member(toy_workspace, "outside", record, {}).name == "outside"
+    assert record_of_member(toy_workspace, "outside", record, {}).name == "outside"
     assert "seconds" not in member_side(toy_workspace, "outside").figures
 
 

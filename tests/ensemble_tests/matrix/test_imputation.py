@@ -10,11 +10,11 @@ def test_filled_from_the_others_with_the_members_own_offset() -> None:
     rng = np.random.default_rng(0)
     truth = np.exp(rng.normal(2, 1, 300))
     table = truth[:, None] * np.array([1.0, 1.0, 1.0, 2.0])
-    holed = table.copy()
-    holed[[3, 250], 3] = holed[[4, 260], 0] = np.nan
-    oof, test = completed(holed[:200], holed[200:])
+    incomplete = table.copy()
+    incomplete[[3, 250], 3] = incomplete[[4, 260], 0] = np.nan
+    oof, test = completed(incomplete[:200], incomplete[200:])
     assert np.concatenate([oof, test]) == pytest.approx(table)
-    assert np.isnan(holed).sum() == 4
+    assert np.isnan(incomplete).sum() == 4
 
 
 def test_order_of_members_changes_nothing_and_lonely_rows_stay_empty() -> None:

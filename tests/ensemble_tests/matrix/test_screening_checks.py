@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.matrix.screening_checks import disagreement, median_shift, partings, siblings, too_good, wrong_unit
+from ensemble.matrix.screening_checks import disagreement, median_shift, oof_test_shifts, siblings, too_good, wrong_unit
 from tests.ensemble_tests.matrices import honest
 from tests.ensemble_tests.toys import members
 
@@ -65,14 +65,14 @@ def test_disagreement_is_with_the_median_of_the_other_voices(rows: int, count: i
 
 @pytest.mark.parametrize("first", range(0, 50, 10))
 def test_honest_members_pass(first: int) -> None:
-    worst = {seed: max(each.excess for each in partings(*honest(seed))) for seed in range(first, first + 10)}
+    worst = {seed: max(each.excess for each in oof_test_shifts(*honest(seed))) for seed in range(first, first + 10)}
     assert {seed: excess for seed, excess in worst.items() if excess > 1} == {}
 
 
 def test_a_scale_of_its_own_on_the_test_rows_is_a_shift() -> None:
     oof, test = honest(1)
     test[:, 2] += np.log(1.5)
-    found = partings(oof, test)
+    found = oof_test_shifts(oof, test)
     assert int(np.argmax([each.excess for each in found])) == 2
     assert np.exp(found[2].shift) == pytest.approx(1.5, rel=0.1)
     assert found[2].shifted > 1
@@ -80,15 +80,15 @@ def test_a_scale_of_its_own_on_the_test_rows_is_a_shift() -> None:
 
 def test_fewer_than_three_voices_do_not_judge_each_other() -> None:
     oof, test = honest(0)
-    assert partings(oof[:, [0, 1, 1]], test[:, [0, 1, 1]] + 1.0) == []
-    assert len(partings(oof[:, [0, 1, 1, 2]], test[:, [0, 1, 1, 2]])) == 4
+    assert oof_test_shifts(oof[:, [0, 1, 1]], test[:, [0, 1, 1]] + 1.0) == []
+    assert len(oof_test_shifts(oof[:, [0, 1, 1, 2]], test[:, [0, 1, 1, 2]])) == 4
 
 
 def test_spread_that_widens_for_all_is_no_sign() -> None:
     rng = np.random.default_rng(0)
     oof, test = rng.normal(0, 0.3, (2000, 6)), rng.normal(0, 0.6, (1000, 6))
-    assert all(each.excess == 0 for each in partings(oof, test))
-    assert all(each.spread > 1.7 for each in partings(oof, test))
+    assert all(each.excess == 0 for each in oof_test_shifts(oof, test))
+    assert all(each.spread > 1.7 for each in oof_test_shifts(oof, test))
 
 
 def test_median_shift_counts_standard_errors() -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from core.errors import UserError
 from core.metrics import smape
 from ensemble.methods.method_registry import BLEND, METHODS, check_methods, fit_methods, fitting, known_methods
 from pricestack.testing.combiners import contract, members, problem, rows
+from tests.errors import refused
 
 
 @pytest.mark.parametrize(("name", "check"), contract())
@@ -33,10 +33,10 @@ def test_each_is_what_its_name_says() -> None:
 def test_names_are_checked_and_put_in_order() -> None:
     assert check_methods(["single", "affine", "single"]) == ("affine", "single")
     assert check_methods(["mean", BLEND]) == (BLEND, "mean")
-    with pytest.raises(UserError, match="no method 'simplexlog'") as caught:
+    with refused("methods-unknown") as caught:
         check_methods(["simplexlog"])
     assert "simplex-log" in caught.value.hint
-    with pytest.raises(UserError, match="nothing to blend"):
+    with refused("methods-nothing-to-blend"):
         check_methods([BLEND])
 
 
@@ -53,5 +53,5 @@ def test_few_members_and_few_rows_have_fewer_methods() -> None:
 
 
 def test_methods_that_nothing_is_enough_for_are_refused_not_replaced() -> None:
-    with pytest.raises(UserError, match="1 members, and 1000 rows in 1000 groups to learn from, are too few for mean"):
+    with refused("methods-too-few-rows"):
         fitting(("mean", BLEND), 1, 1000, 1000)
