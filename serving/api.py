@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from serving.engine.engine import EngineSettings
     from serving.engine.service import Service
     from serving.middleware import KeyRing
-    from serving.monitoring.mlflow_logger import MlflowDiary
+    from serving.monitoring.mlflow_logger import MlflowRunLogger
     from serving.monitoring.observer import Observer
 
 _HELP = """
@@ -74,6 +74,7 @@ def main(
     log_level: options.Level = options.LogLevel.INFO,
     log_texts: options.Texts = False,
 ) -> None:
+    from serving.engine.response_cache import ResponseCache
     from serving.engine.service import Service
     from serving.middleware import check_exposure, logging_config
     from serving.web.app import make_app
@@ -83,21 +84,20 @@ def main(
     sockets = bind(host, port)
     config = logging_config(texts=log_texts, level=log_level.upper())
     logging.config.dictConfig(config)
-    diary, observer = _diary(mlflow), _observer(quiet_minutes)
+    run_logger, observer = _run_logger(mlflow), _observer(quiet_minutes)
     service = Service(
         bundle,
         _settings(workers, batch_rows, batch_ms, queue_rows),
         limits,
-        remembered=remembered,
-        remembered_seconds=remembered_seconds,
+        cache=ResponseCache(remembered, remembered_seconds),
         log_config=config,
-        watch=observer.batch,
-        seen=observer.seen,
+        on_batch=observer.record_batch,
+        on_row=observer.record_row,
     )
     if ring is None:
         warn("no keys: this machine alone may ask")
     asyncio.run(
-        _serve(make_app(service, observer, limits, ring, follow=watch), sockets, host, service, observer, diary)
+        _serve(make_app(service, observer, limits, ring, follow=watch), sockets, host, service, observer, run_logger)
     )
 
 
@@ -107,7 +107,7 @@ async def _serve(
     host: str,
     service: Service,
     observer: Observer,
-    diary: MlflowDiary | None,
+    run_logger: MlflowRunLogger | None,
 ) -> None:
     """The bundle is loaded before anybody can ask, so that what is wrong with it is said in a sentence."""
     import uvicorn
@@ -122,9 +122,9 @@ async def _serve(
     await service.start()
     try:
         bundle = service.served.bundle
-        if diary is not None:
-            diary.begin(bundle)
-            observer.diary = diary
+        if run_logger is not None:
+            run_logger.begin(bundle)
+            observer.run_logger = run_logger
         listen(sockets, config.backlog)
     except UserError:
         await service.stop()
@@ -150,13 +150,13 @@ def _observer(quiet_minutes: float) -> Observer:
     return Observer(Alerts(webhook(address) if address else None, 60 * quiet_minutes), Thresholds())
 
 
-def _diary(uri: str | None) -> MlflowDiary | None:
+def _run_logger(uri: str | None) -> MlflowRunLogger | None:
     """MLflow is imported, which takes seconds, only where it is wanted."""
     if uri is None:
         return None
-    from serving.monitoring.mlflow_logger import MlflowDiary
+    from serving.monitoring.mlflow_logger import MlflowRunLogger
 
-    return MlflowDiary(uri)
+    return MlflowRunLogger(uri)
 
 
 def _limits(assignments: list[str], hosts: list[str]) -> Limits:

@@ -20,13 +20,13 @@ from serving.bundle.bundle import Bundle, BundleFacts, MemberFacts
 from serving.bundle.export_formats import SAVED, export_format
 from serving.bundle.interval import LEVEL, bounds, fit_interval, save_interval, width
 from serving.bundle.member_subset import Tell
-from serving.bundle.parity_check import compared
-from serving.bundle.predictor import measure
+from serving.bundle.parity_check import check_parity
+from serving.bundle.predictor import measure_distances
 from serving.bundle.reference_stats import describe
-from serving.bundle.source import BundleSource, read_source, smaller
+from serving.bundle.source import BundleSource, read_source, read_subset
 
 
-def card(name: str, facts: BundleFacts, stack: dict[str, Any]) -> str:
+def model_card(name: str, facts: BundleFacts, stack: dict[str, Any]) -> str:
     """Markdown. stack: what `stack.json` holds."""
     low, high = facts.nested["interval"]
     steps = [each["name"] for each in stack["steps"] if each["kept"]]
@@ -82,7 +82,7 @@ def export(
     Raises UserError where there is no stack or it is not that of the workspace's members, where a member has no models, where a
     price from the bundle is not the submitted one, and where no stack of so few members is good enough.
     """
-    source = read_source(workspace) if most is None else smaller(workspace, most, tell)
+    source = read_source(workspace) if most is None else read_subset(workspace, most, tell)
     members = [_member(source, place, network_format) for place in range(len(source.stack.members))]
     with parts.unfinished(home) as folder:
         steps = sum(len(member.folds) for member in members) + 2
@@ -100,9 +100,9 @@ def export(
         facts = _write_rest(folder, source, members)
         begin("and comparing prices")
         tell(steps - 1, steps)
-        facts = compared(folder, source, facts, name)
+        facts = check_parity(folder, source, facts, name)
         parts.write_facts(folder, facts)
-        write_text(folder / parts.CARD, card(name, facts, source.record))
+        write_text(folder / parts.CARD, model_card(name, facts, source.record))
         finished = parts.publish(folder, home, name)
         tell(steps, steps)
     return finished
@@ -158,7 +158,7 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
     conditional, judged = fit_interval(source.nested, train.known_prices, source.train, folds.assignment)
     save_interval(conditional, folder / parts.INTERVAL)
     served = bounds(conditional, source.submitted, source.test)
-    measure(source.train.members).save(folder / parts.DISTANCES)
+    measure_distances(source.train.members).save(folder / parts.DISTANCES)
     write_json(folder / parts.STATISTICS, describe((train, test), source.submitted))
     low, high = np.quantile(train.known_prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return BundleFacts(

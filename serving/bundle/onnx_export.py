@@ -24,7 +24,7 @@ from core.training.batching import Examples
 from core.training.inference import settled
 from serving.bundle.export_formats import ExportedModel, ExportFormat
 from serving.bundle.onnx_graphs import CPU, TENSORRT, check_tensorrt, halve, open_graph, quantise, write_graph
-from serving.bundle.shared_encoders import SharedEncoder, shared_encoder, take_apart
+from serving.bundle.shared_encoders import SharedEncoder, shared_encoder, split_encoders
 
 GRAPH, RECORD = "model.onnx", "model.json"
 _EXAMPLE_ROWS, _EXAMPLE_TEXTS = (
@@ -82,7 +82,7 @@ def write_onnx(kind: Any, source: Path, folder: Path, encoders: Path, reduce: Ca
         weights.unlink()
     text: Any = model.network.encoders["text"]
     write = partial(_write, positions=int(text.max_positions), reduce=reduce)
-    shared, inputs = take_apart(model, _example(model), encoders, write)
+    shared, inputs = split_encoders(model, _example(model), encoders, write)
     bins = model.network.head.bins
     more = {_EDGES: None if bins is None else bins.edges.tolist(), _SHARED: shared}
     write_json(folder / RECORD, {**read_json(folder / RECORD), **more})

@@ -25,7 +25,7 @@ WORSENED = 0.3
 """Points of SMAPE by which a form that is judged by true prices may be worse than the original."""
 
 
-def compared(folder: Path, source: BundleSource, facts: BundleFacts, name: str) -> BundleFacts:
+def check_parity(folder: Path, source: BundleSource, facts: BundleFacts, name: str) -> BundleFacts:
     """The facts with what was found: of each member and of the stack, how far prices from the files lie from the submitted ones.
 
     A network that was trained in half precision has submitted what it computes in it. Its graph computes in 32 bits, and is

@@ -54,7 +54,7 @@ class Distances:
         save_arrays(path, {"offsets": self.offsets, "apart": self.apart})
 
 
-def measure(oof: Floats) -> Distances:
+def measure_distances(oof: Floats) -> Distances:
     """From prices (n, m) out of fold."""
     logs = np.log(oof)
     offsets, apart = np.zeros((2, logs.shape[1], logs.shape[1]))

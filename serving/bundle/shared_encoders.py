@@ -45,7 +45,7 @@ class _Part(nn.Module):
         return found
 
 
-def take_apart(
+def split_encoders(
     model: NeuralModel, inputs: Mapping[str, Tensor], folder: Path, write: Write
 ) -> tuple[dict[Part, str], dict[str, Tensor]]:
     """Writes into `folder` the encoders of the model that answer to a row always the same, unless they are there.

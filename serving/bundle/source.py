@@ -46,7 +46,7 @@ def read_source(workspace: Workspace) -> BundleSource:
     facts = workspace.facts
     stack = serialization.load_stack(workspace.path(serialization.STACK))
     record = read_json(workspace.path("stack.json"))
-    if (stack.catalog, stack.folds) != (facts.catalog, facts.folds) or not _is_of(record, stack):
+    if (stack.catalog, stack.folds) != (facts.catalog, facts.folds) or not _matches(record, stack):
         raise UserError(
             f"stack.json and the folder {serialization.STACK} of {workspace.folder} do not belong together",
             code="export-stack-mismatch",
@@ -62,7 +62,7 @@ def read_source(workspace: Workspace) -> BundleSource:
     return _source(workspace, stack, record, frame["stack"].to_numpy(np.float64))
 
 
-def smaller(workspace: Workspace, most: int, tell: Tell) -> BundleSource:
+def read_subset(workspace: Workspace, most: int, tell: Tell) -> BundleSource:
     """What `read_source` would give if a nearly as good stack of fewer members had been made."""
     whole = read_source(workspace)
     found = distil(workspace, whole.record, most, tell)
@@ -87,7 +87,7 @@ def _source(workspace: Workspace, stack: serialization.Stack, record: dict[str, 
     return BundleSource(workspace, stack.narrowed(), record, train_rows, test_rows, nested, submitted)
 
 
-def _is_of(record: dict[str, Any], stack: serialization.Stack) -> bool:
+def _matches(record: dict[str, Any], stack: serialization.Stack) -> bool:
     """Whether stack.json tells of this stack."""
     names = [each["name"] for each in record["members"]]
     steps = {each["name"]: each["fitted"] for each in record["steps"] if each["kept"]}

@@ -27,8 +27,8 @@ from ensemble.pipeline.submission import check_place
 from serving.bundle.bundle import BundleFacts
 from serving.bundle.predictor import LEVELS, Prediction, Predictor
 
-Tell = Callable[[int, int], None]
-Note = Callable[[str], None]
+OnProgress = Callable[[int, int], None]
+OnNote = Callable[[str], None]
 
 _NOTES = 10
 _COLUMNS = [ID, PRICE, "low", "high", "level"]
@@ -55,7 +55,7 @@ class BatchJob:
 
 
 @dataclass
-class Done:
+class BatchResult:
     """bundle: its name and version. rows: all of the file. resumed: those that were priced by an earlier run.
 
     levels: how many rows were answered how.
@@ -69,7 +69,7 @@ class Done:
 
 @dataclass
 class FileSummary:
-    """What a first look at the whole file has found. pictures: how many rows name one; found: how many of these are there."""
+    """Counts and notes of the first pass over the whole file. pictures: rows that name one; found: of these, in the folder."""
 
     rows: int = 0
     pictures: int = 0
@@ -77,9 +77,8 @@ class FileSummary:
     notes: list[str] = field(default_factory=list)
 
 
-def price_file(job: BatchJob, tell: Tell, note: Note) -> Done:
-    """Prices a file and says how it went. tell: called with (rows done, of how many). note: with what a user should know,
-    before anything is priced.
+def price_file(job: BatchJob, on_progress: OnProgress, on_note: OnNote) -> BatchResult:
+    """Prices a file. on_progress: called with (rows priced, rows in all). on_note: called with warnings before anything is priced.
 
     Raises UserError for a bundle or a file that is not as it must be, before anything is priced, and while another run
     writes the same output.
@@ -87,10 +86,10 @@ def price_file(job: BatchJob, tell: Tell, note: Note) -> Done:
     check_place(job.out)
     _check_source(job.source)
     predictor = Predictor(job.bundle)
-    look = _look_through(job)
-    done = Done(f"{predictor.bundle.name} {predictor.bundle.version}", look.rows)
-    for said in (*look.notes, *image_notes(predictor.facts, job.images, look)):
-        note(said)
+    summary = _scan(job)
+    result = BatchResult(f"{predictor.bundle.name} {predictor.bundle.version}", summary.rows)
+    for text in (*summary.notes, *image_notes(predictor.facts, job.images, summary)):
+        on_note(text)
     with locked(job.parts, wait=False) as alone:
         if not alone:
             raise UserError(
@@ -98,21 +97,21 @@ def price_file(job: BatchJob, tell: Tell, note: Note) -> Done:
                 code="predict-out-locked",
                 hint="wait for it, or name another file with --out",
             )
-        _resume(job, done, note)
-        tell(done.resumed, done.rows)
-        _price(job, predictor, done, tell)
-        _finish(job, done)
-    return done
+        _resume(job, result, on_note)
+        on_progress(result.resumed, result.rows)
+        _price(job, predictor, result, on_progress)
+        _finish(job, result)
+    return result
 
 
-def _price(job: BatchJob, predictor: Predictor, done: Done, tell: Tell) -> None:
+def _price(job: BatchJob, predictor: Predictor, result: BatchResult, on_progress: OnProgress) -> None:
     """Appends the rows that are missing to the finished ones."""
-    finished = done.resumed
+    finished = result.resumed
     with job.parts.open("a", encoding="utf-8", newline="") as stream:
-        for part in _after(job, done.resumed):
+        for part in _remaining(job, result.resumed):
             _append(stream, part, predictor.predict(part, rows=job.rows))
             finished += len(part)
-            tell(finished, done.rows)
+            on_progress(finished, result.rows)
 
 
 def _check_source(source: Path) -> None:
@@ -125,51 +124,53 @@ def _check_source(source: Path) -> None:
         )
 
 
-def _look_through(job: BatchJob) -> FileSummary:
+def _scan(job: BatchJob) -> FileSummary:
     """Counts the rows and checks them all, so that no hours are spent on a file that is refused at its end."""
-    look, notes, there = FileSummary(), dict[str, None](), set[str]()
-    for part, said in read_in_parts(job.source, job.rows, images=job.images):
-        look.rows += len(part)
-        notes.update(dict.fromkeys(said))
+    summary, notes, there = FileSummary(), dict[str, None](), set[str]()
+    for part, found in read_in_parts(job.source, job.rows, images=job.images):
+        summary.rows += len(part)
+        notes.update(dict.fromkeys(found))
         if job.images is not None:
             there = there or {path.name for path in job.images.iterdir()}
-            look.pictures += int((part.image_names != "").sum())
-            look.found += sum(name in there for name in part.image_names)
+            summary.pictures += int((part.image_names != "").sum())
+            summary.found += sum(name in there for name in part.image_names)
     more = [f"... and {len(notes) - _NOTES} more notes"] if len(notes) > _NOTES else []
-    look.notes = [*list(notes)[:_NOTES], *more]
-    return look
+    summary.notes = [*list(notes)[:_NOTES], *more]
+    return summary
 
 
-def image_notes(facts: BundleFacts, images: Path | None, look: FileSummary) -> list[str]:
-    """What to say where members read pictures that are not there."""
+def image_notes(facts: BundleFacts, images: Path | None, summary: FileSummary) -> list[str]:
+    """Warnings where members read images that are not there."""
     readers = [member.id for member in facts.members if member.pictures]
-    if not readers or look.found == look.pictures > 0:
+    if not readers or summary.found == summary.pictures > 0:
         return []
     if images is None:
         return [f"no pictures are read, for want of --images: {some(readers)} would look at them"]
     there = (
-        f"{look.found:,} of {look.pictures:,} pictures found in {images}" if look.pictures else "no row names a picture"
+        f"{summary.found:,} of {summary.pictures:,} pictures found in {images}"
+        if summary.pictures
+        else "no row names a picture"
     )
     return [f"{there}; {some(readers)} would look at them"]
 
 
-def _resume(job: BatchJob, done: Done, note: Note) -> None:
+def _resume(job: BatchJob, result: BatchResult, on_note: OnNote) -> None:
     """Keeps the finished rows of an earlier run with the same input and bundle; else begins anew."""
     images = None if job.images is None else str(job.images.resolve())
-    state = {"bundle": done.bundle, "input": _sha256(job.source), "rows": done.rows, "images": images}
-    if job.parts.exists() and job.state.exists() and _known(job, note) == state:
-        done.resumed = _whole_rows(job.parts)
+    state = {"bundle": result.bundle, "input": _sha256(job.source), "rows": result.rows, "images": images}
+    if job.parts.exists() and job.state.exists() and _previous_state(job, on_note) == state:
+        result.resumed = _whole_rows(job.parts)
         return
     job.parts.write_bytes(b"")
     write_json(job.state, state)
 
 
-def _known(job: BatchJob, note: Note) -> Any:
-    """What an earlier run has written of itself; None where that is no longer to be read."""
+def _previous_state(job: BatchJob, on_note: OnNote) -> Any:
+    """State file of an earlier run; None where it cannot be read."""
     try:
         return read_json(job.state)
     except ValueError:
-        note(f"{job.state} is damaged: the rows that an earlier run has priced are priced again")
+        on_note(f"{job.state} is damaged: the rows that an earlier run has priced are priced again")
         return None
 
 
@@ -185,7 +186,7 @@ def _whole_rows(path: Path) -> int:
     return rows
 
 
-def _after(job: BatchJob, skipped: int) -> Iterator[Catalog]:
+def _remaining(job: BatchJob, skipped: int) -> Iterator[Catalog]:
     """The parts of the file behind the first `skipped` rows."""
     before = 0
     for part, _ in read_in_parts(job.source, job.rows, images=job.images):
@@ -202,7 +203,7 @@ def _append(stream: TextIO, part: Catalog, answer: Prediction) -> None:
     stream.flush()
 
 
-def _finish(job: BatchJob, done: Done) -> None:
+def _finish(job: BatchJob, result: BatchResult) -> None:
     """Makes the output of the finished rows, if they are those of the input: the same ids in the same order, with prices."""
     width = len(_COLUMNS) if job.details else 2
     with (
@@ -218,7 +219,7 @@ def _finish(job: BatchJob, done: Done) -> None:
                 if len(line) != len(_COLUMNS) or line[0] != name or not 0 < float(line[1]) < inf:
                     raise _changed(job)
                 writer.writerow(line[:width])
-                done.levels[line[-1]] += 1
+                result.levels[line[-1]] += 1
         if next(lines, None) is not None:
             raise _changed(job)
     job.state.unlink()

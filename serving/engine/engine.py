@@ -31,20 +31,20 @@ WORK_SECONDS = 1.0
 """A batch is no more work than this, as far as is known: who comes next must wait for it."""
 FIRST_ROWS = 8
 """Of a batch before anything is known."""
-_MEMORY = 0.9
-_ALIKE = 0.25
+_DECAY = 0.9
+_LEAST_VARIANCE = 0.25
 """Squared rows. Where sizes vary less, it cannot be told what a batch costs whatever its size, and larger ones are tried."""
 
 
-class Pace:
-    """Learns `seconds = fixed + each * rows` by least squares over the last batches, older ones counting less and less."""
+class AdaptiveBatchSize:
+    """Rows per batch: learns `seconds = fixed + each * rows` by least squares over the last batches, older ones counting less and less."""
 
     def __init__(self) -> None:
         self._sums = np.zeros(5)  # of weights, rows, rows squared, seconds, rows times seconds
 
-    def told(self, rows: int, seconds: float) -> None:
+    def observe(self, rows: int, seconds: float) -> None:
         """One batch of one process."""
-        self._sums = _MEMORY * self._sums + np.array([1.0, rows, rows * rows, seconds, rows * seconds])
+        self._sums = _DECAY * self._sums + np.array([1.0, rows, rows * rows, seconds, rows * seconds])
 
     @property
     def rows(self) -> int:
@@ -57,7 +57,7 @@ class Pace:
             return FIRST_ROWS
         fixed, each = self._line()
         best = max(WORK_SECONDS - fixed, fixed) / each
-        if self._spread() < _ALIKE:
+        if self._spread() < _LEAST_VARIANCE:
             best = max(best, 2 * self._means()[0])
         return max(1, int(min(best, 1e6)))
 
@@ -70,7 +70,7 @@ class Pace:
         return self.rows / (fixed + each * self.rows)
 
     def _means(self) -> tuple[float, float]:
-        """Of rows and of seconds."""
+        """Weighted means of rows and of seconds."""
         weight, rows, _, seconds, _ = self._sums.tolist()
         return rows / weight, seconds / weight
 
@@ -82,7 +82,7 @@ class Pace:
         """(fixed, each), neither negative; each above 0. Batches of one size count as proportional to their rows."""
         rows, seconds = self._means()
         proportional = max(seconds / rows, 1e-9)
-        if self._spread() < _ALIKE:
+        if self._spread() < _LEAST_VARIANCE:
             return 0.0, proportional
         slope = float(self._sums[4] / self._sums[0] - rows * seconds) / self._spread()
         each = min(max(slope, proportional / 100), proportional)
@@ -124,7 +124,7 @@ class Overloaded(Exception):
 
 
 @dataclass(eq=False)
-class Waiting:
+class QueuedRow:
     """A row that waits. done: gets its answer, or None where no process could compute it. tries: that were lost."""
 
     text: str
@@ -135,7 +135,7 @@ class Waiting:
     tries: int = 0
 
 
-Watch = Callable[[int, float], None]
+OnBatch = Callable[[int, float], None]
 
 
 class Engine:
@@ -147,21 +147,21 @@ class Engine:
         settings: EngineSettings,
         images: Path | None = None,
         log_config: Mapping[str, Any] | None = None,
-        watch: Watch = lambda rows, seconds: None,
+        on_batch: OnBatch = lambda rows, seconds: None,
     ) -> None:
-        """images: folder of the pictures that rows name. watch: told (rows, seconds) of each batch."""
+        """images: folder of the pictures that rows name. on_batch: called with (rows, seconds) of each batch."""
         self.folder, self.settings, self.restarts = folder, settings, 0
-        self._images, self._log_config, self._watch = images, log_config, watch
-        self._single: deque[Waiting] = deque()
-        self._bulk: deque[Waiting] = deque()
-        self._again: deque[list[Waiting]] = deque()  # parts of batches that were lost
+        self._images, self._log_config, self._on_batch = images, log_config, on_batch
+        self._single: deque[QueuedRow] = deque()
+        self._bulk: deque[QueuedRow] = deque()
+        self._retries: deque[list[QueuedRow]] = deque()  # parts of batches that were lost
         self._arrived, self._gathering = asyncio.Event(), asyncio.Lock()
-        self._pace = Pace()
+        self._batch_size = AdaptiveBatchSize()
         self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="engine")
         self._workers: list[Worker | None] = [None] * settings.workers
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._hopeless = False  # all processes have died, and at least one could not be started again
+        self._all_lost = False  # all processes have died, and at least one could not be started again
 
     async def start(self) -> None:
         """Until all processes have loaded the bundle. Raises UserError where they cannot."""
@@ -184,7 +184,7 @@ class Engine:
         """Rows that wait are answered first, unless nobody waits for them any more; then the processes end."""
         self._stopping = True
         if not answer:
-            self._give_up()
+            self._fail_waiting()
         self._arrived.set()
         await asyncio.gather(*self._tasks)
         loop = asyncio.get_running_loop()
@@ -197,7 +197,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Rows that wait for a process."""
-        return len(self._single) + len(self._bulk) + sum(map(len, self._again))
+        return len(self._single) + len(self._bulk) + sum(map(len, self._retries))
 
     @property
     def alive(self) -> int:
@@ -207,7 +207,7 @@ class Engine:
     def check_room(self) -> None:
         """Raises Overloaded where so many rows wait that no more are taken."""
         if self.waiting >= self.settings.queue_rows:
-            rate = self.settings.workers * self._pace.rate
+            rate = self.settings.workers * self._batch_size.rate
             seconds = self.waiting / rate if rate else 1.0
             raise Overloaded(min(30, max(1, math.ceil(seconds))))
 
@@ -216,10 +216,10 @@ class Engine:
     ) -> asyncio.Future[RowAnswer | None]:
         """A row to be computed; `check_room` comes first. Its answer is None where no process can give one."""
         done: asyncio.Future[RowAnswer | None] = asyncio.get_running_loop().create_future()
-        if self._hopeless:
+        if self._all_lost:
             done.set_result(None)
             return done
-        (self._bulk if bulk else self._single).append(Waiting(text, picture, fields, done))
+        (self._bulk if bulk else self._single).append(QueuedRow(text, picture, fields, done))
         self._arrived.set()
         return done
 
@@ -238,7 +238,7 @@ class Engine:
         self._workers[place] = await loop.run_in_executor(self._threads, begin)
 
     async def _run(self, place: int) -> None:
-        """The life of one process: batch after batch; started again when it dies."""
+        """Loop of one worker process: computes batch after batch; restarts it when it dies."""
         while (batch := await self._next_batch()) is not None:
             worker = self._workers[place]
             if worker is None:  # it could not be started again before the end
@@ -247,10 +247,10 @@ class Engine:
                 await self._compute(worker, batch)
             except ProcessLost as lost:
                 log.error("process %s was lost with %d rows: %s", worker.pid, len(batch), lost)
-                self._return(batch)
-                await self._replace(place, worker)
+                self._retry_in_parts(batch)
+                await self._restart(place, worker)
 
-    async def _compute(self, worker: Worker, rows: list[Waiting]) -> None:
+    async def _compute(self, worker: Worker, rows: list[QueuedRow]) -> None:
         images = str(self._images) if self._images else None
         batch = WorkerBatch(
             [row.text for row in rows], [row.picture for row in rows], images, any(row.fields for row in rows)
@@ -259,27 +259,27 @@ class Engine:
         loop = asyncio.get_running_loop()
         answers = await loop.run_in_executor(self._threads, worker.ask, batch, self.settings.batch_seconds)
         seconds = time.monotonic() - start
-        self._watch(len(rows), seconds)
-        self._pace.told(len(rows), seconds)
+        self._on_batch(len(rows), seconds)
+        self._batch_size.observe(len(rows), seconds)
         if isinstance(answers, Failure):
             log.error("a batch of %d rows was not computed: %s", len(rows), answers.reason)
-            self._return(rows)
+            self._retry_in_parts(rows)
             return
         for row, answer in zip(rows, answers, strict=True):
-            _settle(row, answer)
+            _resolve(row, answer)
 
-    def _return(self, rows: list[Waiting]) -> None:
-        """Rows whose batch was lost: once more in parts; who was alone and has been tried before, not at all."""
+    def _retry_in_parts(self, rows: list[QueuedRow]) -> None:
+        """Queues the rows of a lost batch again in parts; a row that was lost alone and before is given up."""
         for row in rows:
             row.tries += 1
         if len(rows) == 1 and rows[0].tries >= _TRIES:
-            _settle(rows[0], None)
+            _resolve(rows[0], None)
         else:
             size = math.ceil(len(rows) / _PARTS)
-            self._again.extend(rows[start : start + size] for start in range(0, len(rows), size))
+            self._retries.extend(rows[start : start + size] for start in range(0, len(rows), size))
         self._arrived.set()
 
-    async def _replace(self, place: int, worker: Worker) -> None:
+    async def _restart(self, place: int, worker: Worker) -> None:
         """Starts the process anew, with pauses that grow while it fails; meanwhile the others go on, or rows get None."""
         loop = asyncio.get_running_loop()
         self._workers[place] = None
@@ -289,30 +289,30 @@ class Engine:
             try:
                 await self._start(place)
                 self.restarts += 1
-                self._hopeless = False
+                self._all_lost = False
                 return
             except (UserError, ProcessLost) as error:
                 log.error("a process could not be started again: %s", error)
                 if not self.alive:
-                    self._hopeless = True
-                    self._give_up()
+                    self._all_lost = True
+                    self._fail_waiting()
                 await asyncio.sleep(pause)
                 pause = min(_LONGEST_BACKOFF, 2 * pause)
 
-    def _give_up(self) -> None:
-        """Nobody is there to compute what waits."""
-        for queue in (self._single, self._bulk, *self._again):
+    def _fail_waiting(self) -> None:
+        """Resolves all queued rows with None, where no process can compute them."""
+        for queue in (self._single, self._bulk, *self._retries):
             for row in queue:
-                _settle(row, None)
-        for waiting in (self._single, self._bulk, self._again):
+                _resolve(row, None)
+        for waiting in (self._single, self._bulk, self._retries):
             waiting.clear()
 
-    async def _next_batch(self) -> list[Waiting] | None:
-        """What waits, once somebody does; None when the engine stops and nobody waits."""
+    async def _next_batch(self) -> list[QueuedRow] | None:
+        """Next batch, once rows wait; None when the engine stops and none wait."""
         async with self._gathering:
             while True:
-                if self._again:
-                    return self._again.popleft()
+                if self._retries:
+                    return self._retries.popleft()
                 if not self.waiting:
                     if self._stopping:
                         return None
@@ -330,16 +330,16 @@ class Engine:
     @property
     def _size(self) -> int:
         """Most rows of the next batch."""
-        return min(self.settings.batch_rows, self._pace.rows)
+        return min(self.settings.batch_rows, self._batch_size.rows)
 
-    def _take(self) -> list[Waiting]:
+    def _take(self) -> list[QueuedRow]:
         size = self._size
         kept = min(len(self._bulk), size // _BULK_SHARE)
         rows = [self._single.popleft() for _ in range(min(len(self._single), size - kept))]
         return rows + [self._bulk.popleft() for _ in range(min(len(self._bulk), size - len(rows)))]
 
 
-def _settle(row: Waiting, answer: RowAnswer | None) -> None:
-    """Unless whoever asked has been cancelled."""
+def _resolve(row: QueuedRow, answer: RowAnswer | None) -> None:
+    """Sets the row's answer, unless its request was cancelled."""
     if not row.done.done():
         row.done.set_result(answer)

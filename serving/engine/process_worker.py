@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 5.0
 """What a process is given to end by itself before it is killed."""
 _READY = "ready"
-_WARM = "Item Name: warming up, Pack of 2"
+_WARM_UP_TEXT = "Item Name: warming up, Pack of 2"
 _WORDS = ("unit", "brand")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -50,7 +50,7 @@ class WorkerBatch:
 
 @dataclass(frozen=True, slots=True)
 class RowAnswer:
-    """One row's. price, low, high: in currency units. members: that answered. level: of `serving.bundle.predictor.LEVELS`.
+    """Price of one row. price, low, high: in currency units. members: that answered. level: of `serving.bundle.predictor.LEVELS`.
 
     unit, brand: read from the text, "" where it says none. read: all fields that the text says, where they were asked for.
     """
@@ -67,13 +67,13 @@ class RowAnswer:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a batch could not be computed, or a bundle not be loaded: for the log and the operator, not for strangers."""
+    """Reason why a batch was not computed or a bundle not loaded: for log and operator, never for callers."""
 
     reason: str
 
 
 class Worker:
-    """The process as the service sees it. Its methods wait: call them in threads."""
+    """Handle of a worker process in the service. Its methods wait: call them in threads."""
 
     def __init__(self, folder: Path, threads: int, log_config: Mapping[str, Any] | None) -> None:
         """threads: that libraries may use inside. log_config: for `logging.config.dictConfig`."""
@@ -97,7 +97,7 @@ class Worker:
         return self._process.pid
 
     def wait_ready(self, seconds: float) -> None:
-        """Until the bundle is loaded. Raises UserError for one that cannot be, WorkerLost where nothing comes."""
+        """Until the bundle is loaded. Raises UserError for one that cannot be, ProcessLost where nothing comes."""
         answer = self._receive(seconds)
         if isinstance(answer, Failure):
             self.stop()
@@ -108,11 +108,11 @@ class Worker:
             )
 
     def ask(self, batch: WorkerBatch, seconds: float) -> list[RowAnswer] | Failure:
-        """The answers to the batch's rows, in order. Raises WorkerLost where none come within `seconds`."""
+        """The answers to the batch's rows, in order. Raises ProcessLost where none come within `seconds`."""
         try:
             self._connection.send(batch)
         except OSError:
-            raise ProcessLost(self._last_words()) from None
+            raise ProcessLost(self._exit_reason()) from None
         return self._receive(seconds)
 
     def stop(self) -> None:
@@ -128,11 +128,11 @@ class Worker:
             if self._connection.poll(seconds):
                 return self._connection.recv()
         except (EOFError, OSError):
-            raise ProcessLost(self._last_words()) from None
+            raise ProcessLost(self._exit_reason()) from None
         self._process.kill()
         raise ProcessLost(f"no answer within {seconds:g} s")
 
-    def _last_words(self) -> str:
+    def _exit_reason(self) -> str:
         self._process.join(STOP_SECONDS)
         return f"the process ended with code {self._process.exitcode}"
 
@@ -147,17 +147,17 @@ def _serve(connection: Connection, folder: str, threads: int, log_config: Mappin
         logging.config.dictConfig(dict(log_config))
     with threadpool_limits(threads):
         try:
-            computer = Computer(Path(folder), threads)
+            computer = BatchComputer(Path(folder), threads)
         except UserError as error:
-            _tell(connection, Failure(str(error)))
+            _send(connection, Failure(str(error)))
             return
-        heard = _tell(connection, _READY)
-        while heard and (batch := _next(connection)) is not None:
-            heard = _tell(connection, computer.compute(batch))
+        connected = _send(connection, _READY)
+        while connected and (batch := _receive_batch(connection)) is not None:
+            connected = _send(connection, computer.compute(batch))
 
 
-def _tell(connection: Connection, answer: object) -> bool:
-    """Whether the service could be told; False where it has ended meanwhile, as it may while the bundle is loaded."""
+def _send(connection: Connection, answer: object) -> bool:
+    """Sends to the service; False where it has ended meanwhile, as it may while the bundle is loaded."""
     try:
         connection.send(answer)
     except ConnectionError:
@@ -165,8 +165,8 @@ def _tell(connection: Connection, answer: object) -> bool:
     return True
 
 
-def _next(connection: Connection) -> WorkerBatch | None:
-    """What is to be computed; None where the service has ended."""
+def _receive_batch(connection: Connection) -> WorkerBatch | None:
+    """Next batch to compute; None where the service has ended."""
     try:
         batch: WorkerBatch = connection.recv()
     except (EOFError, ConnectionError):  # the latter where it has left an answer unread
@@ -174,7 +174,7 @@ def _next(connection: Connection) -> WorkerBatch | None:
     return batch
 
 
-class Computer:
+class BatchComputer:
     """A loaded bundle that answers batches; what happens inside the process, or in a test without one."""
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
@@ -182,13 +182,13 @@ class Computer:
         from core.fields.reader import field_cache
         from serving.bundle.predictor import Predictor
 
-        self._forget = field_cache.clear
+        self._clear_fields = field_cache.clear
         self._predictor = Predictor(folder)
         if any(not member.light for member in self._predictor.facts.members):
             import torch
 
             torch.set_num_threads(threads)
-        self.compute(WorkerBatch([_WARM], [""], None))
+        self.compute(WorkerBatch([_WARM_UP_TEXT], [""], None))
 
     def compute(self, batch: WorkerBatch) -> list[RowAnswer] | Failure:
         """The answers to the batch's rows, in order. What nobody foresaw is logged, and a Failure: the process goes on."""
@@ -198,7 +198,7 @@ class Computer:
             log.exception("a batch of %d rows failed", len(batch.texts))
             return Failure(type(error).__name__)
         finally:
-            self._forget()  # other texts come next: what was read of these would only fill the memory
+            self._clear_fields()  # other texts come next: what was read of these would only fill the memory
 
     def _compute(self, batch: WorkerBatch) -> list[RowAnswer]:
         from core.data.catalog import Catalog
@@ -226,13 +226,13 @@ class Computer:
                 gave[row],
                 LEVELS[answer.levels[row]],
                 **{name: str(fields[name].iloc[row]) for name in _WORDS},
-                read=said(fields.iloc[row].to_dict()) if batch.fields else None,
+                read=stated_fields(fields.iloc[row].to_dict()) if batch.fields else None,
             )
             for row in range(len(catalog))
         ]
 
 
-def said(row: Mapping[Any, Any]) -> dict[str, Any]:
+def stated_fields(row: Mapping[Any, Any]) -> dict[str, Any]:
     """The fields of a row of `core.fields.read_fields` that its text says: no empty words, no NaN, no counts of nothing."""
     numbers = (int, float, np.integer, np.floating)
     return {

@@ -16,7 +16,7 @@ from typing import Any
 
 from ray import serve
 
-from serving.engine.process_worker import Computer, Failure, RowAnswer, WorkerBatch
+from serving.engine.process_worker import BatchComputer, Failure, RowAnswer, WorkerBatch
 
 BATCH_ROWS, BATCH_SECONDS = 64, 0.01
 
@@ -30,7 +30,7 @@ class BundleReplica:
     """One loaded bundle. Called with a text, answers a `RowAnswer`."""
 
     def __init__(self, folder: str, threads: int = 1) -> None:
-        self._computer = Computer(Path(folder), threads)
+        self._computer = BatchComputer(Path(folder), threads)
 
     @serve.batch(max_batch_size=BATCH_ROWS, batch_wait_timeout_s=BATCH_SECONDS)
     async def __call__(self, texts: list[str]) -> list[RowAnswer]:

@@ -23,19 +23,19 @@ _CHECKED_SIZE = 64
 
 
 class ImageError(Exception):
-    """Why a picture cannot be had, fit for an answer: the price then comes from the text alone."""
+    """Reason why an image cannot be had, fit for a response: the price then comes from the text alone."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class StoredImage:
     """name: of the file in the folder. content: a hash of its bytes."""
 
     name: str
     content: str
 
 
-class Pictures:
-    """For one event loop. `folder` is the service's own and gone with `close`."""
+class RequestImages:
+    """Images of current requests, for one event loop. `folder` is the service's own and gone with `close`."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -47,14 +47,14 @@ class Pictures:
     def folder(self) -> Path:
         return Path(self._home.name)
 
-    async def fetched(self, url: str) -> bytes:
+    async def fetch(self, url: str) -> bytes:
         """The bytes behind the URL. Raises ImageError."""
         try:
             return await self._fetcher.fetch(url)
         except ImageUrlError as error:
             raise ImageError(str(error)) from None
 
-    async def put(self, data: bytes) -> Picture:
+    async def put(self, data: bytes) -> StoredImage:
         """Puts the picture into the folder, until `drop`. Raises ImageError for what is none within the limits."""
         job = asyncio.get_running_loop().run_in_executor(self._threads, self._checked, data)
         try:
@@ -62,10 +62,10 @@ class Pictures:
         except UnreadableImageError as error:
             raise ImageError(str(error)) from None
         except asyncio.CancelledError:  # the thread goes on, and what it writes nobody would drop
-            job.add_done_callback(self._drop_unwanted)
+            job.add_done_callback(self._delete_unwanted)
             raise
 
-    def drop(self, picture: Picture) -> None:
+    def drop(self, picture: StoredImage) -> None:
         """The file is no longer needed."""
         (self.folder / picture.name).unlink(missing_ok=True)
 
@@ -73,12 +73,12 @@ class Pictures:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._home.cleanup()
 
-    def _checked(self, data: bytes) -> Picture:
+    def _checked(self, data: bytes) -> StoredImage:
         decode_image(data, _CHECKED_SIZE, self._limits)
-        picture = Picture(uuid.uuid4().hex, digest(data))
+        picture = StoredImage(uuid.uuid4().hex, digest(data))
         (self.folder / picture.name).write_bytes(data)
         return picture
 
-    def _drop_unwanted(self, job: asyncio.Future[Picture]) -> None:
+    def _delete_unwanted(self, job: asyncio.Future[StoredImage]) -> None:
         if not job.cancelled() and job.exception() is None:
             self.drop(job.result())

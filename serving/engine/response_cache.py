@@ -15,7 +15,9 @@ Value = TypeVar("Value")
 class ResponseCache(Generic[Value]):
     """The `most` last used values, each for `seconds` after it was put. clock: seconds, never going back."""
 
-    def __init__(self, most: int, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, most: int = 20_000, seconds: float = 3600.0, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._values: TTLCache[bytes, Value] = TTLCache(most, seconds, timer=clock)
 
     def get(self, name: str) -> Value | None:

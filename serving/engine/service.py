@@ -13,9 +13,9 @@ from core.atomic_files import digest
 from core.errors import UserError
 from serving.bundle.bundle import Bundle, BundleFacts, open_bundle
 from serving.common.limits import Limits
-from serving.engine.engine import Engine, EngineSettings, Overloaded, Watch
+from serving.engine.engine import Engine, EngineSettings, OnBatch, Overloaded
 from serving.engine.process_worker import RowAnswer
-from serving.engine.request_images import Picture, Pictures
+from serving.engine.request_images import RequestImages, StoredImage
 from serving.engine.response_cache import ResponseCache
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ FOLLOW_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class PricedRow:
-    """A row's answer, and where it is from. cached: it was computed for an earlier request. version: of the bundle.
+    """Price of a row and its origin. cached: it was computed for an earlier request. version: of the bundle.
 
     pictured: a member that answered reads pictures, and there was one.
     """
@@ -39,7 +39,7 @@ class PricedRow:
 
     @property
     def fallback(self) -> bool:
-        """Whether anybody but the whole stack has answered."""
+        """True where anything but the whole stack has answered."""
         return self.answer.level != STACK
 
 
@@ -52,8 +52,8 @@ class ServedBundle:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What changes in a folder while it is copied. newest: time of the last change, in nanoseconds."""
+class _FolderState:
+    """Size and age of a bundle folder, which change while it is copied. newest: time of the last change, in nanoseconds."""
 
     name: str
     files: int
@@ -62,17 +62,17 @@ class _Look:
 
 
 class SwapError(Exception):
-    """Why a bundle is not swapped in, fit for an operator's answer; the one that was served goes on."""
+    """Reason why a bundle is not swapped in, fit for an HTTP response; the one that was served goes on."""
 
 
-Seen = Callable[[str, bool, PricedRow], None]
+OnRow = Callable[[str, bool, PricedRow], None]
 
 
 class Service:
     """Used from one event loop. `start` and `stop` frame its life.
 
-    bundle: the folder to serve first; others beside it may be swapped in. remembered: answers, for so many seconds. seen: told
-    (text, whether there was a picture, answer) of every row that was priced.
+    bundle: the folder to serve first; others beside it may be swapped in. cache: of responses. on_batch: called with (rows,
+    seconds) of each batch. on_row: called with (text, whether it had an image, answer) of each row that was priced.
     """
 
     def __init__(
@@ -81,25 +81,24 @@ class Service:
         settings: EngineSettings,
         limits: Limits,
         *,
-        remembered: int = 20_000,
-        remembered_seconds: float = 3600.0,
+        cache: ResponseCache[RowAnswer] | None = None,
         log_config: Mapping[str, Any] | None = None,
-        watch: Watch = lambda rows, seconds: None,
-        seen: Seen = lambda text, picture, priced: None,
+        on_batch: OnBatch = lambda rows, seconds: None,
+        on_row: OnRow = lambda text, picture, priced: None,
     ) -> None:
         # A link may be moved while its bundle is served; versions stand beside what it points to.
         self._first = bundle.resolve()
-        self.home, self.limits, self.pictures = self._first.parent, limits, Pictures(limits)
-        self._settings, self._log_config, self._watch, self._seen = settings, log_config, watch, seen
+        self.home, self.limits, self.images = self._first.parent, limits, RequestImages(limits)
+        self._settings, self._log_config, self._on_batch, self._on_row = settings, log_config, on_batch, on_row
         self._served: ServedBundle | None = None
-        self._memory: ResponseCache[RowAnswer] = ResponseCache(remembered, remembered_seconds)
-        self._computing: dict[str, asyncio.Future[RowAnswer | None]] = {}
+        self._cache: ResponseCache[RowAnswer] = ResponseCache() if cache is None else cache
+        self._in_progress: dict[str, asyncio.Future[RowAnswer | None]] = {}
         self._swapping = asyncio.Lock()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._draining: set[asyncio.Task[None]] = set()
 
     @property
     def served(self) -> ServedBundle:
-        """What is served now."""
+        """Bundle and engine that are served now."""
         if self._served is None:
             raise RuntimeError("the service has not started")
         return self._served
@@ -113,20 +112,20 @@ class Service:
         return self._served is not None and self._served.engine.alive > 0
 
     @property
-    def remembered(self) -> int:
-        """How many answers are in memory."""
-        return len(self._memory)
+    def cached_rows(self) -> int:
+        """Number of cached responses."""
+        return len(self._cache)
 
     async def start(self) -> None:
         """Raises UserError for a bundle that cannot be served."""
         self._served = await self._load(self._first)
 
     async def stop(self) -> None:
-        """Ends the processes. Whoever was answered has been: what still waits, nobody waits for."""
-        await asyncio.gather(*self._leaving)
+        """Ends the processes; rows that still wait are dropped, as no request waits for them."""
+        await asyncio.gather(*self._draining)
         if self._served is not None:
             await self._served.engine.stop(answer=False)
-        self.pictures.close()
+        self.images.close()
 
     async def price(self, text: str, picture: bytes | None = None, *, bulk: bool = False) -> PricedRow:
         """The price of one row. Raises Overloaded, and ImageError for a picture that is none.
@@ -134,18 +133,18 @@ class Service:
         The same content is computed once, also while it is being computed. Answers of anybody but the whole stack are not
         remembered: the stack may be whole again the next time.
         """
-        kept = None if picture is None else await self.pictures.put(picture)
+        kept = None if picture is None else await self.images.put(picture)
         served = self.served
         key = digest(text, kept.content if kept else "")
-        known = self._memory.get(key)
-        if known is None and key not in self._computing:
+        known = self._cache.get(key)
+        if known is None and key not in self._in_progress:
             self._begin(served, key, text, kept, bulk)
         elif kept is not None:
-            self.pictures.drop(kept)
-        answer = known or await asyncio.shield(self._computing[key]) or _median(served.bundle.facts)
+            self.images.drop(kept)
+        answer = known or await asyncio.shield(self._in_progress[key]) or _median(served.bundle.facts)
         pictured = picture is not None and _reads_images(served.bundle.facts, answer.members)
         priced = PricedRow(answer, known is not None, served.bundle.version, pictured)
-        self._seen(text, picture is not None, priced)
+        self._on_row(text, picture is not None, priced)
         return priced
 
     async def read(self, texts: list[str]) -> list[RowAnswer | None]:
@@ -172,11 +171,11 @@ class Service:
                 log.error("bundle %s is not served: %s", folder.name, error)
                 raise SwapError(f"{folder.name} cannot be served; the log says why") from None
             old, self._served = self.served, new
-            self._memory.clear()
-            self._computing = {}
+            self._cache.clear()
+            self._in_progress = {}
             task = asyncio.create_task(old.engine.stop())
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
             log.info("bundle %s is served instead of %s", new.bundle.folder.name, old.bundle.folder.name)
             return new.bundle
 
@@ -186,16 +185,16 @@ class Service:
         One that is refused may still be on its way: it is tried again whenever it has changed and then stood still for a look.
         """
         known = {path.name for path in self._bundles()}
-        refused: _Look | None = None
-        last: _Look | None = None
-        told = ""
+        refused: _FolderState | None = None
+        last: _FolderState | None = None
+        last_error = ""
         while True:
             await asyncio.sleep(seconds)
             try:
                 newest = self.newest()
                 if newest.name in known or self._swapping.locked():
                     continue
-                before, last = last, await asyncio.get_running_loop().run_in_executor(None, _look_at, newest)
+                before, last = last, await asyncio.get_running_loop().run_in_executor(None, _folder_state, newest)
                 if refused is not None and (last == refused or last != before):
                     continue
                 refused = last
@@ -205,8 +204,8 @@ class Service:
             except SwapError as error:
                 log.error("a newer bundle is not served: %s; it is tried again when its files change", error)
             except OSError as error:  # a file that is gone between two looks, a disk that is away for a while
-                if str(error) != told:
-                    told = str(error)
+                if str(error) != last_error:
+                    last_error = str(error)
                     log.error("the bundles in %s cannot be looked at, which is tried again: %s", self.home, error)
 
     def newest(self) -> Path:
@@ -231,46 +230,46 @@ class Service:
     async def _load(self, folder: Path) -> ServedBundle:
         loop = asyncio.get_running_loop()
         bundle = await loop.run_in_executor(None, open_bundle, folder)
-        engine = Engine(bundle.folder, self._settings, self.pictures.folder, self._log_config, self._watch)
+        engine = Engine(bundle.folder, self._settings, self.images.folder, self._log_config, self._on_batch)
         await engine.start()
         return ServedBundle(bundle, engine)
 
-    def _begin(self, served: ServedBundle, key: str, text: str, picture: Picture | None, bulk: bool) -> None:
+    def _begin(self, served: ServedBundle, key: str, text: str, picture: StoredImage | None, bulk: bool) -> None:
         """The row is being computed from now on: all who ask the same meanwhile share the answer. Raises Overloaded."""
         try:
             served.engine.check_room()
         except Overloaded:
             if picture is not None:
-                self.pictures.drop(picture)
+                self.images.drop(picture)
             raise
-        computing = self._computing
+        computing = self._in_progress
         computing[key] = future = served.engine.put(text, picture.name if picture else "", bulk=bulk)
 
         def done(_: object) -> None:
             del computing[key]
             if picture is not None:
-                self.pictures.drop(picture)
+                self.images.drop(picture)
             answer = future.result()
             if answer is not None and answer.level == STACK and self._served is served:
-                self._memory.put(key, answer)
+                self._cache.put(key, answer)
 
         future.add_done_callback(done)
 
 
 def _reads_images(facts: BundleFacts, members: Collection[str]) -> bool:
-    """Whether one of these members does."""
+    """True where one of these members reads images."""
     return any(each.pictures and each.id in members for each in facts.members)
 
 
 def _median(facts: BundleFacts) -> RowAnswer:
-    """What is answered where nothing can be computed."""
+    """Fallback answer where nothing can be computed: the best constant price."""
     return RowAnswer(facts.middle, facts.low, facts.high, (), MEDIAN)
 
 
-def _look_at(folder: Path) -> _Look:
+def _folder_state(folder: Path) -> _FolderState:
     found = [path.stat() for path in folder.rglob("*")]
     sizes, times = [each.st_size for each in found], [each.st_mtime_ns for each in found]
-    return _Look(folder.name, len(found), sum(sizes), max(times, default=0))
+    return _FolderState(folder.name, len(found), sum(sizes), max(times, default=0))
 
 
 def _number(folder: str, name: str) -> int | None:

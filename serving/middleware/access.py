@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import UserError
-from serving.middleware.bodies import give_once
+from serving.middleware.bodies import replay_body
 from serving.middleware.key_store import KeyRing
 from serving.middleware.problems import problem
 
@@ -89,7 +89,7 @@ class Access:
             return
         if scope["path"] in self._open:
             # Whoever comes without a key leaves no body in memory: what they send is not read.
-            await self._app(scope, give_once(b"", receive), send)
+            await self._app(scope, replay_body(b"", receive), send)
             return
         headers = Headers(scope=scope)
         caller = _local(scope, headers) if self._ring is None else _keyed(self._ring, headers)

@@ -49,13 +49,13 @@ class BodyLimits:
             body = await self._read(Headers(scope=scope), receive)
         except _Refused as refused:
             answer = problem(refused.status, str(refused), headers={"Connection": "close"})
-            await answer(scope, receive, _left_open(send))
+            await answer(scope, receive, _without_end(send))
             if refused.on_its_way:
                 await self._drop_rest(receive)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         if body is not None:
-            await self._app(scope, give_once(body, receive), send)
+            await self._app(scope, replay_body(body, receive), send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body; None where the client left in the middle of it."""
@@ -110,7 +110,7 @@ def _too_large(limit: int, *, on_its_way: bool) -> _Refused:
     return _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, on_its_way=on_its_way)
 
 
-def _left_open(send: Send) -> Send:
+def _without_end(send: Send) -> Send:
     """Sends an answer whole (its length is in its header), and leaves it to the caller to end it."""
 
     async def send_open(message: Message) -> None:
@@ -133,7 +133,7 @@ def deeper_than(depth: int, body: bytes) -> bool:
     return bool(brackets)
 
 
-def give_once(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """Gives the body as one message; afterwards what the server says, which is that the client has left."""
     waiting = [body]
 

@@ -27,7 +27,7 @@ TEXT_FIELDS = frozenset({"text", "texts", "catalog_content"})
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_HOUSE = Path(__file__).resolve().parents[2]
+_PROJECT = Path(__file__).resolve().parents[2]
 _LONGEST_PATH = 200
 _LEFT = 499
 """The status that nginx made customary for clients who left before they were answered."""
@@ -83,8 +83,8 @@ def _place(traceback: TracebackType | None) -> str:
     place = ""
     while traceback is not None:
         file = Path(traceback.tb_frame.f_code.co_filename)
-        if file.is_relative_to(_HOUSE) and "site-packages" not in file.parts:
-            place = f"{'.'.join(file.relative_to(_HOUSE).with_suffix('').parts)}:{traceback.tb_lineno}"
+        if file.is_relative_to(_PROJECT) and "site-packages" not in file.parts:
+            place = f"{'.'.join(file.relative_to(_PROJECT).with_suffix('').parts)}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return place
 

@@ -66,7 +66,7 @@ class RateLimit:
         caller = caller_of(scope)
         wait = 0.0
         if caller is not None and scope["type"] == "http":
-            wait = self._limiter.take(caller.name or site_of(scope))
+            wait = self._limiter.take(caller.name or client_network(scope))
         if wait > 0:
             seconds = math.ceil(wait)
             answer = problem(
@@ -77,7 +77,7 @@ class RateLimit:
         await self._app(scope, receive, send)
 
 
-def site_of(scope: Scope) -> str:
+def client_network(scope: Scope) -> str:
     """The client's address, of IPv6 the first 64 bits; "" where the server does not know it (a socket file)."""
     client = scope.get("client")
     if not client:

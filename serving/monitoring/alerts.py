@@ -56,7 +56,7 @@ class Alerts:
         self._last: dict[str, float] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
-    def tell(self, alerts: Sequence[Alert]) -> None:
+    def report(self, alerts: Sequence[Alert]) -> None:
         """Tells those that were not told within the quiet time."""
         for alert in alerts:
             now = self._clock()

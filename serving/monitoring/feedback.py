@@ -26,16 +26,16 @@ _PACKED = struct.Struct("<dddf?")
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """What was answered. low, high: of the 80% interval."""
+class LoggedPrediction:
+    """Prediction that waits for its true price. low, high: of the 80% interval."""
 
     price: float
     low: float
     high: float
 
 
-class Told(Enum):
-    """What a true price is: of an id that nobody knows, the first of its id, or another one of its id."""
+class FeedbackStatus(Enum):
+    """Match of a true price: of an id that nobody knows, the first of its id, or another one of its id."""
 
     UNKNOWN = auto()
     FIRST = auto()
@@ -43,7 +43,7 @@ class Told(Enum):
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveAccuracy:
     """smape: in percent, over `rows` outcomes; standard_error: of it. coverage: share of outcomes inside their intervals."""
 
     smape: float
@@ -52,8 +52,8 @@ class Live:
     rows: int
 
 
-class Outcomes:
-    """Predictions by id (the request's, and for a batch the row's number behind it), and the outcomes that came.
+class Feedback:
+    """Matches true prices with predictions by id (the request's, and for a batch the row's number behind it), and the outcomes that came.
 
     An id counts once, with the price that was told last, so that a request may be sent again and a price be mended.
     """
@@ -66,7 +66,7 @@ class Outcomes:
         # Of the last WINDOW ids, in the order in which they were first told.
         self._terms: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
-    def predicted(self, name: str, answer: Predicted) -> None:
+    def record_prediction(self, name: str, answer: LoggedPrediction) -> None:
         """From now on a true price of that id finds this prediction; the oldest is forgotten where there is no room."""
         key = _key(name)
         if key not in self._predicted:
@@ -76,24 +76,24 @@ class Outcomes:
         if len(self._order) > REMEMBERED:
             del self._predicted[self._order.popleft()]
 
-    def came(self, name: str, price: float) -> Told:
-        """A true price, in currency units. Told again for an id that has left the window, it changes nothing."""
+    def record_true_price(self, name: str, price: float) -> FeedbackStatus:
+        """A true price, in currency units. FeedbackStatus again for an id that has left the window, it changes nothing."""
         key = _key(name)
         packed = self._predicted.get(key)
         if packed is None:
-            return Told.UNKNOWN
+            return FeedbackStatus.UNKNOWN
         said, low, high, ends, told = _PACKED.unpack(packed)
         if ends <= self._clock():
-            return Told.UNKNOWN
+            return FeedbackStatus.UNKNOWN
         if not told or name in self._terms:
             term = float(smape_terms(np.array([price]), np.array([said]))[0])
             self._terms[name] = (term, low <= price <= high)
         if told:
-            return Told.AGAIN
+            return FeedbackStatus.AGAIN
         self._predicted[key] = _PACKED.pack(said, low, high, ends, True)
         if len(self._terms) > WINDOW:
             self._terms.popitem(last=False)
-        return Told.FIRST
+        return FeedbackStatus.FIRST
 
     @property
     def rows(self) -> int:
@@ -101,13 +101,13 @@ class Outcomes:
         return len(self._terms)
 
     @property
-    def live(self) -> Live | None:
+    def live(self) -> LiveAccuracy | None:
         """None before the second outcome."""
         if len(self._terms) < 2:
             return None
         terms, inside = np.array(list(self._terms.values()), dtype=np.float64).T
         error = float(terms.std(ddof=1) / np.sqrt(len(terms)))
-        return Live(float(terms.mean()), error, float(inside.mean()), len(terms))
+        return LiveAccuracy(float(terms.mean()), error, float(inside.mean()), len(terms))
 
 
 def _key(name: str) -> int:

@@ -28,7 +28,7 @@ _OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 """What is raised while the database or the server cannot be used; requests' errors are OSErrors."""
 
 
-class MlflowDiary:
+class MlflowRunLogger:
     """One run per service. Called in threads, by one at a time, from `begin` on."""
 
     def __init__(self, uri: str) -> None:
@@ -69,7 +69,7 @@ class MlflowDiary:
 
 
 def _check_database(uri: str) -> None:
-    """Asks it first, where the diary is one that may be away: MLflow would try again for an hour."""
+    """Connects first to a database server, which may be away: MLflow would try again for an hour."""
     kind = uri.partition(":")[0].partition("+")[0]
     if kind in DATABASE_ENGINES and kind != SQLITE:
         create_engine(uri).connect().close()

@@ -16,13 +16,13 @@ from serving.bundle.bundle import STATISTICS, Bundle
 from serving.engine.service import PricedRow
 from serving.monitoring.alerts import Alert, Alerts, Thresholds
 from serving.monitoring.drift import Drift, Figure, row_of
-from serving.monitoring.feedback import Outcomes, Predicted, Told
+from serving.monitoring.feedback import Feedback, FeedbackStatus, LoggedPrediction
 from serving.monitoring.prometheus_metrics import Metrics
 
 
 @dataclass
-class Recent:
-    """Collects; `figures` and `alerts` say what it is. seconds: of requests for prices. prices: predicted."""
+class MinuteStats:
+    """Statistics of one minute, for the run log and for alerts. seconds: of requests for prices. prices: predicted."""
 
     seconds: list[float] = field(default_factory=list)
     failed: int = 0
@@ -44,7 +44,7 @@ class Recent:
         self.fallbacks += priced.fallback
 
     def figures(self, minutes: float) -> dict[str, float]:
-        """For the diary; figures of what did not happen are left out. minutes: that it was collected for."""
+        """Metrics for the run log; figures of what did not happen are left out. minutes: that it was collected for."""
         found: dict[str, float] = {"requests_per_second": len(self.seconds) / (60 * minutes)}
         if self.seconds:
             p50, p95, p99 = 1000 * np.quantile(self.seconds, [0.5, 0.95, 0.99])
@@ -70,7 +70,7 @@ class Recent:
         return found
 
     def alerts(self, thresholds: Thresholds) -> Sequence[Alert]:
-        """What was beyond its threshold."""
+        """Alerts of figures beyond their thresholds."""
         if len(self.seconds) < thresholds.requests:
             return []
         answered = max(1, len(self.prices))
@@ -94,19 +94,19 @@ MINUTE = 60.0
 PRICING = frozenset({"/predict", "/predict/batch"})
 """Paths whose seconds are the service's latency."""
 
-Diary = Callable[[dict[str, float]], None]
+RunLogger = Callable[[dict[str, float]], None]
 
 
 class Observer:
-    """Used from one event loop. diary: written each minute, in a thread. minute: seconds of one."""
+    """Collects what the service did, for metrics, alerts and the run log; used from one event loop. run_logger: written each minute, in a thread. minute: seconds of one."""
 
     def __init__(
-        self, alerts: Alerts, thresholds: Thresholds, diary: Diary | None = None, minute: float = MINUTE
+        self, alerts: Alerts, thresholds: Thresholds, run_logger: RunLogger | None = None, minute: float = MINUTE
     ) -> None:
-        self.metrics, self.alerts, self.outcomes, self.diary = Metrics(), alerts, Outcomes(), diary
+        self.metrics, self.alerts, self.feedback, self.run_logger = Metrics(), alerts, Feedback(), run_logger
         self.drift: Drift | None = None
         self._thresholds, self._minute = thresholds, minute
-        self._recent, self._since = Recent(), time.monotonic()
+        self._stats, self._since = MinuteStats(), time.monotonic()
         self._nested = 0.0
 
     def serve(self, bundle: Bundle) -> None:
@@ -114,42 +114,42 @@ class Observer:
         self.drift = Drift(read_json(bundle.path(STATISTICS)))
         self._nested = float(bundle.facts.nested["smape"])
 
-    def batch(self, rows: int, seconds: float) -> None:
+    def record_batch(self, rows: int, seconds: float) -> None:
         self.metrics.batch(rows, seconds)
-        self._recent.batches.append(rows)
+        self._stats.batches.append(rows)
 
-    def request(self, path: str, status: int, seconds: float) -> None:
+    def record_request(self, path: str, status: int, seconds: float) -> None:
         self.metrics.requests.labels(path, status).inc()
         self.metrics.seconds.labels(path).observe(seconds)
         if path in PRICING:
-            self._recent.request(status, seconds)
+            self._stats.request(status, seconds)
 
-    def seen(self, text: str, picture: bool, priced: PricedRow) -> None:
+    def record_row(self, text: str, picture: bool, priced: PricedRow) -> None:
         """A row was priced."""
         self.metrics.row(priced)
-        self._recent.row(priced)
+        self._stats.row(priced)
         answer = priced.answer
         if self.drift is not None:
             figures = self.drift.add(row_of(text, answer.unit, answer.brand, picture, answer.price))
             if figures is not None:
                 self.metrics.drift(figures)
-                self._tell(_drifted(figures))
+                self._report(_drifted(figures))
 
-    def answered(self, prediction_id: str, priced: PricedRow) -> None:
+    def record_prediction(self, prediction_id: str, priced: PricedRow) -> None:
         """Remembers a prediction by the id under which its true price may come later."""
         answer = priced.answer
-        self.outcomes.predicted(prediction_id, Predicted(answer.price, answer.low, answer.high))
+        self.feedback.record_prediction(prediction_id, LoggedPrediction(answer.price, answer.low, answer.high))
 
-    def came(self, prices: Iterable[tuple[str, float]]) -> Counter[Told]:
+    def record_true_prices(self, prices: Iterable[tuple[str, float]]) -> Counter[FeedbackStatus]:
         """True prices by id: how many were what."""
-        found = Counter(self.outcomes.came(name, price) for name, price in prices)
-        live = self.outcomes.live
-        self.metrics.live(live, self.outcomes.rows)
+        found = Counter(self.feedback.record_true_price(name, price) for name, price in prices)
+        live = self.feedback.live
+        self.metrics.live(live, self.feedback.rows)
         if live is not None and live.rows >= self._thresholds.outcomes:
             limit = self._nested + self._thresholds.smape_errors * live.standard_error
             if live.smape > limit:
                 text = f"live SMAPE {live.smape:.2f} over {live.rows} outcomes; {self._nested:.2f} was to be expected"
-                self._tell([Alert("accuracy", live.smape, limit, text)])
+                self._report([Alert("accuracy", live.smape, limit, text)])
         return found
 
     async def run(self) -> None:
@@ -159,24 +159,26 @@ class Observer:
             await self.close_minute()
 
     async def close_minute(self) -> None:
-        """Judges what was collected, and writes it into the diary."""
+        """Checks the minute against the thresholds, and writes its metrics into the run log."""
         now = time.monotonic()
-        recent, self._recent = self._recent, Recent()
+        stats, self._stats = self._stats, MinuteStats()
         minutes, self._since = (now - self._since) / MINUTE, now
-        self._tell(recent.alerts(self._thresholds))
-        if self.diary is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.diary, recent.figures(minutes) | self._live())
+        self._report(stats.alerts(self._thresholds))
+        if self.run_logger is not None:
+            await asyncio.get_running_loop().run_in_executor(
+                None, self.run_logger, stats.figures(minutes) | self._live_figures()
+            )
 
-    def _live(self) -> dict[str, float]:
-        live = self.outcomes.live
+    def _live_figures(self) -> dict[str, float]:
+        live = self.feedback.live
         figures: dict[str, Any] = {} if live is None else {"live_smape": live.smape, "live_coverage": live.coverage}
         for figure in self.drift.figures if self.drift else ():
             figures[f"drift_{figure.what}_{figure.measure}"] = figure.value
         return figures
 
-    def _tell(self, alerts: Sequence[Alert]) -> None:
+    def _report(self, alerts: Sequence[Alert]) -> None:
         before = dict(self.alerts.raised)
-        self.alerts.tell(alerts)
+        self.alerts.report(alerts)
         for name, count in self.alerts.raised.items():
             self.metrics.alerts.labels(name).inc(count - before.get(name, 0))
 

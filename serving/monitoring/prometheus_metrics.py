@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYP
 
 from serving.engine.service import PricedRow, Service
 from serving.monitoring.drift import Figure
-from serving.monitoring.feedback import Live
+from serving.monitoring.feedback import LiveAccuracy
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -61,7 +61,7 @@ class Metrics:
             self._drift.labels(figure.what, figure.measure).set(figure.value)
             self._limit.labels(figure.what, figure.measure).set(figure.limit)
 
-    def live(self, live: Live | None, rows: int) -> None:
+    def live(self, live: LiveAccuracy | None, rows: int) -> None:
         """rows: outcomes that count; the first one makes no figure yet."""
         self._outcomes.set(rows)
         if live is not None:
@@ -77,5 +77,5 @@ class Metrics:
             self._bundle.clear()
             self._bundle.labels(served.bundle.name, served.bundle.version).set(1)
         self._workers.set(service.served.engine.alive if service.started else 0)
-        self._remembered.set(service.remembered)
+        self._remembered.set(service.cached_rows)
         return generate_latest(self._registry)

@@ -23,12 +23,12 @@ from serving.common.limits import Limits
 from serving.engine.engine import Overloaded
 from serving.engine.service import Service, SwapError
 from serving.middleware import KeyRing, RateLimiter, admin_only, caller_of, problem, protect
-from serving.middleware.rate import site_of
+from serving.middleware.rate import client_network
 from serving.monitoring.observer import Observer
 from serving.monitoring.prometheus_metrics import CONTENT_TYPE
 from serving.web import schemas
 from serving.web.openapi import BEARER, BODY, FORM, PROBLEMS
-from serving.web.requests import Pricing, told, unfit
+from serving.web.requests import Pricing, record_outcomes, validation_error
 
 PAGE = Path(__file__).parent / "page"
 FILES = {
@@ -78,7 +78,7 @@ def make_app(
     )
     limiter = protect(app, limits, ring, open_paths=OPEN_PATHS)
     app.add_exception_handler(Overloaded, _answer_overload)
-    app.add_middleware(Watched, observer=observer)
+    app.add_middleware(RequestObserver, observer=observer)
     keys = [] if ring is None else [BEARER]
     app.include_router(_pricing_routes(Pricing(service, observer, limits), limits, limiter), dependencies=keys)
     app.include_router(_service_routes(service, observer), dependencies=keys)
@@ -87,7 +87,7 @@ def make_app(
     return app
 
 
-class Watched:
+class RequestObserver:
     """ASGI middleware: tells the observer path, status and seconds of each answer. Paths that are no route count as one."""
 
     def __init__(self, app: ASGIApp, observer: Observer) -> None:
@@ -109,7 +109,7 @@ class Watched:
             await self._app(scope, receive, send_and_look)
         finally:
             path = getattr(scope.get("route"), "path", "(none)")
-            self._observer.request(path, status, time.monotonic() - start)
+            self._observer.record_request(path, status, time.monotonic() - start)
 
 
 def _answer_overload(_: Request, error: Exception) -> Response:
@@ -127,13 +127,15 @@ def _pricing_routes(pricing: Pricing, limits: Limits, limiter: RateLimiter) -> A
         try:
             return await pricing.one(asked, upload)
         except ValueError as error:
-            raise unfit("catalog_content", error) from None
+            raise validation_error("catalog_content", error) from None
 
     @router.post("/predict/batch")
     async def predict_batch(request: Request, batch: schemas.BatchRequest) -> schemas.BatchAnswer:
         """Prices of many products. A row that cannot be priced says why, and changes nothing for the others."""
         if len(batch.rows) > limits.batch_rows:
-            raise unfit("rows", ValueError(f"{len(batch.rows):,} rows, more than the limit of {limits.batch_rows:,}"))
+            raise validation_error(
+                "rows", ValueError(f"{len(batch.rows):,} rows, more than the limit of {limits.batch_rows:,}")
+            )
         _take(request, limiter, len(batch.rows) - 1)
         return await pricing.batch(batch.rows)
 
@@ -144,7 +146,7 @@ def _pricing_routes(pricing: Pricing, limits: Limits, limiter: RateLimiter) -> A
         try:
             return await pricing.explain(asked)
         except ValueError as error:
-            raise unfit("catalog_content", error) from None
+            raise validation_error("catalog_content", error) from None
 
     return router
 
@@ -177,7 +179,7 @@ def _service_routes(service: Service, observer: Observer) -> APIRouter:
     @router.post("/outcomes")
     async def outcomes(given: schemas.OutcomesRequest) -> schemas.OutcomesAnswer:
         """What products really cost: gives the live SMAPE. An outcome that does not fit changes nothing for the others."""
-        return told(observer, given.outcomes)
+        return record_outcomes(observer, given.outcomes)
 
     @router.post("/admin/reload", dependencies=[Depends(admin_only)], responses={409: {"model": schemas.Problem}})
     async def reload(asked: schemas.ReloadRequest) -> schemas.Version:
@@ -237,7 +239,7 @@ def _version(service: Service) -> schemas.Version:
 def _take(request: Request, limiter: RateLimiter, cost: int) -> None:
     """A request of many rows counts as many: the first token was taken by the guard."""
     caller = caller_of(request.scope)
-    name = caller.name if caller and caller.name else site_of(request.scope)
+    name = caller.name if caller and caller.name else client_network(request.scope)
     wait = limiter.take(name, cost, taken=1.0) if cost > 0 else 0.0
     if wait > 0:
         seconds = str(math.ceil(wait))
@@ -258,7 +260,7 @@ async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:
         given = {name: value for name, value in form.multi_items() if name != "image"}
         for image in form.getlist("image"):
             if not isinstance(image, UploadFile):
-                raise unfit("image", ValueError("image must be a file, with a file name"))
+                raise validation_error("image", ValueError("image must be a file, with a file name"))
             upload = await image.read() or None  # a form's empty file field is no picture
     else:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send application/json or {FORM}")

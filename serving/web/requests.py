@@ -16,7 +16,7 @@ from serving.engine.engine import Overloaded
 from serving.engine.request_images import ImageError
 from serving.engine.service import PricedRow, Service
 from serving.middleware import request_id
-from serving.monitoring.feedback import Told
+from serving.monitoring.feedback import FeedbackStatus
 from serving.monitoring.observer import Observer
 from serving.web.schemas import (
     BatchAnswer,
@@ -51,7 +51,7 @@ class Pricing:
         bulk = row is not None
         if picture is None and asked.image_url is not None:
             try:
-                picture = await self._service.pictures.fetched(asked.image_url)
+                picture = await self._service.images.fetch(asked.image_url)
             except ImageError as error:
                 missing = str(error)
         try:
@@ -59,9 +59,11 @@ class Pricing:
         except ImageError as error:
             picture, missing = None, str(error)
             priced = await self._service.price(text, bulk=bulk)
-        outcome = _outcome(picture is not None, missing, priced)
-        self._observer.metrics.pictures.labels(outcome).inc()
-        return self._answer(priced, row, outcome, "; ".join(filter(None, (missing, _emptiness(text, priced)))) or None)
+        status = _image_status(picture is not None, missing, priced)
+        self._observer.metrics.pictures.labels(status).inc()
+        return self._answer(
+            priced, row, status, "; ".join(filter(None, (missing, _empty_text_note(text, priced)))) or None
+        )
 
     async def batch(self, rows: list[Any]) -> BatchAnswer:
         """Each row by itself. Raises Overloaded only where there was no room for any of them."""
@@ -78,7 +80,7 @@ class Pricing:
     async def explain(self, asked: PriceRequest) -> Explanation:
         """Of the text; pictures are left out. Raises ValueError for a text that is none."""
         text = check_text(asked.catalog_content, self._limits)
-        pieces = pieces_of(text)
+        pieces = text_pieces(text)
         answers = await self._service.read([text, *(without(text, piece) for piece in pieces)])
         known = [answer for answer in answers if answer is not None]
         if len(known) < len(answers):  # processes are being started again
@@ -105,7 +107,7 @@ class Pricing:
     def _answer(self, priced: PricedRow, row: int | None, picture: Any, note: str | None) -> PriceAnswer:
         answer = priced.answer
         prediction_id = request_id.get() if row is None else f"{request_id.get()}:{row}"
-        self._observer.answered(prediction_id, priced)
+        self._observer.record_prediction(prediction_id, priced)
         coverage = self._service.served.bundle.facts.coverage
         return PriceAnswer(
             id=prediction_id,
@@ -121,7 +123,7 @@ class Pricing:
         )
 
 
-def _outcome(had: bool, missing: str, priced: PricedRow) -> str:
+def _image_status(had: bool, missing: str, priced: PricedRow) -> str:
     """What became of a row's picture, in the words of `PriceAnswer.picture`. missing: why it could not be had."""
     if missing:
         return "not had"
@@ -130,7 +132,7 @@ def _outcome(had: bool, missing: str, priced: PricedRow) -> str:
     return "given" if priced.pictured else "not used"
 
 
-def _emptiness(text: str, priced: PricedRow) -> str:
+def _empty_text_note(text: str, priced: PricedRow) -> str:
     """What is to be known of the price of an empty text; "" for others."""
     if text.strip():
         return ""
@@ -145,7 +147,7 @@ def reason(error: ValidationError) -> str:
     return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
-def unfit(where: str, error: ValueError) -> RequestValidationError:
+def validation_error(where: str, error: ValueError) -> RequestValidationError:
     """The same answer as for what the schema does not allow."""
     return RequestValidationError([{"loc": ("body", where), "msg": str(error), "type": "value_error", "input": None}])
 
@@ -156,7 +158,7 @@ _SHORT = 40
 """Lines of up to so many characters are pieces; longer ones are taken apart at sentences and commas."""
 
 
-def pieces_of(text: str) -> list[tuple[int, int]]:
+def text_pieces(text: str) -> list[tuple[int, int]]:
     """(start, end) of at most MOST_PIECES pieces, in order; the last one holds all that is left of a long text."""
     found: list[tuple[int, int]] = []
     for line in re.finditer(r"[^\n]*\S[^\n]*", text):
@@ -178,7 +180,7 @@ def _parts(text: str, start: int, end: int) -> list[tuple[int, int]]:
     return [(begin, stop) for begin, stop in pairwise(cuts) if text[begin:stop].strip()]
 
 
-def told(observer: Observer, given: list[Any]) -> OutcomesAnswer:
+def record_outcomes(observer: Observer, given: list[Any]) -> OutcomesAnswer:
     """Each outcome by itself."""
     fitting: list[tuple[str, float]] = []
     errors: list[OutcomeError] = []
@@ -189,14 +191,14 @@ def told(observer: Observer, given: list[Any]) -> OutcomesAnswer:
             errors.append(OutcomeError(row=row, error=reason(error)))
         else:
             fitting.append((outcome.id, outcome.price))
-    counts, live = observer.came(fitting), observer.outcomes.live
+    counts, live = observer.record_true_prices(fitting), observer.feedback.live
     figures = {} if live is None else {name: getattr(live, name) for name in ("smape", "standard_error", "coverage")}
     return OutcomesAnswer(
-        known=counts[Told.FIRST] + counts[Told.AGAIN],
-        unknown=counts[Told.UNKNOWN],
-        repeated=counts[Told.AGAIN],
+        known=counts[FeedbackStatus.FIRST] + counts[FeedbackStatus.AGAIN],
+        unknown=counts[FeedbackStatus.UNKNOWN],
+        repeated=counts[FeedbackStatus.AGAIN],
         failed=len(errors),
         errors=errors,
-        rows=observer.outcomes.rows,
+        rows=observer.feedback.rows,
         **figures,
     )

@@ -127,7 +127,7 @@ def client_of(bundle: Path, *, limits: Limits | None = None, ring: KeyRing | Non
     bounds = limits or Limits()
     observer = Observer(Alerts(), Thresholds())
     settings = more.pop("settings", EngineSettings(batch_ms=1))
-    service = Service(bundle, settings, bounds, watch=observer.batch, seen=observer.seen, **more)
+    service = Service(bundle, settings, bounds, on_batch=observer.record_batch, on_row=observer.record_row, **more)
     app = make_app(service, observer, bounds, ring)
     return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.bundle.predictor import load_distances, measure
+from serving.bundle.predictor import load_distances, measure_distances
 
 
 def test_a_missing_price_is_the_nearest_members_moved_by_their_usual_distance(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_a_missing_price_is_the_nearest_members_moved_by_their_usual_distance(tm
     logs = np.column_stack(
         [good, good + 0.3 + rng.normal(0, 0.02, 500), truth + rng.normal(0, 0.8, (500, 3)).T[0], truth]
     )
-    found = measure(np.exp(logs))
+    found = measure_distances(np.exp(logs))
     found.save(tmp_path / "distances.npz")
     found = load_distances(tmp_path / "distances.npz")
     given = np.exp(logs[:4])
@@ -34,5 +34,5 @@ def test_a_row_is_filled_alike_in_any_company() -> None:
     oof = np.exp(np.random.default_rng(1).normal(2, 1, (60, 4)))
     given = oof[:20].copy()
     given[::2, 1] = given[::3, 2] = np.nan
-    found = measure(oof)
+    found = measure_distances(oof)
     assert np.array_equal(np.vstack([found.fill(row[None]) for row in given]), found.fill(given))

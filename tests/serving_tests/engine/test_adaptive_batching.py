@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine.engine import FIRST_ROWS, WORK_SECONDS, Pace
+from serving.engine.engine import FIRST_ROWS, WORK_SECONDS, AdaptiveBatchSize
 
 MOST = 64
 
 
-def settled(fixed: float, each: float, batches: int = 60) -> Pace:
+def settled(fixed: float, each: float, batches: int = 60) -> AdaptiveBatchSize:
     """After so many batches, each as large as the one before advised, of a process with these costs."""
-    pace = Pace()
+    size = AdaptiveBatchSize()
     for _ in range(batches):
-        rows = min(MOST, pace.rows)
-        pace.told(rows, fixed + each * rows)
-    return pace
+        rows = min(MOST, size.rows)
+        size.observe(rows, fixed + each * rows)
+    return size
 
 
 def test_nothing_is_known_at_first() -> None:
-    assert (Pace().rows, Pace().rate) == (FIRST_ROWS, 0.0)
+    assert (AdaptiveBatchSize().rows, AdaptiveBatchSize().rate) == (FIRST_ROWS, 0.0)
 
 
 @given(st.floats(0.0, 0.4), st.floats(1e-4, 2.0))
@@ -38,18 +38,18 @@ def test_what_every_batch_costs_is_shared_by_many_rows(fixed: float, each: float
 
 
 def test_one_slow_minute_is_forgotten() -> None:
-    pace = settled(0.02, 0.004)
+    size = settled(0.02, 0.004)
     for _ in range(20):
-        pace.told(1, 3.0)
+        size.observe(1, 3.0)
     for _ in range(60):
-        rows = min(MOST, pace.rows)
-        pace.told(rows, 0.02 + 0.004 * rows)
-    assert min(MOST, pace.rows) == MOST
+        rows = min(MOST, size.rows)
+        size.observe(rows, 0.02 + 0.004 * rows)
+    assert min(MOST, size.rows) == MOST
 
 
 @given(st.lists(st.tuples(st.integers(1, 1024), st.floats(0.0, 100.0)), max_size=30))
 def test_whatever_was_told_there_is_a_size_and_a_rate(batches: list[tuple[int, float]]) -> None:
-    pace = Pace()
+    size = AdaptiveBatchSize()
     for rows, seconds in batches:
-        pace.told(rows, seconds)
-    assert pace.rows >= 1 and pace.rate >= 0
+        size.observe(rows, seconds)
+    assert size.rows >= 1 and size.rate >= 0

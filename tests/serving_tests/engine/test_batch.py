@@ -14,7 +14,7 @@ from core.store.workspace import Workspace
 from serving.bundle.bundle import open_bundle
 from serving.bundle.predictor import Predictor
 from serving.engine import batch
-from serving.engine.batch import BatchJob, Done, FileSummary, image_notes, price_file
+from serving.engine.batch import BatchJob, BatchResult, FileSummary, image_notes, price_file
 from tests.errors import refused
 
 
@@ -29,7 +29,7 @@ class Stop(Exception):
     """The end of a process."""
 
 
-def price(job: BatchJob, stop_at: int = 10**9, notes: list[str] | None = None) -> tuple[Done, list[int]]:
+def price(job: BatchJob, stop_at: int = 10**9, notes: list[str] | None = None) -> tuple[BatchResult, list[int]]:
     """What came of it, and how far it was each time it told."""
     told: list[int] = []
     noted = [] if notes is None else notes

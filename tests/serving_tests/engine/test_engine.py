@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving.engine.engine import Engine, EngineSettings, Overloaded, Pace
+from serving.engine.engine import AdaptiveBatchSize, Engine, EngineSettings, Overloaded
 from serving.engine.process_worker import Failure, ProcessLost, WorkerBatch
 from serving.middleware import request_id
 from tests.errors import refused
@@ -41,7 +41,7 @@ def test_rows_that_come_together_are_computed_together(monkeypatch: pytest.Monke
     seen: list[int] = []
     settings = EngineSettings(batch_rows=4, batch_ms=1000)
     texts = [str(number) for number in range(1, 9)]
-    found = run(script, settings, lambda engine: priced(engine, texts), watch=lambda rows, _: seen.append(rows))
+    found = run(script, settings, lambda engine: priced(engine, texts), on_batch=lambda rows, _: seen.append(rows))
     assert found == [float(text) for text in texts]
     assert [len(batch) for batch in script.batches] == [4, 4] == seen
 
@@ -136,7 +136,7 @@ def test_one_row_of_many_is_found_in_few_passes(monkeypatch: pytest.MonkeyPatch,
         return answers(batch)
 
     script = Script(monkeypatch, reply)
-    monkeypatch.setattr(Pace, "rows", rows)  # however slow this machine is
+    monkeypatch.setattr(AdaptiveBatchSize, "rows", rows)  # however slow this machine is
     texts = [str(number) for number in range(1, rows + 1)]
     settings = EngineSettings(batch_rows=rows, batch_ms=1000, queue_rows=rows)
     found = run(script, settings, lambda engine: priced(engine, texts))
@@ -200,7 +200,7 @@ def test_what_an_engine_logs_is_no_part_of_the_request_that_started_it(monkeypat
             Script(monkeypatch),
             settings,
             lambda engine: priced(engine, ["1"]),
-            watch=lambda *_: ids.append(request_id.get()),
+            on_batch=lambda *_: ids.append(request_id.get()),
         )
     finally:
         request_id.reset(token)

@@ -11,7 +11,7 @@ import pytest
 
 from core.data.catalog import Catalog
 from serving.bundle.predictor import Predictor
-from serving.engine.process_worker import Computer, Failure, ProcessLost, Worker, WorkerBatch, said
+from serving.engine.process_worker import BatchComputer, Failure, ProcessLost, Worker, WorkerBatch, stated_fields
 from tests.errors import refused
 
 TEXTS = ["Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n", "Item Name: nut", ""]
@@ -23,7 +23,7 @@ def catalog() -> Catalog:
 
 
 def test_a_row_costs_what_the_bundle_says(exported: Path) -> None:
-    answers = Computer(exported).compute(WorkerBatch(TEXTS, [""] * 3, None, fields=True))
+    answers = BatchComputer(exported).compute(WorkerBatch(TEXTS, [""] * 3, None, fields=True))
     expected = Predictor(exported).predict(catalog())
     assert isinstance(answers, list)
     np.testing.assert_allclose([each.price for each in answers], expected.prices)
@@ -36,7 +36,7 @@ def test_a_row_costs_what_the_bundle_says(exported: Path) -> None:
 
 
 def test_what_nobody_foresaw_is_a_failure_and_not_the_end(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    computer = Computer(exported)
+    computer = BatchComputer(exported)
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no such thing")
@@ -107,7 +107,7 @@ def test_a_damaged_bundle_is_refused_in_a_sentence(exported: Path) -> None:
 
 
 def test_only_what_the_text_says_is_told() -> None:
-    assert said({"brand": "acme", "kind": "", "pack": 6.0, "age": np.nan, "total_g": np.float64(54)}) == {
+    assert stated_fields({"brand": "acme", "kind": "", "pack": 6.0, "age": np.nan, "total_g": np.float64(54)}) == {
         "brand": "acme",
         "pack": 6.0,
         "total_g": 54.0,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.engine.process_worker import Computer, WorkerBatch
+from serving.engine.process_worker import BatchComputer, WorkerBatch
 
 serve = pytest.importorskip("ray.serve", reason="needs ray[serve]")
 ray = pytest.importorskip("ray")
@@ -28,7 +28,7 @@ def test_two_replicas_answer_alike(cluster: None, exported: Path) -> None:
     handle = serve.run(deployment(str(exported), replicas=2), name="shop", route_prefix=None)
     texts = [f"Item Name: nut {number}, Pack of {number + 1}" for number in range(40)]
     answers = [answer.result(timeout_s=60) for answer in [handle.remote(text) for text in texts]]
-    expected = Computer(exported).compute(WorkerBatch(texts, [""] * len(texts), None))
+    expected = BatchComputer(exported).compute(WorkerBatch(texts, [""] * len(texts), None))
     assert isinstance(expected, list)
     assert [answer.price for answer in answers] == pytest.approx([answer.price for answer in expected])
     states = serve.status().applications["shop"].deployments["BundleReplica"].replica_states

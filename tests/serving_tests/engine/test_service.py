@@ -60,7 +60,7 @@ def test_the_same_content_is_computed_once(exported: Path, monkeypatch: pytest.M
         together = await asyncio.gather(*(service.price("7") for _ in range(5)))
         return [*together, await service.price("7"), await service.price("8")]
 
-    found = run(exported, work, seen=lambda text, picture, priced: seen.append((text, picture, priced.cached)))
+    found = run(exported, work, on_row=lambda text, picture, priced: seen.append((text, picture, priced.cached)))
     assert [each.answer.price for each in found] == [7.0] * 6 + [8.0]
     assert [each.cached for each in found] == [False] * 5 + [True, False]
     assert script.batches == [["7"], ["8"]]
@@ -102,7 +102,7 @@ def test_pictures_are_part_of_the_content_and_gone_afterwards(exported: Path, mo
         for picture in (None, png(), png(), png(9)):
             with_picture = await service.price("7", picture)
             assert with_picture.answer.price == 7.0
-        return list(service.pictures.folder.iterdir())
+        return list(service.images.folder.iterdir())
 
     assert run(exported, work) == []
     assert there == [True, False]
@@ -128,7 +128,7 @@ def test_a_full_queue_takes_no_more_and_keeps_no_picture(exported: Path, monkeyp
             await asyncio.sleep(0.01)
         with pytest.raises(Overloaded):
             await service.price("9", png())
-        left = list(service.pictures.folder.iterdir())
+        left = list(service.images.folder.iterdir())
         script.gate.set()
         await asyncio.gather(*held)
         return left

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serving.common.limits import Limits
 from serving.middleware.access import Access
-from serving.middleware.rate import RateLimit, RateLimiter, site_of
+from serving.middleware.rate import RateLimit, RateLimiter, client_network
 from tests.serving_tests.asgi_toys import converse, echo, scope_of
 
 
@@ -100,8 +100,8 @@ def test_the_middleware_answers_429_with_seconds_to_wait() -> None:
     ],
 )
 def test_neighbours_in_ipv6_share_a_bucket(client: str, site: str) -> None:
-    assert site_of(scope_of(client=(client, 1))) == site
-    assert site_of(scope_of(client=None)) == ""
+    assert client_network(scope_of(client=(client, 1))) == site
+    assert client_network(scope_of(client=None)) == ""
 
 
 def test_what_costs_more_than_a_bucket_waits_for_the_rest_of_it_alone() -> None:

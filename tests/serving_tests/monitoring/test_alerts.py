@@ -13,8 +13,8 @@ from serving.engine.process_worker import RowAnswer
 from serving.engine.service import PricedRow
 from serving.monitoring import feedback as outcomes_module
 from serving.monitoring.alerts import Alert, Alerts, NotSent, Thresholds, webhook
-from serving.monitoring.feedback import WINDOW, Outcomes, Predicted, Told
-from serving.monitoring.observer import Recent
+from serving.monitoring.feedback import WINDOW, Feedback, FeedbackStatus, LoggedPrediction
+from serving.monitoring.observer import MinuteStats
 
 ALERT = Alert("drift-unit", 0.5, 0.25, "unit has drifted")
 
@@ -37,8 +37,8 @@ def test_the_same_alert_is_told_once_in_the_quiet_time(caplog: pytest.LogCapture
         alerts = Alerts(send, 60.0, clock=clock)
         for now in (0.0, 59.0, 61.0):
             clock.now = now
-            alerts.tell([ALERT])
-        alerts.tell([Alert("errors", 0.2, 0.05, "20% failed")])
+            alerts.report([ALERT])
+        alerts.report([Alert("errors", 0.2, 0.05, "20% failed")])
         await alerts.close()
         return alerts.raised
 
@@ -51,7 +51,7 @@ def test_the_same_alert_is_told_once_in_the_quiet_time(caplog: pytest.LogCapture
 def test_a_webhook_that_fails_is_logged_without_its_url(caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> None:
         alerts = Alerts(webhook("http://127.0.0.1:9/secret-token"))
-        alerts.tell([ALERT])
+        alerts.report([ALERT])
         await alerts.close()
 
     with caplog.at_level(logging.WARNING):
@@ -70,7 +70,7 @@ def a_row(price: float, *, level: str = "stack", cached: bool = False) -> Priced
 
 
 def test_a_minute_is_a_few_figures() -> None:
-    recent = Recent()
+    recent = MinuteStats()
     for place in range(100):
         recent.request(500 if place < 10 else 503 if place < 15 else 200, 0.01 * (place + 1))
     for each in (a_row(10.0), a_row(20.0, cached=True), a_row(30.0, level="light"), a_row(40.0)):
@@ -88,18 +88,18 @@ def test_a_minute_is_a_few_figures() -> None:
 
 
 def test_a_minute_of_nothing_has_no_figures_of_what_did_not_happen() -> None:
-    assert Recent().figures(1.0) == {"requests_per_second": 0.0}
+    assert MinuteStats().figures(1.0) == {"requests_per_second": 0.0}
 
 
 def test_outcomes_find_their_predictions() -> None:
-    outcomes = Outcomes()
-    outcomes.predicted("a", Predicted(10.0, 5.0, 15.0))
-    outcomes.predicted("b", Predicted(20.0, 18.0, 22.0))
-    assert outcomes.came("c", 3.0) is Told.UNKNOWN
+    outcomes = Feedback()
+    outcomes.record_prediction("a", LoggedPrediction(10.0, 5.0, 15.0))
+    outcomes.record_prediction("b", LoggedPrediction(20.0, 18.0, 22.0))
+    assert outcomes.record_true_price("c", 3.0) is FeedbackStatus.UNKNOWN
     assert (outcomes.live, outcomes.rows) == (None, 0)
-    assert outcomes.came("a", 12.0) is Told.FIRST
+    assert outcomes.record_true_price("a", 12.0) is FeedbackStatus.FIRST
     assert (outcomes.live, outcomes.rows) == (None, 1)
-    assert outcomes.came("b", 30.0) is Told.FIRST
+    assert outcomes.record_true_price("b", 30.0) is FeedbackStatus.FIRST
     live = outcomes.live
     assert live is not None
     assert (live.rows, live.coverage) == (2, 0.5)
@@ -107,12 +107,12 @@ def test_outcomes_find_their_predictions() -> None:
 
 
 def test_an_id_counts_once_with_the_price_that_was_told_last() -> None:
-    outcomes = Outcomes()
+    outcomes = Feedback()
     for name in ("a", "b"):
-        outcomes.predicted(name, Predicted(10.0, 5.0, 15.0))
-        outcomes.came(name, 10.0)
-    assert outcomes.came("a", 10.0) is Told.AGAIN
-    assert outcomes.came("a", 30.0) is Told.AGAIN
+        outcomes.record_prediction(name, LoggedPrediction(10.0, 5.0, 15.0))
+        outcomes.record_true_price(name, 10.0)
+    assert outcomes.record_true_price("a", 10.0) is FeedbackStatus.AGAIN
+    assert outcomes.record_true_price("a", 30.0) is FeedbackStatus.AGAIN
     live = outcomes.live
     assert live is not None
     assert (live.rows, live.coverage) == (2, 0.5)
@@ -120,22 +120,27 @@ def test_an_id_counts_once_with_the_price_that_was_told_last() -> None:
 
 
 def test_the_window_moves_and_what_has_left_it_does_not_come_back() -> None:
-    outcomes = Outcomes()
+    outcomes = Feedback()
     for number in range(WINDOW + 1):
-        outcomes.predicted(str(number), Predicted(10.0, 5.0, 15.0))
-        outcomes.came(str(number), 100.0 if number == 0 else 10.0)
+        outcomes.record_prediction(str(number), LoggedPrediction(10.0, 5.0, 15.0))
+        outcomes.record_true_price(str(number), 100.0 if number == 0 else 10.0)
     before = outcomes.live
     assert before is not None and (before.rows, before.smape) == (WINDOW, 0.0)
-    assert outcomes.came("0", 100.0) is Told.AGAIN
+    assert outcomes.record_true_price("0", 100.0) is FeedbackStatus.AGAIN
     assert outcomes.live == before
 
 
 def test_predictions_are_forgotten_by_age_and_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcomes_module, "REMEMBERED", 3)
     now = [0.0]
-    outcomes = Outcomes(clock=lambda: now[0])
+    outcomes = Feedback(clock=lambda: now[0])
     for name in ("a", "b", "a", "c", "d"):
-        outcomes.predicted(name, Predicted(1e300, 5.0, 15.0))
-    assert [outcomes.came(name, 10.0) for name in "abcd"] == [Told.UNKNOWN, Told.FIRST, Told.FIRST, Told.FIRST]
+        outcomes.record_prediction(name, LoggedPrediction(1e300, 5.0, 15.0))
+    assert [outcomes.record_true_price(name, 10.0) for name in "abcd"] == [
+        FeedbackStatus.UNKNOWN,
+        FeedbackStatus.FIRST,
+        FeedbackStatus.FIRST,
+        FeedbackStatus.FIRST,
+    ]
     now[0] = outcomes_module.REMEMBERED_SECONDS + 60
-    assert outcomes.came("d", 10.0) is Told.UNKNOWN
+    assert outcomes.record_true_price("d", 10.0) is FeedbackStatus.UNKNOWN

@@ -18,8 +18,8 @@ from serving.bundle.bundle import open_bundle
 from serving.engine.process_worker import RowAnswer
 from serving.engine.service import PricedRow
 from serving.monitoring.alerts import Alerts, Thresholds, webhook
-from serving.monitoring.feedback import Told
-from serving.monitoring.mlflow_logger import EXPERIMENT, MlflowDiary
+from serving.monitoring.feedback import FeedbackStatus
+from serving.monitoring.mlflow_logger import EXPERIMENT, MlflowRunLogger
 from serving.monitoring.observer import Observer
 from tests.errors import refused
 
@@ -56,24 +56,24 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
     bundle = open_bundle(exported)
 
     async def work() -> None:
-        diary = MlflowDiary(uri)
-        diary.begin(bundle)
+        run_logger = MlflowRunLogger(uri)
+        run_logger.begin(bundle)
         written: list[dict[str, float]] = []
 
         def write(figures: dict[str, float]) -> None:
-            diary(figures)
+            run_logger(figures)
             written.append(figures)
 
         observer = Observer(Alerts(), Thresholds(), write, minute=0.05)
         observer.serve(bundle)
         running = asyncio.create_task(observer.run())
         for price in (10.0, 30.0):
-            observer.request("/predict", 200, 0.02)
-            observer.seen("Item Name: nut", False, a_row(price))
+            observer.record_request("/predict", 200, 0.02)
+            observer.record_row("Item Name: nut", False, a_row(price))
         while len(written) < 2:
             await asyncio.sleep(0.01)
         running.cancel()
-        diary.close()
+        run_logger.close()
 
     asyncio.run(work())
     client = MlflowClient(uri)
@@ -89,13 +89,13 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
 
 @pytest.mark.timeout(120)  # MLflow's own patience is an hour
 @pytest.mark.parametrize(
-    "uri", ["no-such-scheme://diary", "http://127.0.0.1:{}", "postgresql://me:hunter2@127.0.0.1:{}/x"]
+    "uri", ["no-such-scheme://run_logger", "http://127.0.0.1:{}", "postgresql://me:hunter2@127.0.0.1:{}/x"]
 )
 def test_a_diary_that_cannot_be_written_is_said_at_the_start(uri: str) -> None:
     with socket.socket() as nobody:  # bound, and does not listen
         nobody.bind(("127.0.0.1", 0))
         with refused("run-log-unwritable") as error:
-            MlflowDiary(uri.format(nobody.getsockname()[1]))
+            MlflowRunLogger(uri.format(nobody.getsockname()[1]))
     assert "hunter2" not in str(error.value)
 
 
@@ -106,7 +106,7 @@ def test_rows_of_another_kind_reach_the_webhook(exported: Path, received: tuple[
         observer = Observer(Alerts(webhook(url)), Thresholds())
         observer.serve(open_bundle(exported))
         for _ in range(300):
-            observer.seen("Название: гайка", False, a_row(5_000.0, brand="никто"))
+            observer.record_row("Название: гайка", False, a_row(5_000.0, brand="никто"))
         await observer.alerts.close()
         return observer.alerts.raised
 
@@ -122,8 +122,8 @@ def test_a_live_error_far_above_the_promised_one_is_an_alert(exported: Path) -> 
         observer = Observer(Alerts(), Thresholds(outcomes=20))
         observer.serve(open_bundle(exported))
         for place in range(40):
-            observer.answered(f"batch:{place}", a_row(10.0))
-            assert observer.came([(f"batch:{place}", 1_000.0 + place)]) == {Told.FIRST: 1}
+            observer.record_prediction(f"batch:{place}", a_row(10.0))
+            assert observer.record_true_prices([(f"batch:{place}", 1_000.0 + place)]) == {FeedbackStatus.FIRST: 1}
         return observer.alerts.raised
 
     assert asyncio.run(work()) == {"accuracy": 1}
@@ -133,8 +133,8 @@ def test_a_minute_of_failures_is_an_alert(exported: Path) -> None:
     async def work() -> dict[str, int]:
         observer = Observer(Alerts(), Thresholds())
         for _ in range(30):
-            observer.request("/predict", 500, 0.01)
-        observer.request("/health", 200, 0.01)
+            observer.record_request("/predict", 500, 0.01)
+        observer.record_request("/health", 200, 0.01)
         await observer.close_minute()
         return observer.alerts.raised
 

@@ -7,14 +7,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.web.requests import MOST_PIECES, pieces_of, without
+from serving.web.requests import MOST_PIECES, text_pieces, without
 
 TEXTS = st.text(st.sampled_from("ab,.;\n !é"), max_size=400)
 
 
 @given(TEXTS)
 def test_pieces_are_in_order_and_hold_everything_but_space(text: str) -> None:
-    pieces = pieces_of(text)
+    pieces = text_pieces(text)
     assert len(pieces) <= MOST_PIECES
     assert all(start < end for start, end in pieces)
     assert all(one[1] <= other[0] for one, other in pairwise(pieces))
@@ -24,7 +24,7 @@ def test_pieces_are_in_order_and_hold_everything_but_space(text: str) -> None:
 
 def test_lines_are_pieces_and_long_ones_are_taken_apart() -> None:
     text = "Item Name: Jam\n\nBullet Point 1: It is made of berries, sugar and water. Nothing else is in it.\n"
-    assert [text[start:end].strip() for start, end in pieces_of(text)] == [
+    assert [text[start:end].strip() for start, end in text_pieces(text)] == [
         "Item Name: Jam",
         "Bullet Point 1: It is made of berries,",
         "sugar and water.",

@@ -15,7 +15,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from serving.common.limits import Limits
-from serving.engine.process_worker import Computer, WorkerBatch
+from serving.engine.process_worker import BatchComputer, WorkerBatch
 from tests.serving_tests.conftest import client_of
 from tests.serving_tests.engines import Script
 
@@ -26,7 +26,7 @@ FREE = Limits(requests_per_second=1e9, burst=10**9, picture_pixels=1_000_000)
 @pytest.fixture
 def client(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """The real models, in threads instead of processes."""
-    computer = Computer(exported)
+    computer = BatchComputer(exported)
 
     def reply(batch: WorkerBatch) -> Any:
         return computer.compute(batch)
