@@ -129,7 +129,7 @@ class BoostedConfig(Config):
         }
 
     def quantile_params(self, threads: int, seed: int) -> dict[str, Any]:
-        """The same for the deciles: fewer and larger steps, and no constraints, which LightGBM refuses for them."""
+        """LightGBM's parameters for the deciles: fewer and larger steps, and no constraints, which LightGBM refuses for them."""
         return self.params((), threads, seed) | {"learning_rate": 0.1, "monotone_constraints": None}
 
 

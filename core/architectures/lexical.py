@@ -109,7 +109,7 @@ class LexicalConfig(Config):
 
     @property
     def parts(self) -> set[str]:
-        """Which learners the model has."""
+        """Learners that the model has."""
         return _PARTS[self.model]
 
     @property
@@ -126,7 +126,7 @@ class LexicalConfig(Config):
         return unused | (set() if self.model == "blend" else {"mlp_weight"})
 
     def recipe(self, rows: int) -> MlpSettings:
-        """How nets are trained on so many rows: with more rows larger batches, so that the steps stay about as many."""
+        """Settings of nets on so many rows: with more rows larger batches, so that the steps stay about as many."""
         widths = tuple(max(4, self.hidden // 2**layer) for layer in range(self.layers))
         batch = max(_LEAST_BATCH, rows // self.steps)
         decay, rate = self.weight_decay, self.learning_rate

@@ -43,13 +43,13 @@ class MultimodalConfig(NeuralConfig):
     image_tokens: Literal["patches", "pooled"] = Field(
         "patches", description="what the text asks: all patches or their mean"
     )
-    augment: bool = Field(True, description="crop, flip, turn, recolour and erase pictures in training")
+    augment: bool = Field(True, description="crop, flip, turn, recolour and erase images in training")
     cached_views: int = Field(
         4,
         ge=0,
         le=64,
-        description="augmented views per picture that a frozen vision encoder reads once, before training; 0: it reads "
-        "pictures augmented anew on every step, as it always does with use_mixup",
+        description="augmented views per image that a frozen vision encoder reads once, before training; 0: it reads "
+        "images augmented anew on every step, as it always does with use_mixup",
     )
     random_erase: float = Field(0.2, ge=0, le=1, description="probability of an erased rectangle")
     use_mixup: bool = Field(False, description="mix pixels and prices of two rows in training")
@@ -74,7 +74,7 @@ class MultimodalConfig(NeuralConfig):
 
     @property
     def live_pixels(self) -> bool:
-        """Whether training needs pixels: the vision encoder learns, or sees on every step what it never saw before."""
+        """True if training needs pixels: the vision encoder learns, or sees on every step what it never saw before."""
         return "vision" not in self.frozen() or self.use_mixup or (self.augment and not self.cached_views)
 
     @property
@@ -104,9 +104,9 @@ class MultimodalConfig(NeuralConfig):
 
 @dataclass(frozen=True, eq=False)
 class MultimodalExamples:
-    """Catalog rows as token and picture batches (`core.training.batching.Examples`).
+    """Catalog rows as token and image batches (`core.training.batching.Examples`).
 
-    features: of a frozen vision encoder, None to have it read pixels. RowIndices to be predicted never need pixels where there
+    features: of a frozen vision encoder, None to have it read pixels. Rows to be predicted never need pixels where there
     are features.
     """
 
@@ -127,7 +127,7 @@ class MultimodalExamples:
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Of the texts; where their states are known, pictures are what fills the memory."""
+        """Tokens of the texts; where their states are known, image patches, which then fill the memory."""
         if self.text.states is None:
             return self.text.lengths
         return np.full(len(self.ids), PATCHES, dtype=np.int64)
@@ -145,7 +145,7 @@ class MultimodalExamples:
     def _pixels(
         self, rows: RowIndices, targets: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, 3, S, S) pictures and (B,) targets, with training's random changes where a generator asks for them."""
+        """(B, 3, S, S) images and (B,) targets, with training's random changes where a generator asks for them."""
         raw = torch.from_numpy(self.pixels.take(rows))
         if generator is None:
             return normalise(raw, self.mean, self.std), targets
@@ -159,7 +159,7 @@ class MultimodalExamples:
 
 
 class MultimodalNetwork(TextEncodingNetwork):
-    """Text (`TextEncodingNetwork.read`), picture and fields to the head's outputs.
+    """Text (`TextEncodingNetwork.read`), image and fields to the head's outputs.
 
     has_picture (B,), and either pixels (B, 3, S, S) or features (B, T, seen) that the frozen vision encoder gave before.
     """
@@ -186,7 +186,7 @@ class MultimodalNetwork(TextEncodingNetwork):
         query = self.read(input_ids, attention_mask, states)
         tokens = self.projection(self.features(pixels) if features is None else features.float())
         tokens = tokens + (~has_picture)[:, None, None].to(tokens.dtype) * self.no_picture
-        return self.say(self.attention(query, tokens), numbers, words)
+        return self.predict_head(self.attention(query, tokens), numbers, words)
 
     def features(self, pixels: Tensor | None) -> Tensor:
         """(B, T, width) of (B, 3, S, S) pixels: what the text asks."""
@@ -195,7 +195,7 @@ class MultimodalNetwork(TextEncodingNetwork):
 
 
 class MultimodalArchitecture(NeuralArchitecture):
-    """Reads the text and the picture."""
+    """Architecture that reads the text and the image."""
 
     name: ClassVar[str] = "multimodal"
     summary: ClassVar[str] = "text and vision encoders joined by cross-attention, with a regression head"
@@ -206,9 +206,9 @@ class MultimodalArchitecture(NeuralArchitecture):
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         name = config.vision_encoder
         size = TinyVision.size if name == TINY_VISION else int(getattr(load_encoder(name, "vision")[0], "size"))  # noqa: B009
-        with progress("decoding pictures") as advance:
+        with progress("decoding images") as advance:
             bad = prepare_pixels(catalogs, cache, size, drop_bad=drop_bad, progress=advance)
-        return (f"{bad} pictures could not be decoded and count as missing",) if bad else ()
+        return (f"{bad} images could not be decoded and count as missing",) if bad else ()
 
     def network(self, encoders: Encoders, config: MultimodalConfig, numbers: int = 0) -> MultimodalNetwork:
         return MultimodalNetwork(encoders, config, numbers)

@@ -64,9 +64,9 @@ class Runtime:
 
 
 class NeuralModel:
-    """A trained network with what it needs to read a catalog (`core.protocols.architecture.Model`).
+    """Trained network with tokenizer, fields and config (`core.protocols.architecture.Model`).
 
-    What a group trained, it also predicts with together: all of its processes ask for the same prices.
+    A group that trained it also predicts together: all of its processes ask for the same prices.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class NeuralModel:
         return self._read(catalog.without_prices(), self.runtime.group)
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
-        """(n, 9) at `core.protocols.architecture.LEVELS` where the head knows bins. Each process of a group may ask for itself."""
+        """(n, 9) prices at `core.protocols.architecture.LEVELS` if the head has bins. Each process of a group may ask alone."""
         if self.network.head.bins is None:
             return None
         rows = catalog.without_prices()
@@ -101,16 +101,16 @@ class NeuralModel:
         return self._quantiles[rows.fingerprint]
 
     def _read(self, rows: Catalog, group: Group) -> Prices:
-        """(n,) prices. What the same pass tells of their distribution is kept: reading the rows again would cost as much."""
+        """(n,) prices. Their quantiles come with the same pass and are kept: reading the rows again would cost as much."""
         examples, head = self.architecture.examples(self, rows), self.network.head
         with torch_threads(self.runtime.threads):
-            said = answers(
+            read = answers(
                 self.network, examples, self.config, self.runtime.device, head.describe, (head.described,), group
             )
         if head.bins is not None:
-            quantiles = np.exp(histogram_quantiles(said[:, 1:], head.bins.edges.double().cpu().numpy()))
+            quantiles = np.exp(histogram_quantiles(read[:, 1:], head.bins.edges.double().cpu().numpy()))
             self._quantiles = dict([*self._quantiles.items(), (rows.fingerprint, quantiles)][-_KEPT:])
-        return prices_of(said[:, 0], examples.ids)
+        return prices_of(read[:, 0], examples.ids)
 
     def save(self, folder: Path) -> None:
         frozen = sorted(self.config.frozen())
@@ -308,7 +308,7 @@ def _precision(asked: PrecisionName, encoders: Mapping[Part, str], machine: Mach
 
 
 def texts_of(catalog: Catalog, config: NeuralConfig, cache: Cache | None) -> list[str]:
-    """What the text encoder reads of the rows, before it is cleaned."""
+    """Texts of the rows as the text encoder reads them, before they are cleaned."""
     return with_line(catalog.texts, table_of(catalog, cache)) if config.has_line else catalog.texts.tolist()
 
 

@@ -36,7 +36,7 @@ class NeuralConfig(TrainerConfig):
     dropout: float = Field(0.4, ge=0, lt=1, description="in the regression head")
     regressor_width: int = Field(256, ge=1, le=65_536, description="neurons per hidden layer of the head")
     regressor_depth: int = Field(1, ge=1, le=16, description="hidden layers of the head")
-    head: HeadName = Field("both", description="what is said of a price: one number, bins of log price, or both")
+    head: HeadName = Field("both", description="prediction of a price: one number, bins of log price, or both")
     bins: int = Field(64, ge=8, le=1024, description="of log price")
     fields: FieldsName = Field("dense", description="fields beside the text: a branch of the network, tokens before it")
     categories: int = Field(16, ge=0, le=256, description="numbers per embedded word field (brand, kind) of the branch")
@@ -55,7 +55,7 @@ class NeuralConfig(TrainerConfig):
         return self.frozen() - ({"text"} if self.pooling == "attention" else set())
 
     def frozen_passes(self, part: Part) -> int:
-        """How often a frozen encoder reads each row in a whole training: what it answers is cached where that is possible."""
+        """Number of times a frozen encoder reads each row in a training: once where its states are cached."""
         return 1 if part in self.read_once() else self.epochs
 
     @property
@@ -124,7 +124,7 @@ class Network(PriceNetwork):
         if self.config.lora_rank and not self.config.freeze_text:
             merge_adapters(self.encoders["text"])
 
-    def say(self, state: Tensor, numbers: Tensor | None, words: Tensor | None) -> Tensor:
+    def predict_head(self, state: Tensor, numbers: Tensor | None, words: Tensor | None) -> Tensor:
         """The head's outputs for (B, width) states beside the rows' fields."""
         if self.branch is not None:
             state = torch.cat([state, self.branch(numbers, words).to(state.dtype)], dim=1)

@@ -22,7 +22,7 @@ from core.nn import losses
 from core.nn.heads import Pooling
 from core.protocols import architecture
 from core.training.batching import Batch, Examples
-from core.training.micro_batches import Passes
+from core.training.micro_batches import MicroBatchSize
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
     states = None
     if run.cache is not None and "text" in config.read_once():
         frozen = FrozenEncoder(encoder, run.cache, run.device, run.threads, config.precision, run.check_time)
-        tokens_per_pass = Passes.by_device(run.device, config.tokens_per_pass).tokens
+        tokens_per_pass = MicroBatchSize.by_device(run.device, config.tokens_per_pass).tokens
         states = text_states(tokens, max_length, tokens_per_pass, frozen, config.pooling)
     fields = None if model.fields is None else model.fields.read(table_of(catalog, run.cache))
     return TextExamples(catalog.ids, catalog.prices, tokens, max_length, states, fields)
@@ -87,7 +87,7 @@ def _tokens(model: NeuralModel, catalog: Catalog, pad: int) -> Tokens:
 
 
 class TextEncodingNetwork(Network):
-    """A network that reads texts. width: of the encoder's states and of what the head takes."""
+    """Base class of networks that read texts. width: of the encoder's states and of what the head takes."""
 
     def __init__(self, encoders: Encoders, config: NeuralConfig, numbers: int = 0) -> None:
         width = int(getattr(encoders["text"], "width"))  # noqa: B009
@@ -118,11 +118,11 @@ class TextNetwork(TextEncodingNetwork):
         numbers: Tensor | None = None,
         words: Tensor | None = None,
     ) -> Tensor:
-        return self.say(self.read(input_ids, attention_mask, states), numbers, words)
+        return self.predict_head(self.read(input_ids, attention_mask, states), numbers, words)
 
 
 class TextArchitecture(NeuralArchitecture):
-    """Reads the text alone."""
+    """Architecture that reads the text alone."""
 
     name: ClassVar[str] = "text"
     summary: ClassVar[str] = "a text encoder, fine-tuned, with a regression head"

@@ -111,7 +111,7 @@ class FrozenTextEncoder:
         from core.encoders.loading import locate_same
         from core.inputs.frozen_features import FrozenEncoder, text_states
         from core.inputs.tokens import tokenise
-        from core.training.micro_batches import Passes
+        from core.training.micro_batches import MicroBatchSize
 
         load = _load if self.cache is not None else _load_to_stay
         module, tokenizer = load(str(locate_same(self.name, "text", self.content)))
@@ -125,7 +125,9 @@ class FrozenTextEncoder:
         length = min(self.max_length, module.max_positions)
         with TemporaryDirectory() as folder:  # kept by text, above, and not a second time by catalog
             frozen = FrozenEncoder(module, Cache(Path(folder)), self.device, self.threads)
-            return np.array(text_states(tokens, length, Passes.by_device(self.device, None).tokens, frozen, "mean"))
+            return np.array(
+                text_states(tokens, length, MicroBatchSize.by_device(self.device, None).tokens, frozen, "mean")
+            )
 
 
 @lru_cache(maxsize=8)

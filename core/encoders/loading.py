@@ -93,7 +93,7 @@ _MOVED: dict[str, Path] = {}
 
 
 def moved(name: str, folder: Path) -> None:
-    """From now on `name`, a folder of another machine, is that local folder: what it names in configs stays the same."""
+    """Maps `name`, a folder of another machine, to a local folder; its name in configs stays the same."""
     _MOVED[name] = folder
 
 
@@ -129,7 +129,7 @@ _AT: dict[str, Path] = {}
 
 
 def stored_at(content: str, folder: Path) -> None:
-    """From now on the encoder with that identity is found in `folder` too, wherever the one that is named may be."""
+    """Registers `folder` as a place of the encoder with that identity, wherever the one that is named may be."""
     _AT[content] = folder
 
 
@@ -173,7 +173,7 @@ def _contents(name: str, part: Part) -> list[Path]:
 
 
 def parameters(name: str, part: Part) -> float:
-    """About how many weights the encoder has: a preset's known number, else what its files hold."""
+    """Rough number of the encoder's weights: a preset's known number, else what its files hold."""
     if name in PRESETS:
         return PRESETS[name].parameters * 1e6
     return float(count(locate(name, part)))
@@ -237,7 +237,7 @@ def _checked(folder: Path) -> Path:
 
 
 def _reads(folder: Path) -> tuple[Part, str]:
-    """What the encoder in the folder reads, and its model type."""
+    """Part that the encoder in the folder reads, and its model type."""
     from core.encoders import transformers_encoders
 
     record = read_json(folder / "config.json")

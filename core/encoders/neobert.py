@@ -191,7 +191,7 @@ def load_published(config: NeoBERTConfig, weights: Mapping[str, Tensor], source:
 
 
 def unplaced(config: NeoBERTConfig, names: Iterable[str]) -> list[str]:
-    """Those of the published tensors' names that the network has no place for, sorted; the `decoder` is expected and not told."""
+    """Sorted names of published tensors that the network has no place for; the `decoder` is expected and left out."""
     with torch.device("meta"):
         expected = NeoBERT(config).state_dict()
     return sorted(name for name in names if _place(name) not in expected and not _place(name).startswith("decoder."))

@@ -36,7 +36,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def known(part: Part | None = None) -> list[str]:
-    """Every short name that may be given for this part, or for any."""
+    """Short names that may be given for this part, or for any."""
     own: dict[Part, str] = {"text": TINY, "vision": TINY_VISION}
     tiny = list(own.values()) if part is None else [own[part]]
     return [AUTO, *tiny, *(name for name, preset in PRESETS.items() if part in (None, preset.part))]

@@ -83,12 +83,12 @@ class HubVision(nn.Module):
 
 
 def is_known(kind: str) -> bool:
-    """Whether `transformers` itself has this model type."""
+    """True if `transformers` itself has this model type."""
     return kind in CONFIG_MAPPING
 
 
 def reads(folder: Path) -> Part:
-    """What the encoder in the folder reads, by its config: models of text and pictures count as vision, for their tower."""
+    """Part that the encoder in the folder reads, by its config: models of text and images count as vision, for their tower."""
     config = _read(folder)
     return (
         "vision" if any(hasattr(config, name) for name in ("vision_config", "image_size", "num_channels")) else "text"
@@ -152,7 +152,7 @@ def _read(folder: Path) -> Any:
 
 
 def _positions(model: Any) -> int:
-    """How many tokens the model can read: RoBERTa and its kin count positions from behind the padding's number."""
+    """Number of tokens that the model can read: RoBERTa and its kin count positions from behind the padding's number."""
     positions = getattr(model.config, "max_position_embeddings", None) or _UNREAD
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     unused = getattr(table, "padding_idx", None)

@@ -32,7 +32,7 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def count(folder: Path) -> int:
-    """How many numbers the files hold, in whatever precision."""
+    """Number of values in the files, in any precision."""
     return sum(prod(shape) for shape in tensor_shapes(folder).values())
 
 

@@ -20,7 +20,7 @@ _PADDING_THAT_PAYS = 0.03
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of B right-padded rows of length L stand when they are packed one sequence after the other.
+    """Positions of the tokens of B right-padded rows of length L, packed one sequence after the other.
 
     index: (T,) int64, places of the tokens among the B * L. positions: (T,) int64, place of each token in its sequence.
     lengths: of each sequence that has tokens. bounds: (sequences + 1,) int32, where each begins in the packed order.
@@ -43,14 +43,14 @@ def pack(mask: Tensor) -> Packing:
 
 
 def packing_pays(mask: Tensor, *, half: bool) -> bool:
-    """Whether packing rows with this (B, L) mask is faster. half: attention computes in bf16 or fp16, as flash kernels need."""
+    """True if packing rows with this (B, L) mask is faster. half: attention computes in bf16 or fp16, as flash kernels need."""
     if mask.is_cuda:
         return half and not bool(mask.all())
     return bool(mask.float().mean() < 1 - _PADDING_THAT_PAYS)
 
 
 def plain_pays(q: Tensor) -> bool:
-    """Whether plain matrix products are faster than PyTorch's fused kernel for these (B, heads, L, d) queries."""
+    """True if plain matrix products are faster than PyTorch's fused kernel for these (B, heads, L, d) queries."""
     return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= _SHORT
 
 

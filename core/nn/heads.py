@@ -40,7 +40,7 @@ class Pooling(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """The text's state asks all patch tokens of the picture; residual connection and layer norm.
+    """Cross-attention of the text's state to all patch tokens of the image; residual connection and layer norm.
 
     query (B, width) and tokens (B, T, width) to (B, width).
     """
@@ -70,7 +70,7 @@ class FieldBranch(nn.Module):
     """A row's numbers (B, n) and words (B, len(CATEGORIES)), as `core.fields.field_inputs` reads them, to (B, WIDTH).
 
     words: numbers per embedded word, 0 for none. hidden: share of the words that training takes for unknown, so that the
-    network learns what to say of brands that it has never seen.
+    network learns to price brands that it has never seen.
     """
 
     WIDTH = 64
@@ -93,7 +93,7 @@ class FieldBranch(nn.Module):
 
 
 class PriceHead(nn.Module):
-    """(B, width) through `depth` hidden layers (ReLU, dropout) to what is said of the price.
+    """(B, width) through `depth` hidden layers (ReLU, dropout) to the outputs that predict the price.
 
     kind `point`: z (B,), which starts at the mean of the training rows' log1p prices. `bins`: logits (B, bins) of bins of log
     price. `both`: (B, 1 + bins), z first; the price is then the mean of both in z.
@@ -111,7 +111,7 @@ class PriceHead(nn.Module):
         self.bins = None if kind == "point" else PriceBins(hidden, bins)
 
     def start_at(self, prices: ArrayLike) -> None:
-        """Begins with what is known of prices (n,) before any row is looked at."""
+        """Sets the biases so that training starts from the distribution of these prices (n,)."""
         if self.out is not None:
             nn.init.constant_(self.out.bias, float(losses.targets(prices).mean()))
         if self.bins is not None:
@@ -119,8 +119,8 @@ class PriceHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.hidden(x)
-        said = [part(x) for part in (self.out, self.bins) if part is not None]
-        return said[0].squeeze(-1) if self.bins is None else torch.cat(said, dim=1)
+        outputs = [part(x) for part in (self.out, self.bins) if part is not None]
+        return outputs[0].squeeze(-1) if self.bins is None else torch.cat(outputs, dim=1)
 
     def loss(self, outputs: Tensor, target: Tensor, of_point: losses.Loss) -> Tensor:
         """(B,) losses: of the point, of the bins, or their sum."""
@@ -138,7 +138,7 @@ class PriceHead(nn.Module):
 
     @property
     def described(self) -> int:
-        """How many numbers `describe` gives of a row."""
+        """Number of values that `describe` gives of a row."""
         return 1 if self.bins is None else len(self.bins.edges)
 
     def describe(self, outputs: Tensor) -> Tensor:

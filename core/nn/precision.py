@@ -42,7 +42,7 @@ def choose(asked: PrecisionName, device: str, parameters: float, *, fast_bf16: b
 
 
 def has_fast_bf16(device: str) -> bool:
-    """Whether this device multiplies bf16 matrices in hardware."""
+    """True if this device multiplies bf16 matrices in hardware."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device == "cpu" else {}

@@ -38,15 +38,15 @@ class Group:
         return rows[self.rank :: self.size]
 
     def decide(self, *flags: bool) -> tuple[bool, ...]:
-        """What rank 0 said: for whatever depends on its clock, its disk or its luck."""
+        """Flags of rank 0, on all ranks: for what depends on its clock, its disk or chance."""
         return flags
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true on any rank."""
+        """True if it is true on any rank."""
         return flag
 
     def lead(self, work: Callable[[], None]) -> None:
-        """Has rank 0 do this while the others wait. If it raises there, whatever it may be, they raise Ended."""
+        """Runs this on rank 0 while the others wait. If it raises there, they raise Ended."""
         work()
 
     def add(self, numbers: Tensor) -> Tensor:
@@ -57,14 +57,14 @@ class Group:
         """Replaces the dense gradients of these weights by their sums. A gradient that no rank has stays None."""
 
     def copy(self, weights: Sequence[Tensor]) -> None:
-        """Gives all ranks the weights of rank 0."""
+        """Copies the weights of rank 0 to all ranks."""
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Every rank's, by rank, on the processor; same shape everywhere."""
+        """Tensors of all ranks, by rank, on the processor; same shape everywhere."""
         return [tensor]
 
     def share(self, content: bytes | None) -> bytes | None:
-        """What rank 0 has; the others' argument is not looked at."""
+        """Bytes of rank 0, on all ranks; the others' argument is ignored."""
         return content
 
 

@@ -34,7 +34,10 @@ _FAILURES = 3
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs: keyword arguments of the network. targets: (B,) log1p prices, None for rows to be predicted."""
+    """Inputs and targets of one forward pass.
+
+    inputs: keyword arguments of the network. targets: (B,) log1p prices, None for rows to be predicted.
+    """
 
     inputs: Mapping[str, Tensor]
     targets: Tensor | None
@@ -44,13 +47,13 @@ class Batch:
         return Batch(inputs, None if self.targets is None else self.targets.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """In memory from which a GPU copies while the processor goes on (called by the loader)."""
+        """The batch in memory from which a GPU copies while the processor goes on (called by the loader)."""
         inputs = {name: tensor.pin_memory() for name, tensor in self.inputs.items()}
         return Batch(inputs, None if self.targets is None else self.targets.pin_memory())
 
 
 class Examples(Protocol):
-    """RowIndices as a network takes them. ids: (n,) sample ids. prices: (n,) or None. lengths: (n,) tokens per row."""
+    """Rows as a network takes them. ids: (n,) sample ids. prices: (n,) or None. lengths: (n,) tokens per row."""
 
     @property
     def ids(self) -> Strings: ...
@@ -66,8 +69,8 @@ class Examples(Protocol):
 
 
 @dataclass(frozen=True)
-class Loading:
-    """How batches are made. workers: processes; 0: by the training itself. prefetch: batches that each makes ahead.
+class LoaderSettings:
+    """Settings of the batch loader. workers: processes; 0: by the training itself. prefetch: batches that each makes ahead.
 
     pinned: in page-locked memory. timeout: seconds to wait for a worker before it counts as lost.
     """
@@ -78,17 +81,19 @@ class Loading:
     timeout: float
 
 
-def loading_for(device: str, threads: int, workers: int | None, prefetch: int | None, timeout: float) -> Loading:
-    """What suits the device, where the user named nothing: a GPU waits for nobody, a processor has no cores to spare."""
+def loader_settings(
+    device: str, threads: int, workers: int | None, prefetch: int | None, timeout: float
+) -> LoaderSettings:
+    """Loader settings, by device where the user named none: a processor has no cores to spare for workers."""
     cuda = device.startswith("cuda")
     if workers is None:
         workers = max(1, min(4, threads)) if cuda else 0
-    return Loading(workers, prefetch or (4 if cuda else 2), cuda, timeout)
+    return LoaderSettings(workers, prefetch or (4 if cuda else 2), cuda, timeout)
 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One movement of the weights. number: from 0, over all epochs. rows: of the batch. parts: of these, the rows of each pass
+    """Plan of one optimizer step. number: from 0, over all epochs. rows: of the batch. parts: of these, the rows of each pass
     through this process's network."""
 
     number: int
@@ -107,52 +112,52 @@ def plan(
 
 
 def generator_at(seed: int, *place: object) -> torch.Generator:
-    """Random numbers that depend on the place in the training alone, not on who asks for them or on what came before."""
+    """Random generator seeded by the place in the training alone, so that a resumed training draws the same."""
     return torch.Generator().manual_seed(int(digest(repr((seed, *place)))[:15], 16))
 
 
-class Feed:
-    """Gives the batches of each step, in order. Keeps its worker processes from one epoch to the next.
+class BatchLoader:
+    """Loader of the batches of each step, in order. Keeps its worker processes from one epoch to the next.
 
     A worker that dies, or that gives nothing for `timeout` seconds, is replaced and the step made again: batches depend on
-    their place alone. After three, the training makes its batches itself. Both are said in the log.
+    their place alone. After three, the training makes its batches itself. Both are logged.
     """
 
-    def __init__(self, examples: Examples, loading: Loading, seed: int, rank: int = 0) -> None:
+    def __init__(self, examples: Examples, loading: LoaderSettings, seed: int, rank: int = 0) -> None:
         """seed: of training's random changes. rank: of this process in its group; no two change their rows alike."""
-        self._source = _Source(examples, seed, rank)
+        self._source = _StepDataset(examples, seed, rank)
         self._loading = loading
-        self._agenda = _Agenda()
+        self._sampler = _StepSampler()
         self._loader: DataLoader[list[Batch]] | None = None
         self.lost = 0
 
     def __call__(self, steps: Sequence[TrainingStep]) -> Iterator[tuple[TrainingStep, list[Batch]]]:
         place = 0
         while place < len(steps) and self._loading.workers and self.lost < _FAILURES:
-            self._agenda.steps = steps[place:]
+            self._sampler.steps = steps[place:]
             try:
-                for batches in self._made():
+                for batches in self._worker_batches():
                     yield steps[place], batches
                     place += 1
-            except _LostError as error:
+            except _LostWorkerError as error:
                 self._replace(str(error))
         for step in steps[place:]:
             yield step, self._source[step]
 
-    def _made(self) -> Iterator[list[Batch]]:
-        """What the workers make of the agenda. Raises _LostError for a dead worker, and for one silent for too long."""
-        with _own_signals():
+    def _worker_batches(self) -> Iterator[list[Batch]]:
+        """Batches that the workers make of the sampled steps. Raises _LostWorkerError for a dead or silent worker."""
+        with _keeping_signal_handler():
             waiting = iter(self._workers())
         heard = time.monotonic()
         while True:
             try:
                 batches = next(waiting, None)
             except (RuntimeError, OSError, EOFError) as error:
-                if not _tells_of_a_loss(error):
+                if not _is_lost_worker(error):
                     raise
                 if _SILENT in str(error) and time.monotonic() - heard < self._loading.timeout:
                     continue
-                raise _LostError(str(error).partition("\n")[0]) from None
+                raise _LostWorkerError(str(error).partition("\n")[0]) from None
             if batches is None:
                 return
             yield batches
@@ -164,7 +169,7 @@ class Feed:
             self._loader = DataLoader(
                 self._source,
                 batch_size=None,
-                sampler=self._agenda,
+                sampler=self._sampler,
                 num_workers=how.workers,
                 prefetch_factor=how.prefetch,
                 pin_memory=how.pinned,
@@ -180,21 +185,21 @@ class Feed:
         log.warning("a worker that makes batches was lost (%s); %s", why, then)
 
 
-class _LostError(Exception):
-    """A worker died or fell silent."""
+class _LostWorkerError(Exception):
+    """Raised when a worker died or fell silent."""
 
 
-def _tells_of_a_loss(error: Exception) -> bool:
-    """Whether the loader's error is about its worker; one that the rows caused carries that worker's traceback."""
-    said = str(error)
-    if "in DataLoader worker process" in said:
+def _is_lost_worker(error: Exception) -> bool:
+    """True if the loader's error is about its worker; one that the rows caused carries that worker's traceback."""
+    text = str(error)
+    if "in DataLoader worker process" in text:
         return False
     # A worker that dies while a batch is handed over breaks the connection through which its memory is passed.
-    return isinstance(error, (OSError, EOFError)) or _SILENT in said or "exited unexpectedly" in said
+    return isinstance(error, (OSError, EOFError)) or _SILENT in text or "exited unexpectedly" in text
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
+def _keeping_signal_handler() -> Iterator[None]:
     """Keeps the process's answer to SIGCHLD: the loader's would raise at a worker's death wherever the training just is."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -206,7 +211,7 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before)
 
 
-class _Source(Dataset[list[Batch]]):
+class _StepDataset(Dataset[list[Batch]]):
     def __init__(self, examples: Examples, seed: int, rank: int) -> None:
         self.examples, self.seed, self.rank = examples, seed, (rank,) if rank else ()
 
@@ -217,8 +222,8 @@ class _Source(Dataset[list[Batch]]):
         ]
 
 
-class _Agenda(Sampler[TrainingStep]):
-    """The steps still to be made: changes from epoch to epoch while the workers stay."""
+class _StepSampler(Sampler[TrainingStep]):
+    """Sampler of the steps still to be made: changes from epoch to epoch while the workers stay."""
 
     def __init__(self) -> None:
         self.steps: Sequence[TrainingStep] = ()

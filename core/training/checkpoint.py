@@ -58,7 +58,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """What `write_tensors` wrote. Raises UserError where it is not whole."""
+    """Reads what `write_tensors` wrote. Raises UserError where it is not whole."""
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -93,7 +93,7 @@ def write_state(folder: Path, number: int, tensors: Mapping[str, Tensor], record
 
 
 def read_state(folder: Path, training: str) -> Saved | None:
-    """The newest whole state whose record says that it is of this `training`, or None. A damaged one is said and passed over."""
+    """The newest whole state whose record says that it is of this `training`, or None. A damaged one is logged and skipped."""
     for name in _states(folder):
         try:
             tensors, record = read(folder, name)
@@ -106,7 +106,7 @@ def read_state(folder: Path, training: str) -> Saved | None:
 
 
 def shared(group: Group, found: Saved | None) -> Saved | None:
-    """What rank 0 of the group has read, on all ranks."""
+    """Copies what rank 0 of the group has read to all ranks."""
     if group.size == 1:
         return found
     record = group.share(None if found is None else json.dumps(found[1]).encode())

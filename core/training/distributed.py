@@ -31,10 +31,10 @@ class TorchGroup(Group):
         self.device = torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
     def decide(self, *flags: bool) -> tuple[bool, ...]:
-        said = torch.tensor(flags, dtype=torch.uint8, device=self.device)
+        decided = torch.tensor(flags, dtype=torch.uint8, device=self.device)
         with _meeting():
-            distributed.broadcast(said, 0)
-            return tuple(map(bool, said.tolist()))
+            distributed.broadcast(decided, 0)
+            return tuple(map(bool, decided.tolist()))
 
     def any(self, flag: bool) -> bool:
         return self.add(torch.tensor(float(flag))).item() > 0
@@ -97,7 +97,7 @@ class TorchGroup(Group):
 
 @contextmanager
 def _meeting() -> Iterator[None]:
-    """Tells a process that is gone from other errors."""
+    """Turns the errors of a process that is gone into PeerLost."""
     try:
         yield
     except torch.OutOfMemoryError:

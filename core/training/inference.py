@@ -18,7 +18,7 @@ from core.nn.losses import PriceNetwork
 from core.nn.precision import Settled, autocast, choose, has_fast_bf16, side_by_side
 from core.protocols.process_group import ALONE, Group
 from core.training.batching import Examples
-from core.training.micro_batches import Passes
+from core.training.micro_batches import MicroBatchSize
 from core.training.optimizer import out_of_memory
 from core.training.trainer_config import TrainerConfig
 
@@ -26,7 +26,7 @@ from core.training.trainer_config import TrainerConfig
 def predict(
     network: PriceNetwork, examples: Examples, config: TrainerConfig, device: str, group: Group = ALONE
 ) -> NDArray[np.float64]:
-    """(n,) prices in currency units. RowIndices run in parts of similar length; no row depends on another.
+    """(n,) prices in currency units. Rows run in parts of similar length; no row depends on another.
 
     The processes of a group each compute a share of the rows, and all of them get all prices.
     Raises UserError that names the rows whose price came out NaN or infinite, and where memory does not hold one row.
@@ -37,7 +37,7 @@ def predict(
 def prices_of(z: NDArray[np.float64], ids: Strings) -> NDArray[np.float64]:
     """(n,) prices in currency units. Raises UserError that names the rows whose z is NaN or infinite."""
     if not np.isfinite(z).all():
-        raise not_finite("the predicted prices are not numbers", ids[~np.isfinite(z)])
+        raise non_finite_error("the predicted prices are not numbers", ids[~np.isfinite(z)])
     return losses.prices(z)
 
 
@@ -50,10 +50,12 @@ def answers(
     columns: tuple[int, ...] = (),
     group: Group = ALONE,
 ) -> NDArray[np.float64]:
-    """(n, *columns): what `read` makes of the network's float32 outputs, row by row. On all processes of a group, of which each
-    computes a share."""
+    """(n, *columns) values that `read` computes from the network's float32 outputs, row by row.
+
+    The processes of a group each compute a share of the rows, and all of them get all values.
+    """
     network.to(device).eval()
-    precision, passes = settled(network, config, device), Passes.by_device(device, config.tokens_per_pass)
+    precision, size = settled(network, config, device), MicroBatchSize.by_device(device, config.tokens_per_pass)
 
     def answer(part: RowIndices) -> NDArray[np.float64]:
         batch = examples.batch(part, None).to(device)
@@ -65,7 +67,7 @@ def answers(
     found = np.zeros((len(examples.ids), *columns))
     own = group.share_of(np.arange(len(found)))
     while True:
-        parts = list(micro_batches(own, examples.lengths, passes.tokens))
+        parts = list(micro_batches(own, examples.lengths, size.tokens))
         try:
             # An accelerator gains nothing from passes side by side, which add up their memory.
             for part, one in side_by_side(answer, parts, torch.get_num_threads() if device == "cpu" else 1):
@@ -74,7 +76,7 @@ def answers(
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-        passes = passes.halved(examples.lengths)
+        size = size.halved(examples.lengths)
 
 
 def settled(network: nn.Module, config: TrainerConfig, device: str) -> Settled:
@@ -83,7 +85,7 @@ def settled(network: nn.Module, config: TrainerConfig, device: str) -> Settled:
     return choose(config.precision, device, size, fast_bf16=has_fast_bf16(device))[0]
 
 
-def not_finite(what: str, ids: Strings) -> UserError:
+def non_finite_error(what: str, ids: Strings) -> UserError:
     """`what`, with the first five of the sample ids it happened to, and what to try."""
     return UserError(
         f"{what}, last for sample_id {', '.join(map(str, ids[:5]))}",

@@ -21,28 +21,31 @@ _ON_GPU = 65_536
 
 
 @dataclass(frozen=True)
-class Passes:
-    """tokens: padding included, at most, unless one row alone has more. path, key: where less than that is remembered."""
+class MicroBatchSize:
+    """Most tokens of one forward pass, and the file that remembers a smaller number.
+
+    tokens: padding included, unless one row alone has more. path, key: the file and the entry in it.
+    """
 
     tokens: int
     path: Path | None = None
     key: str = ""
 
     @classmethod
-    def by_device(cls, device: str, asked: int | None) -> Passes:
-        """What was asked for, else what suits the device."""
+    def by_device(cls, device: str, asked: int | None) -> MicroBatchSize:
+        """The size that was asked for, else the device's default."""
         return cls(asked or (_ON_CPU if device == "cpu" else _ON_GPU))
 
     @classmethod
-    def remembered(cls, context: Context, what: str, precision: Settled, asked: int | None) -> Passes:
-        """The same, or the size that an earlier training of such a network (`what`) found to fit this device."""
+    def remembered(cls, context: Context, what: str, precision: Settled, asked: int | None) -> MicroBatchSize:
+        """As `by_device`, or the smaller size that an earlier training of such a network (`what`) found to fit this device."""
         path, key = context.cache.folder / _FILE, f"{what}, {precision}, {_device_name(context.device)}"
         passes = cls.by_device(context.device, asked)
         known = _read(path).get(key, passes.tokens) if asked is None else passes.tokens
         return cls(min(known, passes.tokens), path, key)
 
-    def halved(self, lengths: NDArray[np.int64]) -> Passes:
-        """Half as many, remembered. Raises UserError where rows of these lengths (n,) already go through one at a time."""
+    def halved(self, lengths: NDArray[np.int64]) -> MicroBatchSize:
+        """Half the size, remembered. Raises UserError where rows of these lengths (n,) already go through one at a time."""
         if self.tokens < 2 * lengths.min():
             raise UserError(
                 f"out of memory with a single row of {lengths.max()} tokens in one pass",

@@ -116,7 +116,7 @@ class Optimiser:
         return loss.detach()
 
     def drop_gradients(self) -> None:
-        """Gives back what a step that ran out of memory still held."""
+        """Frees the gradients of a step that ran out of memory."""
         self.adamw.zero_grad(set_to_none=True)
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
@@ -143,11 +143,11 @@ class Optimiser:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that memory ran out, on the device or beside it."""
+    """True if the error says that memory ran out, on the device or beside it."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    said = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "not enough memory" in said)
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)
 
 
 def _groups(

@@ -45,7 +45,7 @@ def fit(network: PriceNetwork, train: Examples, valid: Examples | None, config: 
     """Trains `network` in place and returns the epoch (from 1) whose weights it is left with.
 
     Each epoch is reported: SMAPE, MAE, RMSE and R2 of `valid` on the price scale, mean training loss (absent where no step
-    had a finite one), steps left out so far, and seconds. Whoever resumes is told of the earlier epochs again.
+    had a finite one), steps left out so far, and seconds. After a resume, earlier epochs are reported again.
 
     With `valid`: the epoch with the lowest SMAPE there; training stops after `patience` epochs without a better one.
     Without: the last epoch, `stop_epoch` or `epochs`. At the deadline the best so far stays.
@@ -60,12 +60,12 @@ def fit(network: PriceNetwork, train: Examples, valid: Examples | None, config: 
     at = training.at
     while at.epoch <= (config.stop_epoch or config.epochs) and not training.patience_is_over:
         if not training.epoch():
-            # Without rows to judge on, half a schedule cannot be told from a whole one: it must not pass for a member's fold.
+            # Without rows to evaluate on, half a schedule looks like a whole one: it must not pass for a member's fold.
             if valid is None or not at.best_epoch:
                 raise OutOfTime(f"out of time in epoch {at.epoch} of a training")
             break
-        training.judge()
-    training.settle()
+        training.evaluate()
+    training.finish()
     return at.best_epoch
 
 

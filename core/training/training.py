@@ -22,9 +22,9 @@ from core.nn.losses import PriceNetwork
 from core.protocols.architecture import Context
 from core.protocols.process_group import Group
 from core.training import checkpoint
-from core.training.batching import Batch, Examples, Feed, TrainingStep, generator_at, loading_for, plan
-from core.training.inference import not_finite, predict, settled
-from core.training.micro_batches import Passes
+from core.training.batching import Batch, BatchLoader, Examples, TrainingStep, generator_at, loader_settings, plan
+from core.training.inference import non_finite_error, predict, settled
+from core.training.micro_batches import MicroBatchSize
 from core.training.optimizer import Optimiser, out_of_memory
 from core.training.trainer_config import TrainerConfig, schedule
 
@@ -39,8 +39,8 @@ _SLOWER = 0.5
 
 
 @dataclass
-class Position:
-    """Where a training stands; with weights, moments and random states, all that its future depends on.
+class TrainingProgress:
+    """Progress of a training; with weights, moments and random states, all that its future depends on.
 
     epoch: in progress, from 1. batch: steps done of it. step: steps done in all. rate: factor on the learning rate.
     history: what was reported. waited: seconds of this epoch in which the next batch was not there yet.
@@ -62,7 +62,7 @@ class Position:
 
 
 class Training:
-    """The moving parts of one training."""
+    """One training in progress: network, optimizer, batch loader, and saved states."""
 
     def __init__(
         self, network: PriceNetwork, train: Examples, valid: Examples | None, config: TrainerConfig, context: Context
@@ -80,17 +80,19 @@ class Training:
             group=self.group,
         )
         workers, prefetch = config.loader_workers, config.loader_prefetch
-        loading = loading_for(context.device, context.threads, workers, prefetch, config.loader_timeout)
-        self.feed = Feed(train, loading, context.seed, self.group.rank)
+        loading = loader_settings(context.device, context.threads, workers, prefetch, config.loader_timeout)
+        self.loader = BatchLoader(train, loading, context.seed, self.group.rank)
         self.steps = config.epochs * -(-len(train.ids) // config.batch_size)
-        self.passes = Passes.remembered(context, config.memory_key(), self.precision, config.tokens_per_pass)
-        self.at = Position()
+        self.micro_batch = MicroBatchSize.remembered(
+            context, config.memory_key(), self.precision, config.tokens_per_pass
+        )
+        self.at = TrainingProgress()
         self.name = _name(train, valid, config, context)
         self._kept_at = -math.inf
         self._started = time.perf_counter()
         log.info(
             "training %d rows on %s in %s: %d threads, %d tokens per pass, %d loader workers%s",
-            len(train.ids), context.device, self.precision, context.threads, self.passes.tokens, loading.workers,
+            len(train.ids), context.device, self.precision, context.threads, self.micro_batch.tokens, loading.workers,
             f", process {self.group.rank + 1} of {self.group.size}" if self.group.size > 1 else "",
         )  # fmt: skip
 
@@ -107,18 +109,18 @@ class Training:
             batches = training_batches(self.train.lengths, self.config.batch_size, order)[self.at.batch :]
             if not batches:
                 return True
-            steps = plan(batches, self.train.lengths, self.passes.tokens, self.at.step, self.group)
-            for step, parts in self._waiting_for(self.feed(steps)):
+            steps = plan(batches, self.train.lengths, self.micro_batch.tokens, self.at.step, self.group)
+            for step, parts in self._timed(self.loader(steps)):
                 late, due = self.group.decide(self.context.out_of_time, self._due)
                 if late:
                     return False
                 if due:
-                    self.keep()
+                    self.save_state()
                 if not self._step(parts, step.rows):
                     break  # the steps that were planned are no longer those to take
 
-    def _waiting_for(self, steps: Iterator[Fed]) -> Iterator[Fed]:
-        """The same, and how long it took until each was there."""
+    def _timed(self, steps: Iterator[Fed]) -> Iterator[Fed]:
+        """The same steps; adds the seconds that each was waited for."""
         while True:
             asked = time.perf_counter()
             step = next(steps, None)
@@ -137,8 +139,8 @@ class Training:
             if not out_of_memory(error):
                 raise
             self.optimiser.drop_gradients()
-            self.passes = self.passes.halved(self.train.lengths)
-            log.warning("out of memory in step %d: from now on %d tokens per pass", at.step, self.passes.tokens)
+            self.micro_batch = self.micro_batch.halved(self.train.lengths)
+            log.warning("out of memory in step %d: from now on %d tokens per pass", at.step, self.micro_batch.tokens)
             return False
         at.step, at.batch = at.step + 1, at.batch + 1
         if math.isfinite(loss):
@@ -148,29 +150,29 @@ class Training:
         at.skipped, at.bad_in_a_row = at.skipped + 1, at.bad_in_a_row + 1
         if at.bad_in_a_row < _BAD_STEPS:
             return True
-        self._go_back(rows)
+        self._restore_state(rows)
         return False
 
-    def _go_back(self, rows: RowIndices) -> None:
+    def _restore_state(self, rows: RowIndices) -> None:
         at = self.at
         if at.restored:
             what = f"{at.bad_in_a_row} training steps in a row had a loss or gradient that is not a number"
-            raise not_finite(f"{what}, at half the learning rate as before", self.train.ids[rows])
+            raise non_finite_error(f"{what}, at half the learning rate as before", self.train.ids[rows])
         best, skipped = (at.best_epoch, at.best_smape), at.skipped
         found = self._read_state()
         assert found is not None, "a state is kept before the first step"
-        self._take_up(*found)
+        self._load_state(*found)
         at.best_epoch, at.best_smape = best
         at.skipped, at.bad_in_a_row, at.restored, at.rate = skipped, 0, at.restored + 1, at.rate * _SLOWER
         log.warning("%d steps in a row without a finite loss: back to step %d at half the rate", _BAD_STEPS, at.step)
 
-    def judge(self) -> None:
-        """The end of an epoch: measured, reported, and kept if it is the best."""
+    def evaluate(self) -> None:
+        """Ends an epoch: measures it, reports it, and keeps its weights if it is the best."""
         at, seconds = self.at, time.perf_counter() - self._started
         if self.valid is None:
             at.best_epoch = at.epoch
         else:
-            assert self.valid.prices is not None, "rows to be judged on have prices"
+            assert self.valid.prices is not None, "rows to evaluate on have prices"
             prices = predict(self.network, self.valid, self.config, self.context.device, self.group)
             metrics = all_metrics(self.valid.prices, prices)
             if at.best_smape is None or metrics["smape"] < at.best_smape:
@@ -179,22 +181,22 @@ class Training:
                 best = partial(checkpoint.write, self.context.folder, _BEST, checkpoint.learnt(self.network), record)
                 self.group.lead(best)
             loss = {"loss": float(np.mean(at.losses))} if at.losses else {}
-            judging = time.perf_counter() - self._started - seconds
-            times = {"seconds": seconds, "waiting_seconds": at.waited, "judging_seconds": judging}
+            evaluating = time.perf_counter() - self._started - seconds
+            times = {"seconds": seconds, "waiting_seconds": at.waited, "judging_seconds": evaluating}
             at.history.append({**metrics, **loss, "skipped_steps": at.skipped, **times})
             self.group.lead(partial(self.context.report, at.epoch, at.history[-1]))
         at.epoch, at.batch, at.losses, at.waited = at.epoch + 1, 0, [], 0.0
         if self.group.decide(self._due)[0]:
-            self.keep()
+            self.save_state()
 
     @property
     def _due(self) -> bool:
-        """Whether the last state is `checkpoint_seconds` old."""
+        """True if the last state is `checkpoint_seconds` old."""
         return time.monotonic() - self._kept_at >= self.context.checkpoint_seconds
 
-    def keep(self) -> None:
-        """Writes the state."""
-        self.at.tokens = self.passes.tokens
+    def save_state(self) -> None:
+        """Writes weights, moments, random states and progress, to resume from."""
+        self.at.tokens = self.micro_batch.tokens
         tensors: dict[str, Tensor] = {f"network.{name}": one for name, one in checkpoint.learnt(self.network).items()}
         tensors |= {f"adamw.{name}": one for name, one in self.optimiser.tensors()}
         tensors |= {f"random.{name}": state for name, state in _random_states(self.context.device, self.group).items()}
@@ -203,18 +205,18 @@ class Training:
         self._kept_at = time.monotonic()
 
     def resume(self) -> None:
-        """Goes on where an earlier process of the same training was stopped, and tells the watcher what that one told.
+        """Resumes where an earlier process of the same training was stopped, and reports its epochs again.
 
-        States are of no number of processes: whoever goes on may be more or fewer of them.
+        The number of processes may have changed.
         """
         found = self._read_state()
         if found is None:
             self.group.lead(partial(checkpoint.remove_states, self.context.folder))
             self.group.copy(self.optimiser.learning)
-            _draw_apart(self.context.seed, self.group)
+            _seed_dropout(self.context.seed, self.group)
             return
-        self._take_up(*found)
-        self.passes = replace(self.passes, tokens=self.at.tokens)
+        self._load_state(*found)
+        self.micro_batch = replace(self.micro_batch, tokens=self.at.tokens)
         log.info("going on in epoch %d at step %d", self.at.epoch, self.at.step)
         for epoch, metrics in enumerate(self.at.history, start=1):
             self.group.lead(partial(self.context.report, epoch, metrics))
@@ -232,7 +234,7 @@ class Training:
         path = self.context.folder / f"{_BEST}.json"
         return path.exists() and checkpoint.read(self.context.folder, _BEST)[1].get("training") == self.name
 
-    def _take_up(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    def _load_state(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "adamw": {}, "random": {}}
         for key, tensor in tensors.items():
             part, _, name = key.partition(".")
@@ -243,19 +245,19 @@ class Training:
             setattr(self.at, name, value)
         own = _random_name("cpu", self.group.rank)
         if own not in parts["random"]:  # the state is of fewer processes
-            _draw_apart(self.context.seed + self.at.step, self.group)
+            _seed_dropout(self.context.seed + self.at.step, self.group)
             return
         torch.set_rng_state(parts["random"][own])
         cuda = _random_name("cuda", self.group.rank)
         if cuda in parts["random"]:
             torch.cuda.set_rng_state(parts["random"][cuda], self.context.device)
 
-    def settle(self) -> None:
-        """Leaves the network with the best epoch's weights, and the folder without what only this training needed."""
+    def finish(self) -> None:
+        """Loads the best epoch's weights, and removes from the folder what only this training needed."""
         if self.valid is not None:
             best = checkpoint.read(self.context.folder, _BEST) if self.group.leads else None
             shared = checkpoint.shared(self.group, best)
-            assert shared is not None, "an epoch was judged"
+            assert shared is not None, "an epoch was evaluated"
             self.network.load_state_dict(shared[0], strict=False)
         self.group.lead(partial(checkpoint.remove_states, self.context.folder))
         self.group.lead(partial(checkpoint.remove, self.context.folder, _BEST))
@@ -272,7 +274,7 @@ def _name(train: Examples, valid: Examples | None, config: TrainerConfig, contex
 
 
 def _random_states(device: str, group: Group) -> dict[str, Tensor]:
-    """Of all processes of the group."""
+    """Random states of all processes of the group."""
     own = {"cpu": torch.get_rng_state()}
     if device.startswith("cuda"):
         own["cuda"] = torch.cuda.get_rng_state(device)
@@ -283,7 +285,7 @@ def _random_name(kind: str, rank: int) -> str:
     return f"{kind}.{rank}" if rank else kind
 
 
-def _draw_apart(seed: int, group: Group) -> None:
-    """Has each process drop units by lots of its own; the first draws as a training alone does."""
+def _seed_dropout(seed: int, group: Group) -> None:
+    """Seeds dropout differently in each process; the first draws as a training alone does."""
     if group.rank:
         torch.manual_seed(seed + group.rank)

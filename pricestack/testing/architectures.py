@@ -187,8 +187,9 @@ class ArchitectureContract:
         assert resolution.space.startswith(self.name)
         assert self.made.estimate_seconds(catalog, config, LAPTOP) > 0
         assert self.made.identity(config) == self.made.identity(config)
-        twice = replace(
-            catalog, **{name: np.tile(getattr(catalog, name), 2) for name in ("ids", "texts", "links", "prices")}
-        )
+        columns: dict[str, Any] = {
+            name: np.tile(getattr(catalog, name), 2) for name in ("ids", "texts", "links", "prices")
+        }
+        twice = replace(catalog, **columns)
         assert self.made.estimate_seconds(twice, config, LAPTOP) > self.made.estimate_seconds(catalog, config, LAPTOP)
         assert self.made.estimate_memory(twice, config, LAPTOP) > self.made.estimate_memory(catalog, config, LAPTOP) > 0

@@ -1,4 +1,4 @@
-"""Passes side by side: in order, bounded, and without a trace."""
+"""MicroBatchSize side by side: in order, bounded, and without a trace."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.training.batching import Batch, Feed, Loading, generator_at, loading_for, plan
+from core.training.batching import Batch, BatchLoader, LoaderSettings, generator_at, loader_settings, plan
 from core.training.trainer import fit
 from tests.core_tests.trainer_toys import Toy, config, context, make
 
-HERE = Loading(workers=0, prefetch=2, pinned=False, timeout=60.0)
-TWO = Loading(workers=2, prefetch=2, pinned=False, timeout=60.0)
+HERE = LoaderSettings(workers=0, prefetch=2, pinned=False, timeout=60.0)
+TWO = LoaderSettings(workers=2, prefetch=2, pinned=False, timeout=60.0)
 
 
 def steps(toy: Toy, size: int = 8) -> list:  # type: ignore[type-arg]
@@ -32,7 +32,7 @@ def inputs(made: list[Batch]) -> torch.Tensor:
 
 def test_workers_make_what_the_training_itself_would_make() -> None:
     toy = Toy(noise=1.0)
-    alone, helped = (list(Feed(toy, loading, seed=3)(steps(toy))) for loading in (HERE, TWO))
+    alone, helped = (list(BatchLoader(toy, loading, seed=3)(steps(toy))) for loading in (HERE, TWO))
     assert [step.number for step, _ in helped] == list(range(8))
     for (_, here), (_, there) in zip(alone, helped, strict=True):
         torch.testing.assert_close(inputs(here), inputs(there), rtol=0, atol=0)
@@ -44,7 +44,7 @@ def test_workers_stay_from_one_epoch_to_the_next() -> None:
             return Batch({"x": torch.full((len(rows),), os.getpid())}, None)
 
     toy = Told()
-    feed = Feed(toy, TWO, seed=0)
+    feed = BatchLoader(toy, TWO, seed=0)
     first, second = ({int(inputs(made)[0]) for _, made in feed(steps(toy))} for _ in range(2))
     assert first == second
     assert len(first) == 2 and os.getpid() not in first
@@ -73,9 +73,9 @@ def test_a_lost_worker_costs_no_batch(
     how: str, times: int, lost: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     toy = Broken(tmp_path, how, times)
-    feed = Feed(toy, Loading(workers=1, prefetch=2, pinned=False, timeout=2.0), seed=3)
+    feed = BatchLoader(toy, LoaderSettings(workers=1, prefetch=2, pinned=False, timeout=2.0), seed=3)
     made = list(feed(steps(toy)))
-    wanted = list(Feed(Toy(noise=1.0), HERE, seed=3)(steps(toy)))
+    wanted = list(BatchLoader(Toy(noise=1.0), HERE, seed=3)(steps(toy)))
     for (step, there), (same, here) in zip(made, wanted, strict=True):
         assert step.number == same.number
         torch.testing.assert_close(inputs(there), inputs(here), rtol=0, atol=0)
@@ -89,7 +89,7 @@ def test_an_error_of_the_rows_is_no_lost_worker() -> None:
             raise RuntimeError("these rows are wrong")
 
     with pytest.raises(RuntimeError, match="these rows are wrong"):
-        list(Feed(Wrong(), TWO, seed=0)(steps(Wrong())))
+        list(BatchLoader(Wrong(), TWO, seed=0)(steps(Wrong())))
 
 
 def test_a_training_with_workers_ends_as_one_without(tmp_path: Path) -> None:
@@ -113,14 +113,14 @@ def test_random_numbers_depend_on_their_place_alone(seed: int, epoch: int, step:
 @pytest.mark.parametrize(
     ("device", "threads", "asked", "expected"),
     [
-        ("cpu", 2, (None, None), Loading(0, 2, False, 9.0)),
-        ("cuda", 16, (None, None), Loading(4, 4, True, 9.0)),
-        ("cuda:1", 2, (None, None), Loading(2, 4, True, 9.0)),
-        ("cpu", 2, (3, 5), Loading(3, 5, False, 9.0)),
-        ("cuda", 16, (0, None), Loading(0, 4, True, 9.0)),
+        ("cpu", 2, (None, None), LoaderSettings(0, 2, False, 9.0)),
+        ("cuda", 16, (None, None), LoaderSettings(4, 4, True, 9.0)),
+        ("cuda:1", 2, (None, None), LoaderSettings(2, 4, True, 9.0)),
+        ("cpu", 2, (3, 5), LoaderSettings(3, 5, False, 9.0)),
+        ("cuda", 16, (0, None), LoaderSettings(0, 4, True, 9.0)),
     ],
 )
 def test_loading_suits_the_device(
-    device: str, threads: int, asked: tuple[int | None, int | None], expected: Loading
+    device: str, threads: int, asked: tuple[int | None, int | None], expected: LoaderSettings
 ) -> None:
-    assert loading_for(device, threads, *asked, timeout=9.0) == expected
+    assert loader_settings(device, threads, *asked, timeout=9.0) == expected

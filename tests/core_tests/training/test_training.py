@@ -18,7 +18,7 @@ from torch import Tensor
 from core.errors import OutOfTime
 from core.protocols.architecture import Context
 from core.training import checkpoint
-from core.training.micro_batches import Passes
+from core.training.micro_batches import MicroBatchSize
 from core.training.trainer import fit, seeded
 from tests.core_tests.trainer_toys import Linear, Toy, config, context, make
 from tests.errors import refused
@@ -214,8 +214,8 @@ def test_the_size_that_fits_is_remembered(tmp_path: Path) -> None:
     again = hungry(5)
     fit(again, Toy(), None, config(epochs=1), context(tmp_path))
     assert max(again.passes) == 4
-    other = Passes.remembered(context(tmp_path), "another encoder", "fp32", None)
-    assert other.tokens == Passes.by_device("cpu", None).tokens
+    other = MicroBatchSize.remembered(context(tmp_path), "another encoder", "fp32", None)
+    assert other.tokens == MicroBatchSize.by_device("cpu", None).tokens
 
 
 def test_memory_for_not_even_one_row_is_an_error_with_a_cure(tmp_path: Path) -> None:
