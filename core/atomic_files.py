@@ -92,6 +92,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -102,6 +103,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """Reads a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -116,4 +118,5 @@ def digest(*parts: bytes | str) -> str:
 
 
 def digest_json(value: Any) -> str:
+    """`digest` of the value as sorted JSON."""
     return digest(json.dumps(value, sort_keys=True, allow_nan=False))

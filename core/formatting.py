@@ -69,6 +69,7 @@ def describe(searched: Mapping[str, Any] | None) -> str:
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
+    """The four metrics in one line."""
     return f"SMAPE {metrics['smape']:.2f}  MAE {metrics['mae']:.2f}  RMSE {metrics['rmse']:.2f}  R2 {metrics['r2']:.3f}"
 
 

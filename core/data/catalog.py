@@ -70,9 +70,11 @@ class Catalog:
         )
 
     def with_groups(self, groups: NDArray[np.int64]) -> Catalog:
+        """The same rows with these product groups (n,)."""
         return replace(self, groups=groups)
 
     def without_prices(self) -> Catalog:
+        """The same rows as rows to be predicted."""
         return self if self.prices is None else replace(self, prices=None)
 
     def with_memory(self) -> Catalog:

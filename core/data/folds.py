@@ -46,6 +46,7 @@ class Folds:
 
     @property
     def k(self) -> int:
+        """Number of folds."""
         return int(self.assignment.max()) + 1
 
     @cached_property
@@ -59,6 +60,7 @@ class Folds:
         return np.flatnonzero(~inside), np.flatnonzero(inside)
 
     def save(self, path: Path) -> None:
+        """Writes the assignment, groups and mode as Parquet."""
         frame = pd.DataFrame({"fold": self.assignment, "group": self.groups})
         frame.attrs["mode"] = self.mode
         with atomic_path(path) as temporary:

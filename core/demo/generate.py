@@ -40,6 +40,7 @@ class DemoPaths:
 
 
 def demo_paths(folder: Path) -> DemoPaths:
+    """Paths of the demo catalog in this folder."""
     return DemoPaths(folder / "train.csv", folder / "test.csv", folder / "images", folder / "test_prices.csv")
 
 

@@ -42,6 +42,7 @@ class MemberKey:
 
     @property
     def id(self) -> str:
+        """Member id: architecture and the hash of the key."""
         return f"{self.architecture}-{digest_json(asdict(self))[:12]}"
 
 
@@ -81,9 +82,11 @@ class PredictionStore:
         return self.folder / member / f"fold-{fold}"
 
     def has_fit(self, member: str, fold: int) -> bool:
+        """True once the fold's training is complete."""
         return (self.fold_folder(member, fold) / "fit.json").exists()
 
     def write_fit(self, member: str, fit: FoldFit) -> None:
+        """Writes predictions and quantiles of one fold, then its marker."""
         folder = self.fold_folder(member, fit.fold)
         for part, prices, quantiles in (
             ("oof", fit.valid, fit.valid_quantiles),
@@ -95,6 +98,7 @@ class PredictionStore:
         write_json(folder / "fit.json", {"fold": fit.fold, "seconds": round(fit.seconds, 3)})
 
     def read_fit(self, member: str, fold: int) -> FoldFit:
+        """Reads back what `write_fit` wrote."""
         folder = self.fold_folder(member, fold)
         return FoldFit(
             fold,
@@ -106,12 +110,14 @@ class PredictionStore:
         )
 
     def write_member(self, member: Member) -> None:
+        """Writes a member's predictions, then its record."""
         folder = self.folder / member.id
         write_prices(folder / "oof.parquet", member.oof)
         write_prices(folder / "test.parquet", member.test)
         write_json(folder / "member.json", member.record)
 
     def has_member(self, member: str) -> bool:
+        """True once the member is complete."""
         return (self.folder / member / "member.json").exists()
 
     def complete(self) -> list[str]:
@@ -125,6 +131,7 @@ class PredictionStore:
                 shutil.rmtree(folder)
 
     def read(self, member: str) -> Member:
+        """Reads back what `write_member` wrote."""
         folder = self.folder / member
         return Member(
             member,

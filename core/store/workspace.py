@@ -73,6 +73,7 @@ class Workspace:
 
     @property
     def exists(self) -> bool:
+        """True once a catalog was put into the workspace."""
         return self.path("workspace.json").exists()
 
     @property
@@ -100,6 +101,7 @@ class Workspace:
 
     @cached_property
     def folds(self) -> Folds:
+        """Folds of the training rows."""
         return load_folds(self.path("catalog", "folds.parquet"))
 
     @cached_property
@@ -110,11 +112,13 @@ class Workspace:
 
     @cached_property
     def test(self) -> Catalog:
+        """Test rows."""
         images = Path(self.facts.images) if self.facts.images else None
         return load_catalog(self.path("catalog", "test.parquet"), images)
 
     @property
     def store(self) -> PredictionStore:
+        """Predictions of all members."""
         return PredictionStore(self.path("members"))
 
     def cache(self, limit: int | None = None) -> Cache:
