@@ -118,7 +118,7 @@ def load_vision(folder: Path) -> HubVision:
     model = _load(_vision_class(kind, "visual_projection.weight" in tensor_shapes(folder)), folder, tower)
     if not all(isinstance(getattr(model.config, name, None), int) for name in ("image_size", "hidden_size")):
         raise UserError(
-            f"the vision encoder in {folder} ({kind}) does not give states of patches of square pictures",
+            f"the vision encoder in {folder} ({kind}) does not give states of patches of square images",
             code="encoder-no-patches",
             hint="name a CLIP, SigLIP, ViT or DINOv2 encoder",
         )
