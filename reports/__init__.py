@@ -1,1 +1,1 @@
-"""Reports: one HTML page about a workspace, and a diagnosis of its runs."""
+"""Report and diagnosis of a workspace: read-only."""

@@ -24,18 +24,18 @@ def build_report(workspace: Workspace) -> Path:
     """
     from reports.figures.data_quality import FILE, all_findings, doubtful, write_doubtful
     from reports.figures.error_figures import worst_pictures
-    from reports.figures.report_inputs import read_material
+    from reports.figures.report_inputs import read_report_inputs
     from reports.page.page import (
         make_content,  # pandas and LightGBM: a second that --help should not take
         render,
     )
 
-    material = read_material(workspace)
-    findings = all_findings(material)
-    content = make_content(material, findings)
-    page, text = workspace.path(PAGE), render(content, worst_pictures(content["errors"], material.train))
+    inputs = read_report_inputs(workspace)
+    findings = all_findings(inputs)
+    content = make_content(inputs, findings)
+    page, text = workspace.path(PAGE), render(content, worst_pictures(content["errors"], inputs.train))
     write_json(workspace.path(FIGURES), content)
-    write_doubtful(workspace.path(FILE), doubtful(findings), material.train)
+    write_doubtful(workspace.path(FILE), doubtful(findings), inputs.train)
     write_text(page, text)
     return page
 

@@ -41,11 +41,11 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="A list of objects instead of text.")] = False,
 ) -> None:
     from reports.checks import diagnose  # scikit-learn: a second that --help should not take
-    from reports.figures.report_inputs import read_material
+    from reports.figures.report_inputs import read_report_inputs
 
-    material = read_material(Workspace(workspace or default_folder()))
-    found = diagnose(material)
-    for note in material.notes:
+    inputs = read_report_inputs(Workspace(workspace or default_folder()))
+    found = diagnose(inputs)
+    for note in inputs.notes:
         warn(f"note: {note}")
     if json:
         typer.echo(jsons.dumps([asdict(finding) for finding in found], indent=1, allow_nan=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.checks import fitting, fold_checks, non_finite, searching, times, trust
 from reports.checks.finding import STATES, Check, Finding
-from reports.figures.report_inputs import Material
+from reports.figures.report_inputs import ReportInputs
 
 CHECKS: tuple[Check, ...] = (
     non_finite.failed_trials,
@@ -29,7 +29,7 @@ CHECKS: tuple[Check, ...] = (
 """A new one is a function and a line here."""
 
 
-def diagnose(material: Material) -> list[Finding]:
+def diagnose(inputs: ReportInputs) -> list[Finding]:
     """What all checks saw, problems first; in the order of the checks where equal."""
-    found = [finding for check in CHECKS for finding in check(material)]
+    found = [finding for check in CHECKS for finding in check(inputs)]
     return sorted(found, key=lambda finding: STATES.index(finding.state))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reports.figures.report_inputs import Material, Record
+from reports.figures.report_inputs import Record, ReportInputs
 from reports.figures.sweep_figures import known_first
 
 State = Literal["problem", "look", "ok", "skipped"]
@@ -31,7 +31,7 @@ class Finding:
     about: str = ""
 
 
-Check = Callable[[Material], list[Finding]]
+Check = Callable[[ReportInputs], list[Finding]]
 
 
 def graded(value: float, look: float, problem: float) -> State:
@@ -60,11 +60,11 @@ def by_architecture(records: Iterable[Record]) -> dict[str, list[Record]]:
     return {name: groups[name] for name in known_first(set(groups))}
 
 
-def tried(material: Material, *states: str) -> list[Record]:
+def tried(inputs: ReportInputs, *states: str) -> list[Record]:
     """The trainings of all studies that ended so, with their `architecture`. Repeats, which trained nothing, are left out."""
     return [
         {**trial, "architecture": study["architecture"]}
-        for study in material.studies
+        for study in inputs.studies
         for trial in study["trials"]
         if trial["state"] in states and not trial["repeat"]
     ]
@@ -80,31 +80,31 @@ _KEPT = ("text_encoder", "vision_encoder", "freeze_text", "freeze_vision", "froz
 """Settings that a user names or that depend on the machine: a search with another setting is to be one of the same encoders."""
 
 
-def at(material: Material) -> str:
+def at(inputs: ReportInputs) -> str:
     """`--workspace FOLDER`."""
-    return f"--workspace {shlex.quote(str(material.folder))}"
+    return f"--workspace {shlex.quote(str(inputs.folder))}"
 
 
-def command(material: Material, module: str, *arguments: str) -> str:
+def command(inputs: ReportInputs, module: str, *arguments: str) -> str:
     """`python -m MODULE` on this workspace."""
-    return " ".join(["python -m", module, at(material), *arguments])
+    return " ".join(["python -m", module, at(inputs), *arguments])
 
 
-def search(material: Material, architecture: str, trials: Sequence[Record] = (), **settings: Any) -> str:
+def search(inputs: ReportInputs, architecture: str, trials: Sequence[Record] = (), **settings: Any) -> str:
     """A sweep of the architecture with these settings fixed, and with the encoders that `trials` have in common.
 
     A fixed setting makes another search space and so another study: the trials that are there do not count against it.
     """
     chosen = {key: value for key, value in {**_encoders(trials), **settings}.items() if value is not None}
     sets = [f"--set {shlex.quote(f'{architecture}.{key}={_text(value)}')}" for key, value in chosen.items()]
-    return " ".join([f"python -m experiments.sweep {architecture} {at(material)}", *sets])
+    return " ".join([f"python -m experiments.sweep {architecture} {at(inputs)}", *sets])
 
 
-def anew(material: Material, suffix: str, *arguments: str) -> str:
+def anew(inputs: ReportInputs, suffix: str, *arguments: str) -> str:
     """A sweep of the same files in a new workspace: folds and catalog are made once per workspace."""
-    facts = material.facts
+    facts = inputs.facts
     files = {"--train": facts.train, "--test": facts.test, "--images": facts.images}
-    files["--workspace"] = f"{material.folder}-{suffix}"
+    files["--workspace"] = f"{inputs.folder}-{suffix}"
     named = [f"{flag} {shlex.quote(path)}" for flag, path in files.items() if path is not None]
     return " ".join(["python -m experiments.sweep", *named, *arguments])
 

@@ -9,7 +9,7 @@ from typing import Any
 from core.architectures import ARCHITECTURES
 from core.formatting import count
 from reports.checks.finding import Finding, by_architecture, command, graded, nothing, search, settle
-from reports.figures.report_inputs import Material, Record
+from reports.figures.report_inputs import Record, ReportInputs
 
 OVER, UNDER, OPTIMISM = "overfitting", "underfitting", "stack-optimism"
 FEWEST_EPOCHS = 4
@@ -27,16 +27,16 @@ UNSURE, FAR = 1.0, 3.0
 _DROPOUT, _DROPOUT_STEP, _DECAY, _DECAY_TIMES = 0.6, 0.2, 0.3, 3
 
 
-def overfitting(material: Material) -> list[Finding]:
+def overfitting(inputs: ReportInputs) -> list[Finding]:
     """Curves that rise after their best epoch while the training loss goes on falling. Models keep their best epoch: what is
     lost is time, and what a calmer training would have found."""
-    known = [trial for trial in _curves(material) if all("loss" in each for each in trial["epochs"])]
+    known = [trial for trial in _curves(inputs) if all("loss" in each for each in trial["epochs"])]
     if not known:
         return nothing(OVER, f"no finished trial has {FEWEST_EPOCHS} epochs with a training loss")
-    return [_over(material, name, trials) for name, trials in by_architecture(known).items()]
+    return [_over(inputs, name, trials) for name, trials in by_architecture(known).items()]
 
 
-def _over(material: Material, architecture: str, trials: Sequence[Record]) -> Finding:
+def _over(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> Finding:
     risen = [trial for trial in trials if _rises(trial)]
     early = [trial for trial in risen if _best(trial) <= EARLY * len(trial["epochs"])]
     points = median(_smapes(trial)[-1] - min(_smapes(trial)) for trial in trials)
@@ -51,15 +51,15 @@ def _over(material: Material, architecture: str, trials: Sequence[Record]) -> Fi
     advice = "more dropout and weight_decay, and fewer epochs, whose learning rate falls sooner; or freeze_text or frozen_layers"
     if ARCHITECTURES[architecture].reads_images:
         advice += ", and use_mixup"
-    return settle(OVER, state, saw, figures, advice, _calmer(material, architecture, trials), architecture)
+    return settle(OVER, state, saw, figures, advice, _calmer(inputs, architecture, trials), architecture)
 
 
-def _calmer(material: Material, architecture: str, trials: Sequence[Record]) -> str:
+def _calmer(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> str:
     winner = min(trials, key=lambda trial: min(_smapes(trial)))
     settings: dict[str, Any] = winner["settings"]
     mixup = {"use_mixup": True} if ARCHITECTURES[architecture].reads_images else {}
     return search(
-        material,
+        inputs,
         architecture,
         trials,
         dropout=max(settings["dropout"], min(_DROPOUT, settings["dropout"] + _DROPOUT_STEP)),
@@ -69,15 +69,15 @@ def _calmer(material: Material, architecture: str, trials: Sequence[Record]) -> 
     )
 
 
-def underfitting(material: Material) -> list[Finding]:
+def underfitting(inputs: ReportInputs) -> list[Finding]:
     """Curves that still fall when the schedule ends."""
-    known = [trial for trial in _curves(material) if "epochs" in trial["settings"]]
+    known = [trial for trial in _curves(inputs) if "epochs" in trial["settings"]]
     if not known:
         return nothing(UNDER, f"no finished trial has {FEWEST_EPOCHS} epochs")
-    return [_under(material, name, trials) for name, trials in by_architecture(known).items()]
+    return [_under(inputs, name, trials) for name, trials in by_architecture(known).items()]
 
 
-def _under(material: Material, architecture: str, trials: Sequence[Record]) -> Finding:
+def _under(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> Finding:
     falling = [trial for trial in trials if _falls(trial)]
     gain = median(1 - _smapes(trial)[-1] / _smapes(trial)[-2] for trial in trials)
     epochs = max(trial["settings"]["epochs"] for trial in trials)
@@ -87,14 +87,14 @@ def _under(material: Material, architecture: str, trials: Sequence[Record]) -> F
     )
     state = graded(len(falling) / len(trials), MOST, 2.0)
     figures = {"falling": len(falling), "of": len(trials), "last_gain": gain, "epochs": epochs}
-    again = search(material, architecture, trials, epochs=2 * epochs)
+    again = search(inputs, architecture, trials, epochs=2 * epochs)
     advice = f"more epochs than {epochs}, or a higher learning_rate"
     return settle(UNDER, state, saw, figures, advice, again, architecture)
 
 
-def stack_optimism(material: Material) -> list[Finding]:
+def stack_optimism(inputs: ReportInputs) -> list[Finding]:
     """How much better a stack looks on the rows it was fitted on than on rows left out."""
-    stack = material.stack
+    stack = inputs.stack
     if stack is None:
         return nothing(OPTIMISM, "there is no stack")
     nested, optimism = stack["nested"], stack["optimism"]
@@ -104,13 +104,13 @@ def stack_optimism(material: Material) -> list[Finding]:
         f"{optimism:.2f} points of optimism, {errors:.1f} standard errors."
     )
     advice = "trust the nested figure alone, and try ways to combine that average more"
-    again = command(material, "ensemble.stack", "--methods geometric,simplex-log,single")
+    again = command(inputs, "ensemble.stack", "--methods geometric,simplex-log,single")
     figures = {"optimism": optimism, "standard_errors": errors}
     return [settle(OPTIMISM, graded(errors, UNSURE, FAR), saw, figures, advice, again)]
 
 
-def _curves(material: Material) -> list[Record]:
-    return [trial for trial in material.trials if len(trial.get("epochs", ())) >= FEWEST_EPOCHS]
+def _curves(inputs: ReportInputs) -> list[Record]:
+    return [trial for trial in inputs.trials if len(trial.get("epochs", ())) >= FEWEST_EPOCHS]
 
 
 def _smapes(trial: Record) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 from core.data.folds import HOLDOUT
 from core.formatting import count, headline
 from reports.checks.finding import Finding, by_architecture, common, graded, nothing, search, settle, tried, values_text
-from reports.figures.report_inputs import Material, Record
+from reports.figures.report_inputs import Record, ReportInputs
 
 STEPS, TRIALS = "nan-steps", "nan-trials"
 ANY_STEP = 1e-12
@@ -25,16 +25,16 @@ _ADVICE = (
 )
 
 
-def left_out_steps(material: Material) -> list[Finding]:
+def left_out_steps(inputs: ReportInputs) -> list[Finding]:
     """Steps without a finite loss or gradient, of finished trials: they change nothing, but many of them leave little learnt."""
-    known = [trial for trial in material.trials if any("skipped_steps" in each for each in trial.get("epochs", ()))]
+    known = [trial for trial in inputs.trials if any("skipped_steps" in each for each in trial.get("epochs", ()))]
     if not known:
         return nothing(STEPS, "no finished trial counted its steps")
-    rows = len(material.folds.split(HOLDOUT)[0])
-    return [_steps(material, name, trials, rows) for name, trials in by_architecture(known).items()]
+    rows = len(inputs.folds.split(HOLDOUT)[0])
+    return [_steps(inputs, name, trials, rows) for name, trials in by_architecture(known).items()]
 
 
-def _steps(material: Material, architecture: str, trials: Sequence[Record], rows: int) -> Finding:
+def _steps(inputs: ReportInputs, architecture: str, trials: Sequence[Record], rows: int) -> Finding:
     shares = {trial["config"]: _skipped(trial) / _taken(trial, rows) for trial in trials}
     bad = [trial for trial in trials if _skipped(trial)]
     steps, worst = sum(map(_skipped, bad)), max(shares.values())
@@ -47,23 +47,23 @@ def _steps(material: Material, architecture: str, trials: Sequence[Record], rows
             f"{_alike([trial['settings'] for trial in bad], fine)}."
         )
     figures = {"steps": steps, "trials": len(bad), "of": len(trials), "worst_share": worst}
-    again = _calmer(material, architecture, [trial["settings"] for trial in bad], bad) if bad else ""
+    again = _calmer(inputs, architecture, [trial["settings"] for trial in bad], bad) if bad else ""
     return settle(STEPS, graded(worst, ANY_STEP, MANY_STEPS), saw, figures, _ADVICE, again, architecture)
 
 
-def failed_trials(material: Material) -> list[Finding]:
+def failed_trials(inputs: ReportInputs) -> list[Finding]:
     """Trainings that ended because their numbers were none twice, or whose prices were."""
-    done = tried(material, "complete", "pruned", "failed")
+    done = tried(inputs, "complete", "pruned", "failed")
     if not done:
         return nothing(TRIALS, "no trial has ended")
     failed = [trial for trial in done if is_not_finite(trial)]
     if not failed:
         saw = f"None of {count(len(done), 'trial')} failed for numbers that are none."
         return [Finding(TRIALS, "ok", saw, {"failed": 0, "of": len(done)})]
-    return [_failed(material, name, trials, done) for name, trials in by_architecture(failed).items()]
+    return [_failed(inputs, name, trials, done) for name, trials in by_architecture(failed).items()]
 
 
-def _failed(material: Material, architecture: str, failed: Sequence[Record], done: Sequence[Record]) -> Finding:
+def _failed(inputs: ReportInputs, architecture: str, failed: Sequence[Record], done: Sequence[Record]) -> Finding:
     own = [trial for trial in done if trial["architecture"] == architecture]
     fine = [trial["params"] for trial in own if trial["state"] == "complete"]
     params = [trial["params"] for trial in failed]
@@ -72,10 +72,8 @@ def _failed(material: Material, architecture: str, failed: Sequence[Record], don
         f"{_alike(params, fine)}: {headline(failed[-1]['error'])}."
     )
     figures = {"failed": len(failed), "of": len(own), "shared": dict(_shared(params, fine))}
-    like = [trial for trial in material.trials if trial["architecture"] == architecture]
-    return Finding(
-        TRIALS, "problem", saw, figures, _ADVICE, _calmer(material, architecture, params, like), architecture
-    )
+    like = [trial for trial in inputs.trials if trial["architecture"] == architecture]
+    return Finding(TRIALS, "problem", saw, figures, _ADVICE, _calmer(inputs, architecture, params, like), architecture)
 
 
 def is_not_finite(trial: Mapping[str, Any]) -> bool:
@@ -115,11 +113,11 @@ def _rates(settings: Sequence[Mapping[str, Any]]) -> list[float]:
     return [each["learning_rate"] for each in settings if "learning_rate" in each]
 
 
-def _calmer(material: Material, architecture: str, bad: Sequence[Mapping[str, Any]], like: Sequence[Record]) -> str:
+def _calmer(inputs: ReportInputs, architecture: str, bad: Sequence[Mapping[str, Any]], like: Sequence[Record]) -> str:
     """Half the lowest learning rate that went wrong, shorter gradients, and the format with the widest range."""
     rates, norms = _rates(bad), [each["gradient_norm"] for each in bad if "gradient_norm" in each]
     return search(
-        material,
+        inputs,
         architecture,
         like,
         learning_rate=min(rates) / 2 if rates else None,

@@ -9,7 +9,7 @@ from core.formatting import count, headline
 from reports.checks.finding import Finding, State, by_architecture, command, graded, nothing, search, settle, tried
 from reports.checks.non_finite import is_not_finite
 from reports.figures import sweep_figures
-from reports.figures.report_inputs import Material, Record
+from reports.figures.report_inputs import Record, ReportInputs
 
 FAILURES, STOPPED, FEW = "failures", "stopped-trials", "few-trials"
 ANY, OFTEN = 1e-12, 0.25
@@ -20,9 +20,9 @@ FEWEST_TRIALS = 8
 """Fewer configs are luck: it is the default of a sweep, and of eight random ones the best is among the best third in 96%."""
 
 
-def failures(material: Material) -> list[Finding]:
+def failures(inputs: ReportInputs) -> list[Finding]:
     """Failed trials by what happened. Numbers that are none have a check of their own."""
-    done = tried(material, "complete", "pruned", "failed")
+    done = tried(inputs, "complete", "pruned", "failed")
     if not done:
         return nothing(FAILURES, "no trial has ended")
     others = [trial for trial in done if not is_not_finite(trial)]
@@ -31,16 +31,16 @@ def failures(material: Material) -> list[Finding]:
         saw = f"None of {count(len(done), 'trial')} failed for another reason than numbers that are none."
         return [Finding(FAILURES, "ok", saw, {"failed": 0, "of": len(done)})]
     state = graded(sum(cause["count"] for cause in causes) / len(done), ANY, OFTEN)
-    return [_failure(material, cause, _cure(cause, others), len(done), state) for cause in causes]
+    return [_failure(inputs, cause, _cure(cause, others), len(done), state) for cause in causes]
 
 
-def _failure(material: Material, cause: Record, hint: str, done: int, state: State) -> Finding:
+def _failure(inputs: ReportInputs, cause: Record, hint: str, done: int, state: State) -> Finding:
     shared = ", ".join(f"{key}={value}" for key, value in cause["shared"].items())
     alike = f", all with {shared}, which no finished trial has" if shared else ""
     saw = f"{cause['count']} of {count(done, 'trial')} failed{alike}: {cause['error']}."
     figures = {"failed": cause["count"], "of": done, "trials": cause["trials"], "shared": cause["shared"]}
     advice = hint or "read the whole error, and fix or leave out the setting that these trials share"
-    again = command(material, "experiments.status")
+    again = command(inputs, "experiments.status")
     return settle(FAILURES, state, saw, figures, advice, again, ", ".join(cause["architectures"]))
 
 
@@ -51,44 +51,44 @@ def _cure(cause: Record, trials: Sequence[Record]) -> str:
     return headline(hint) if hint else ""
 
 
-def stopped_trials(material: Material) -> list[Finding]:
+def stopped_trials(inputs: ReportInputs) -> list[Finding]:
     """How many trials the pruner stopped before their last epoch."""
-    done = tried(material, "complete", "pruned")
+    done = tried(inputs, "complete", "pruned")
     if not done:
         return nothing(STOPPED, "no trial has ended")
-    return [_stopped(material, name, trials) for name, trials in by_architecture(done).items()]
+    return [_stopped(inputs, name, trials) for name, trials in by_architecture(done).items()]
 
 
-def _stopped(material: Material, architecture: str, trials: Sequence[Record]) -> Finding:
+def _stopped(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> Finding:
     stopped = sum(trial["state"] == "pruned" for trial in trials)
     share = stopped / len(trials)
     saw = f"{stopped} of {count(len(trials), 'trial')} ({share:.0%}) were stopped early."
     figures = {"stopped": stopped, "of": len(trials), "share": share}
     advice = "where slow starters win, let trials run on: a gentler pruner, or none"
-    again = f"{search(material, architecture, _finished(material, architecture))} --pruner median --fresh"
+    again = f"{search(inputs, architecture, _finished(inputs, architecture))} --pruner median --fresh"
     return settle(STOPPED, graded(share, MOSTLY_STOPPED, 2.0), saw, figures, advice, again, architecture)
 
 
-def few_trials(material: Material) -> list[Finding]:
+def few_trials(inputs: ReportInputs) -> list[Finding]:
     """Whether each architecture had enough configs to choose from."""
-    ended = tried(material, "complete", "pruned", "failed")
+    ended = tried(inputs, "complete", "pruned", "failed")
     if not ended:
         return nothing(FEW, "no trial has ended")
-    if len(material.train) < FEW_ROWS:
+    if len(inputs.train) < FEW_ROWS:
         return nothing(FEW, f"under {FEW_ROWS} training rows a search would choose by luck, and none is made")
-    return [_few(material, name, trials) for name, trials in by_architecture(ended).items()]
+    return [_few(inputs, name, trials) for name, trials in by_architecture(ended).items()]
 
 
-def _few(material: Material, architecture: str, trials: Sequence[Record]) -> Finding:
+def _few(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> Finding:
     told = sum(trial["state"] != "failed" for trial in trials)
     saw = f"{count(told, 'config')} came to a result."
     advice = (
         f"{FEWEST_TRIALS} at least; with the flags of the first sweep what is there counts, and repeats cost nothing"
     )
-    again = f"{search(material, architecture, _finished(material, architecture))} --trials {max(FEWEST_TRIALS, 2 * len(trials))}"
+    again = f"{search(inputs, architecture, _finished(inputs, architecture))} --trials {max(FEWEST_TRIALS, 2 * len(trials))}"
     return settle(FEW, "look" if told < FEWEST_TRIALS else "ok", saw, {"configs": told}, advice, again, architecture)
 
 
-def _finished(material: Material, architecture: str) -> list[Record]:
+def _finished(inputs: ReportInputs, architecture: str) -> list[Record]:
     """Whose encoders the next search is to have."""
-    return [trial for trial in material.trials if trial["architecture"] == architecture]
+    return [trial for trial in inputs.trials if trial["architecture"] == architecture]

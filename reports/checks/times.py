@@ -22,7 +22,7 @@ from reports.checks.finding import (
     settle,
     tried,
 )
-from reports.figures.report_inputs import Material, Record
+from reports.figures.report_inputs import Record, ReportInputs
 from reports.figures.sweep_figures import STATES, time_spent
 
 SLOW, STAGES, LOST = "slow-training", "stages", "lost-time"
@@ -67,14 +67,14 @@ class Split:
         return ", ".join(f"{self.share(part):.0%} {words}" for part, words in names.items())
 
 
-def slow_training(material: Material) -> list[Finding]:
+def slow_training(inputs: ReportInputs) -> list[Finding]:
     """What the seconds of finished trials were spent on."""
-    if not material.trials:
+    if not inputs.trials:
         return nothing(SLOW, "no trial has finished")
-    return [_training(material, name, trials) for name, trials in by_architecture(material.trials).items()]
+    return [_training(inputs, name, trials) for name, trials in by_architecture(inputs.trials).items()]
 
 
-def _training(material: Material, architecture: str, trials: Sequence[Record]) -> Finding:
+def _training(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> Finding:
     seconds = sum(trial["seconds"] for trial in trials)
     mean, timed = seconds / len(trials), [trial for trial in trials if _is_timed(trial)]
     took = f"{count(len(trials), 'training')} took {duration(seconds, 1)}, {mean:.1f} s each"
@@ -83,7 +83,7 @@ def _training(material: Material, architecture: str, trials: Sequence[Record]) -
         return Finding(SLOW, "ok", f"{took}; {_LIGHT}.", figures, about=architecture)
     split = split_of(timed)
     figures |= {part: split.share(part) for part in ("steps", "waiting", "judging", "beside")}
-    state, advice, again = _cure(material, architecture, timed, split)
+    state, advice, again = _cure(inputs, architecture, timed, split)
     if mean < WORTH_SECONDS:
         state = "ok"
     return settle(SLOW, state, f"{took}: {split.sentence}.", figures, advice, again, architecture)
@@ -105,23 +105,23 @@ def split_of(trials: Sequence[Record]) -> Split:
     return Split(learning - waiting, waiting, judging, max(0.0, beside))
 
 
-def _cure(material: Material, architecture: str, trials: Sequence[Record], split: Split) -> tuple[State, str, str]:
+def _cure(inputs: ReportInputs, architecture: str, trials: Sequence[Record], split: Split) -> tuple[State, str, str]:
     """By the part that takes more than its due, the cheapest to mend first; else by what makes steps slow."""
     if split.share("waiting") >= WAITING:
         state = graded(split.share("waiting"), WAITING, MOSTLY_WAITING)
         advice = "let more processes make the batches (loader_workers), and see that the cache was not too small (--cache-limit)"
-        return state, advice, search(material, architecture, trials, loader_workers=_more_workers(trials))
+        return state, advice, search(inputs, architecture, trials, loader_workers=_more_workers(trials))
     if split.share("beside") >= BESIDE:
         advice = (
             "the first training fills the cache and later ones read it: see whether entries had to leave, and raise "
             "--cache-limit; otherwise this is loading and pricing, which larger sweeps do not shorten"
         )
-        return "look", advice, command(material, "core.cache")
+        return "look", advice, command(inputs, "core.cache")
     if split.share("judging") >= JUDGING:
         epochs = max(1, max(trial["settings"]["epochs"] for trial in trials) // 2)
         advice = "every epoch is judged on the holdout fold: fewer epochs, or fewer and larger folds to learn from"
-        return "look", advice, search(material, architecture, trials, epochs=epochs)
-    return _slow_steps(material, architecture, trials)
+        return "look", advice, search(inputs, architecture, trials, epochs=epochs)
+    return _slow_steps(inputs, architecture, trials)
 
 
 def _more_workers(trials: Sequence[Record]) -> int:
@@ -132,18 +132,20 @@ def _more_workers(trials: Sequence[Record]) -> int:
     return 8 if _on_gpu(trials) else 2
 
 
-def _slow_steps(material: Material, architecture: str, trials: Sequence[Record]) -> tuple[State, str, str]:
+def _slow_steps(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> tuple[State, str, str]:
     settings = common([trial["settings"] for trial in trials])
     tiny = settings.get("text_encoder") == TINY
     if not (_on_gpu(trials) or tiny or settings.get("freeze_text")):
         advice = (
             "a whole encoder learns on a processor: freeze it (it is read once), take --text-encoder tiny, or use a GPU"
         )
-        return "look", advice, search(material, architecture, trials, freeze_text=True)
+        return "look", advice, search(inputs, architecture, trials, freeze_text=True)
     length = settings.get("max_length")
-    if length and not settings.get("freeze_text") and _filled(material, length) >= LONG_TEXTS:
-        advice = f"{_filled(material, length):.0%} of the texts fill max_length={length}: half of it takes about half the time"
-        return "look", advice, search(material, architecture, trials, max_length=max(8, length // 2))
+    if length and not settings.get("freeze_text") and _filled(inputs, length) >= LONG_TEXTS:
+        advice = (
+            f"{_filled(inputs, length):.0%} of the texts fill max_length={length}: half of it takes about half the time"
+        )
+        return "look", advice, search(inputs, architecture, trials, max_length=max(8, length // 2))
     return "ok", "", ""
 
 
@@ -151,15 +153,15 @@ def _on_gpu(trials: Sequence[Record]) -> bool:
     return any(str(trial.get("device", "cpu")) != "cpu" for trial in trials)
 
 
-def _filled(material: Material, max_length: int) -> float:
-    lengths = np.array([len(text) for text in material.train.texts])
+def _filled(inputs: ReportInputs, max_length: int) -> float:
+    lengths = np.array([len(text) for text in inputs.train.texts])
     return float(np.mean(lengths >= max_length * CHARACTERS_PER_TOKEN))
 
 
-def stages(material: Material) -> list[Finding]:
+def stages(inputs: ReportInputs) -> list[Finding]:
     """The search, the folds of the members, and the stack."""
     spent = {"search": 0.0, "cross-validation": 0.0, "stack": 0.0}
-    for each in time_spent(tried(material, *STATES), material.members, material.timings):
+    for each in time_spent(tried(inputs, *STATES), inputs.members, inputs.timings):
         spent[_stage(each)] += each["seconds"]
     total = sum(spent.values())
     if not total:
@@ -167,7 +169,7 @@ def stages(material: Material) -> list[Finding]:
     parts = ", ".join(f"{name} {duration(seconds, 1)} ({seconds / total:.0%})" for name, seconds in spent.items())
     state = graded(spent["stack"] / total, STACK, 2.0) if spent["stack"] >= WORTH_SECONDS else "ok"
     saw = f"Trainings and stack took {duration(total, 1)} in all, added up: {parts}."
-    again = command(material, "ensemble.stack", "--methods geometric,simplex-log,affine,single")
+    again = command(inputs, "ensemble.stack", "--methods geometric,simplex-log,affine,single")
     return [settle(STAGES, state, saw, spent, "try fewer ways to combine, those without boosters", again)]
 
 
@@ -177,16 +179,16 @@ def _stage(spent: Record) -> str:
     return "cross-validation" if spent["purpose"] == "cross-validation" else "search"
 
 
-def lost_time(material: Material) -> list[Finding]:
+def lost_time(inputs: ReportInputs) -> list[Finding]:
     """How much of the search went into trainings without a result."""
-    trials = tried(material, *STATES)
+    trials = tried(inputs, *STATES)
     total = sum(trial["seconds"] or 0.0 for trial in trials)
     if not total:
         return nothing(LOST, "no trial has ended, or none tells how long it took")
     shares = {
         state: sum(trial["seconds"] or 0.0 for trial in trials if trial["state"] == state) / total for state in STATES
     }
-    repeats = sum(trial["repeat"] for study in material.studies for trial in study["trials"])
+    repeats = sum(trial["repeat"] for study in inputs.studies for trial in study["trials"])
     saw = (
         f"Of {duration(total, 1)} of search {shares['complete']:.0%} went into trials that finished, {shares['pruned']:.0%} into "
         f"stopped, {shares['failed']:.0%} into failed and {shares['interrupted']:.0%} into interrupted ones; "
@@ -195,4 +197,4 @@ def lost_time(material: Material) -> list[Finding]:
     figures = {**shares, "seconds": total, "repeats": repeats}
     state = graded(shares["failed"], FAILED, MOSTLY_FAILED)
     advice = "see what the failed trials have in common, and fix or leave out that setting"
-    return [settle(LOST, state, saw, figures, advice, command(material, "experiments.status"))]
+    return [settle(LOST, state, saw, figures, advice, command(inputs, "experiments.status"))]

@@ -13,7 +13,7 @@ from reports.checks.finding import Finding, State, anew, command, graded, nothin
 from reports.figures import data_quality
 from reports.figures.data_quality import OTHERS
 from reports.figures.member_figures import member_figures, short_labels
-from reports.figures.report_inputs import Material
+from reports.figures.report_inputs import ReportInputs
 
 FLOOR, LEAKS, TOO_GOOD, LABELS = "constant-floor", "leaks", "too-good", "labels"
 LITTLE_GAIN = 0.1
@@ -23,13 +23,13 @@ SOME_ROWS, MANY_ROWS = 0.005, 0.05
 """Share of the training rows whose price looks wrong: a few there are in any catalog, one in twenty bends every model."""
 
 
-def floor(material: Material) -> list[Finding]:
+def floor(inputs: ReportInputs) -> list[Finding]:
     """The best honest figure against the best constant price."""
-    honest = _honest(material)
+    honest = _honest(inputs)
     if honest is None:
         return nothing(FLOOR, "there is neither a stack nor a member")
     name, smape, error = honest
-    constant = constant_floor(material.train.known_prices)[1]
+    constant = constant_floor(inputs.train.known_prices)[1]
     gain = (constant - smape) / constant if constant else 0.0
     state: State = "problem" if smape + error >= constant else "look" if gain < LITTLE_GAIN else "ok"
     saw = (
@@ -37,48 +37,48 @@ def floor(material: Material) -> list[Finding]:
     )
     figures = {"smape": smape, "standard_error": error, "floor": constant, "gain": gain}
     advice = "see that each text stands beside its own price in the file, then see what the light models find in it"
-    again = f"{command(material, 'experiments.sweep')} lexical boosted"
+    again = f"{command(inputs, 'experiments.sweep')} lexical boosted"
     return [settle(FLOOR, state, saw, figures, advice, again)]
 
 
-def _honest(material: Material) -> tuple[str, float, float] | None:
+def _honest(inputs: ReportInputs) -> tuple[str, float, float] | None:
     """(name, SMAPE, standard error) of the stack, nested, or of the best member that has a price for every row, if any has."""
-    if material.stack is not None:
-        nested = material.stack["nested"]
+    if inputs.stack is not None:
+        nested = inputs.stack["nested"]
         return "The stack, nested,", nested["smape"], nested["standard_error"]
-    best = next(iter(_members(material)), None)
+    best = next(iter(_members(inputs)), None)
     return (
         None if best is None else (f"The best member, {best['label']},", best["smape"], best["standard_error"] or 0.0)
     )
 
 
-def leaks(material: Material) -> list[Finding]:
+def leaks(inputs: ReportInputs) -> list[Finding]:
     """What was noticed when the catalog was prepared (`leaks.json`). Whether it is a leak is for a person to say."""
-    if material.leaks is None:
+    if inputs.leaks is None:
         return nothing(LEAKS, "the catalog was not looked at when it was prepared (leaks.json is not there)")
-    if not material.leaks:
+    if not inputs.leaks:
         return [Finding(LEAKS, "ok", "No note of anything that tells prices it should not (0 notes).", {"notes": 0})]
-    again = anew(material, "clean")
-    split = [note.rpartition("; ") for note in material.leaks]
+    again = anew(inputs, "clean")
+    split = [note.rpartition("; ") for note in inputs.leaks]
     return [Finding(LEAKS, "look", f"{what or hint}.", {"notes": len(split)}, hint, again) for what, _, hint in split]
 
 
-def too_good(material: Material) -> list[Finding]:
-    """Members far better than others of their kind (`reports.figures.data_quality`): they may have seen what they are judged on."""
-    figures = _members(material)
+def too_good(inputs: ReportInputs) -> list[Finding]:
+    """Members far better than others of their kind (`reports.figures.data_quality`): their training may have leaked."""
+    figures = _members(inputs)
     if len(figures) <= OTHERS:
         return nothing(TOO_GOOD, f"fewer than {OTHERS + 1} members can be compared")
     found = data_quality.too_good(figures)
     if not found:
         saw = f"None of {count(len(figures), 'member')} is under {data_quality.TOO_GOOD:.0%} of the SMAPE usual for its kind."
         return [Finding(TOO_GOOD, "ok", saw, {"members": len(figures)})]
-    return [_suspect(material, each) for each in found]
+    return [_suspect(inputs, each) for each in found]
 
 
-def _suspect(material: Material, found: Mapping[str, Any]) -> Finding:
+def _suspect(inputs: ReportInputs, found: Mapping[str, Any]) -> Finding:
     share, label = (
         found["smape"] / found["usual"],
-        short_labels([member.id for member in material.members])[found["id"]],
+        short_labels([member.id for member in inputs.members])[found["id"]],
     )
     among = "all other members" if found["of"] == "all" else f"the other {found['of']} members"
     saw = f"{label} has SMAPE {found['smape']:.2f}, {share:.0%} of the median of {among} ({found['usual']:.2f})."
@@ -86,28 +86,28 @@ def _suspect(material: Material, found: Mapping[str, Any]) -> Finding:
         "see that its out-of-fold prices come from models that have not seen these rows; until then stack without it"
     )
     state: State = "look" if found["of"] == "all" else "problem"  # another kind of model may well be better
-    again = command(material, "ensemble.stack", f"--drop {shlex.quote(found['id'])}")
+    again = command(inputs, "ensemble.stack", f"--drop {shlex.quote(found['id'])}")
     return Finding(TOO_GOOD, state, saw, {"smape": found["smape"], "share": share}, advice, again, label)
 
 
-def labels(material: Material) -> list[Finding]:
+def labels(inputs: ReportInputs) -> list[Finding]:
     """Training rows whose price looks wrong (`labels.csv`)."""
-    if material.labels is None:
+    if inputs.labels is None:
         return nothing(LABELS, "labels.csv is not there; `python -m core.labels` makes it")
-    rows = {each.sample_id for each in material.labels}
-    conflicts = {each.sample_id for each in material.labels if each.kind == CONFLICT}
-    share = len(rows) / len(material.train)
+    rows = {each.sample_id for each in inputs.labels}
+    conflicts = {each.sample_id for each in inputs.labels if each.kind == CONFLICT}
+    share = len(rows) / len(inputs.train)
     saw = (
-        f"{count(len(rows), 'training row')} of {len(material.train):,} ({share:.1%}) have a price that looks wrong, "
+        f"{count(len(rows), 'training row')} of {len(inputs.train):,} ({share:.1%}) have a price that looks wrong, "
         f"{len(conflicts)} in conflict with the same product."
     )
     figures = {"rows": len(rows), "conflicts": len(conflicts), "share": share}
     advice = (
         "read them and correct the file where it is wrong; suspects=drop of lexical and boosted learns without them"
     )
-    return [settle(LABELS, graded(share, SOME_ROWS, MANY_ROWS), saw, figures, advice, command(material, "core.labels"))]
+    return [settle(LABELS, graded(share, SOME_ROWS, MANY_ROWS), saw, figures, advice, command(inputs, "core.labels"))]
 
 
-def _members(material: Material) -> list[dict[str, Any]]:
+def _members(inputs: ReportInputs) -> list[dict[str, Any]]:
     """Their figures, the best first."""
-    return member_figures(material.members, material.train, material.folds, material.stack)
+    return member_figures(inputs.members, inputs.train, inputs.folds, inputs.stack)

@@ -1,1 +1,1 @@
-"""Figures of the report: pure functions from a workspace's records to plain values."""
+"""Figures of the report's sections: report inputs to plain values."""

@@ -15,7 +15,7 @@ from core.data.catalog import ID, PRICE, TEXT, Catalog
 from core.data.folds import Folds
 from core.data.near_duplicates import normalised
 from core.quality.label_noise import CONFLICT, CONSENSUS, SuspectLabel, digits, find_against_members, worst_first
-from reports.figures.report_inputs import Material
+from reports.figures.report_inputs import ReportInputs
 from reports.figures.top_residuals import shortened
 
 FILE = "doubtful_rows.csv"
@@ -27,12 +27,12 @@ OTHERS = 2
 SHOWN = 20
 
 
-def all_findings(material: Material) -> list[SuspectLabel]:
+def all_findings(inputs: ReportInputs) -> list[SuspectLabel]:
     """What the sweep found before it trained anything, and what all members say now that they have priced these rows."""
-    labels = material.labels or ()
-    if not material.members:
+    labels = inputs.labels or ()
+    if not inputs.members:
         return worst_first(labels)
-    train, oof = material.train, np.column_stack([member.oof for member in material.members])
+    train, oof = inputs.train, np.column_stack([member.oof for member in inputs.members])
     others = [finding for finding in labels if finding.kind != CONSENSUS]
     return worst_first([*others, *find_against_members(train.ids, train.known_prices, oof)])
 

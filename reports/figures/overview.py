@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from core.architectures import ARCHITECTURES
 from core.data.folds import FEW_ROWS
 from core.formatting import count, figure_text
+from core.metrics import METRICS, group_bootstrap, smape_terms
 from reports.figures.adversarial_validation import SOME, STRONG
+from reports.figures.report_inputs import ReportInputs
 
 _MORE_TRIALS = 2  # times as many as there are
 _FEWEST_TRIALS = 8
@@ -19,15 +24,35 @@ _MUCH_OPTIMISM = 1.0
 """Points between in-sample and nested SMAPE from which the verdict mentions them."""
 
 
-def verdict(content: Mapping[str, Any], workspace: str) -> dict[str, Any]:
-    """sentence, next step with its command, and the notes of a report's other content."""
+def overview_figures(inputs: ReportInputs, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Summary of report.json's other content: the nested-CV figure, a sentence, the next step with its command, warnings."""
+    content = {**content, "honest": nested_cv_figure(inputs, content)}
     return {
-        "sentence": sentence(content),
-        "next": next_step(content, workspace),
-        "choices": _choices(content["members"]),
-        "warnings": warnings(content),
-        "shift": shift_sentence(content["data"]["shift"]),
+        "honest": content["honest"],
+        "verdict": {
+            "sentence": sentence(content),
+            "next": next_step(content, content["workspace"]),
+            "choices": _choices(content["members"]),
+            "warnings": warnings(content),
+            "shift": shift_sentence(content["data"]["shift"]),
+        },
     }
+
+
+def nested_cv_figure(inputs: ReportInputs, content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Best nested-CV figure with its 95% interval of bootstraps over product groups: the stack's, else the best member's."""
+    if content["stack"]:
+        return {"kind": "stack", "name": content["stack"]["choice"]["name"], **content["stack"]["nested"]}
+    if not content["members"]:
+        return None
+    best = content["members"][0]
+    oof = next(member.oof for member in inputs.members if member.id == best["id"])
+    known = np.isfinite(oof)
+    terms = smape_terms(inputs.train.known_prices[known], oof[known])
+    figures = {name: best[name] for name in (*METRICS, "standard_error")}
+    interval = group_bootstrap(terms, inputs.folds.groups[known], seed=0)
+    known_range = list(interval) if math.isfinite(interval[0]) else None  # rows of one product tell nothing of others
+    return {"kind": "member", "name": best["label"], **figures, "interval": known_range}
 
 
 def sentence(content: Mapping[str, Any]) -> str:

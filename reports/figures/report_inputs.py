@@ -31,7 +31,7 @@ STACK_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class ReportInputs:
     """trials: records of finished trials in the order they finished. studies: what `history.json` holds of each, trials that
     were stopped or failed too; a study made of `trials` alone where there is no history. members: complete ones of this catalog.
     stack: what `stack.json` holds, or None. stack_oof: (n,) nested prices of the training rows, or None. submitted: (t,) prices
@@ -56,7 +56,7 @@ class Material:
     notes: tuple[str, ...]
 
 
-def read_material(workspace: Workspace) -> Material:
+def read_report_inputs(workspace: Workspace) -> ReportInputs:
     """Reads a workspace. Raises UserError for a folder that is none, and for a file in it that is damaged."""
     facts, notes = workspace.facts, list[str]()
     if facts.images is not None and not Path(facts.images).is_dir():
@@ -64,7 +64,7 @@ def read_material(workspace: Workspace) -> Material:
     members = tuple(_members(workspace, notes))
     stack = _stack(workspace, notes)
     trials = tuple(_trial(path) for path in _by_time(workspace.path("trials")))
-    return Material(
+    return ReportInputs(
         workspace.folder,
         facts,
         workspace.train,

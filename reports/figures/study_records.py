@@ -18,9 +18,8 @@ _FAILED_BEFORE = "this config has failed before"
 
 
 def read_studies(workspace: Workspace, finished: Sequence[Record], notes: list[str]) -> tuple[Record, ...]:
-    """Studies with their trials (the format stands in `experiments.tracking.history`). Each trial also has a `label` of its own, whether
-    it is a `repeat` that trained nothing, and where it has a record its `settings`, all `metrics`, and its `epochs` with losses
-    and times as far as the record has them.
+    """Studies with their trials (format: `experiments.tracking.history`). Each trial also has a unique `label`, `repeat` (trained
+    nothing), and where it has a record its `settings`, all `metrics`, and its `epochs` with losses and times where recorded.
 
     finished: records of trials with `config` and `ended`; those that no study knows, because the sweep's driver was killed,
     stand in a study of their own. notes: what is left out is added. Raises UserError for a damaged file.

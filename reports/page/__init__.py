@@ -1,0 +1,1 @@
+"""HTML page of the report, the registry of its sections, and their templates."""

@@ -1,119 +1,69 @@
-"""Content and charts to one HTML page. Whatever comes from the catalog is escaped: by the template engine in what is written, as
-JSON in what is drawn. The page may run its own two scripts, told by their hashes, and nothing else.
+"""HTML page of a report: sections' figures to report.json, figures and charts to one file.
+
+Text of the catalog is escaped: by the template engine in HTML, as JSON in charts. The content security policy lets the page run
+its own two scripts, named by their hashes, and nothing else.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from core.arrays import Floats
 from core.data.folds import HOLDOUT
 from core.formatting import duration, figure_text, plain, range_text, setting, shown
-from core.metrics import METRICS, constant_floor, group_bootstrap, smape_terms
+from core.metrics import constant_floor
 from core.quality.label_noise import KINDS, SuspectLabel
-from reports.charts import CONFIG, make_charts
+from reports.charts.chart_base import CONFIG
 from reports.charts.error_charts import band_labels
-from reports.figures.catalog_figures import data_figures
-from reports.figures.data_quality import FILE, label_figures, too_good
-from reports.figures.error_figures import error_figures
-from reports.figures.member_figures import error_correlation, member_figures, stack_figures
-from reports.figures.overview import verdict
-from reports.figures.report_inputs import Material, read_tables
-from reports.figures.sweep_figures import sweep_figures
+from reports.figures.data_quality import FILE
+from reports.figures.report_inputs import ReportInputs, read_tables
+from reports.page.sections import OVERVIEW, SECTIONS, TEMPLATES, SectionInputs
 
 FORMAT = 2
 
 
-def make_content(material: Material, findings: Sequence[SuspectLabel]) -> dict[str, Any]:
-    """Plain values only, no NaN, the same for the same workspace. Sections without material are None or empty.
+def make_content(inputs: ReportInputs, findings: Sequence[SuspectLabel]) -> dict[str, Any]:
+    """Contents of report.json: plain values, no NaN, the same for the same workspace. Sections without inputs are None or empty.
 
-    findings: prices that look wrong, the worst first.
+    findings: suspect prices, the worst first.
     """
-    train, test, folds = material.train, material.test, material.folds
-    price, floor = constant_floor(train.known_prices)
-    members = member_figures(material.members, train, folds, material.stack)
-    order = [member["id"] for member in members]
-    fields = read_tables(train, test)
+    price, floor = constant_floor(inputs.train.known_prices)
     content: dict[str, Any] = {
         "format": FORMAT,
-        "workspace": str(material.folder),
-        "catalog": {"fingerprint": material.facts.catalog, "train": material.facts.train, "test": material.facts.test},
-        "submission": material.submitted is not None,
+        "workspace": str(inputs.folder),
+        "catalog": {"fingerprint": inputs.facts.catalog, "train": inputs.facts.train, "test": inputs.facts.test},
+        "submission": inputs.submitted is not None,
         "floor": {"price": price, "smape": floor},
-        "sweep": sweep_figures(material.studies, material.members, material.timings),
-        "members": members,
-        "correlation": error_correlation(material.members, order, train.known_prices) if order else [],
-        "stack": stack_figures(material.stack, members),
-        "errors": None,
-        "data": data_figures(train, test, folds, material.facts, material.submitted, fields),
-        "labels": label_figures(findings, train, material.labels is not None),
-        "leaks": {"notes": None if material.leaks is None else list(material.leaks), "too_good": too_good(members)},
-        "notes": list(material.notes),
     }
-    content["honest"] = _honest(content, material)
-    judged = _judged(material, members)
-    if judged is not None:
-        name, prices = judged
-        by_id = {member.id: member for member in material.members}
-        figures = error_figures(train, folds, prices, [by_id[name] for name in order], findings, fields)
-        content["errors"] = {"judged": name, **figures}
-    content["verdict"] = verdict(content, content["workspace"])
+    given = SectionInputs(inputs, findings, read_tables(inputs.train, inputs.test))
+    for section in SECTIONS:
+        content.update(section.figures(given, content))
+    content["notes"] = list(inputs.notes)
+    content.update(OVERVIEW.figures(given, content))
     return content
-
-
-def _honest(content: dict[str, Any], material: Material) -> dict[str, Any] | None:
-    """The best figure that has not seen what it is judged on, with the range that 95% of bootstraps over product groups give:
-    the stack's nested one, else the best member's.
-    """
-    if content["stack"]:
-        return {"kind": "stack", "name": content["stack"]["choice"]["name"], **content["stack"]["nested"]}
-    if not content["members"]:
-        return None
-    best = content["members"][0]
-    oof = next(member.oof for member in material.members if member.id == best["id"])
-    known = np.isfinite(oof)
-    terms = smape_terms(material.train.known_prices[known], oof[known])
-    figures = {name: best[name] for name in (*METRICS, "standard_error")}
-    interval = group_bootstrap(terms, material.folds.groups[known], seed=0)
-    known_range = list(interval) if math.isfinite(interval[0]) else None  # rows of one product tell nothing of others
-    return {"kind": "member", "name": best["label"], **figures, "interval": known_range}
-
-
-def _judged(material: Material, members: list[dict[str, Any]]) -> tuple[str, Floats] | None:
-    """Whose prices the single rows are judged by, and those prices (n,)."""
-    if material.stack_oof is not None:
-        return "the stack, nested", material.stack_oof
-    if not members:
-        return None
-    by_id = {member.id: member.oof for member in material.members}
-    return f"the best member, {members[0]['label']}", by_id[members[0]["id"]]
 
 
 MOST_TRIALS = 1_000
 """Lines of the table of trials; a browser scrolls more of them badly."""
-_TEMPLATES = Path(__file__).parent / "template"
 
 
 def render(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     """The whole page. pictures: data URIs of the worst rows' pictures by file name."""
-    charts = make_charts(content)
-    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+    sections = [section for section in (OVERVIEW, *SECTIONS) if section.shown(content)]
+    charts = {chart.name: chart for section in SECTIONS for chart in section.charts(content)}
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     library = _library()
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -135,6 +85,10 @@ def render(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     page = environment.get_template("page.html").render(
         **content,
         charts=charts,
+        sections=[
+            {"anchor": each.anchor, "title": each.title, "template": environment.from_string(each.template)}
+            for each in sections
+        ],
         specs=Markup(_as_data(specs)),
         library=Markup(library),
         script=Markup(script),

@@ -144,7 +144,7 @@ def test_axe_finds_no_serious_fault(browser: Any, report: str, scheme: str) -> N
 def test_the_keyboard_reaches_the_contents_and_every_filter(browser: Any, report: str) -> None:
     with opened(browser, report) as page:
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the overview"
         reached = set()
         for _ in range(200):
             page.keyboard.press("Tab")

@@ -29,7 +29,7 @@ from experiments.execution.pruners import check_pruner
 from experiments.search.search_config import SearchConfig
 from reports.checks import diagnose, fitting, non_finite, searching, times
 from reports.checks.finding import Check, Finding
-from reports.figures.report_inputs import read_material
+from reports.figures.report_inputs import read_report_inputs
 from tests.core_tests.trainer_toys import Toy, config, context, make
 from tests.reports_tests.toys import add_plausible_members
 
@@ -94,7 +94,7 @@ def tell(workspace: Workspace, trials: Sequence[dict[str, Any]], architecture: s
 
 def the(check: Check, workspace: Workspace) -> Finding:
     """The one thing that a check says."""
-    (finding,) = check(read_material(Workspace(workspace.folder)))
+    (finding,) = check(read_report_inputs(Workspace(workspace.folder)))
     assert bool(finding.advice) == bool(finding.command) == (finding.state in ("problem", "look"))
     json.dumps(finding.figures, allow_nan=False)
     if finding.command:
@@ -123,7 +123,7 @@ def raised(does: Callable[[], object]) -> str:
 
 
 def test_every_check_has_nothing_to_say_against_an_empty_workspace(toy_workspace: Workspace) -> None:
-    found = diagnose(read_material(toy_workspace))
+    found = diagnose(read_report_inputs(toy_workspace))
     assert {finding.state for finding in found} == {"ok", "skipped"}
     assert all(finding.saw.startswith("Nothing to look at: ") for finding in found if finding.state == "skipped")
 

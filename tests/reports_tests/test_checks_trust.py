@@ -14,7 +14,7 @@ from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from ensemble.stack_options import StackConfig
 from reports.checks import fold_checks, trust
-from reports.figures.report_inputs import read_material
+from reports.figures.report_inputs import read_report_inputs
 from tests.reports_tests.test_checks import the
 from tests.reports_tests.toys import add_member, add_plausible_members
 
@@ -148,4 +148,4 @@ def test_prices_that_look_wrong(toy_workspace: Workspace, rows: int, state: str)
     finding = the(trust.labels, toy_workspace)
     assert finding.state == state
     assert finding.figures == {"rows": rows, "conflicts": min(rows, 1), "share": rows / 120}
-    assert read_material(toy_workspace).labels[: len(found)] == tuple(found)
+    assert read_report_inputs(toy_workspace).labels[: len(found)] == tuple(found)

@@ -13,7 +13,7 @@ import pytest
 
 from core.store.workspace import Workspace
 from reports.checks import CHECKS, diagnose
-from reports.figures.report_inputs import read_material
+from reports.figures.report_inputs import read_report_inputs
 from tests.paths import ROOT
 from tests.reports_tests.test_checks import epochs, finish, tell, trial
 from tests.reports_tests.toys import add_member, add_plausible_members
@@ -31,15 +31,15 @@ def troubled(larger_workspace: Workspace) -> Workspace:
 
 
 def test_problems_come_first(troubled: Workspace) -> None:
-    states = [finding.state for finding in diagnose(read_material(troubled))]
+    states = [finding.state for finding in diagnose(read_report_inputs(troubled))]
     order = ["problem", "look", "ok", "skipped"]
     assert states == sorted(states, key=order.index) and set(states) == set(order)
 
 
 def test_each_check_says_something_and_stands_in_the_guide(troubled: Workspace) -> None:
-    material = read_material(troubled)
+    inputs = read_report_inputs(troubled)
     for check in CHECKS:
-        found = check(material)
+        found = check(inputs)
         assert len({finding.check for finding in found}) == 1, check
         assert f"`{found[0].check}`" in GUIDE
 
@@ -61,8 +61,8 @@ def test_the_guide_has_the_thresholds_that_are_used() -> None:
 
 
 def test_the_same_run_gets_the_same_answer(troubled: Workspace) -> None:
-    first = diagnose(read_material(troubled))
-    assert diagnose(read_material(Workspace(troubled.folder))) == first
+    first = diagnose(read_report_inputs(troubled))
+    assert diagnose(read_report_inputs(Workspace(troubled.folder))) == first
 
 
 def test_checks_need_no_torch() -> None:

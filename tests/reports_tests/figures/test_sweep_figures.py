@@ -9,7 +9,7 @@ import pytest
 
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from reports.figures.report_inputs import read_material
+from reports.figures.report_inputs import read_report_inputs
 from reports.figures.study_records import HISTORY_FORMAT, labelled
 from reports.figures.sweep_figures import sweep_figures, varied_settings
 from tests.reports_tests.toys import add_trials, study, trial, write_history
@@ -99,7 +99,7 @@ def test_the_history_is_completed_with_records_of_finished_trials(toy_workspace:
     add_trials(toy_workspace, [("text", 40.0), ("lexical", 35.0)])
     known = trial(7, 40.0, config=f"text-{0:012x}", dropout=0.4)
     write_history(toy_workspace, study("text", known))
-    first, second = read_material(toy_workspace).studies
+    first, second = read_report_inputs(toy_workspace).studies
     [told] = first["trials"]
     assert told["number"] == 7 and told["settings"]["epochs"] == 20 and told["metrics"]["smape"] == 40.0
     assert (second["architecture"], len(second["trials"])) == ("lexical", 1)
@@ -107,5 +107,5 @@ def test_the_history_is_completed_with_records_of_finished_trials(toy_workspace:
 
 def test_a_history_of_another_version_is_not_shown(toy_workspace: Workspace) -> None:
     write_history(toy_workspace, study("text", trial(0, 40)), version=HISTORY_FORMAT + 1)
-    material = read_material(toy_workspace)
-    assert material.studies == () and any("history.json is not shown" in note for note in material.notes)
+    inputs = read_report_inputs(toy_workspace)
+    assert inputs.studies == () and any("history.json is not shown" in note for note in inputs.notes)
