@@ -41,6 +41,7 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="A list of objects instead of text.")] = False,
 ) -> None:
     from reports.checks import diagnose  # scikit-learn: a second that --help should not take
+    from reports.checks.finding import Grade
     from reports.figures.report_inputs import read_report_inputs
 
     inputs = read_report_inputs(Workspace(workspace or default_folder()))
@@ -51,7 +52,7 @@ def main(
         typer.echo(jsons.dumps([asdict(finding) for finding in found], indent=1, allow_nan=False))
     else:
         show(found)
-    if any(finding.state == "problem" for finding in found):
+    if any(finding.state == Grade.PROBLEM for finding in found):
         raise typer.Exit(1)
 
 

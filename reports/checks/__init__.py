@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.checks import fitting, fold_checks, non_finite, searching, times, trust
-from reports.checks.finding import STATES, Check, Finding
+from reports.checks.finding import Check, Finding, Grade
 from reports.figures.report_inputs import ReportInputs
 
 CHECKS: tuple[Check, ...] = (
@@ -30,6 +30,6 @@ CHECKS: tuple[Check, ...] = (
 
 
 def diagnose(inputs: ReportInputs) -> list[Finding]:
-    """What all checks saw, problems first; in the order of the checks where equal."""
+    """Findings of all checks, problems first; in the order of the checks where equal."""
     found = [finding for check in CHECKS for finding in check(inputs)]
-    return sorted(found, key=lambda finding: STATES.index(finding.state))
+    return sorted(found, key=lambda finding: list(Grade).index(finding.state))

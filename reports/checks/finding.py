@@ -5,25 +5,31 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 from reports.figures.report_inputs import Record, ReportInputs
 from reports.figures.sweep_figures import known_first
 
-State = Literal["problem", "look", "ok", "skipped"]
-STATES: tuple[State, ...] = ("problem", "look", "ok", "skipped")
-"""The most urgent first."""
+
+class Grade(StrEnum):
+    """Grade of a finding, the most urgent first."""
+
+    PROBLEM = "problem"
+    LOOK = "look"
+    OK = "ok"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check says of the whole run, or of `about`: an architecture or a member.
+    """Finding of one check on the whole run, or on `about`: an architecture or a member.
 
     saw: a sentence with the figure. figures: its numbers, plain values. advice, command: what to try; empty where all is well.
     """
 
     check: str
-    state: State
+    state: Grade
     saw: str
     figures: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""
@@ -34,22 +40,22 @@ class Finding:
 Check = Callable[[ReportInputs], list[Finding]]
 
 
-def graded(value: float, look: float, problem: float) -> State:
-    """By how large it is; both bounds belong to the worse side."""
-    return "problem" if value >= problem else "look" if value >= look else "ok"
+def graded(value: float, look: float, problem: float) -> Grade:
+    """Grade of a value; both bounds belong to the worse side."""
+    return Grade.PROBLEM if value >= problem else Grade.LOOK if value >= look else Grade.OK
 
 
 def settle(
-    check: str, state: State, saw: str, figures: Mapping[str, Any], advice: str, command: str, about: str = ""
+    check: str, state: Grade, saw: str, figures: Mapping[str, Any], advice: str, command: str, about: str = ""
 ) -> Finding:
     """A finding whose advice is left out where all is well."""
-    needed = state in ("problem", "look")
+    needed = state in (Grade.PROBLEM, Grade.LOOK)
     return Finding(check, state, saw, figures, advice if needed else "", command if needed else "", about)
 
 
 def nothing(check: str, why: str) -> list[Finding]:
     """The run has no data for this check."""
-    return [Finding(check, "skipped", f"Nothing to look at: {why}.")]
+    return [Finding(check, Grade.SKIPPED, f"Nothing to look at: {why}.")]
 
 
 def by_architecture(records: Iterable[Record]) -> dict[str, list[Record]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.architectures import ARCHITECTURES
 from core.formatting import count
-from reports.checks.finding import Finding, by_architecture, command, graded, nothing, search, settle
+from reports.checks.finding import Finding, Grade, by_architecture, command, graded, nothing, search, settle
 from reports.figures.report_inputs import Record, ReportInputs
 
 OVER, UNDER, OPTIMISM = "overfitting", "underfitting", "stack-optimism"
@@ -46,7 +46,7 @@ def _over(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> 
         f"loss still falls: {points:.2f} points in the middle, best in epoch {best:g} of {run:g}."
     )
     share, soon = len(risen) / len(trials), len(early) / len(trials)
-    state = "problem" if soon >= MOST else graded(share, MOST, 2.0)
+    state = Grade.PROBLEM if soon >= MOST else graded(share, MOST, 2.0)
     figures = {"rising": len(risen), "early": len(early), "of": len(trials), "points": points, "best_epoch": best}
     advice = "more dropout and weight_decay, and fewer epochs, whose learning rate falls sooner; or freeze_text or frozen_layers"
     if ARCHITECTURES[architecture].reads_images:

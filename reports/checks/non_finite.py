@@ -7,7 +7,18 @@ from typing import Any
 
 from core.data.folds import HOLDOUT
 from core.formatting import count, headline
-from reports.checks.finding import Finding, by_architecture, common, graded, nothing, search, settle, tried, values_text
+from reports.checks.finding import (
+    Finding,
+    Grade,
+    by_architecture,
+    common,
+    graded,
+    nothing,
+    search,
+    settle,
+    tried,
+    values_text,
+)
 from reports.figures.report_inputs import Record, ReportInputs
 
 STEPS, TRIALS = "nan-steps", "nan-trials"
@@ -15,10 +26,10 @@ ANY_STEP = 1e-12
 """Share of a training's steps left out from which it deserves a look: any. A few in fp16 are the scaler finding its factor."""
 MANY_STEPS = 0.01
 """Share from which it is a problem: one step in a hundred without effect is no longer the scaler's search."""
-_SAID = ("loss or gradient that is not a number", "predicted prices are not numbers")
-"""How the trainer (`core.training.training`, `core.training.inference`) words it."""
-_TOLD = ("learning_rate", "loss", "precision")
-"""Settings that decide it most often, told whether or not other trials have them too."""
+_MESSAGES = ("loss or gradient that is not a number", "predicted prices are not numbers")
+"""Error messages of the trainer (`core.training.training`, `core.training.inference`), as stored with failed trials."""
+_ALWAYS_NAMED = ("learning_rate", "loss", "precision")
+"""Settings that decide it most often, named whether or not other trials have them too."""
 _ADVICE = (
     "lower learning_rate; precision=fp32, or bf16 where the GPU has it, in place of fp16; a smaller gradient_norm; "
     "then look at the rows"
@@ -52,14 +63,14 @@ def _steps(inputs: ReportInputs, architecture: str, trials: Sequence[Record], ro
 
 
 def failed_trials(inputs: ReportInputs) -> list[Finding]:
-    """Trainings that ended because their numbers were none twice, or whose prices were."""
+    """Trials that failed for non-finite losses, gradients or prices."""
     done = tried(inputs, "complete", "pruned", "failed")
     if not done:
         return nothing(TRIALS, "no trial has ended")
     failed = [trial for trial in done if is_not_finite(trial)]
     if not failed:
-        saw = f"None of {count(len(done), 'trial')} failed for numbers that are none."
-        return [Finding(TRIALS, "ok", saw, {"failed": 0, "of": len(done)})]
+        saw = f"None of {count(len(done), 'trial')} failed for non-finite numbers."
+        return [Finding(TRIALS, Grade.OK, saw, {"failed": 0, "of": len(done)})]
     return [_failed(inputs, name, trials, done) for name, trials in by_architecture(failed).items()]
 
 
@@ -73,12 +84,14 @@ def _failed(inputs: ReportInputs, architecture: str, failed: Sequence[Record], d
     )
     figures = {"failed": len(failed), "of": len(own), "shared": dict(_shared(params, fine))}
     like = [trial for trial in inputs.trials if trial["architecture"] == architecture]
-    return Finding(TRIALS, "problem", saw, figures, _ADVICE, _calmer(inputs, architecture, params, like), architecture)
+    return Finding(
+        TRIALS, Grade.PROBLEM, saw, figures, _ADVICE, _calmer(inputs, architecture, params, like), architecture
+    )
 
 
 def is_not_finite(trial: Mapping[str, Any]) -> bool:
-    """Whether a trial failed for it."""
-    return trial["state"] == "failed" and any(words in headline(trial["error"]) for words in _SAID)
+    """True for a trial that failed for non-finite numbers."""
+    return trial["state"] == "failed" and any(words in headline(trial["error"]) for words in _MESSAGES)
 
 
 def _skipped(trial: Record) -> int:
@@ -91,12 +104,12 @@ def _taken(trial: Record, rows: int) -> int:
 
 
 def _shared(bad: Sequence[Mapping[str, Any]], fine: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all of `bad` have alike and either nothing of `fine` has, or is told anyway."""
+    """Settings that all of `bad` share and none of `fine` has, or that are always named."""
     alike = common(bad)
     return {
         key: value
         for key, value in alike.items()
-        if key in _TOLD or (fine and all(each.get(key) != value for each in fine))
+        if key in _ALWAYS_NAMED or (fine and all(each.get(key) != value for each in fine))
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from core.data.folds import FEW_ROWS
 from core.formatting import count, headline
-from reports.checks.finding import Finding, State, by_architecture, command, graded, nothing, search, settle, tried
+from reports.checks.finding import Finding, Grade, by_architecture, command, graded, nothing, search, settle, tried
 from reports.checks.non_finite import is_not_finite
 from reports.figures import sweep_figures
 from reports.figures.report_inputs import Record, ReportInputs
@@ -17,24 +17,24 @@ ANY, OFTEN = 1e-12, 0.25
 MOSTLY_STOPPED = 0.8
 """Share of trials that were stopped. The default pruner goes on with one of four at each step; fewer are a narrow choice."""
 FEWEST_TRIALS = 8
-"""Fewer configs are luck: it is the default of a sweep, and of eight random ones the best is among the best third in 96%."""
+"""Fewer configs leave it to chance; a sweep's default. Of eight random ones the best is among the best third in 96%."""
 
 
 def failures(inputs: ReportInputs) -> list[Finding]:
-    """Failed trials by what happened. Numbers that are none have a check of their own."""
+    """Failed trials by what happened. Non-finite numbers have a check of their own."""
     done = tried(inputs, "complete", "pruned", "failed")
     if not done:
         return nothing(FAILURES, "no trial has ended")
     others = [trial for trial in done if not is_not_finite(trial)]
     causes = sweep_figures.failures(others)
     if not causes:
-        saw = f"None of {count(len(done), 'trial')} failed for another reason than numbers that are none."
-        return [Finding(FAILURES, "ok", saw, {"failed": 0, "of": len(done)})]
+        saw = f"None of {count(len(done), 'trial')} failed for another reason than non-finite numbers."
+        return [Finding(FAILURES, Grade.OK, saw, {"failed": 0, "of": len(done)})]
     state = graded(sum(cause["count"] for cause in causes) / len(done), ANY, OFTEN)
-    return [_failure(inputs, cause, _cure(cause, others), len(done), state) for cause in causes]
+    return [_failure(inputs, cause, _hint(cause, others), len(done), state) for cause in causes]
 
 
-def _failure(inputs: ReportInputs, cause: Record, hint: str, done: int, state: State) -> Finding:
+def _failure(inputs: ReportInputs, cause: Record, hint: str, done: int, state: Grade) -> Finding:
     shared = ", ".join(f"{key}={value}" for key, value in cause["shared"].items())
     alike = f", all with {shared}, which no finished trial has" if shared else ""
     saw = f"{cause['count']} of {count(done, 'trial')} failed{alike}: {cause['error']}."
@@ -44,15 +44,15 @@ def _failure(inputs: ReportInputs, cause: Record, hint: str, done: int, state: S
     return settle(FAILURES, state, saw, figures, advice, again, ", ".join(cause["architectures"]))
 
 
-def _cure(cause: Record, trials: Sequence[Record]) -> str:
-    """What the first of these errors says about what to do; empty for one that says nothing."""
+def _hint(cause: Record, trials: Sequence[Record]) -> str:
+    """Hint of the first of these errors, or empty."""
     first = next(trial for trial in trials if trial["label"] == cause["trials"][0])
     hint = str(first["error"] or "").partition("what to do: ")[2]
     return headline(hint) if hint else ""
 
 
 def stopped_trials(inputs: ReportInputs) -> list[Finding]:
-    """How many trials the pruner stopped before their last epoch."""
+    """Share of trials that the pruner stopped."""
     done = tried(inputs, "complete", "pruned")
     if not done:
         return nothing(STOPPED, "no trial has ended")
@@ -70,7 +70,7 @@ def _stopped(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) 
 
 
 def few_trials(inputs: ReportInputs) -> list[Finding]:
-    """Whether each architecture had enough configs to choose from."""
+    """Number of configs with a result, by architecture."""
     ended = tried(inputs, "complete", "pruned", "failed")
     if not ended:
         return nothing(FEW, "no trial has ended")
@@ -80,15 +80,23 @@ def few_trials(inputs: ReportInputs) -> list[Finding]:
 
 
 def _few(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> Finding:
-    told = sum(trial["state"] != "failed" for trial in trials)
-    saw = f"{count(told, 'config')} came to a result."
+    ended_well = sum(trial["state"] != "failed" for trial in trials)
+    saw = f"{count(ended_well, 'config')} came to a result."
     advice = (
         f"{FEWEST_TRIALS} at least; with the flags of the first sweep what is there counts, and repeats cost nothing"
     )
     again = f"{search(inputs, architecture, _finished(inputs, architecture))} --trials {max(FEWEST_TRIALS, 2 * len(trials))}"
-    return settle(FEW, "look" if told < FEWEST_TRIALS else "ok", saw, {"configs": told}, advice, again, architecture)
+    return settle(
+        FEW,
+        Grade.LOOK if ended_well < FEWEST_TRIALS else Grade.OK,
+        saw,
+        {"configs": ended_well},
+        advice,
+        again,
+        architecture,
+    )
 
 
 def _finished(inputs: ReportInputs, architecture: str) -> list[Record]:
-    """Whose encoders the next search is to have."""
+    """Finished trials of the architecture; the next search keeps their encoders."""
     return [trial for trial in inputs.trials if trial["architecture"] == architecture]

@@ -12,7 +12,7 @@ from core.encoders.presets import TINY
 from core.formatting import count, duration
 from reports.checks.finding import (
     Finding,
-    State,
+    Grade,
     by_architecture,
     command,
     common,
@@ -80,12 +80,12 @@ def _training(inputs: ReportInputs, architecture: str, trials: Sequence[Record])
     took = f"{count(len(trials), 'training')} took {duration(seconds, 1)}, {mean:.1f} s each"
     figures: dict[str, Any] = {"seconds": seconds, "mean_seconds": mean, "trials": len(trials)}
     if not timed:
-        return Finding(SLOW, "ok", f"{took}; {_LIGHT}.", figures, about=architecture)
+        return Finding(SLOW, Grade.OK, f"{took}; {_LIGHT}.", figures, about=architecture)
     split = split_of(timed)
     figures |= {part: split.share(part) for part in ("steps", "waiting", "judging", "beside")}
     state, advice, again = _cure(inputs, architecture, timed, split)
     if mean < WORTH_SECONDS:
-        state = "ok"
+        state = Grade.OK
     return settle(SLOW, state, f"{took}: {split.sentence}.", figures, advice, again, architecture)
 
 
@@ -105,7 +105,7 @@ def split_of(trials: Sequence[Record]) -> Split:
     return Split(learning - waiting, waiting, judging, max(0.0, beside))
 
 
-def _cure(inputs: ReportInputs, architecture: str, trials: Sequence[Record], split: Split) -> tuple[State, str, str]:
+def _cure(inputs: ReportInputs, architecture: str, trials: Sequence[Record], split: Split) -> tuple[Grade, str, str]:
     """By the part that takes more than its due, the cheapest to mend first; else by what makes steps slow."""
     if split.share("waiting") >= WAITING:
         state = graded(split.share("waiting"), WAITING, MOSTLY_WAITING)
@@ -116,11 +116,11 @@ def _cure(inputs: ReportInputs, architecture: str, trials: Sequence[Record], spl
             "the first training fills the cache and later ones read it: see whether entries had to leave, and raise "
             "--cache-limit; otherwise this is loading and pricing, which larger sweeps do not shorten"
         )
-        return "look", advice, command(inputs, "core.cache")
+        return Grade.LOOK, advice, command(inputs, "core.cache")
     if split.share("judging") >= JUDGING:
         epochs = max(1, max(trial["settings"]["epochs"] for trial in trials) // 2)
         advice = "every epoch is judged on the holdout fold: fewer epochs, or fewer and larger folds to learn from"
-        return "look", advice, search(inputs, architecture, trials, epochs=epochs)
+        return Grade.LOOK, advice, search(inputs, architecture, trials, epochs=epochs)
     return _slow_steps(inputs, architecture, trials)
 
 
@@ -132,21 +132,21 @@ def _more_workers(trials: Sequence[Record]) -> int:
     return 8 if _on_gpu(trials) else 2
 
 
-def _slow_steps(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> tuple[State, str, str]:
+def _slow_steps(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> tuple[Grade, str, str]:
     settings = common([trial["settings"] for trial in trials])
     tiny = settings.get("text_encoder") == TINY
     if not (_on_gpu(trials) or tiny or settings.get("freeze_text")):
         advice = (
             "a whole encoder learns on a processor: freeze it (it is read once), take --text-encoder tiny, or use a GPU"
         )
-        return "look", advice, search(inputs, architecture, trials, freeze_text=True)
+        return Grade.LOOK, advice, search(inputs, architecture, trials, freeze_text=True)
     length = settings.get("max_length")
     if length and not settings.get("freeze_text") and _filled(inputs, length) >= LONG_TEXTS:
         advice = (
             f"{_filled(inputs, length):.0%} of the texts fill max_length={length}: half of it takes about half the time"
         )
-        return "look", advice, search(inputs, architecture, trials, max_length=max(8, length // 2))
-    return "ok", "", ""
+        return Grade.LOOK, advice, search(inputs, architecture, trials, max_length=max(8, length // 2))
+    return Grade.OK, "", ""
 
 
 def _on_gpu(trials: Sequence[Record]) -> bool:
@@ -167,7 +167,7 @@ def stages(inputs: ReportInputs) -> list[Finding]:
     if not total:
         return nothing(STAGES, "nothing was trained or stacked")
     parts = ", ".join(f"{name} {duration(seconds, 1)} ({seconds / total:.0%})" for name, seconds in spent.items())
-    state = graded(spent["stack"] / total, STACK, 2.0) if spent["stack"] >= WORTH_SECONDS else "ok"
+    state = graded(spent["stack"] / total, STACK, 2.0) if spent["stack"] >= WORTH_SECONDS else Grade.OK
     saw = f"Trainings and stack took {duration(total, 1)} in all, added up: {parts}."
     again = command(inputs, "ensemble.stack", "--methods geometric,simplex-log,affine,single")
     return [settle(STAGES, state, saw, spent, "try fewer ways to combine, those without boosters", again)]

@@ -9,7 +9,7 @@ from typing import Any
 from core.formatting import count
 from core.metrics import constant_floor
 from core.quality.label_noise import CONFLICT
-from reports.checks.finding import Finding, State, anew, command, graded, nothing, settle
+from reports.checks.finding import Finding, Grade, anew, command, graded, nothing, settle
 from reports.figures import data_quality
 from reports.figures.data_quality import OTHERS
 from reports.figures.member_figures import member_figures, short_labels
@@ -31,7 +31,7 @@ def floor(inputs: ReportInputs) -> list[Finding]:
     name, smape, error = honest
     constant = constant_floor(inputs.train.known_prices)[1]
     gain = (constant - smape) / constant if constant else 0.0
-    state: State = "problem" if smape + error >= constant else "look" if gain < LITTLE_GAIN else "ok"
+    state: Grade = Grade.PROBLEM if smape + error >= constant else Grade.LOOK if gain < LITTLE_GAIN else Grade.OK
     saw = (
         f"{name} has SMAPE {smape:.2f} ± {error:.2f}, the best constant price {constant:.2f}: {gain:.0%} of it gained."
     )
@@ -57,10 +57,14 @@ def leaks(inputs: ReportInputs) -> list[Finding]:
     if inputs.leaks is None:
         return nothing(LEAKS, "the catalog was not looked at when it was prepared (leaks.json is not there)")
     if not inputs.leaks:
-        return [Finding(LEAKS, "ok", "No note of anything that tells prices it should not (0 notes).", {"notes": 0})]
+        return [
+            Finding(LEAKS, Grade.OK, "No note of anything that tells prices it should not (0 notes).", {"notes": 0})
+        ]
     again = anew(inputs, "clean")
     split = [note.rpartition("; ") for note in inputs.leaks]
-    return [Finding(LEAKS, "look", f"{what or hint}.", {"notes": len(split)}, hint, again) for what, _, hint in split]
+    return [
+        Finding(LEAKS, Grade.LOOK, f"{what or hint}.", {"notes": len(split)}, hint, again) for what, _, hint in split
+    ]
 
 
 def too_good(inputs: ReportInputs) -> list[Finding]:
@@ -71,7 +75,7 @@ def too_good(inputs: ReportInputs) -> list[Finding]:
     found = data_quality.too_good(figures)
     if not found:
         saw = f"None of {count(len(figures), 'member')} is under {data_quality.TOO_GOOD:.0%} of the SMAPE usual for its kind."
-        return [Finding(TOO_GOOD, "ok", saw, {"members": len(figures)})]
+        return [Finding(TOO_GOOD, Grade.OK, saw, {"members": len(figures)})]
     return [_suspect(inputs, each) for each in found]
 
 
@@ -85,7 +89,7 @@ def _suspect(inputs: ReportInputs, found: Mapping[str, Any]) -> Finding:
     advice = (
         "see that its out-of-fold prices come from models that have not seen these rows; until then stack without it"
     )
-    state: State = "look" if found["of"] == "all" else "problem"  # another kind of model may well be better
+    state: Grade = Grade.LOOK if found["of"] == "all" else Grade.PROBLEM  # another kind of model may well be better
     again = command(inputs, "ensemble.stack", f"--drop {shlex.quote(found['id'])}")
     return Finding(TOO_GOOD, state, saw, {"smape": found["smape"], "share": share}, advice, again, label)
 

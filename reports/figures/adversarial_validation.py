@@ -23,7 +23,7 @@ SOME, STRONG = 0.6, 0.75
 SAME = 0.7
 """Similarity of texts from which rows are kept together; the product that they share may be a variant."""
 MIN_VALIDATION_ROWS = 40
-"""In each file: fewer say nothing."""
+"""In each file: fewer give no usable AUC."""
 WORDS, VALUES, SHOWN = 300, 40, 12
 """The most frequent words, and values of each word field, that the model is shown; columns that the report names."""
 _FOLDS = 5
@@ -42,8 +42,10 @@ _TREES = {
 _ROUNDS = 60
 
 
-def shift_figures(train: Catalog, test: Catalog, fields: tuple[pd.DataFrame, pd.DataFrame]) -> dict[str, Any] | None:
-    """AUC of a model that tells test rows (1) from training rows (0), out of fold, with its standard deviation over folds, and
+def adversarial_validation(
+    train: Catalog, test: Catalog, fields: tuple[pd.DataFrame, pd.DataFrame]
+) -> dict[str, Any] | None:
+    """AUC of a classifier of test rows (1) against training rows (0), out of fold, with its standard deviation over folds, and
     the columns it used most. fields: of these very rows. None where there are too few.
 
     Rows of one product are kept in one fold: where each product stands on one side, a model that knows a product's other rows
@@ -56,13 +58,13 @@ def shift_figures(train: Catalog, test: Catalog, fields: tuple[pd.DataFrame, pd.
     frame = columns(train, test, pd.concat(fields, ignore_index=True))
     values = frame.to_numpy(np.float32)
     gains, scores = np.zeros(frame.shape[1]), []
-    for learn, judge in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(values, side, products):
-        if len(np.unique(side[learn])) < 2 or len(np.unique(side[judge])) < 2:
+    for learn, held in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(values, side, products):
+        if len(np.unique(side[learn])) < 2 or len(np.unique(side[held])) < 2:
             continue  # one product is most of a file
         data = lgb.Dataset(values[learn], side[learn], params={"verbosity": -1})
         model = lgb.train({**_TREES, "num_threads": usable_cores()}, data, _ROUNDS)
         gains += model.feature_importance("gain")
-        scores.append(roc_auc_score(side[judge], np.asarray(model.predict(values[judge]))))
+        scores.append(roc_auc_score(side[held], np.asarray(model.predict(values[held]))))
     if len(scores) < 2:
         return None
     shares = gains / max(float(gains.sum()), 1e-12)
@@ -86,7 +88,7 @@ def _column(frame: pd.DataFrame, side: Floats, place: int, share: float) -> dict
 
 
 def columns(train: Catalog, test: Catalog, fields: pd.DataFrame) -> pd.DataFrame:
-    """What can be read of both files' rows without their prices: numbers, lengths, and flags of frequent values and words."""
+    """Features of both files' rows without prices: numbers, lengths, and flags of frequent values and words."""
     texts = [*train.texts, *test.texts]
     pictures = np.concatenate([train.image_names, test.image_names]) != ""
     found: dict[str, Floats] = {

@@ -15,7 +15,7 @@ from core.data.folds import Folds
 from core.fields import NUMBERS
 from core.quality.leaks import MIN_NUMBER_SHARE
 from core.store.workspace import WorkspaceFacts
-from reports.figures.adversarial_validation import shift_figures
+from reports.figures.adversarial_validation import adversarial_validation
 from reports.figures.data_quality import duplicates
 from reports.figures.report_inputs import FieldTables
 from reports.figures.row_figures import log_edges, text_lengths
@@ -26,7 +26,7 @@ _MAX_BINS = 36
 def data_figures(
     train: Catalog, test: Catalog, folds: Folds, facts: WorkspaceFacts, submitted: Floats | None, fields: FieldTables
 ) -> dict[str, Any]:
-    """Prices, lengths, pictures, folds and duplicates of both files, how unlike they are, and what one field alone tells."""
+    """Prices, lengths, images, folds and duplicates of both files, adversarial validation, univariate power."""
     prices = train.known_prices
     quantiles = np.quantile(prices, [0, 0.25, 0.5, 0.75, 1]).tolist()
     sizes = np.unique(folds.groups, return_counts=True)[1]
@@ -51,10 +51,10 @@ def data_figures(
         "fold_groups": facts.fold_groups,
         "overlap": facts.overlap,
         "sampled": len(inside) if len(inside) < len(train) else None,
-        "strengths": strengths(
+        "strengths": univariate_power(
             fields.train, inside.known_prices, folds.groups[fields.train_rows], text_lengths(inside.texts)
         ),
-        "shift": shift_figures(*fields.sides(train, test)),
+        "shift": adversarial_validation(*fields.validation_sample(train, test)),
     }
 
 
@@ -84,17 +84,17 @@ def _fold(prices: Floats, folds: Folds, fold: int) -> dict[str, Any]:
 MIN_POWER_ROWS = 50
 SHOWN = 15
 RARE = 0.02
-"""Share of the rows from which on a field is looked at."""
+"""Share of the rows from which a field is evaluated."""
 _FOLDS, _LEAVES, _LEAST = 5, 32, 10
 _SMOOTHING = 5.0
 _WORDS = ("brand", "kind", "head", "unit")
 
 
-def strengths(fields: pd.DataFrame, prices: Floats, groups: Ints, lengths: Floats) -> list[dict[str, Any]]:
-    """share: of the variance of log prices that the field alone tells of other products' rows, 0 to 1; the highest first.
+def univariate_power(fields: pd.DataFrame, prices: Floats, groups: Ints, lengths: Floats) -> list[dict[str, Any]]:
+    """share: of the variance of log prices that the field alone explains in other products' rows, 0 to 1; the highest first.
 
     Numbers by a small regression tree, words by their mean log price, shrunk to the mean of all; a missing value is a value.
-    suspicious: more than any honest field of the catalogs known (`core.quality.leaks`).
+    suspicious: more than any leak-free field of the catalogs known (`core.quality.leaks`).
     """
     count = len(np.unique(groups))
     if len(prices) < MIN_POWER_ROWS or count < _FOLDS:
@@ -103,32 +103,32 @@ def strengths(fields: pd.DataFrame, prices: Floats, groups: Ints, lengths: Float
     folds = list(GroupKFold(_FOLDS).split(logs, groups=groups))
     columns = {"characters of text": lengths}
     columns |= {name: fields[name].to_numpy(np.float64) for name in NUMBERS if fields[name].notna().mean() >= RARE}
-    told = {name: _by_tree(column, logs, folds) for name, column in columns.items()}
-    told |= {name: _by_means(fields[name], logs, folds) for name in _WORDS if (fields[name] != "").mean() >= RARE}
-    ordered = sorted(told.items(), key=lambda each: -each[1])[:SHOWN]
+    predicted = {name: _by_tree(column, logs, folds) for name, column in columns.items()}
+    predicted |= {name: _by_means(fields[name], logs, folds) for name in _WORDS if (fields[name] != "").mean() >= RARE}
+    ordered = sorted(predicted.items(), key=lambda each: -each[1])[:SHOWN]
     return [
         {"name": name, "share": share, "suspicious": share >= MIN_NUMBER_SHARE} for name, share in ordered if share > 0
     ]
 
 
 def _by_tree(column: Floats, logs: Floats, folds: list[tuple[Ints, Ints]]) -> float:
-    values, told = column[:, None], np.empty(len(logs))
-    for learn, judge in folds:
+    values, predicted = column[:, None], np.empty(len(logs))
+    for learn, held in folds:
         tree = DecisionTreeRegressor(max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAST, random_state=0)
-        told[judge] = tree.fit(values[learn], logs[learn]).predict(values[judge])
-    return _share(told, logs)
+        predicted[held] = tree.fit(values[learn], logs[learn]).predict(values[held])
+    return _share(predicted, logs)
 
 
 def _by_means(column: pd.Series, logs: Floats, folds: list[tuple[Ints, Ints]]) -> float:
-    told, words = np.empty(len(logs)), column.to_numpy()
-    for learn, judge in folds:
+    predicted, words = np.empty(len(logs)), column.to_numpy()
+    for learn, held in folds:
         mean = logs[learn].mean()
         grouped = pd.Series(logs[learn]).groupby(words[learn]).agg(["sum", "count"])
         known = (grouped["sum"] + _SMOOTHING * mean) / (grouped["count"] + _SMOOTHING)
-        told[judge] = pd.Series(words[judge]).map(known).fillna(mean)
-    return _share(told, logs)
+        predicted[held] = pd.Series(words[held]).map(known).fillna(mean)
+    return _share(predicted, logs)
 
 
-def _share(told: Floats, logs: Floats) -> float:
+def _share(predicted: Floats, logs: Floats) -> float:
     variance = float(np.square(logs - logs.mean()).sum())
-    return max(0.0, 1.0 - float(np.square(logs - told).sum()) / variance) if variance > 0 else 0.0
+    return max(0.0, 1.0 - float(np.square(logs - predicted).sum()) / variance) if variance > 0 else 0.0

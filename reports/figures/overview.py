@@ -19,23 +19,25 @@ from reports.figures.report_inputs import ReportInputs
 _MORE_TRIALS = 2  # times as many as there are
 _FEWEST_TRIALS = 8
 _MANY_LABELS = 0.005
-"""Share of the training rows suggested for removal from which the verdict mentions them."""
+"""Share of the training rows suggested for removal from which the overview mentions them."""
 _MUCH_OPTIMISM = 1.0
-"""Points between in-sample and nested SMAPE from which the verdict mentions them."""
+"""Points between in-sample and nested SMAPE from which the overview mentions them."""
 
 
 def overview_figures(inputs: ReportInputs, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Summary of report.json's other content: the nested-CV figure, a sentence, the next step with its command, warnings."""
-    content = {**content, "honest": nested_cv_figure(inputs, content)}
+    """Keys of report.json that summarise its other content: the nested-CV figure and the overview."""
+    nested = nested_cv_figure(inputs, content)
+    return {"honest": nested, "verdict": overview({**content, "honest": nested}, content["workspace"])}
+
+
+def overview(content: Mapping[str, Any], workspace: str) -> dict[str, Any]:
+    """Summary sentence, next step with its command, choices made for the user, and warnings."""
     return {
-        "honest": content["honest"],
-        "verdict": {
-            "sentence": sentence(content),
-            "next": next_step(content, content["workspace"]),
-            "choices": _choices(content["members"]),
-            "warnings": warnings(content),
-            "shift": shift_sentence(content["data"]["shift"]),
-        },
+        "sentence": sentence(content),
+        "next": next_step(content, workspace),
+        "choices": _choices(content["members"]),
+        "warnings": warnings(content),
+        "shift": shift_sentence(content["data"]["shift"]),
     }
 
 
@@ -56,11 +58,11 @@ def nested_cv_figure(inputs: ReportInputs, content: Mapping[str, Any]) -> dict[s
 
 
 def sentence(content: Mapping[str, Any]) -> str:
-    """One sentence on the best honest SMAPE against the constant floor and the best single member."""
+    """Sentence on the nested-CV SMAPE against the constant floor and the best single member."""
     floor, honest, members = content["floor"], content["honest"], content["members"]
     against = f"the best constant price ({floor['price']:,.2f}) has {floor['smape']:.2f}"
     if honest is None:
-        return f"No member is complete yet, so there is no honest figure; {against}."
+        return f"No member is complete yet, so there is no nested-CV figure; {against}."
     gain = floor["smape"] - honest["smape"]
     beats = f"{gain:.2f} points better than" if gain > 0 else f"{-gain:.2f} points worse than"
     known = honest["interval"]
@@ -81,12 +83,12 @@ def sentence(content: Mapping[str, Any]) -> str:
 
 
 def warnings(content: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What speaks against trusting the figure, each with the section of the page to look at."""
+    """Warnings against trusting the figure, each with the anchor of its section."""
     data, leaks, labels, shift = content["data"], content["leaks"], content["labels"], content["data"]["shift"]
     found = [("doubts", f"{note[:1].upper()}{note[1:]}.") for note in leaks["notes"] or ()]
     found += [("doubts", f"{each['id']} is much better than the other members.") for each in leaks["too_good"]]
     found += [
-        ("doubts", f"The field {each['name']} alone tells {each['share']:.0%} of the variance of log prices.")
+        ("doubts", f"The field {each['name']} alone explains {each['share']:.0%} of the variance of log prices.")
         for each in data["strengths"]
         if each["suspicious"]
     ]
@@ -107,7 +109,7 @@ def warnings(content: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def shift_sentence(shift: Mapping[str, Any] | None) -> str:
-    """What an AUC of adversarial validation means for the out-of-fold figures."""
+    """Meaning of an AUC of adversarial validation for the out-of-fold figures, in words."""
     if shift is None:
         return ""
     if shift["auc"] < SOME:
@@ -118,7 +120,7 @@ def shift_sentence(shift: Mapping[str, Any] | None) -> str:
 
 
 def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
-    """why, and the exact command."""
+    """Reason, and the exact command."""
     members, stack, sweep = content["members"], content["stack"], content["sweep"]
     at = f"--workspace {shlex.quote(workspace)}"
     if not members:
@@ -128,7 +130,7 @@ def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
         return _step(f"{tried} config is cross-validated yet.", f"python -m experiments.sweep {at}")
     if stack is None:
         return _step(
-            "Combine the members and write the submission; the nested figure is the honest one.",
+            "Combine the members and write the submission; the nested figure is the one to expect on new rows.",
             f"python -m ensemble.stack {at}",
         )
     if stack["missing"]:
@@ -161,7 +163,7 @@ def _untried(content: Mapping[str, Any]) -> list[str]:
 
 
 def _choices(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What was decided for the user and why, and the architectures that it holds for."""
+    """Choices made for the user, with the reason and the architectures they hold for."""
     found: dict[str, list[str]] = {}
     for member in members:
         for note in member["notes"]:

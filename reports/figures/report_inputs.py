@@ -60,7 +60,7 @@ def read_report_inputs(workspace: Workspace) -> ReportInputs:
     """Reads a workspace. Raises UserError for a folder that is none, and for a file in it that is damaged."""
     facts, notes = workspace.facts, list[str]()
     if facts.images is not None and not Path(facts.images).is_dir():
-        notes.append(f"pictures are not shown: {facts.images} is not there any more")
+        notes.append(f"images are not shown: {facts.images} is not there any more")
     members = tuple(_members(workspace, notes))
     stack = _stack(workspace, notes)
     trials = tuple(_trial(path) for path in _by_time(workspace.path("trials")))
@@ -94,7 +94,7 @@ def _trial(path: Path) -> Record:
 
 
 def _record(path: Path, *keys: str) -> Record:
-    """What the file holds, with these keys at least."""
+    """Contents of the file, which must have these keys."""
     try:
         record: Record = read_json(path)
         if missing := set(keys) - set(record):
@@ -140,7 +140,7 @@ def _stack(workspace: Workspace, notes: list[str]) -> Record | None:
 def _stack_oof(workspace: Workspace, notes: list[str]) -> Floats | None:
     path = workspace.path("stack_oof.parquet")
     if not path.exists():
-        notes.append("stack_oof.parquet is missing: the rows below are judged by the best member's prices")
+        notes.append("stack_oof.parquet is missing: the rows below are evaluated on the best member's prices")
         return None
     try:
         frame = pd.read_parquet(path, columns=[ID, "stack"])
@@ -150,7 +150,7 @@ def _stack_oof(workspace: Workspace, notes: list[str]) -> Floats | None:
     except (ValueError, KeyError, OSError) as error:  # Arrow's errors are among them
         why = f"cannot be read ({str(error).partition(chr(10))[0]})"
     notes.append(
-        f"stack_oof.parquet {why}: the rows below are judged by the best member; run `python -m ensemble.stack` again"
+        f"stack_oof.parquet {why}: the rows below are evaluated on the best member's prices; run `python -m ensemble.stack` again"
     )
     return None
 
@@ -164,17 +164,17 @@ def _submitted(workspace: Workspace, notes: list[str]) -> Floats | None:
         prices = frame[PRICE].to_numpy(np.float64)
         if frame[ID].tolist() == workspace.test.ids.tolist() and (prices > 0).all():
             return prices
-        why = "has other rows than the test file, or prices that are none"
+        why = "has other rows than the test file, or non-finite prices"
     except ValueError as error:  # pandas' errors are among them
         why = f"cannot be read ({str(error).partition(chr(10))[0]})"
     notes.append(f"submission.csv {why}: its prices are not shown")
     return None
 
 
-MOST = 20_000
+MOST_FIELD_ROWS = 20_000
 """Training rows whose fields are read; of more rows so many are drawn."""
-MOST_TOLD_APART = 5_000
-"""Rows of each file that are told apart: an AUC is then known to half a point."""
+MOST_VALIDATION_ROWS = 5_000
+"""Rows of each file in adversarial validation: an AUC is then known to half a point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,9 +186,11 @@ class FieldTables:
     test: pd.DataFrame
     test_rows: Ints
 
-    def sides(self, train: Catalog, test: Catalog) -> tuple[Catalog, Catalog, tuple[pd.DataFrame, pd.DataFrame]]:
-        """As many rows of each file as are told apart, with their fields."""
-        places = _drawn(len(self.train_rows), MOST_TOLD_APART)
+    def validation_sample(
+        self, train: Catalog, test: Catalog
+    ) -> tuple[Catalog, Catalog, tuple[pd.DataFrame, pd.DataFrame]]:
+        """Rows of each file for adversarial validation, with their fields."""
+        places = _drawn(len(self.train_rows), MOST_VALIDATION_ROWS)
         return (
             train.take(self.train_rows[places]),
             test.take(self.test_rows),
@@ -198,7 +200,7 @@ class FieldTables:
 
 def read_tables(train: Catalog, test: Catalog) -> FieldTables:
     """Of all rows, or of as many as a report has time for."""
-    inside, outside = _drawn(len(train), MOST), _drawn(len(test), MOST_TOLD_APART)
+    inside, outside = _drawn(len(train), MOST_FIELD_ROWS), _drawn(len(test), MOST_VALIDATION_ROWS)
     return FieldTables(read_fields(train.texts[inside]), inside, read_fields(test.texts[outside]), outside)
 
 

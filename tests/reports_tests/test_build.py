@@ -282,7 +282,7 @@ def test_records_without_what_is_needed_are_named(full: Workspace) -> None:
 def test_a_pictures_folder_that_is_gone_is_said(full: Workspace) -> None:
     facts = json.loads(full.path("workspace.json").read_text())
     full.path("workspace.json").write_text(json.dumps({**facts, "images": "/nowhere/at/all"}))
-    assert "pictures are not shown: /nowhere/at/all is not there" in Page(build_report(Workspace(full.folder))).text
+    assert "images are not shown: /nowhere/at/all is not there" in Page(build_report(Workspace(full.folder))).text
 
 
 def test_members_of_other_folds_are_not_shown_and_dropped_ones_not_asked_for(full: Workspace) -> None:

@@ -13,10 +13,10 @@ import pytest
 from core.data.catalog import ID, Catalog
 from core.quality.label_noise import CONFLICT, CONSENSUS, OUTLIER, SuspectLabel
 from core.store.workspace import Workspace
-from reports.figures.adversarial_validation import SOME, STRONG, shift_figures
-from reports.figures.catalog_figures import data_figures, strengths
+from reports.figures.adversarial_validation import SOME, STRONG, adversarial_validation
+from reports.figures.catalog_figures import data_figures, univariate_power
 from reports.figures.data_quality import conflicts, doubtful, too_good, write_doubtful
-from reports.figures.report_inputs import MOST, read_tables
+from reports.figures.report_inputs import MOST_FIELD_ROWS, read_tables
 
 
 def figures(workspace: Workspace) -> dict[str, Any]:
@@ -52,10 +52,10 @@ def test_duplicates_are_counted_within_and_between_the_files(toy_workspace: Work
 def test_files_made_alike_are_not_told_apart_and_a_marked_one_is(toy_workspace: Workspace) -> None:
     train, test = toy_workspace.train, toy_workspace.train.take(np.arange(0, 120, 2))
     tables = read_tables(train, test)
-    alike = shift_figures(*tables.sides(train, test))
+    alike = adversarial_validation(*tables.sides(train, test))
     assert alike is not None and alike["auc"] < STRONG
     marked = replace(test, texts=np.array([f"{text} refurbished" for text in test.texts], dtype=object))
-    apart = shift_figures(*read_tables(train, marked).sides(train, marked))
+    apart = adversarial_validation(*read_tables(train, marked).sides(train, marked))
     assert apart is not None and apart["auc"] > 0.95
     assert "word: refurbished" in [each["name"] for each in apart["columns"]]
 
@@ -76,31 +76,31 @@ def test_products_that_stand_on_one_side_do_not_tell_the_files_apart() -> None:
         )
 
     train, test = catalog(texts[:160]), catalog(texts[160:])
-    found = shift_figures(*read_tables(train, test).sides(train, test))
+    found = adversarial_validation(*read_tables(train, test).sides(train, test))
     assert found is not None and found["auc"] < SOME
 
 
 def test_few_rows_are_not_told_apart(toy_workspace: Workspace) -> None:
     few = toy_workspace.test.take(np.arange(10))
-    assert shift_figures(*read_tables(toy_workspace.train, few).sides(toy_workspace.train, few)) is None
+    assert adversarial_validation(*read_tables(toy_workspace.train, few).sides(toy_workspace.train, few)) is None
 
 
 def test_a_field_that_tells_the_price_is_suspicious(toy_workspace: Workspace) -> None:
     train = toy_workspace.train
     fields = read_tables(train, train).train
     prices = np.exp(np.random.default_rng(0).normal(3, 1, len(train)))
-    honest = strengths(fields, prices, np.arange(len(train)), np.ones(len(train)))
+    honest = univariate_power(fields, prices, np.arange(len(train)), np.ones(len(train)))
     assert not any(each["suspicious"] for each in honest)
-    told = strengths(fields, prices, np.arange(len(train)), 100 * np.log(prices) + 1000)
+    told = univariate_power(fields, prices, np.arange(len(train)), 100 * np.log(prices) + 1000)
     assert told[0]["name"] == "characters of text" and told[0]["suspicious"]
 
 
 def test_of_many_rows_some_are_drawn_the_same_ones_each_time() -> None:
-    count = MOST + 5
+    count = MOST_FIELD_ROWS + 5
     texts = np.array(["Item Name: tea"] * count, dtype=object)
     train = Catalog(np.array([str(row) for row in range(count)], dtype=object), texts, np.full(count, "", dtype=object))
     first, again = read_tables(train, train.take(np.arange(3))), read_tables(train, train.take(np.arange(3)))
-    assert len(first.train) == MOST and (first.train_rows == again.train_rows).all()
+    assert len(first.train) == MOST_FIELD_ROWS and (first.train_rows == again.train_rows).all()
     assert (np.diff(first.train_rows) > 0).all() and len(first.test) == 3
 
 

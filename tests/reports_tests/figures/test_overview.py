@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.formatting import figure_text
-from reports.figures.overview import next_step, sentence, shift_sentence, verdict
+from reports.figures.overview import next_step, overview, sentence, shift_sentence
 
 FLOOR = {"price": 12.0, "smape": 60.0}
 
@@ -83,18 +83,18 @@ def test_the_next_step_follows_from_what_is_missing(found: dict[str, Any], comma
     assert next_step(found, "my runs")["command"] == command
 
 
-def test_a_note_is_said_once_with_all_its_architectures() -> None:
+def test_a_note_is_reported_once_with_all_its_architectures() -> None:
     members = [
         member("t", 40.0, "text", ("tiny",)),
         member("m", 41.0, "multimodal", ("tiny",)),
         member("u", 42.0, "text", ("tiny",)),
     ]
-    assert verdict(content(members), "runs")["choices"] == [{"architectures": ["text", "multimodal"], "note": "tiny"}]
+    assert overview(content(members), "runs")["choices"] == [{"architectures": ["text", "multimodal"], "note": "tiny"}]
 
 
-def test_what_speaks_against_the_figure_is_said_with_its_place() -> None:
+def test_warnings_name_their_section() -> None:
     trusted = content([member("t", 40.0)], 39.0)
-    assert verdict(trusted, "runs")["warnings"] == []
+    assert overview(trusted, "runs")["warnings"] == []
     doubted = content(
         [member("t", 40.0)],
         39.0,
@@ -103,7 +103,7 @@ def test_what_speaks_against_the_figure_is_said_with_its_place() -> None:
         labels={"suggested": 30},
         data={"shift": {"auc": 0.9}, "strengths": [{"name": "code", "share": 0.95, "suspicious": True}]},
     )
-    found = verdict(doubted, "runs")
+    found = overview(doubted, "runs")
     assert [each["place"] for each in found["warnings"]] == ["doubts", "doubts", "doubts", "data", "doubts", "stack"]
     assert "2.50 points better in-sample" in found["warnings"][-1]["text"]
     assert "may not hold" in found["shift"]
