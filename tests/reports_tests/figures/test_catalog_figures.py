@@ -52,10 +52,10 @@ def test_duplicates_are_counted_within_and_between_the_files(toy_workspace: Work
 def test_files_made_alike_are_not_told_apart_and_a_marked_one_is(toy_workspace: Workspace) -> None:
     train, test = toy_workspace.train, toy_workspace.train.take(np.arange(0, 120, 2))
     tables = read_tables(train, test)
-    alike = adversarial_validation(*tables.sides(train, test))
+    alike = adversarial_validation(*tables.validation_sample(train, test))
     assert alike is not None and alike["auc"] < STRONG
     marked = replace(test, texts=np.array([f"{text} refurbished" for text in test.texts], dtype=object))
-    apart = adversarial_validation(*read_tables(train, marked).sides(train, marked))
+    apart = adversarial_validation(*read_tables(train, marked).validation_sample(train, marked))
     assert apart is not None and apart["auc"] > 0.95
     assert "word: refurbished" in [each["name"] for each in apart["columns"]]
 
@@ -76,13 +76,16 @@ def test_products_that_stand_on_one_side_do_not_tell_the_files_apart() -> None:
         )
 
     train, test = catalog(texts[:160]), catalog(texts[160:])
-    found = adversarial_validation(*read_tables(train, test).sides(train, test))
+    found = adversarial_validation(*read_tables(train, test).validation_sample(train, test))
     assert found is not None and found["auc"] < SOME
 
 
 def test_few_rows_are_not_told_apart(toy_workspace: Workspace) -> None:
     few = toy_workspace.test.take(np.arange(10))
-    assert adversarial_validation(*read_tables(toy_workspace.train, few).sides(toy_workspace.train, few)) is None
+    assert (
+        adversarial_validation(*read_tables(toy_workspace.train, few).validation_sample(toy_workspace.train, few))
+        is None
+    )
 
 
 def test_a_field_that_tells_the_price_is_suspicious(toy_workspace: Workspace) -> None:
