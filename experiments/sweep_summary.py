@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -90,7 +91,12 @@ def show_plan(
         total += seconds
         wanted = [_wanted(each.trials), _wanted(each.members)]
         table.add_row(
-            each.name, each.space.source, f"{each.space.points:,}", *wanted, duration(seconds), size_text(each.memory)
+            each.name,
+            each.space.source,
+            "endless" if math.isinf(each.space.points) else f"{each.space.points:,}",
+            *wanted,
+            duration(seconds),
+            size_text(each.memory),
         )
     console.print(table)
     workers = f"{share.workers} workers per trial, " if share.workers > 1 else ""

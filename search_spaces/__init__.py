@@ -1,62 +1,57 @@
-"""Search spaces: YAML files with the values that each setting may take, and their reader."""
+"""Search spaces: YAML files with the values that each setting may take, and their reader (docs/search_spaces.md)."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError, suggestion
 from core.protocols.architecture import Config, make_config
+from search_spaces.space import Choices, Range, Space
+
+__all__ = ["FOLDER", "Choices", "Range", "Space", "load_space"]
 
 FOLDER = Path(__file__).parent
+_KEYS = {"values", "best", "then", "initial_points"}
 
 
-@dataclass(frozen=True)
-class Space:
-    """values: the choices of each searched setting, in the file's order. best: the point to try first, as trial 0.
+class _RangeEntry(BaseModel):
+    """A range as it is written: `{low: 1e-6, high: 1e-4, log: true}`, `{low: 2, high: 12, step: 2}`."""
 
-    then: points to try next, before a sampler is asked: other kinds of model, which a stack gains most by.
-    """
+    model_config = ConfigDict(extra="forbid")
 
-    source: str
-    values: dict[str, tuple[Any, ...]]
-    best: dict[str, Any]
-    then: tuple[dict[str, Any], ...] = ()
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = Field(None, gt=0)
 
-    @property
-    def points(self) -> int:
-        return math.prod(len(choices) for choices in self.values.values())
-
-    def grid(self) -> Iterator[dict[str, Any]]:
-        """Every point once, the last setting changing fastest."""
-        for choice in itertools.product(*self.values.values()):
-            yield dict(zip(self.values, choice, strict=True))
-
-    def without(self, fixed: Mapping[str, Any]) -> Space:
-        """The space that is left when the user has fixed some settings."""
-
-        def left(settings: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: value for name, value in settings.items() if name not in fixed}
-
-        return Space(self.source, left(self.values), left(self.best), tuple(map(left, self.then)))
+    @model_validator(mode="after")
+    def _in_order(self) -> _RangeEntry:
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("a logarithmic range begins above 0 and has no step")
+        return self
 
 
 def load_space(name: str | Path, kind: type[Config]) -> Space:
     """The space of that name (`text`), or of a YAML file. Keys and values are checked against the config's fields.
 
     Raises UserError for a missing or unreadable file, an unknown key (with the nearest name), a value that the config refuses,
-    and a `best` or `then` that lies outside the ranges. Each point of `then` is written as what it changes of `best`.
+    and a `best` or initial point that lies outside the values. Points of `then` and `initial_points` are written as what they
+    change of `best`; without `best` the first initial point is the best.
     """
-    path = name if isinstance(name, Path) else FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
-        raise UserError(f"no search space {path}", code="space-missing", hint=suggestion(path.stem, known))
+    path = Path(name)
+    shipped = FOLDER / f"{name}.yaml"
+    if not (isinstance(name, Path) and path.is_file()):
+        if not shipped.is_file():
+            known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
+            raise UserError(f"no search space {name}", code="space-missing", hint=suggestion(path.stem, known))
+        path = shipped
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -65,56 +60,96 @@ def load_space(name: str | Path, kind: type[Config]) -> Space:
             code="space-not-yaml",
             hint="compare it with search_spaces/text.yaml",
         ) from None
-    return _checked(str(name) if isinstance(name, Path) else f"search_spaces/{path.name}", content, kind)
+    return _checked(f"search_spaces/{path.name}" if path == shipped else str(name), content, kind)
 
 
 def _checked(source: str, content: Any, kind: type[Config]) -> Space:
-    if (
-        not isinstance(content, dict)
-        or not isinstance(content.get("values"), dict)
-        or set(content) - {"values", "best", "then"}
-    ):
+    if not isinstance(content, dict) or not isinstance(content.get("values"), dict) or set(content) - _KEYS:
         raise UserError(
-            f"{source} must have the keys `values` (setting: list of choices) and, if wanted, `best` and `then`",
+            f"{source} must have the key `values` (setting: list of choices, or range) and, if wanted, `best`, `then` and "
+            "`initial_points`",
             code="space-bad-keys",
             hint="compare it with search_spaces/text.yaml",
         )
-    values, best = content["values"], content.get("best") or {}
-    for key, choices in values.items():
-        if key not in kind.model_fields:
+    values = {key: _choices(source, key, given, kind) for key, given in content["values"].items()}
+    best, then = _first_points(source, content, values)
+    best, *then = ({key: _number(kind, key, value) for key, value in point.items()} for point in (best, *then))
+    for point in (best, *then):
+        for key, value in point.items():
+            if value not in values.get(key, ()):
+                raise UserError(
+                    f"{source}: best or an initial point has {key}={value!r}, which is not among its choices",
+                    code="space-not-a-choice",
+                    hint=f"add it to `values: {key}`",
+                )
+    return Space(source, values, best, tuple(then))
+
+
+def _choices(source: str, key: Any, given: Any, kind: type[Config]) -> Choices:
+    if key not in kind.model_fields:
+        raise UserError(
+            f"{source}: unknown setting '{key}'",
+            code="space-unknown-setting",
+            hint=suggestion(str(key), kind.model_fields),
+        )
+    if isinstance(given, dict):
+        try:
+            entry = _RangeEntry.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
             raise UserError(
-                f"{source}: unknown setting '{key}'",
-                code="space-unknown-setting",
-                hint=suggestion(str(key), kind.model_fields),
-            )
-        if not isinstance(choices, list) or not choices:
-            raise UserError(
-                f"{source}: `{key}` must list at least one choice",
-                code="space-no-choices",
-                hint=f"write `{key}: [value, value]`",
-            )
-        for choice in choices:
-            make_config(kind, {key: choice})
+                f"{source}: the range of `{key}`: {'.'.join(map(str, first['loc']))} {first['msg']}".replace(
+                    ":  ", ": "
+                ),
+                code="space-bad-range",
+                hint=f"write `{key}: {{low: 1e-6, high: 1e-4, log: true}}` or `{key}: {{low: 2, high: 12, step: 2}}`",
+            ) from None
+        found = Range(entry.low, entry.high, entry.log, entry.step)
+        for end in (found.low, found.high):
+            make_config(kind, {key: end})
+        return found
+    if not isinstance(given, list) or not given:
+        raise UserError(
+            f"{source}: `{key}` must list at least one choice",
+            code="space-no-choices",
+            hint=f"write `{key}: [value, value]`, or a range `{key}: {{low: ..., high: ...}}`",
+        )
+    return tuple(_number(kind, key, choice) for choice in given)
+
+
+def _number(kind: type[Config], key: str, choice: Any) -> Any:
+    """The choice, checked; YAML reads `1e-5` as text, which a numeric setting makes a number."""
+    if key not in kind.model_fields:
+        return choice
+    settled = getattr(make_config(kind, {key: choice}), key)
+    return settled if isinstance(choice, str) and isinstance(settled, (int, float)) else choice
+
+
+def _first_points(
+    source: str, content: Mapping[str, Any], values: Mapping[str, Choices]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    best, changes = dict(content.get("best") or {}), list(content.get("then") or [])
+    listed = content.get("initial_points") or []
+    if (
+        isinstance(content.get("then") or [], list)
+        and isinstance(listed, list)
+        and all(isinstance(each, dict) for each in listed)
+    ):
+        if not best and listed:
+            best, listed = dict(listed[0]), listed[1:]
+        changes += listed
+    else:
+        changes = [None]
     if best and set(best) != set(values):
         raise UserError(
             f"{source}: best lacks {sorted(set(values) - set(best))}",
             code="space-best-incomplete",
             hint="give one value for every setting",
         )
-    changes = content.get("then") or []
-    if changes and not (best and isinstance(changes, list) and all(isinstance(each, dict) for each in changes)):
+    if changes and not (best and all(isinstance(each, dict) for each in changes)):
         raise UserError(
-            f"{source}: `then` must list settings that it changes of `best`",
+            f"{source}: `then` and `initial_points` must list settings that they change of `best`",
             code="space-bad-initial-points",
-            hint="write `then: [{setting: value}]`",
+            hint="write `initial_points: [{setting: value}]`",
         )
-    then = tuple({**best, **each} for each in changes)
-    for point in (best, *then):
-        for key, value in point.items():
-            if value not in values.get(key, []):
-                raise UserError(
-                    f"{source}: best or then has {key}={value!r}, which is not among its choices",
-                    code="space-not-a-choice",
-                    hint=f"add it to `values: {key}`",
-                )
-    return Space(source, {key: tuple(choices) for key, choices in values.items()}, best, then)
+    return best, [{**best, **each} for each in changes]

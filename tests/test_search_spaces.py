@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.architectures import ARCHITECTURES, architecture
-from core.errors import UserError
 from core.protocols.architecture import make_config
-from search_spaces import FOLDER, load_space
+from experiments.search.study import distribution
+from search_spaces import FOLDER, Range, load_space
 from tests.errors import refused
 
 TEXT = architecture("text").Config
@@ -83,30 +87,102 @@ def test_what_the_user_fixed_is_not_searched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "code"),
     [
-        ("values: {droput: [0.1]}", "did you mean 'dropout'"),
-        ("values: {dropout: []}", "at least one choice"),
-        ("values: {dropout: 0.1}", "at least one choice"),
-        ("values: {dropout: [many]}", "bad value for dropout"),
-        ("values: {dropout: [0.1]}\nbest: {dropout: 0.2}", "not among its choices"),
-        ("values: {dropout: [0.1], epochs: [3]}\nbest: {dropout: 0.1}", "best lacks"),
-        ("values: {dropout: [0.1]}\nbest: {dropout: 0.1}\nthen: [{dropout: 0.2}]", "not among its choices"),
-        ("values: {dropout: [0.1]}\nbest: {dropout: 0.1}\nthen: {dropout: 0.1}", "must list settings"),
-        ("values: {dropout: [0.1]}\nthen: [{dropout: 0.1}]", "must list settings"),
-        ("dropout: [0.1]", "must have the keys"),
-        ("values: {dropout: [0.1]}\nranges: {}", "must have the keys"),
-        ("values: [", "not readable as YAML"),
-        ("", "must have the keys"),
+        ("values: {droput: [0.1]}", "space-unknown-setting"),
+        ("values: {dropout: []}", "space-no-choices"),
+        ("values: {dropout: 0.1}", "space-no-choices"),
+        ("values: {dropout: [many]}", "config-bad-value"),
+        ("values: {dropout: [0.1]}\nbest: {dropout: 0.2}", "space-not-a-choice"),
+        ("values: {dropout: [0.1], epochs: [3]}\nbest: {dropout: 0.1}", "space-best-incomplete"),
+        ("values: {dropout: [0.1]}\nbest: {dropout: 0.1}\nthen: [{dropout: 0.2}]", "space-not-a-choice"),
+        ("values: {dropout: [0.1]}\nbest: {dropout: 0.1}\nthen: {dropout: 0.1}", "space-bad-initial-points"),
+        ("values: {dropout: [0.1]}\nthen: [{dropout: 0.1}]", "space-bad-initial-points"),
+        ("values: {dropout: [0.1]}\ninitial_points: [0.1]", "space-bad-initial-points"),
+        ("values: {dropout: {low: 0.5, high: 0.1}}", "space-bad-range"),
+        ("values: {dropout: {low: 0.1}}", "space-bad-range"),
+        ("values: {dropout: {low: 0, high: 0.5, log: true}}", "space-bad-range"),
+        ("values: {dropout: {low: 0.1, high: 0.5, steps: 3}}", "space-bad-range"),
+        ("values: {dropout: {low: 0.1, high: 7}}", "config-bad-value"),
+        ("values: {dropout: {low: 0.1, high: 0.5}}\nbest: {dropout: 0.7}", "space-not-a-choice"),
+        ("dropout: [0.1]", "space-bad-keys"),
+        ("values: {dropout: [0.1]}\nranges: {}", "space-bad-keys"),
+        ("values: [", "space-not-yaml"),
+        ("", "space-bad-keys"),
     ],
 )
-def test_mistakes_in_a_space_file_are_named(tmp_path: Path, content: str, message: str) -> None:
+def test_mistakes_in_a_space_file_are_named(tmp_path: Path, content: str, code: str) -> None:
     path = tmp_path / "space.yaml"
     path.write_text(content)
-    with pytest.raises(UserError, match=message):
+    with refused(code):
         load_space(path, TEXT)
 
 
 def test_a_missing_space_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     with refused("space-missing"):
         load_space(tmp_path / "none.yaml", TEXT)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "space.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_ranges_are_read_also_where_yaml_reads_a_number_as_text(tmp_path: Path) -> None:
+    text = "values: {learning_rate: {low: 1e-6, high: 1e-4, log: true}, epochs: {low: 2, high: 12, step: 2}, dropout: [1e-1, 0.2]}"
+    space = load_space(written(tmp_path, text), TEXT)
+    assert space.values == {
+        "learning_rate": Range(1e-6, 1e-4, log=True),
+        "epochs": Range(2, 12, step=2),
+        "dropout": (0.1, 0.2),
+    }
+    assert space.points == math.inf
+    assert space.listed("epochs") == (2, 4, 6, 8, 10, 12)
+    assert space.highest("epochs", 1) == 12 and space.highest("batch_size", 64) == 64
+    assert space.record()["learning_rate"] == {"low": 1e-6, "high": 1e-4, "log": True}
+
+
+def test_a_grid_over_a_range_without_a_step_is_refused(tmp_path: Path) -> None:
+    endless = load_space(written(tmp_path, "values: {dropout: {low: 0.1, high: 0.5}}"), TEXT)
+    with refused("space-endless-grid") as caught:
+        endless.check_finite("--grid")
+    assert "dropout" in caught.value.what and "--grid" in caught.value.what
+    finite = load_space(written(tmp_path, "values: {dropout: {low: 0.1, high: 0.5, step: 0.2}, epochs: [3, 4]}"), TEXT)
+    assert finite.points == 6 == sum(1 for _ in finite.grid())
+
+
+def test_a_space_is_found_by_its_name_or_its_file(tmp_path: Path) -> None:
+    assert load_space(Path("text-tiny"), TEXT) == load_space("text-tiny", TEXT)
+    assert load_space(written(tmp_path, "values: {dropout: [0.1]}"), TEXT).values == {"dropout": (0.1,)}
+
+
+def test_initial_points_are_tried_first(tmp_path: Path) -> None:
+    text = "values: {dropout: {low: 0.1, high: 0.5}, epochs: [3, 4]}\ninitial_points: [{dropout: 0.2, epochs: 3}, {epochs: 4}]"
+    space = load_space(written(tmp_path, text), TEXT)
+    assert space.best == {"dropout": 0.2, "epochs": 3}
+    assert space.then == ({"dropout": 0.2, "epochs": 4},)
+    text = "values: {dropout: [0.1, 0.2]}\nbest: {dropout: 0.1}\ninitial_points: [{dropout: 0.2}]"
+    assert load_space(written(tmp_path, text), TEXT).then == ({"dropout": 0.2},)
+
+
+ENDS = st.one_of(
+    st.tuples(st.integers(1, 1_000), st.integers(1, 1_000)).map(lambda ends: (ends[0], ends[0] + ends[1])),
+    st.tuples(st.floats(1e-6, 1e3), st.floats(1e-3, 1e3)).map(lambda ends: (ends[0], ends[0] + ends[1])),
+)
+
+
+@given(ends=ENDS, log=st.booleans(), seed=st.integers(0, 99))
+def test_every_drawn_value_lies_in_its_range_and_optuna_agrees(ends: tuple[float, float], log: bool, seed: int) -> None:
+    choices = Range(*ends, log=log)
+    value = choices.sample(Random(seed))
+    assert value in choices and isinstance(value, int) == choices.whole
+    assert distribution(choices)._contains(distribution(choices).to_internal_repr(value))
+
+
+@given(low=st.integers(0, 50), count=st.integers(1, 20), step=st.integers(1, 9), seed=st.integers(0, 99))
+def test_a_stepped_range_is_its_list(low: int, count: int, step: int, seed: int) -> None:
+    choices = Range(low, low + count * step, step=step)
+    assert choices.values == tuple(range(low, low + count * step + 1, step))
+    assert choices.sample(Random(seed)) in choices and low + step in choices
+    assert (low + 0.5) not in choices and True not in choices

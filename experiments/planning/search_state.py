@@ -152,7 +152,7 @@ def _identity(plan: ArchitecturePlan, seed: int, workspace: Workspace) -> dict[s
         "seed": seed,
         "core": CORE_VERSION,
         "settings": plan.resolution.settings,
-        "space": {name: list(values) for name, values in plan.space.values.items()},
+        "space": plan.space.record(),
     }
 
 

@@ -53,7 +53,8 @@ class ArchitecturePlan:
 
     def encoder_folders(self) -> set[str]:
         """Encoders that the user named by a local folder: other machines do not have it."""
-        values = {**{key: (value,) for key, value in self.settings(self.space.best).items()}, **self.space.values}
+        searched = {key: self.space.listed(key) or () for key in self.space.values}
+        values = {**{key: (value,) for key, value in self.settings(self.space.best).items()}, **searched}
         named = {
             str(value)
             for key, choices in values.items()
@@ -141,15 +142,34 @@ class Planner:
         )
         return replace(frozen, resolution=replace(frozen.resolution, notes=(*frozen.resolution.notes, note)))
 
+    def _resolved(self, kind: Architecture, fixed: Mapping[str, Any]) -> tuple[Resolution, Space]:
+        """Settings and space, with every encoder in them looked up: also each choice, where encoders are searched."""
+        own = None if self.search.space is None else load_space(self.search.space, kind.Config).without(fixed)
+        choices = {key: own.listed(key) or () for key in kind.encoder_settings if key in own.values} if own else {}
+        first = {key: listed[0] for key, listed in choices.items()}
+        resolution = kind.resolve({**fixed, **first}, self.machine, self.budget.minutes)
+        found, notes = dict(own.values) if own else {}, list(resolution.notes)
+        for key, listed in choices.items():
+            settled = [
+                kind.resolve({**fixed, **first, key: each}, self.machine, self.budget.minutes) for each in listed
+            ]
+            names = tuple(dict.fromkeys(str(each.settings[key]) for each in settled))
+            found[key] = names
+            notes.append(f"{key} is searched: {', '.join(names)}")
+        if own is None:
+            return resolution, load_space(resolution.space, kind.Config).without(fixed)
+        return replace(resolution, notes=tuple(notes)), replace(own, values=found)
+
     def _plan(self, kind: Architecture, fixed: Mapping[str, Any]) -> ArchitecturePlan:
-        resolution = kind.resolve(fixed, self.machine, self.budget.minutes)
-        space = load_space(self.search.space or resolution.space, kind.Config).without(fixed)
+        resolution, space = self._resolved(kind, fixed)
         config = make_config(kind.Config, {**resolution.settings, **space.best})
         wanted = self.budget.wanted_trials(self.search.grid)
+        if self.search.sampler_name == "grid":
+            space.check_finite("--grid" if self.search.grid else "--sampler grid")
         if self.search.grid:
-            wanted = space.points if wanted is None else wanted
-        trials = None if wanted is None else min(wanted, space.points)
-        longest = max(space.values.get("epochs", (getattr(config, "epochs", 1),)))
+            wanted = int(space.points) if wanted is None else wanted
+        trials = None if wanted is None else int(min(wanted, space.points))
+        longest = space.highest("epochs", getattr(config, "epochs", 1))
         learnt = self.workspace.train.take(self.workspace.folds.split(HOLDOUT)[0])
         seconds = kind.estimate_seconds(learnt, config, self.machine)
         memory = kind.estimate_memory(learnt, config, self.machine)

@@ -42,7 +42,7 @@ class SearchConfig(CommandConfig):
         Field(description="fix a setting (architecture.key=value for one)"),
         Flag(option="--set", metavar="KEY=VALUE"),
     ] = ()
-    space: Annotated[Path | None, Field(description="YAML file with another search space")] = None
+    space: Annotated[Path | None, Field(description="another search space: its name (text-tiny) or a YAML file")] = None
     storage: Annotated[
         str | None,
         Field(

@@ -15,7 +15,7 @@ from heapq import nsmallest
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -26,7 +26,7 @@ from experiments.common.jobs import STOPPED, JobOutcome, StopReason
 from experiments.search.sampler_adapter import SamplerAdapter
 from experiments.search.trial_selection import Finished
 from experiments.search.trial_store import TrialResult, TrialStore
-from search_spaces import Space
+from search_spaces import Choices, Range, Space
 
 REPEATS = 20
 """So many repeated proposals in a row are answered; then an untried point is drawn, because the sampler has converged."""
@@ -80,6 +80,15 @@ class _Queued:
     waiting: FrozenTrial | None = None
 
 
+def distribution(choices: Choices) -> BaseDistribution:
+    """Optuna's distribution of a setting's choices or range."""
+    if not isinstance(choices, Range):
+        return CategoricalDistribution(choices)
+    if choices.whole:
+        return IntDistribution(int(choices.low), int(choices.high), choices.log, int(choices.step or 1))
+    return FloatDistribution(choices.low, choices.high, choices.log, choices.step)
+
+
 class Study:
     """The trials of one search. Used from one thread, and by one driver at a time (`lease`).
 
@@ -105,7 +114,7 @@ class Study:
     ) -> None:
         self.space, self.name, self._identify, self._known = space, name, identify, known
         self._distributions: dict[str, BaseDistribution] = {
-            key: CategoricalDistribution(choices) for key, choices in space.values.items()
+            key: distribution(choices) for key, choices in space.values.items()
         }
         self._trial_store = TrialStore(storage, name, self._distributions, guard)
         self._trial_store.describe(attributes or {})
@@ -291,9 +300,7 @@ class Study:
         elif self.space.points <= WALKED:
             points = iter(self._random.sample(list(self._points.values()), len(self._points)))
         else:
-            points = (
-                {name: self._random.choice(values) for name, values in self.space.values.items()} for _ in range(WALKED)
-            )
+            points = (self.space.sample(self._random) for _ in range(WALKED))
         return next((point for point in points if not self._is_taken(self._identify(point))), None)
 
     @cached_property

@@ -66,7 +66,7 @@ def _study(storage: BaseStorage, architecture: str, searched: Study) -> dict[str
         "name": searched.name,
         "architecture": architecture,
         "documented": dict(space.best),
-        "space": {name: list(values) for name, values in space.values.items()},
+        "space": space.record(),
         "importances": _importances(study),
         "trials": list(_trials(study.get_trials(deepcopy=False))),
     }
