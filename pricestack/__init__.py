@@ -27,17 +27,18 @@ def sweep(architectures: str | Sequence[str] = "all", **options: Any) -> bool:
     return run(SweepConfig.of(architectures=architectures, **options))
 
 
-def stack(workspace: str | Path | None = None, *, out: str | Path | None = None, seed: int = 0) -> StackResult:
+def stack(workspace: str | Path | None = None, *, out: str | Path | None = None, **options: Any) -> StackResult:
     """Combines a workspace's members, writes its submission and returns the result; `.record["nested"]` is its nested score.
 
-    workspace: `runs`, or PRICESTACK_WORKSPACE, if not given. out: the submission's path, if not in the workspace. Raises UserError for a
-    folder that is no workspace or has no complete member.
+    workspace: `runs`, or PRICESTACK_WORKSPACE, if not given. out: the submission's path, if not in the workspace. options: as the
+    flags of `python -m ensemble.stack`, with underscores: `methods=["mean", "single"], drop=["a"], seed=1`. Raises UserError for
+    a folder that is no workspace or has no complete member.
     """
     from ensemble.stack import stack_workspace
     from ensemble.stack_options import StackConfig
 
     home = Workspace(default_folder() if workspace is None else Path(workspace))
-    return stack_workspace(home, StackConfig(seed=seed), out=None if out is None else Path(out))
+    return stack_workspace(home, StackConfig.of(**options), out=None if out is None else Path(out))
 
 
 def load_bundle(folder: str | Path) -> Predictor:

@@ -135,9 +135,9 @@ def oof_test_shifts(oof: Floats, test: Floats, groups: int | None = None) -> lis
 
     A member that has seen the prices of the training rows errs otherwise than the rest there, and like them on the test rows.
     Averaging fold models makes test predictions disagree less, so the spread of a member without leak is about 1 at most; what is
-    above it for all members comes from the rows, and is taken off. Each figure is the least of those at three quartiles: other shares of products
-    in the test rows move some of them, a leak or a wrong scale all. groups: how many of the n rows are different products, which
-    is what standard errors count.
+    above it for all members comes from the rows, and is taken off. Each figure is the least of those at three quartiles: other
+    shares of products in the test rows move some of them, a leak or a wrong scale all. groups: number of products among the n
+    rows, by which standard errors count.
     """
     voices = siblings(oof)
     if len(np.unique(voices)) < LEAST_VOICES:
