@@ -78,7 +78,7 @@ def histogram(content: Content, name: str, what: str, labels: Sequence[str]) -> 
 
 
 def shift(content: Content) -> Chart:
-    """What a model used to tell test rows from training rows."""
+    """Features of adversarial validation by their share of the gain."""
     rows = [
         {
             **each,
@@ -109,7 +109,7 @@ def _mean(value: float | None) -> str:
 
 
 def strengths(content: Sequence[Content]) -> Chart:
-    """What one field alone tells."""
+    """Univariate power: variance of log prices explained by each field alone."""
     rows = [
         {
             "field": each["name"],

@@ -19,7 +19,7 @@ INK, MUTED, LINE, ACCENT = "var(--ink)", "var(--muted)", "var(--line)", "var(--a
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 6))
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 OTHER = "other"
-"""Stands for members that no architecture of this house has made."""
+"""Architecture name of members made outside this project."""
 
 HEIGHT, ROW, PADDING = 260, 24, 8
 """Pixels of a chart, of a line in one that is a list, and between the outermost points and the frame."""
@@ -65,7 +65,7 @@ CONFIG: Spec = {
 
 @dataclass(frozen=True)
 class Chart:
-    """caption: what stands below it. description: what is told to who cannot see it. wide: takes the page's whole width."""
+    """caption: what stands below it. description: text for screen readers. wide: takes the page's whole width."""
 
     name: str
     caption: str

@@ -100,7 +100,7 @@ def scores(members: Sequence[Content], stack: Content | None) -> Chart:
 
 
 def correlations(members: Sequence[Content], correlation: Sequence[Sequence[float | None]]) -> Chart:
-    """How alike two members err: the stronger the colour, the less a stack gains from having both."""
+    """Correlation of two members' errors: the stronger, the less a stack gains from both."""
     labels = [member["label"] for member in members]
     rows = [
         {
@@ -171,7 +171,7 @@ def weights(members: Sequence[Content]) -> Chart:
 
 
 def absences(members: Sequence[Content]) -> Chart:
-    """What leaving a member out costs, with one standard error."""
+    """Leave-one-out cost of each member, with one standard error."""
     rows = [
         {
             "member": member["label"],

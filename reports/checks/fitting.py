@@ -93,7 +93,7 @@ def _under(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) ->
 
 
 def stack_optimism(inputs: ReportInputs) -> list[Finding]:
-    """How much better a stack looks on the rows it was fitted on than on rows left out."""
+    """Optimism of the stack: in-sample against nested-CV SMAPE."""
     stack = inputs.stack
     if stack is None:
         return nothing(OPTIMISM, "there is no stack")

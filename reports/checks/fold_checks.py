@@ -68,7 +68,7 @@ def holdout(inputs: ReportInputs) -> list[Finding]:
 
 
 def fold_overlap(inputs: ReportInputs) -> list[Finding]:
-    """Whether folds are as close to each other as the test file is to the training file."""
+    """Overlap of products between folds, against the overlap of the test file with the training file."""
     facts = inputs.facts
     test, folds, random = (facts.overlap[name] for name in ("test", "folds", "random"))
     saw = (

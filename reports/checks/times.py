@@ -68,7 +68,7 @@ class Split:
 
 
 def slow_training(inputs: ReportInputs) -> list[Finding]:
-    """What the seconds of finished trials were spent on."""
+    """Share of the time of finished trials by stage."""
     if not inputs.trials:
         return nothing(SLOW, "no trial has finished")
     return [_training(inputs, name, trials) for name, trials in by_architecture(inputs.trials).items()]
@@ -180,7 +180,7 @@ def _stage(spent: Record) -> str:
 
 
 def lost_time(inputs: ReportInputs) -> list[Finding]:
-    """How much of the search went into trainings without a result."""
+    """Share of the search time spent on trials without a result."""
     trials = tried(inputs, *STATES)
     total = sum(trial["seconds"] or 0.0 for trial in trials)
     if not total:

@@ -53,7 +53,7 @@ def _honest(inputs: ReportInputs) -> tuple[str, float, float] | None:
 
 
 def leaks(inputs: ReportInputs) -> list[Finding]:
-    """What was noticed when the catalog was prepared (`leaks.json`). Whether it is a leak is for a person to say."""
+    """Leak notes of the catalog's preparation (`leaks.json`), for a person to confirm."""
     if inputs.leaks is None:
         return nothing(LEAKS, "the catalog was not looked at when it was prepared (leaks.json is not there)")
     if not inputs.leaks:

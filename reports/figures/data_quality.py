@@ -28,7 +28,7 @@ SHOWN = 20
 
 
 def all_findings(inputs: ReportInputs) -> list[SuspectLabel]:
-    """What the sweep found before it trained anything, and what all members say now that they have priced these rows."""
+    """Label noise found before training, and by all members' out-of-fold prices."""
     labels = inputs.labels or ()
     if not inputs.members:
         return worst_first(labels)

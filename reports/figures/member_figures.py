@@ -102,7 +102,7 @@ def _correlation(one: Floats, other: Floats) -> float | None:
 
 
 def stack_figures(stack: Record | None, members: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What the stack came to, and which complete members it has not seen; None where there is no stack."""
+    """Scores of the stack, and complete members it has not seen; None without a stack."""
     if stack is None:
         return None
     inside = {each["name"] for each in stack["members"]}

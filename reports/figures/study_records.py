@@ -14,7 +14,7 @@ Record = dict[str, Any]
 HISTORY = "history.json"
 HISTORY_FORMAT = 1
 _FAILED_BEFORE = "this config has failed before"
-"""How the error begins of a trial that was answered from an earlier, failed one (`experiments.search.study`)."""
+"""Prefix of the error of a trial deduplicated to an earlier, failed one (`experiments.search.study`)."""
 
 
 def read_studies(workspace: Workspace, finished: Sequence[Record], notes: list[str]) -> tuple[Record, ...]:

@@ -28,7 +28,7 @@ FAR = float(np.log(3.0))
 AGREED = 0.25
 """Standard deviation of the members' log prices below which they agree."""
 AS_MANY_TIMES = 0.12
-"""How near, in log price, a miss must be to a number of the text to be taken for it."""
+"""Largest distance, in log price, of a residual to a number of the text that explains it."""
 CLOSE = 0.35
 """Cosine similarity of TF-IDF words from which another product counts as a close neighbour."""
 APART = 3.0
@@ -50,7 +50,7 @@ NO_CAUSE = Cause("no cause seen", "nothing in the text, among its neighbours or 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What is known of one row. logs: its log price; predicted: the log price it was given; members: (m,) theirs, finite ones.
+    """Inputs of one row's error cause. logs: its log price; predicted: the log price it was given; members: (m,) theirs, finite ones.
 
     near, similarity: its nearest other rows' log prices, and how similar they are; numbers: quantities that the text states.
     """
@@ -67,7 +67,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Guesser:
-    """What rows are compared with. matrix: (n, d) TF-IDF of the training rows. oof: (n, m) members' prices."""
+    """Training rows that a row is compared with. matrix: (n, d) TF-IDF of the training rows. oof: (n, m) members' prices."""
 
     train: Catalog
     matrix: csr_matrix
