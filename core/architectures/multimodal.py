@@ -173,20 +173,13 @@ class MultimodalNetwork(TextEncodingNetwork):
         self.attention = CrossAttention(self.width, heads_for(self.width))
 
     def forward(
-        self,
-        has_picture: Tensor,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        states: Tensor | None = None,
-        pixels: Tensor | None = None,
-        features: Tensor | None = None,
-        numbers: Tensor | None = None,
-        words: Tensor | None = None,
+        self, has_picture: Tensor, pixels: Tensor | None = None, features: Tensor | None = None, **text: Tensor
     ) -> Tensor:
-        query = self.read(input_ids, attention_mask, states)
+        """text: the inputs of `TextNetwork.forward`."""
+        query = self.read(text.get("input_ids"), text.get("attention_mask"), text.get("states"))
         tokens = self.projection(self.features(pixels) if features is None else features.float())
         tokens = tokens + (~has_picture)[:, None, None].to(tokens.dtype) * self.no_picture
-        return self.predict_head(self.attention(query, tokens), numbers, words)
+        return self.predict_head(self.attention(query, tokens), text.get("numbers"), text.get("words"))
 
     def features(self, pixels: Tensor | None) -> Tensor:
         """(B, T, width) of (B, 3, S, S) pixels: what the text asks."""
