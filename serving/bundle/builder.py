@@ -76,8 +76,10 @@ def export(
     most: int | None = None,
     begin: Begin = lambda part: None,
 ) -> tuple[Bundle, bool]:
-    """(the bundle in `home`, whether it is new). network_format: of `serving.bundle.export_formats`, for members with a network. most: members of
-    a smaller stack that is nearly as good (`serving.bundle.member_subset`). begin: told what is being made, as one graph may take a minute.
+    """Writes a bundle into `home`. Returns it, and whether it is new.
+
+    network_format: export format of networks (`serving.bundle.export_formats`). most: members of a smaller stack that is nearly
+    as good (`serving.bundle.member_subset`). begin: called with the name of each part, as one graph may take a minute.
 
     Raises UserError where there is no stack or it is not that of the workspace's members, where a member has no models, where a
     price from the bundle is not the submitted one, and where no stack of so few members is good enough.
@@ -126,7 +128,7 @@ def _member(source: BundleSource, place: int, network_format: str) -> MemberFact
             code="export-lost-fold-model",
             hint=f"restore the folder, or leave the member out: `python -m ensemble.stack --drop {name}`",
         )
-    told = next(each for each in source.record["members"] if each["name"] == name)
+    stacked = next(each for each in source.record["members"] if each["name"] == name)
     kind = architecture(record["architecture"])
     return MemberFacts(
         name,
@@ -135,8 +137,8 @@ def _member(source: BundleSource, place: int, network_format: str) -> MemberFact
         not kind.is_network and not record["identity"],
         kind.reads_images,
         folds,
-        told["weight"],
-        told["oof"]["smape"],
+        stacked["weight"],
+        stacked["oof"]["smape"],
     )
 
 

@@ -38,14 +38,15 @@ STACK, INTERVAL, DISTANCES, STATISTICS = "stack", "interval", "distances.npz", "
 MEMBERS, ENCODERS = "members", "encoders"
 FORMAT = 2
 CODE = {"core": CORE_VERSION, "features": FEATURES_VERSION}
-"""What decides the prices that the same files give: a bundle is only read by the code that it was written with."""
+"""Versions that decide the prices of the same files: a bundle is only read by the code that it was written with."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 _AGAIN = "copy the bundle again, or write it again with `python -m serving.export`"
 
 
 @dataclass(frozen=True)
 class MemberFacts:
-    """A member in a bundle. form: how its models are written (`serving.bundle.export_formats`). light: needs no torch. pictures: reads them.
+    """A member in a bundle. form: export format of its models (`serving.bundle.export_formats`). light: needs no torch.
+    pictures: reads them.
 
     folds: the numbers of its fold models. weight: in the stack's linear parts. smape: out of fold. difference: by how much,
     relatively, its prices from these files differ at most from the original's; worsened: points of SMAPE, where its form is
@@ -71,7 +72,7 @@ class MemberFacts:
 
 @dataclass(frozen=True)
 class BundleFacts:
-    """What a bundle is (`bundle.json`).
+    """Facts of a bundle (`bundle.json`).
 
     catalog, folds: hashes of the data; fold_mode, k: how it was parted. rows: by role. nested: `smape`, `standard_error` and
     `interval` (95%) of the stack on rows that it was not fitted to. middle, low, high: the best constant price, and the

@@ -1,4 +1,4 @@
-"""Export formats of fold models: base class, registry, safetensors. A new one is a class in a module and a line in EXPORT_FORMATS."""
+"""Export formats of fold models: base class, registry, safetensors. A new one is a class and a line in EXPORT_FORMATS."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Prediction interval of a price: residuals of the stack on held-out rows.
 
-`ensemble.methods.smape_minimizer.Conditional` gives a row's distribution of log price: residuals by neighbourhood of price, over a scale that a
-booster reads off how the members disagree and off the row's features. The interval goes from its 10% to its 90% quantile. The
-served price averages fold models, whose members agree more than single ones do: intervals are stretched so that they are on
-average as wide on the test rows as on the rows their coverage was measured on.
+`ensemble.methods.smape_minimizer.Conditional` gives a row's distribution of log price: residuals by neighbourhood of price,
+over a scale that a booster reads off how the members disagree and off the row's features. The interval goes from its 10% to
+its 90% quantile. The served price averages fold models, whose members agree more than single ones do: intervals are stretched
+so that they are on average as wide on the test rows as on the rows their coverage was measured on.
 """
 
 from __future__ import annotations

@@ -173,8 +173,8 @@ class Predictor:
     def _chunk(self, catalog: Catalog, light: bool) -> Prediction:
         catalog = catalog.with_memory()
         with self._lock:
-            told = [self._ask(place, catalog, light) for place in range(len(self.members))]
-            given = np.column_stack([each[:, 0] for each in told])
+            asked = [self._member_prices(place, catalog, light) for place in range(len(self.members))]
+            given = np.column_stack([each[:, 0] for each in asked])
             answered = ~np.isnan(given)
             prices = np.full(len(catalog), self.facts.middle)
             ends = np.tile([self.facts.low, self.facts.high], (len(catalog), 1))
@@ -186,13 +186,13 @@ class Predictor:
             ):
                 if rows.any():
                     part = catalog if rows.all() else catalog.take(rows)
-                    quantiles = [told[place][rows, 1:] for place in places]
+                    quantiles = [asked[place][rows, 1:] for place in places]
                     shown = self.stack.rows(self._distances.fill(given[rows]), part, quantiles)
                     prices[rows] = stacked.predict(shown)
                     ends[rows] = interval.bounds(self._conditional, prices[rows], shown, self.facts.stretch)
             return Prediction(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))
 
-    def _ask(self, place: int, catalog: Catalog, light: bool) -> Prices:
+    def _member_prices(self, place: int, catalog: Catalog, light: bool) -> Prices:
         """(n, 1) a member's prices and, where a last step reads them, its quantiles (n, 9) beside them; NaN where it has none."""
         member, more = self.members[place], place in self.stack.quantiles
         nothing = np.full((len(catalog), 1 + more * len(DECILES)), np.nan)
@@ -204,8 +204,10 @@ class Predictor:
                 if more:
                     prices = np.hstack([prices, member.predict_quantiles(catalog)])
         except Exception as error:  # whatever a model raises, the others still answer, and the answer says who did
-            told = (member.facts.id, len(catalog), type(error).__name__, error)
-            log.warning("member %s did not answer for %d rows: %s: %s", *told, exc_info=log.isEnabledFor(logging.DEBUG))
+            details = (member.facts.id, len(catalog), type(error).__name__, error)
+            log.warning(
+                "member %s did not answer for %d rows: %s: %s", *details, exc_info=log.isEnabledFor(logging.DEBUG)
+            )
             return nothing
         fine = (np.isfinite(prices) & (prices > 0)).all(axis=1, keepdims=True)
         return np.where(fine, prices, np.nan)

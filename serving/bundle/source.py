@@ -26,7 +26,7 @@ _RESTACK = "run `python -m ensemble.stack` again, then `python -m serving.export
 
 @dataclass(frozen=True, eq=False)
 class BundleSource:
-    """What a bundle is made from. stack: narrowed to the members it looks at. record: stack.json.
+    """Input of a bundle. stack: narrowed to the members it looks at. record: stack.json.
 
     train, test: n and t rows with those members' prices. nested: (n,) the stack's prices of the training rows out of fold,
     submitted: (t,) of the test rows.
@@ -63,7 +63,7 @@ def read_source(workspace: Workspace) -> BundleSource:
 
 
 def read_subset(workspace: Workspace, most: int, tell: Tell) -> BundleSource:
-    """What `read_source` would give if a nearly as good stack of fewer members had been made."""
+    """Source of a stack with fewer members that is nearly as good."""
     whole = read_source(workspace)
     found = distil(workspace, whole.record, most, tell)
     return _source(workspace, found.stack, found.record, found.nested)
@@ -88,7 +88,7 @@ def _source(workspace: Workspace, stack: serialization.Stack, record: dict[str, 
 
 
 def _matches(record: dict[str, Any], stack: serialization.Stack) -> bool:
-    """Whether stack.json tells of this stack."""
+    """True where stack.json describes this stack."""
     names = [each["name"] for each in record["members"]]
     steps = {each["name"]: each["fitted"] for each in record["steps"] if each["kept"]}
     found = {name: step.describe() for name, step in stack.stacked.recipe.steps.items()}

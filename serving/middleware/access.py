@@ -19,7 +19,7 @@ from serving.middleware.key_store import KeyRing
 from serving.middleware.problems import problem
 
 OPEN = frozenset({"/health", "/ready"})
-"""What probes ask, which have no keys. The page at `/` and its files are the API's to add: they hold nothing."""
+"""Paths of probes, which have no keys. The page at `/` and its files are the API's to add: they hold nothing."""
 
 _LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _CALLER = "caller"
@@ -34,7 +34,7 @@ class Caller:
 
 
 def caller_of(scope: Scope) -> Caller | None:
-    """Who `Access` let in; None on open paths and outside requests."""
+    """Caller that `Access` let in; None on open paths and outside requests."""
     return scope.get("state", {}).get(_CALLER)
 
 
@@ -62,7 +62,7 @@ def check_exposure(host: str, ring: KeyRing | None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host to listen on, or a client's address, is this machine's own."""
+    """True where a host to listen on, or a client's address, is this machine's own."""
     if host == "localhost":
         return True
     try:

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Key(BaseModel):
-    """What is kept of a key. sha256: of the whole key as it is sent. admin: whether it may also swap bundles."""
+    """Stored record of a key. sha256: of the whole key as it is sent. admin: whether it may also swap bundles."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -130,7 +130,7 @@ class KeyRing:
         """Raises UserError for a file that is not one of keys."""
         self._path = path
         self._now = now
-        self._seen = self._told = self._state()
+        self._seen = self._reported = self._state()
         self._keys = read_keys(path)
 
     def find(self, key: str) -> Key | None:
@@ -152,12 +152,12 @@ class KeyRing:
         try:
             self._keys = read_keys(self._path)
         except (UserError, OSError) as error:
-            if state != self._told:
-                self._told = state
-                told = "the changed file of keys cannot be read; the keys before stay valid, revoked ones too (%s)"
-                _log.error(told, type(error).__name__)
+            if state != self._reported:
+                self._reported = state
+                message = "the changed file of keys cannot be read; the keys before stay valid, revoked ones too (%s)"
+                _log.error(message, type(error).__name__)
         else:
-            self._seen = self._told = state
+            self._seen = self._reported = state
             _log.info("the file of keys was read again: %d keys", len(self._keys))
 
     def _state(self) -> tuple[int, ...] | None:

@@ -63,8 +63,8 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(head | _redacted(line))
 
     def _error(self, error: BaseException) -> dict[str, str]:
-        told = {"error": type(error).__name__, "raised": _place(error.__traceback__)}
-        return {**told, "error_message": str(error)} if self._texts else told
+        line = {"error": type(error).__name__, "raised": _place(error.__traceback__)}
+        return {**line, "error_message": str(error)} if self._texts else line
 
 
 def _redacted(value: Any) -> Any:

@@ -57,7 +57,7 @@ class Alerts:
         self._sending: set[asyncio.Task[None]] = set()
 
     def report(self, alerts: Sequence[Alert]) -> None:
-        """Tells those that were not told within the quiet time."""
+        """Logs and sends the alerts that were not reported within the quiet time."""
         for alert in alerts:
             now = self._clock()
             if now - self._last.get(alert.name, -self._quiet) < self._quiet:

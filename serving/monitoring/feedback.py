@@ -55,7 +55,7 @@ class LiveAccuracy:
 class Feedback:
     """Matches true prices with predictions by id (the request's, and for a batch the row's number behind it), and the outcomes that came.
 
-    An id counts once, with the price that was told last, so that a request may be sent again and a price be mended.
+    An id counts once, with the price that was sent last, so that a request may be sent again and a price be mended.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +63,7 @@ class Feedback:
         # A service's memory must stay flat: hundreds of thousands of predictions wait here, as few bytes each as can be.
         self._predicted: dict[int, bytes] = {}
         self._order: deque[int] = deque()
-        # Of the last WINDOW ids, in the order in which they were first told.
+        # Of the last WINDOW ids, in the order in which they were first sent.
         self._terms: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
     def record_prediction(self, name: str, answer: LoggedPrediction) -> None:
@@ -82,15 +82,15 @@ class Feedback:
         packed = self._predicted.get(key)
         if packed is None:
             return FeedbackStatus.UNKNOWN
-        said, low, high, ends, told = _PACKED.unpack(packed)
+        predicted, low, high, ends, matched = _PACKED.unpack(packed)
         if ends <= self._clock():
             return FeedbackStatus.UNKNOWN
-        if not told or name in self._terms:
-            term = float(smape_terms(np.array([price]), np.array([said]))[0])
+        if not matched or name in self._terms:
+            term = float(smape_terms(np.array([price]), np.array([predicted]))[0])
             self._terms[name] = (term, low <= price <= high)
-        if told:
+        if matched:
             return FeedbackStatus.AGAIN
-        self._predicted[key] = _PACKED.pack(said, low, high, ends, True)
+        self._predicted[key] = _PACKED.pack(predicted, low, high, ends, True)
         if len(self._terms) > WINDOW:
             self._terms.popitem(last=False)
         return FeedbackStatus.FIRST

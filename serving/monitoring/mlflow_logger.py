@@ -52,7 +52,7 @@ class MlflowRunLogger:
         self._run = made.info.run_id
 
     def __call__(self, figures: dict[str, float]) -> None:
-        """Writes a minute's figures. What cannot be written is told in the log, and lost: the service matters more."""
+        """Writes a minute's figures. A failed write is logged as an error, and lost: the service matters more."""
         now, self._minute = int(1000 * time.time()), self._minute + 1
         metrics = [Metric(name, value, now, self._minute) for name, value in figures.items()]
         try:

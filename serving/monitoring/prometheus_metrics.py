@@ -31,7 +31,7 @@ class Metrics:
         self.pictures = Counter("pricestack_pictures", "Pictures of requests.", ["outcome"], registry=own)
         self.batch_rows = Histogram("pricestack_batch_rows", "Rows computed together.", buckets=_ROWS, registry=own)
         self.batch_seconds = Histogram("pricestack_batch_seconds", "Of one batch.", buckets=_SECONDS, registry=own)
-        self.alerts = Counter("pricestack_alerts", "Alerts told.", ["name"], registry=own)
+        self.alerts = Counter("pricestack_alerts", "Alerts raised.", ["name"], registry=own)
         self._waiting = Gauge("pricestack_waiting_rows", "Rows that wait for a process.", registry=own)
         self._workers = Gauge("pricestack_workers", "Processes that answer.", registry=own)
         self._restarts = Gauge(

@@ -46,7 +46,7 @@ OPEN_PATHS = frozenset({"/health", "/ready", *FILES})
 def make_app(
     service: Service, observer: Observer, limits: Limits, ring: KeyRing | None, *, follow: bool = False
 ) -> FastAPI:
-    """The guarded application; it starts the service, if nobody has, and stops it.
+    """FastAPI application behind the middleware; it starts the service, if nobody has, and stops it.
 
     follow: serve a newer bundle as soon as it is there.
     """
@@ -237,7 +237,7 @@ def _version(service: Service) -> schemas.Version:
 
 
 def _take(request: Request, limiter: RateLimiter, cost: int) -> None:
-    """A request of many rows counts as many: the first token was taken by the guard."""
+    """A request of many rows counts as many: the middleware took the first token."""
     caller = caller_of(request.scope)
     name = caller.name if caller and caller.name else client_network(request.scope)
     wait = limiter.take(name, cost, taken=1.0) if cost > 0 else 0.0

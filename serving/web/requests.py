@@ -72,10 +72,12 @@ class Pricing:
         results = await asyncio.gather(*(self._row(row, number, room) for number, row in enumerate(rows)))
         if all(isinstance(result, Overloaded) for result in results):
             raise results[0] if isinstance(results[0], Overloaded) else AssertionError
-        told = [RowError(error=str(result)) if isinstance(result, Overloaded) else result for result in results]
-        failed = sum(isinstance(result, RowError) for result in told)
+        results_or_errors = [
+            RowError(error=str(result)) if isinstance(result, Overloaded) else result for result in results
+        ]
+        failed = sum(isinstance(result, RowError) for result in results_or_errors)
         self._observer.metrics.row_errors.inc(failed)
-        return BatchAnswer(results=told, priced=len(told) - failed, failed=failed)
+        return BatchAnswer(results=results_or_errors, priced=len(results_or_errors) - failed, failed=failed)
 
     async def explain(self, asked: PriceRequest) -> Explanation:
         """Of the text; pictures are left out. Raises ValueError for a text that is none."""
@@ -86,11 +88,11 @@ class Pricing:
         if len(known) < len(answers):  # processes are being started again
             raise Overloaded(1)
         whole, *others = known
-        told = [
+        changes = [
             Piece(text=text[start:end].strip(), change=100 * (whole.price / other.price - 1))
             for (start, end), other in zip(pieces, others, strict=True)
         ]
-        return Explanation(predicted_price=whole.price, fields=dict(whole.read or {}), pieces=told)
+        return Explanation(predicted_price=whole.price, fields=dict(whole.read or {}), pieces=changes)
 
     async def _row(self, row: Any, number: int, room: asyncio.Semaphore) -> PriceAnswer | RowError | Overloaded:
         try:
@@ -124,7 +126,7 @@ class Pricing:
 
 
 def _image_status(had: bool, missing: str, priced: PricedRow) -> str:
-    """What became of a row's picture, in the words of `PriceAnswer.picture`. missing: why it could not be had."""
+    """Status of a row's picture, in the words of `PriceAnswer.picture`. missing: why it could not be had."""
     if missing:
         return "not had"
     if not had:
@@ -133,7 +135,7 @@ def _image_status(had: bool, missing: str, priced: PricedRow) -> str:
 
 
 def _empty_text_note(text: str, priced: PricedRow) -> str:
-    """What is to be known of the price of an empty text; "" for others."""
+    """Note on the price of an empty text; "" for others."""
     if text.strip():
         return ""
     if priced.pictured:
@@ -142,7 +144,7 @@ def _empty_text_note(text: str, priced: PricedRow) -> str:
 
 
 def reason(error: ValidationError) -> str:
-    """The first thing that does not fit: where, and why."""
+    """First validation error: place and message."""
     first = error.errors()[0]
     return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 

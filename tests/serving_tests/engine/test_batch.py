@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from core.atomic_files import locked
-from core.errors import UserError
 from core.store.workspace import Workspace
 from serving.bundle.bundle import open_bundle
 from serving.bundle.predictor import Predictor
@@ -73,7 +72,7 @@ def test_whoever_stops_it_goes_on_and_gets_the_same_bytes(job: BatchJob, monkeyp
 
 def test_two_runs_do_not_write_one_output(job: BatchJob) -> None:
     job.out.parent.mkdir()
-    with locked(job.parts), pytest.raises(UserError, match="another run is writing"):
+    with locked(job.parts), refused("predict-out-locked"):
         price(job)
     assert price(job)[0].rows == 40
 

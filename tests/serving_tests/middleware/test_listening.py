@@ -75,8 +75,9 @@ def test_of_two_that_were_bound_together_one_listens() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a" * 80])
 def test_a_host_that_is_not_this_machine_is_said(host: str) -> None:
-    with pytest.raises(UserError, match=f"--host {host}") as error:
+    with pytest.raises(UserError) as error:
         bind(host, 0)
+    assert error.value.code in {"listen-foreign-host", "listen-host-unknown"} and host in str(error.value)
     assert "127.0.0.1" in error.value.hint
 
 
