@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import UserError
 from ensemble.pipeline.submission import verify_submission, write_submission
 from tests.errors import refused
 
@@ -45,21 +44,21 @@ def test_a_bad_price_leaves_the_last_good_one(tmp_path: Path, bad: float) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "code"),
     [
-        ("", "header"),
-        ("id,price\n1,2\n2,3\n", "header"),
-        ("sample_id,price\n1,2\n", "1 rows for 2"),
-        ("sample_id,price\n1,2\n2,3\n3,4\n", "3 rows for 2"),
-        ("sample_id,price\n2,3\n1,2\n", "row 1"),
-        ("sample_id,price\n1,2\n1,3\n", "row 2"),
-        ("sample_id,price\n1,2\n2,nan\n", "row 2"),
-        ("sample_id,price\n1,2\n2,cheap\n", "'cheap'"),
-        ("sample_id,price\n1,2\n2,3,4\n", "row 2"),
+        ("", "submission-bad-header"),
+        ("id,price\n1,2\n2,3\n", "submission-bad-header"),
+        ("sample_id,price\n1,2\n", "submission-row-count"),
+        ("sample_id,price\n1,2\n2,3\n3,4\n", "submission-row-count"),
+        ("sample_id,price\n2,3\n1,2\n", "submission-bad-row"),
+        ("sample_id,price\n1,2\n1,3\n", "submission-bad-row"),
+        ("sample_id,price\n1,2\n2,nan\n", "submission-bad-price"),
+        ("sample_id,price\n1,2\n2,cheap\n", "submission-bad-price"),
+        ("sample_id,price\n1,2\n2,3,4\n", "submission-bad-row"),
     ],
 )
-def test_verifier_names_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+def test_verifier_names_what_is_wrong(tmp_path: Path, text: str, code: str) -> None:
     path = tmp_path / "submission.csv"
     path.write_text(text)
-    with pytest.raises(UserError, match=says):
+    with refused(code):
         verify_submission(path, np.array(["1", "2"], dtype=object))
