@@ -50,7 +50,7 @@ NO_CAUSE = Cause("no cause seen", "nothing in the text, among its neighbours or 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Inputs of one row's error cause. logs: its log price; predicted: the log price it was given; members: (m,) theirs, finite ones.
+    """Inputs of a row's error cause. logs: log price; predicted: predicted log price; members: (m,) theirs, finite ones.
 
     near, similarity: its nearest other rows' log prices, and how similar they are; numbers: quantities that the text states.
     """
