@@ -47,9 +47,9 @@ Without keys it listens to this machine alone. Ctrl-C and SIGTERM answer what ha
 """
 
 WEBHOOK = "PRICESTACK_ALERT_WEBHOOK"
-"""Where alerts are sent, beside the log: a URL, often a secret, and so no option."""
+"""Environment variable of the webhook for alerts, beside the log: a URL, often a secret, and so no option."""
 DRAIN_SECONDS = 60
-"""What requests are given to be answered when the service ends."""
+"""Seconds that requests are given to be answered when the service ends."""
 
 app = typer.Typer(add_completion=False)
 

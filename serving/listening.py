@@ -51,7 +51,7 @@ def listen(sockets: list[socket.socket], backlog: int) -> None:
 
 
 def url(host: str, sockets: list[socket.socket]) -> str:
-    """Where a browser on this machine finds the service."""
+    """URL of the service for a browser on this machine."""
     return f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}/"
 
 

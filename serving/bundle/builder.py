@@ -153,7 +153,7 @@ def _copy_encoder(record: dict[str, Any], encoders: Path) -> None:
 
 
 def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) -> BundleFacts:
-    """Everything but the members' models."""
+    """Writes all files but the members' models."""
     workspace, record, stack = source.workspace, source.record, source.stack
     train, test, folds = workspace.train, workspace.test, workspace.folds
     stack.save(folder / parts.STACK)

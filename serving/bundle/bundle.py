@@ -66,7 +66,7 @@ class MemberFacts:
 
     @property
     def folders(self) -> list[str]:
-        """Where its fold models are, in the bundle."""
+        """Folders of its fold models in the bundle."""
         return [f"{MEMBERS}/{self.id}/fold-{fold}" for fold in self.folds]
 
 

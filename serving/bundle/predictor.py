@@ -3,7 +3,7 @@
 What happens where members do not answer, row by row, each marked:
 
     stack      every member answered
-    members    some did; those that did not are filled in by the nearest that did (`serving.bundle.predictor`), and the stack is applied
+    members    some did; those that did not are filled in by the nearest that did (`Distances`), and the stack is applied
     light      likewise, and no network was among those that answered
     median     none did: the best constant price of the training rows
 """
@@ -74,7 +74,7 @@ log = logging.getLogger(__name__)
 
 
 LEVELS = ("stack", "members", "light", "median")
-"""How a row was answered, the best first."""
+"""Levels of an answer, the best first."""
 ROWS = 1_024
 """Rows that are predicted together."""
 
@@ -96,7 +96,7 @@ class Prediction:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows were answered at each level that occurs."""
+        """Number of rows answered at each level that occurs."""
         numbers = np.bincount(self.levels, minlength=len(LEVELS))
         return {level: int(count) for level, count in zip(LEVELS, numbers, strict=True) if count}
 

@@ -54,7 +54,7 @@ def shares(words: Iterable[str]) -> dict[str, float]:
 
 
 def script(text: str) -> str:
-    """What most letters of the first 500 characters are, in Unicode's word (`latin`, `cyrillic`, `cjk`); "" without letters."""
+    """Script of most letters of the first 500 characters, in Unicode's word (`latin`, `cyrillic`, `cjk`); "" without letters."""
     counts = Counter(_script_of(letter) for letter in text[:500] if letter.isalpha())
     return max(sorted(counts), key=lambda name: counts[name], default="")
 

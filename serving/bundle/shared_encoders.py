@@ -30,7 +30,7 @@ _REMEMBERED = 64 * 2**20
 """Bytes of answers that each encoder keeps: of 800 pictures in patches, or of 40,000 texts."""
 _READS: dict[Part, tuple[str, ...]] = {"text": ("input_ids", "attention_mask"), "vision": ("pixels",)}
 _ANSWERS: dict[Part, str] = {"text": "states", "vision": "features"}
-"""What a network takes in place of what its part reads."""
+"""Network input in place of what its part reads."""
 
 
 class _Part(nn.Module):

@@ -44,12 +44,12 @@ class ImageUrl:
 
     @property
     def authority(self) -> str:
-        """What the `Host` header says."""
+        """Value of the `Host` header."""
         host = self.host if isinstance(self.host, str) else literal(self.host)
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     def join(self, location: str, *, chars: int) -> ImageUrl:
-        """Where a redirect leads. Raises ImageUrlError."""
+        """Target of a redirect. Raises ImageUrlError."""
         return parse_url(urljoin(f"{self.scheme}://{self.authority}{self.target}", location), chars=chars)
 
 
@@ -117,7 +117,7 @@ def check_pattern(pattern: str) -> str:
 
 
 def matches(host: str | Address, patterns: Iterable[str]) -> bool:
-    """Whether a pattern names the host: `*.example.com` all names below example.com, but not that name itself."""
+    """True where a pattern names the host: `*.example.com` all names below example.com, but not that name itself."""
     name = f"[{host}]" if not isinstance(host, str) and host.version == 6 else str(host)
     return any(
         pattern == ANY or name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:]))
@@ -168,7 +168,7 @@ has an IPv4 address inside: mapped (::ffff:0:0/96), compatible (::/96), NAT64 (6
 
 
 def is_public(address: Address, refused: Iterable[Network] = ()) -> bool:
-    """Whether the address can be another's machine on the internet. `refused`: networks of one's own that are not either.
+    """True where the address can be another's machine on the internet. `refused`: networks of one's own that are not either.
 
     Not Python's `is_global`: its tables differ between releases, and 6to4, AS112 or multicast count as global in some.
     """

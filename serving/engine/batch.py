@@ -78,7 +78,7 @@ class FileSummary:
 
 
 def price_file(job: BatchJob, on_progress: OnProgress, on_note: OnNote) -> BatchResult:
-    """Prices a file. on_progress: called with (rows priced, rows in all). on_note: called with warnings before anything is priced.
+    """Prices a file. on_progress: called with (rows priced, all rows). on_note: called with warnings before anything is priced.
 
     Raises UserError for a bundle or a file that is not as it must be, before anything is priced, and while another run
     writes the same output.
@@ -175,7 +175,7 @@ def _previous_state(job: BatchJob, on_note: OnNote) -> Any:
 
 
 def _whole_rows(path: Path) -> int:
-    """How many rows are in the file, after a half-written last one was cut off."""
+    """Number of rows in the file, after a half-written last one was cut off."""
     rows = quotes = end = 0
     with path.open("rb+") as stream:
         for line in stream:

@@ -37,7 +37,8 @@ _LEAST_VARIANCE = 0.25
 
 
 class AdaptiveBatchSize:
-    """Rows per batch: learns `seconds = fixed + each * rows` by least squares over the last batches, older ones counting less and less."""
+    """Rows per batch: learns `seconds = fixed + each * rows` by least squares over the last batches, older
+    ones counting less and less."""
 
     def __init__(self) -> None:
         self._sums = np.zeros(5)  # of weights, rows, rows squared, seconds, rows times seconds

@@ -24,7 +24,7 @@ from core.errors import UserError
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
-"""What a process is given to end by itself before it is killed."""
+"""Seconds a process is given to end by itself before it is killed."""
 _READY = "ready"
 _WARM_UP_TEXT = "Item Name: warming up, Pack of 2"
 _WORDS = ("unit", "brand")

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 STACK, MEDIAN = "stack", "median"
 FOLLOW_SECONDS = 5.0
-"""How often a watched folder is looked at."""
+"""Seconds between two looks at a watched folder."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _without_end(send: Send) -> Send:
 
 
 def deeper_than(depth: int, body: bytes) -> bool:
-    """Whether JSON in UTF-8 nests arrays and objects deeper than `depth`; True also where brackets have no partner.
+    """True where JSON in UTF-8 nests arrays and objects deeper than `depth`, and where brackets have no partner.
 
     Strings and all but brackets are taken out, then innermost pairs, once for each level: linear, and without a loop in Python
     over the bytes, as bodies are checked on the event loop.

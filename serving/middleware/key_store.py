@@ -141,7 +141,7 @@ class KeyRing:
         return next((one for one in found if one.valid(now)), None)
 
     def __len__(self) -> int:
-        """How many keys are valid now."""
+        """Number of keys that are valid now."""
         self._refresh()
         return sum(key.valid(self._now()) for key in self._keys)
 

@@ -48,7 +48,7 @@ class RateLimiter:
         return max(0.0, missing / self._rate)
 
     def __len__(self) -> int:
-        """How many callers are remembered."""
+        """Number of tracked callers."""
         return len(self._buckets)
 
 

@@ -123,7 +123,7 @@ MOST_PSI, MOST_KS = 0.25, 0.2
 
 @dataclass(frozen=True)
 class Row:
-    """What is kept of a row that was priced. length: of its text in characters. price: predicted, in currency units."""
+    """Record of a row that was priced. length: of its text in characters. price: predicted, in currency units."""
 
     length: int
     unit: str
@@ -144,7 +144,7 @@ class Figure:
 
     @property
     def limit(self) -> float:
-        """What the value must exceed to count."""
+        """Limit that the value must exceed to count."""
         return max(MOST_PSI if self.measure == "psi" else MOST_KS, self.chance)
 
     @property

@@ -53,7 +53,7 @@ class LiveAccuracy:
 
 
 class Feedback:
-    """Matches true prices with predictions by id (the request's, and for a batch the row's number behind it), and the outcomes that came.
+    """Matches true prices with predictions by id (the request's, and for a batch the row's number behind it).
 
     An id counts once, with the price that was sent last, so that a request may be sent again and a price be mended.
     """
@@ -97,7 +97,7 @@ class Feedback:
 
     @property
     def rows(self) -> int:
-        """How many outcomes count."""
+        """Number of outcomes that count."""
         return len(self._terms)
 
     @property

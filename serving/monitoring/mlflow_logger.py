@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 EXPERIMENT = "pricestack-serving"
 _OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
-"""What is raised while the database or the server cannot be used; requests' errors are OSErrors."""
+"""Exceptions raised while the database or the server cannot be used; requests' errors are OSErrors."""
 
 
 class MlflowRunLogger:

@@ -98,7 +98,9 @@ RunLogger = Callable[[dict[str, float]], None]
 
 
 class Observer:
-    """Collects what the service did, for metrics, alerts and the run log; used from one event loop. run_logger: written each minute, in a thread. minute: seconds of one."""
+    """Collects what the service did, for metrics, alerts and the run log; used from one event loop.
+
+    run_logger: written each minute, in a thread. minute: seconds of one."""
 
     def __init__(
         self, alerts: Alerts, thresholds: Thresholds, run_logger: RunLogger | None = None, minute: float = MINUTE

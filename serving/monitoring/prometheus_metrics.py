@@ -69,7 +69,7 @@ class Metrics:
             self._coverage.set(live.coverage)
 
     def text(self, service: Service) -> bytes:
-        """What Prometheus reads."""
+        """Metrics in Prometheus' text format."""
         if service.ready:
             served = service.served
             self._waiting.set(served.engine.waiting)

@@ -39,7 +39,7 @@ FILES = {
     "/drift": "drift.html",
     "/drift.js": "drift.js",
 }
-"""What a browser gets, by path; it holds nothing of anybody's, so no key is asked for."""
+"""Files of the web page, by path; it holds nothing of anybody's, so no key is asked for."""
 OPEN_PATHS = frozenset({"/health", "/ready", *FILES})
 
 
