@@ -1,8 +1,8 @@
 """ONNX export of networks: dynamic rows and tokens, fp32, fp16 and int8.
 
 The graph is the network from token ids, numbers and pixels to the head's outputs; encoders that were frozen are graphs of their
-own, which fold models share (`serving.bundle.shared_encoders`). Around them everything is as in training: texts and pictures are read, and
-prices made of outputs, by the architecture's own code in 32 bits.
+own, which fold models share (`serving.bundle.shared_encoders`). Around them everything is as in training: texts and pictures
+are read, and prices made of outputs, by the architecture's own code in 32 bits.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 class JsonFormatter(logging.Formatter):
     """A record as JSON: time (UTC), level, logger, message, request_id, the record's `extra=` fields, each text redacted.
 
-    Of an exception, its type and the line that raised it (`serving.bundle.predictor:120`); its message may hold what a caller sent, and
-    is written only with `texts`.
+    Of an exception, its type and the line that raised it (`serving.bundle.predictor:120`); its message may
+    hold what a caller sent, and is written only with `texts`.
     """
 
     def __init__(self, *, texts: bool = False) -> None:

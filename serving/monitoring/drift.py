@@ -64,7 +64,8 @@ def psi_of_numbers(quantiles: Sequence[float], values: Floats, rows: int) -> Dis
 def psi_of_words(expected: Mapping[str, float], words: Sequence[str], rows: int) -> Distance:
     """Over the words that are frequent enough to have a bin, the other known ones as one, and the rest as another.
 
-    expected: shares (`serving.bundle.reference_stats.shares`), of `rows` rows. A word has a bin if its share is at least `1 / (2 BINS)`.
+    expected: shares (`serving.bundle.reference_stats.shares`), of `rows` rows. A word has a bin if its share is at
+    least `1 / (2 BINS)`.
     Where none is that frequent, as with brands, the bin of the known ones shows what is of another kind. In what proportions they
     come does not count: a list of known brands from A to Z is nothing new.
     """
