@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -131,7 +132,10 @@ def open_searches(
     """Opens and leases the plans' studies in the storage at `url`. Raises UserError where it cannot be written."""
     try:
         storage, workspace = open_storage(url), members.workspace
-        names = [study_name(each.name, _identity(each, asked.seed, workspace), storage, asked.fresh) for each in plans]
+        names = [
+            study_name(each.name, _about(each, workspace), _identity(each, asked.seed, workspace), storage, asked.fresh)
+            for each in plans
+        ]
         # Nobody else comes to the workspace's own storage: the workspace is locked.
         with lease(storage, names, settle=0.0 if asked.storage is None else SETTLE) as held:
             named = zip(plans, names, strict=True)
@@ -142,6 +146,14 @@ def open_searches(
             code="study-not-written",
             hint="see that the disk has room and that the database can be reached, then run the same command again",
         ) from error
+
+
+def _about(plan: ArchitecturePlan, workspace: Workspace) -> list[str]:
+    """Encoders and catalog of a plan, for the name of its study."""
+    settings = plan.settings(plan.space.best)
+    encoders = [str(settings[key]) for key in plan.kind.encoder_settings if settings.get(key) is not None]
+    catalog = f"{Path(workspace.facts.train).name}, {len(workspace.train):,} rows"
+    return [*([" + ".join(Path(name).name for name in encoders)] if encoders else []), catalog]
 
 
 def _identity(plan: ArchitecturePlan, seed: int, workspace: Workspace) -> dict[str, Any]:

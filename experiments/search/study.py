@@ -7,6 +7,7 @@ folds, one seed, one space and one set of settings that the user fixed: only suc
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,7 @@ from core.errors import UserError, suggestion
 from experiments.common.jobs import STOPPED, JobOutcome, StopReason
 from experiments.search.sampler_adapter import SamplerAdapter
 from experiments.search.trial_selection import Finished
-from experiments.search.trial_store import TrialResult, TrialStore
+from experiments.search.trial_store import SEPARATOR, TrialResult, TrialStore, short_name
 from search_spaces import Choices, Range, Space
 
 REPEATS = 20
@@ -367,10 +368,22 @@ def _attributes(outcome: JobOutcome) -> dict[str, Any]:
     return {**facts, "cut": "the deadline ended this training"} if outcome.cut else facts
 
 
-def study_name(architecture: str, identity: Mapping[str, Any], storage: BaseStorage, fresh: bool) -> str:
-    """`text-1a2b3c4d` from all that makes trials comparable; `fresh` adds a run number that no study has yet."""
-    base = f"{architecture}-{digest_json(identity)[:8]}"
-    runs = [name for name in optuna.get_all_study_names(storage) if name == base or name.startswith(f"{base}-run")]
-    if fresh and runs:
-        return f"{base}-run{len(runs) + 1}"
-    return max(runs, key=lambda name: int(name.rpartition("-run")[2]) if "-run" in name else 1, default=base)
+def study_name(
+    architecture: str, about: Sequence[str], identity: Mapping[str, Any], storage: BaseStorage, fresh: bool
+) -> str:
+    """`text | neobert | train.csv, 75,000 rows | 1a2b3c4d`, or the name that the study has in the storage.
+
+    about: what people should know of it. identity: all that makes trials comparable; its hash stands last. `fresh` adds a run
+    number that no study has yet.
+    """
+    mark = digest_json(identity)[:8]
+    short = f"{architecture}-{mark}"
+    runs = {}
+    for name in optuna.get_all_study_names(storage):
+        base, _, run = short_name(name).partition("-run")
+        if base == short:
+            runs[int(run or 1)] = name
+    if runs and not fresh:
+        return runs[max(runs)]
+    plain = (re.sub(r"[^\w.,+ -]", "_", part) for part in about)
+    return SEPARATOR.join([architecture, *plain, mark]) + (f"-run{len(runs) + 1}" if runs else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,3 +109,17 @@ class TrialStore:
         self._guard()
         values = None if answer.value is None else [float(answer.value)]
         self._storage.set_trial_state_values(trial, answer.state, values)
+
+
+SEPARATOR = " | "
+
+
+def short_name(study: str) -> str:
+    """`text-1a2b3c4d`: the name by which a study is typed; studies of older versions have no other."""
+    parts = study.split(SEPARATOR)
+    return study if len(parts) == 1 else f"{parts[0]}-{parts[-1]}"
+
+
+def find_study(typed: str, known: Iterable[str]) -> str | None:
+    """The study of that full or short name; None where there is none."""
+    return next((name for name in known if typed in (name, short_name(name))), None)

@@ -19,6 +19,7 @@ from core.errors import UserError, suggestion
 from core.metrics import METRICS, group_standard_error, smape_terms
 from core.store.workspace import Workspace
 from experiments.common.jobs import stop_sentence
+from experiments.search.trial_store import find_study, short_name
 from experiments.tracking.sweep_record import read_record, study_names
 
 Kind = Literal["trial", "member", "study", "workspace"]
@@ -63,8 +64,8 @@ class Finder:
         """Raises UserError, with the nearest names, for what is not there."""
         if self._workspace.store.has_member(name):
             return member_side(self._workspace, name)
-        if name in self._studies:
-            return self._study_side(name)
+        if (study := find_study(name, self._studies)) is not None:
+            return self._study_side(study)
         study, _, number = name.rpartition("#") if "#" in name else ("", "", name)
         if number.isdigit():
             return self._trial_side(self._study_of(study, name), int(number))
@@ -73,10 +74,10 @@ class Finder:
     def _study_of(self, given: str, name: str) -> str:
         if not given and len(self._latest) == 1:
             return next(iter(self._latest.values()))
-        study = self._latest.get(given, given)
-        if study not in self._studies:
+        study = find_study(self._latest.get(given, given), self._studies)
+        if study is None:
             hint = (
-                suggestion(given, [*self._latest, *self._studies])
+                suggestion(given, [*self._latest, *map(short_name, self._studies)])
                 if given
                 else f"write {next(iter(self._latest), 'text')}#{name}"
             )
@@ -91,7 +92,9 @@ class Finder:
             if trial.number == number:
                 return self._side(study, trial)
         last = f"0 to {len(trials) - 1}" if trials else "none"
-        raise UserError(f"{study} has no trial {number}", code="compare-no-trial", hint=f"it has trials {last}")
+        raise UserError(
+            f"{short_name(study)} has no trial {number}", code="compare-no-trial", hint=f"it has trials {last}"
+        )
 
     def _config_side(self, config: str) -> Comparand:
         """The first finished trial of that config, in the latest studies before the others."""
@@ -124,7 +127,9 @@ class Finder:
             facts["error"] = str(known["error"]).partition("\n")[0]
         if (why := stop_sentence(known)) is not None:
             facts["stopped"] = why
-        return Comparand("trial", f"{study}#{trial.number}", facts, figures, dict(trial.intermediate_values))
+        return Comparand(
+            "trial", f"{short_name(study)}#{trial.number}", facts, figures, dict(trial.intermediate_values)
+        )
 
     def _fixed(self, study: str) -> dict[str, Any]:
         """Every setting of a finished trial of the study: beside what is searched, all its trials have the same."""

@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from core.atomic_files import read_json, write_json
 from core.errors import UserError, suggestion
 from experiments.search.storage import StorageError, open_storage, without_password
+from experiments.search.trial_store import find_study, short_name
 
 RECORD = "sweep.json"
 RUNNING, FINISHED, INTERRUPTED, FAILED = "running", "finished", "interrupted", "failed"
@@ -120,7 +121,7 @@ def reading(given: str | None) -> Iterator[None]:
 def study_names(storage: BaseStorage, record: Record | None) -> dict[str, str]:
     """By architecture, the studies of the last sweep; without a record, the newest of each."""
     names = sorted(optuna.get_all_study_names(storage), key=_age)
-    found = {name.partition("-")[0]: name for name in names}
+    found = {short_name(name).partition("-")[0]: name for name in names}
     if record is not None:
         known = set(names)
         found = {architecture: name for architecture, name in record.studies.items() if name in known} or found
@@ -129,13 +130,14 @@ def study_names(storage: BaseStorage, record: Record | None) -> dict[str, str]:
 
 def _age(name: str) -> tuple[str, int]:
     """`text-1a2b3c4d-run2` is younger than `text-1a2b3c4d`."""
-    base, _, run = name.partition("-run")
+    base, _, run = short_name(name).partition("-run")
     return base, int(run) if run.isdigit() else 1
 
 
 def load(storage: BaseStorage, name: str) -> optuna.Study:
     """Raises UserError, with the nearest name, for a study that is not there."""
     known = optuna.get_all_study_names(storage)
-    if name not in known:
-        raise UserError(f"no study '{name}'", code="study-unknown", hint=suggestion(name, known))
-    return optuna.load_study(study_name=name, storage=storage)
+    found = find_study(name, known)
+    if found is None:
+        raise UserError(f"no study '{name}'", code="study-unknown", hint=suggestion(name, map(short_name, known)))
+    return optuna.load_study(study_name=found, storage=storage)

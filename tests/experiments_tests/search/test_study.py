@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from experiments.common.jobs import JobOutcome
 from experiments.search.storage import open_storage
 from experiments.search.study import SAMPLERS, Study, _Queued, check_sampler, study_name
+from experiments.search.trial_store import find_study, short_name
 from search_spaces import Space
 from tests.errors import refused
 
@@ -202,13 +203,23 @@ def test_one_seed_proposes_the_same_points(tmp_path: Path, sampler: str) -> None
 
 def test_study_names_tell_fresh_runs_apart_and_find_the_last_one(url: str) -> None:
     storage = open_storage(url)
-    first = study_name("text", {"seed": 0}, storage, fresh=True)
+    about = ["neobert + clip", "train.csv, 75,000 rows"]
+    first = study_name("text", about, {"seed": 0}, storage, fresh=True)
     optuna.create_study(study_name=first, storage=storage)
-    second = study_name("text", {"seed": 0}, storage, fresh=True)
+    second = study_name("text", about, {"seed": 0}, storage, fresh=True)
     optuna.create_study(study_name=second, storage=storage)
-    assert second == f"{first}-run2"
-    assert study_name("text", {"seed": 0}, storage, fresh=False) == second
-    assert study_name("text", {"seed": 1}, storage, fresh=False) not in (first, second)
+    assert first.startswith("text | neobert + clip | train.csv, 75,000 rows | ") and second == f"{first}-run2"
+    assert find_study(short_name(first), [second, first]) == first
+    assert study_name("text", about, {"seed": 0}, storage, fresh=False) == second
+    assert study_name("text", about, {"seed": 1}, storage, fresh=False) not in (first, second)
+
+
+def test_a_study_of_an_older_version_goes_on_under_its_old_name(url: str) -> None:
+    storage = open_storage(url)
+    old = short_name(study_name("text", [], {"seed": 0}, storage, fresh=False))
+    optuna.create_study(study_name=old, storage=storage)
+    assert study_name("text", ["tiny", "train.csv, 9 rows"], {"seed": 0}, storage, fresh=False) == old
+    assert short_name(old) == old == find_study(old, [old])
 
 
 def test_unknown_samplers_and_storages_are_the_users_to_mend(tmp_path: Path) -> None:
