@@ -22,8 +22,7 @@ from experiments.execution.job_worker import run_job
 from experiments.execution.pruners import check_pruner
 from experiments.execution.ray_pool import Resources, joined, nodes, session
 from experiments.execution.ray_tuner import Work, run
-from experiments.planning.budget import Budget, SweepLimits, after_seconds
-from experiments.planning.budget_config import MOST_MEMBERS
+from experiments.planning.budget import MOST_MEMBERS, Budget, SweepLimits, after_seconds
 from experiments.planning.cross_validation import MemberBuilder
 from experiments.planning.job_scheduler import JobScheduler
 from experiments.planning.search_state import ArchitectureSearch, OpenSearches, job_defaults, open_searches

@@ -11,7 +11,7 @@ from core.command_config import CommandConfig
 from core.data.catalog_config import CatalogConfig
 from core.store.workspace import default_folder
 from experiments.execution.resource_config import ResourceConfig
-from experiments.planning.budget_config import BudgetConfig
+from experiments.planning.budget import BudgetConfig
 from experiments.search.search_config import SearchConfig
 from experiments.tracking.tracking_config import TrackingConfig
 

@@ -56,3 +56,7 @@ def _show_help() -> None:
         table.add_row(f"  {name}", summary, f"python -m {module.removesuffix('.__main__')}")
     console.print(table)
     say("\n`pricestack COMMAND --help` shows a command's options and examples; `pricestack --version` the version.")
+
+
+if __name__ == "__main__":
+    main()

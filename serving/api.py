@@ -74,8 +74,7 @@ def main(
     log_level: options.Level = options.LogLevel.INFO,
     log_texts: options.Texts = False,
 ) -> None:
-    from serving.engine.response_cache import ResponseCache
-    from serving.engine.service import Service
+    from serving.engine.service import ResponseCache, Service
     from serving.middleware import check_exposure, logging_config
     from serving.web.app import make_app
 

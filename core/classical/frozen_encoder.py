@@ -111,7 +111,7 @@ class FrozenTextEncoder:
         from core.encoders.loading import locate_same
         from core.inputs.frozen_features import FrozenEncoder, text_states
         from core.inputs.tokens import tokenise
-        from core.training.micro_batches import MicroBatchSize
+        from core.training.batching import MicroBatchSize
 
         load = _load if self.cache is not None else _load_to_stay
         module, tokenizer = load(str(locate_same(self.name, "text", self.content)))

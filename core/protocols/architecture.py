@@ -9,21 +9,80 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.arrays import Floats
+from core.arrays import Floats, RowIndices
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import OutOfTime, UserError, suggestion
 from core.hardware import Machine
-from core.protocols.process_group import ALONE, Group
+
+if TYPE_CHECKING:  # architectures without a network import this page, and must not import torch
+    from torch import Tensor
+
+
+class Ended(Exception):
+    """Rank 0 ended the training; it alone knows why."""
+
+
+class PeerLost(Exception):
+    """Another process of the group is gone."""
+
+
+class Group:
+    """rank: from 0, which is the one that decides, reports and writes. size: number of processes."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share_of(self, rows: RowIndices) -> RowIndices:
+        """Every `size`-th of these rows, beginning with the `rank`-th: sorted by length, they are alike on all ranks."""
+        return rows[self.rank :: self.size]
+
+    def decide(self, *flags: bool) -> tuple[bool, ...]:
+        """Flags of rank 0, on all ranks: for what depends on its clock, its disk or chance."""
+        return flags
+
+    def any(self, flag: bool) -> bool:
+        """True if it is true on any rank."""
+        return flag
+
+    def lead(self, work: Callable[[], None]) -> None:
+        """Runs this on rank 0 while the others wait. If it raises there, they raise Ended."""
+        work()
+
+    def add(self, numbers: Tensor) -> Tensor:
+        """The sum over the ranks, on each of them; same shape everywhere."""
+        return numbers
+
+    def add_gradients(self, weights: Sequence[Tensor]) -> None:
+        """Replaces the dense gradients of these weights by their sums. A gradient that no rank has stays None."""
+
+    def copy(self, weights: Sequence[Tensor]) -> None:
+        """Copies the weights of rank 0 to all ranks."""
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Tensors of all ranks, by rank, on the processor; same shape everywhere."""
+        return [tensor]
+
+    def share(self, content: bytes | None) -> bytes | None:
+        """Bytes of rank 0, on all ranks; the others' argument is ignored."""
+        return content
+
+
+ALONE = Group()
+
 
 Prices = NDArray[np.float64]
 Report = Callable[[int, Mapping[str, float]], None]

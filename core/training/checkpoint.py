@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from core.atomic_files import atomic_path, read_json, write_json
 from core.errors import UserError
-from core.protocols.process_group import Group
+from core.protocols.architecture import Group
 
 log = logging.getLogger(__name__)
 

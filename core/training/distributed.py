@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, distributed
 
-from core.protocols.process_group import Ended, Group, PeerLost
+from core.protocols.architecture import Ended, Group, PeerLost
 
 _BUCKET = 2**24
 """Numbers that are summed at once: few calls, and little memory beside the gradients."""

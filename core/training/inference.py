@@ -16,9 +16,8 @@ from core.inputs.tokens import micro_batches
 from core.nn import losses
 from core.nn.losses import PriceNetwork
 from core.nn.precision import Settled, autocast, choose, has_fast_bf16, side_by_side
-from core.protocols.process_group import ALONE, Group
-from core.training.batching import Examples
-from core.training.micro_batches import MicroBatchSize
+from core.protocols.architecture import ALONE, Group
+from core.training.batching import Examples, MicroBatchSize
 from core.training.optimizer import out_of_memory
 from core.training.trainer_config import TrainerConfig
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.nn.losses import Loss, PriceNetwork
 from core.nn.precision import Settled, autocast
-from core.protocols.process_group import ALONE, Group
+from core.protocols.architecture import ALONE, Group
 from core.training.batching import Batch
 
 _SPARSE_FROM = 2**20

@@ -26,7 +26,7 @@ from ray.train.v2.api.result import Result
 from ray.util.placement_group import get_current_placement_group
 
 from core.errors import OutOfTime
-from core.protocols.process_group import Ended, PeerLost
+from core.protocols.architecture import Ended, PeerLost
 from core.training.distributed import TorchGroup
 from experiments.common.jobs import PLACEMENT_GROUP, Failed, Job, JobOutcome, WorkerLost, error_text
 

@@ -17,8 +17,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog
 from core.errors import OutOfTime
 from core.metrics import all_metrics, group_standard_error, smape_terms
-from core.protocols.architecture import Architecture, Context, Model, Prices, make_config
-from core.protocols.process_group import ALONE, Group, PeerLost
+from core.protocols.architecture import ALONE, Architecture, Context, Group, Model, PeerLost, Prices, make_config
 from core.store.oof_store import FoldFit, MemberKey, write_prices
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome

@@ -15,9 +15,16 @@ from core.data.folds import HOLDOUT
 from core.formatting import headline
 from experiments.common.jobs import Job, JobOutcome, RunCallback, StopReason
 from experiments.execution.job_worker import scratch_folder
-from experiments.planning.budget import NextMember, SweepLimits, affordable, fits, next_member, next_search
+from experiments.planning.budget import (
+    MOST_MEMBERS,
+    NextMember,
+    SweepLimits,
+    affordable,
+    fits,
+    next_member,
+    next_search,
+)
 from experiments.planning.budget_allocator import SEEDS, BudgetAllocator
-from experiments.planning.budget_config import MOST_MEMBERS
 from experiments.planning.cross_validation import MemberBuilder, MemberPlan
 from experiments.planning.marginal_gain import StepKind
 from experiments.planning.search_state import ArchitectureSearch, JobDefaults

@@ -19,7 +19,7 @@ from core.protocols.architecture import Architecture, Resolution, make_config
 from core.store.workspace import Workspace
 from experiments.execution.ray_pool import Resources
 from experiments.execution.resource_config import ResourceConfig
-from experiments.planning.budget_config import BudgetConfig
+from experiments.planning.budget import BudgetConfig
 from experiments.planning.marginal_gain import NEW_KIND, PRETRAINED, UNTRAINED
 from experiments.search.search_config import ALL, SearchConfig
 from search_spaces import Space, load_space

@@ -18,8 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core.architectures import architecture
 from core.encoders.loading import moved
-from core.protocols.architecture import make_config
-from core.protocols.process_group import ALONE, Group
+from core.protocols.architecture import ALONE, Group, make_config
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome
 from experiments.execution.job_worker import run_job, scratch_folder

@@ -27,7 +27,7 @@ ANY_STEP = 1e-12
 MANY_STEPS = 0.01
 """Share from which it is a problem: one step in a hundred without effect is no longer the scaler's search."""
 _MESSAGES = ("loss or gradient that is not a number", "predicted prices are not numbers")
-"""Error messages of the trainer (`core.training.training`, `core.training.inference`), as stored with failed trials."""
+"""Error messages of the trainer (`core.training.trainer`, `core.training.inference`), as stored with failed trials."""
 _ALWAYS_NAMED = ("learning_rate", "loss", "precision")
 """Settings that decide it most often, named whether or not other trials have them too."""
 _ADVICE = (

@@ -19,11 +19,10 @@ from serving.bundle import bundle as parts
 from serving.bundle.bundle import Bundle, BundleFacts, MemberFacts
 from serving.bundle.export_formats import SAVED, export_format
 from serving.bundle.interval import LEVEL, bounds, fit_interval, save_interval, width
-from serving.bundle.member_subset import Tell
 from serving.bundle.parity_check import check_parity
 from serving.bundle.predictor import measure_distances
 from serving.bundle.reference_stats import describe
-from serving.bundle.source import BundleSource, read_source, read_subset
+from serving.bundle.source import BundleSource, Tell, read_source, read_subset
 
 
 def model_card(name: str, facts: BundleFacts, stack: dict[str, Any]) -> str:
@@ -79,7 +78,7 @@ def export(
     """Writes a bundle into `home`. Returns it, and whether it is new.
 
     network_format: export format of networks (`serving.bundle.export_formats`). most: members of a smaller stack that is nearly
-    as good (`serving.bundle.member_subset`). begin: called with the name of each part, as one graph may take a minute.
+    as good (`serving.bundle.source`). begin: called with the name of each part, as one graph may take a minute.
 
     Raises UserError where there is no stack or it is not that of the workspace's members, where a member has no models, where a
     price from the bundle is not the submitted one, and where no stack of so few members is good enough.

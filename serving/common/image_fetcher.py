@@ -19,7 +19,7 @@ Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 """All addresses of a host name; none where it has none."""
 
 TYPES = frozenset(f"image/{kind}" for kind in ("jpeg", "jpg", "pjpeg", "png", "webp", "gif", "bmp", "x-ms-bmp"))
-"""Media types of the formats that are decoded (`serving.common.input_checks.ACCEPTED`), in the spellings that servers use."""
+"""Media types of the formats that are decoded (`serving.common.limits.ACCEPTED`), in the spellings that servers use."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRIED = 2

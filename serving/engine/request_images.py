@@ -13,8 +13,7 @@ from core.atomic_files import digest
 from core.inputs.images import UnreadableImageError
 from serving.common.image_fetcher import ImageFetcher
 from serving.common.image_urls import ImageUrlError
-from serving.common.input_checks import decode_image
-from serving.common.limits import Limits
+from serving.common.limits import Limits, decode_image
 
 _THREADS = 2
 """Decoding takes up to half a gigabyte and a core for a second: two at a time."""

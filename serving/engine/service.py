@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+from cachetools import TTLCache
 
 from core.atomic_files import digest
 from core.errors import UserError
@@ -16,7 +20,6 @@ from serving.common.limits import Limits
 from serving.engine.engine import Engine, EngineSettings, OnBatch, Overloaded
 from serving.engine.process_worker import RowAnswer
 from serving.engine.request_images import RequestImages, StoredImage
-from serving.engine.response_cache import ResponseCache
 
 log = logging.getLogger(__name__)
 
@@ -277,3 +280,36 @@ def _number(folder: str, name: str) -> int | None:
     rest = folder.removeprefix(f"{name}-")
     number = rest.partition("-")[0]
     return int(number) if rest != folder and number.isdecimal() else None
+
+
+Value = TypeVar("Value")
+
+
+class ResponseCache(Generic[Value]):
+    """The `most` last used values, each for `seconds` after it was put. clock: seconds, never going back."""
+
+    def __init__(
+        self, most: int = 20_000, seconds: float = 3600.0, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._values: TTLCache[bytes, Value] = TTLCache(most, seconds, timer=clock)
+
+    def get(self, name: str) -> Value | None:
+        """The value, which is used last now; None where there is none, or where it is too old."""
+        return self._values.get(key_of(name))
+
+    def put(self, name: str, value: Value) -> None:
+        """Keeps the value; the least recently used one goes where there is no room."""
+        if self._values.maxsize:
+            self._values[key_of(name)] = value
+
+    def clear(self) -> None:
+        """Removes all values."""
+        self._values.clear()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def key_of(name: str) -> bytes:
+    """Sixteen bytes for a name of any length."""
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()

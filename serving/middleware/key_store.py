@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, Va
 
 from core.atomic_files import atomic_path, locked
 from core.errors import UserError, suggestion
-from serving.common.redaction import KEY_PREFIX
+from core.formatting import KEY_PREFIX
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _BYTES = 32

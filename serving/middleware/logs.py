@@ -17,7 +17,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.common.redaction import HIDDEN, redact
+from core.formatting import HIDDEN, redact
 from serving.middleware.access import caller_of
 from serving.middleware.problems import problem, request_id
 

@@ -12,7 +12,7 @@ from enum import Enum, auto
 import numpy as np
 
 from core.metrics import smape_terms
-from serving.engine.response_cache import key_of
+from serving.engine.service import key_of
 
 REMEMBERED = 200_000
 REMEMBERED_SECONDS = 90 * 86_400.0

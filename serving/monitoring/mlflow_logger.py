@@ -18,8 +18,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import UserError
+from core.formatting import redact
 from serving.bundle.bundle import Bundle
-from serving.common.redaction import redact
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from serving.common.input_checks import check_text
-from serving.common.limits import Limits
+from serving.common.limits import Limits, check_text
 from serving.engine.engine import Overloaded
 from serving.engine.request_images import ImageError
 from serving.engine.service import PricedRow, Service

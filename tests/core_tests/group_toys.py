@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from core.protocols.process_group import ALONE, Group
+from core.protocols.architecture import ALONE, Group
 from core.training.distributed import TorchGroup
 
 PROCESSES = multiprocessing.get_context("fork")

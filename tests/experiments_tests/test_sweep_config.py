@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from experiments.planning.budget_config import DEFAULT_TRIALS, BudgetConfig
+from experiments.planning.budget import DEFAULT_TRIALS, BudgetConfig
 from experiments.search.search_config import SearchConfig
 from experiments.sweep import HELP_ORDER, app
 from experiments.sweep_config import SweepConfig

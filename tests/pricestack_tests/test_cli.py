@@ -24,7 +24,7 @@ def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_both_forms_of_a_command_show_the_same_help(name: str) -> None:
-    public, module = typed("pricestack", name, "--help"), typed(MODULES[name], "--help")
+    public, module = typed("pricestack.cli", name, "--help"), typed(MODULES[name], "--help")
     assert (public.returncode, module.returncode) == (0, 0), public.stderr + module.stderr
     assert public.stdout.split("Usage: ")[1].split()[:2] == ["pricestack", name]
 
@@ -54,7 +54,7 @@ def test_an_unknown_command_is_refused_with_the_nearest(capsys: pytest.CaptureFi
 
 
 def test_a_user_error_keeps_its_exit_code() -> None:
-    done = typed("pricestack", "status", "--workspace", "/no/such/workspace")
+    done = typed("pricestack.cli", "status", "--workspace", "/no/such/workspace")
     assert done.returncode == 2 and done.stderr.startswith("error: ")
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from core.encoders.__main__ import Line, lines
+from core.backbones import Line, lines
 from core.encoders.presets import PRESETS
 from core.encoders.shapes import SHAPES, count, outline
 from tests.errors import refused

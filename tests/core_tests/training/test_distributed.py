@@ -17,8 +17,7 @@ from torch import Tensor
 from core.architectures import ARCHITECTURES, architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.protocols.architecture import Context, make_config
-from core.protocols.process_group import ALONE, Group
+from core.protocols.architecture import ALONE, Context, Group, make_config
 from core.training.trainer import fit, seeded
 from pricestack.testing.architectures import small_settings, toy_catalog
 from tests.core_tests.group_toys import Lost, alone, together

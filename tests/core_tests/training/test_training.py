@@ -18,7 +18,7 @@ from torch import Tensor
 from core.errors import OutOfTime
 from core.protocols.architecture import Context
 from core.training import checkpoint
-from core.training.micro_batches import MicroBatchSize
+from core.training.batching import MicroBatchSize
 from core.training.trainer import fit, seeded
 from tests.core_tests.trainer_toys import Linear, Toy, config, context, make
 from tests.errors import refused

@@ -11,7 +11,7 @@ from core.hardware import Machine
 from core.store.workspace import Workspace
 from experiments.execution.ray_pool import Resources
 from experiments.execution.resource_config import ResourceConfig
-from experiments.planning.budget_config import BudgetConfig
+from experiments.planning.budget import BudgetConfig
 from experiments.planning.marginal_gain import NEW_KIND, UNTRAINED
 from experiments.planning.setup import Planner, cluster_resources, prior_of, resources
 from experiments.search.search_config import SearchConfig

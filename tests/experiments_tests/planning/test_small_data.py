@@ -9,7 +9,7 @@ import pytest
 from core.data.folds import FEW_ROWS
 from core.hardware import Machine
 from core.store.workspace import Workspace
-from experiments.planning.budget_config import BudgetConfig
+from experiments.planning.budget import BudgetConfig
 from experiments.planning.setup import (
     FOLDS,
     SMALL_DATA_FOLDS,

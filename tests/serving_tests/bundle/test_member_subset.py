@@ -8,10 +8,10 @@ import pytest
 from core.atomic_files import read_json
 from core.store.workspace import Workspace
 from ensemble.pipeline.nested_cv import no_progress
-from serving.bundle import member_subset as module
+from serving.bundle import source as module
 from serving.bundle.builder import export
-from serving.bundle.member_subset import TOLERATED, distil, ranked
 from serving.bundle.predictor import Predictor
+from serving.bundle.source import TOLERATED, distil, ranked
 from tests.errors import refused
 
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.common.input_checks import check_text
-from serving.common.limits import Limits
+from serving.common.limits import Limits, check_text
 
 LIMITS = Limits(text_chars=40)
 

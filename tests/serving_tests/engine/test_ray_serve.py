@@ -23,7 +23,7 @@ def cluster() -> Iterator[None]:
 
 
 def test_two_replicas_answer_alike(cluster: None, exported: Path) -> None:
-    from serving.engine.ray_serve import deployment
+    from serving.replicas import deployment
 
     handle = serve.run(deployment(str(exported), replicas=2), name="shop", route_prefix=None)
     texts = [f"Item Name: nut {number}, Pack of {number + 1}" for number in range(40)]

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.inputs.images import UnreadableImageError, decode
-from serving.common.input_checks import ACCEPTED, decode_image
-from serving.common.limits import Limits
+from serving.common.limits import ACCEPTED, Limits, decode_image
 from tests.core_tests.image_toys import huge_png, noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")

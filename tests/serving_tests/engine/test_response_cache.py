@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine.response_cache import ResponseCache
+from serving.engine.service import ResponseCache
 
 
 class Clock:

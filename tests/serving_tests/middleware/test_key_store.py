@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from core.formatting import KEY_PREFIX
 from serving import keys as command
-from serving.common.redaction import KEY_PREFIX
 from serving.middleware.key_store import KeyRing, add_key, hash_key, read_keys, revoke_key
 from tests.errors import refused
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
+from core.formatting import KEY_PREFIX, redact
 from serving.common.limits import Limits
-from serving.common.redaction import KEY_PREFIX, redact
 from serving.middleware.bodies import BodyLimits
 from serving.middleware.logs import JsonFormatter, RequestLog, logging_config
 from serving.middleware.problems import request_id
