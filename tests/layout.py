@@ -48,6 +48,7 @@ FORWARDERS = {
 DOORS = {
     "ray": {
         "experiments/execution/data_parallel.py",
+        "experiments/execution/pruners.py",
         "experiments/execution/ray_pool.py",
         "experiments/execution/ray_tuner.py",
         "experiments/remote/remote_runner.py",

@@ -11,8 +11,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -26,9 +27,43 @@ from serving.middleware import KeyRing, RateLimiter, admin_only, caller_of, prob
 from serving.middleware.rate import client_network
 from serving.monitoring.observer import Observer
 from serving.monitoring.prometheus_metrics import CONTENT_TYPE
-from serving.web import schemas
-from serving.web.openapi import BEARER, BODY, FORM, PROBLEMS
+from serving.web import examples, schemas
 from serving.web.requests import Pricing, record_outcomes, validation_error
+from serving.web.schemas import Problem
+
+FORM = "multipart/form-data"
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/PriceRequest"}},
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["catalog_content"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "catalog_content": {"type": "string"},
+                        "image_url": {"type": "string"},
+                        "image": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "its picture, as a file; goes before image_url",
+                        },
+                    },
+                    "examples": [{"catalog_content": examples.TEXT, "image": "(the bytes of jam.jpg)"}],
+                }
+            },
+        },
+    }
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem, "description": HTTPStatus(code).phrase}
+    for code in (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
+}
+BEARER = Security(HTTPBearer(auto_error=False, description="a key of `python -m serving.keys add NAME`"))
+"""Says where a key is asked for. Whether it is valid was judged before any route was reached (`serving.middleware.access`)."""
+
 
 PAGE = Path(__file__).parent / "page"
 FILES = {
