@@ -1,4 +1,4 @@
-"""Cache of content-keyed folders: atomic writes, least-recently-used eviction; sizes such as 20GB parsed and printed.
+"""Caches: content-keyed folders on disk with atomic writes and eviction, and per-row results in memory; sizes such as 20GB.
 
 cache/<kind>/<key>/        an entry: a folder of files; its time of change is its last use
 cache/<kind>/.<key>.lock   held by the process that makes the entry, so that a second one waits instead of working twice
@@ -13,11 +13,16 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from threading import Lock
+from typing import Any, TypeVar
 from uuid import uuid4
+
+import numpy as np
+from cachetools import LRUCache
+from numpy.typing import NDArray
 
 from core.atomic_files import locked, sync
 from core.console import warn
@@ -194,3 +199,33 @@ def size_text(size: int) -> str:
             break
         value, unit = value / 1000, larger
     return f"{value:.3g} {unit}"
+
+
+Array = NDArray[Any]
+
+
+class RowCache:
+    """Arrays of one shape by key, the most recently used ones, in at most `most_bytes`. Safe for threads."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._rows: LRUCache[str, Array] = LRUCache(most_bytes, getsizeof=lambda row: row.nbytes)
+        self._lock = Lock()
+
+    def rows(self, keys: Sequence[str], compute: Callable[[NDArray[np.intp]], Array]) -> Array:
+        """(n, ...) of these n keys, at least one. compute: gives (m, ...) for the positions (m,) of keys that are not cached;
+        of equal keys, for the first."""
+        first = {key: place for place, key in reversed(list(enumerate(keys)))}
+        with self._lock:
+            found = {key: self._rows[key] for key in first if key in self._rows}
+        places = sorted(place for key, place in first.items() if key not in found)
+        if places:
+            # Copies, so that a row that is kept does not keep all rows it was computed with.
+            computed = {
+                keys[place]: np.array(row) for place, row in zip(places, compute(np.array(places)), strict=True)
+            }
+            with self._lock:
+                for key, row in computed.items():
+                    if row.nbytes <= self._rows.maxsize:
+                        self._rows[key] = row
+            found |= computed
+        return np.stack([found[key] for key in keys])

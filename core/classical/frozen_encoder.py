@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from core.arrays import Floats, load_arrays, save_arrays
 from core.atomic_files import digest
 from core.cache import Cache
+from core.cache.entries import RowCache
 from core.data.catalog import Catalog
 from core.encoders.presets import AUTO, TINY, choose
 from core.errors import UserError
 from core.hardware import Machine, detect
 from core.protocols.architecture import Context
-from core.row_cache import RowCache
 
 if TYPE_CHECKING:
     from core.inputs.tokens import Tokens

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from core.architectures.neural_architecture import NeuralModel
 from core.atomic_files import digest
+from core.cache.entries import RowCache
 from core.encoders.presets import Part
 from core.inputs.frozen_features import content_of, half
-from core.row_cache import RowCache
 from serving.bundle.onnx_graphs import open_graph
 
 Write = Callable[[nn.Module, Mapping[str, Tensor], Path], None]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from core.row_cache import RowCache
+from core.cache.entries import RowCache
 
 ROW = 16
 """Bytes of a row below."""
