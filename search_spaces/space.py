@@ -93,7 +93,8 @@ class Space:
         endless = [name for name in self.values if self.listed(name) is None]
         if endless:
             raise UserError(
-                f"{flag} cannot try every value of {', '.join(endless)} in {self.source}: a range without a step has no end of them",
+                f"{flag} cannot try every value of {', '.join(endless)} in {self.source}: "
+                "a range without a step has no end of them",
                 code="space-endless-grid",
                 hint=f"give {endless[0]} a list or a `step`, or leave {flag} out",
             )

@@ -130,7 +130,8 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_ranges_are_read_also_where_yaml_reads_a_number_as_text(tmp_path: Path) -> None:
-    text = "values: {learning_rate: {low: 1e-6, high: 1e-4, log: true}, epochs: {low: 2, high: 12, step: 2}, dropout: [1e-1, 0.2]}"
+    ranges = "learning_rate: {low: 1e-6, high: 1e-4, log: true}, epochs: {low: 2, high: 12, step: 2}"
+    text = f"values: {{{ranges}, dropout: [1e-1, 0.2]}}"
     space = load_space(written(tmp_path, text), TEXT)
     assert space.values == {
         "learning_rate": Range(1e-6, 1e-4, log=True),

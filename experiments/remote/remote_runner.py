@@ -1,7 +1,7 @@
 """Remote runner: jobs on nodes of a Ray cluster without a shared folder.
 
-`DriverActor` (`experiments.remote.driver_actor`) stands on the driver's node and dies with the driver. A node asks it for the payload
-(`experiments.remote.payload`), and sends what a job left (`experiments.remote.driver_actor`) before it reports the job's outcome.
+`DriverActor` (`experiments.remote.driver_actor`) runs on the driver's node and dies with the driver. A node asks it for the
+payload (`experiments.remote.payload`), and sends it what a job left before it reports the job's outcome.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ SURVIVES = 3.0
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial with a result that may be promoted to a member. steady, standard_error: see `experiments.common.jobs.JobOutcome`."""
+    """A trial with a result that may be promoted to a member. steady, standard_error: see `JobOutcome`."""
 
     number: int
     searched: dict[str, Any]

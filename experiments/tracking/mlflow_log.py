@@ -159,7 +159,7 @@ class Share:
 
 
 class RunLogWriter(threading.Thread):
-    """Writes run records, in the order of their keys' first appearance; run records that wait for one run are written together."""
+    """Writes run records in the order of their keys' first appearance; those that wait for one run are written together."""
 
     def __init__(self, uri: str, workspace: Workspace, own: bool) -> None:
         super().__init__(name="diary", daemon=True)
@@ -249,7 +249,8 @@ class RunLogWriter(threading.Thread):
         assert error is not None, "only failures are tried again"
         if not self.problem:
             warn(
-                f"run log: {without_password(self.uri)} cannot be written now ({reason(error)}); the sweep goes on and tries again"
+                f"run log: {without_password(self.uri)} cannot be written now ({reason(error)}); "
+                "the sweep goes on and tries again"
             )
         self.problem = reason(error)
 

@@ -142,7 +142,10 @@ def records_of_study(
     settings: Callable[[Mapping[str, Any]], dict[str, Any]],
     facts: Mapping[str, Any],
 ) -> dict[str, Callable[[], RunRecord]]:
-    """By key, what makes the run record of each ended trial, which only a run log without it needs. settings: from the searched ones."""
+    """Functions, by key, that make the run record of each ended trial, for a run log without it.
+
+    settings: from the searched ones.
+    """
 
     def make(trial: FrozenTrial) -> Callable[[], RunRecord]:
         return lambda: page_of_trial(study, trial, architecture, settings(trial.params), facts)

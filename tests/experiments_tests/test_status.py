@@ -172,7 +172,8 @@ def test_what_is_not_there_is_said_with_a_cure_and_nothing_is_made(tmp_path: Pat
 
 
 def test_it_starts_fast_because_it_imports_little() -> None:
-    code = "import sys; import experiments.status, experiments.tracking.sweep_state, experiments.compare, experiments.tracking.comparison\n"
+    code = "import sys, experiments.status, experiments.tracking.sweep_state\n"
+    code += "import experiments.compare, experiments.tracking.comparison\n"
     code += "print([name for name in ('torch', 'ray', 'mlflow', 'sklearn', 'matplotlib') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr

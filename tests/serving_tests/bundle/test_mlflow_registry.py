@@ -64,7 +64,8 @@ def test_columns_with_nothing_in_them_are_taken(exported: Path, tmp_path: Path) 
 def test_registering_says_no_more_than_it_must(exported: Path, tmp_path: Path) -> None:
     """In a process of its own: what MLflow says depends on what was imported before."""
     code = (
-        "import sys; from pathlib import Path; from serving.bundle.bundle import open_bundle; from serving.bundle.mlflow_registry import register\n"
+        "import sys; from pathlib import Path; from serving.bundle.bundle import open_bundle\n"
+        "from serving.bundle.mlflow_registry import register\n"
         "register(open_bundle(Path(sys.argv[1])), sys.argv[2])"
     )
     asked = [sys.executable, "-c", code, str(exported), f"sqlite:///{tmp_path / 'mlflow.db'}"]
