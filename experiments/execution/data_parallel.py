@@ -43,8 +43,8 @@ def train_together(job: Job, work: Work, tell: Tell, cpus: float, gpus: float) -
     """Has `job.workers` processes do `work(job, report, group=..., device=...)`, each with so many cores and GPUs.
 
     Called in a Ray Tune trial's thread. `tell` (`tune.report`) gets their placement group as PLACEMENT_GROUP, and then rank 0's
-    reports; if it raises, the workers are stopped first. Raises OutOfTime as the workers do, Failed with the text of what one of them
-    raised, WorkerLost where one died.
+    reports; if it raises, the workers are stopped first. Raises OutOfTime as the workers do, Failed with the text of what one
+    of them raised, WorkerLost where one died.
     """
     desk = ray.remote(num_cpus=0)(_ReportQueue).remote()
     trainer = TorchTrainer(
