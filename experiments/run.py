@@ -39,7 +39,7 @@ from experiments.planning.setup import (
 )
 from experiments.prepare import fill_workspace
 from experiments.remote.payload import Payload
-from experiments.remote.remote_runner import RemoteRunner, at_home
+from experiments.remote.remote_runner import RemoteRunner, start_driver_actor
 from experiments.search.storage import without_password
 from experiments.search.study import check_sampler
 from experiments.sweep_config import SweepConfig
@@ -207,9 +207,9 @@ class _Sweep:
             return local, CheckpointCleanup(stores)
         images = any(each.kind.reads_images for each in plans)
         encoders = {name for each in plans for name in each.encoder_folders()}
-        home = at_home(Payload(self.workspace, pictures=images, encoders=encoders), folder)
+        driver = start_driver_actor(Payload(self.workspace, pictures=images, encoders=encoders), folder)
         preparations = {each.name: each.settings(each.space.best) for each in plans}
-        away = RemoteRunner(home, preparations, self.config.catalog.drop_bad, asked.cache_limit, asked.storage_path)
+        away = RemoteRunner(driver, preparations, self.config.catalog.drop_bad, asked.cache_limit, asked.storage_path)
         return away, CheckpointCleanup([away.end, *stores])
 
     def _sum_up(self, scheduler: JobScheduler, finished: bool) -> None:

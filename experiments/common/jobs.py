@@ -64,7 +64,7 @@ class JobOutcome:
 
 @dataclass(frozen=True)
 class StopReason:
-    """Why a pruner stopped a trial.
+    """Reason that a pruner stopped a trial.
 
     rung: the epoch at which it was compared. smape: its best by then. threshold: the highest SMAPE that went on there.
     rank: its place among the `compared` trials that had reached the rung, itself included; 1 is the best.

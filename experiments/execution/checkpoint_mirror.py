@@ -135,16 +135,16 @@ def mirrored(url: str | None, job: Job, scratch: Path) -> Iterator[None]:
     if url is None:
         yield
         return
-    depot = CheckpointMirror(url)
+    mirror = CheckpointMirror(url)
     if _newest(scratch) is None:
         try:
-            depot.fetch(job, scratch)
+            mirror.fetch(job, scratch)
         except Exception as error:  # noqa: BLE001  # every protocol's library has errors of its own
             log.warning("no earlier state of %s: %s: %s", job.label, type(error).__name__, error)
             shutil.rmtree(scratch, ignore_errors=True)
     stop = threading.Event()
     known = _newest(scratch) or 0  # what a training starts with is worth nothing: nothing is learnt yet
-    thread = threading.Thread(target=_copy_until, args=(stop, depot, job, scratch, known), daemon=True)
+    thread = threading.Thread(target=_copy_until, args=(stop, mirror, job, scratch, known), daemon=True)
     thread.start()
     try:
         yield
@@ -153,16 +153,16 @@ def mirrored(url: str | None, job: Job, scratch: Path) -> Iterator[None]:
         thread.join()  # at most one copy long
 
 
-def _copy_until(stop: threading.Event, depot: CheckpointMirror, job: Job, scratch: Path, copied: int) -> None:
+def _copy_until(stop: threading.Event, mirror: CheckpointMirror, job: Job, scratch: Path, copied: int) -> None:
     while not stop.wait(_LOOK_SECONDS):
         number = _newest(scratch)
         if number is None or number <= copied:
             continue
         try:
             with _pinned(scratch, number) as files:
-                depot.store(job, number, files)
+                mirror.store(job, number, files)
         except Exception as error:  # noqa: BLE001
-            log.warning("state %d of %s was not copied to %s: %s", number, job.label, depot.url, error)
+            log.warning("state %d of %s was not copied to %s: %s", number, job.label, mirror.url, error)
         copied = number
 
 

@@ -1,7 +1,7 @@
 """Data-parallel training: one job by several workers, as a Ray Train run inside its Ray Tune trial.
 
 trial (no core, no GPU)  ->  Ray Train's controller  ->  workers, each `work` on the same job, joined by gloo or NCCL
-   <- reports -   desk   <- rank 0's reports -
+   <- reports -   queue  <- rank 0's reports -
     - go on? ->           - go on? ->
 
 Ray's own `TuneReportCallback` carries reports one way: a trial that its scheduler stopped would hear of it when its process
@@ -30,7 +30,7 @@ from core.protocols.architecture import Ended, PeerLost
 from core.training.distributed import TorchGroup
 from experiments.common.jobs import PLACEMENT_GROUP, Failed, Job, JobOutcome, WorkerLost, error_text
 
-Tell = Callable[[Mapping[str, Any]], None]
+TuneReport = Callable[[Mapping[str, Any]], None]
 Work = Callable[..., JobOutcome]
 
 _LOOK = 1.0
@@ -39,16 +39,16 @@ _STARTS = 10
 """Tries of a minute each to find room for the workers."""
 
 
-def train_together(job: Job, work: Work, tell: Tell, cpus: float, gpus: float) -> JobOutcome:
+def train_together(job: Job, work: Work, report: TuneReport, cpus: float, gpus: float) -> JobOutcome:
     """Has `job.workers` processes do `work(job, report, group=..., device=...)`, each with so many cores and GPUs.
 
-    Called in a Ray Tune trial's thread. `tell` (`tune.report`) gets their placement group as PLACEMENT_GROUP, and then rank 0's
+    Called in a Ray Tune trial's thread. `report` (`tune.report`) gets their placement group as PLACEMENT_GROUP, and then rank 0's
     reports; if it raises, the workers are stopped first. Raises OutOfTime as the workers do, Failed with the text of what one
     of them raised, WorkerLost where one died.
     """
-    desk = ray.remote(num_cpus=0)(_ReportQueue).remote()
+    queue = ray.remote(num_cpus=0)(_ReportQueue).remote()
     trainer = TorchTrainer(
-        lambda: _rank(job, work, desk),
+        lambda: _rank(job, work, queue),
         scaling_config=ScalingConfig(
             num_workers=job.workers, use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, "GPU": gpus}
         ),
@@ -63,39 +63,39 @@ def train_together(job: Job, work: Work, tell: Tell, cpus: float, gpus: float) -
         with ThreadPoolExecutor(1) as pool:  # left when the workers have ended
             running = pool.submit(trainer.fit)
             try:
-                _pass_on(running, desk, tell)
+                _pass_on(running, queue, report)
             except BaseException:
-                desk.answer.remote(False)
+                queue.answer.remote(False)
                 raise
         outcome: JobOutcome = running.result().return_value
         return outcome
     except TrainingFailedError as error:
         raise _cause(error) from None
     finally:
-        ray.kill(desk)
+        ray.kill(queue)
 
 
-def _pass_on(running: Future[Result], desk: ray.actor.ActorHandle, tell: Tell) -> None:
+def _pass_on(running: Future[Result], queue: ray.actor.ActorHandle, report: TuneReport) -> None:
     while not running.done():
-        told = ray.get(desk.next.remote(_LOOK))
-        if told is not None:
-            tell(told)
-            desk.answer.remote(True)
+        result = ray.get(queue.next.remote(_LOOK))
+        if result is not None:
+            report(result)
+            queue.answer.remote(True)
 
 
-def _rank(job: Job, work: Work, desk: ray.actor.ActorHandle) -> JobOutcome | None:
+def _rank(job: Job, work: Work, queue: ray.actor.ActorHandle) -> JobOutcome | None:
     """Runs in each worker. None where the scheduler stopped the trial."""
 
-    def say(result: dict[str, Any]) -> None:
-        if not ray.get(desk.report.remote(result)):
+    def send(result: dict[str, Any]) -> None:
+        if not ray.get(queue.report.remote(result)):
             raise SystemExit  # as `tune.report` does in a trial of one worker
 
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
-        say({"epoch": epoch, **metrics})
+        send({"epoch": epoch, **metrics})
 
     group = TorchGroup()
     try:
-        group.lead(partial(say, {PLACEMENT_GROUP: get_current_placement_group()}))
+        group.lead(partial(send, {PLACEMENT_GROUP: get_current_placement_group()}))
         return work(job, report, group=group, device=job.device if job.device == "cpu" else str(get_device()))
     except (SystemExit, Ended):
         return None
@@ -106,7 +106,7 @@ def _rank(job: Job, work: Work, desk: ray.actor.ActorHandle) -> JobOutcome | Non
 
 
 def _cause(error: TrainingFailedError) -> Exception:
-    """What happened, where several workers failed: one that is gone takes the others with it, but not the other way round."""
+    """The first cause where several workers failed: one that is gone takes the others with it, not the other way round."""
     if not isinstance(error, WorkerGroupError):
         return Failed(f"Ray Train did not run the workers: {error}")
     for failure in error.worker_failures.values():
@@ -116,21 +116,21 @@ def _cause(error: TrainingFailedError) -> Exception:
 
 
 class _ReportQueue:
-    """Where rank 0 leaves its reports and waits for the scheduler's word."""
+    """Queue between rank 0's reports and the scheduler's decisions, as a Ray actor."""
 
     def __init__(self) -> None:
-        self._told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answers: asyncio.Queue[bool] = asyncio.Queue()
 
     async def report(self, result: dict[str, Any]) -> bool:
-        """Whether to go on."""
-        await self._told.put(result)
+        """Queues a report and waits for its answer: True to go on."""
+        await self._reports.put(result)
         return await self._answers.get()
 
     async def next(self, seconds: float) -> dict[str, Any] | None:
         """The next report, or None if there is none in that time."""
         try:
-            return await asyncio.wait_for(self._told.get(), seconds)
+            return await asyncio.wait_for(self._reports.get(), seconds)
         except TimeoutError:
             return None
 

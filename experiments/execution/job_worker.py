@@ -29,7 +29,7 @@ Report = Callable[[int, Mapping[str, float]], None]
 
 
 def trial_path(workspace: Workspace, name: str) -> Path:
-    """Where a finished trial of that config is written; complete if it is there."""
+    """Path of the record of a finished trial of that config; complete if it exists."""
     return workspace.path("trials", name, "trial.json")
 
 
@@ -45,7 +45,7 @@ def read_trial(workspace: Workspace, name: str) -> JobOutcome | None:
 
 
 def holdout_path(workspace: Workspace, name: str) -> Path:
-    """Where the prices of the holdout fold that a finished trial gave are written; there if the trial is."""
+    """Path of a finished trial's prices of the holdout fold; exists if the trial does."""
     return workspace.path("trials", name, "holdout.parquet")
 
 
@@ -62,7 +62,7 @@ def refit_settings(kind: Architecture, settings: Mapping[str, Any], best_epoch: 
 
 
 def scratch_folder(workspace: Workspace, job: Job) -> Path:
-    """Where a training keeps its states until it has ended."""
+    """Folder of the states that a training keeps until it has ended."""
     return workspace.path("trials", job.name, f"{job.kind}-{job.fold}")
 
 

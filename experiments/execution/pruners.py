@@ -103,7 +103,7 @@ class PerArchitecture(TrialScheduler):
         self._metric, self._mode = "smape", "min"
 
     def reason(self, trial_id: str) -> StopReason | None:
-        """Why the trial was stopped; None where its pruner does not explain itself."""
+        """Reason that the trial was stopped; None where its pruner does not explain itself."""
         return self._reasons.get(trial_id)
 
     def _of(self, trial: Any) -> TrialScheduler:

@@ -32,7 +32,7 @@ _LOOK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Resources:
-    """What each worker of a job gets, and how many jobs run at once.
+    """Cores and GPUs of each worker of a job, and the number of jobs at once.
 
     workers: of each job, where its architecture can be trained by several. elastic: as many jobs as the nodes of the cluster
     hold, whichever come and go.
@@ -45,7 +45,7 @@ class Resources:
     elastic: bool = False
 
     def slots(self, nodes: Sequence[Machine]) -> int:
-        """How many jobs these nodes hold at once; the workers of one job may be on several nodes."""
+        """Number of jobs that these nodes hold at once; the workers of one job may be on several nodes."""
         held = (
             math.floor(min(node.cores / self.cpus, node.gpus / self.gpus if self.gpus else node.cores))
             for node in nodes
@@ -54,7 +54,7 @@ class Resources:
 
 
 class Room:
-    """How many jobs may run now. On a cluster nodes die and join: what is there is looked up every few seconds."""
+    """Number of jobs that may run now. On a cluster, whose nodes die and join, they are counted every few seconds."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources

@@ -129,7 +129,7 @@ def _train(config: dict[str, Any], work: Work, resources: Resources) -> None:
 
 @dataclass
 class _Bridge:
-    """Between Ray's trial ids and our jobs. `live`: started and not ended.
+    """Maps Ray's trial ids to our jobs. `live`: started and not ended.
 
     broken: what the source raised while a trial ended, which Ray would only log: it ends the run.
     """

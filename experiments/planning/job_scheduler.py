@@ -290,7 +290,7 @@ class JobScheduler:
             self._skip_member(job, error)
         for callback in self.callbacks:
             callback.failed(job, error)
-        if summary := search.failures.said():
+        if summary := search.failures.summary():
             self._note(f"{search.name}: {summary}")
 
     def lost(self, job: Job, error: str) -> None:

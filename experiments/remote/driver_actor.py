@@ -17,7 +17,7 @@ from experiments.execution.job_worker import holdout_path, trial_path
 from experiments.remote.payload import CHUNK, Manifest, Payload
 
 _CONFIG = r"[a-z][a-z0-9_]*-[0-9a-f]{12}"
-_TAKEN = re.compile(
+_ACCEPTED = re.compile(
     rf"(?:trials/{_CONFIG}/(?:trial\.json|holdout\.parquet)|members/{_CONFIG}/fold-\d{{1,4}}/[A-Za-z0-9][A-Za-z0-9._-]{{0,100}})"
 )
 _DELIVERY = re.compile(r"[0-9a-f]{32}")
@@ -26,14 +26,14 @@ _MARKERS = ("fit.json", "trial.json")
 
 
 class Sink(Protocol):
-    """`Arrivals`, or what speaks to it from afar."""
+    """`Arrivals`, or a sender that calls it from another node."""
 
     def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None: ...
     def complete(self, delivery: str, sizes: Mapping[str, int]) -> None: ...
 
 
 class Arrivals:
-    """The driver's side. Safe for several nodes that send at once, and for one that sends the same again."""
+    """Writes delivered files into the driver's workspace; nodes may send at once, and send the same again."""
 
     def __init__(self, workspace: Path) -> None:
         self.workspace, self._staging = workspace, workspace / "ray" / "arrivals"
@@ -59,7 +59,7 @@ class Arrivals:
             there = waiting[name].stat().st_size if waiting[name].exists() else 0
             if there != size:
                 raise UserError(
-                    f"{name}: {there} of {size} bytes came home",
+                    f"{name}: {there} of {size} bytes arrived",
                     code="artifact-incomplete",
                     hint="run the same command again",
                 )
@@ -74,12 +74,12 @@ class Arrivals:
         shutil.rmtree(self._staging / delivery, ignore_errors=True)
 
     def _is_there(self, name: str) -> bool:
-        """Whether a trial or fit came home before: the first one stays, and no two are ever mixed."""
+        """True where a trial or fit has arrived before: the first one stays, and no two are ever mixed."""
         folder = (self.workspace / name).parent
         return any((folder / marker).exists() for marker in _MARKERS)
 
     def _waiting(self, delivery: str, name: str) -> Path:
-        if not _DELIVERY.fullmatch(delivery) or not _TAKEN.fullmatch(name):
+        if not _DELIVERY.fullmatch(delivery) or not _ACCEPTED.fullmatch(name):
             raise UserError(
                 f"a node must not send {name!r}",
                 code="artifact-bad-name",
@@ -89,7 +89,7 @@ class Arrivals:
 
 
 def deliver(workspace: Workspace, job: Job, sink: Sink) -> None:
-    """The node's side: sends what a finished job left in its worker's workspace, then removes it there."""
+    """Sends a finished job's files from its worker's workspace to the driver, then removes them there."""
     delivery, sizes = uuid4().hex, {}
     for path in _left(workspace, job):
         name = path.relative_to(workspace.folder).as_posix()
@@ -105,7 +105,7 @@ def deliver(workspace: Workspace, job: Job, sink: Sink) -> None:
 
 
 def _left(workspace: Workspace, job: Job) -> Iterator[Path]:
-    """A worker makes one thing at a time, and its store is its own: every whole fit there is the job's."""
+    """Files of a finished job. A worker runs one job at a time in a store of its own: every whole fit there is the job's."""
     for marker in workspace.store.folder.glob("*/fold-*/fit.json"):
         yield from sorted(path for path in marker.parent.iterdir() if path.is_file())
     if trial_path(workspace, job.name).exists():
@@ -118,17 +118,17 @@ def _rank(name: str) -> int:
 
 
 class DriverActor:
-    """On the driver's node: gives the payload out, takes what comes home, and knows which jobs have ended."""
+    """Ray actor on the driver's node: serves the payload, receives artifacts, lists ended jobs."""
 
     def __init__(self, payload: Payload, workspace: Path) -> None:
-        self._parcel, self._arrivals = payload, Arrivals(workspace)
+        self._payload, self._arrivals = payload, Arrivals(workspace)
         self._ended: set[str] = set()
 
     def manifest(self) -> Manifest:
-        return self._parcel.manifest
+        return self._payload.manifest
 
     def read(self, offset: int) -> bytes:
-        return self._parcel.read(offset)
+        return self._payload.read(offset)
 
     def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None:
         self._arrivals.receive(delivery, name, offset, data)
@@ -140,5 +140,5 @@ class DriverActor:
         self._ended.add(training)
 
     def ended(self, trainings: Collection[str]) -> list[str]:
-        """Those of these that will not go on: the node need not keep their states."""
+        """Those of these trainings that have ended: the node need not keep their states."""
         return [each for each in trainings if each in self._ended]

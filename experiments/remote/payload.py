@@ -40,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a payload but its bytes, which follow each other in the items' order.
+    """Table of contents of a payload, whose bytes follow each other in the items' order.
 
     encoders: name of an encoder in the settings -> its folder below the node's.
     """
@@ -117,7 +117,7 @@ Stream = Callable[[int], Iterator[bytes]]
 
 
 def node_folder() -> Path:
-    """Where this node unpacks: `PRICESTACK_NODE_FOLDER`, or a folder of this user's in the system's folder for temporary files.
+    """Folder into which this node unpacks: `PRICESTACK_NODE_FOLDER`, or one of this user's in the temporary folder.
 
     Raises UserError where somebody else owns that folder: in a folder that all may write to, names are nobody's.
     """

@@ -32,15 +32,15 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Sender:
-    """An `experiments.remote.driver_actor.Sink` that speaks to `DriverActor`."""
+    """Implements `experiments.remote.driver_actor.Sink` by calls of `DriverActor`."""
 
-    home: Any
+    driver: Any
 
     def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None:
-        _answer(self.home.receive.remote(delivery, name, offset, data))
+        _answer(self.driver.receive.remote(delivery, name, offset, data))
 
     def complete(self, delivery: str, sizes: Mapping[str, int]) -> None:
-        _answer(self.home.complete.remote(delivery, sizes))
+        _answer(self.driver.complete.remote(delivery, sizes))
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,21 @@ class RemoteRunner:
     user gave them; the limit is each node's.
     """
 
-    home: Any
+    driver: Any
     preparations: Mapping[str, Mapping[str, Any]]
     drop_bad: bool = False
     cache_limit: int | None = None
     storage_path: str | None = None
 
     def __call__(self, job: Job, report: Report, *, group: Group = ALONE, device: str = "") -> JobOutcome:
-        bench = _workbench(self.home)
+        bench = _workbench(self.driver)
         bench.clear()
         workspace = Workspace(bench.folder)
-        _drop_ended(self.home, workspace)
+        _drop_ended(self.driver, workspace)
         self._prepare(workspace, job.architecture)
         outcome = run_job(job, report, bench.folder, self.cache_limit, self.storage_path, group=group, device=device)
         if group.leads:
-            deliver(workspace, job, Sender(self.home))
+            deliver(workspace, job, Sender(self.driver))
         return outcome
 
     def _prepare(self, workspace: Workspace, name: str) -> None:
@@ -78,10 +78,10 @@ class RemoteRunner:
 
     def end(self, job: Job) -> None:
         """On the driver: tells the nodes that this job will not go on."""
-        self.home.end.remote(_training(job))
+        self.driver.end.remote(_training(job))
 
 
-def at_home(payload: Payload, workspace: Path) -> Any:
+def start_driver_actor(payload: Payload, workspace: Path) -> Any:
     """Starts `DriverActor` on this node; it ends with the driver. Needs a joined cluster."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_concurrency": _AT_ONCE, "scheduling_strategy": here}
@@ -93,30 +93,30 @@ _prepared: set[tuple[Path, str]] = set()
 
 
 @lru_cache(maxsize=1)
-def _workbench(home: Any) -> Workbench:
-    """One process unpacks once; `home` is the same handle for all jobs of a sweep."""
-    contents: Manifest = _answer(home.manifest.remote())
-    shared = unpack(contents, lambda offset: _stream(home, offset), node_folder())
+def _workbench(driver: Any) -> Workbench:
+    """One process unpacks once; `driver` is the same handle for all jobs of a sweep."""
+    contents: Manifest = _answer(driver.manifest.remote())
+    shared = unpack(contents, lambda offset: _stream(driver, offset), node_folder())
     for name, place in contents.encoders.items():
         moved(name, shared / place)
     return Workbench(shared)
 
 
-def _stream(home: Any, offset: int) -> Iterator[bytes]:
+def _stream(driver: Any, offset: int) -> Iterator[bytes]:
     """The payload from there on; the next chunk travels while this one is written."""
-    ahead = home.read.remote(offset)
+    ahead = driver.read.remote(offset)
     while data := _answer(ahead):
         offset += len(data)
-        ahead = home.read.remote(offset)
+        ahead = driver.read.remote(offset)
         yield data
 
 
-def _drop_ended(home: Any, workspace: Workspace) -> None:
+def _drop_ended(driver: Any, workspace: Workspace) -> None:
     """States of trials that were stopped: their own worker cannot tell a stop from an interruption, and keeps them."""
     there = {
         f"{path.parent.name}/{path.name}": path for path in workspace.path("trials").glob("*/*-*") if path.is_dir()
     }
-    for training in _answer(home.ended.remote(list(there))) if there else ():
+    for training in _answer(driver.ended.remote(list(there))) if there else ():
         shutil.rmtree(there[training], ignore_errors=True)
 
 
@@ -126,7 +126,7 @@ def _training(job: Job) -> str:
 
 
 def _answer(reference: Any) -> Any:
-    """What `DriverActor` answered; what it raised comes as it was raised there, without Ray's wrapping."""
+    """Answer of `DriverActor`; its exceptions are raised as they were there, without Ray's wrapping."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:

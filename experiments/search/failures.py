@@ -39,8 +39,8 @@ class Failures:
         never = not self.succeeded and len(self.row) >= IN_A_ROW
         return (never and self._alike()) or len(self.row) >= HOPELESS
 
-    def said(self) -> str | None:
-        """What the last three in a row share, each time that there are three more of one kind; else None."""
+    def summary(self) -> str | None:
+        """Settings that the last three in a row share, in a line, each time that there are three more of one kind; else None."""
         if not self.row or len(self.row) % IN_A_ROW or not self._alike():
             return None
         last = [searched for _, searched in self.row[-IN_A_ROW:]]

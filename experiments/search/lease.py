@@ -38,7 +38,7 @@ SETTLE = 1.0
 
 @dataclass(frozen=True)
 class Driver:
-    """Who drives a study. machine: the running system and its space of process ids. born: when the process began.
+    """Process that drives a study. machine: the running system and its space of process ids. born: when the process began.
 
     beat: counts signs of life. Whether it changes is what is looked at, never a clock of another machine. time: seconds, of
     the last sign, for people.
@@ -66,7 +66,7 @@ class Driver:
 
 
 def driver_of(attributes: dict[str, Any]) -> Driver | None:
-    """Who drives the study with these user attributes, as far as it says; it may be dead."""
+    """Driver named in the user attributes of a study, if any; it may be dead."""
     return Driver(**attributes[KEY]) if attributes.get(KEY) else None
 
 
@@ -80,7 +80,7 @@ def _machine() -> str:
 
 
 def _born(pid: int) -> str | None:
-    """When a process began, from the kernel, which no correction of the clock changes; None for one that has ended."""
+    """Start time of a process, from the kernel, which no correction of the clock changes; None for one that has ended."""
     if not Path("/proc/self/stat").exists():
         return f"{psutil.Process(pid).create_time():.0f}" if psutil.pid_exists(pid) else None
     try:
@@ -110,7 +110,7 @@ def lease(storage: BaseStorage, studies: Sequence[str], *, settle: float = SETTL
 
 
 class Lease:
-    """What makes this process the driver of studies. `check` may be called from any thread."""
+    """Makes this process the only driver of studies. `check` may be called from any thread."""
 
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage

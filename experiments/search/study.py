@@ -138,7 +138,7 @@ class Study:
 
     @property
     def distinct(self) -> int:
-        """How many different configs have a result."""
+        """Number of different configs with a result."""
         return len(self._results)
 
     @property
@@ -236,11 +236,11 @@ class Study:
         return values[-1] if len(values) == place > 0 else None
 
     def seconds(self) -> list[float]:
-        """What the completed trainings of this study took, for the plan of a sweep that goes on."""
+        """Seconds of the completed trainings of this study, for the plan of a sweep that goes on."""
         return [float(trial.user_attrs["seconds"]) for trial in self._results.values() if "seconds" in trial.user_attrs]
 
     def counts(self) -> dict[str, int]:
-        """How many trials of the study are in each state, repeats included."""
+        """Number of trials of the study in each state, repeats included."""
         found = Counter(trial.state for trial in self._trial_store.trials())
         return {state.name: found[state] for state in TrialState if state in found}
 
@@ -261,7 +261,7 @@ class Study:
         return name in self._results and "cut" not in self._results[name].user_attrs
 
     def _answer(self, name: str) -> TrialResult | None:
-        """What is known of this config, from this study or an earlier one; None where it is to be trained."""
+        """Known result of this config, from this study or an earlier one; None where it is to be trained."""
         if name in self._failed:
             return TrialResult(TrialState.FAIL, None, {"error": "this config has failed before in this sweep"})
         if self._has_result(name):
@@ -288,7 +288,7 @@ class Study:
 
     @property
     def _begun(self) -> int:
-        """How many different configs have a result or run."""
+        """Number of different configs that have a result or run."""
         return len(self._results) + sum(name not in self._results for name in self._running)
 
     def _is_taken(self, name: str) -> bool:
@@ -329,7 +329,7 @@ class Study:
                 self._results[name] = self._trial_store.get(trial._trial_id)
 
     def _due(self, trials: Sequence[FrozenTrial]) -> Iterator[_Queued]:
-        """What comes before the sampler's proposals: interrupted configs, queued points, documented points.
+        """Points that come before the sampler's proposals: interrupted configs, queued points, documented points.
 
         It follows from the trials alone, so that two drivers killed in a row leave no config twice in the queue.
         """

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 @dataclass(frozen=True)
 class TrialResult:
-    """How a trial ends. value: its SMAPE, if it has one. curve: SMAPE by epoch, as far as the storage does not have it."""
+    """End of a trial. value: its SMAPE, if it has one. curve: SMAPE by epoch, as far as the storage does not have it."""
 
     state: TrialState
     value: float | None

@@ -46,14 +46,14 @@ def write_history(workspace: Workspace, storage: BaseStorage, studies: Mapping[s
 
 
 def _before(path: Path) -> list[dict[str, Any]]:
-    """The studies that are told of there; none where the file is damaged, or of another version."""
+    """Studies in the history file; none where the file is damaged, or of another version."""
     if not path.exists():
         return []
     try:
         found = read_json(path)
     except ValueError as error:
         warn(
-            f"{path} is damaged ({error}): what it told of earlier studies is lost to the report, though not to their storage"
+            f"{path} is damaged ({error}): its records of earlier studies are lost to the report, though not to their storage"
         )
         return []
     kept: list[dict[str, Any]] = found["studies"] if found["format"] == HISTORY_FORMAT else []

@@ -36,7 +36,7 @@ Linked = Callable[[Job, str, str], None]
 
 
 def tracking_uri(workspace: Workspace, given: str | None = None) -> str:
-    """What `mlflow ui --backend-store-uri` takes: the server or database that was given, or a file in the workspace."""
+    """URI for `mlflow ui --backend-store-uri`: the server or database that was given, or a file in the workspace."""
     return given or f"sqlite:///{workspace.path('mlflow.db')}"
 
 
@@ -179,7 +179,7 @@ class RunLogWriter(threading.Thread):
 
     @property
     def missing(self) -> int:
-        """How many runs and comparisons wait to be done."""
+        """Number of runs and comparisons that wait to be written."""
         with self._lock:
             return len(self._records) + len(self._shares) + self._in_hand
 

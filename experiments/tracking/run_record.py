@@ -34,7 +34,7 @@ class Point:
 
 @dataclass
 class RunRecord:
-    """What is to be written of one run; several run records of one key add up.
+    """Facts to be written of one run; several run records of one key add up.
 
     key: names the run for good (its tag `key`): `text-1a2b3c4d#3`, or a member's name. name: for people. started, ended:
     milliseconds since 1970. status: MLflow's, empty while it runs. texts, files: artifacts.

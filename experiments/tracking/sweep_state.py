@@ -67,7 +67,7 @@ class MemberState:
 
 @dataclass(frozen=True)
 class SweepState:
-    """What is known of the workspace's last sweep.
+    """State of the workspace's last sweep.
 
     driver: `running`, `elsewhere` (its only sign of life is in the study), `died`, `finished`, `interrupted`, `failed`,
     or `unknown`. age: seconds since the start. left: seconds of the time budget, None without one or when nothing runs.
@@ -103,7 +103,7 @@ def _driver(workspace: Workspace, record: Record | None, sign: Driver | None, no
     if workspace.locked:
         return "running"
     if sign is not None and (not sign.is_dead if sign.is_here else now - sign.time < SILENCE):
-        return "elsewhere"  # of this workspace the lock would have told
+        return "elsewhere"  # a driver of this workspace would hold its lock
     if record is None:
         return "unknown"
     return "died" if record.state == RUNNING else record.state

@@ -39,7 +39,7 @@ class Alert:
 
 
 class NotSent(Exception):
-    """Why an alert did not get through; its text holds no URL."""
+    """Raised where an alert did not get through; its text holds no URL."""
 
 
 Send = Callable[[Alert], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""States kept elsewhere: a training whose node is gone ends as it would have ended; a bad address is told at once."""
+"""States kept elsewhere: a training whose node is gone ends as it would have ended; a bad address is refused at once."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def test_a_training_goes_on_on_another_node_and_ends_as_it_would_have(
     shutil.rmtree(first)
 
     second = tmp_path / "second-node"
-    told: list[int] = []
+    epochs: list[int] = []
     with mirrored(url, job(), second):
         there = sorted(path.name for path in second.iterdir())
         assert [name for name in there if name.startswith("state-") and name != "state-0.json"]
         assert "best.safetensors" in there and not [name for name in there if name.startswith(".")]
-        prices = train(toy_workspace, second, lambda epoch, metrics: told.append(epoch))
-    assert told == [1, 2, 3], "the earlier epochs are told again, and trained no second time"
+        prices = train(toy_workspace, second, lambda epoch, metrics: epochs.append(epoch))
+    assert epochs == [1, 2, 3], "the earlier epochs are reported again, and trained no second time"
     np.testing.assert_array_equal(prices, undisturbed)
     assert sum(name == "whole.json" for name in listing(url)) == 1, "older states are removed"
     CheckpointMirror(url).remove(job())
@@ -88,19 +88,19 @@ def test_a_training_goes_on_on_another_node_and_ends_as_it_would_have(
 
 
 def test_half_a_copy_is_none_and_the_one_before_it_counts(tmp_path: Path, url: str) -> None:
-    depot = CheckpointMirror(url)
+    mirror = CheckpointMirror(url)
     files = []
     for name in ("state-5.json", "state-5.safetensors"):
         files.append(tmp_path / name)
         files[-1].write_bytes(name.encode())
-    depot.store(job(), 5, files)
+    mirror.store(job(), 5, files)
     system, path = fsspec.core.url_to_fs(url)
     half = f"{path}/{job().name}/trial-0/state-9"
     system.makedirs(half)
     system.pipe_file(f"{half}/state-9.safetensors", b"half")
-    assert depot.fetch(job(), tmp_path / "node")
+    assert mirror.fetch(job(), tmp_path / "node")
     assert sorted(path.name for path in (tmp_path / "node").iterdir()) == ["state-5.json", "state-5.safetensors"]
-    assert not depot.fetch(job(fold=1), tmp_path / "other") and not (tmp_path / "other").exists()
+    assert not mirror.fetch(job(fold=1), tmp_path / "other") and not (tmp_path / "other").exists()
 
 
 def test_files_with_other_names_are_not_brought_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -134,9 +134,9 @@ def test_a_copy_that_fails_is_a_warning_and_the_next_state_is_tried(
 )
 def test_a_place_that_cannot_be_used_is_told_with_a_cure(tmp_path: Path, url: str, message: str) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as caught:
         CheckpointMirror(url.format(file=tmp_path / "file")).check()
-    assert "--storage-path" in told.value.what and told.value.hint
+    assert "--storage-path" in caught.value.what and caught.value.hint
 
 
 def test_the_probe_leaves_nothing(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What goes to a node and what comes home: whole or not at all, and never outside its folder."""
+"""Files sent to a node and delivered by it: whole or not at all, and never outside its folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from experiments.execution.ray_pool import Resources, session
 from experiments.prepare import fill_workspace
 from experiments.remote.driver_actor import Arrivals, deliver
 from experiments.remote.payload import ENVIRONMENT, Payload, Workbench, node_folder, place_below, unpack
-from experiments.remote.remote_runner import RemoteRunner, _training, at_home
+from experiments.remote.remote_runner import RemoteRunner, _training, start_driver_actor
 from tests.errors import refused
 
 LEXICAL = "lexical-0123456789ab"
@@ -80,19 +80,19 @@ def test_a_job_runs_on_what_was_unpacked_when_nothing_of_the_drivers_folder_is_l
 
     run_job(job(), lambda epoch, metrics: None, there.folder)
     left = {path.name: path.read_bytes() for path in there.store.fold_folder(LEXICAL, 1).iterdir()}
-    home = Arrivals(tmp_path / "home")
-    deliver(there, job(), home)
-    arrived = tmp_path / "home" / "members" / LEXICAL / "fold-1"
+    arrivals = Arrivals(tmp_path / "driver")
+    deliver(there, job(), arrivals)
+    arrived = tmp_path / "driver" / "members" / LEXICAL / "fold-1"
     assert {path.name: path.read_bytes() for path in arrived.iterdir()} == left and "fit.json" in left
-    assert not list((tmp_path / "home" / "ray" / "arrivals").iterdir())
-    assert not list(there.folder.glob("members/*/*/*")), "what came home is not kept on the node"
+    assert not list((tmp_path / "driver" / "ray" / "arrivals").iterdir())
+    assert not list(there.folder.glob("members/*/*/*")), "what was delivered is not kept on the node"
     model = architecture("lexical").load(arrived)
     _, held_out = there.folds.split(1)
     again = model.predict(there.train.take(held_out).without_prices())
-    np.testing.assert_allclose(again, Workspace(tmp_path / "home").store.read_fit(LEXICAL, 1).valid)
+    np.testing.assert_allclose(again, Workspace(tmp_path / "driver").store.read_fit(LEXICAL, 1).valid)
 
 
-def test_pictures_keep_their_times_of_change_and_stay_at_home_where_nobody_looks_at_them(
+def test_pictures_keep_their_times_of_change_and_stay_start_driver_actor_where_nobody_looks_at_them(
     pictured: Workspace, tmp_path: Path
 ) -> None:
     """The cache of decoded pictures knows a file by its name, size and time of change."""
@@ -193,10 +193,10 @@ def test_whatever_a_picture_is_called_it_stays_in_its_folder(name: str) -> None:
 @given(st.text(alphabet="abl./-0123456789\\\0\n~ trialsmembersfoldjon", max_size=60))
 @settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_node_can_write_nothing_but_what_finished_jobs_leave(tmp_path: Path, name: str) -> None:
-    home = Arrivals(tmp_path / "home")
+    arrivals = Arrivals(tmp_path / "driver")
     with refused("artifact-bad-name"):
-        home.receive(DELIVERY, name, 0, b"x")
-    assert not (tmp_path / "home").exists()
+        arrivals.receive(DELIVERY, name, 0, b"x")
+    assert not (tmp_path / "driver").exists()
 
 
 @pytest.mark.parametrize(
@@ -214,14 +214,14 @@ def test_names_near_the_allowed_ones_are_refused(name: str, tmp_path: Path) -> N
 
 
 def test_half_a_delivery_leaves_nothing_and_the_marker_is_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = Arrivals(tmp_path)
+    arrivals = Arrivals(tmp_path)
     names = [f"members/{LEXICAL}/fold-0/{name}" for name in ("fit.json", "oof.parquet", "model.json")]
     for name in names:
-        home.receive(DELIVERY, name, 0, b"12345")
+        arrivals.receive(DELIVERY, name, 0, b"12345")
     with refused("artifact-incomplete"):
-        home.complete(DELIVERY, dict.fromkeys(names, 6))
+        arrivals.complete(DELIVERY, dict.fromkeys(names, 6))
     with refused("artifact-bad-offset"):
-        home.receive(DELIVERY, names[0], 4, b"x")
+        arrivals.receive(DELIVERY, names[0], 4, b"x")
     assert not (tmp_path / "members").exists()
     order: list[str] = []
     move = Path.replace
@@ -231,18 +231,18 @@ def test_half_a_delivery_leaves_nothing_and_the_marker_is_last(tmp_path: Path, m
         return move(self, target)
 
     monkeypatch.setattr(Path, "replace", noted)
-    home.complete(DELIVERY, dict.fromkeys(names, 5))
+    arrivals.complete(DELIVERY, dict.fromkeys(names, 5))
     assert order[-1] == "fit.json" and len(order) == 3
 
 
 def test_what_comes_home_twice_stays_as_it_came_first(tmp_path: Path) -> None:
-    home = Arrivals(tmp_path)
+    arrivals = Arrivals(tmp_path)
     names = [f"members/{LEXICAL}/fold-0/{name}" for name in ("fit.json", "oof.parquet")]
     for delivery, data in (("a" * 32, b"first"), ("b" * 32, b"later")):
         for name in names:
-            home.receive(delivery, name, 0, data)
-    home.complete("a" * 32, dict.fromkeys(names, 5))
-    home.complete("b" * 32, dict.fromkeys(names, 5))
+            arrivals.receive(delivery, name, 0, data)
+    arrivals.complete("a" * 32, dict.fromkeys(names, 5))
+    arrivals.complete("b" * 32, dict.fromkeys(names, 5))
     assert {(tmp_path / name).read_bytes() for name in names} == {b"first"}
     assert not list((tmp_path / "ray" / "arrivals").iterdir())
 
@@ -291,7 +291,7 @@ def test_a_manifest_names_its_content(toy_workspace: Workspace) -> None:
     assert key() != first
 
 
-def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_at_home(
+def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_on_the_driver(
     pictured: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole worker's side with the real actor; what the driver's node keeps is read before the files are moved."""
@@ -310,8 +310,8 @@ def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_at_ho
     work = Job("trial", "multimodal", name, config.model_dump(mode="json"), 0, 0, 1, "cpu", number=0)
     payload = Payload(pictured, pictures=True, encoders=[str(tmp_path / "clip")])
     with session(Resources(1, 1.0, 0.0)):
-        home = at_home(payload, pictured.folder)
-        away = RemoteRunner(home, {"multimodal": choice})
+        driver = start_driver_actor(payload, pictured.folder)
+        away = RemoteRunner(driver, {"multimodal": choice})
         first = away(work, lambda epoch, metrics: None)
         shutil.rmtree(tmp_path / "clip")
         shutil.rmtree(tmp_path / "demo")
@@ -321,7 +321,7 @@ def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_at_ho
         stopped.mkdir(parents=True)
         over = Job("trial", "text", "text-0123456789ab", {}, 0, 0, 1, "cpu")
         away.end(over)
-        while not ray.get(home.ended.remote([_training(over)])):  # nobody waits for that call
+        while not ray.get(driver.ended.remote([_training(over)])):  # nobody waits for that call
             time.sleep(0.05)
         away(work, lambda epoch, metrics: None)
         assert not stopped.exists(), "the states of what will not go on are removed"

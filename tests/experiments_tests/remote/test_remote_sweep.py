@@ -81,7 +81,7 @@ def states_of(workspace: Path) -> dict[str, int]:
 
 
 def assert_whole(folder: Path, members: int, folds: int = FOLDS) -> None:
-    """Every member has its folds, and their models, read at home, give the prices that came home with them."""
+    """Every member has its folds, and their models, read on the driver, give the prices that were delivered with them."""
     workspace = Workspace(folder)
     complete = workspace.store.complete()
     assert len(complete) == members

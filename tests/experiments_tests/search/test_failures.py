@@ -19,21 +19,21 @@ def test_three_alike_are_told_with_what_they_share() -> None:
     failures = Failures()
     failures.end_row({"batch": 32, "depth": 1})
     for depth in (1, 2, 3):
-        assert failures.said() is None
+        assert failures.summary() is None
         failures.add(f"no memory for {depth} rows", {"batch": 64, "depth": depth})
-    assert failures.said() == (
+    assert failures.summary() == (
         "3 in a row failed alike, all with batch=64, which no trial with a result had: no memory for 3 rows"
     )
     assert not failures.hopeless
     failures.add("no memory for 5 rows", {"batch": 64, "depth": 4})
-    assert failures.said() is None
+    assert failures.summary() is None
 
 
 def test_unlike_failures_are_accidents_until_there_are_many() -> None:
     failures = Failures()
     for letter in "abcdefghi"[: HOPELESS - 1]:
         failures.add(f"error {letter}", None)
-        assert failures.said() is None and not failures.hopeless
+        assert failures.summary() is None and not failures.hopeless
     failures.add("error z", None)
     assert failures.hopeless
 
