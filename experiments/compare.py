@@ -41,7 +41,7 @@ def main(
     workspace: Annotated[Path | None, typer.Option(help="folder that holds everything (runs)")] = None,
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL (the last sweep's)")] = None,
 ) -> None:
-    """Show side by side what two things were set to and what came of them."""
+    """Show settings and results of two trials, members, studies or workspaces side by side."""
     one, other = _sides((first, second), Workspace(workspace or default_folder()), storage)
     if {one.kind, other.kind} not in ({one.kind}, {"trial", "member"}):
         raise UserError(

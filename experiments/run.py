@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.hardware import Machine, detect
 from core.protocols.architecture import Architecture
 from core.store.workspace import Workspace
+from experiments.common.jobs import SweepStatus
 from experiments.common.memory import MemoryBudget, available_memory
 from experiments.execution.checkpoint_mirror import CheckpointCleanup, CheckpointMirror
 from experiments.execution.job_worker import run_job
@@ -47,7 +48,7 @@ from experiments.sweep_summary import show_next_steps, show_outcome, show_plan, 
 from experiments.tracking.history import write_history
 from experiments.tracking.json_events import Events, say_end, say_start
 from experiments.tracking.run_callbacks import watching
-from experiments.tracking.sweep_record import FINISHED, INTERRUPTED, Record, here, recorded
+from experiments.tracking.sweep_record import Record, here, recorded
 from reports.build import build_report
 
 
@@ -174,7 +175,7 @@ class _Sweep:
             scheduler.close()
             endings.settle()
             write_history(workspace, storage, {each.name: each.study for each in searches})
-            states.append(FINISHED if finished else INTERRUPTED)
+            states.append(SweepStatus.FINISHED if finished else SweepStatus.INTERRUPTED)
         return scheduler, finished
 
     def _record(self, searches: Sequence[ArchitectureSearch], budget: Budget) -> Record:
@@ -216,7 +217,7 @@ class _Sweep:
         workspace, config = self.workspace, self.config
         show_outcome(workspace, scheduler)
         if self.events is not None:
-            say_end(self.events, FINISHED if finished else INTERRUPTED, workspace, scheduler)
+            say_end(self.events, SweepStatus.FINISHED if finished else SweepStatus.INTERRUPTED, workspace, scheduler)
         if finished:
             workspace.store.discard_lone_fits(scheduler.likely_members(MOST_MEMBERS))
             page = build_report(workspace)

@@ -14,6 +14,7 @@ from core.console import console, run, say
 from core.errors import UserError
 from core.formatting import describe, duration, plain_table
 from core.store.workspace import Workspace, default_folder
+from experiments.common.jobs import SweepStatus
 
 if TYPE_CHECKING:
     from experiments.tracking.sweep_state import SweepState
@@ -29,7 +30,7 @@ def main(
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL (the last sweep's)")] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON object instead of text")] = False,
 ) -> None:
-    """Tell of the sweep in a workspace: is it alive, what has it found, what failed, how much time is left."""
+    """Show the sweep in a workspace: is it alive, what has it found, what failed, how much time is left."""
     place = Workspace(workspace or default_folder())
     if not place.folder.is_dir():
         raise UserError(
@@ -67,7 +68,7 @@ def show(state: SweepState) -> None:
             f"#{best['trial']} {describe(best['searched'])}" if best else "",
         )
     console.print(table)
-    runs = state.driver in ("running", "elsewhere")
+    runs = state.driver.is_live
     for search in state.searches:
         for trial in search.running:
             reached = f"epoch {trial.epoch}, SMAPE {trial.smape:.2f}" if trial.epoch is not None else "no epoch yet"
@@ -88,28 +89,30 @@ def show(state: SweepState) -> None:
 def _headline(state: SweepState) -> str:
     record, age = state.record, "" if state.age is None else duration(state.age)
     who = "" if record is None else f"process {record.pid} on {record.host}"
-    if state.driver == "running":
+    if state.driver == SweepStatus.RUNNING:
         left = "" if state.left is None else f", {duration(state.left)} left"
         return f"a sweep is running ({who}, for {age}{left})" if record is not None else "a sweep is starting"
-    if state.driver == "elsewhere":
+    if state.driver == SweepStatus.ELSEWHERE:
         assert state.sign is not None, "that is how it is known"
         seconds = time.time() - state.sign.time
         return f"a sweep is running elsewhere ({state.sign}, {seconds:.0f} s ago)"
-    if state.driver == "died":
+    if state.driver == SweepStatus.DIED:
         return f"the last sweep died ({who}, started {age} ago): it was killed, or its machine was"
-    if state.driver == "unknown":
+    if state.driver == SweepStatus.UNKNOWN:
         return "no sweep is running, and none has left a record"
-    assert record is not None, "it tells how the sweep ended"
+    assert record is not None, "it holds how the sweep ended"
     when = f"{duration(time.time() - record.ended)} ago, after {age}" if record.ended is not None else ""
     why = f": {record.error}" if record.error else ""
-    return f"the last sweep {state.driver if state.driver != 'interrupted' else 'was interrupted'} {when}{why}"
+    return (
+        f"the last sweep {state.driver if state.driver != SweepStatus.INTERRUPTED else 'was interrupted'} {when}{why}"
+    )
 
 
 def _next(state: SweepState) -> str:
     where = f" --workspace {state.workspace}"
-    if state.driver in ("running", "elsewhere"):
+    if state.driver.is_live:
         return f"python -m experiments.dashboard{where}"
-    if state.driver in ("died", "interrupted", "failed"):
+    if state.driver in (SweepStatus.DIED, SweepStatus.INTERRUPTED, SweepStatus.FAILED):
         typed = (state.record.command if state.record is not None else "") or f"python -m experiments.sweep{where}"
         return f"{typed}    (goes on where it was)"
     if any(member.smape is not None for member in state.members):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from core.console import as_user_error
@@ -50,7 +51,7 @@ class JobOutcome:
 
     cut: True where the deadline ended the training: a usable result, but not the config's best. steady: SMAPE, smoothed over
     epochs (`experiments.search.trial_selection`). standard_error: of the SMAPE, over the products held out;
-    None where they are too few to tell. memory: bytes that the process held at most; None: not measured.
+    None where they are too few. memory: bytes that the process held at most; None: not measured.
     """
 
     metrics: dict[str, float]
@@ -94,6 +95,22 @@ def stop_sentence(attributes: Mapping[str, Any]) -> str | None:
     return StopReason(**attributes[STOPPED]).sentence if attributes.get(STOPPED) else None
 
 
+class SweepStatus(StrEnum):
+    """State of a sweep. `sweep.json` holds the first four, RUNNING also of a killed driver; `experiments.status` shows all."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    ELSEWHERE = "elsewhere"  # its only sign of life is in the study
+    DIED = "died"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_live(self) -> bool:
+        return self in (SweepStatus.RUNNING, SweepStatus.ELSEWHERE)
+
+
 PLACEMENT_GROUP = "placement_group"
 """Key of the first result of a job with several workers: the placement group that holds them."""
 
@@ -114,8 +131,11 @@ def error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
-class RunCallback(Protocol):
-    """Observer of a sweep: called in the driver's thread for every event of a job and every complete member."""
+class RunCallback:
+    """Observer of a sweep: called in the driver's thread for every event of a job and every complete member.
+
+    Every method does nothing: a callback overrides those that it uses.
+    """
 
     def started(self, job: Job) -> None: ...
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
@@ -123,8 +143,7 @@ class RunCallback(Protocol):
     def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None: ...
     def failed(self, job: Job, error: str) -> None: ...
     def member(self, name: str, record: Mapping[str, Any]) -> None: ...
-    def note(self, text: str) -> None:
-        """A fact about the sweep that people should read."""
+    def note(self, text: str) -> None: ...
 
 
 class JobSource(Protocol):

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from uuid import uuid4
 import fsspec
 
 from core.errors import UserError
-from experiments.common.jobs import Job, JobOutcome, StopReason
+from experiments.common.jobs import Job, JobOutcome, RunCallback, StopReason
 from experiments.search.study import INTERRUPTED
 
 log = logging.getLogger(__name__)
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 _WHOLE = "whole.json"
 _STATE = re.compile(r"state-(\d{1,18})")
 _FILES = re.compile(r"(?:state-\d{1,18}|best)\.(?:json|safetensors)")
-_LOOK_SECONDS = 1.0
-"""Between looks for a new state. A training writes one a minute."""
+_POLL_SECONDS = 1.0
+"""Between checks for a new state. A training writes one a minute."""
 
 
 @dataclass(frozen=True)
 class CheckpointMirror:
-    """A place for states. url: anything that fsspec takes."""
+    """Folder or URL for training states. url: anything that fsspec takes."""
 
     url: str
 
@@ -109,7 +109,7 @@ class CheckpointMirror:
         return False
 
     def remove(self, job: Job) -> None:
-        """Removes every state of a job that has ended. What cannot be removed costs room and nothing else: it is logged."""
+        """Removes every state of a job that has ended. What cannot be removed only costs space: it is logged."""
         system, folder = self._place[0], self.folder(job)
         try:
             if system.exists(folder):
@@ -186,17 +186,12 @@ def _newest(scratch: Path) -> int | None:
     return max(numbers, default=None)
 
 
-class CheckpointCleanup:
-    """A callback that has states removed once their training will not go on."""
+class CheckpointCleanup(RunCallback):
+    """Callback that removes checkpoints once their training will not go on."""
 
     def __init__(self, remove: Sequence[Callable[[Job], None]]) -> None:
         self._remove = remove
         self._stopped: list[Job] = []
-
-    def started(self, job: Job) -> None: ...
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
-    def member(self, name: str, record: Mapping[str, Any]) -> None: ...
-    def note(self, text: str) -> None: ...
 
     def finished(self, job: Job, outcome: JobOutcome) -> None:
         self._end(job)

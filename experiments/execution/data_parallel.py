@@ -5,7 +5,7 @@ trial (no core, no GPU)  ->  Ray Train's controller  ->  workers, each `work` on
     - go on? ->           - go on? ->
 
 Ray's own `TuneReportCallback` carries reports one way: a trial that its scheduler stopped would hear of it when its process
-is killed, and its workers later or never. Here rank 0 waits for the scheduler's word after every epoch, and all end in order.
+is killed, and its workers later or never. Here rank 0 waits for the scheduler's answer after every epoch, and all end in order.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from experiments.common.jobs import PLACEMENT_GROUP, Failed, Job, JobOutcome, Wo
 TuneReport = Callable[[Mapping[str, Any]], None]
 Work = Callable[..., JobOutcome]
 
-_LOOK = 1.0
-"""Seconds between looks at whether the workers have ended."""
+_POLL_SECONDS = 1.0
+"""Between checks whether the workers have ended."""
 _STARTS = 10
-"""Tries of a minute each to find room for the workers."""
+"""Tries of a minute each to place the workers."""
 
 
 def train_together(job: Job, work: Work, report: TuneReport, cpus: float, gpus: float) -> JobOutcome:

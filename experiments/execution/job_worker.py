@@ -14,10 +14,9 @@ from typing import Any
 from core.architectures import architecture
 from core.atomic_files import read_json, write_json
 from core.cache import Cache
-from core.data.catalog import Catalog
 from core.errors import OutOfTime
 from core.metrics import all_metrics, group_standard_error, smape_terms
-from core.protocols.architecture import ALONE, Architecture, Context, Group, Model, PeerLost, Prices, make_config
+from core.protocols.architecture import ALONE, Architecture, Context, Group, Model, PeerLost, make_config
 from core.store.oof_store import FoldFit, MemberKey, write_prices
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome
@@ -50,7 +49,7 @@ def holdout_path(workspace: Workspace, name: str) -> Path:
 
 
 def member_key(workspace: Workspace, kind: Architecture, settings: Mapping[str, Any], seed: int) -> MemberKey:
-    """Names what a config would learn here: equal configs after defaults have equal keys."""
+    """Key of the member that a config would train here: equal configs after defaults have equal keys."""
     config, facts = make_config(kind.Config, settings), workspace.facts
     return MemberKey(kind.name, config.canonical(), kind.identity(config), facts.catalog, facts.folds, seed)
 
@@ -76,10 +75,10 @@ def run_job(
     group: Group = ALONE,
     device: str = "",
 ) -> JobOutcome:
-    """Trains `job` on the workspace in `folder`; what it leaves there is complete or absent. cache_limit: see `Workspace.cache`.
-    storage_path: where copies of its states are kept (`experiments.execution.checkpoint_mirror`).
+    """Trains `job` on the workspace in `folder`; its artifacts are complete or absent. cache_limit: see `Workspace.cache`.
+    storage_path: folder or URL for copies of its checkpoints (`experiments.execution.checkpoint_mirror`).
 
-    A training that is stopped from outside, or runs out of time, leaves its states: it goes on from them if it is run again.
+    A training that is stopped from outside, or runs out of time, leaves its checkpoints: it goes on from them if it is run again.
     The processes of a group all run the same job; the first of them writes, and its outcome counts. device: this process's own,
     where it is not the job's.
     """
@@ -106,7 +105,7 @@ def _run(
     start = time.monotonic()
     epochs: list[dict[str, float]] = []
 
-    def heard(epoch: int, metrics: Mapping[str, float]) -> None:
+    def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
         epochs.append({"epoch": epoch, **metrics})
         report(epoch, metrics)
 
@@ -114,7 +113,7 @@ def _run(
     rows, held_out = workspace.folds.split(job.fold)
     train, valid = workspace.train.take(rows), workspace.train.take(held_out)
     context = Context(
-        job.seed, cache, scratch, job.device, job.threads, report=heard, deadline=job.deadline, group=group
+        job.seed, cache, scratch, job.device, job.threads, report=on_epoch, deadline=job.deadline, group=group
     )
     model = kind.train(train, valid if job.kind == "trial" else None, make_config(kind.Config, job.settings), context)
     (cut,) = group.decide(kind.stops_on_valid and context.out_of_time)  # the other architectures finish or raise
@@ -122,17 +121,28 @@ def _run(
     metrics = all_metrics(valid.known_prices, prices)
     name = _fit_name(job, kind, workspace, model, metrics["smape"], cut)
     if name is not None:
-        _keep_fit(workspace, name, job.fold, model, valid, prices, start, group)
+        test = model.predict(workspace.test)
+        if group.leads:
+            model.save(workspace.store.fold_folder(name, job.fold))
+            seconds = time.monotonic() - start
+            quantiles = [model.predict_quantiles(rows) for rows in (valid.without_prices(), workspace.test)]
+            workspace.store.write_fit(name, FoldFit(job.fold, prices, test, seconds, *quantiles))
     curve = [each["smape"] for each in epochs]
-    luck = steady(curve) - min(curve) if job.kind == "trial" and curve else 0.0
+    smoothing = steady(curve) - min(curve) if job.kind == "trial" and curve else 0.0
     error = group_standard_error(smape_terms(valid.known_prices, prices), valid.product_groups)
     outcome = JobOutcome(
         metrics, model.best_epoch, time.monotonic() - start, cut,
-        steady=metrics["smape"] + luck, standard_error=error if math.isfinite(error) else None, memory=peak.bytes,
+        steady=metrics["smape"] + smoothing, standard_error=error if math.isfinite(error) else None, memory=peak.bytes,
     )  # fmt: skip
     if job.kind == "trial" and not cut and group.leads:
-        told = {"device": job.device, "rows": len(train), "epochs": epochs}
-        record = {"architecture": job.architecture, "settings": job.settings, "seed": job.seed, **vars(outcome), **told}
+        details = {"device": job.device, "rows": len(train), "epochs": epochs}
+        record = {
+            "architecture": job.architecture,
+            "settings": job.settings,
+            "seed": job.seed,
+            **vars(outcome),
+            **details,
+        }
         write_prices(holdout_path(workspace, job.name), prices)
         write_json(trial_path(workspace, job.name), record)
     return outcome
@@ -151,26 +161,7 @@ def _fit_name(job: Job, kind: Architecture, workspace: Workspace, model: Model, 
     return member_key(workspace, kind, refit_settings(kind, job.settings, model.best_epoch), job.seed).id
 
 
-def _keep_fit(
-    workspace: Workspace, name: str, fold: int, model: Model, valid: Catalog, prices: Prices, start: float, group: Group
-) -> None:
-    store = workspace.store
-    test = model.predict(workspace.test)
-    if not group.leads:
-        return
-    model.save(store.fold_folder(name, fold))
-    fit = FoldFit(
-        fold,
-        prices,
-        test,
-        time.monotonic() - start,
-        model.predict_quantiles(valid.without_prices()),
-        model.predict_quantiles(workspace.test),
-    )
-    store.write_fit(name, fit)
-
-
 @lru_cache(maxsize=1)
 def _open(folder: Path) -> Workspace:
-    """One worker reads its catalog once, not once per trial."""
+    """Workspace of this worker, whose catalog is read once, not once per trial."""
     return Workspace(folder)

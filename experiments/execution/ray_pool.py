@@ -26,8 +26,8 @@ from core.errors import UserError
 from core.hardware import Machine
 
 _CODE = (core, ensemble, experiments, reports, search_spaces)
-_LOOK_SECONDS = 2.0
-"""Between looks at which nodes a cluster has."""
+_COUNT_SECONDS = 2.0
+"""Between counts of a cluster's nodes."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class Room:
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
-        self._slots, self._asked_at, self._told = resources.concurrent, -math.inf, False
+        self._slots, self._counted_at, self._warned = resources.concurrent, -math.inf, False
 
     def slots(self) -> int:
-        if not self.resources.elastic or time.monotonic() - self._asked_at < _LOOK_SECONDS:
+        if not self.resources.elastic or time.monotonic() - self._counted_at < _COUNT_SECONDS:
             return self._slots
-        self._slots, self._asked_at = self.resources.slots(nodes()), time.monotonic()
-        if not self._slots and not self._told:
+        self._slots, self._counted_at = self.resources.slots(nodes()), time.monotonic()
+        if not self._slots and not self._warned:
             warn("no node of the cluster holds a job now: waiting for one to join (Ctrl-C stops the sweep in order)")
-        self._told = not self._slots
+        self._warned = not self._slots
         return self._slots
 
 
@@ -126,7 +126,7 @@ def _ray(**start: Any) -> Iterator[None]:
             code="ray-not-started",
             hint="check --address and that ~/.ray/auth_token is the cluster's, or leave --address out",
         ) from None
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is told by the sweep, in its own words
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # the sweep reports errors itself
     try:
         yield
     finally:

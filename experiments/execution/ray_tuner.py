@@ -1,15 +1,15 @@
 """Ray Tune runner: jobs in reused workers, early stopping of trials (ASHA and others).
 
-Ray Tune drives reused worker processes; a `JobSource` says what runs next and hears what happened.
+Ray Tune drives reused worker processes; a `JobSource` gives the next job and receives every event.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,14 +24,14 @@ from core.errors import OutOfTime, UserError
 from core.metrics import METRICS
 from experiments.common.jobs import PLACEMENT_GROUP, Job, JobOutcome, JobSource, WorkerLost, error_text
 from experiments.execution.pruners import PerArchitecture
-from experiments.execution.ray_pool import Resources, Room
+from experiments.execution.ray_pool import Capacity, Resources
 
 Report = Callable[[int, Mapping[str, float]], None]
 Work = Callable[..., JobOutcome]
-"""Called with a job and where to report to; `experiments.execution.data_parallel` says what else several workers are told."""
+"""Function that trains: gets a job and a `Report`, and of several workers what `experiments.execution.data_parallel` adds."""
 
-WATCH_SECONDS = 5.0
-"""So often the driver looks whether there is still a node to work on."""
+NODE_CHECK_SECONDS = 5.0
+"""Between checks that there is still a node to work on."""
 
 
 def run(
@@ -42,14 +42,15 @@ def run(
     True if it was not interrupted by Ctrl-C.
     """
     scheduler = PerArchitecture(pruner)
-    bridge = _Bridge(source, Room(resources), scheduler)
+    bridge = _Bridge(source, Capacity(resources), scheduler)
     trainable = tune.with_resources(
         partial(_train, work=work, resources=resources), partial(_needs, resources=resources)
     )
+    interrupts = _Interrupts()
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_Proposals(bridge),
+            search_alg=_JobSearcher(bridge),
             scheduler=scheduler,
             num_samples=-1,
             time_budget_s=seconds,
@@ -57,10 +58,10 @@ def run(
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
-            name="jobs", storage_path=str(folder.resolve()), verbose=0, callbacks=[_Messages(bridge)]
+            name="jobs", storage_path=str(folder.resolve()), verbose=0, callbacks=[_TuneCallback(bridge, interrupts)]
         ),
     )
-    with _interrupt_flag() as interrupted:
+    with interrupts:
         try:
             tuner.fit()
         except ray.tune.error.TuneError as error:
@@ -68,29 +69,38 @@ def run(
             raise error.__context__ or error from None
     for job in bridge.live.values():
         source.interrupted(job)
-    return not interrupted()
+    return not interrupts.received
 
 
-@contextlib.contextmanager
-def _interrupt_flag() -> Iterator[Callable[[], bool]]:
-    """Ray Tune ends in order on SIGINT but does not tell: this logging filter hears its announcement."""
-    heard: list[bool] = []
+class _Interrupts:
+    """Observer of the signals on which Ray Tune ends in order: Ray keeps to itself that one came.
 
-    class Ear(logging.Filter):
-        def filter(self, record: logging.LogRecord) -> bool:
-            if "Stop signal received" in record.getMessage():
-                heard.append(True)
-            return False
+    Use as a context manager around the run; `observe` is called once Ray has installed its handler.
+    """
 
-    logger, ear = logging.getLogger("ray.tune.tune"), Ear()
-    level = logger.level
-    logger.addFilter(ear)
-    logger.setLevel(logging.WARNING)
-    try:
-        yield lambda: bool(heard)
-    finally:
-        logger.removeFilter(ear)
-        logger.setLevel(level)
+    def __init__(self) -> None:
+        self.received = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interrupts:
+        if threading.current_thread() is threading.main_thread():  # elsewhere nobody may handle signals, nor does Ray
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def observe(self) -> None:
+        if self._before:  # Ray's handler puts the former one back when it is called
+            self.received = signal.getsignal(signal.SIGINT) == self._before[signal.SIGINT]
+        for number in self._before:
+            signal.signal(number, partial(self._receive, signal.getsignal(number)))
+
+    def _receive(self, handler: Any, number: int, frame: Any) -> None:
+        self.received = True
+        if callable(handler):
+            handler(number, frame)
 
 
 def _needs(config: Mapping[str, Any], resources: Resources) -> tune.PlacementGroupFactory:
@@ -131,11 +141,11 @@ def _train(config: dict[str, Any], work: Work, resources: Resources) -> None:
 class _Bridge:
     """Maps Ray's trial ids to our jobs. `live`: started and not ended.
 
-    broken: what the source raised while a trial ended, which Ray would only log: it ends the run.
+    broken: error that the source raised while a trial ended, which Ray would only log: it ends the run.
     """
 
     source: JobSource
-    room: Room
+    capacity: Capacity
     scheduler: PerArchitecture
     live: dict[str, Job] = field(default_factory=dict)
     broken: Exception | None = None
@@ -170,8 +180,8 @@ class _Bridge:
             self.source.lost(job, error)
 
 
-class _Proposals(Searcher):
-    """Asks the source for jobs when there is room; Ray's own concurrency limiter would hide its `None`."""
+class _JobSearcher(Searcher):
+    """Ray Tune searcher: takes jobs from the source while there is capacity. Ray's own limiter would hide its `None`."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__(metric="smape", mode="min")
@@ -181,7 +191,7 @@ class _Proposals(Searcher):
         bridge = self.bridge
         if bridge.source.done:
             return Searcher.FINISHED
-        if len(bridge.live) >= bridge.room.slots():
+        if len(bridge.live) >= bridge.capacity.slots():
             return None
         job = bridge.source.next()
         if job is None:
@@ -205,21 +215,22 @@ class _Proposals(Searcher):
         """Nothing: see `save`."""
 
 
-class _Messages(tune.Callback):
-    """Forwards what only callbacks hear: every epoch, the death of a worker, and that of the last node. Clears away after jobs of
-    several workers.
-    """
+class _TuneCallback(tune.Callback):
+    """Ray Tune callback: forwards epochs and lost workers, ends the run with the last node, frees placement groups."""
 
-    def __init__(self, bridge: _Bridge) -> None:
-        self.bridge = bridge
-        self._looked = time.monotonic()
-        self._rooms: dict[str, PlacementGroup] = {}
+    def __init__(self, bridge: _Bridge, interrupts: _Interrupts) -> None:
+        self.bridge, self._interrupts = bridge, interrupts
+        self._checked = time.monotonic()
+        self._groups: dict[str, PlacementGroup] = {}
+
+    def setup(self, **_: Any) -> None:
+        self._interrupts.observe()
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         if self.bridge.broken is not None:
             raise self.bridge.broken
-        if time.monotonic() - self._looked > WATCH_SECONDS:
-            self._looked = time.monotonic()
+        if time.monotonic() - self._checked > NODE_CHECK_SECONDS:
+            self._checked = time.monotonic()
             if not any(node["Alive"] for node in ray.nodes()):  # Ray itself would wait for ever
                 raise UserError(
                     "Ray's last node is gone: its raylet process was killed, or died for lack of memory",
@@ -229,7 +240,7 @@ class _Messages(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if PLACEMENT_GROUP in result:
-            self._rooms[trial.trial_id] = result[PLACEMENT_GROUP]
+            self._groups[trial.trial_id] = result[PLACEMENT_GROUP]
         if trial.trial_id in self.bridge.live:
             self.bridge.epoch(trial.trial_id, result)
 
@@ -238,8 +249,8 @@ class _Messages(tune.Callback):
 
     def _clear(self, trial_id: str) -> None:
         """Workers whose trial has ended are of no use, and where it was stopped or killed they may still be there."""
-        if room := self._rooms.pop(trial_id, None):
-            remove_placement_group(room)
+        if group := self._groups.pop(trial_id, None):
+            remove_placement_group(group)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._clear(trial.trial_id)

@@ -91,7 +91,7 @@ class Arrivals:
 def deliver(workspace: Workspace, job: Job, sink: Sink) -> None:
     """Sends a finished job's files from its worker's workspace to the driver, then removes them there."""
     delivery, sizes = uuid4().hex, {}
-    for path in _left(workspace, job):
+    for path in _artifacts(workspace, job):
         name = path.relative_to(workspace.folder).as_posix()
         sizes[name] = 0
         with path.open("rb") as file:
@@ -131,10 +131,10 @@ class DriverActor:
         return self._payload.read(offset)
 
     def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None:
-        self._arrivals.receive(delivery, name, offset, data)
+        self._receiver.receive(delivery, name, offset, data)
 
     def complete(self, delivery: str, sizes: Mapping[str, int]) -> None:
-        self._arrivals.complete(delivery, sizes)
+        self._receiver.complete(delivery, sizes)
 
     def end(self, training: str) -> None:
         self._ended.add(training)

@@ -1,7 +1,6 @@
 """Payload of a remote run: catalog, folds, images and encoders packed as one stream, and unpacked on a node.
 
-The driver packs the catalog, its folds, and where an architecture of the sweep reads them the pictures and encoder folders;
-`experiments.remote.payload` unpacks. The code travels by itself, through Ray.
+Images and encoder folders travel only if an architecture of the sweep reads them. Ray sends the code by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from core.inputs.images import list_images
 from core.store.workspace import Workspace, WorkspaceFacts
 
 CHUNK = 16 * 2**20
-"""Bytes that travel at once: what a node holds in memory of a payload of any size."""
+"""Bytes of one transfer: as much as a node holds in memory of a payload of any size."""
 
 _CATALOG = ("train.parquet", "test.parquet", "folds.parquet")
 _ENCODER_FILES = (".json", ".safetensors", ".txt", ".model")
@@ -31,7 +30,7 @@ _ENCODER_FILES = (".json", ".safetensors", ".txt", ".model")
 
 @dataclass(frozen=True)
 class Item:
-    """A file of the payload. name: below the node's folder. changed: in nanoseconds; caches know pictures by it."""
+    """A file of the payload. name: below the node's folder. changed: in nanoseconds; caches know images by it."""
 
     name: str
     size: int
@@ -52,14 +51,14 @@ class Manifest:
 
 
 class Payload:
-    """The driver's side: the files of one workspace that a node needs."""
+    """Files of one workspace that a node needs, as the driver serves them."""
 
-    def __init__(self, workspace: Workspace, *, pictures: bool, encoders: Collection[str] = ()) -> None:
-        """pictures: whether any architecture reads them. encoders: local folders, as the settings name them.
+    def __init__(self, workspace: Workspace, *, images: bool, encoders: Collection[str] = ()) -> None:
+        """images: an architecture reads them. encoders: local folders, as the settings name them.
 
-        Raises UserError for a folder of pictures that cannot be read.
+        Raises UserError for a folder of images that cannot be read.
         """
-        facts = workspace.facts if pictures else replace(workspace.facts, images=None)
+        facts = workspace.facts if images else replace(workspace.facts, images=None)
         places = {name: f"encoders/{place}" for place, name in enumerate(sorted(encoders))}
         sources = {f"catalog/{name}": workspace.path("catalog", name) for name in _CATALOG}
         sources |= {f"pictures/{name}": path for name, path in _named_images(workspace, facts).items()}
@@ -95,7 +94,7 @@ class Payload:
 
 
 def _named_images(workspace: Workspace, facts: WorkspaceFacts) -> dict[str, Path]:
-    """The pictures that a row of the catalog names: a folder may hold others."""
+    """Images that a row of the catalog names: a folder may hold others."""
     if facts.images is None:
         return {}
     found = list_images(Path(facts.images))
@@ -113,7 +112,7 @@ _FOLDERS = ("catalog", "pictures", "encoders")
 _SHARED = ("catalog", "cache", "trials", "workspace.json")
 
 Stream = Callable[[int], Iterator[bytes]]
-"""The bytes of a payload from an offset on, in pieces of any size."""
+"""Reader of a payload's bytes from an offset on, in pieces of any size."""
 
 
 def node_folder() -> Path:
@@ -134,7 +133,7 @@ def node_folder() -> Path:
 
 
 def unpack(contents: Manifest, stream: Stream, base: Path) -> Path:
-    """The folder of that payload below `base`, whole: unpacked once, while other processes wait.
+    """Folder of that payload below `base`, whole: unpacked once, while other processes wait.
 
     What a killed process had written is kept and not fetched again. Raises UserError for names that lead outside and for a
     stream that ends early.
@@ -175,7 +174,7 @@ def _fill(folder: Path, contents: Manifest, stream: Stream) -> None:
                 os.fsync(file.fileno())
         os.utime(path, ns=(item.changed, item.changed))
     if contents.facts.images is not None:
-        os.sync()  # once for all: tens of thousands of pictures would take minutes one by one
+        os.sync()  # once for all: tens of thousands of images would take minutes one by one
 
 
 def _is_whole(path: Path, item: Item) -> bool:
@@ -206,20 +205,22 @@ def _plain(part: str) -> str:
     return part
 
 
-class Workbench:
-    """A workspace of this process alone: what its jobs make lies apart, what all workers of the node need is linked.
+class WorkerFolder:
+    """Workspace of this process alone: its jobs' artifacts lie apart, inputs of all workers of the node are linked.
 
+    prepared: the architectures whose caches this process has filled.
     The kernel lets go of the lock when the process dies; its leftovers are removed by the next process that comes.
     """
 
     def __init__(self, shared: Path) -> None:
-        """shared: what `unpack` made."""
+        """shared: folder that `unpack` made."""
         workers = shared / "workers"
         workers.mkdir(exist_ok=True)
         for name in ("cache", "trials"):
             (shared / name).mkdir(exist_ok=True)
         _remove_abandoned(workers)
         self.folder = workers / uuid4().hex
+        self.prepared: set[str] = set()
         self._life = ExitStack()  # never left: the lock is held until the process ends
         self._life.enter_context(locked(workers / f".{self.folder.name}.lock"))
         self.folder.mkdir()
@@ -227,7 +228,7 @@ class Workbench:
             (self.folder / name).symlink_to(shared / name)
 
     def clear(self) -> None:
-        """Removes what an earlier job left: one that was stopped from outside could not."""
+        """Removes the artifacts of an earlier job: one that was stopped from outside could not."""
         shutil.rmtree(self.folder / "members", ignore_errors=True)
 
 

@@ -24,7 +24,7 @@ from experiments.common.jobs import Job, JobOutcome
 from experiments.execution.job_worker import run_job, scratch_folder
 from experiments.execution.ray_tuner import Report
 from experiments.remote.driver_actor import DriverActor, deliver
-from experiments.remote.payload import Manifest, Payload, Workbench, node_folder, unpack
+from experiments.remote.payload import Manifest, Payload, WorkerFolder, node_folder, unpack
 
 _AT_ONCE = 8
 """Nodes that the driver's node serves at the same time; each call moves one chunk."""
@@ -45,7 +45,7 @@ class Sender:
 
 @dataclass(frozen=True)
 class RemoteRunner:
-    """The work of a cluster's worker: `run_job` on the node's own workspace.
+    """Function of a cluster's worker: `run_job` on the node's own workspace.
 
     preparations: settings by architecture, with which each node fills its cache. drop_bad, cache_limit, storage_path: as the
     user gave them; the limit is each node's.
@@ -69,12 +69,10 @@ class RemoteRunner:
         return outcome
 
     def _prepare(self, workspace: Workspace, name: str) -> None:
-        if (workspace.folder, name) not in _prepared:
-            kind = architecture(name)
-            config = make_config(kind.Config, self.preparations[name])
-            catalogs = {"train": workspace.train, "test": workspace.test}
-            kind.prepare(catalogs, config, workspace.cache(self.cache_limit), drop_bad=self.drop_bad)
-            _prepared.add((workspace.folder, name))
+        kind = architecture(name)
+        config = make_config(kind.Config, self.preparations[name])
+        catalogs = {"train": workspace.train, "test": workspace.test}
+        kind.prepare(catalogs, config, workspace.cache(self.cache_limit), drop_bad=self.drop_bad)
 
     def end(self, job: Job) -> None:
         """On the driver: tells the nodes that this job will not go on."""
@@ -88,10 +86,6 @@ def start_driver_actor(payload: Payload, workspace: Path) -> Any:
     return ray.remote(DriverActor).options(**options).remote(payload, workspace)
 
 
-_prepared: set[tuple[Path, str]] = set()
-"""(workspace, architecture) whose caches this process has filled."""
-
-
 @lru_cache(maxsize=1)
 def _workbench(driver: Any) -> Workbench:
     """One process unpacks once; `driver` is the same handle for all jobs of a sweep."""
@@ -99,7 +93,7 @@ def _workbench(driver: Any) -> Workbench:
     shared = unpack(contents, lambda offset: _stream(driver, offset), node_folder())
     for name, place in contents.encoders.items():
         moved(name, shared / place)
-    return Workbench(shared)
+    return WorkerFolder(shared)
 
 
 def _stream(driver: Any, offset: int) -> Iterator[bytes]:

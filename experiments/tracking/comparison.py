@@ -27,9 +27,9 @@ Kind = Literal["trial", "member", "study", "workspace"]
 
 @dataclass(frozen=True)
 class Comparand:
-    """One of two that are compared. facts: settings and what else may differ. figures: metrics, counts, seconds.
+    """One of two things that are compared. facts: settings and what else may differ. figures: metrics, counts, seconds.
 
-    curve: SMAPE by epoch. member: whose out-of-fold prices speak for it, with the workspace that has them.
+    curve: SMAPE by epoch. member: whose out-of-fold prices stand for it, with the workspace that has them.
     """
 
     kind: Kind
@@ -53,7 +53,7 @@ class Paired:
 
 
 class Finder:
-    """Knows every name of a workspace and its studies."""
+    """Lookup of trials, configs, members and studies of a workspace by name."""
 
     def __init__(self, workspace: Workspace, storage: BaseStorage) -> None:
         self._workspace, self._storage = workspace, storage
@@ -205,7 +205,7 @@ def paired(first: Comparand, second: Comparand) -> Paired | None:
     (one, _), (other, _) = first.member, second.member
     if (one.facts.catalog, one.facts.folds) != (other.facts.catalog, other.facts.folds):
         return None
-    terms = [_terms(*side.member) for side in (first, second) if side.member is not None]
+    terms = [_terms(*each.member) for each in (first, second) if each.member is not None]
     difference = terms[1] - terms[0]
     covered = np.isfinite(difference)
     error = group_standard_error(difference[covered], one.train.product_groups[covered])

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
@@ -20,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from core.console import warn
-from experiments.common.jobs import Job, JobOutcome, StopReason
+from experiments.common.jobs import Job, RunCallback, StopReason
 
 CLOSING_SECONDS = 10.0
 NOTE_LENGTH = 2045
@@ -40,7 +39,7 @@ class _Trial:
     versions: int = 0
 
 
-class DashboardNotes:
+class DashboardNotes(RunCallback):
     """Callback that writes notes. Use as a context manager: leaving it waits for the thread, at most ten seconds.
 
     studies: by architecture.
@@ -69,12 +68,6 @@ class DashboardNotes:
         if job.kind == "trial":
             self._trials.setdefault((job.architecture, job.number), _Trial(job))  # one whose worker died starts again
 
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
-        """The dashboard draws the intermediate values itself."""
-
-    def finished(self, job: Job, outcome: JobOutcome) -> None:
-        """A finished trial needs no note."""
-
     def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         if reason is not None and (trial := self._of(job)) is not None:
             trial.stopped = reason.sentence
@@ -84,12 +77,6 @@ class DashboardNotes:
         if (trial := self._of(job)) is not None:
             trial.error = error
             self._write(trial)
-
-    def member(self, name: str, record: Mapping[str, Any]) -> None:
-        """Members are no trials."""
-
-    def note(self, text: str) -> None:
-        """Nor is the sweep."""
 
     def linked(self, job: Job, run: str, url: str) -> None:
         """Adds the trial's MLflow run: a user attribute while it runs, a link in its note in any case."""

@@ -11,7 +11,7 @@
         "answered_from": the trial or study that a repeat was answered from, or null, "error": text, or null,
         "stopped": why the pruner stopped it ({"rung", "smape", "threshold", "rank", "compared"}), or null}]}]}
 
-A sweep replaces the studies that it has driven and keeps the others: what is older than the last sweep stays there to be seen.
+A sweep replaces the studies that it has driven and keeps the others, so that studies older than the last sweep stay.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from experiments.search.study import INTERRUPTED, Study
 from reports.figures.study_records import HISTORY, HISTORY_FORMAT
 
 FEWEST = 6
-"""Fewer finished trials say nothing of what matters."""
+"""Finished trials that importances need at least."""
 _TREES = 32
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from core.formatting import headline
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome, StopReason
+from experiments.common.jobs import Job, JobOutcome, RunCallback, StopReason
 from experiments.planning.job_scheduler import JobScheduler
 from experiments.tracking.sweep_record import Record
 
@@ -20,8 +20,8 @@ SCHEMA = 1
 """Raised when a field changes its meaning or goes away; new fields and events may come without it."""
 
 
-class Events:
-    """A `RunCallback` that writes lines to `stream`, each at once and whole."""
+class Events(RunCallback):
+    """Callback that writes one JSON line per event to `stream`, flushed at once."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stdout

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from core.console import warn
 from core.formatting import describe, headline, metrics_text
-from experiments.common.jobs import Job, JobOutcome, StopReason
+from experiments.common.jobs import Job, JobOutcome, RunCallback, StopReason
 from experiments.planning.budget import Budget
 
 
@@ -37,8 +37,8 @@ class _Tally:
 
 
 @dataclass
-class LiveView:
-    """A `RunCallback` that shows. Use as a context manager around the run."""
+class LiveView(RunCallback):
+    """Callback that prints a table or lines. Use as a context manager around the run."""
 
     console: Console
     budget: Budget
@@ -133,18 +133,11 @@ class LiveView:
             self._say(text, "default")
 
 
-class WarningsOnly:
-    """A `RunCallback` for `--quiet`: only what went wrong."""
+class WarningsOnly(RunCallback):
+    """Callback for `--quiet`: prints failures and notes."""
 
     def failed(self, job: Job, error: str) -> None:
         warn(f"{job.label} failed: {headline(error)}")
 
-    def started(self, job: Job) -> None:
-        """Nothing: the summary at the end will tell; so for all that goes well."""
-
-    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
-    def finished(self, job: Job, outcome: JobOutcome) -> None: ...
-    def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None: ...
-    def member(self, name: str, record: Mapping[str, Any]) -> None: ...
     def note(self, text: str) -> None:
         warn(text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the run log has its own patience, and tells of it
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the run log tries again itself, and says so
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from mlflow import MlflowClient
@@ -99,7 +99,7 @@ class MlflowExperiment:
         return {point.step for point in self._client.get_metric_history(run, metric)}
 
     def kill(self, run: str) -> None:
-        """Ends a run of which nobody will ever say more."""
+        """Ends a run that nothing will continue."""
         self._client.set_terminated(run, "KILLED")
 
 

@@ -1,8 +1,7 @@
 """MLflow run log: every trial and member as a run, written by a thread with retries.
 
-Optuna's storage is the truth and the run log follows it. Nothing here makes the driver wait or fail: what happens is put on
-run records, a thread writes them, tries again while MLflow is away, and what is still missing at the end is written by the next
-sweep from the study.
+Optuna's storage is the source and the run log follows it. Nothing here makes the driver wait or fail: events become run
+records, a thread writes them and tries again while MLflow is away, and the next sweep writes from the study what is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from core.console import say, warn
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome, StopReason
+from experiments.common.jobs import Job, JobOutcome, RunCallback, StopReason
 from experiments.search.storage import cause, without_password
 from experiments.tracking.run_record import RunRecord, curve, ending, opening, record_of_member, trial_key
 
@@ -26,9 +25,9 @@ if TYPE_CHECKING:  # importing it takes seconds, which the thread pays
     from experiments.tracking.mlflow_client import MlflowExperiment
 
 FLUSH_SECONDS = 30.0
-"""How long the end of a sweep waits for the run log; what is not written then is written by the next sweep."""
+"""Time that the end of a sweep waits for the run log; what is not written then is written by the next sweep."""
 UI_PORT = 5000
-"""Where `mlflow ui` is expected for the workspace's own run log: links to its runs name it."""
+"""Port where `mlflow ui` is expected for the workspace's own run log: links to its runs name it."""
 _LONGEST_PAUSE = 10.0
 
 Makers = Mapping[str, Callable[[], RunRecord]]
@@ -45,8 +44,8 @@ def experiment_name(workspace: Workspace) -> str:
     return f"pricestack-{workspace.facts.catalog[:8]}"
 
 
-class RunLog:
-    """A `RunCallback` that writes. A context manager around the run: leaving it waits for the thread, `patience` seconds at most.
+class RunLog(RunCallback):
+    """Callback that writes MLflow runs. Use as a context manager: leaving it waits for the thread, at most `patience` seconds.
 
     studies: the study's name of each architecture. facts: tags of every run. linked: called in the driver's thread with a
     job, its run's id and a link to it, soon after the run was made.
@@ -99,7 +98,8 @@ class RunLog:
     def started(self, job: Job) -> None:
         self._hand_on_links()
         if job.kind == "trial":  # a member is one run, written when it is complete
-            run_record = opening(self._studies[job.architecture], job, self._facts)
+            study = self._studies[job.architecture]
+            run_record = opening(study, job.architecture, job.number, job.name, job.settings, self._facts)
             self._jobs[run_record.key] = job
             self.writer.put(run_record)
 
@@ -122,9 +122,6 @@ class RunLog:
         self._hand_on_links()
         self.writer.put(record_of_member(self._workspace, name, record, self._facts))
 
-    def note(self, text: str) -> None:
-        """Notes are for who watches; the run log keeps trials and members."""
-
     def _end(self, job: Job, state: str, outcome: JobOutcome | None = None, error: str = "") -> None:
         self._hand_on_links()
         if job.kind == "trial":
@@ -145,7 +142,7 @@ class RunLog:
 
 @dataclass(frozen=True)
 class Share:
-    """A part of the run log to be compared with the truth: the runs whose `tag` is `value`.
+    """Part of the run log to be compared with studies or members: the runs whose `tag` is `value`.
 
     makers: by key, what makes the run record of each run that must be there. running: keys that may count as running; other open
     runs without a maker are ended. None: such runs are left alone. known: all makers' runs are there.
@@ -162,15 +159,15 @@ class RunLogWriter(threading.Thread):
     """Writes run records in the order of their keys' first appearance; those that wait for one run are written together."""
 
     def __init__(self, uri: str, workspace: Workspace, own: bool) -> None:
-        super().__init__(name="diary", daemon=True)
+        super().__init__(name="run-log", daemon=True)
         self.uri, self._workspace, self._own = uri, workspace, own
         self.links: deque[tuple[str, str, str]] = deque()
         self._lock, self._wake, self._closing = threading.Lock(), threading.Event(), threading.Event()
         self._deadline = float("inf")
         self._records: dict[str, RunRecord] = {}
-        self._in_hand = 0
+        self._in_progress = 0
         self._shares: deque[Share] = deque()
-        self._book: MlflowExperiment | None = None
+        self._experiment: MlflowExperiment | None = None
         self._runs: dict[str, str] = {}
         self._uncertain: set[str] = set()  # keys of runs whose making failed: it may have happened all the same
         self._checked: dict[tuple[str, str], set[str]] = {}
@@ -181,7 +178,7 @@ class RunLogWriter(threading.Thread):
     def missing(self) -> int:
         """Number of runs and comparisons that wait to be written."""
         with self._lock:
-            return len(self._records) + len(self._shares) + self._in_hand
+            return len(self._records) + len(self._shares) + self._in_progress
 
     def put(self, run_record: RunRecord) -> None:
         """Returns at once."""
@@ -197,7 +194,7 @@ class RunLogWriter(threading.Thread):
         self._wake.set()
 
     def close(self, patience: float) -> None:
-        """Waits until everything is written, at most `patience` seconds, and tells what was not."""
+        """Waits until everything is written, at most `patience` seconds, and reports what was not."""
         self._deadline = time.monotonic() + patience
         self._closing.set()
         self._wake.set()
@@ -224,8 +221,8 @@ class RunLogWriter(threading.Thread):
                 wait=wait_exponential(multiplier=0.5, max=_LONGEST_PAUSE),
                 stop=lambda state: time.monotonic() > self._deadline,
                 sleep=self._pause,
-                before_sleep=self._tell,
-                retry_error_callback=self._tell,
+                before_sleep=self._report,
+                retry_error_callback=self._report,
             )
             while not (self._closing.is_set() and self.missing == 0):
                 self._wake.wait()
@@ -243,7 +240,7 @@ class RunLogWriter(threading.Thread):
         else:
             self._closing.wait(seconds)
 
-    def _tell(self, state: RetryCallState) -> None:
+    def _report(self, state: RetryCallState) -> None:
         assert state.outcome is not None, "tenacity calls this after an attempt"
         error = state.outcome.exception()
         assert error is not None, "only failures are tried again"
@@ -255,19 +252,19 @@ class RunLogWriter(threading.Thread):
         self.problem = reason(error)
 
     def _write_all(self, is_own_fault: Callable[[BaseException], bool]) -> None:
-        if self._book is None:
-            self._book = self._open()
+        if self._experiment is None:
+            self._experiment = self._open()
         while True:
             with self._lock:
                 run_record = next(iter(self._records.values()), None)
                 if run_record is not None:
                     del self._records[run_record.key]
-                self._in_hand = int(run_record is not None)
+                self._in_progress = int(run_record is not None)
                 share = self._shares[0] if run_record is None and self._shares else None
             if run_record is not None:
-                self._write(self._book, run_record, is_own_fault)
+                self._write(self._experiment, run_record, is_own_fault)
             elif share is not None:
-                self._check(self._book, share)
+                self._check(self._experiment, share)
                 with self._lock:
                     self._shares.popleft()
             else:
@@ -290,7 +287,7 @@ class RunLogWriter(threading.Thread):
             self._write_run(experiment, run_record)
         except BaseException as error:
             if is_own_fault(error):
-                warn(f"run log: MLflow refuses what it is told of {run_record.name or run_record.key}: {reason(error)}")
+                warn(f"run log: MLflow refuses the record of {run_record.name or run_record.key}: {reason(error)}")
                 return
             with self._lock:
                 since = self._records.pop(run_record.key, None)
@@ -298,7 +295,7 @@ class RunLogWriter(threading.Thread):
                     run_record.key: run_record if since is None else run_record.then(since),
                     **self._records,
                 }
-                self._in_hand = 0
+                self._in_progress = 0
             raise
 
     def _write_run(self, experiment: MlflowExperiment, run_record: RunRecord) -> None:

@@ -25,8 +25,8 @@ from experiments.tracking.mlflow_log import FLUSH_SECONDS, RunLog
 from experiments.tracking.run_record import records_of_study, trial_key
 from experiments.tracking.tracking_config import TrackingConfig
 
-DIARY_MARK = "diary"
-"""A study's user attribute: which run log has all of it. Empty while a sweep runs, and after one that was killed."""
+RUN_LOG_MARK = "diary"
+"""User attribute of a study: the run log that has all of it. Empty while a sweep runs, and after one that was killed."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def watching(
     budget: Budget,
     events: Events | None,
 ) -> Iterator[list[RunCallback]]:
-    """The callbacks of a sweep. Leaving the block completes the run log from the studies, and waits for it within bounds."""
+    """Callbacks of a sweep. Leaving the block completes the run log from the studies, and waits for it within bounds."""
     studies = {each.name: optuna.load_study(study_name=each.study.name, storage=storage) for each in entries}
     for study in studies.values():
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
@@ -55,8 +55,8 @@ def watching(
         stack.enter_context(notes)
         stack.enter_context(run_log)
         for entry in entries:
-            known = studies[entry.name].user_attrs.get(DIARY_MARK) == mark and there
-            studies[entry.name].set_user_attr(DIARY_MARK, "")
+            known = studies[entry.name].user_attrs.get(RUN_LOG_MARK) == mark and there
+            studies[entry.name].set_user_attr(RUN_LOG_MARK, "")
             _catch_up(run_log, entry, studies[entry.name], facts, known)
         run_log.catch_up_members()
         if config.quiet:
@@ -72,7 +72,7 @@ def watching(
             _catch_up(run_log, entry, studies[entry.name], facts, known=False)
     if run_log.complete:
         for study in studies.values():
-            study.set_user_attr(DIARY_MARK, mark)
+            study.set_user_attr(RUN_LOG_MARK, mark)
 
 
 def _catch_up(

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.formatting import headline
 from core.metrics import METRICS
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import JobOutcome
 
 PARAMETER_LENGTH = 500
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
@@ -52,7 +52,7 @@ class RunRecord:
     ended: int | None = None
 
     def then(self, later: RunRecord) -> RunRecord:
-        """Both run records in one."""
+        """Both run records joined."""
         return RunRecord(
             self.key,
             self.name,
@@ -67,51 +67,79 @@ class RunRecord:
         )
 
 
-def now() -> int:
-    return int(time.time() * 1000)
-
-
 def trial_key(study: str, number: int) -> str:
+    """Key of a trial's run: `text-1a2b3c4d#3`."""
     return f"{study}#{number}"
 
 
-def opening(study: str, job: Job, facts: Mapping[str, Any]) -> RunRecord:
-    """The run record of a trial that starts."""
-    return _trial_page(study, job.architecture, job.number, job.name, job.settings, facts, now())
+def opening(
+    study: str,
+    architecture: str,
+    number: int,
+    config: str,
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    started: datetime | None = None,
+) -> RunRecord:
+    """Run record of a trial's start. started: None for now, as in `curve` and `ending`."""
+    key = trial_key(study, number)
+    tags = {
+        **facts, "kind": "trial", "architecture": architecture, "config": config, "trial": number, "study": study, "key": key,
+    }  # fmt: skip
+    text = json.dumps(settings, indent=2, sort_keys=True)
+    return RunRecord(
+        key,
+        f"{architecture} #{number}",
+        _milliseconds(started),
+        _texts(tags),
+        _params(settings),
+        texts={"config.json": text},
+    )
 
 
-def curve(key: str, epoch: int, metrics: Mapping[str, float]) -> RunRecord:
-    return RunRecord(key, "", 0, points=_points(metrics, now(), epoch))
+def curve(key: str, epoch: int, metrics: Mapping[str, float], time: datetime | None = None) -> RunRecord:
+    """Run record of a trial's epoch."""
+    return RunRecord(key, "", 0, points=_points(metrics, _milliseconds(time), epoch))
 
 
-def ending(key: str, state: str, epochs: int = 0, outcome: JobOutcome | None = None, error: str = "") -> RunRecord:
-    """The run record of a trial that ends. state: Optuna's."""
-    run_record = RunRecord(key, "", 0, {"state": state}, status=STATUS[state], ended=now())
+def ending(
+    key: str,
+    state: str,
+    epochs: int = 0,
+    outcome: JobOutcome | None = None,
+    error: str = "",
+    ended: datetime | None = None,
+) -> RunRecord:
+    """Run record of a trial's end. state: Optuna's. epochs: step of the outcome's points."""
+    time = _milliseconds(ended)
+    run_record = RunRecord(key, "", 0, {"state": state}, status=STATUS[state], ended=time)
     if outcome is not None:
-        run_record.points = _points(_best(outcome.metrics, outcome.best_epoch, outcome.seconds), now(), epochs)
+        best = {f"best_{name}": value for name, value in outcome.metrics.items()}
+        best |= {"best_epoch": outcome.best_epoch, "seconds": outcome.seconds}
+        run_record.points = _points(best, time, epochs)
     if error:
         run_record.tags["error"] = headline(error)[:PARAMETER_LENGTH]
         run_record.texts["error.txt"] = error
     return run_record
 
 
-def page_of_trial(
+def record_of_trial(
     study: str, trial: FrozenTrial, architecture: str, settings: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> RunRecord:
-    """The whole run record of an ended trial, from what the study knows of it."""
-    known, ended = trial.user_attrs, _milliseconds(trial.datetime_complete)
+    """Whole run record of an ended trial: the events that the study keeps of it, one after the other."""
+    known, ended = trial.user_attrs, trial.datetime_complete
     config = known.get("config", "")
-    run_record = _trial_page(
-        study, architecture, trial.number, config, settings, facts, _milliseconds(trial.datetime_start)
-    )
+    whole = opening(study, architecture, trial.number, config, settings, facts, trial.datetime_start)
     for epoch, value in trial.intermediate_values.items():
-        run_record.points += _points({"smape": value}, ended, epoch)
+        whole = whole.then(curve(whole.key, epoch, {"smape": value}, ended))
+    outcome = None
     if trial.state == TrialState.COMPLETE and all(name in known for name in METRICS):
-        best = _best({name: known[name] for name in METRICS}, known["best_epoch"], known["seconds"])
-        run_record.points += _points(best, ended, max(trial.intermediate_values, default=0))
+        outcome = JobOutcome({name: known[name] for name in METRICS}, known["best_epoch"], known["seconds"])
     if "answered_from" in known:
-        run_record.tags["answered_from"] = str(known["answered_from"])
-    return run_record.then(_ended(ending(run_record.key, trial.state.name, error=str(known.get("error", ""))), ended))
+        whole.tags["answered_from"] = str(known["answered_from"])
+    epochs = max(trial.intermediate_values, default=0)
+    error = str(known.get("error", ""))
+    return whole.then(ending(whole.key, trial.state.name, epochs, outcome, error, ended))
 
 
 def record_of_member(workspace: Workspace, name: str, record: Mapping[str, Any], facts: Mapping[str, Any]) -> RunRecord:
@@ -148,37 +176,9 @@ def records_of_study(
     """
 
     def make(trial: FrozenTrial) -> Callable[[], RunRecord]:
-        return lambda: page_of_trial(study, trial, architecture, settings(trial.params), facts)
+        return lambda: record_of_trial(study, trial, architecture, settings(trial.params), facts)
 
     return {trial_key(study, trial.number): make(trial) for trial in trials if trial.state.name in STATUS}
-
-
-def _trial_page(
-    study: str,
-    architecture: str,
-    number: int,
-    config: str,
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    started: int,
-) -> RunRecord:
-    key = trial_key(study, number)
-    tags = {
-        **facts, "kind": "trial", "architecture": architecture, "config": config, "trial": number, "study": study, "key": key,
-    }  # fmt: skip
-    text = json.dumps(settings, indent=2, sort_keys=True)
-    return RunRecord(
-        key, f"{architecture} #{number}", started, _texts(tags), _params(settings), texts={"config.json": text}
-    )
-
-
-def _best(metrics: Mapping[str, float], epoch: int, seconds: float) -> dict[str, float]:
-    return {**{f"best_{name}": value for name, value in metrics.items()}, "best_epoch": epoch, "seconds": seconds}
-
-
-def _ended(run_record: RunRecord, time: int) -> RunRecord:
-    run_record.ended = time
-    return run_record
 
 
 def _points(metrics: Mapping[str, float], time: int, step: int) -> list[Point]:
@@ -194,4 +194,4 @@ def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _milliseconds(moment: datetime | None) -> int:
-    return now() if moment is None else int(moment.timestamp() * 1000)
+    return int((time.time() if moment is None else moment.timestamp()) * 1000)

@@ -16,16 +16,16 @@ from optuna.storages import BaseStorage
 
 from core.atomic_files import read_json, write_json
 from core.errors import UserError, suggestion
+from experiments.common.jobs import SweepStatus
 from experiments.search.storage import StorageError, open_storage, without_password
 from experiments.search.trial_store import find_study, short_name
 
 RECORD = "sweep.json"
-RUNNING, FINISHED, INTERRUPTED, FAILED = "running", "finished", "interrupted", "failed"
 
 
 @dataclass(frozen=True)
 class Record:
-    """state: `running` also of a driver that was killed. start, end, ended: seconds since 1970; end: when it must be over.
+    """Contents of `sweep.json`. start, end, ended: seconds since 1970; end: when it must be over.
 
     studies: their names by architecture. trials, members: wanted, by architecture; None: as many as the time allows.
     command: what was typed. storage, tracking: what was given; empty: the workspace's own files. All without passwords.
@@ -43,13 +43,13 @@ class Record:
     members: int | None
     command: str = ""
     options: dict[str, Any] = field(default_factory=dict)
-    state: str = RUNNING
+    state: str = SweepStatus.RUNNING
     ended: float | None = None
     error: str = ""
 
 
 def here() -> dict[str, Any]:
-    """This process, as a record names it."""
+    """Process id and host of this process, as in a record."""
     return {"pid": os.getpid(), "host": socket.gethostname()}
 
 
@@ -66,16 +66,16 @@ def read_record(workspace: Path) -> Record | None:
 
 
 @contextmanager
-def recorded(workspace: Path, record: Record) -> Iterator[list[str]]:
+def recorded(workspace: Path, record: Record) -> Iterator[list[SweepStatus]]:
     """Writes the record, and when the block is left how it ended: the last state in the list, or `failed` after an error."""
     path = workspace / RECORD
     write_json(path, asdict(record))
-    states: list[str] = [FINISHED]
+    states = [SweepStatus.FINISHED]
     try:
         yield states
     except BaseException as error:
-        state = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
-        headline = "" if state == INTERRUPTED else str(error).partition("\n")[0]
+        state = SweepStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt) else SweepStatus.FAILED
+        headline = "" if state == SweepStatus.INTERRUPTED else str(error).partition("\n")[0]
         write_json(path, asdict(replace(record, ended=time.time(), state=state, error=headline)))
         raise
     write_json(path, asdict(replace(record, ended=time.time(), state=states[-1])))
@@ -106,7 +106,7 @@ def open_studies(workspace: Path, given: str | None) -> BaseStorage:
 
 @contextmanager
 def reading(given: str | None) -> Iterator[None]:
-    """Turns what a database says when it does not answer into a UserError."""
+    """Turns the errors of a database that does not answer into a UserError."""
     try:
         yield
     except StorageError as error:

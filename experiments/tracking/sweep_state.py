@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from core.atomic_files import read_json
 from core.formatting import headline
 from core.store.workspace import Workspace
-from experiments.common.jobs import stop_sentence
+from experiments.common.jobs import SweepStatus, stop_sentence
 from experiments.search.lease import Driver, driver_of
-from experiments.tracking.sweep_record import RUNNING, Record, read_record, study_names
+from experiments.tracking.sweep_record import Record, read_record, study_names
 
 SILENCE = 60.0
 """Seconds without a sign of life after which a driver on another machine counts as dead. Its clock may differ by some of them."""
@@ -69,12 +69,11 @@ class MemberState:
 class SweepState:
     """State of the workspace's last sweep.
 
-    driver: `running`, `elsewhere` (its only sign of life is in the study), `died`, `finished`, `interrupted`, `failed`,
-    or `unknown`. age: seconds since the start. left: seconds of the time budget, None without one or when nothing runs.
+    age: seconds since the start. left: seconds of the time budget, None without one or when nothing runs.
     """
 
     workspace: Path
-    driver: str
+    driver: SweepStatus
     record: Record | None
     age: float | None
     left: float | None
@@ -93,20 +92,20 @@ def read_state(workspace: Workspace, storage: BaseStorage) -> SweepState:
     signs = [sign for study in loaded.values() if (sign := driver_of(study.user_attrs)) is not None]
     sign = max(signs, key=lambda each: each.time, default=None)
     driver = _driver(workspace, record, sign, now)
-    runs = driver in ("running", "elsewhere")
+    runs = driver.is_live
     age = None if record is None else (now if runs or record.ended is None else record.ended) - record.start
     left = max(0.0, record.end - now) if record is not None and record.end is not None and runs else None
     return SweepState(workspace.folder, driver, record, age, left, searches, _members(workspace, runs), sign)
 
 
-def _driver(workspace: Workspace, record: Record | None, sign: Driver | None, now: float) -> str:
+def _driver(workspace: Workspace, record: Record | None, sign: Driver | None, now: float) -> SweepStatus:
     if workspace.locked:
-        return "running"
+        return SweepStatus.RUNNING
     if sign is not None and (not sign.is_dead if sign.is_here else now - sign.time < SILENCE):
         return "elsewhere"  # a driver of this workspace would hold its lock
     if record is None:
-        return "unknown"
-    return "died" if record.state == RUNNING else record.state
+        return SweepStatus.UNKNOWN
+    return SweepStatus.DIED if record.state == SweepStatus.RUNNING else SweepStatus(record.state)
 
 
 def _search(architecture: str, study: optuna.Study, wanted: int | None) -> Search:

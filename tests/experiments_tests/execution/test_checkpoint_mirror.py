@@ -60,7 +60,7 @@ def train(workspace: Workspace, scratch: Path, report: Callable[[int, Mapping[st
 def test_a_training_goes_on_on_another_node_and_ends_as_it_would_have(
     toy_workspace: Workspace, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint_mirror, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(checkpoint_mirror, "_POLL_SECONDS", 0.01)
     undisturbed = train(toy_workspace, tmp_path / "undisturbed", lambda epoch, metrics: None)
 
     def dies(epoch: int, metrics: Mapping[str, float]) -> None:
@@ -115,7 +115,7 @@ def test_files_with_other_names_are_not_brought_in(tmp_path: Path, caplog: pytes
 def test_a_copy_that_fails_is_a_warning_and_the_next_state_is_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(checkpoint_mirror, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(checkpoint_mirror, "_POLL_SECONDS", 0.01)
     scratch, target = tmp_path / "scratch", tmp_path / "states"
     target.write_text("a file where a folder should be")
     with caplog.at_level(logging.WARNING), mirrored(str(target), job(), scratch):

@@ -1,9 +1,10 @@
-"""The bridge to Ray, with real workers: results, pruning, errors, a killed worker, and the end of the time."""
+"""Ray Tune runner with real workers: results, pruning, errors, a killed worker, and the end of the time."""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -22,7 +23,7 @@ EPOCHS = 9
 
 
 class Source:
-    """Jobs from a list; remembers what it was told."""
+    """Jobs from a list; records every event."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self.waiting, self.live, self.most = list(jobs), 0, 0
@@ -135,7 +136,7 @@ def test_a_killed_worker_costs_its_job_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_when_the_time_is_over_what_runs_is_told_so(tmp_path: Path) -> None:
+def test_when_the_time_is_over_running_jobs_end(tmp_path: Path) -> None:
     source = Source([job(0, sleep=60.0)])
     assert execute(source, tmp_path, "none", seconds=3.0)
     assert source.ends[0][0] in ("interrupted", "failed")
@@ -150,3 +151,17 @@ def test_what_the_source_raises_ends_the_run_and_is_raised(tmp_path: Path) -> No
 
     with pytest.raises(OSError, match=r"optuna\.db"):
         execute(Broken([job(number) for number in range(4)]), tmp_path, "none")
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_ends_the_run_in_order_and_leaves_the_former_handler(tmp_path: Path, number: signal.Signals) -> None:
+    class Interrupted(Source):
+        def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    source = Interrupted([job(0, sleep=0.5), job(1, sleep=60.0)])
+    assert not execute(source, tmp_path, "none")
+    assert source.ends[1] == ("interrupted",)
+    assert signal.getsignal(number) == before

@@ -63,7 +63,7 @@ def test_a_job_runs_on_what_was_unpacked_when_nothing_of_the_drivers_folder_is_l
     pictured: Workspace, tmp_path: Path
 ) -> None:
     facts, folds = pictured.facts, pictured.folds
-    payload = Payload(pictured, pictures=True)
+    payload = Payload(pictured, images=True)
     node = tmp_path / "node"
     node.mkdir()
     shared = unpack(payload.manifest, stream(payload), node)  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def test_a_job_runs_on_what_was_unpacked_when_nothing_of_the_drivers_folder_is_l
     shutil.rmtree(tmp_path / "demo")
     pictured.folder.rename(tmp_path / "moved")
 
-    there = Workspace(Workbench(shared).folder)
+    there = Workspace(WorkerFolder(shared).folder)
     assert there.facts == replace(facts, images=str(shared / "pictures"))
     assert there.train.fingerprint and there.folds.hash == folds.hash == facts.folds
     assert there.train.images == shared / "pictures"
@@ -96,7 +96,7 @@ def test_pictures_keep_their_times_of_change_and_stay_start_driver_actor_where_n
     pictured: Workspace, tmp_path: Path
 ) -> None:
     """The cache of decoded pictures knows a file by its name, size and time of change."""
-    payload, without = Payload(pictured, pictures=True), Payload(pictured, pictures=False)
+    payload, without = Payload(pictured, images=True), Payload(pictured, images=False)
     assert not [item for item in without.manifest.items if item.name.startswith("pictures")]
     assert without.manifest.key != payload.manifest.key and without.manifest.facts.images is None
     shared = unpack(payload.manifest, stream(payload), tmp_path)  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def test_pictures_keep_their_times_of_change_and_stay_start_driver_actor_where_n
 
 @pytest.mark.parametrize("size", [1, 97, 10**9])
 def test_the_stream_is_the_files_one_after_the_other_whatever_the_pieces(toy_workspace: Workspace, size: int) -> None:
-    payload = Payload(toy_workspace, pictures=False)
+    payload = Payload(toy_workspace, images=False)
     files = [toy_workspace.folder / item.name for item in payload.manifest.items]
     whole = b"".join(file.read_bytes() for file in files)
     start = len(whole) // 3 if size > 1 else len(whole) - 50
@@ -120,7 +120,7 @@ def test_the_stream_is_the_files_one_after_the_other_whatever_the_pieces(toy_wor
 def test_unpacking_that_was_killed_goes_on_and_fetches_only_what_is_missing(
     toy_workspace: Workspace, tmp_path: Path
 ) -> None:
-    payload = Payload(toy_workspace, pictures=False)
+    payload = Payload(toy_workspace, images=False)
     first = payload.manifest.items[0]
 
     class Killed(Exception):
@@ -150,7 +150,7 @@ def test_unpacking_that_was_killed_goes_on_and_fetches_only_what_is_missing(
 
 
 def test_a_stream_that_ends_early_and_a_file_that_changed_are_told(toy_workspace: Workspace, tmp_path: Path) -> None:
-    payload = Payload(toy_workspace, pictures=False)
+    payload = Payload(toy_workspace, images=False)
     with refused("payload-truncated"):
         unpack(payload.manifest, lambda offset: iter([b"x"]), tmp_path)
     toy_workspace.path("catalog", "train.parquet").write_bytes(b"shorter")
@@ -163,7 +163,7 @@ def test_encoder_folders_travel_without_what_no_encoder_needs(toy_workspace: Wor
     encoder.mkdir()
     for name in ("config.json", "model.safetensors", "modeling.py", "pytorch_model.bin"):
         (encoder / name).write_text(name)
-    payload = Payload(toy_workspace, pictures=False, encoders=[str(encoder)])
+    payload = Payload(toy_workspace, images=False, encoders=[str(encoder)])
     shared = unpack(payload.manifest, stream(payload), tmp_path)  # type: ignore[arg-type]
     place = shared / payload.manifest.encoders[str(encoder)]
     assert sorted(path.name for path in place.iterdir()) == ["config.json", "model.safetensors"]
@@ -208,9 +208,9 @@ def test_a_node_can_write_nothing_but_what_finished_jobs_leave(tmp_path: Path, n
 )  # fmt: skip
 def test_names_near_the_allowed_ones_are_refused(name: str, tmp_path: Path) -> None:
     with refused("artifact-bad-name"):
-        Arrivals(tmp_path).receive(DELIVERY, name, 0, b"x")
+        ArtifactReceiver(tmp_path).receive(DELIVERY, name, 0, b"x")
     with refused("artifact-bad-name"):
-        Arrivals(tmp_path).complete("../" * 10, {f"trials/{LEXICAL}/trial.json": 0})
+        ArtifactReceiver(tmp_path).complete("../" * 10, {f"trials/{LEXICAL}/trial.json": 0})
 
 
 def test_half_a_delivery_leaves_nothing_and_the_marker_is_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,14 +248,14 @@ def test_what_comes_home_twice_stays_as_it_came_first(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_an_earlier_sweep_are_cleared(tmp_path: Path) -> None:
-    Arrivals(tmp_path).receive(DELIVERY, f"trials/{LEXICAL}/trial.json", 0, b"half")
-    assert not list(Arrivals(tmp_path).workspace.rglob("trial.json"))
+    ArtifactReceiver(tmp_path).receive(DELIVERY, f"trials/{LEXICAL}/trial.json", 0, b"half")
+    assert not list(ArtifactReceiver(tmp_path).workspace.rglob("trial.json"))
 
 
 def test_workers_of_a_node_share_caches_and_states_and_nothing_else(toy_workspace: Workspace, tmp_path: Path) -> None:
-    payload = Payload(toy_workspace, pictures=False)
+    payload = Payload(toy_workspace, images=False)
     shared = unpack(payload.manifest, stream(payload), tmp_path)  # type: ignore[arg-type]
-    one, other = Workbench(shared), Workbench(shared)
+    one, other = WorkerFolder(shared), WorkerFolder(shared)
     write_json(one.folder / "trials" / LEXICAL / "trial-0" / "state-0.json", {})
     assert (other.folder / "trials" / LEXICAL / "trial-0" / "state-0.json").exists()
     Workspace(one.folder).store.fold_folder(LEXICAL, 0).mkdir(parents=True)
@@ -263,7 +263,7 @@ def test_workers_of_a_node_share_caches_and_states_and_nothing_else(toy_workspac
     one.clear()
     assert not (one.folder / "members").exists()
     one._life.close()  # as the kernel does when the process dies
-    third = Workbench(shared)
+    third = WorkerFolder(shared)
     assert not one.folder.exists() and other.folder.exists() and third.folder.exists()
     assert (shared / "trials" / LEXICAL / "trial-0" / "state-0.json").exists(), (
         "links are removed, not what they lead to"
@@ -282,7 +282,7 @@ def test_the_nodes_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_manifest_names_its_content(toy_workspace: Workspace) -> None:
     def key() -> str:
-        return Payload(Workspace(toy_workspace.folder), pictures=False).manifest.key
+        return Payload(Workspace(toy_workspace.folder), images=False).manifest.key
 
     first = key()
     assert key() == first
@@ -308,7 +308,7 @@ def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_on_th
     config = kind.Config(**choice)
     name = member_key(pictured, kind, choice, 0).id
     work = Job("trial", "multimodal", name, config.model_dump(mode="json"), 0, 0, 1, "cpu", number=0)
-    payload = Payload(pictured, pictures=True, encoders=[str(tmp_path / "clip")])
+    payload = Payload(pictured, images=True, encoders=[str(tmp_path / "clip")])
     with session(Resources(1, 1.0, 0.0)):
         driver = start_driver_actor(payload, pictured.folder)
         away = RemoteRunner(driver, {"multimodal": choice})

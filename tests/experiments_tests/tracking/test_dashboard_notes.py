@@ -1,4 +1,4 @@
-"""What the Optuna dashboard shows of a trial, read back through Optuna's and the dashboard's own functions."""
+"""Notes of trials on the Optuna dashboard, read back through Optuna's and the dashboard's own functions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_link_is_an_attribute_while_the_trial_runs_and_in_the_note_always(
     assert note(study, 1) == "[MLflow run](http://127.0.0.1:5000/#/experiments/1/runs/def)"
 
 
-def test_a_long_error_is_told_whole(toy_workspace: Workspace, study: optuna.Study) -> None:
+def test_a_long_error_is_written_whole(toy_workspace: Workspace, study: optuna.Study) -> None:
     error = "ValueError: no\n" + "\n".join(f"line {number}" for number in range(1000))
     with notes_of(toy_workspace, study) as notes:
         study.tell(study.ask(), state=TrialState.FAIL)

@@ -50,7 +50,7 @@ def history(workspace: Workspace) -> list[dict[str, Any]]:
     return studies
 
 
-def test_every_ended_trial_is_told_with_its_curve(toy_workspace: Workspace) -> None:
+def test_every_ended_trial_is_listed_with_its_curve(toy_workspace: Workspace) -> None:
     storage, study = begun(toy_workspace)
     run(study, 40.0)
     for end in ("prune", "fail", "interrupt"):

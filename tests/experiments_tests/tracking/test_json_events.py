@@ -20,7 +20,7 @@ def job(kind: Any) -> Job:
     )
 
 
-def told() -> list[dict[str, Any]]:
+def written() -> list[dict[str, Any]]:
     """Every event that there is, once."""
     stream = io.StringIO()
     events = Events(stream)
@@ -48,7 +48,7 @@ def pytest_fail(name: str) -> None:
 
 
 def test_every_event_is_one_line_of_strict_json_that_names_its_thing() -> None:
-    lines = told()
+    lines = written()
     assert [line["event"] for line in lines] == [
         "trial_started", "epoch", "trial_finished", "trial_failed",
         "fold_started", "epoch", "fold_finished", "fold_failed", "trial_stopped", "member", "note",
@@ -68,6 +68,6 @@ def test_every_event_is_one_line_of_strict_json_that_names_its_thing() -> None:
 
 def test_every_event_and_field_is_documented() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    for line in told():
+    for line in written():
         for name in (line["event"], *line):
             assert f"`{name}`" in text, f"{name} of {line['event']}"

@@ -35,7 +35,7 @@ def job(number: int, kind: Any = "trial") -> Job:
     return Job(kind, "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=3)
 
 
-def tell_three_trials(run_log: RunLog) -> None:
+def log_three_trials(run_log: RunLog) -> None:
     """One that finishes, one that is stopped, one that crashes, two epochs each."""
     for number in range(3):
         run_log.started(job(number))
@@ -83,7 +83,7 @@ def test_trials_are_runs_with_params_curves_states_and_artifacts(toy_workspace: 
         assert url.endswith(f"/runs/{run}")
 
     with RunLog(toy_workspace, STUDIES, {"seed": 0}, linked) as run_log:
-        tell_three_trials(run_log)
+        log_three_trials(run_log)
     assert run_log.complete and threads == {threading.main_thread()}
 
     found = runs(toy_workspace)
@@ -108,7 +108,7 @@ def test_the_driver_never_waits(toy_workspace: Workspace) -> None:
     with RunLog(toy_workspace, STUDIES, {}) as run_log:
         start = time.perf_counter()
         for _ in range(20):
-            tell_three_trials(run_log)
+            log_three_trials(run_log)
         assert time.perf_counter() - start < 1.0  # opening the database alone takes longer
         assert not runs_exist(toy_workspace)
 
@@ -163,7 +163,7 @@ def catch_up(run_log: RunLog, study: optuna.Study) -> None:
 
 
 def test_what_a_killed_driver_left_is_written_from_the_study(toy_workspace: Workspace, tmp_path: Path) -> None:
-    with RunLog(toy_workspace, STUDIES, {"seed": 0}) as killed:  # it told of the beginnings only
+    with RunLog(toy_workspace, STUDIES, {"seed": 0}) as killed:  # it wrote the beginnings only
         for number in (0, 4, 17):  # 17: a trial that the study does not know
             killed.started(job(number))
         killed.epoch(job(0), 1, {"smape": 49.0})
@@ -216,7 +216,7 @@ def test_a_locked_database_is_waited_for(
         with subprocess.Popen([sys.executable, "-c", LOCK, path], stdin=-1, stdout=-1, text=True) as locker:
             assert locker.stdout is not None and locker.stdout.readline() == "locked\n"
             start = time.perf_counter()
-            tell_three_trials(run_log)
+            log_three_trials(run_log)
             assert time.perf_counter() - start < 0.5
             wait_for(lambda: bool(run_log.writer.problem))
             locker.communicate("")
@@ -253,7 +253,7 @@ def test_a_server_that_goes_away_and_comes_back_loses_nothing(
         with server(tmp_path, port):
             run_log.started(job(0))
             wait_for(lambda: run_log.writer.missing == 0)
-        tell_three_trials(run_log)
+        log_three_trials(run_log)
         wait_for(lambda: bool(run_log.writer.problem))
         time.sleep(3)  # some tries fail
         with server(tmp_path, port):
@@ -263,13 +263,13 @@ def test_a_server_that_goes_away_and_comes_back_loses_nothing(
     assert capsys.readouterr().err.count("cannot be written now") == 1
 
 
-def test_a_server_that_never_answers_is_told_of_and_waited_for_within_bounds(
+def test_a_server_that_never_answers_is_reported_and_waited_for_within_bounds(
     toy_workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri = f"http://somebody:secret@127.0.0.1:{free_port()}"
     start = time.monotonic()
     with RunLog(toy_workspace, STUDIES, {}, uri=uri, patience=lambda: 2.0) as run_log:
-        tell_three_trials(run_log)
+        log_three_trials(run_log)
         start = time.monotonic()
     assert time.monotonic() - start < 10.0 and not run_log.complete
     printed = capsys.readouterr()

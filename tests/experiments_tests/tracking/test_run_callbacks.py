@@ -1,4 +1,4 @@
-"""Sweeps as a user types them, with everything that watches: what program, terminal, status, run log and study say agrees."""
+"""Sweep commands with all callbacks: JSON events, live view, status, run log and study agree."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run_log(workspace: Path) -> dict[str, str]:
     return {run.data.tags["key"]: run.data.tags["state"] for run in runs if run.data.tags["kind"] == "trial"}
 
 
-def test_events_summary_status_diary_and_study_agree(
+def test_events_summary_status_run_log_and_study_agree(
     tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]], here: Callable[..., str]
 ) -> None:
     train, test = toy_files(120, 30)
@@ -69,14 +69,14 @@ def test_events_summary_status_diary_and_study_agree(
     names = Counter(event["event"] for event in events)
     assert events[0]["event"] == "sweep_started" and events[-1]["event"] == "sweep_ended"
     assert names["trial_started"] == names["trial_finished"] == 3 and names["member"] == 1
-    told = {f"lexical-{event['trial']}": event["smape"] for event in events if event["event"] == "trial_finished"}
-    assert events[-1]["best"]["lexical"] == min(told.values())
+    scores = {f"lexical-{event['trial']}": event["smape"] for event in events if event["event"] == "trial_finished"}
+    assert events[-1]["best"]["lexical"] == min(scores.values())
 
     states = trials(workspace)
     assert events[-1]["counts"]["lexical"] == dict(Counter(states.values()))
     assert run_log(workspace) == states
     found = json.loads(run("experiments.status", "--workspace", workspace, "--json").stdout)
-    assert found["driver"] == "finished" and found["searches"][0]["best"]["smape"] == min(told.values())
+    assert found["driver"] == "finished" and found["searches"][0]["best"]["smape"] == min(scores.values())
     assert [member["folds_done"] for member in found["members"]] == [2]
     assert "experiments.sweep lexical" in found["record"]["command"]
 
@@ -84,7 +84,7 @@ def test_events_summary_status_diary_and_study_agree(
 
 
 @pytest.mark.faults
-def test_a_killed_driver_leaves_no_gap_in_the_diary(
+def test_a_killed_driver_leaves_no_gap_in_the_run_log(
     tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
 ) -> None:
     train, test = toy_files(120, 30)
