@@ -21,6 +21,7 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 from experiments.search.lease import KEY, Driver
 from experiments.tracking.sweep_record import RECORD, Record, read_record, recorded
+from tests.errors import refused
 from tests.paths import ROOT
 
 STUDY = "text-1a2b3c4d"
@@ -106,7 +107,7 @@ def test_a_running_sweep_a_killed_one_and_one_that_ended(toy_workspace: Workspac
         text = status(toy_workspace.folder)
         assert f"process {process.pid}" in text and "left" in text and "experiments.dashboard" in text
         assert "text #3 runs: epoch 2, SMAPE 48.00" in text
-        with pytest.raises(UserError, match="another sweep"), toy_workspace.lock():
+        with refused("workspace-locked"), toy_workspace.lock():
             pass  # looking took nothing away from the driver
         process.kill()
         process.wait()

@@ -14,13 +14,13 @@ import pytest
 
 from core.architectures import architecture
 from core.cache import Cache
-from core.errors import UserError
 from core.protocols.architecture import Context
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.execution import checkpoint_mirror
 from experiments.execution.checkpoint_mirror import CheckpointCleanup, CheckpointMirror, mirrored
 from experiments.search.study import INTERRUPTED
+from tests.errors import refused
 from tests.experiments_tests.waiting import wait_for
 
 SETTINGS = {"text_encoder": "tiny", "epochs": 3, "batch_size": 16, "learning_rate": 1e-3, "regressor_width": 16}
@@ -129,10 +129,14 @@ def test_a_copy_that_fails_is_a_warning_and_the_next_state_is_tried(
 
 
 @pytest.mark.parametrize(
-    ("url", "message"),
-    [("nope://bucket/x", "Protocol not known"), ("s3://bucket/x", "s3fs"), ("{file}/below", "cannot be written")],
+    ("url", "code"),
+    [
+        ("nope://bucket/x", "storage-path-invalid"),
+        ("s3://bucket/x", "storage-path-invalid"),
+        ("{file}/below", "storage-path-unwritable"),
+    ],
 )
-def test_a_place_that_cannot_be_used_is_told_with_a_cure(tmp_path: Path, url: str, message: str) -> None:
+def test_a_storage_path_that_cannot_be_used_is_refused_with_a_hint(tmp_path: Path, url: str, code: str) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=message) as caught:
         CheckpointMirror(url.format(file=tmp_path / "file")).check()
