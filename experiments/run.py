@@ -208,7 +208,7 @@ class _Sweep:
             return local, CheckpointCleanup(stores)
         images = any(each.kind.reads_images for each in plans)
         encoders = {name for each in plans for name in each.encoder_folders()}
-        driver = start_driver_actor(Payload(self.workspace, pictures=images, encoders=encoders), folder)
+        driver = start_driver_actor(Payload(self.workspace, images=images, encoders=encoders), folder)
         preparations = {each.name: each.settings(each.space.best) for each in plans}
         away = RemoteRunner(driver, preparations, self.config.catalog.drop_bad, asked.cache_limit, asked.storage_path)
         return away, CheckpointCleanup([away.end, *stores])

@@ -154,7 +154,7 @@ def mirrored(url: str | None, job: Job, scratch: Path) -> Iterator[None]:
 
 
 def _copy_until(stop: threading.Event, mirror: CheckpointMirror, job: Job, scratch: Path, copied: int) -> None:
-    while not stop.wait(_LOOK_SECONDS):
+    while not stop.wait(_POLL_SECONDS):
         number = _newest(scratch)
         if number is None or number <= copied:
             continue

@@ -77,7 +77,7 @@ def train_together(job: Job, work: Work, report: TuneReport, cpus: float, gpus: 
 
 def _pass_on(running: Future[Result], queue: ray.actor.ActorHandle, report: TuneReport) -> None:
     while not running.done():
-        result = ray.get(queue.next.remote(_LOOK))
+        result = ray.get(queue.next.remote(_POLL_SECONDS))
         if result is not None:
             report(result)
             queue.answer.remote(True)

@@ -53,7 +53,7 @@ class Resources:
         return sum(held) // self.workers
 
 
-class Room:
+class Capacity:
     """Number of jobs that may run now. On a cluster, whose nodes die and join, they are counted every few seconds."""
 
     def __init__(self, resources: Resources) -> None:

@@ -25,14 +25,14 @@ _MARKERS = ("fit.json", "trial.json")
 """In the order of their writing: a trial that may serve as a member's fold has both."""
 
 
-class Sink(Protocol):
-    """`Arrivals`, or a sender that calls it from another node."""
+class ArtifactSink(Protocol):
+    """`ArtifactReceiver`, or a sender that calls it from another node."""
 
     def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None: ...
     def complete(self, delivery: str, sizes: Mapping[str, int]) -> None: ...
 
 
-class Arrivals:
+class ArtifactReceiver:
     """Writes delivered files into the driver's workspace; nodes may send at once, and send the same again."""
 
     def __init__(self, workspace: Path) -> None:
@@ -88,7 +88,7 @@ class Arrivals:
         return self._staging / delivery / name
 
 
-def deliver(workspace: Workspace, job: Job, sink: Sink) -> None:
+def deliver(workspace: Workspace, job: Job, sink: ArtifactSink) -> None:
     """Sends a finished job's files from its worker's workspace to the driver, then removes them there."""
     delivery, sizes = uuid4().hex, {}
     for path in _artifacts(workspace, job):
@@ -104,7 +104,7 @@ def deliver(workspace: Workspace, job: Job, sink: Sink) -> None:
         (workspace.folder / name).unlink(missing_ok=True)
 
 
-def _left(workspace: Workspace, job: Job) -> Iterator[Path]:
+def _artifacts(workspace: Workspace, job: Job) -> Iterator[Path]:
     """Files of a finished job. A worker runs one job at a time in a store of its own: every whole fit there is the job's."""
     for marker in workspace.store.folder.glob("*/fold-*/fit.json"):
         yield from sorted(path for path in marker.parent.iterdir() if path.is_file())
@@ -121,7 +121,7 @@ class DriverActor:
     """Ray actor on the driver's node: serves the payload, receives artifacts, lists ended jobs."""
 
     def __init__(self, payload: Payload, workspace: Path) -> None:
-        self._payload, self._arrivals = payload, Arrivals(workspace)
+        self._payload, self._receiver = payload, ArtifactReceiver(workspace)
         self._ended: set[str] = set()
 
     def manifest(self) -> Manifest:

@@ -31,8 +31,8 @@ _AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Sender:
-    """Implements `experiments.remote.driver_actor.Sink` by calls of `DriverActor`."""
+class ActorSink:
+    """Implements `experiments.remote.driver_actor.ArtifactSink` by calls of `DriverActor`."""
 
     driver: Any
 
@@ -58,14 +58,16 @@ class RemoteRunner:
     storage_path: str | None = None
 
     def __call__(self, job: Job, report: Report, *, group: Group = ALONE, device: str = "") -> JobOutcome:
-        bench = _workbench(self.driver)
-        bench.clear()
-        workspace = Workspace(bench.folder)
+        worker = _worker_folder(self.driver)
+        worker.clear()
+        workspace = Workspace(worker.folder)
         _drop_ended(self.driver, workspace)
-        self._prepare(workspace, job.architecture)
-        outcome = run_job(job, report, bench.folder, self.cache_limit, self.storage_path, group=group, device=device)
+        if job.architecture not in worker.prepared:
+            self._prepare(workspace, job.architecture)
+            worker.prepared.add(job.architecture)
+        outcome = run_job(job, report, worker.folder, self.cache_limit, self.storage_path, group=group, device=device)
         if group.leads:
-            deliver(workspace, job, Sender(self.driver))
+            deliver(workspace, job, ActorSink(self.driver))
         return outcome
 
     def _prepare(self, workspace: Workspace, name: str) -> None:
@@ -87,7 +89,7 @@ def start_driver_actor(payload: Payload, workspace: Path) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _workbench(driver: Any) -> Workbench:
+def _worker_folder(driver: Any) -> WorkerFolder:
     """One process unpacks once; `driver` is the same handle for all jobs of a sweep."""
     contents: Manifest = _answer(driver.manifest.remote())
     shared = unpack(contents, lambda offset: _stream(driver, offset), node_folder())

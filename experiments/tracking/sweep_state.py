@@ -102,7 +102,7 @@ def _driver(workspace: Workspace, record: Record | None, sign: Driver | None, no
     if workspace.locked:
         return SweepStatus.RUNNING
     if sign is not None and (not sign.is_dead if sign.is_here else now - sign.time < SILENCE):
-        return "elsewhere"  # a driver of this workspace would hold its lock
+        return SweepStatus.ELSEWHERE  # a driver of this workspace would hold its lock
     if record is None:
         return SweepStatus.UNKNOWN
     return SweepStatus.DIED if record.state == SweepStatus.RUNNING else SweepStatus(record.state)

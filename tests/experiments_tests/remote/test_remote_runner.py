@@ -24,8 +24,8 @@ from experiments.common.jobs import Job
 from experiments.execution.job_worker import member_key, read_trial, run_job
 from experiments.execution.ray_pool import Resources, session
 from experiments.prepare import fill_workspace
-from experiments.remote.driver_actor import Arrivals, deliver
-from experiments.remote.payload import ENVIRONMENT, Payload, Workbench, node_folder, place_below, unpack
+from experiments.remote.driver_actor import ArtifactReceiver, deliver
+from experiments.remote.payload import ENVIRONMENT, Payload, WorkerFolder, node_folder, place_below, unpack
 from experiments.remote.remote_runner import RemoteRunner, _training, start_driver_actor
 from tests.errors import refused
 
@@ -80,7 +80,7 @@ def test_a_job_runs_on_what_was_unpacked_when_nothing_of_the_drivers_folder_is_l
 
     run_job(job(), lambda epoch, metrics: None, there.folder)
     left = {path.name: path.read_bytes() for path in there.store.fold_folder(LEXICAL, 1).iterdir()}
-    arrivals = Arrivals(tmp_path / "driver")
+    arrivals = ArtifactReceiver(tmp_path / "driver")
     deliver(there, job(), arrivals)
     arrived = tmp_path / "driver" / "members" / LEXICAL / "fold-1"
     assert {path.name: path.read_bytes() for path in arrived.iterdir()} == left and "fit.json" in left
@@ -194,7 +194,7 @@ def test_whatever_a_picture_is_called_it_stays_in_its_folder(name: str) -> None:
 @given(st.text(alphabet="abl./-0123456789\\\0\n~ trialsmembersfoldjon", max_size=60))
 @settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_node_can_write_nothing_but_what_finished_jobs_leave(tmp_path: Path, name: str) -> None:
-    arrivals = Arrivals(tmp_path / "driver")
+    arrivals = ArtifactReceiver(tmp_path / "driver")
     with refused("artifact-bad-name"):
         arrivals.receive(DELIVERY, name, 0, b"x")
     assert not (tmp_path / "driver").exists()
@@ -215,7 +215,7 @@ def test_names_near_the_allowed_ones_are_refused(name: str, tmp_path: Path) -> N
 
 
 def test_half_a_delivery_leaves_nothing_and_the_marker_is_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrivals = Arrivals(tmp_path)
+    arrivals = ArtifactReceiver(tmp_path)
     names = [f"members/{LEXICAL}/fold-0/{name}" for name in ("fit.json", "oof.parquet", "model.json")]
     for name in names:
         arrivals.receive(DELIVERY, name, 0, b"12345")
@@ -237,7 +237,7 @@ def test_half_a_delivery_leaves_nothing_and_the_marker_is_last(tmp_path: Path, m
 
 
 def test_what_comes_home_twice_stays_as_it_came_first(tmp_path: Path) -> None:
-    arrivals = Arrivals(tmp_path)
+    arrivals = ArtifactReceiver(tmp_path)
     names = [f"members/{LEXICAL}/fold-0/{name}" for name in ("fit.json", "oof.parquet")]
     for delivery, data in (("a" * 32, b"first"), ("b" * 32, b"later")):
         for name in names:
