@@ -23,7 +23,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from experiments.common.jobs import JobOutcome
 from experiments.execution.pruners import PerArchitecture
-from experiments.search.study import Study
+from experiments.search.study import Study, StudySettings
 
 TOLERANCE = 1.01
 Curves = Mapping[str, list[float]]
@@ -73,7 +73,7 @@ def ours(curves: Curves, target: float, seed: int, sampler: str = "tpe", pruner:
     """The sweep's study and scheduler."""
     study = Study(
         f"replay-{seed}", GRID, optuna.storages.InMemoryStorage(), identify=identify, known=lambda _: None,
-        sampler=sampler, seed=seed,
+        settings=StudySettings(sampler, seed),
     )  # fmt: skip
     scheduler, longest = PerArchitecture(pruner), max(map(len, curves.values()))
     job = {"kind": "trial", "architecture": "text", "epochs": longest, "longest": longest}

@@ -30,7 +30,7 @@ import numpy as np
 from experiments.common.jobs import JobOutcome
 from experiments.search.lease import lease
 from experiments.search.storage import open_storage
-from experiments.search.study import Proposal, Study
+from experiments.search.study import Proposal, Study, StudySettings
 from search_spaces import Space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +123,8 @@ def sweep(text: str, trials: int, workers: int, sampler: str) -> list[float]:
     every, window, proposals, running = max(1, trials // 10), Window(), [], 0
     print(" trials   ask ms   95% ms   end ms  trials/s     GiB  read s")
     with lease(storage, ["scale"], settle=0.0) as held:
-        study = Study("scale", SPACE, storage, identify=identify, known={}.get, sampler=sampler, guard=held.check)
+        settings = StudySettings(sampler, guard=held.check)
+        study = Study("scale", SPACE, storage, identify=identify, known={}.get, settings=settings)
         while True:
             while running < workers and (job := timed(window.proposals, partial(study.ask, trials))) is not None:
                 jobs.put(job)

@@ -27,7 +27,7 @@ from experiments.search.failures import Failures
 from experiments.search.lease import SETTLE, Lease, lease
 from experiments.search.search_config import SearchConfig
 from experiments.search.storage import StorageError, cause, open_storage
-from experiments.search.study import Study, study_name
+from experiments.search.study import Study, StudySettings, study_name
 from experiments.search.trial_selection import Finished, survivors
 
 
@@ -182,10 +182,12 @@ def _open(
         storage,
         identify=lambda searched: members.key(plan.kind, plan.settings(searched)).id,
         known=partial(read_trial, members.workspace),
-        sampler=asked.sampler_name,
-        seed=asked.seed,
-        attributes={"workspace": str(members.workspace.folder), "notes": list(plan.resolution.notes)},
-        guard=held.check,
+        settings=StudySettings(
+            asked.sampler_name,
+            asked.seed,
+            {"workspace": str(members.workspace.folder), "notes": list(plan.resolution.notes)},
+            held.check,
+        ),
     )
     limits = plan.estimate, plan.trials, plan.members, plan.longest
     return ArchitectureSearch(plan.kind, study, plan.settings, *limits, prior_of(plan), study.seconds())

@@ -10,7 +10,7 @@ import random
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from heapq import nsmallest
 from typing import Any
@@ -90,6 +90,20 @@ def distribution(choices: Choices) -> BaseDistribution:
     return FloatDistribution(choices.low, choices.high, choices.log, choices.step)
 
 
+@dataclass(frozen=True)
+class StudySettings:
+    """Settings of a study that do not depend on its architecture.
+
+    attributes: facts for the study's user attributes. guard: called before anything is written; raises where the study is
+    another driver's.
+    """
+
+    sampler: str = "tpe"
+    seed: int = 0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    guard: Callable[[], None] = lambda: None
+
+
 class Study:
     """The trials of one search. Used from one thread, and by one driver at a time (`lease`).
 
@@ -97,7 +111,7 @@ class Study:
     from the trials themselves: a driver may be killed between any two of its writes.
 
     identify: gives the name of the config with these searched settings. known: the outcome of a finished trial of that name
-    in any earlier study, or None. guard: called before anything is written; raises where the study is another driver's.
+    in any earlier study, or None.
     """
 
     def __init__(
@@ -108,18 +122,15 @@ class Study:
         *,
         identify: Callable[[Mapping[str, Any]], str],
         known: Callable[[str], JobOutcome | None],
-        sampler: str = "tpe",
-        seed: int = 0,
-        attributes: Mapping[str, Any] | None = None,
-        guard: Callable[[], None] = lambda: None,
+        settings: StudySettings = StudySettings(),
     ) -> None:
         self.space, self.name, self._identify, self._known = space, name, identify, known
         self._distributions: dict[str, BaseDistribution] = {
             key: distribution(choices) for key, choices in space.values.items()
         }
-        self._trial_store = TrialStore(storage, name, self._distributions, guard)
-        self._trial_store.describe(attributes or {})
-        self._random, self._exhaustive = random.Random(seed), sampler == "grid"
+        self._trial_store = TrialStore(storage, name, self._distributions, settings.guard)
+        self._trial_store.describe(settings.attributes)
+        self._random, self._exhaustive = random.Random(settings.seed), settings.sampler == "grid"
         self._running: dict[str, list[_Open]] = {}
         self._reported: dict[str, set[int]] = {}  # epochs of what runs
         self._failed: set[str] = set()  # in this run: the next sweep may try them again
@@ -132,7 +143,9 @@ class Study:
         self._settle(before)
         trials = self._trial_store.trials()
         self._sampler_adapter = SamplerAdapter(
-            SAMPLERS[sampler](space, seed), self._distributions, (each for each in trials if each.state in FINISHED)
+            SAMPLERS[settings.sampler](space, settings.seed),
+            self._distributions,
+            (each for each in trials if each.state in FINISHED),
         )
         self._queue = deque(self._due(trials))
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from experiments.common.jobs import JobOutcome
 from experiments.search.storage import open_storage
-from experiments.search.study import SAMPLERS, Study, _Queued, check_sampler, study_name
+from experiments.search.study import SAMPLERS, Study, StudySettings, _Queued, check_sampler, study_name
 from experiments.search.trial_store import find_study, short_name
 from search_spaces import Space
 from tests.errors import refused
@@ -37,7 +37,9 @@ def url(tmp_path: Path) -> str:
 
 def study(url: str, sampler: str = "tpe", known: Mapping[str, JobOutcome] | None = None, seed: int = 0) -> Study:
     answers = known or {}
-    return Study("toy", SPACE, open_storage(url), identify=identify, known=answers.get, sampler=sampler, seed=seed)
+    return Study(
+        "toy", SPACE, open_storage(url), identify=identify, known=answers.get, settings=StudySettings(sampler, seed)
+    )
 
 
 def frozen(url: str) -> list[optuna.trial.FrozenTrial]:

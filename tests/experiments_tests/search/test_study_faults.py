@@ -19,7 +19,7 @@ from core.atomic_files import read_json, write_json
 from experiments.common.jobs import JobOutcome
 from experiments.search.lease import driver_of, lease
 from experiments.search.storage import open_storage
-from experiments.search.study import INTERRUPTED, Study
+from experiments.search.study import INTERRUPTED, Study, StudySettings
 from search_spaces import Space
 from tests.experiments_tests import postgres
 
@@ -49,7 +49,8 @@ def drive(text: str, folder: Path, seed: int, faults: bool, remembers: bool) -> 
         return JobOutcome(read_json(path), 1, 0.1) if path.exists() else None
 
     with lease(storage, ["toy"], settle=0.0) as held, (folder / "log").open("a", buffering=1) as log:
-        study = Study("toy", SPACE, storage, identify=identify, known=known, sampler="tpe", seed=seed, guard=held.check)
+        settings = StudySettings(seed=seed, guard=held.check)
+        study = Study("toy", SPACE, storage, identify=identify, known=known, settings=settings)
         running: list[str] = []
         while True:
             while len(running) < 3 and (proposal := study.ask()) is not None:
