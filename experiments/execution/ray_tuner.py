@@ -89,7 +89,7 @@ class _Interrupts:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not set by Python
 
     def observe(self) -> None:
         if self._before:  # Ray's handler puts the former one back when it is called
