@@ -1,4 +1,4 @@
-"""`boosted` architecture: LightGBM on structured fields and out-of-fold target encodings; seconds to minutes on one core."""
+"""`boosted` architecture: LightGBM on fields, target encodings, neighbours' prices and reduced text; seconds to minutes."""
 
 from __future__ import annotations
 

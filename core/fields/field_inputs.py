@@ -1,4 +1,4 @@
-"""Field inputs of a neural network: a line before the text, scaled numbers, and embedded categories."""
+"""Field inputs of a neural network: a line before the text, scaled numbers, and words hashed to indices."""
 
 from __future__ import annotations
 

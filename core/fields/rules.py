@@ -1,4 +1,4 @@
-"""Field rules: which number is read from which part of a catalog text. A new field is one line here."""
+"""Field rules: splits a catalog text into parts, counts its sizes, and reads numbers by patterns, one line a field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Price distribution over bins of log price: its training loss and the point forecast of lowest expected SMAPE.
+"""Output layer over bins of log price: its training loss, point forecast and quantiles.
 
 The histogram loss with Gaussian labels (HL-Gauss: Imani and White 2018, "Improving regression performance with distributional
 losses"): cross-entropy with the mass that a Gaussian around the true log price has in each bin.

@@ -1,4 +1,4 @@
-"""Training loop: `fit` runs epochs with early stopping, `Training.epoch` runs steps.
+"""Training loop with early stopping: epochs, steps, exact resumption after a kill, recovery from bad steps.
 
 A training can be killed at any moment: started again in the same folder it goes on from its last state, and ends as it would
 have ended. Steps that go wrong are left out, and where they go on going wrong, the training goes back and learns more slowly.

@@ -1,4 +1,4 @@
-"""Time budget: what fits into the time that is left. Pure functions.
+"""Time budget: its options, what fits into the time left, and the next search or member. Pure functions.
 
 No job is started that would not be finished: a trial only where the folds that would make it a member still fit behind it.
 """

@@ -1,4 +1,4 @@
-"""Callbacks of a sweep, put together: live view, JSON events, MLflow run log, dashboard notes."""
+"""Callbacks of a sweep, put together, with the MLflow run log brought up to the studies at start and end."""
 
 from __future__ import annotations
 

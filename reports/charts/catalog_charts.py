@@ -1,4 +1,4 @@
-"""Charts of the catalog: training and test rows side by side."""
+"""Charts of the catalog: histograms of train and test, adversarial validation, univariate power of each field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts of errors: predicted against true prices, error by group, top residuals."""
+"""Charts of errors: density of predicted against true prices, calibration, SMAPE by group, error along the ids."""
 
 from __future__ import annotations
 

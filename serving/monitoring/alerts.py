@@ -1,4 +1,4 @@
-"""Alerts: a threshold crossed is reported once per quiet time, to the log and a webhook."""
+"""Alert sender: each alert at most once per quiet time, to the log and a webhook."""
 
 from __future__ import annotations
 
