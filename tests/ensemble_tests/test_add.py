@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.errors import UserError
 from core.metrics import smape
 from core.store.workspace import Workspace
 from ensemble.add import MemberTables, add_member
@@ -127,11 +126,11 @@ def test_replacing_changes_an_external_member_alone(toy_workspace: Workspace, tm
 @pytest.mark.parametrize(
     ("part", "row", "value", "column", "says"),
     [
-        ("oof", 4, "77777", 0, r"1 missing: \d+; 1 not in the catalog: 77777"),
-        ("test", 4, "77777", 0, r"other sample_id than the 30 test rows .*1 missing: 1000"),
-        ("test", 4, "-1", 1, r"test.csv has values that are no prices, .*sample_id 1000\d\d\): -1"),
-        ("oof", 4, "inf", 1, r"oof.csv has values that are no prices"),
-        ("oof", 4, "dear", 1, r"no number on row 5: 'dear'"),
+        ("oof", 4, "77777", 0, "add-other-ids"),
+        ("test", 4, "77777", 0, "add-other-ids"),
+        ("test", 4, "-1", 1, "add-bad-prices"),
+        ("oof", 4, "inf", 1, "add-bad-prices"),
+        ("oof", 4, "dear", 1, "predictions-not-numbers"),
     ],
 )
 def test_nothing_is_written_for_wrong_tables(
@@ -140,7 +139,7 @@ def test_nothing_is_written_for_wrong_tables(
     given = source(toy_workspace, tmp_path)
     change(tmp_path / f"{part}.csv", row, value, column)
     before = files(toy_workspace)
-    with pytest.raises(UserError, match=says) as caught:
+    with refused(says) as caught:
         add_member(toy_workspace, "mine", given)
     assert caught.value.hint
     assert files(toy_workspace) == before

@@ -96,10 +96,12 @@ def test_features_are_numbers_as_they_are_and_words_by_frequency(tmp_path: Path)
         assert "the feature 'same' is not used: it tells no training rows apart" in found.notes[0]
 
 
-@pytest.mark.parametrize(("name", "says"), [("brnd", "oof.csv has no column 'brnd'"), ("price", "is no feature")])
-def test_bad_features_are_named_with_a_cure(tmp_path: Path, name: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "code"), [("brnd", "predictions-feature-missing"), ("price", "predictions-no-feature")]
+)
+def test_bad_features_are_named_with_a_hint(tmp_path: Path, name: str, code: str) -> None:
     left, right = frames()
-    with pytest.raises(UserError, match=says) as caught:
+    with refused(code) as caught:
         from_files(*save(tmp_path, left, right), features=[name])
     assert caught.value.hint
 
@@ -161,17 +163,17 @@ def test_bad_tables_are_named_with_a_cure(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "is empty"),
-        (b"sample_id;price;a\n1;2;3\n", "not separated by commas"),
-        (b"sample_id,price,a,a\n1,2,3,4\n", "two columns named 'a'"),
-        (b"sample_id,price,a\n1,2,caf\xe9\n", "cannot be read"),
-        (b"sample_id,price,a\n1,2,3,4,5,6\n1,2\n1,2,3,4,5,6,7\n", "cannot be read"),
+        (b"", "predictions-empty"),
+        (b"sample_id;price;a\n1;2;3\n", "predictions-not-commas"),
+        (b"sample_id,price,a,a\n1,2,3,4\n", "predictions-doubled-column"),
+        (b"sample_id,price,a\n1,2,caf\xe9\n", "predictions-unreadable"),
+        (b"sample_id,price,a\n1,2,3,4,5,6\n1,2\n1,2,3,4,5,6,7\n", "predictions-unreadable"),
     ],
 )
 def test_bad_files_are_named_with_a_cure(tmp_path: Path, content: bytes, says: str) -> None:
     oof, test = save(tmp_path, *frames())
     oof.write_bytes(content)
-    with pytest.raises(UserError, match=says) as caught:
+    with refused(says) as caught:
         from_files(oof, test)
     assert str(oof) in caught.value.what
 
