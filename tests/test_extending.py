@@ -14,6 +14,7 @@ import pytest
 from tests.layout import PACKAGES
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.e2e
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 CHECKS = {
     "A loss": """
@@ -51,38 +52,51 @@ CHECKS = {
         assert space.listed("epochs") == (2, 4, 6) and space.best["learning_rate"] == 1e-3
     """,
     "A way to combine": """
-        import numpy as np
-        from ensemble.methods.method_registry import METHODS
-        from pricestack.testing.combiners import members, problem
-        oof, prices = members(60, 3)
-        weights = METHODS["inverse-error"].fit(problem(oof, prices)).weights
-        assert np.isclose(weights.sum(), 1.0)
+        from pricestack.testing.combiners import contract
+        checks = [check for name, check in contract() if name == "inverse-error"]
+        assert checks
+        for check in checks:
+            check("inverse-error")
     """,
     "A post-processing step": """
         import numpy as np
         from ensemble.matrix.level_one import Rows
-        from ensemble.pipeline.postprocessing import STEPS
+        from ensemble.pipeline.postprocessing import STEPS, applicable
         prices = np.array([1.25, 3.1])
         rows = Rows(prices[:, None], np.empty((2, 0)))
         step = STEPS["cents"].fit(prices * 1.001, prices, rows, 0)
-        assert list(step.predict(prices * 1.0001, rows)) == [1.25, 3.1]
+        assert list(step.predict(prices * 1.0001, rows)) == [1.25, 3.1] and applicable(("cents",), rows) == ("cents",)
     """,
     "A sampler": """
         import optuna
-        from experiments.search.study import SAMPLERS, check_sampler
-        from search_spaces import Space
-        check_sampler("qmc")
-        sampler = SAMPLERS["qmc"](Space("toy", {"depth": (1, 2)}, {}), 0)
-        assert isinstance(sampler, optuna.samplers.QMCSampler)
+        from core.architectures import architecture
+        from experiments.search.study import SAMPLERS, check_sampler, distribution
+        from search_spaces import load_space
+        check_sampler("genetic")
+        space = load_space("boosted", architecture("boosted").Config)
+        searched = {name: distribution(choices) for name, choices in space.values.items()}
+        proposed = optuna.create_study(sampler=SAMPLERS["genetic"](space, 0)).ask(searched).params
+        assert proposed.keys() == space.values.keys()
     """,
     "A pruner": """
-        from experiments.execution.pruners import PRUNERS, check_pruner
+        from experiments.execution.pruners import PRUNERS, Explains, check_pruner
         check_pruner("late")
-        assert PRUNERS["late"](4) is not None
+        assert isinstance(PRUNERS["late"](8), Explains)
     """,
     "An export format": """
+        import tempfile
+        from pathlib import Path
+        from core.architectures import architecture
+        from core.architectures.median import MedianModel
         from serving.bundle.export_formats import export_format
-        assert type(export_format("read-only")).__name__ == "ReadOnlyFormat"
+        with tempfile.TemporaryDirectory() as name:
+            source, folder, kind = Path(name, "saved"), Path(name, "exported"), architecture("median")
+            source.mkdir()
+            folder.mkdir()
+            MedianModel(3.0).save(source)
+            export_format("read-only").write(kind, source, folder, Path(name))
+            assert (folder / "median.json").stat().st_mode & 0o777 == 0o444
+            assert export_format("read-only").read(kind, folder, Path(name)).price == 3.0
     """,
     "A field": """
         from core.fields import read_fields
@@ -90,8 +104,13 @@ CHECKS = {
         assert table["name_exclamations"].tolist() == [2.0]
     """,
     "A report section": """
-        from reports.page.sections import SECTIONS
-        assert SECTIONS[0].anchor == "row-count" and SECTIONS[0].figures.__name__ == "row_count"
+        import tempfile
+        from pathlib import Path
+        from reports.build import build_report
+        from tests.conftest import made_workspace, write_toys
+        with tempfile.TemporaryDirectory() as name:
+            page = build_report(made_workspace(Path(name), write_toys(Path(name)))).read_text(encoding="utf-8")
+        assert '<a href="#row-count">Rows</a>' in page and "120 training rows." in page
     """,
 }
 
@@ -136,7 +155,7 @@ def test_the_recipe_is_in_effect(name: str, copy: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(copy)},
+        env={**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
         check=False,
