@@ -1,4 +1,4 @@
-"""Number formats of training (fp32, bf16, fp16), and thread-parallel forward passes."""
+"""Training precision: picks fp32, bf16 or fp16 for a device (auto), autocasts, and runs forward passes in threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Request body limits, enforced before anything is parsed."""
+"""Request body limits: size, arrival time and JSON nesting, checked in middleware before anything is parsed."""
 
 from __future__ import annotations
 

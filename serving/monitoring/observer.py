@@ -1,4 +1,4 @@
-"""Observer of requests, rows and batches: feeds metrics, drift and minute statistics."""
+"""Observer of requests, rows and true prices: feeds metrics, drift and run log, and raises alerts beyond thresholds."""
 
 from __future__ import annotations
 
