@@ -14,9 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from safetensors.numpy import save_file
 
 from tests.test_end_to_end import ROOT, command, run, trials
 
@@ -185,12 +187,12 @@ def test_a_neural_trial_stopped_by_ctrl_c_goes_on_from_its_state(
 def test_bad_trials_end_alone_and_say_what_they_share(
     tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
 ) -> None:
-    """Half of a space names an encoder whose weights are damaged."""
+    """Half of a space names an encoder whose weights do not fill its config, which only loading finds out."""
     train, test = toy_files(150, 40)
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "config.json").write_text('{"model_type": "bert", "hidden_size": 32, "num_attention_heads": 2}')
-    (damaged / "model.safetensors").write_bytes(b"no weights at all")
+    save_file({"other.weight": np.zeros((2, 2), np.float32)}, damaged / "model.safetensors")
     space = tmp_path / "space.yaml"
     space.write_text(f"values:\n  text_encoder: [tiny, {damaged}]\n  batch_size: [8, 16, 32]\n")
     text = run(

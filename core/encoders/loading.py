@@ -173,10 +173,18 @@ def _contents(name: str, part: Part) -> list[Path]:
 
 
 def parameters(name: str, part: Part) -> float:
-    """Rough number of the encoder's weights: a preset's known number, else what its files hold."""
+    """Rough number of an encoder's weights: a preset's known number, else its files'. Raises UserError for damaged files."""
     if name in PRESETS:
         return PRESETS[name].parameters * 1e6
-    return float(count(locate(name, part)))
+    folder = locate(name, part)
+    try:
+        return float(count(folder))
+    except SafetensorError as error:
+        raise UserError(
+            f"the weights in {folder} are damaged: {error}",
+            code="encoder-damaged-weights",
+            hint="copy or fetch the folder again, or name another encoder",
+        ) from None
 
 
 def _stamp(path: Path) -> tuple[int, int]:

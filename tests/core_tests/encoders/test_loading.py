@@ -174,3 +174,11 @@ def test_auto_policy(
     name, reason = choose(part, machine, available, minutes)
     assert name == chosen
     assert reason
+
+
+def test_damaged_weights_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"no weights at all")
+    with refused("encoder-damaged-weights") as caught:
+        loading.parameters(str(tmp_path), "text")
+    assert str(tmp_path) in caught.value.what
