@@ -144,21 +144,22 @@ class Planner:
 
     def _resolved(self, kind: Architecture, fixed: Mapping[str, Any]) -> tuple[Resolution, Space]:
         """Settings and space, with every encoder in them looked up: also each choice, where encoders are searched."""
-        own = None if self.search.space is None else load_space(self.search.space, kind.Config).without(fixed)
-        choices = {key: own.listed(key) or () for key in kind.encoder_settings if key in own.values} if own else {}
+        if self.search.space is None:
+            resolution = kind.resolve(fixed, self.machine, self.budget.minutes)
+            return resolution, load_space(resolution.space, kind.Config).without(fixed)
+        space = load_space(self.search.space, kind.Config).without(fixed)
+        choices = {key: space.listed(key) or () for key in kind.encoder_settings if key in space.values}
         first = {key: listed[0] for key, listed in choices.items()}
         resolution = kind.resolve({**fixed, **first}, self.machine, self.budget.minutes)
-        found, notes = dict(own.values) if own else {}, list(resolution.notes)
+        values, notes = dict(space.values), list(resolution.notes)
         for key, listed in choices.items():
             settled = [
                 kind.resolve({**fixed, **first, key: each}, self.machine, self.budget.minutes) for each in listed
             ]
             names = tuple(dict.fromkeys(str(each.settings[key]) for each in settled))
-            found[key] = names
+            values[key] = names
             notes.append(f"{key} is searched: {', '.join(names)}")
-        if own is None:
-            return resolution, load_space(resolution.space, kind.Config).without(fixed)
-        return replace(resolution, notes=tuple(notes)), replace(own, values=found)
+        return replace(resolution, notes=tuple(notes)), replace(space, values=values)
 
     def _plan(self, kind: Architecture, fixed: Mapping[str, Any]) -> ArchitecturePlan:
         resolution, space = self._resolved(kind, fixed)
