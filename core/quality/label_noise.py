@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -98,7 +99,7 @@ def find_outliers(train: Catalog, words: Vocabulary) -> list[SuspectLabel]:
         if abs(distance) > max(FACTOR, _BEYOND * spread):
             low, high = (float(np.exp(middle + side * _BEYOND * spread / 2)) for side in (-1, 1))
             reason = f"{_times(distance)} what the {len(near)} most similar rows cost"
-            found.append(_finding(train, row, OUTLIER, low, high, reason, near.tolist()))
+            found.append(_finding(train, row, LabelNoise.OUTLIER, low, high, reason, near.tolist()))
     return found
 
 
@@ -135,7 +136,7 @@ def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[Susp
         [
             SuspectLabel(
                 str(ids[row]),
-                CONSENSUS,
+                LabelNoise.CONSENSUS,
                 float(np.exp(logs[row])),
                 float(np.exp(low[row])),
                 float(np.exp(high[row])),
@@ -182,11 +183,11 @@ def _conflict(train: Catalog, row: int, others: list[tuple[int, float]]) -> Susp
     reason = f"{_times(float(np.log(prices[row] / prices[nearest])))} what the same product costs in row {train.ids[nearest]}"
     if any(more != 0 for _, more in others):
         reason += ", amounts considered"
-    return _finding(train, row, CONFLICT, float(low), float(high), reason, [other for other, _ in others])
+    return _finding(train, row, LabelNoise.CONFLICT, float(low), float(high), reason, [other for other, _ in others])
 
 
 def _finding(
-    train: Catalog, row: int, kind: str, low: float, high: float, reason: str, others: list[int]
+    train: Catalog, row: int, kind: LabelNoise, low: float, high: float, reason: str, others: list[int]
 ) -> SuspectLabel:
     ids = tuple(str(train.ids[other]) for other in others)
     return SuspectLabel(str(train.ids[row]), kind, float(train.known_prices[row]), low, high, reason, ids)
@@ -202,11 +203,20 @@ def _numbers(text: str) -> list[str]:
 
 FILE = "labels.csv"
 _COLUMNS = (ID, "kind", PRICE, "expected_low", "expected_high", "reason", "other_rows")
-CONFLICT, OUTLIER, CONSENSUS = "conflict", "outlier", "members"
+
+
+class LabelNoise(StrEnum):
+    """Kinds of label noise, as `labels.csv` and reports store them."""
+
+    CONFLICT = "conflict"
+    OUTLIER = "outlier"
+    CONSENSUS = "members"
+
+
 KINDS = {
-    CONFLICT: "conflict with the same product",
-    OUTLIER: "far from similar rows",
-    CONSENSUS: "far from all members",
+    LabelNoise.CONFLICT: "conflict with the same product",
+    LabelNoise.OUTLIER: "far from similar rows",
+    LabelNoise.CONSENSUS: "far from all members",
 }
 
 
@@ -214,8 +224,7 @@ KINDS = {
 class SuspectLabel:
     """A training row whose price lies outside of what the other rows make of it, `low` to `high` (currency units).
 
-    kind: `conflict` with rows of the same product, `outlier` among similar rows, or far from all `members`. others: ids of the
-    rows behind the range.
+    kind: a LabelNoise, or one of another version's `labels.csv`. others: ids of the rows behind the range.
     """
 
     sample_id: str

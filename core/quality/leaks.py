@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,11 +49,21 @@ _NUMBERS = re.compile(r"([^\W\d_]+)[\W_]{0,3}(\d+(?:[.,]\d+)?)")
 _RIDGE = 1.0
 
 
+class LeakKind(StrEnum):
+    """Places in a catalog that tell the price."""
+
+    IDS = "ids"
+    ORDER = "order"
+    NUMBER = "number"
+    ONE_SIDED = "one-sided"
+    CODE = "code"
+
+
 @dataclass(frozen=True)
 class Leak:
-    """kind: `ids`, `order`, `number`, `one-sided` or `code`. sentence: what was found, with its figure. hint: what to do."""
+    """A possible leak. sentence: what was found, with its figure. hint: what to do."""
 
-    kind: str
+    kind: LeakKind
     sentence: str
     hint: str
 
@@ -100,7 +111,7 @@ def _ids(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
             what = "the numbers in the ids" if place == 0 else f"the number at place {place + 1} of the ids"
             return [
                 Leak(
-                    "ids",
+                    LeakKind.IDS,
                     f"{what} tell {share:.0%} of the variance of the log prices",
                     "ids are no features here, but see that members made outside have not used them",
                 )
@@ -115,7 +126,7 @@ def _order(logs: Floats, groups: Ints) -> list[Leak]:
         return []
     return [
         Leak(
-            "order",
+            LeakKind.ORDER,
             f"the place of a row in the training file tells {share:.0%} of the variance of the log prices",
             "the order is no feature here, but see that members made outside have not used it",
         )
@@ -134,7 +145,7 @@ def _one_sided(words: Vocabulary, train: int, test: int) -> list[Leak]:
         return []
     return [
         Leak(
-            "one-sided",
+            LeakKind.ONE_SIDED,
             f"{what} {name!r}: in {inside:.0%} of the training rows and {outside:.0%} of the test rows",
             "the files were made in different ways, so that no out-of-fold score can be trusted: take it out of both, or make "
             "the test texts as the training texts",
@@ -159,7 +170,7 @@ def _numbers(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
         return []
     return [
         Leak(
-            "number",
+            LeakKind.NUMBER,
             f"the number behind the word {found[0]!r} (in {found[1]:.0%} of the training rows) tells {best:.0%} of "
             "the variance of the log prices",
             "take it out of the texts unless every product to be priced will have it before its price is known",
@@ -199,7 +210,7 @@ def _codes(words: Vocabulary, logs: Floats, folds: Folds, train: int, test: int)
     example = words.names[int(np.flatnonzero(code & (words.shape_of == worst))[0])]
     return [
         Leak(
-            "code",
+            LeakKind.CODE,
             f"rows that share a word such as {example!r} cost the same, and {shares[0]:.0%} of the training rows share one with "
             f"another fold, {shares[1]:.0%} of the test rows with the training rows",
             "out-of-fold scores will be too good: take such codes out of the texts",

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.formatting import count
 from core.metrics import constant_floor
-from core.quality.label_noise import CONFLICT
+from core.quality.label_noise import LabelNoise
 from reports.checks.finding import Finding, Grade, anew, command, graded, nothing, settle
 from reports.figures import data_quality
 from reports.figures.data_quality import OTHERS
@@ -99,7 +99,7 @@ def labels(inputs: ReportInputs) -> list[Finding]:
     if inputs.labels is None:
         return nothing(LABELS, "labels.csv is not there; `python -m core.labels` makes it")
     rows = {each.sample_id for each in inputs.labels}
-    conflicts = {each.sample_id for each in inputs.labels if each.kind == CONFLICT}
+    conflicts = {each.sample_id for each in inputs.labels if each.kind == LabelNoise.CONFLICT}
     share = len(rows) / len(inputs.train)
     saw = (
         f"{count(len(rows), 'training row')} of {len(inputs.train):,} ({share:.1%}) have a price that looks wrong, "

@@ -14,7 +14,7 @@ from core.atomic_files import atomic_path
 from core.data.catalog import ID, PRICE, TEXT, Catalog
 from core.data.folds import Folds
 from core.data.near_duplicates import normalised
-from core.quality.label_noise import CONFLICT, CONSENSUS, SuspectLabel, digits, find_against_members, worst_first
+from core.quality.label_noise import LabelNoise, SuspectLabel, digits, find_against_members, worst_first
 from reports.figures.report_inputs import ReportInputs
 from reports.figures.top_residuals import shortened
 
@@ -33,7 +33,7 @@ def all_findings(inputs: ReportInputs) -> list[SuspectLabel]:
     if not inputs.members:
         return worst_first(labels)
     train, oof = inputs.train, np.column_stack([member.oof for member in inputs.members])
-    others = [finding for finding in labels if finding.kind != CONSENSUS]
+    others = [finding for finding in labels if finding.kind != LabelNoise.CONSENSUS]
     return worst_first([*others, *find_against_members(train.ids, train.known_prices, oof)])
 
 
@@ -61,7 +61,7 @@ def conflicts(findings: Sequence[SuspectLabel], train: Catalog) -> list[dict[str
     places = {str(name): place for place, name in enumerate(train.ids)}
     pairs: dict[frozenset[str], dict[str, Any]] = {}
     for finding in findings:
-        if finding.kind != CONFLICT or finding.sample_id not in places:
+        if finding.kind != LabelNoise.CONFLICT or finding.sample_id not in places:
             continue
         for other in finding.others:
             pair = frozenset((finding.sample_id, other))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from core.atomic_files import write_json
-from core.quality.label_noise import CONFLICT, OUTLIER, SuspectLabel, write_findings
-from core.quality.leaks import Leak, write_leak_notes
+from core.quality.label_noise import LabelNoise, SuspectLabel, write_findings
+from core.quality.leaks import Leak, LeakKind, write_leak_notes
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from ensemble.stack_options import StackConfig
@@ -110,7 +110,9 @@ def test_notes_of_leaks_are_told_with_their_cure(toy_workspace: Workspace) -> No
     assert the(trust.leaks, toy_workspace).state == "skipped"  # nobody has looked
     write_leak_notes(toy_workspace, [])
     assert the(trust.leaks, toy_workspace).state == "ok"
-    write_leak_notes(toy_workspace, [Leak("code", "rows that share 'x; y' cost the same", "take such codes out")])
+    write_leak_notes(
+        toy_workspace, [Leak(LeakKind.CODE, "rows that share 'x; y' cost the same", "take such codes out")]
+    )
     finding = the(trust.leaks, toy_workspace)
     assert (finding.state, finding.advice) == ("look", "take such codes out")
     assert finding.saw == "possible leak: rows that share 'x; y' cost the same."
@@ -142,7 +144,7 @@ def test_two_members_cannot_be_compared(toy_workspace: Workspace) -> None:
 
 @pytest.mark.parametrize(("rows", "state"), [(0, "ok"), (2, "look"), (10, "problem")])
 def test_prices_that_look_wrong(toy_workspace: Workspace, rows: int, state: str) -> None:
-    kinds = [CONFLICT if row == 0 else OUTLIER for row in range(rows)]
+    kinds = [LabelNoise.CONFLICT if row == 0 else LabelNoise.OUTLIER for row in range(rows)]
     found = [SuspectLabel(str(row), kind, 100.0, 5.0, 10.0, "similar rows") for row, kind in enumerate(kinds)]
     write_findings(toy_workspace.path("labels.csv"), [*found, *found[1:2]])  # one row may be named twice
     finding = the(trust.labels, toy_workspace)

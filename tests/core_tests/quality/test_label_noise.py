@@ -22,10 +22,8 @@ from core.labels import main
 from core.metrics import smape
 from core.protocols.architecture import make_config
 from core.quality.label_noise import (
-    CONFLICT,
-    CONSENSUS,
     FILE,
-    OUTLIER,
+    LabelNoise,
     SuspectLabel,
     find_against_members,
     find_conflicts,
@@ -59,7 +57,11 @@ def test_equal_texts_with_prices_more_than_twofold_apart_conflict() -> None:
     ]
     first, second, *others = sorted(conflicts(texts, [4.0, 4.2, 10.0, 99.0]), key=lambda each: each.sample_id)
     assert (first.sample_id, second.sample_id, others) == ("p0", "p2", [])
-    assert first.kind == CONFLICT and first.others == ("p2",) and (first.low, first.high) == pytest.approx((10, 10))
+    assert (
+        first.kind == LabelNoise.CONFLICT
+        and first.others == ("p2",)
+        and (first.low, first.high) == pytest.approx((10, 10))
+    )
     assert first.reason == "2.5 times below what the same product costs in row p2"
     assert second.sentence == "p2 costs 10, expected 4 to 4: 2.5 times what the same product costs in row p0"
     assert conflicts(texts[:3], [4.0, 4.2, 7.9]) == []
@@ -107,7 +109,7 @@ def test_injected_errors_are_found_among_similar_rows_and_little_else() -> None:
     named = {each.sample_id for each in found}
     assert len(named & set(train.ids[bad])) >= 7
     assert len(named - set(train.ids[bad])) <= 3
-    assert all(each.kind == OUTLIER and len(each.others) == 8 for each in found)
+    assert all(each.kind == LabelNoise.OUTLIER and len(each.others) == 8 for each in found)
     assert all(each.price > each.high or each.price < each.low for each in found)
     assert [each.times for each in found] == sorted((each.times for each in found), reverse=True)
     assert labels_of(train.take(np.arange(30))) == []
@@ -117,7 +119,7 @@ def test_injected_errors_are_found_among_similar_rows_and_little_else() -> None:
 def test_texts_that_tell_nothing_give_no_outlier(text: str) -> None:
     prices = np.exp(np.random.default_rng(0).normal(2.6, 0.2, 60))
     found = labels_of(catalog_of([text] * 60, prices))
-    assert {each.kind for each in found} == ({CONFLICT} if text.startswith("the same") else set())
+    assert {each.kind for each in found} == ({LabelNoise.CONFLICT} if text.startswith("the same") else set())
     assert labels_of(catalog_of([f"u{row}x" for row in range(60)], prices)) == []
 
 
@@ -132,14 +134,14 @@ def test_rows_outside_of_all_members_prices_are_found() -> None:
     ids = np.array([f"r{row}" for row in range(400)], dtype=object)
     first, second = find_against_members(ids, given, oof)
     assert {first.sample_id, second.sample_id} == {"r3", "r7"}
-    assert first.kind == CONSENSUS and "models say that have not seen it (3 members)" in first.reason
+    assert first.kind == LabelNoise.CONSENSUS and "models say that have not seen it (3 members)" in first.reason
     assert find_against_members(ids, prices, oof) == []
 
 
 def test_findings_are_a_table_and_a_few_lines(tmp_path: Path) -> None:
     found = [
-        SuspectLabel("b", CONFLICT, 9.0, 3.0, 4.0, "far", ("c", "d")),
-        SuspectLabel("b", OUTLIER, 9.0, 1.0, 5.0, "too far"),
+        SuspectLabel("b", LabelNoise.CONFLICT, 9.0, 3.0, 4.0, "far", ("c", "d")),
+        SuspectLabel("b", LabelNoise.OUTLIER, 9.0, 1.0, 5.0, "too far"),
     ]
     write_findings(tmp_path / "labels.csv", found)
     table = pd.read_csv(tmp_path / "labels.csv")
@@ -152,7 +154,7 @@ def test_findings_are_a_table_and_a_few_lines(tmp_path: Path) -> None:
         "reason",
         "other_rows",
     ]
-    assert table.iloc[0].tolist() == ["b", CONFLICT, 9.0, 3.0, 4.0, "far", "c; d"]
+    assert table.iloc[0].tolist() == ["b", LabelNoise.CONFLICT, 9.0, 3.0, 4.0, "far", "c; d"]
     lines = summary(found, tmp_path / "labels.csv", worst=1)
     assert lines[0].startswith(
         "labels: 1 training rows have a price that looks wrong (1 conflict with the same product, 1 far"
@@ -181,7 +183,7 @@ def test_a_sweep_says_it_and_the_command_adds_what_members_say(
     main(workspace.folder, 5, tmp_path / "out.csv")
     table = pd.read_csv(tmp_path / "out.csv")
     assert set(table["sample_id"]) == {11, 12, 40}
-    assert set(table.loc[table["kind"] == CONSENSUS, "sample_id"]) == {12, 40}
+    assert set(table.loc[table["kind"] == LabelNoise.CONSENSUS, "sample_id"]) == {12, 40}
     assert f"all are in {tmp_path / 'out.csv'}" in capsys.readouterr().out
     with refused("workspace-missing"):
         main(tmp_path / "none")

@@ -13,7 +13,7 @@ from core.data.folds import Folds, make_folds
 from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary, shape
 from core.demo import make_demo
-from core.quality.leaks import find_leaks, read_leak_notes, variance_explained_by_digits
+from core.quality.leaks import LeakKind, find_leaks, read_leak_notes, variance_explained_by_digits
 from core.store.workspace import Workspace
 from experiments.prepare import fill_workspace
 from tests.leaky import Made, clean, strings
@@ -22,7 +22,7 @@ from tests.paths import SHARED
 DATA = SHARED / "data"
 
 
-def kinds(made: Made) -> list[str]:
+def kinds(made: Made) -> list[LeakKind]:
     return [leak.kind for leak in find_leaks(made.train, made.test, made.folds())]
 
 
@@ -64,13 +64,13 @@ def test_ids_that_tell_the_price_are_named(encode: str) -> None:
         "reversed": [f"x{code.zfill(6)[::-1]}" for code in coded(prices)],
         "rank": ranked(made.train),
     }[encode]
-    assert kinds(replace(made, train=replace(made.train, ids=strings(ids)))) == ["ids"]
+    assert kinds(replace(made, train=replace(made.train, ids=strings(ids)))) == [LeakKind.IDS]
 
 
 def test_a_file_sorted_by_price_is_named() -> None:
     made = clean()
     (found,) = find_leaks((train := made.train.take(np.argsort(made.train.known_prices))), made.test, made.folds())
-    assert found.kind == "order"
+    assert found.kind == LeakKind.ORDER
     assert "of the variance" in found.note and len(train) == 360
 
 
@@ -82,12 +82,14 @@ def test_a_word_of_one_file_alone_is_named_with_its_shares() -> None:
     ]
     leaky = made.retexted(codes, test)
     (first, *others) = find_leaks(leaky.train, leaky.test, leaky.folds())
-    assert first.kind == "one-sided"
+    assert first.kind == LeakKind.ONE_SIDED
     assert "in 100% of the training rows and 0% of the test rows" in first.note
-    assert [each.kind for each in others] == ["number"]
-    assert kinds(made.retexted(list(made.train.texts), [f"{text} refurbished" for text in test])) == ["one-sided"]
+    assert [each.kind for each in others] == [LeakKind.NUMBER]
+    assert kinds(made.retexted(list(made.train.texts), [f"{text} refurbished" for text in test])) == [
+        LeakKind.ONE_SIDED
+    ]
     assert kinds(made.retexted([f"{text} {'#' * (row % 2)}" for row, text in enumerate(made.train.texts)], test)) == [
-        "one-sided"
+        LeakKind.ONE_SIDED
     ]
 
 
@@ -99,7 +101,7 @@ def test_a_number_that_tells_the_price_is_named_with_its_word() -> None:
     )
     leaky = made.retexted(train, test)
     (found,) = find_leaks(leaky.train, leaky.test, leaky.folds())
-    assert found.kind == "number" and "'zq'" in found.note
+    assert found.kind == LeakKind.NUMBER and "'zq'" in found.note
 
 
 def test_codes_that_tie_folds_but_not_the_test_file_are_named() -> None:
@@ -111,7 +113,7 @@ def test_codes_that_tie_folds_but_not_the_test_file_are_named() -> None:
     ]
     strange = made.retexted(train, [f"{text}\nRef: sku{rng.integers(1e8)}" for text in made.test.texts])
     (found,) = find_leaks(strange.train, strange.test, strange.folds())
-    assert found.kind == "code" and "'sku" in found.note
+    assert found.kind == LeakKind.CODE and "'sku" in found.note
     known = list(codes.values())
     shared = made.retexted(train, [f"{text}\nRef: {known[rng.integers(len(known))]}" for text in made.test.texts])
     assert kinds(shared) == []  # test rows are tied to training rows as folds are to each other: the score is honest
@@ -129,7 +131,7 @@ def test_texts_without_words_are_no_leak() -> None:
     for train, test, found in (
         ([""] * 80, [""] * 20, []),
         ([" "] * 80, texts[1], []),
-        (texts[0], [""] * 20, ["one-sided"]),
+        (texts[0], [""] * 20, [LeakKind.ONE_SIDED]),
     ):
         leaky = made.retexted(train, test)
         assert [leak.kind for leak in find_leaks(leaky.train, leaky.test, folds)] == found

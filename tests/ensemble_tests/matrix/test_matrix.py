@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.quality.leaks import Leak, write_leak_notes
+from core.quality.leaks import Leak, LeakKind, write_leak_notes
 from core.store.oof_store import EXTERNAL, Member
 from core.store.workspace import Workspace
 from ensemble.matrix.matrix import from_workspace
@@ -38,7 +38,7 @@ def test_no_member_and_no_workspace_are_answered_with_what_to_run(toy_workspace:
 
 def test_what_leaks_in_the_catalog_stands_among_the_notes(toy_workspace: Workspace) -> None:
     add_member(toy_workspace, "text-a")
-    write_leak_notes(toy_workspace, [Leak("ids", "the ids tell all", "look at them")])
+    write_leak_notes(toy_workspace, [Leak(LeakKind.IDS, "the ids tell all", "look at them")])
     assert from_workspace(toy_workspace).notes == ("possible leak: the ids tell all; look at them",)
 
 

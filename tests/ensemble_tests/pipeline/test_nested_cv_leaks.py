@@ -16,7 +16,7 @@ from core.data.catalog import Catalog
 from core.data.folds import Folds, inner_folds
 from core.metrics import smape
 from core.protocols.architecture import Context, make_config
-from core.quality.leaks import find_leaks
+from core.quality.leaks import LeakKind, find_leaks
 from ensemble.pipeline.nested_cv import validate
 from tests.ensemble_tests.toys import matrix
 from tests.leaky import NOTES, Made, clean, strings
@@ -36,7 +36,7 @@ class Scores:
     members: dict[str, float]
     nested: float
     test: float
-    leaks: list[str]
+    leaks: list[LeakKind]
 
 
 def oof_prices(name: str, made: Made, folds: Folds, folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +84,7 @@ def test_ids_that_encode_the_price_change_no_score(usual: Scores, tmp_path: Path
     ids = strings([str(round(100 * price)) for price in made.train.known_prices])
     found = scores(replace(made, train=replace(made.train, ids=ids)), tmp_path)
     assert found.members == usual.members and found.nested == usual.nested and found.test == usual.test
-    assert found.leaks == ["ids"]
+    assert found.leaks == [LeakKind.IDS]
 
 
 def test_a_file_sorted_by_price_betters_no_score(usual: Scores, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_file_sorted_by_price_betters_no_score(usual: Scores, tmp_path: Path) 
     for name, score in found.members.items():
         assert score > usual.members[name] - NOISE
     assert found.nested > usual.nested - NOISE
-    assert found.leaks == ["order"]
+    assert found.leaks == [LeakKind.ORDER]
 
 
 def test_a_code_for_the_price_in_training_rows_alone_is_named(usual: Scores, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_code_for_the_price_in_training_rows_alone_is_named(usual: Scores, tmp
     ]
     found = scores(made.retexted(train, list(made.test.texts)), tmp_path)
     assert found.nested < usual.nested - 2 * NOISE < found.test  # what happens to who does not read the note
-    assert found.leaks[0] == "one-sided"
+    assert found.leaks[0] == LeakKind.ONE_SIDED
 
 
 def test_codes_shared_by_the_rows_of_a_product_are_named(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_codes_shared_by_the_rows_of_a_product_are_named(tmp_path: Path) -> None
     leaky = made.retexted(train, [f"{text}\nRef: sku{rng.integers(1e8)}" for text in made.test.texts])
     found = scores(leaky, tmp_path)
     assert found.nested < found.test - 2 * NOISE
-    assert "code" in found.leaks
+    assert LeakKind.CODE in found.leaks
 
 
 @pytest.mark.parametrize("where", ["train", "both"])

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from core.data.catalog import ID, Catalog
-from core.quality.label_noise import CONFLICT, CONSENSUS, OUTLIER, SuspectLabel
+from core.quality.label_noise import LabelNoise, SuspectLabel
 from core.store.workspace import Workspace
 from reports.figures.adversarial_validation import SOME, STRONG, adversarial_validation
 from reports.figures.catalog_figures import data_figures, univariate_power
@@ -113,10 +113,10 @@ def finding(row: str, kind: str, times: float = 3.0, others: tuple[str, ...] = (
 
 def test_rows_are_suggested_for_two_reasons_or_one_strong_one(toy_workspace: Workspace, tmp_path: Path) -> None:
     findings = [
-        finding("7", OUTLIER),
-        finding("8", OUTLIER),
-        finding("8", CONSENSUS),
-        finding("9", CONFLICT, times=6.0),
+        finding("7", LabelNoise.OUTLIER),
+        finding("8", LabelNoise.OUTLIER),
+        finding("8", LabelNoise.CONSENSUS),
+        finding("9", LabelNoise.CONFLICT, times=6.0),
     ]
     suggested = doubtful(findings)
     assert list(suggested) == ["8", "9"]
@@ -130,7 +130,10 @@ def test_a_conflict_is_shown_once_with_the_cheaper_row_first(toy_workspace: Work
     prices = train.known_prices.copy()
     prices[[3, 4]] = 20.0, 5.0
     train = replace(train, prices=prices)
-    pair = [finding("3", CONFLICT, others=("4",)), finding("4", CONFLICT, others=("3", "unknown"))]
+    pair = [
+        finding("3", LabelNoise.CONFLICT, others=("4",)),
+        finding("4", LabelNoise.CONFLICT, others=("3", "unknown")),
+    ]
     [found] = conflicts(pair, train)
     assert (found["ids"], found["prices"], found["times"]) == (["4", "3"], [5.0, 20.0], 4.0)
 

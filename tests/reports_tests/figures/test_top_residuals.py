@@ -13,7 +13,7 @@ from PIL import Image
 
 from core.data.catalog import Catalog
 from core.data.vocabulary import read_vocabulary
-from core.quality.label_noise import OUTLIER, SuspectLabel, word_matrix
+from core.quality.label_noise import LabelNoise, SuspectLabel, word_matrix
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
 from reports.figures.top_residuals import PICTURE_SIDE, TEXT_LIMIT, WORST, Guesser, images_of, shortened, worst_rows
@@ -73,7 +73,9 @@ def test_members_that_agree_speak_against_the_label(toy_workspace: Workspace) ->
 
 
 def test_what_the_checks_found_comes_first(toy_workspace: Workspace) -> None:
-    finding = SuspectLabel(str(toy_workspace.train.ids[5]), OUTLIER, 9.0, 1.0, 2.0, "4.5 times what others cost")
+    finding = SuspectLabel(
+        str(toy_workspace.train.ids[5]), LabelNoise.OUTLIER, 9.0, 1.0, 2.0, "4.5 times what others cost"
+    )
     assert cause(toy_workspace, 5, 20.0, [finding]) == "label looks wrong: expected 1 to 2: 4.5 times what others cost"
 
 
