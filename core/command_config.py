@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature
-from typing import Annotated, Any, Self, TypeVar, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_origin
 
 import typer
-from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -20,8 +19,8 @@ from core.errors import UserError, suggestion
 class Flag:
     """Command-line form of a field where `--field-name` does not say it all: metadata in the field's `Annotated` type.
 
-    name: of the keyword argument. option: as typed. text: read as text, which the config parses. argument: positional, with this
-    text in place of its default.
+    name: of the keyword argument. option: as typed. text: read as text, which the config parses. any_case: choices are taken in
+    upper and lower case. argument: positional, with this text in place of its default.
     """
 
     name: str | None = None
@@ -29,6 +28,7 @@ class Flag:
     metavar: str | None = None
     envvar: str | None = None
     text: bool = False
+    any_case: bool = False
     argument: str | None = None
 
 
@@ -116,11 +116,17 @@ class _Option:
             info = typer.Option(
                 flag.option or f"--{self.name.replace('_', '-')}",
                 help=field.description,
-                min=next((each.ge for each in field.metadata if isinstance(each, Ge)), None),  # type: ignore[arg-type]
+                min=_bound(field, "ge"),
+                max=_bound(field, "le"),
+                case_sensitive=not flag.any_case,
                 metavar=flag.metavar,
                 envvar=flag.envvar,
             )
         return Parameter(self.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def _bound(field: FieldInfo, name: Literal["ge", "le"]) -> Any:
+    return next((getattr(each, name) for each in field.metadata if hasattr(each, name)), None)
 
 
 def _options(config: type[CommandConfig], path: tuple[str, ...] = ()) -> Iterator[_Option]:
