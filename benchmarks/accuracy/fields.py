@@ -166,7 +166,7 @@ def main() -> None:
             read = read_catalogs(options.data / name / "train.csv", options.data / name / "test.csv", None)
             speed(name, list(read.train.texts), options.rows)
     with tempfile.TemporaryDirectory() as folder:
-        demo = make_demo(Path(folder, "demo"), 20_000, pictures=0)
+        demo = make_demo(Path(folder, "demo"), 20_000, images=0)
         read = read_catalogs(demo.train, demo.test, None)
     speed("demo", list(read.train.texts), options.rows)
 

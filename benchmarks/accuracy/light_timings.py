@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--members", nargs="+", default=list(LIGHT))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        demo = make_demo(Path(scratch) / "demo", rows=max(2000, *arguments.rows) * 5 // 4 + 5, pictures=0)
+        demo = make_demo(Path(scratch) / "demo", rows=max(2000, *arguments.rows) * 5 // 4 + 5, images=0)
         places = [("demo", demo.train, demo.test, rows) for rows in arguments.rows]
         if arguments.real:
             places += [(name, arguments.real / name / "train.csv", arguments.real / name / "test.csv", 10**6)

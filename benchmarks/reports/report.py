@@ -41,7 +41,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 def make(folder: Path, rows: int, members: int, trials: int) -> Workspace:
-    demo = make_demo(folder / "demo", rows * 5 // 4, pictures=0)
+    demo = make_demo(folder / "demo", rows * 5 // 4, images=0)
     for path in (demo.train, demo.test):
         _lengthen(path)
     read = read_catalogs(demo.train, demo.test, None)

@@ -106,7 +106,7 @@ def main() -> None:
     given = parser.parse_args()
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        demo = make_demo(folder / "demo", given.rows * 5 // 4, pictures=given.pictures)
+        demo = make_demo(folder / "demo", given.rows * 5 // 4, images=given.pictures)
         catalog = read_catalogs(demo.train, demo.test, demo.images).train
         some = catalog.take(np.arange(min(given.light_rows, len(catalog))))
         tokenizer = Tokenizer.from_file(str(given.tokenizer)) if given.tokenizer else train_tokenizer([*some.texts])

@@ -55,9 +55,9 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "demo"
         many, few = arguments.rows, _FEW
-        make_demo(folder, many * 5 // 4, pictures=0)
+        make_demo(folder, many * 5 // 4, images=0)
         small = Path(temporary) / "small"
-        make_demo(small, 2_000, pictures=0)
+        make_demo(small, 2_000, images=0)
         peaks = [
             float(subprocess.run(
                 [sys.executable, __file__, "--child", str(place), "--rows", str(rows), "--text-encoder", arguments.text_encoder],

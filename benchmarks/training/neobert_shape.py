@@ -29,7 +29,7 @@ _WORDS = 148  # mean of the challenge's texts
 def demo_texts(rows: int) -> Catalog:
     """The demo's training rows, each text repeated until the mean has 148 words; lengths keep the demo's spread."""
     with TemporaryDirectory() as folder:
-        paths = make_demo(Path(folder) / "demo", max(2_000, rows * 5 // 4 + 1), pictures=0)
+        paths = make_demo(Path(folder) / "demo", max(2_000, rows * 5 // 4 + 1), images=0)
         catalog = read_catalogs(paths.train, paths.test, None).train.take(np.arange(rows))
     words = [text.split() for text in catalog.texts]
     factor = _WORDS / np.mean([len(each) for each in words])

@@ -21,7 +21,7 @@ from core.errors import UserError
 FEWEST, MOST = 2_000, 200_000
 _FEWEST_FOR_TESTS = 200
 _VERSION = 1
-"""Raised when the same settings make other rows or pictures."""
+"""Raised when the same settings make other rows or images."""
 
 _MARKER = "demo.json"
 _TEST_SHARE = 5  # one row in five
@@ -49,11 +49,11 @@ def make_demo(
     rows: int = FEWEST,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-    pictures: int | None = None,
+    images: int | None = None,
 ) -> DemoPaths:
     """Makes (or finds already made with the same settings) a demo catalog of `rows` products, a fifth of them for the test.
 
-    rows: 2,000 to 200,000 (tests may go down to 200). pictures: draw at most so many; None draws all. progress: called with
+    rows: 2,000 to 200,000 (tests may go down to 200). images: draw at most so many; None draws all. progress: called with
     (rows done, rows). The same settings give the same bytes on the same versions of Python and Pillow. The folder appears
     complete or not at all, also when two processes make it at once.
 
@@ -65,13 +65,13 @@ def make_demo(
             code="demo-row-count",
             hint=f"choose --rows from {FEWEST:,} to {MOST:,}",
         )
-    settings = {"version": _VERSION, "rows": rows, "seed": seed, "pictures": pictures}
+    settings = {"version": _VERSION, "rows": rows, "seed": seed, "pictures": images}
     try:
         if not _is_made(folder, settings):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
                 workshop = Path(temporary, "demo")
-                _write(demo_paths(workshop), rows, seed, progress, pictures)
+                _write(demo_paths(workshop), rows, seed, progress, images)
                 write_json(workshop / _MARKER, settings)
                 _put_in_place(workshop, folder, settings)
     except OSError as error:
@@ -112,7 +112,7 @@ def _put_in_place(workshop: Path, folder: Path, settings: dict[str, Any]) -> Non
 
 
 def _write(
-    paths: DemoPaths, rows: int, seed: int, progress: Callable[[int, int], None] | None, pictures: int | None
+    paths: DemoPaths, rows: int, seed: int, progress: Callable[[int, int], None] | None, images: int | None
 ) -> None:
     shop, random = Shop(rows, seed), Random(f"pricestack demo rows {seed}")
     ids = random.sample(range(1, 10 * rows), rows)
@@ -134,15 +134,15 @@ def _write(
             else:
                 train([number, text, link, price])
             path = paths.images / name
-            if (pictures is None or drawn < pictures) and _has_file(product.picture, seed) and not path.exists():
+            if (images is None or drawn < images) and _has_file(product.image, seed) and not path.exists():
                 draw(product, path, seed)
                 drawn += 1
             if progress is not None:
                 progress(row + 1, rows)
 
 
-def _has_file(picture: int, seed: int) -> bool:
-    return Random(f"{seed} photographed {picture}").random() >= _NO_FILE
+def _has_file(image: int, seed: int) -> bool:
+    return Random(f"{seed} photographed {image}").random() >= _NO_FILE
 
 
 def _table(files: ExitStack, path: Path) -> Callable[[list[Any]], Any]:
@@ -159,18 +159,18 @@ _SLIMNESS = {"box": 0.8, "pouch": 0.7, "can": 0.6, "bottle": 0.42}
 
 
 def file_name(product: Product, seed: int) -> str:
-    """File name in the native format's style; every seventh picture is a PNG."""
-    code = Random(f"{seed} picture {product.picture}").getrandbits(44)
-    return f"{code:011x}{'.png' if product.picture % 7 == 0 else '.jpg'}"
+    """File name in the native format's style; every seventh image is a PNG."""
+    code = Random(f"{seed} picture {product.image}").getrandbits(44)
+    return f"{code:011x}{'.png' if product.image % 7 == 0 else '.jpg'}"
 
 
 def draw(product: Product, path: Path, seed: int) -> None:
-    """Draws the product and writes it as JPEG or PNG, 160 pixels wide or high at most. The same product, the same picture.
+    """Draws the product and writes it as JPEG or PNG, 160 pixels wide or high at most. The same product, the same image.
 
-    The pack's height, 28% to 88% of the picture, shows `fill`; the seal beside it, a quarter of the picture wide, has the
+    The pack's height, 28% to 88% of the image, shows `fill`; the seal beside it, a quarter of the image wide, has the
     tier's colour and number of bars. Place, ground, brand colour and aspect vary and mean nothing.
     """
-    random = Random(f"{seed} drawing {product.picture}")
+    random = Random(f"{seed} drawing {product.image}")
     width, height = random.choice(((SIDE, SIDE), (SIDE, SIDE), (SIDE, 136), (136, SIDE)))
     light = random.randrange(225, 256)
     image = Image.new("RGB", (width, height), (light, light, random.randrange(225, 256)))

@@ -11,9 +11,9 @@ from core.demo.shop_words import ADJECTIVES, BRANDS, CLAIMS, KINDS, ODD_UNITS, P
 TIERS = 4
 TIER_STEP = 0.24
 FILL_REACH = 0.34
-"""Shown by the picture alone, in log price: tiers are a step of 0.24 apart, and the drawn size adds -0.34 to 0.34."""
+"""Shown by the image alone, in log price: tiers are a step of 0.24 apart, and the drawn size adds -0.34 to 0.34."""
 NOISE = 0.19
-"""Standard deviation in log price of what neither text nor picture shows."""
+"""Standard deviation in log price of what neither text nor image shows."""
 LOWEST, HIGHEST = 0.5, 5000.0
 
 _BRAND_SPREAD = 0.4
@@ -24,9 +24,9 @@ _REPEATED = 0.15
 
 @dataclass(frozen=True)
 class Product:
-    """size: grams, millilitres or pieces in one of `pack` units. tier (0..3) and fill (-1..1) are seen in the picture alone.
+    """size: grams, millilitres or pieces in one of `pack` units. tier (0..3) and fill (-1..1) are seen in the image alone.
 
-    surprise: unpredictable part of the log price. picture: number of the picture; repeated products share it.
+    surprise: unpredictable part of the log price. image: number of the image; repeated products share it.
     """
 
     brand: str
@@ -37,15 +37,15 @@ class Product:
     tier: int
     fill: float
     surprise: float
-    picture: int
+    image: int
 
     @property
     def hidden(self) -> float:
-        """The part of the log price that the text lacks and the picture shows."""
+        """The part of the log price that the text lacks and the image shows."""
         return TIER_STEP * (self.tier - (TIERS - 1) / 2) + FILL_REACH * self.fill
 
     def price(self, level: float) -> float:
-        """Currency units, from the brand's price `level` (log), the quantity, and what the picture shows."""
+        """Currency units, from the brand's price `level` (log), the quantity, and what the image shows."""
         quantity = self.kind.elasticity * math.log(self.size / self.kind.typical) + 0.85 * math.log(self.pack)
         log_price = math.log(self.kind.base) + level + quantity + self.hidden + self.surprise
         return round(min(max(math.exp(log_price), LOWEST), HIGHEST), 2)
@@ -84,7 +84,7 @@ class Shop:
             tier=random.randrange(TIERS),
             fill=random.uniform(-1.0, 1.0),
             surprise=random.gauss(0.0, NOISE),
-            picture=number,
+            image=number,
         )
 
     def _again(self, number: int) -> tuple[Product, str]:

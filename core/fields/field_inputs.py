@@ -60,12 +60,12 @@ def _read_table(folder: Path) -> pd.DataFrame:
 
 def with_line(texts: Iterable[str], fields: pd.DataFrame) -> list[str]:
     """The texts, each behind a short line of its fields: `brand bonne maman · pack 12 · total 3960 ml`."""
-    columns = [_said(fields[name], words) for name, words in _LINE.items()]
+    columns = [_parts(fields[name], words) for name, words in _LINE.items()]
     lines = (" · ".join(filter(None, row)) for row in zip(*columns, strict=True))
     return [f"{line}\n{text}" for line, text in zip(lines, texts, strict=True)]
 
 
-def _said(column: pd.Series, words: str) -> list[str]:
+def _parts(column: pd.Series, words: str) -> list[str]:
     if column.dtype == np.float64:
         return ["" if np.isnan(value) else words.format(_number(value)) for value in column]
     return [words.format(value) if value else "" for value in column]

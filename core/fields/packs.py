@@ -111,9 +111,9 @@ _FOLD_WORDS: dict[str, str] = {
     )
     for word in words.split()
 }
-"""Said of packs alone: a twin pack is two, a twin bed one."""
+"""For packs alone: a twin pack is two, a twin bed one."""
 _PART_WORDS = {"half": "0.5", "quarter": "0.25"}
-"""Said of masses and volumes alone."""
+"""For masses and volumes alone."""
 _DIGITS = _NUMBER_WORDS | _FOLD_WORDS | _PART_WORDS
 _WORD = _any(" ".join(_NUMBER_WORDS))
 _WORD_FIRST = re.compile(

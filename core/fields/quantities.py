@@ -49,7 +49,7 @@ class _Amount:
 def read_quantities(name: str) -> dict[str, float]:
     """Amounts in a name (lower case), only the keys that it states.
 
-    pack: packs sold together (1 where a name says so), `16 per pack, 12 packs per case` multiplies to 192. unit_g, unit_ml,
+    pack: packs sold together (1 where a name gives it), `16 per pack, 12 packs per case` multiplies to 192. unit_g, unit_ml,
     unit_count: the size of one pack in grams, millilitres, pieces. total_g, total_ml, total_count: of all of them. Where a name
     gives several sizes of one dimension, the largest counts (the others are doses and portions), unless it is the smallest
     times a count: then that is the unit and the largest the total.
@@ -121,7 +121,7 @@ def read_value(value: str, unit: str) -> dict[str, float]:
 def _take_packs(name: str) -> tuple[str, int | None]:
     """The name with the digits of pack counts blanked out, and the packs: the product of the different counts, None without.
 
-    The same count said twice, `6-pack (pack of 6)`, is one count, and so is a product beside its factors, `18 jars (3 x 6-pack)`.
+    The same count given twice, `6-pack (pack of 6)`, is one count, as is a product beside its factors, `18 jars (3 x 6-pack)`.
     """
     spans = {match.span(1) for pattern in PACKS for match in pattern.finditer(name)}
     counts = {int(name[start:end].replace(",", "")) for start, end in spans}

@@ -91,7 +91,7 @@ class FieldCache:
 
 
 def _read_row(parts: Parts) -> tuple[dict[str, str], dict[str, float]]:
-    """The words of one text, all of them, and the numbers that it says."""
+    """The words of one text, all of them, and the numbers in it."""
     numbers = {count.field: count.read(parts) for count in COUNTS}
     for rule in RULES:
         if rule.field not in numbers and (value := rule.read(parts)) is not None:

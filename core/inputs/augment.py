@@ -1,7 +1,7 @@
 """Image augmentation and normalisation on batches, on any device.
 
 Every random choice is drawn from the generator that is passed in, on the generator's own device, so that a seed gives the
-same augmentation wherever the pictures are. All parameters but the colour steps' order are drawn per picture.
+same augmentation wherever the images are. All parameters but the colour steps' order are drawn per image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""RGB statistics of CLIP's training pictures, as its published preprocessing uses them."""
+"""RGB statistics of CLIP's training images, as its published preprocessing uses them."""
 
 CROP_SCALE = (0.7, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
@@ -53,11 +53,11 @@ def augment(
 
 
 def mixup(pixels: Tensor, log_prices: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Each row's picture (B, 3, S, S) and log price (B,) mixed with those of another row of the batch (Zhang et al., 2018).
+    """Each row's image (B, 3, S, S) and log price (B,) mixed with those of another row of the batch (Zhang et al., 2018).
 
     Prices are mixed in the space of the losses' targets, log1p, that is, to a weighted geometric mean (of price + 1): SMAPE is
     a function of the difference of logs, and an arithmetic mean of 3 and 3,000 would be a price of the dear product alone.
-    lambda ~ Beta(alpha, alpha) per row, folded to max(lambda, 1 - lambda): a row keeps its own text, so its own picture and
+    lambda ~ Beta(alpha, alpha) per row, folded to max(lambda, 1 - lambda): a row keeps its own text, so its own image and
     price must be the larger part. As Beta(alpha, alpha) is symmetric, the mixtures that are made are the same as without
     folding.
     """
@@ -70,9 +70,9 @@ def mixup(pixels: Tensor, log_prices: Tensor, alpha: float, generator: Generator
 
 
 def random_geometry(unit: Tensor, generator: Generator) -> Tensor:
-    """Crop, flip and rotation of (B, 3, S, S) in one bilinear sampling, so that the picture is blurred once and not three times.
+    """Crop, flip and rotation of (B, 3, S, S) in one bilinear sampling, so that the image is blurred once and not three times.
 
-    Beyond the picture's edge its border colour goes on (usually the white ground) instead of a black wedge.
+    Beyond the image's edge its border colour goes on (usually the white ground) instead of a black wedge.
     """
     rows = len(unit)
     width, height, left, top = _crop_boxes(rows, generator)
@@ -111,7 +111,7 @@ def adjust_brightness(unit: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(unit: Tensor, factor: Tensor) -> Tensor:
-    """Each picture's distance from its mean grey times `factor`, within 0..1."""
+    """Each image's distance from its mean grey times `factor`, within 0..1."""
     centre = _grey(unit).mean(dim=(2, 3), keepdim=True)
     return torch.lerp(centre, unit, factor).clamp(0.0, 1.0)
 
@@ -139,9 +139,9 @@ def adjust_hue(unit: Tensor, shift: Tensor) -> Tensor:
 
 
 def random_erase(pixels: Tensor, probability: float, generator: Generator) -> Tensor:
-    """With `probability` per picture, a rectangle of (B, C, S, S) set to 0 (Zhong et al., 2020). Returns a new tensor.
+    """With `probability` per image, a rectangle of (B, C, S, S) set to 0 (Zhong et al., 2020). Returns a new tensor.
 
-    Its area is 0.02 to 0.33 of the picture, its ratio of sides log-uniform in 0.3 to 3.3; a rectangle that does not fit is
+    Its area is 0.02 to 0.33 of the image, its ratio of sides log-uniform in 0.3 to 3.3; a rectangle that does not fit is
     drawn again, ten times at most.
     """
     rows, _, high, wide = pixels.shape
@@ -172,7 +172,7 @@ def _grey(unit: Tensor) -> Tensor:
 
 
 def _crop_boxes(rows: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Width, height, left and top of a crop per row, as parts of the picture; all of it where no try fits."""
+    """Width, height, left and top of a crop per row, as parts of the image; all of it where no try fits."""
     widths, heights, fits = _boxes((rows, _TRIES), CROP_SCALE, CROP_RATIO, generator)
     first = fits.int().argmax(dim=1, keepdim=True)
     whole = ~fits.any(dim=1)

@@ -1,7 +1,7 @@
 """Frozen features: outputs of frozen encoders, computed once and kept as memory-mapped fp16 arrays.
 
-features/<key>/features.npy   (m + 1, views + 1, T, width): m pictures, and last the black square of a missing one; view 0 is
-                              the picture as it is, the others are augmented
+features/<key>/features.npy   (m + 1, views + 1, T, width): m images, and last the black square of a missing one; view 0 is
+                              the image as it is, the others are augmented
 states/<key>/states.npy       (n, width): one pooled state per text; rows.npy names the texts
 """
 
@@ -100,7 +100,7 @@ class FrozenEncoder:
 
 @dataclass(frozen=True)
 class AugmentedViews:
-    """Augmented views cached beside the clean picture: their `count`, and `erase`, the probability of an erased rectangle."""
+    """Augmented views cached beside the clean image: their `count`, and `erase`, the probability of an erased rectangle."""
 
     count: int = 0
     erase: float = 0.0
@@ -108,9 +108,9 @@ class AugmentedViews:
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """Outputs of a frozen vision encoder for the pictures of n catalog rows.
+    """Outputs of a frozen vision encoder for the images of n catalog rows.
 
-    index: (n,) int64 row of `array`, -1 (the last row, a black square) where the row has no picture. array: (m + 1,
+    index: (n,) int64 row of `array`, -1 (the last row, a black square) where the row has no image. array: (m + 1,
     views + 1, T, width) float16, read-only.
     """
 
@@ -118,7 +118,7 @@ class ImageFeatures:
     array: NDArray[np.float16]
 
     def take(self, rows: RowIndices, generator: torch.Generator | None) -> Tensor:
-        """(B, T, width) float16 of these catalog rows: of the clean pictures, or with a generator of a random augmented view."""
+        """(B, T, width) float16 of these catalog rows: of the clean images, or with a generator of a random augmented view."""
         views = self.array.shape[1] - 1
         if generator is None or not views:
             return torch.from_numpy(self.array[self.index[rows], 0])
@@ -127,10 +127,10 @@ class ImageFeatures:
 
 
 def image_features(pixels: Pixels, frozen: FrozenEncoder, views: AugmentedViews, *, pooled: bool) -> ImageFeatures:
-    """Features of all pictures of the pixels' array, from the cache or computed into it; pooled: their mean, T = 1.
+    """Features of all images of the pixels' array, from the cache or computed into it; pooled: their mean, T = 1.
 
-    Augmented views depend on the picture and the view's number alone, so every trial and every seed reads the same ones.
-    Memory does not grow with the number of pictures.
+    Augmented views depend on the image and the view's number alone, so every trial and every seed reads the same ones.
+    Memory does not grow with the number of images.
     """
     encoder: Any = frozen.encoder
     shown = f"{views.count} {views.erase} {_AUGMENTATION}" if views.count else ""
@@ -231,14 +231,14 @@ def _views_per_pass(device: str) -> int:
 
 
 def _square(pixels: Pixels, row: int) -> NDArray[np.uint8]:
-    """(S, S, 3) copy of a picture; behind the last one, the black square."""
+    """(S, S, 3) copy of an image; behind the last one, the black square."""
     if row < len(pixels.array):
         return np.array(pixels.array[row])
     return np.zeros(pixels.array.shape[1:], dtype=np.uint8)
 
 
 def _shown(square: NDArray[np.uint8], views: AugmentedViews, encoder: Any) -> Tensor:
-    """(views + 1, 3, S, S) float32: the picture as it is, then its augmented views."""
+    """(views + 1, 3, S, S) float32: the image as it is, then its augmented views."""
     raw = torch.from_numpy(square)[None]
     seen = [augment.normalise(raw, encoder.mean, encoder.std)]
     content = digest(square.tobytes()) if views.count else ""

@@ -1,8 +1,8 @@
 """Pixel cache: images decoded once per resolution and kept as memory-mapped arrays.
 
 pixels-<size>/<key>/pixels.npy      (m, size, size, 3) uint8
-pixels-<size>/<key>/pictures.json   the pictures' keys in the array's order, and which are bad pictures that the user said
-                                    to drop
+pixels-<size>/<key>/pictures.json   the images' keys in the array's order, and which are bad: `drop_bad`
+                                    has black rows for them
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from core.inputs.images import (
 _VERSION = "1"
 """Raised when `core.images.decode` makes other pixels of the same file."""
 
-_ARRAY, _PICTURES = "pixels.npy", "pictures.json"
+_ARRAY, _IMAGES = "pixels.npy", "pictures.json"
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Decoded pictures of n catalog rows. index: (n,) int64 row of `array`, -1 where the row has no picture.
+    """Decoded images of n catalog rows. index: (n,) int64 row of `array`, -1 where the row has no image.
 
-    array: (m, size, size, 3) uint8, read-only; rows that share a picture share its row here, and other rows' pictures may be
+    array: (m, size, size, 3) uint8, read-only; rows that share an image share its row here, and other rows' images may be
     in it too. key: names the array's content, row by row.
     """
 
@@ -50,7 +50,7 @@ class Pixels:
     key: str
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """(len(rows), size, size, 3) copies of the pictures of these catalog rows; black where there is none."""
+        """(len(rows), size, size, 3) copies of the images of these catalog rows; black where there is none."""
         chosen = self.index[rows]
         there = chosen >= 0
         taken = np.zeros((len(chosen), *self.array.shape[1:]), dtype=np.uint8)
@@ -60,25 +60,25 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class _Stored:
-    """An array of pictures. pictures: their keys in its order. bad: those whose rows are black and stand for no picture."""
+    """An array of images. images: their keys in its order. bad: those whose rows are black and stand for no image."""
 
     array: NDArray[np.uint8]
-    pictures: Sequence[str] = ()
+    images: Sequence[str] = ()
     bad: frozenset[str] = frozenset()
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """The row of each picture, -1 for a bad one."""
-        return {key: -1 if key in self.bad else row for row, key in enumerate(self.pictures)}
+        """The row of each image, -1 for a bad one."""
+        return {key: -1 if key in self.bad else row for row, key in enumerate(self.images)}
 
     @property
     def key(self) -> str:
-        return digest(_key(self.pictures), str(self.array.shape), *sorted(self.bad))
+        return digest(_key(self.images), str(self.array.shape), *sorted(self.bad))
 
 
 @dataclass(frozen=True)
 class _Decoding:
-    """Settings for decoding missing pictures."""
+    """Settings for decoding missing images."""
 
     size: int
     threads: int | None
@@ -89,14 +89,14 @@ class _Decoding:
 def load_pixels(
     catalog: Catalog, cache: Cache, size: int, *, threads: int | None = None, progress: Progress | None = None
 ) -> Pixels:
-    """The catalog's pictures at `size` x `size`, from the cache or decoded into it.
+    """The catalog's images at `size` x `size`, from the cache or decoded into it.
 
-    Pictures are known by name, bytes and time of change, so any selection of rows finds what another one decoded. What is
+    Images are known by name, bytes and time of change, so any selection of rows finds what another one decoded. What is
     missing makes a new array, which also holds everything that an older one held; `prepare_pixels` on all rows first leaves
     it at one array.
 
-    Raises UserError for pictures that cannot be decoded (the first ten, and their number), for an unreadable folder of
-    pictures, and for a cache that cannot be written.
+    Raises UserError for images that cannot be decoded (the first ten, and their number), for an unreadable folder of
+    images, and for a cache that cannot be written.
     """
     files = _files_by_row(catalog)
     stored = _ensure({"catalog": catalog}, cache, _Decoding(size, threads, progress))
@@ -113,11 +113,11 @@ def prepare_pixels(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Decodes the pictures of these catalogs, by role (`train`, `test`), so that `load_pixels` on any of their rows only reads.
+    """Decodes the images of these catalogs, by role (`train`, `test`), so that `load_pixels` on any of their rows only reads.
 
-    Returns how many pictures could not be decoded: 0 unless `drop_bad`, which has the cache record them as missing.
+    Returns how many images could not be decoded: 0 unless `drop_bad`, which has the cache record them as missing.
     Otherwise raises what `load_pixels` raises; messages name the role. `core.images.check_images` finds nearly all bad
-    pictures sooner; damage inside a JPEG shows only here.
+    images sooner; damage inside a JPEG shows only here.
     """
     rows = _ensure(catalogs, cache, _Decoding(size, threads, progress, drop_bad)).rows
     keys = {file.key for catalog in catalogs.values() for file in _files_by_row(catalog) if file is not None}
@@ -136,7 +136,7 @@ def _files_by_row(catalog: Catalog) -> list[ImageFile | None]:
 
 
 def _ensure(catalogs: Mapping[str, Catalog], cache: Cache, decoding: _Decoding) -> _Stored:
-    """An array with all pictures of the catalogs."""
+    """An array with all images of the catalogs."""
     files = {role: _files_by_row(catalog) for role, catalog in catalogs.items()}
     needed = {file.key: file for column in files.values() for file in column if file is not None}
     if not needed:
@@ -157,49 +157,49 @@ def _ensure(catalogs: Mapping[str, Catalog], cache: Cache, decoding: _Decoding) 
 
 
 def _stored(cache: Cache, needed: Mapping[str, ImageFile], decoding: _Decoding) -> _Stored:
-    """The array of the cache that has most of the needed pictures or, where it lacks some, a new one with these behind."""
+    """The array of the cache that has most of the needed images or, where it lacks some, a new one with these behind."""
     kind = f"pixels-{decoding.size}"
     old = _largest(cache.paths(kind), needed)
-    have: Sequence[str] = () if old is None else old.pictures
+    have: Sequence[str] = () if old is None else old.images
     fresh = [needed[key] for key in sorted(needed.keys() - set(have))]
-    pictures = [*have, *(file.key for file in fresh)]
+    images = [*have, *(file.key for file in fresh)]
     try:
-        return cache.get(kind, _key(pictures), partial(_write, old=old, fresh=fresh, decoding=decoding), _read)
+        return cache.get(kind, _key(images), partial(_write, old=old, fresh=fresh, decoding=decoding), _read)
     except OSError as error:
         raise UserError(
             f"the cache of decoded pictures {cache.folder / kind} cannot be written "
-            f"({size_text(len(pictures) * decoding.size**2 * 3)}): {error.strerror}",
+            f"({size_text(len(images) * decoding.size**2 * 3)}): {error.strerror}",
             code="image-cache-unwritable",
             hint="free some space there, or name a workspace on another disk with --workspace",
         ) from None
 
 
 def _largest(folders: Sequence[Path], needed: Mapping[str, ImageFile]) -> _Stored | None:
-    """The array that has most of the needed pictures; None where none has any."""
+    """The array that has most of the needed images; None where none has any."""
     best, most = None, 0
     for folder in folders:
         try:
             stored = _read(folder)
         except FileNotFoundError:
             continue  # removed by another process while we looked
-        share = sum(key in needed for key in stored.pictures)
+        share = sum(key in needed for key in stored.images)
         if share > most:
             best, most = stored, share
     return best
 
 
 def _read(folder: Path) -> _Stored:
-    record = read_json(folder / _PICTURES)
+    record = read_json(folder / _IMAGES)
     return _Stored(np.load(folder / _ARRAY, mmap_mode="r"), record["pictures"], frozenset(record["bad"]))
 
 
 def _write(folder: Path, old: _Stored | None, fresh: Sequence[ImageFile], decoding: _Decoding) -> None:
-    """Writes the old rows and the fresh pictures; bad ones are black rows, or an _UnreadableFilesError.
+    """Writes the old rows and the fresh images; bad ones are black rows, or an _UnreadableFilesError.
 
     Streams to the disk: a full disk is then an error with a name, where a memory map would kill the process.
     """
     size, faults = decoding.size, {}
-    rows, have, bad = (0, (), frozenset()) if old is None else (len(old.array), old.pictures, old.bad)
+    rows, have, bad = (0, (), frozenset()) if old is None else (len(old.array), old.images, old.bad)
     with (folder / _ARRAY).open("wb") as file:
         shape = (rows + len(fresh), size, size, 3)
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -207,25 +207,25 @@ def _write(folder: Path, old: _Stored | None, fresh: Sequence[ImageFile], decodi
             file.write(old.array.data)
         work = partial(_decoded, size=size)
         decoded = in_threads(work, fresh, threads=decoding.threads, progress=decoding.progress)
-        for picture, pixels in zip(fresh, decoded, strict=True):
+        for image, pixels in zip(fresh, decoded, strict=True):
             if isinstance(pixels, str):
-                faults[picture.key] = pixels
+                faults[image.key] = pixels
                 file.write(bytes(size * size * 3))
             else:
                 file.write(pixels.data)
         if faults and not decoding.drop_bad:
             raise _UnreadableFilesError(faults)
-    record = {"pictures": [*have, *(picture.key for picture in fresh)], "bad": sorted(bad | faults.keys())}
-    write_json(folder / _PICTURES, record)
+    record = {"pictures": [*have, *(image.key for image in fresh)], "bad": sorted(bad | faults.keys())}
+    write_json(folder / _IMAGES, record)
 
 
-def _key(pictures: Sequence[str]) -> str:
-    return digest(_VERSION, *pictures)
+def _key(images: Sequence[str]) -> str:
+    return digest(_VERSION, *images)
 
 
-def _decoded(picture: ImageFile, size: int) -> NDArray[np.uint8] | str:
-    """The pixels, or what is wrong with the file: one bad picture must not hide the others."""
+def _decoded(image: ImageFile, size: int) -> NDArray[np.uint8] | str:
+    """The pixels, or what is wrong with the file: one bad image must not hide the others."""
     try:
-        return decode(picture.path, size)
+        return decode(image.path, size)
     except UnreadableImageError as error:
         return str(error)

@@ -78,7 +78,7 @@ def test_other_system_errors_are_not_explained_away() -> None:
     assert as_user_error(FileNotFoundError(errno.ENOENT, "gone", "x")) is None
 
 
-def test_a_bar_says_what_is_done_before_anything_is() -> None:
+def test_a_bar_shows_what_is_done_before_anything_is() -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=100)
     with Progress(console=screen, auto_refresh=False) as bars:
         bar = ProgressBar(bars, "exporting")

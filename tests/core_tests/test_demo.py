@@ -93,7 +93,7 @@ def test_prices_are_log_normal_within_bounds() -> None:
     assert 10 < np.median(prices) < 40
 
 
-def test_the_text_says_nothing_about_what_only_the_picture_shows() -> None:
+def test_the_text_lacks_what_only_the_image_shows() -> None:
     shop = Shop(2000, seed=0)
     for _ in range(100):
         product, _, price = shop.next_row()
@@ -120,7 +120,7 @@ def test_colour_and_height_measured_in_the_pictures_tell_tier_and_fill(tmp_path:
     products: dict[int, Product] = {}
     while len(products) < 150:
         product = shop.next_row()[0]
-        products[product.picture] = product
+        products[product.image] = product
     pixels = []
     for product in products.values():
         draw(product, tmp_path / "one.png", seed=1)
@@ -183,8 +183,8 @@ def test_a_second_call_reuses_what_is_there(tmp_path: Path) -> None:
 
 def test_progress_and_the_limit_on_pictures(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    few = make_demo(tmp_path / "few", 200, progress=lambda done, rows: calls.append((done, rows)), pictures=7)
-    none = make_demo(tmp_path / "none", 200, pictures=0)
+    few = make_demo(tmp_path / "few", 200, progress=lambda done, rows: calls.append((done, rows)), images=7)
+    none = make_demo(tmp_path / "none", 200, images=0)
     assert calls == [(row, 200) for row in range(1, 201)]
     assert len(list(few.images.iterdir())) == 7
     assert list(none.images.iterdir()) == []

@@ -26,10 +26,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Formats that are opened: those that shops serve. Some others of Pillow's start other programs."""
 
 PIXEL_LIMIT = 80_000_000
-"""Pictures with more pixels are refused by their header: decoding one takes over 240 MB, and 30,000 x 30,000 takes 2.7 GB."""
+"""Images with more pixels are refused by their header: decoding one takes over 240 MB, and 30,000 x 30,000 takes 2.7 GB."""
 
 PAD = 255
-"""Padding and the ground behind transparent pictures are white, as product photographs are. (No picture at all is black.)"""
+"""Padding and the ground behind transparent images are white, as product photographs are. (No image at all is black.)"""
 
 _SHOWN = 10
 _BATCH = 256
@@ -47,19 +47,19 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How a picture becomes upright, by EXIF's orientation."""
+"""How an image becomes upright, by EXIF's orientation."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
 class UnreadableImageError(Exception):
-    """A picture file that cannot be used; says what is wrong with it."""
+    """An image file that cannot be used, with what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A regular file in the pictures' folder. key: name, bytes and time of change, which together stand for its content."""
+    """A regular file in the images' folder. key: name, bytes and time of change, which together stand for its content."""
 
     path: Path
     key: str
@@ -76,9 +76,9 @@ class BadImage:
 
 @dataclass(frozen=True)
 class ImageReport:
-    """rows: of the catalog. linked: rows with a link. found: rows whose picture is there and usable.
+    """rows: of the catalog. linked: rows with a link. found: rows whose image is there and usable.
 
-    bad: rows whose picture is there and cannot be used. note: one sentence for people.
+    bad: rows whose image is there and cannot be used. note: one sentence for people.
     """
 
     rows: int
@@ -95,7 +95,7 @@ class ImageReport:
         return f"{self.found} of {self.rows} rows have a picture ({', '.join(parts)})"
 
     def without_bad(self, catalog: Catalog) -> Catalog:
-        """The same rows, where those with a bad picture have no link."""
+        """The same rows, where those with a bad image have no link."""
         if not self.bad:
             return catalog
         links = catalog.links.copy()
@@ -131,12 +131,12 @@ def list_images(folder: Path | None, names: Collection[str] | None = None) -> di
 def check_images(
     catalog: Catalog, role: str = "train", *, drop_bad: bool = False, progress: Progress | None = None
 ) -> ImageReport:
-    """Looks at every picture of the catalog without decoding it; `role` (train, test) names the catalog in messages.
+    """Looks at every image of the catalog without decoding it; `role` (train, test) names the catalog in messages.
 
     Read are the header (format, size) and the last bytes, and of a PNG the checksums; only a file that these leave in doubt
-    is decoded. 75,000 pictures take seconds, and decoding happens once, when `core.inputs.pixels` needs it.
+    is decoded. 75,000 images take seconds, and decoding happens once, when `core.inputs.pixels` needs it.
 
-    Raises UserError naming the first ten bad pictures and their number, unless `drop_bad`: then they are in the report, and
+    Raises UserError naming the first ten bad images and their number, unless `drop_bad`: then they are in the report, and
     `ImageReport.without_bad` gives the catalog in which they are missing. A link without a file is missing, not bad.
     """
     files = list_images(catalog.images)
@@ -168,7 +168,7 @@ def bad_images_error(catalog: Catalog, bad: Sequence[BadImage], role: str, other
 
 
 def fault(path: Path) -> str:
-    """Fault of this picture file, in words, decoding it only where its header and ending do not settle it; "" for a good one."""
+    """Fault of this image file, in words, decoding it only where its header and ending do not settle it; "" for a good one."""
     try:
         with _opened(path) as image:
             unsure = not _looks_whole(image, path)
@@ -184,10 +184,10 @@ def fault(path: Path) -> str:
 def decode(
     source: Path | bytes, size: int, *, formats: Sequence[str] = FORMATS, pixel_limit: int = PIXEL_LIMIT
 ) -> NDArray[np.uint8]:
-    """The picture (a file, or a file's bytes) as (size, size, 3) RGB: upright, fitted into the square, centred on white.
+    """The image (a file, or a file's bytes) as (size, size, 3) RGB: upright, fitted into the square, centred on white.
 
     Raises UnreadableImageError. JPEGs are decoded at the smallest scale that still has twice the wanted resolution. Of an
-    animation the first picture is taken.
+    animation the first image is taken.
     """
     try:
         with _opened(source, formats, pixel_limit) as image:
@@ -228,7 +228,7 @@ def _opened(source: Path | bytes, formats: Sequence[str] = FORMATS, pixel_limit:
 
 
 def _looks_whole(image: Image.Image, path: Path) -> bool:
-    """True for a file that ends as its format should and, a PNG, whose checksums hold. Says nothing of other formats: False."""
+    """True for a file that ends as its format should and, a PNG, whose checksums hold. False for other formats."""
     ending = _ENDINGS.get(image.format or "")
     if ending is None or ending not in _last_bytes(path):
         return False

@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 
 _GAP, _MARGIN, _HEADER, _CAPTION = 10, 16, 30, 40
 _NARROWEST = 150
-"""Pixels between and around the pictures, above and below them, and the least width of a column, which holds a caption."""
+"""Pixels between and around the images, above and below them, and the least width of a column, which holds a caption."""
 
 _INK, _PALE, _PAPER = (40, 40, 40), (120, 120, 120), (244, 244, 244)
 _EXAMPLE_PRICES = (4.0, 400.0)
@@ -34,7 +34,7 @@ _EXAMPLE_PRICES = (4.0, 400.0)
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture, (size, size, 3) uint8, the name to show under it, and its price in currency units (an invented one: example)."""
+    """An image, (size, size, 3) uint8, the name to show under it, and its price in currency units (an invented one: example)."""
 
     pixels: Pixels
     name: str
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class PreviewSettings:
-    """views: augmented versions of each picture. random_erase, mixup_alpha: as the configs of `multimodal` mean them."""
+    """views: augmented versions of each image. random_erase, mixup_alpha: as the configs of `multimodal` mean them."""
 
     views: int
     random_erase: float
@@ -53,20 +53,20 @@ class PreviewSettings:
 
 
 def demo_samples(count: int, size: int, seed: int) -> list[Sample]:
-    """The first `count` different pictures of the demo shop, with their products' prices."""
+    """The first `count` different images of the demo shop, with their products' prices."""
     shop, found = Shop(FEWEST, seed), dict[int, Sample]()
     with TemporaryDirectory() as folder:
         path = Path(folder, "picture.png")
         while len(found) < count:
             product, _, price = shop.next_row()
-            if product.picture not in found:
+            if product.image not in found:
                 draw(product, path, seed)
-                found[product.picture] = Sample(decode(path, size), product.kind.names[0], price)
+                found[product.image] = Sample(decode(path, size), product.kind.names[0], price)
     return list(found.values())
 
 
 def folder_samples(folder: Path, count: int, size: int, seed: int) -> list[Sample]:
-    """At most `count` pictures of the folder, drawn with the seed; with example prices.
+    """At most `count` images of the folder, drawn with the seed; with example prices.
 
     Unusable files are warned of and passed over. Raises UserError where none is usable.
     """
@@ -91,7 +91,7 @@ def folder_samples(folder: Path, count: int, size: int, seed: int) -> list[Sampl
 
 
 def contact_sheet(samples: Sequence[Sample], settings: PreviewSettings) -> Image.Image:
-    """A row per picture: the original, its augmented views, and what MixUp makes of one more view and its price."""
+    """A row per image: the original, its augmented views, and what MixUp makes of one more view and its price."""
     generator = Generator().manual_seed(settings.seed)
     pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
     columns = [("original", pixels, [f"{number}: {one.name}" for number, one in enumerate(samples, 1)])]
@@ -106,18 +106,18 @@ def _mixed(view: Tensor, prices: Sequence[float], settings: PreviewSettings) -> 
     """MixUp of the batch as in training, and a caption for each row: lambda, partner and mixed price."""
     targets = torch.from_numpy(losses.targets(prices))
     mixed, log_prices = mixup(view, targets, settings.mixup_alpha, Generator().manual_seed(settings.seed))
-    # The same draws once more, on a batch whose "pictures" say who they are: their mixture shows lambda and partner.
+    # The same draws once more, on a batch whose "images" are their own numbers: their mixture shows lambda and partner.
     rows = len(targets)
     names = torch.eye(rows, dtype=torch.float64).view(rows, rows, 1, 1)
     shares = mixup(names, targets, settings.mixup_alpha, Generator().manual_seed(settings.seed))[0].view(rows, rows)
     captions = [
-        f"{_told(row, shares[row])}\nmixed price {price:,.2f}"
+        f"{_share_text(row, shares[row])}\nmixed price {price:,.2f}"
         for row, price in enumerate(torch.expm1(log_prices).tolist())
     ]
     return mixed, captions
 
 
-def _told(row: int, shares: Tensor) -> str:
+def _share_text(row: int, shares: Tensor) -> str:
     others = [number for number in shares.nonzero().flatten().tolist() if number != row]
     return f"lambda {float(shares[row]):.2f} with {others[0] + 1}" if others else "with itself"
 
@@ -136,12 +136,12 @@ def _drawn(columns: Sequence[tuple[str, Tensor, list[str]]], prices: Sequence[st
     )
     canvas = ImageDraw.Draw(sheet)
     title_font, font = ImageFont.load_default(15), ImageFont.load_default(13)
-    for column, (title, pictures, captions) in enumerate(columns):
+    for column, (title, images, captions) in enumerate(columns):
         left = _MARGIN + column * across
         canvas.text((left, _MARGIN), title, fill=_INK, font=title_font)
         for row in range(rows):
             top = _MARGIN + _HEADER + row * down
-            sheet.paste(Image.fromarray(pictures[row].numpy()), (left, top))
+            sheet.paste(Image.fromarray(images[row].numpy()), (left, top))
             canvas.rectangle((left - 1, top - 1, left + size, top + size), outline=(200, 200, 200))
             first, _, second = captions[row].partition("\n")
             second = prices[row] if column == 0 else second

@@ -50,7 +50,7 @@ def test_the_loss_is_the_negative_log_likelihood_of_a_gaussian() -> None:
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_references_that_are_nearly_copies_are_told_apart_or_refused() -> None:
+def test_references_that_are_nearly_copies_are_fitted_or_refused() -> None:
     """Cosines of 32 bits are rounded by more than the smallest eigenvalue of such a matrix."""
     rng = np.random.default_rng(0)
     words = (rng.random((700, 12)) < 0.4).astype(np.float32)

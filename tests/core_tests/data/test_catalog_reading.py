@@ -1,4 +1,4 @@
-"""Every bad input of a user as a real file: what is said, and that nothing is silently changed."""
+"""Every bad input of a user as a real file: the error, and that nothing is silently changed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_bad_prices(tmp_path: Path, test_file: Path, price: str, kind: str) -> N
     assert f"1 {kind}" in result.notes[0]
 
 
-def test_all_kinds_are_told_at_once_and_the_first_ten_are_shown(tmp_path: Path, test_file: Path) -> None:
+def test_all_kinds_are_reported_at_once_and_the_first_ten_are_shown(tmp_path: Path, test_file: Path) -> None:
     rows = good_rows(40)
     for row in range(12):
         rows[row][3] = "0"

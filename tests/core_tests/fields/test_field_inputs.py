@@ -25,18 +25,18 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     return toy_catalog(tmp_path_factory.mktemp("images"))
 
 
-def test_the_line_says_what_the_text_says() -> None:
+def test_the_line_holds_the_fields_of_the_text() -> None:
     line, _, text = lines("Item Name: ACME Cola, 330 ml (Pack of 12)")[0].partition("\n")
     assert text == "Item Name: ACME Cola, 330 ml (Pack of 12)"
-    said = line.split(" · ")
-    assert said[0] == "brand acme"
-    assert {"pack 12", "total 3960 ml"} <= set(said)
-    assert not any("nan" in part or part.endswith(" g") for part in said)
+    parts = line.split(" · ")
+    assert parts[0] == "brand acme"
+    assert {"pack 12", "total 3960 ml"} <= set(parts)
+    assert not any("nan" in part or part.endswith(" g") for part in parts)
 
 
-@pytest.mark.parametrize(("width", "said"), [("74 cm", "longest 74 cm"), ("909.41 m", "longest 90940 cm")])
-def test_numbers_have_no_exponents(width: str, said: str) -> None:
-    assert said in lines(f"Item Name: Table\nBullet Point 1: width {width}")[0].partition("\n")[0].split(" · ")
+@pytest.mark.parametrize(("width", "part"), [("74 cm", "longest 74 cm"), ("909.41 m", "longest 90940 cm")])
+def test_numbers_have_no_exponents(width: str, part: str) -> None:
+    assert part in lines(f"Item Name: Table\nBullet Point 1: width {width}")[0].partition("\n")[0].split(" · ")
 
 
 def test_a_text_without_fields_has_an_empty_line() -> None:

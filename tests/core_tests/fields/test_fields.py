@@ -79,7 +79,7 @@ def test_numbers_in_names(name: str, expected: dict[str, float]) -> None:
         ("Bulletproof 12 coffee", "percent"),
     ],
 )
-def test_what_is_not_said_is_missing(name: str, absent: str) -> None:
+def test_what_the_text_lacks_is_missing(name: str, absent: str) -> None:
     assert np.isnan(named(name)[absent])
 
 

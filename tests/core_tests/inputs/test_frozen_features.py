@@ -157,7 +157,7 @@ def test_one_entry_per_pictures_encoder_views_and_pooling(tower: Path, tmp_path:
     assert len(stored(tmp_path / "cache", "features")) == 1 + len(others)
 
 
-def test_random_weights_are_told_apart(tmp_path: Path) -> None:
+def test_random_weights_have_different_keys(tmp_path: Path) -> None:
     torch.manual_seed(0)
     keys = {FrozenEncoder(text_encoder(50), Cache(tmp_path)).key for _ in range(2)}
     assert len(keys) == 2

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return images
 
 
-def test_the_command_draws_the_demos_pictures_and_says_where(tmp_path: Path) -> None:
+def test_the_command_draws_the_demos_images_and_prints_the_path(tmp_path: Path) -> None:
     out = tmp_path / "new" / "sheet.png"
     done = command("--preview", "--pictures", "2", "--views", "3", "--size", "160", "--out", out)
     assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
@@ -51,7 +51,7 @@ def test_the_command_draws_a_folder_and_passes_over_what_is_no_picture(folder: P
     assert out.is_file()
 
 
-def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
+def test_the_command_reports_what_is_missing(tmp_path: Path) -> None:
     for words, code in (
         (("--seed", "1"), "[preview-not-asked]"),
         (("--preview", "--out", tmp_path / "sheet.jpg"), "[preview-not-png]"),
@@ -73,12 +73,12 @@ def test_the_same_seed_draws_the_same_sheet_and_another_one_another() -> None:
 
 
 def test_captions_tell_the_mixture_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(preview, "_drawn", lambda columns, prices: said.extend(columns[-1][2]))
+    shown: list[str] = []
+    monkeypatch.setattr(preview, "_drawn", lambda columns, prices: shown.extend(columns[-1][2]))
     samples = demo_samples(12, 16, seed=2)
     contact_sheet(samples, PreviewSettings(views=0, random_erase=0.0, mixup_alpha=2.0, seed=4))
     mixed = 0
-    for own, caption in zip(samples, said, strict=True):
+    for own, caption in zip(samples, shown, strict=True):
         found = re.fullmatch(r"lambda ([\d.]+) with (\d+)\nmixed price ([\d,.]+)", caption)
         if found is None:
             assert caption == f"with itself\nmixed price {own.price:,.2f}"

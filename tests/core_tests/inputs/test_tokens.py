@@ -61,7 +61,7 @@ def test_tokens_are_written_once_and_read_back(tokenizer: Tokenizer, tmp_path: P
     assert len(cache.entries()) == 2
 
 
-def test_tokens_are_what_the_tokenizer_says(tokenizer: Tokenizer) -> None:
+def test_tokens_equal_the_tokenizers(tokenizer: Tokenizer) -> None:
     tokens = tokenise(TEXTS, tokenizer, 0, None)
     assert len(tokens) == len(TEXTS)
     for row, text in enumerate(TEXTS):

@@ -163,7 +163,7 @@ def test_findings_are_a_table_and_a_few_lines(tmp_path: Path) -> None:
     assert summary([], tmp_path) == []
 
 
-def test_a_sweep_says_it_and_the_command_adds_what_members_say(
+def test_a_sweep_logs_label_noise_and_the_command_adds_that_of_members(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frame = toy_frame(200, 0)
@@ -173,9 +173,9 @@ def test_a_sweep_says_it_and_the_command_adds_what_members_say(
     toy_frame(30, 1, first=1000).drop(columns="price").to_csv(tmp_path / "test.csv", index=False)
     workspace = Workspace(tmp_path / "runs")
     files = CatalogConfig(train=tmp_path / "train.csv", test=tmp_path / "test.csv")
-    said: list[str] = []
-    fill_workspace(workspace, files, 0, said.append)
-    assert any(line.startswith("labels: 2 training rows have a price that looks wrong") for line in said)
+    logged: list[str] = []
+    fill_workspace(workspace, files, 0, logged.append)
+    assert any(line.startswith("labels: 2 training rows have a price that looks wrong") for line in logged)
     assert set(pd.read_csv(workspace.path(FILE))["sample_id"]) == {11, 12}
     oof = workspace.train.known_prices * np.exp(np.random.default_rng(0).normal(0, 0.1, 200))
     oof[[12, 40]] = [5.0, oof[40] * 30]

@@ -116,7 +116,9 @@ def test_codes_that_tie_folds_but_not_the_test_file_are_named() -> None:
     assert found.kind == LeakKind.CODE and "'sku" in found.note
     known = list(codes.values())
     shared = made.retexted(train, [f"{text}\nRef: {known[rng.integers(len(known))]}" for text in made.test.texts])
-    assert kinds(shared) == []  # test rows are tied to training rows as folds are to each other: the score is honest
+    assert (
+        kinds(shared) == []
+    )  # test rows are tied to training rows as folds are to each other: the score can be trusted
 
 
 def test_few_rows_prove_nothing() -> None:
@@ -167,21 +169,21 @@ def test_vocabulary_knows_words_and_shapes_of_rows() -> None:
     assert [shape(word) for word in ("b2b", "12.5", "größe", "a_1")] == ["a#a", "#.#", "a", "a_#"]
 
 
-def test_preparing_a_sweep_says_and_keeps_what_leaks(tmp_path: Path) -> None:
+def test_preparing_a_sweep_logs_and_stores_leaks(tmp_path: Path) -> None:
     made = clean()
     train = replace(made.train, ids=strings(ranked(made.train)))
     for name, catalog in (("train", train), ("test", made.test)):
         catalog.save(tmp_path / "rows.parquet")
         pd.read_parquet(tmp_path / "rows.parquet").to_csv(tmp_path / f"{name}.csv", index=False)
     workspace = Workspace(tmp_path / "runs")
-    said: list[str] = []
+    logged: list[str] = []
     fill_workspace(
         workspace,
         CatalogConfig(train=tmp_path / "train.csv", test=tmp_path / "test.csv"),
         0,
-        said.append,
+        logged.append,
     )
-    (note,) = [line for line in said if line.startswith("possible leak")]
+    (note,) = [line for line in logged if line.startswith("possible leak")]
     assert "the number at place 2 of the ids" in note
     assert read_leak_notes(workspace) == (note,)
     assert read_leak_notes(Workspace(tmp_path)) == ()

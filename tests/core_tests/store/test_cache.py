@@ -130,7 +130,7 @@ def test_the_least_recently_used_entries_make_room(uses: list[tuple[int, int]], 
         assert leftovers(cache) == []
 
 
-def test_an_entry_that_goes_soon_after_its_use_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_entry_that_goes_soon_after_its_use_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = Cache(tmp_path, limit=10)
     for key in "ab":
         cache.get("toys", key, filled(6), lambda path: None)
@@ -248,6 +248,6 @@ def test_pruning_removes_what_a_killed_maker_left(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("toys/.*.tmp"))
 
 
-def test_an_entry_over_the_limit_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_entry_over_the_limit_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Cache(tmp_path, limit=10).get("toys", "large", filled(11), lambda path: None)
     assert "toys/large takes 11 B, more than the whole limit of 10 B" in capsys.readouterr().err
