@@ -20,7 +20,7 @@ class Flag:
     """Command-line form of a field where `--field-name` does not say it all: metadata in the field's `Annotated` type.
 
     name: of the keyword argument. option: as typed. text: read as text, which the config parses. any_case: choices are taken in
-    upper and lower case. argument: positional, with this text in place of its default.
+    upper and lower case. argument: positional. shown: text in place of the default.
     """
 
     name: str | None = None
@@ -29,7 +29,8 @@ class Flag:
     envvar: str | None = None
     text: bool = False
     any_case: bool = False
-    argument: str | None = None
+    argument: bool = False
+    shown: str | None = None
 
 
 class CommandConfig(BaseModel):
@@ -105,13 +106,14 @@ class _Option:
         """The parameter of a typer command."""
         field, flag = self.field, self.flag
         kind: Any = field.annotation
-        default = field.get_default()
+        default = Parameter.empty if field.is_required() else field.get_default()
+        shown: Any = True if flag.shown is None else flag.shown
         if get_origin(kind) is tuple:
             kind, default = list[str] | None, None
         elif flag.text or field.default_factory is not None:
             kind, default = (str if flag.text else kind) | None, None
-        if flag.argument is not None:
-            info: Any = typer.Argument(help=field.description, show_default=flag.argument)
+        if flag.argument:
+            info: Any = typer.Argument(help=field.description, metavar=flag.metavar, show_default=shown)
         else:
             info = typer.Option(
                 flag.option or f"--{self.name.replace('_', '-')}",
@@ -121,6 +123,7 @@ class _Option:
                 case_sensitive=not flag.any_case,
                 metavar=flag.metavar,
                 envvar=flag.envvar,
+                show_default=shown,
             )
         return Parameter(self.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
 

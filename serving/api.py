@@ -7,25 +7,25 @@ import json
 import logging.config
 import os
 import socket
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import Field
 
+from core.command_config import CommandConfig, Flag, takes_flags
 from core.console import run, say, warn
 from core.errors import UserError
-from core.hardware import usable_cores
 from core.store.workspace import default_folder
-from serving import api_options as options
+from serving.engine.engine import EngineConfig
+from serving.engine.service import CacheConfig, Service
 from serving.keys import FILE as KEYS
 from serving.listening import bind, listen, url
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from serving.common.limits import Limits
-    from serving.engine.engine import EngineSettings
-    from serving.engine.service import Service
     from serving.middleware import KeyRing
     from serving.monitoring.mlflow_logger import MlflowRunLogger
     from serving.monitoring.observer import Observer
@@ -54,50 +54,70 @@ DRAIN_SECONDS = 60
 app = typer.Typer(add_completion=False)
 
 
+class LogLevel(StrEnum):
+    """Lowest level of the lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class ServiceConfig(CommandConfig):
+    """Flags of `python -m serving.api`."""
+
+    bundle: Annotated[
+        Path, Field(description="Folder that serving.export has written; others beside it may be swapped in.")
+    ]
+    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="0 is any one that is free.")] = 8000
+    keys: Annotated[
+        Path | None, Flag(shown=f"{KEYS} in the workspace, if it is there"), Field(description="File of keys.")
+    ] = None
+    engine: EngineConfig = EngineConfig()
+    cache: CacheConfig = CacheConfig()
+    image_hosts: Annotated[
+        tuple[str, ...],
+        Flag(option="--allow-image-urls", metavar="HOST"),
+        Field(description="Fetch pictures from this host; may be repeated. Off without."),
+    ] = ()
+    limit: Annotated[tuple[str, ...], Field(description="NAME=VALUE of docs/security.md; may be repeated.")] = ()
+    watch: Annotated[bool, Field(description="Serve a newer bundle of the same name as soon as it is there.")] = False
+    mlflow: Annotated[str | None, Field(description="MLflow's tracking URI: a line of figures each minute.")] = None
+    quiet_minutes: Annotated[float, Field(ge=0, description="In which the same alert is not told again.")] = 60.0
+    log_level: Annotated[
+        LogLevel, Flag(metavar="LEVEL", any_case=True), Field(description="debug, info, warning or error.")
+    ] = LogLevel.INFO
+    log_texts: Annotated[bool, Field(description="Write texts of products into the log, too.")] = False
+
+
 @app.command(help=_HELP)
-def main(
-    bundle: options.Bundle,
-    host: options.Host = "127.0.0.1",
-    port: options.Port = 8000,
-    keys: options.Keys = None,
-    workers: options.Workers = None,
-    batch_rows: options.BatchRows = 64,
-    batch_ms: options.BatchMs = 4.0,
-    queue_rows: options.QueueRows = 512,
-    remembered: options.Remembered = 20_000,
-    remembered_seconds: options.RememberedSeconds = 3600.0,
-    image_hosts: options.ImageHosts = None,
-    limit: options.Limit = None,
-    watch: options.Watch = False,
-    mlflow: options.Mlflow = None,
-    quiet_minutes: options.QuietMinutes = 60.0,
-    log_level: options.Level = options.LogLevel.INFO,
-    log_texts: options.Texts = False,
-) -> None:
-    from serving.engine.service import ResponseCache, Service
+@takes_flags(ServiceConfig)
+def main(config: ServiceConfig) -> None:
+    from serving.common.limits import read_limits
     from serving.middleware import check_exposure, logging_config
     from serving.web.app import make_app
 
-    limits, ring = _limits(limit or [], image_hosts or []), _ring(keys)
-    check_exposure(host, ring)
-    sockets = bind(host, port)
-    config = logging_config(texts=log_texts, level=log_level.upper())
-    logging.config.dictConfig(config)
-    run_logger, observer = _run_logger(mlflow), _observer(quiet_minutes)
+    hosts = [f"image_hosts={json.dumps(config.image_hosts)}"] if config.image_hosts else []
+    limits, ring = read_limits([*config.limit, *hosts]), _ring(config.keys)
+    check_exposure(config.host, ring)
+    sockets = bind(config.host, config.port)
+    log_config = logging_config(texts=config.log_texts, level=config.log_level.upper())
+    logging.config.dictConfig(log_config)
+    run_logger, observer = _run_logger(config.mlflow), _observer(config.quiet_minutes)
     service = Service(
-        bundle,
-        _settings(workers, batch_rows, batch_ms, queue_rows),
+        config.bundle,
+        config.engine,
         limits,
-        cache=ResponseCache(remembered, remembered_seconds),
-        log_config=config,
+        cache=config.cache,
+        log_config=log_config,
         on_batch=observer.record_batch,
         on_row=observer.record_row,
     )
     if ring is None:
         warn("no keys: this machine alone may ask")
-    asyncio.run(
-        _serve(make_app(service, observer, limits, ring, follow=watch), sockets, host, service, observer, run_logger)
-    )
+    application = make_app(service, observer, limits, ring, follow=config.watch)
+    asyncio.run(_serve(application, sockets, config.host, service, observer, run_logger))
 
 
 async def _serve(
@@ -108,7 +128,7 @@ async def _serve(
     observer: Observer,
     run_logger: MlflowRunLogger | None,
 ) -> None:
-    """The bundle is loaded before anybody can ask, so that what is wrong with it is said in a sentence."""
+    """Loads the bundle before anybody can ask, so that a damaged one ends the command with an error, and serves it."""
     import uvicorn
 
     config = uvicorn.Config(
@@ -132,15 +152,6 @@ async def _serve(
     await uvicorn.Server(config).serve(sockets)
 
 
-def _settings(workers: int | None, batch_rows: int, batch_ms: float, queue_rows: int) -> EngineSettings:
-    """Processes share the cores."""
-    from serving.engine.engine import EngineSettings
-
-    cores = usable_cores()
-    count = workers or cores
-    return EngineSettings(count, max(1, cores // count), batch_rows, batch_ms, queue_rows)
-
-
 def _observer(quiet_minutes: float) -> Observer:
     from serving.monitoring.alerts import Alerts, Thresholds, webhook
     from serving.monitoring.observer import Observer
@@ -156,12 +167,6 @@ def _run_logger(uri: str | None) -> MlflowRunLogger | None:
     from serving.monitoring.mlflow_logger import MlflowRunLogger
 
     return MlflowRunLogger(uri)
-
-
-def _limits(assignments: list[str], hosts: list[str]) -> Limits:
-    from serving.common.limits import read_limits
-
-    return read_limits([*assignments, *([f"image_hosts={json.dumps(hosts)}"] if hosts else [])])
 
 
 def _ring(keys: Path | None) -> KeyRing | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import Field
 
-from core.console import WorkspaceOption, progress, run, say, warn
-from core.errors import UserError
-from core.store.workspace import Workspace, default_folder
+from core.command_config import CommandConfig, Flag, takes_flags
+from core.console import progress, run, say, warn
+from core.store.workspace import DEFAULT, ENVIRONMENT, Workspace, default_folder
 from serving.bundle.bundle import check_name
+from serving.bundle.export_formats import NetworkFormatConfig
 
 if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once
     from serving.bundle.bundle import Bundle
@@ -35,97 +36,51 @@ Only members that the stack looks at are taken, with all their fold models. The 
 app = typer.Typer(add_completion=False)
 
 
-class Precision(StrEnum):
-    """Of the networks' weights in the bundle."""
+class ExportConfig(CommandConfig):
+    """Flags of `python -m serving.export`."""
 
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
-_FORMATS = {
-    ("onnx", Precision.fp32): "onnx",
-    ("onnx", Precision.fp16): "onnx-fp16",
-    ("onnx", Precision.int8): "onnx-int8",
-    ("pytorch", Precision.fp32): "saved",
-    ("pytorch", Precision.fp16): "saved-fp16",
-    ("tensorrt", Precision.fp16): "tensorrt",
-}
+    workspace: Annotated[
+        Path,
+        Flag(shown=f"{ENVIRONMENT} or {DEFAULT}"),
+        Field(default_factory=default_folder, description="Folder of the workspace."),
+    ]
+    name: Annotated[str | None, Flag(shown="the workspace folder's"), Field(description="Of the bundle.")] = None
+    out: Annotated[Path | None, Flag(shown="bundles in the workspace"), Field(description="Folder of the bundles.")] = (
+        None
+    )
+    networks: NetworkFormatConfig = NetworkFormatConfig()
+    distil: Annotated[
+        int | None,
+        Flag(metavar="N"),
+        Field(ge=1, description="Only the fewest members, at most N, within 0.2 points of the whole stack."),
+    ] = None
+    registered: Annotated[
+        bool, Flag(name="register"), Field(description="Also in MLflow's model registry, as a pyfunc.")
+    ] = False
+    mlflow: Annotated[str | None, Flag(shown="the workspace's"), Field(description="MLflow's tracking URI.")] = None
 
 
 @app.command(help=_HELP)
-def main(
-    workspace: WorkspaceOption = None,
-    name: Annotated[str | None, typer.Option(help="Of the bundle.", show_default="the workspace folder's")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the bundles.", show_default="bundles in the workspace")
-    ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Networks as graphs for ONNX Runtime (the default).")] = False,
-    pytorch: Annotated[
-        bool, typer.Option("--pytorch", help="Networks as safetensors and config, for PyTorch.")
-    ] = False,
-    tensorrt: Annotated[
-        bool, typer.Option("--tensorrt", help="Networks for TensorRT, in fp16; where it is installed.")
-    ] = False,
-    precision: Annotated[
-        Precision | None, typer.Option(help="Of the networks' weights.", show_default="fp32; fp16 for TensorRT")
-    ] = None,
-    named: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Networks in any registered export format.")
-    ] = None,
-    distil: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Only the fewest members, at most N, within 0.2 points of the whole stack."
-        ),
-    ] = None,
-    register: Annotated[bool, typer.Option("--register", help="Also in MLflow's model registry, as a pyfunc.")] = False,
-    mlflow: Annotated[str | None, typer.Option(help="MLflow's tracking URI.", show_default="the workspace's")] = None,
-) -> None:
+@takes_flags(ExportConfig)
+def main(config: ExportConfig) -> None:
     from serving.bundle.builder import export
 
-    network_format = _format({"onnx": onnx, "pytorch": pytorch, "tensorrt": tensorrt}, precision, named)
-    home = Workspace(workspace or default_folder())
-    called = home.folder.resolve().name if name is None else name
-    check_name(called)
-    with progress("exporting") as tell:
+    network_format = config.networks.export_name
+    home = Workspace(config.workspace)
+    name = home.folder.resolve().name if config.name is None else config.name
+    check_name(name)
+    with progress("exporting") as report:
         bundle, new = export(
-            home, out or home.path(BUNDLES), called, network_format, tell, most=distil, begin=tell.begin
+            home, config.out or home.path(BUNDLES), name, network_format, report, most=config.distil, begin=report.begin
         )
     _show(bundle, new)
-    if register:
-        from serving.bundle.mlflow_registry import image_notes
-        from serving.bundle.mlflow_registry import register as into_registry
+    if config.registered:
+        from serving.bundle.mlflow_registry import image_notes, register
 
-        uri = mlflow or f"sqlite:///{home.path('mlflow.db')}"
-        say(f"registered: {into_registry(bundle, uri)}")
+        uri = config.mlflow or f"sqlite:///{home.path('mlflow.db')}"
+        say(f"registered: {register(bundle, uri)}")
         for note in image_notes(bundle.facts):
             warn(f"note: {note}")
-
-
-def _format(flags: dict[str, bool], precision: Precision | None, named: str | None) -> str:
-    """Export format of the networks. Raises UserError for two at once, and for a precision that the format does not have."""
-    from serving.bundle.export_formats import export_format
-
-    chosen = [name for name, wanted in flags.items() if wanted]
-    if named is not None:
-        chosen += ["precision"] if precision else []
-        if not chosen:
-            export_format(named)
-            return named
-        chosen.append("format")
-    if len(chosen) > 1:
-        raise UserError(f"--{chosen[0]} and --{chosen[1]} together", code="export-two-formats", hint="choose one")
-    way = chosen[0] if chosen else "onnx"
-    settled = precision or (Precision.fp16 if way == "tensorrt" else Precision.fp32)
-    if (way, settled) not in _FORMATS:
-        known = [str(each) for name, each in _FORMATS if name == way]
-        raise UserError(
-            f"--{way} has no --precision {settled}",
-            code="export-precision-unknown",
-            hint=f"choose {' or '.join(known)}",
-        )
-    return _FORMATS[way, settled]
 
 
 def _show(bundle: Bundle, new: bool) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import Field
 from rich.table import Table
 
+from core.command_config import CommandConfig, Flag, takes_flags
 from core.console import console, run, say, warn
 from core.store.workspace import DEFAULT, ENVIRONMENT, default_folder
 from serving.middleware.key_store import add_key, read_keys, revoke_key, utc_now
@@ -18,19 +20,43 @@ FILE = "keys.json"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Who will use it, and since when: shop-2026-11.")]
-File = Annotated[
-    Path | None, typer.Option("--keys", help="File of keys.", show_default=f"{FILE} in {ENVIRONMENT} or {DEFAULT}")
+Name = Annotated[
+    str, Flag(argument=True, metavar="NAME"), Field(description="Who will use it, and since when: shop-2026-11.")
 ]
 
 
+class KeyFileConfig(CommandConfig):
+    """The file of keys that every command takes."""
+
+    keys: Annotated[
+        Path | None, Flag(shown=f"{FILE} in {ENVIRONMENT} or {DEFAULT}"), Field(description="File of keys.")
+    ] = None
+
+    @property
+    def path(self) -> Path:
+        """The file that is named, or the workspace's."""
+        return self.keys or default_folder() / FILE
+
+
+class NewKeyConfig(CommandConfig):
+    """A key to make."""
+
+    name: Name
+    days: Annotated[int | None, Field(ge=1, description="Days until it expires; never, if not given.")] = None
+    admin: Annotated[bool, Field(description="It may also swap bundles.")] = False
+    file: KeyFileConfig = KeyFileConfig()
+
+
+class RevokedKeyConfig(CommandConfig):
+    """A key to take away."""
+
+    name: Name
+    file: KeyFileConfig = KeyFileConfig()
+
+
 @app.command()
-def add(
-    name: Name,
-    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; never, if not given.")] = None,
-    admin: Annotated[bool, typer.Option("--admin", help="It may also swap bundles.")] = False,
-    keys: File = None,
-) -> None:
+@takes_flags(NewKeyConfig)
+def add(config: NewKeyConfig) -> None:
     """Makes a key and prints it, this once: only its hash is kept. A running service takes it at once.
 
     \b
@@ -40,19 +66,19 @@ def add(
 
     To replace a key, add one of another name, hand it out, and revoke the old one.
     """
-    expires = None if days is None else utc_now().replace(microsecond=0) + timedelta(days=days)
-    secret = add_key(file_of(keys), name, admin=admin, expires=expires)
+    expires = None if config.days is None else utc_now().replace(microsecond=0) + timedelta(days=config.days)
+    secret = add_key(config.file.path, config.name, admin=config.admin, expires=expires)
     warn("send it as `Authorization: Bearer KEY`; it is not shown again:")
     say(secret)
 
 
 @app.command("list")
-def list_keys(keys: File = None) -> None:
+@takes_flags(KeyFileConfig)
+def list_keys(config: KeyFileConfig) -> None:
     """Lists names, times and rights of all keys."""
-    path = file_of(keys)
-    found = read_keys(path)
+    found = read_keys(config.path)
     if not found:
-        say(f"{path} holds no keys")
+        say(f"{config.path} holds no keys")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("name", "created", "expires", "may"):
@@ -67,15 +93,11 @@ def list_keys(keys: File = None) -> None:
 
 
 @app.command()
-def revoke(name: Name, keys: File = None) -> None:
+@takes_flags(RevokedKeyConfig)
+def revoke(config: RevokedKeyConfig) -> None:
     """Takes a key away. A running service refuses it at once."""
-    revoke_key(file_of(keys), name)
-    say(f"revoked {name}")
-
-
-def file_of(keys: Path | None) -> Path:
-    """The file of keys: the one named, or the workspace's."""
-    return keys or default_folder() / FILE
+    revoke_key(config.file.path, config.name)
+    say(f"revoked {config.name}")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from core.command_config import takes_flags
 from core.console import progress, run, say, warn
-from core.errors import UserError
+from serving.engine.batch_job import BatchJob
 
 _HELP = """
 Prices the rows of a CSV file (sample_id, catalog_content, image_link) with a bundle.
@@ -27,31 +25,20 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(help=_HELP)
-def main(
-    bundle: Annotated[Path, typer.Option(help="Folder that serving.export has written.")],
-    source: Annotated[Path, typer.Option("--in", help="The rows to price; names that end in .gz are unpacked.")],
-    out: Annotated[Path, typer.Option(help="Where the prices go.")],
-    images: Annotated[Path | None, typer.Option(help="Folder of the pictures.")] = None,
-    details: Annotated[
-        bool, typer.Option("--details", help="Also the 80% interval (low, high), and which members answered (level).")
-    ] = False,
-    rows: Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are priced together.")] = 1_024,
-) -> None:
-    from serving.engine.batch import BatchJob, price_file
+@takes_flags(BatchJob)
+def main(job: BatchJob) -> None:
+    from serving.engine.batch import price_file
 
-    if out.resolve() == source.resolve():
-        raise UserError(f"--out {out} is the input", code="predict-out-is-input", hint="name another file with --out")
-    job = BatchJob(bundle, source, out, images, details, rows)
     try:
-        with progress("pricing") as tell:
-            done = price_file(job, tell, lambda note: warn(f"note: {note}"))
+        with progress("pricing") as report:
+            done = price_file(job, report, lambda note: warn(f"note: {note}"))
     except KeyboardInterrupt:
         if job.parts.exists():
             warn(f"the finished rows wait in {job.parts}: the same command goes on where it stopped")
         raise
     if done.resumed:
         say(f"{done.resumed:,} rows were there from before")
-    say(f"{done.rows:,} rows priced by {done.bundle}: {out}")
+    say(f"{done.rows:,} rows priced by {done.bundle}: {job.out}")
     fallen = {level: count for level, count in done.levels.items() if level != "stack"}
     if fallen:
         listed = ", ".join(f"{count:,} rows by {level}" for level, count in fallen.items())

@@ -26,7 +26,7 @@ class SearchConfig(CommandConfig):
         tuple[str, ...],
         _one_or_more,
         Field(description="text, multimodal, lexical, boosted, or all"),
-        Flag(argument=ALL),
+        Flag(argument=True, shown=ALL),
     ] = (ALL,)
     grid: Annotated[bool, Field(description="every point of the space, once")] = False
     sampler: Annotated[str, Field(description="tpe | random | grid | gp")] = "tpe"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Protocol, cast
+from typing import Annotated, ClassVar, Protocol, cast
 
 import numpy as np
+from pydantic import Field
 
 from core.atomic_files import atomic_path
+from core.command_config import CommandConfig, Flag
 from core.data.catalog import Catalog
 from core.errors import UserError, suggestion
 from core.protocols.architecture import Architecture, Prices
@@ -88,3 +92,57 @@ def export_format(name: str) -> ExportFormat:
         )
     module, _, attribute = EXPORT_FORMATS[name].partition(":")
     return cast(ExportFormat, getattr(import_module(module), attribute)())
+
+
+class Precision(StrEnum):
+    """Precision of the networks' weights in the bundle."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+_PRECISIONS = {
+    "onnx": {Precision.FP32: "onnx", Precision.FP16: "onnx-fp16", Precision.INT8: "onnx-int8"},
+    "pytorch": {Precision.FP32: SAVED, Precision.FP16: f"{SAVED}-fp16"},
+    "tensorrt": {Precision.FP16: "tensorrt"},
+}
+"""Export format by flag and precision; a flag's first precision is the one that it has if none is given."""
+
+
+class NetworkFormatConfig(CommandConfig):
+    """Flags that choose the networks' export format; `export_name` is its name."""
+
+    onnx: Annotated[bool, Field(description="Networks as graphs for ONNX Runtime (the default).")] = False
+    pytorch: Annotated[bool, Field(description="Networks as safetensors and config, for PyTorch.")] = False
+    tensorrt: Annotated[bool, Field(description="Networks for TensorRT, in fp16; where it is installed.")] = False
+    precision: Annotated[
+        Precision | None, Flag(shown="fp32; fp16 for TensorRT"), Field(description="Of the networks' weights.")
+    ] = None
+    named: Annotated[
+        str | None,
+        Flag(option="--format", metavar="NAME"),
+        Field(description="Networks in any registered export format."),
+    ] = None
+
+    @cached_property
+    def export_name(self) -> str:
+        """Raises UserError for two formats at once, for an unknown one, and for a precision that the format does not have."""
+        chosen = [name for name in _PRECISIONS if getattr(self, name)]
+        if self.named is not None:
+            chosen += ["precision"] * (self.precision is not None) + ["format"]
+        if len(chosen) > 1:
+            raise UserError(f"--{chosen[0]} and --{chosen[1]} together", code="export-two-formats", hint="choose one")
+        if self.named is not None:
+            export_format(self.named)
+            return self.named
+        flag = chosen[0] if chosen else "onnx"
+        known = _PRECISIONS[flag]
+        precision = self.precision or next(iter(known))
+        if precision not in known:
+            raise UserError(
+                f"--{flag} has no --precision {precision}",
+                code="export-precision-unknown",
+                hint=f"choose {' or '.join(known)}",
+            )
+        return known[precision]

@@ -26,32 +26,13 @@ from core.errors import UserError, some
 from ensemble.pipeline.submission import check_place
 from serving.bundle.bundle import BundleFacts
 from serving.bundle.predictor import LEVELS, Prediction, Predictor
+from serving.engine.batch_job import BatchJob
 
 OnProgress = Callable[[int, int], None]
 OnNote = Callable[[str], None]
 
 _NOTES = 10
 _COLUMNS = [ID, PRICE, "low", "high", "level"]
-
-
-@dataclass(frozen=True)
-class BatchJob:
-    """bundle: folder. source: CSV file of test rows. details: the interval and the level, too. rows: that are priced together."""
-
-    bundle: Path
-    source: Path
-    out: Path
-    images: Path | None = None
-    details: bool = False
-    rows: int = 1_024
-
-    @property
-    def parts(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.parts")
-
-    @property
-    def state(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.parts.json")
 
 
 @dataclass

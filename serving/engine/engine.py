@@ -20,11 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+from core.command_config import CommandConfig, Flag
 from core.errors import UserError
+from core.hardware import usable_cores
 from serving.engine.process_worker import Failure, ProcessLost, RowAnswer, Worker, WorkerBatch
 
 WORK_SECONDS = 1.0
@@ -98,22 +101,24 @@ _PARTS = 16
 _BULK_SHARE = 4
 """Of a batch, one part in so many is for large requests even where single ones would fill it."""
 _LONGEST_BACKOFF = 30.0
+_BATCH_SECONDS, _LOAD_SECONDS = 120.0, 600.0
+"""After so long a process that computes, or loads the bundle, and sends nothing is given up."""
 
 
-@dataclass(frozen=True)
-class EngineSettings:
-    """workers: processes. threads: of each. batch_rows, batch_ms: of one batch. queue_rows: that may wait.
+class EngineConfig(CommandConfig):
+    """Worker processes, which share the cores, the batches that they compute, and the queue before them."""
 
-    batch_seconds: after which a process that says nothing is given up. load_seconds: likewise while it loads.
-    """
+    workers: Annotated[int, Flag(shown="one per core"), Field(ge=1, le=256, description="Processes that compute.")] = (
+        Field(default_factory=usable_cores)
+    )
+    batch_rows: Annotated[int, Field(ge=1, le=4096, description="Most rows computed together.")] = 64
+    batch_ms: Annotated[float, Field(ge=0, le=1000, description="How long the first row waits for others.")] = 4.0
+    queue_rows: Annotated[int, Field(ge=1, description="Rows that may wait; beyond, the answer is 503.")] = 512
 
-    workers: int = 1
-    threads: int = 1
-    batch_rows: int = 64
-    batch_ms: float = 4.0
-    queue_rows: int = 512
-    batch_seconds: float = 120.0
-    load_seconds: float = 600.0
+    @property
+    def threads(self) -> int:
+        """Threads of each process."""
+        return max(1, usable_cores() // self.workers)
 
 
 class Overloaded(Exception):
@@ -145,28 +150,28 @@ class Engine:
     def __init__(
         self,
         folder: Path,
-        settings: EngineSettings,
+        config: EngineConfig,
         images: Path | None = None,
         log_config: Mapping[str, Any] | None = None,
         on_batch: OnBatch = lambda rows, seconds: None,
     ) -> None:
         """images: folder of the pictures that rows name. on_batch: called with (rows, seconds) of each batch."""
-        self.folder, self.settings, self.restarts = folder, settings, 0
+        self.folder, self.config, self.restarts = folder, config, 0
         self._images, self._log_config, self._on_batch = images, log_config, on_batch
         self._single: deque[QueuedRow] = deque()
         self._bulk: deque[QueuedRow] = deque()
         self._retries: deque[list[QueuedRow]] = deque()  # parts of batches that were lost
         self._arrived, self._gathering = asyncio.Event(), asyncio.Lock()
         self._batch_size = AdaptiveBatchSize()
-        self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="engine")
-        self._workers: list[Worker | None] = [None] * settings.workers
+        self._threads = ThreadPoolExecutor(config.workers, thread_name_prefix="engine")
+        self._workers: list[Worker | None] = [None] * config.workers
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._all_lost = False  # all processes have died, and at least one could not be started again
 
     async def start(self) -> None:
         """Until all processes have loaded the bundle. Raises UserError where they cannot."""
-        started = [asyncio.ensure_future(self._start(place)) for place in range(self.settings.workers)]
+        started = [asyncio.ensure_future(self._start(place)) for place in range(self.config.workers)]
         results = await asyncio.gather(*started, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
@@ -177,8 +182,7 @@ class Engine:
                     ) from None
                 raise result
         self._tasks = [  # in contexts of their own: what they log is no part of the request that reloads
-            asyncio.create_task(self._run(place), context=contextvars.Context())
-            for place in range(self.settings.workers)
+            asyncio.create_task(self._run(place), context=contextvars.Context()) for place in range(self.config.workers)
         ]
 
     async def stop(self, *, answer: bool = True) -> None:
@@ -192,7 +196,7 @@ class Engine:
         for worker in self._workers:
             if worker is not None:
                 await loop.run_in_executor(None, worker.stop)
-        self._workers = [None] * self.settings.workers
+        self._workers = [None] * self.config.workers
         self._threads.shutdown(wait=False)
 
     @property
@@ -207,8 +211,8 @@ class Engine:
 
     def check_room(self) -> None:
         """Raises Overloaded where so many rows wait that no more are taken."""
-        if self.waiting >= self.settings.queue_rows:
-            rate = self.settings.workers * self._batch_size.rate
+        if self.waiting >= self.config.queue_rows:
+            rate = self.config.workers * self._batch_size.rate
             seconds = self.waiting / rate if rate else 1.0
             raise Overloaded(min(30, max(1, math.ceil(seconds))))
 
@@ -228,9 +232,9 @@ class Engine:
         loop = asyncio.get_running_loop()
 
         def begin() -> Worker:
-            worker = Worker(self.folder, self.settings.threads, self._log_config)
+            worker = Worker(self.folder, self.config.threads, self._log_config)
             try:
-                worker.wait_ready(self.settings.load_seconds)
+                worker.wait_ready(_LOAD_SECONDS)
             except ProcessLost:
                 worker.stop()
                 raise
@@ -258,7 +262,7 @@ class Engine:
         )
         start = time.monotonic()
         loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(self._threads, worker.ask, batch, self.settings.batch_seconds)
+        answers = await loop.run_in_executor(self._threads, worker.ask, batch, _BATCH_SECONDS)
         seconds = time.monotonic() - start
         self._on_batch(len(rows), seconds)
         self._batch_size.observe(len(rows), seconds)
@@ -321,7 +325,7 @@ class Engine:
                     await self._arrived.wait()
                     continue
                 oldest = min(queue[0].since for queue in (self._single, self._bulk) if queue)
-                left = oldest + self.settings.batch_ms / 1000 - time.monotonic()
+                left = oldest + self.config.batch_ms / 1000 - time.monotonic()
                 if left <= 0 or self.waiting >= self._size or self._stopping:
                     return self._take()
                 self._arrived.clear()
@@ -331,7 +335,7 @@ class Engine:
     @property
     def _size(self) -> int:
         """Most rows of the next batch."""
-        return min(self.settings.batch_rows, self._batch_size.rows)
+        return min(self.config.batch_rows, self._batch_size.rows)
 
     def _take(self) -> list[QueuedRow]:
         size = self._size

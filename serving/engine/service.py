@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any
 
 from cachetools import TTLCache
+from pydantic import Field
 
 from core.atomic_files import digest
+from core.command_config import CommandConfig
 from core.errors import UserError
 from serving.bundle.bundle import Bundle, BundleFacts, open_bundle
 from serving.common.limits import Limits
-from serving.engine.engine import Engine, EngineSettings, OnBatch, Overloaded
+from serving.engine.engine import Engine, EngineConfig, OnBatch, Overloaded
 from serving.engine.process_worker import RowAnswer
 from serving.engine.request_images import RequestImages, StoredImage
 
@@ -71,6 +71,13 @@ class SwapError(Exception):
 OnRow = Callable[[str, bool, PricedRow], None]
 
 
+class CacheConfig(CommandConfig):
+    """Responses that are kept, those used last."""
+
+    remembered: Annotated[int, Field(ge=0, description="Answers kept by content.")] = 20_000
+    remembered_seconds: Annotated[float, Field(ge=0, description="For so long.")] = 3600.0
+
+
 class Service:
     """Used from one event loop. `start` and `stop` frame its life.
 
@@ -81,10 +88,10 @@ class Service:
     def __init__(
         self,
         bundle: Path,
-        settings: EngineSettings,
+        engine: EngineConfig,
         limits: Limits,
         *,
-        cache: ResponseCache[RowAnswer] | None = None,
+        cache: CacheConfig | None = None,
         log_config: Mapping[str, Any] | None = None,
         on_batch: OnBatch = lambda rows, seconds: None,
         on_row: OnRow = lambda text, picture, priced: None,
@@ -92,9 +99,10 @@ class Service:
         # A link may be moved while its bundle is served; versions stand beside what it points to.
         self._first = bundle.resolve()
         self.home, self.limits, self.images = self._first.parent, limits, RequestImages(limits)
-        self._settings, self._log_config, self._on_batch, self._on_row = settings, log_config, on_batch, on_row
+        self._engine, self._log_config, self._on_batch, self._on_row = engine, log_config, on_batch, on_row
         self._served: ServedBundle | None = None
-        self._cache: ResponseCache[RowAnswer] = ResponseCache() if cache is None else cache
+        cache = cache or CacheConfig()
+        self._cache: TTLCache[str, RowAnswer] = TTLCache(cache.remembered, cache.remembered_seconds)
         self._in_progress: dict[str, asyncio.Future[RowAnswer | None]] = {}
         self._swapping = asyncio.Lock()
         self._draining: set[asyncio.Task[None]] = set()
@@ -233,7 +241,7 @@ class Service:
     async def _load(self, folder: Path) -> ServedBundle:
         loop = asyncio.get_running_loop()
         bundle = await loop.run_in_executor(None, open_bundle, folder)
-        engine = Engine(bundle.folder, self._settings, self.images.folder, self._log_config, self._on_batch)
+        engine = Engine(bundle.folder, self._engine, self.images.folder, self._log_config, self._on_batch)
         await engine.start()
         return ServedBundle(bundle, engine)
 
@@ -253,8 +261,8 @@ class Service:
             if picture is not None:
                 self.images.drop(picture)
             answer = future.result()
-            if answer is not None and answer.level == STACK and self._served is served:
-                self._cache.put(key, answer)
+            if answer is not None and answer.level == STACK and self._served is served and self._cache.maxsize:
+                self._cache[key] = answer
 
         future.add_done_callback(done)
 
@@ -280,36 +288,3 @@ def _number(folder: str, name: str) -> int | None:
     rest = folder.removeprefix(f"{name}-")
     number = rest.partition("-")[0]
     return int(number) if rest != folder and number.isdecimal() else None
-
-
-Value = TypeVar("Value")
-
-
-class ResponseCache(Generic[Value]):
-    """The `most` last used values, each for `seconds` after it was put. clock: seconds, never going back."""
-
-    def __init__(
-        self, most: int = 20_000, seconds: float = 3600.0, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._values: TTLCache[bytes, Value] = TTLCache(most, seconds, timer=clock)
-
-    def get(self, name: str) -> Value | None:
-        """The value, which is used last now; None where there is none, or where it is too old."""
-        return self._values.get(key_of(name))
-
-    def put(self, name: str, value: Value) -> None:
-        """Keeps the value; the least recently used one goes where there is no room."""
-        if self._values.maxsize:
-            self._values[key_of(name)] = value
-
-    def clear(self) -> None:
-        """Removes all values."""
-        self._values.clear()
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-def key_of(name: str) -> bytes:
-    """Sixteen bytes for a name of any length."""
-    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()

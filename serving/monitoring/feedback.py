@@ -11,8 +11,8 @@ from enum import Enum, auto
 
 import numpy as np
 
+from core.atomic_files import digest
 from core.metrics import smape_terms
-from serving.engine.service import key_of
 
 REMEMBERED = 200_000
 REMEMBERED_SECONDS = 90 * 86_400.0
@@ -111,5 +111,5 @@ class Feedback:
 
 
 def _key(name: str) -> int:
-    """Eight bytes for an id of any length: half of what names it elsewhere is enough for so few."""
-    return int.from_bytes(key_of(name)[:8], "little")
+    """Eight bytes for an id of any length: half of a digest is enough for so few."""
+    return int(digest(name)[:16], 16)

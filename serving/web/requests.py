@@ -66,7 +66,7 @@ class Pricing:
 
     async def batch(self, rows: list[Any]) -> BatchAnswer:
         """Each row by itself. Raises Overloaded only where there was no room for any of them."""
-        queue_rows = self._service.served.engine.settings.queue_rows
+        queue_rows = self._service.served.engine.config.queue_rows
         room = asyncio.Semaphore(max(1, min(AT_ONCE, queue_rows // 2)))
         results = await asyncio.gather(*(self._row(row, number, room) for number, row in enumerate(rows)))
         if all(isinstance(result, Overloaded) for result in results):

@@ -27,7 +27,7 @@ from experiments.search.trial_selection import Finished
 from serving.bundle.builder import export
 from serving.bundle.bundle import FACTS, MANIFEST, Bundle, _content
 from serving.common.limits import Limits
-from serving.engine.engine import EngineSettings
+from serving.engine.engine import EngineConfig
 from serving.engine.service import Service
 from serving.middleware import KeyRing
 from serving.monitoring.alerts import Alerts, Thresholds
@@ -126,7 +126,7 @@ def client_of(bundle: Path, *, limits: Limits | None = None, ring: KeyRing | Non
     """Asks the whole application from this machine. more: of `Service`."""
     bounds = limits or Limits()
     observer = Observer(Alerts(), Thresholds())
-    settings = more.pop("settings", EngineSettings(batch_ms=1))
+    settings = more.pop("settings", EngineConfig(workers=1, batch_ms=1))
     service = Service(bundle, settings, bounds, on_batch=observer.record_batch, on_row=observer.record_row, **more)
     app = make_app(service, observer, bounds, ring)
     return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000))

@@ -13,7 +13,8 @@ from core.store.workspace import Workspace
 from serving.bundle.bundle import open_bundle
 from serving.bundle.predictor import Predictor
 from serving.engine import batch
-from serving.engine.batch import BatchJob, BatchResult, FileSummary, image_notes, price_file
+from serving.engine.batch import BatchResult, FileSummary, image_notes, price_file
+from serving.engine.batch_job import BatchJob
 from tests.errors import refused
 
 
@@ -21,7 +22,7 @@ from tests.errors import refused
 def job(exported: Path, stacked: Workspace, tmp_path: Path) -> BatchJob:
     frame = pd.DataFrame({"sample_id": stacked.test.ids, "catalog_content": stacked.test.texts, "image_link": ""})
     frame.to_csv(tmp_path / "new.csv", index=False)
-    return BatchJob(exported, tmp_path / "new.csv", tmp_path / "out" / "prices.csv", rows=8)
+    return BatchJob(bundle=exported, source=tmp_path / "new.csv", out=tmp_path / "out" / "prices.csv", rows=8)
 
 
 class Stop(Exception):
@@ -89,7 +90,7 @@ def test_another_input_begins_anew(job: BatchJob) -> None:
 
 
 def test_details_say_how_sure_a_price_is_and_who_gave_it(job: BatchJob) -> None:
-    price(replace(job, details=True))
+    price(job.model_copy(update={"details": True}))
     found = pd.read_csv(job.out)
     assert list(found.columns) == ["sample_id", "price", "low", "high", "level"]
     assert ((found["low"] <= found["price"]) & (found["price"] <= found["high"])).all()
@@ -136,7 +137,7 @@ def test_pictures_are_counted_before_anything_is_priced(
     monkeypatch.setattr(
         batch, "image_notes", lambda facts, images, look: looks.append(look) or noted(facts, images, look)
     )
-    price(replace(job, images=images))
+    price(job.model_copy(update={"images": images}))
     assert [(look.rows, look.pictures, look.found) for look in looks] == [(40, 2, found)]
 
 
@@ -155,7 +156,7 @@ def test_a_pipe_is_refused(job: BatchJob) -> None:
     pipe = job.source.parent / "pipe"
     os.mkfifo(pipe)
     with refused("predict-pipe"):
-        price(replace(job, source=pipe))
+        price(job.model_copy(update={"source": pipe}))
 
 
 def test_a_broken_record_of_an_earlier_run_begins_anew(job: BatchJob) -> None:
@@ -173,7 +174,7 @@ def test_names_with_commas_and_quotes_and_gzip(job: BatchJob, tmp_path: Path) ->
     frame = pd.DataFrame({"sample_id": ids, "catalog_content": ["", "tea", "Acme tea, Pack of 3"]})
     with gzip.open(tmp_path / "odd.csv.gz", "wt", encoding="utf-8", newline="") as stream:
         frame.to_csv(stream, index=False)
-    odd = BatchJob(job.bundle, tmp_path / "odd.csv.gz", job.out, rows=1)
+    odd = BatchJob(bundle=job.bundle, source=tmp_path / "odd.csv.gz", out=job.out, rows=1)
     with pytest.raises(Stop):
         price(odd, stop_at=2)
     done, _ = price(odd)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving.engine.engine import AdaptiveBatchSize, Engine, EngineSettings, Overloaded
+from serving.engine.engine import AdaptiveBatchSize, Engine, EngineConfig, Overloaded
 from serving.engine.process_worker import Failure, ProcessLost, WorkerBatch
 from serving.middleware import request_id
 from tests.errors import refused
@@ -19,7 +19,7 @@ from tests.serving_tests.engines import Script, answers
 FOLDER = Path("bundle")
 
 
-def run(script: Script, settings: EngineSettings, work: Callable[[Engine], Awaitable[Any]], **more: Any) -> Any:
+def run(script: Script, settings: EngineConfig, work: Callable[[Engine], Awaitable[Any]], **more: Any) -> Any:
     async def whole() -> Any:
         engine = Engine(FOLDER, settings, **more)
         await engine.start()
@@ -39,7 +39,7 @@ async def priced(engine: Engine, texts: list[str], **how: Any) -> list[float | N
 def test_rows_that_come_together_are_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch)
     seen: list[int] = []
-    settings = EngineSettings(batch_rows=4, batch_ms=1000)
+    settings = EngineConfig(workers=1, batch_rows=4, batch_ms=1000)
     texts = [str(number) for number in range(1, 9)]
     found = run(script, settings, lambda engine: priced(engine, texts), on_batch=lambda rows, _: seen.append(rows))
     assert found == [float(text) for text in texts]
@@ -48,7 +48,9 @@ def test_rows_that_come_together_are_computed_together(monkeypatch: pytest.Monke
 
 def test_a_single_row_waits_for_others_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch)
-    assert run(script, EngineSettings(batch_rows=100, batch_ms=20), lambda engine: priced(engine, ["3"])) == [3.0]
+    assert run(script, EngineConfig(workers=1, batch_rows=100, batch_ms=20), lambda engine: priced(engine, ["3"])) == [
+        3.0
+    ]
     assert script.batches == [["3"]]
 
 
@@ -59,7 +61,7 @@ def test_a_batch_is_no_more_than_a_second_of_work(monkeypatch: pytest.MonkeyPatc
 
     script = Script(monkeypatch, slow)
     texts = [str(number) for number in range(1, 32)]
-    found = run(script, EngineSettings(batch_rows=100, batch_ms=0), lambda engine: priced(engine, texts))
+    found = run(script, EngineConfig(workers=1, batch_rows=100, batch_ms=0), lambda engine: priced(engine, texts))
     assert found == [float(text) for text in texts]
     assert len(script.batches[0]) == 8  # nothing is known yet
     assert all(len(batch) <= 20 for batch in script.batches)
@@ -77,7 +79,7 @@ def test_large_requests_leave_room_for_single_ones(monkeypatch: pytest.MonkeyPat
         script.gate.set()
         await asyncio.gather(first, *many, *singles)
 
-    run(script, EngineSettings(batch_rows=8, batch_ms=0), work)
+    run(script, EngineConfig(workers=1, batch_rows=8, batch_ms=0), work)
     second = [int(text) for text in script.batches[1]]
     assert second == [2, 3, 4, 5, 6, 7, 100, 101]
 
@@ -99,7 +101,7 @@ def test_more_than_may_wait_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> No
                 return len(held)
             held.append(engine.put("2"))
 
-    assert run(script, EngineSettings(queue_rows=5, batch_ms=0), work) == 6  # one is being computed, five wait
+    assert run(script, EngineConfig(workers=1, queue_rows=5, batch_ms=0), work) == 6  # one is being computed, five wait
 
 
 def test_rows_of_a_lost_process_are_computed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +113,7 @@ def test_rows_of_a_lost_process_are_computed_by_the_next(monkeypatch: pytest.Mon
         return answers(batch)
 
     script = Script(monkeypatch, reply)
-    settings = EngineSettings(batch_rows=3, batch_ms=1000)
+    settings = EngineConfig(workers=1, batch_rows=3, batch_ms=1000)
     assert run(script, settings, lambda engine: priced(engine, ["1", "2", "3"])) == [1.0, 2.0, 3.0]
     assert script.batches == [["1", "2", "3"], ["1"], ["2"], ["3"]]
     assert script.started == 2
@@ -124,7 +126,7 @@ def test_the_row_that_brings_processes_down_is_found_and_left(monkeypatch: pytes
         return answers(batch)
 
     script = Script(monkeypatch, reply)
-    settings = EngineSettings(batch_rows=3, batch_ms=1000)
+    settings = EngineConfig(workers=1, batch_rows=3, batch_ms=1000)
     assert run(script, settings, lambda engine: priced(engine, ["1", "13", "3"])) == [1.0, None, 3.0]
 
 
@@ -138,7 +140,7 @@ def test_one_row_of_many_is_found_in_few_passes(monkeypatch: pytest.MonkeyPatch,
     script = Script(monkeypatch, reply)
     monkeypatch.setattr(AdaptiveBatchSize, "rows", rows)  # however slow this machine is
     texts = [str(number) for number in range(1, rows + 1)]
-    settings = EngineSettings(batch_rows=rows, batch_ms=1000, queue_rows=rows)
+    settings = EngineConfig(workers=1, batch_rows=rows, batch_ms=1000, queue_rows=rows)
     found = run(script, settings, lambda engine: priced(engine, texts))
     assert found == [None if text == "13" else float(text) for text in texts]
     assert len(script.batches[0]) == rows
@@ -147,7 +149,7 @@ def test_one_row_of_many_is_found_in_few_passes(monkeypatch: pytest.MonkeyPatch,
 
 def test_a_batch_that_fails_is_tried_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch, lambda batch: Failure("ValueError") if len(batch.texts) > 1 else answers(batch))
-    settings = EngineSettings(batch_rows=2, batch_ms=1000)
+    settings = EngineConfig(workers=1, batch_rows=2, batch_ms=1000)
     assert run(script, settings, lambda engine: priced(engine, ["1", "2"])) == [1.0, 2.0]
     assert script.started == 1
 
@@ -162,14 +164,14 @@ def test_nobody_waits_for_processes_that_do_not_start_again(monkeypatch: pytest.
             await asyncio.sleep(0.01)
         return first + await priced(engine, ["3"])
 
-    assert run(script, EngineSettings(batch_rows=2, batch_ms=1000), work) == [None, None, None]
+    assert run(script, EngineConfig(workers=1, batch_rows=2, batch_ms=1000), work) == [None, None, None]
 
 
 def test_a_bundle_that_cannot_be_loaded_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch)
     script.broken_starts = 1
     with refused("engine-process-lost"):
-        run(script, EngineSettings(workers=2), lambda engine: priced(engine, []))
+        run(script, EngineConfig(workers=2), lambda engine: priced(engine, []))
 
 
 def test_what_waits_is_answered_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +179,7 @@ def test_what_waits_is_answered_before_the_end(monkeypatch: pytest.MonkeyPatch) 
     script.gate.clear()
 
     async def whole() -> list[Any]:
-        engine = Engine(FOLDER, EngineSettings(batch_rows=1, batch_ms=0))
+        engine = Engine(FOLDER, EngineConfig(workers=1, batch_rows=1, batch_ms=0))
         await engine.start()
         waiting = [engine.put(str(number)) for number in range(1, 4)]
         await asyncio.sleep(0.02)
@@ -195,7 +197,7 @@ def test_what_an_engine_logs_is_no_part_of_the_request_that_started_it(monkeypat
     ids: list[str] = []
     token = request_id.set("reload-7")
     try:
-        settings = EngineSettings(batch_ms=0)
+        settings = EngineConfig(workers=1, batch_ms=0)
         run(
             Script(monkeypatch),
             settings,
@@ -212,7 +214,7 @@ def test_rows_for_which_nobody_waits_any_more_are_not_computed_at_the_end(monkey
     script.gate.clear()
 
     async def work() -> list[float | None]:
-        engine = Engine(FOLDER, EngineSettings(batch_rows=1, batch_ms=0))
+        engine = Engine(FOLDER, EngineConfig(workers=1, batch_rows=1, batch_ms=0))
         await engine.start()
         first = engine.put("1")
         await script.busy()

@@ -15,13 +15,13 @@ from PIL import Image
 from core.atomic_files import read_json, write_json
 from serving.bundle.bundle import open_bundle
 from serving.common.limits import Limits
-from serving.engine.engine import EngineSettings, Overloaded
+from serving.engine.engine import EngineConfig, Overloaded
 from serving.engine.process_worker import ProcessLost, RowAnswer, WorkerBatch
 from serving.engine.request_images import ImageError
-from serving.engine.service import PricedRow, Service, SwapError
+from serving.engine.service import CacheConfig, PricedRow, Service, SwapError
 from tests.serving_tests.engines import Script, answers
 
-SETTINGS = EngineSettings(batch_ms=0)
+SETTINGS = EngineConfig(workers=1, batch_ms=0)
 
 
 def run(bundle: Path, work: Callable[[Service], Awaitable[Any]], **more: Any) -> Any:
@@ -65,6 +65,27 @@ def test_the_same_content_is_computed_once(exported: Path, monkeypatch: pytest.M
     assert [each.cached for each in found] == [False] * 5 + [True, False]
     assert script.batches == [["7"], ["8"]]
     assert seen == [("7", False, False)] * 5 + [("7", False, True), ("8", False, False)]
+
+
+@pytest.mark.parametrize(
+    ("cache", "cached"),
+    [
+        (CacheConfig(remembered=1), [False, False, True, False]),
+        (CacheConfig(remembered=2), [False, False, True, True]),
+        (CacheConfig(remembered=0), [False] * 4),
+        (CacheConfig(remembered_seconds=0), [False] * 4),
+    ],
+    ids=["the last", "the last two", "none", "for no time"],
+)
+def test_answers_are_remembered_within_bounds(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, cache: CacheConfig, cached: list[bool]
+) -> None:
+    Script(monkeypatch)
+
+    async def work(service: Service) -> list[bool]:
+        return [(await service.price(text)).cached for text in ("7", "8", "8", "7")]
+
+    assert run(exported, work, cache=cache) == cached
 
 
 def test_what_is_not_by_the_whole_stack_is_not_remembered(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +154,7 @@ def test_a_full_queue_takes_no_more_and_keeps_no_picture(exported: Path, monkeyp
         await asyncio.gather(*held)
         return left
 
-    assert run(exported, work, settings=EngineSettings(batch_rows=1, batch_ms=0, queue_rows=2)) == []
+    assert run(exported, work, settings=EngineConfig(workers=1, batch_rows=1, batch_ms=0, queue_rows=2)) == []
 
 
 def test_a_newer_bundle_is_swapped_in_and_back_again(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from serving.bundle.bundle import open_bundle
 from serving.common.limits import Limits
-from serving.engine.engine import EngineSettings
+from serving.engine.engine import EngineConfig
 from serving.middleware import KeyRing, add_key
 from serving.web.app import FILES, PAGE
 from tests.experiments_tests.waiting import wait_for
@@ -184,13 +184,13 @@ def test_rows_count_for_the_rate(exported: Path, script: Script) -> None:
 @pytest.mark.parametrize("queue_rows", [1, 2, 16])
 def test_a_batch_of_any_size_has_room_in_a_short_queue(exported: Path, script: Script, queue_rows: int) -> None:
     rows = [{"catalog_content": str(number)} for number in range(1, 51)]
-    with client_of(exported, settings=EngineSettings(queue_rows=queue_rows, batch_ms=0)) as client:
+    with client_of(exported, settings=EngineConfig(workers=1, queue_rows=queue_rows, batch_ms=0)) as client:
         answer = client.post("/predict/batch", json={"rows": rows}).json()
     assert (answer["priced"], answer["failed"]) == (50, 0)
 
 
 def test_a_full_queue_is_told_with_a_time(exported: Path, script: Script) -> None:
-    settings = EngineSettings(batch_rows=1, batch_ms=0, queue_rows=1)
+    settings = EngineConfig(workers=1, batch_rows=1, batch_ms=0, queue_rows=1)
     with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
         client.post("/predict", json={"catalog_content": "7"})
         held = held_back(client, script, pool)
@@ -203,7 +203,7 @@ def test_a_full_queue_is_told_with_a_time(exported: Path, script: Script) -> Non
 
 
 def test_overload_is_answered_503_with_a_time(exported: Path, script: Script) -> None:
-    settings = EngineSettings(batch_rows=1, batch_ms=0, queue_rows=1)
+    settings = EngineConfig(workers=1, batch_rows=1, batch_ms=0, queue_rows=1)
     with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
         held = held_back(client, script, pool)
         refused = client.post("/predict", json={"catalog_content": "3"})
@@ -313,7 +313,7 @@ def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere(exported: Path, 
 
 
 def test_real_processes_answer_what_the_bundle_says(exported: Path) -> None:
-    with client_of(exported, settings=EngineSettings(workers=2)) as client:
+    with client_of(exported, settings=EngineConfig(workers=2)) as client:
         one = client.post("/predict", json={"catalog_content": TEXT}).json()
         many = client.post(
             "/predict/batch", json={"rows": [{"catalog_content": f"{TEXT}{number}"} for number in range(40)]}
