@@ -14,8 +14,6 @@ from core.store.workspace import Workspace, default_folder
 if TYPE_CHECKING:
     from reports.checks.finding import Finding
 
-STYLES = {"problem": "bold red", "look": "yellow", "ok": "green", "skipped": "dim"}
-
 app = typer.Typer(add_completion=False)
 
 _HELP = """
@@ -58,17 +56,20 @@ def main(
 
 def show(found: list[Finding]) -> None:
     """Prints them for people: a block each, and a line of counts."""
+    from reports.checks.finding import Grade
+
+    styles = {Grade.PROBLEM: "bold red", Grade.LOOK: "yellow", Grade.OK: "green", Grade.SKIPPED: "dim"}
     for finding in found:
         say(
             f"{finding.state:8} {finding.check}{f', {finding.about}' if finding.about else ''}",
-            style=STYLES[finding.state],
+            style=styles[finding.state],
         )
         say(f"         {finding.saw}")
         if finding.advice:
             say(f"         try: {finding.advice}")
         if finding.command:
             say(f"         {finding.command}")
-    counts = {state: sum(finding.state == state for finding in found) for state in STYLES}
+    counts = {grade: sum(finding.state == grade for finding in found) for grade in Grade}
     say(", ".join(f"{number} {state}" for state, number in counts.items()), style="bold")
 
 

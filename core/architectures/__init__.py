@@ -15,20 +15,27 @@ class Registered:
     """Architecture in the registry, and facts of it that are asked before its module is imported: networks load torch.
 
     path: `module:class`. is_network, reads_images: as the class declares them (`core.protocols.architecture.Architecture`).
+    encoder_choices: settings of its config that name its encoders or freeze them; a suggested search keeps their values.
     """
 
     path: str
     is_network: bool = False
     reads_images: bool = False
+    encoder_choices: tuple[str, ...] = ()
 
 
 ARCHITECTURES: dict[str, Registered] = {
-    "text": Registered("core.architectures.text:TextArchitecture", is_network=True),
-    "multimodal": Registered(
-        "core.architectures.multimodal:MultimodalArchitecture", is_network=True, reads_images=True
+    "text": Registered(
+        "core.architectures.text:TextArchitecture", is_network=True, encoder_choices=("text_encoder", "freeze_text")
     ),
-    "lexical": Registered("core.architectures.lexical:LexicalArchitecture"),
-    "boosted": Registered("core.architectures.boosted:BoostedArchitecture"),
+    "multimodal": Registered(
+        "core.architectures.multimodal:MultimodalArchitecture",
+        is_network=True,
+        reads_images=True,
+        encoder_choices=("text_encoder", "vision_encoder", "freeze_text", "freeze_vision"),
+    ),
+    "lexical": Registered("core.architectures.lexical:LexicalArchitecture", encoder_choices=("frozen_encoder",)),
+    "boosted": Registered("core.architectures.boosted:BoostedArchitecture", encoder_choices=("frozen_encoder",)),
 }
 
 

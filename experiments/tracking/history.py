@@ -29,12 +29,16 @@ from core.console import warn
 from core.store.workspace import Workspace
 from experiments.common.jobs import STOPPED
 from experiments.search.study import INTERRUPTED, Study
-from reports.figures.study_records import HISTORY, HISTORY_FORMAT
+from reports.figures.study_records import HISTORY, HISTORY_FORMAT, TrialEnd
 
 FEWEST = 6
 """Finished trials that importances need at least."""
 _TREES = 32
-_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+_STATES = {
+    TrialState.COMPLETE: TrialEnd.COMPLETE,
+    TrialState.PRUNED: TrialEnd.PRUNED,
+    TrialState.FAIL: TrialEnd.FAILED,
+}
 
 
 def write_history(workspace: Workspace, storage: BaseStorage, studies: Mapping[str, Study]) -> None:
@@ -80,7 +84,7 @@ def _trials(trials: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
         curve = [[epoch, value] for epoch, value in sorted(trial.intermediate_values.items())]
         yield {
             "number": trial.number,
-            "state": "interrupted" if error == INTERRUPTED else _STATES[trial.state],
+            "state": TrialEnd.INTERRUPTED if error == INTERRUPTED else _STATES[trial.state],
             "config": known.get("config"),
             "params": dict(trial.params),
             "origin": known.get("origin"),

@@ -108,6 +108,7 @@ class ArchitectureContract:
     def test_the_registry_says_what_the_class_declares(self) -> None:
         registered, made = ARCHITECTURES[self.name], self.made
         assert (registered.is_network, registered.reads_images) == (made.is_network, made.reads_images)
+        assert set(registered.encoder_choices) <= set(made.Config.model_fields)
         assert set(made.encoder_settings) <= set(made.Config.model_fields)
 
     def test_prices_are_finite_and_positive(self, trained: Model, catalog: Catalog) -> None:

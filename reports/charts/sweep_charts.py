@@ -26,15 +26,17 @@ from reports.charts.chart_base import (
     toggled,
     zoomable,
 )
+from reports.figures.study_records import TrialEnd
+from reports.figures.sweep_figures import Purpose
 
 Content = Mapping[str, Any]
 PURPOSES = {
-    "finished trials": SERIES[0],
-    "stopped trials": SERIES[1],
-    "failed trials": SERIES[3],
-    "interrupted trials": MUTED,
-    "cross-validation": SERIES[2],
-    "choosing and fitting": SERIES[4],
+    Purpose.FINISHED: SERIES[0],
+    Purpose.STOPPED: SERIES[1],
+    Purpose.FAILED: SERIES[3],
+    Purpose.INTERRUPTED: MUTED,
+    Purpose.CROSS_VALIDATION: SERIES[2],
+    Purpose.STACKING: SERIES[4],
 }
 DRAWN = 600
 """Trials in one chart at most."""
@@ -45,7 +47,9 @@ _POOR = 1.5
 
 def sweep_charts(sweep: Content) -> Iterator[Chart]:
     """Of very many trials the best and others drawn at random are shown, so that the page stays small."""
-    finished = [trial for trial in sweep["trials"] if trial["state"] == "complete" and trial["smape"] is not None]
+    finished = [
+        trial for trial in sweep["trials"] if trial["state"] == TrialEnd.COMPLETE and trial["smape"] is not None
+    ]
     if finished:
         yield progress(sweep, _some(finished), "minutes", "minutes of training, all trials together")
         yield progress(sweep, _some(finished), "epochs", "epochs of the architecture's trials so far")
@@ -143,7 +147,12 @@ def learning_curves(trials: Rows) -> Chart:
     ]
     values = np.array([row["SMAPE"] for row in rows])
     low, top = float(values.min()), min(float(values.max()), 2 * float(np.median(values)))
-    dashes = {"complete": [1, 0], "pruned": [4, 3], "failed": [1, 3], "interrupted": [1, 3]}
+    dashes = {
+        TrialEnd.COMPLETE: [1, 0],
+        TrialEnd.PRUNED: [4, 3],
+        TrialEnd.FAILED: [1, 3],
+        TrialEnd.INTERRUPTED: [1, 3],
+    }
     states = [state for state in dashes if any(row["state"] == state for row in rows)]
     select, _ = toggled("state")
     lines = {
@@ -165,7 +174,7 @@ def learning_curves(trials: Rows) -> Chart:
             "tooltip": [field(name, kind="nominal") for name in ("trial", "epoch", "SMAPE", "state")],
         },
     }
-    stopped = sum(trial["state"] == "pruned" for trial in trials)
+    stopped = sum(trial["state"] == TrialEnd.PRUNED for trial in trials)
     return Chart(
         "learning_curves",
         f"Learning curves of {len(trials)} trials of several epochs; the {stopped} stopped early are pale and dashed.",

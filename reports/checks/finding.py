@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from reports.figures.report_inputs import Record, ReportInputs
+from core.architectures import ARCHITECTURES
+from reports.figures.report_inputs import ReportInputs
+from reports.figures.study_records import Record, TrialEnd
 from reports.figures.sweep_figures import known_first
 
 
@@ -37,6 +39,8 @@ class Finding:
     about: str = ""
 
 
+TRAINED = (TrialEnd.COMPLETE, TrialEnd.PRUNED, TrialEnd.FAILED)
+"""Ends of the trials that were not interrupted."""
 Check = Callable[[ReportInputs], list[Finding]]
 
 
@@ -66,7 +70,7 @@ def by_architecture(records: Iterable[Record]) -> dict[str, list[Record]]:
     return {name: groups[name] for name in known_first(set(groups))}
 
 
-def tried(inputs: ReportInputs, *states: str) -> list[Record]:
+def tried(inputs: ReportInputs, *states: TrialEnd) -> list[Record]:
     """The trainings of all studies that ended so, with their `architecture`. Repeats, which trained nothing, are left out."""
     return [
         {**trial, "architecture": study["architecture"]}
@@ -80,10 +84,6 @@ def values_text(values: Sequence[Any]) -> str:
     """`0.4`, or `0.1 to 0.4`."""
     low, high = min(values), max(values)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
-
-
-_KEPT = ("text_encoder", "vision_encoder", "freeze_text", "freeze_vision", "frozen_encoder")
-"""Settings that a user names or that depend on the machine: a search with another setting is to be one of the same encoders."""
 
 
 def at(inputs: ReportInputs) -> str:
@@ -101,7 +101,10 @@ def search(inputs: ReportInputs, architecture: str, trials: Sequence[Record] = (
 
     A fixed setting makes another search space and so another study: the trials that are there do not count against it.
     """
-    chosen = {key: value for key, value in {**_encoders(trials), **settings}.items() if value is not None}
+    shared = common([trial["settings"] for trial in trials])
+    choices = ARCHITECTURES[architecture].encoder_choices if architecture in ARCHITECTURES else ()
+    encoders = {key: shared[key] for key in choices if shared.get(key)}
+    chosen = {key: value for key, value in {**encoders, **settings}.items() if value is not None}
     sets = [f"--set {shlex.quote(f'{architecture}.{key}={_text(value)}')}" for key, value in chosen.items()]
     return " ".join([f"python -m experiments.sweep {architecture} {at(inputs)}", *sets])
 
@@ -121,11 +124,6 @@ def common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {}
     first, *others = settings
     return {key: value for key, value in first.items() if all(key in each and each[key] == value for each in others)}
-
-
-def _encoders(trials: Sequence[Record]) -> dict[str, Any]:
-    shared = common([trial["settings"] for trial in trials])
-    return {key: shared[key] for key in _KEPT if shared.get(key)}
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from core.architectures import ARCHITECTURES
 from core.formatting import count
 from reports.checks.finding import Finding, Grade, by_architecture, command, graded, nothing, search, settle
-from reports.figures.report_inputs import Record, ReportInputs
+from reports.figures.report_inputs import ReportInputs
+from reports.figures.study_records import Record
 
 OVER, UNDER, OPTIMISM = "overfitting", "underfitting", "stack-optimism"
 FEWEST_EPOCHS = 4

@@ -8,6 +8,7 @@ from typing import Any
 from core.data.folds import HOLDOUT
 from core.formatting import count, headline
 from reports.checks.finding import (
+    TRAINED,
     Finding,
     Grade,
     by_architecture,
@@ -19,7 +20,8 @@ from reports.checks.finding import (
     tried,
     values_text,
 )
-from reports.figures.report_inputs import Record, ReportInputs
+from reports.figures.report_inputs import ReportInputs
+from reports.figures.study_records import Record, TrialEnd
 
 STEPS, TRIALS = "nan-steps", "nan-trials"
 ANY_STEP = 1e-12
@@ -64,7 +66,7 @@ def _steps(inputs: ReportInputs, architecture: str, trials: Sequence[Record], ro
 
 def failed_trials(inputs: ReportInputs) -> list[Finding]:
     """Trials that failed for non-finite losses, gradients or prices."""
-    done = tried(inputs, "complete", "pruned", "failed")
+    done = tried(inputs, *TRAINED)
     if not done:
         return nothing(TRIALS, "no trial has ended")
     failed = [trial for trial in done if is_not_finite(trial)]
@@ -76,7 +78,7 @@ def failed_trials(inputs: ReportInputs) -> list[Finding]:
 
 def _failed(inputs: ReportInputs, architecture: str, failed: Sequence[Record], done: Sequence[Record]) -> Finding:
     own = [trial for trial in done if trial["architecture"] == architecture]
-    fine = [trial["params"] for trial in own if trial["state"] == "complete"]
+    fine = [trial["params"] for trial in own if trial["state"] == TrialEnd.COMPLETE]
     params = [trial["params"] for trial in failed]
     saw = (
         f"{len(failed)} of {count(len(own), 'trial')} failed because loss, gradient or prices were not numbers"
@@ -91,7 +93,7 @@ def _failed(inputs: ReportInputs, architecture: str, failed: Sequence[Record], d
 
 def is_not_finite(trial: Mapping[str, Any]) -> bool:
     """True for a trial that failed for non-finite numbers."""
-    return trial["state"] == "failed" and any(words in headline(trial["error"]) for words in _MESSAGES)
+    return trial["state"] == TrialEnd.FAILED and any(words in headline(trial["error"]) for words in _MESSAGES)
 
 
 def _skipped(trial: Record) -> int:

@@ -6,10 +6,22 @@ from collections.abc import Sequence
 
 from core.data.folds import FEW_ROWS
 from core.formatting import count, headline
-from reports.checks.finding import Finding, Grade, by_architecture, command, graded, nothing, search, settle, tried
+from reports.checks.finding import (
+    TRAINED,
+    Finding,
+    Grade,
+    by_architecture,
+    command,
+    graded,
+    nothing,
+    search,
+    settle,
+    tried,
+)
 from reports.checks.non_finite import is_not_finite
 from reports.figures import sweep_figures
-from reports.figures.report_inputs import Record, ReportInputs
+from reports.figures.report_inputs import ReportInputs
+from reports.figures.study_records import Record, TrialEnd
 
 FAILURES, STOPPED, FEW = "failures", "stopped-trials", "few-trials"
 ANY, OFTEN = 1e-12, 0.25
@@ -22,7 +34,7 @@ FEWEST_TRIALS = 8
 
 def failures(inputs: ReportInputs) -> list[Finding]:
     """Failed trials by what happened. Non-finite numbers have a check of their own."""
-    done = tried(inputs, "complete", "pruned", "failed")
+    done = tried(inputs, *TRAINED)
     if not done:
         return nothing(FAILURES, "no trial has ended")
     others = [trial for trial in done if not is_not_finite(trial)]
@@ -53,14 +65,14 @@ def _hint(cause: Record, trials: Sequence[Record]) -> str:
 
 def stopped_trials(inputs: ReportInputs) -> list[Finding]:
     """Share of trials that the pruner stopped."""
-    done = tried(inputs, "complete", "pruned")
+    done = tried(inputs, TrialEnd.COMPLETE, TrialEnd.PRUNED)
     if not done:
         return nothing(STOPPED, "no trial has ended")
     return [_stopped(inputs, name, trials) for name, trials in by_architecture(done).items()]
 
 
 def _stopped(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> Finding:
-    stopped = sum(trial["state"] == "pruned" for trial in trials)
+    stopped = sum(trial["state"] == TrialEnd.PRUNED for trial in trials)
     share = stopped / len(trials)
     saw = f"{stopped} of {count(len(trials), 'trial')} ({share:.0%}) were stopped early."
     figures = {"stopped": stopped, "of": len(trials), "share": share}
@@ -71,7 +83,7 @@ def _stopped(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) 
 
 def few_trials(inputs: ReportInputs) -> list[Finding]:
     """Number of configs with a result, by architecture."""
-    ended = tried(inputs, "complete", "pruned", "failed")
+    ended = tried(inputs, *TRAINED)
     if not ended:
         return nothing(FEW, "no trial has ended")
     if len(inputs.train) < FEW_ROWS:
@@ -80,7 +92,7 @@ def few_trials(inputs: ReportInputs) -> list[Finding]:
 
 
 def _few(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> Finding:
-    ended_well = sum(trial["state"] != "failed" for trial in trials)
+    ended_well = sum(trial["state"] != TrialEnd.FAILED for trial in trials)
     saw = f"{count(ended_well, 'config')} came to a result."
     advice = (
         f"{FEWEST_TRIALS} at least; with the flags of the first sweep what is there counts, and repeats cost nothing"

@@ -22,8 +22,9 @@ from reports.checks.finding import (
     settle,
     tried,
 )
-from reports.figures.report_inputs import Record, ReportInputs
-from reports.figures.sweep_figures import STATES, time_spent
+from reports.figures.report_inputs import ReportInputs
+from reports.figures.study_records import Record, TrialEnd
+from reports.figures.sweep_figures import Purpose, time_spent
 
 SLOW, STAGES, LOST = "slow-training", "stages", "lost-time"
 WORTH_SECONDS = 30.0
@@ -42,6 +43,7 @@ STACK = 0.5
 """Share of a run from which combining costs more than all that it combines."""
 FAILED, MOSTLY_FAILED = 0.1, 0.3
 """Share of the search's seconds in trainings that failed: a tenth of an hour is worth six minutes of looking."""
+_STAGES = {Purpose.CROSS_VALIDATION: "cross-validation", Purpose.STACKING: "stack"}
 _LIGHT = "its parts are not timed"
 
 
@@ -161,8 +163,8 @@ def _filled(inputs: ReportInputs, max_length: int) -> float:
 def stages(inputs: ReportInputs) -> list[Finding]:
     """The search, the folds of the members, and the stack."""
     spent = {"search": 0.0, "cross-validation": 0.0, "stack": 0.0}
-    for each in time_spent(tried(inputs, *STATES), inputs.members, inputs.timings):
-        spent[_stage(each)] += each["seconds"]
+    for each in time_spent(tried(inputs, *TrialEnd), inputs.members, inputs.timings):
+        spent[_STAGES.get(each["purpose"], "search")] += each["seconds"]
     total = sum(spent.values())
     if not total:
         return nothing(STAGES, "nothing was trained or stacked")
@@ -173,28 +175,22 @@ def stages(inputs: ReportInputs) -> list[Finding]:
     return [settle(STAGES, state, saw, spent, "try fewer ways to combine, those without boosters", again)]
 
 
-def _stage(spent: Record) -> str:
-    if spent["architecture"] == "stack":
-        return "stack"
-    return "cross-validation" if spent["purpose"] == "cross-validation" else "search"
-
-
 def lost_time(inputs: ReportInputs) -> list[Finding]:
     """Share of the search time spent on trials without a result."""
-    trials = tried(inputs, *STATES)
+    trials = tried(inputs, *TrialEnd)
     total = sum(trial["seconds"] or 0.0 for trial in trials)
     if not total:
         return nothing(LOST, "no trial has ended, or none tells how long it took")
-    shares = {
-        state: sum(trial["seconds"] or 0.0 for trial in trials if trial["state"] == state) / total for state in STATES
+    shares: dict[str, float] = {
+        state: sum(trial["seconds"] or 0.0 for trial in trials if trial["state"] == state) / total for state in TrialEnd
     }
     repeats = sum(trial["repeat"] for study in inputs.studies for trial in study["trials"])
+    finished, stopped, failed, interrupted = (f"{share:.0%}" for share in shares.values())
     saw = (
-        f"Of {duration(total, 1)} of search {shares['complete']:.0%} went into trials that finished, {shares['pruned']:.0%} into "
-        f"stopped, {shares['failed']:.0%} into failed and {shares['interrupted']:.0%} into interrupted ones; "
-        f"{count(repeats, 'repeat')} cost nothing."
+        f"Of {duration(total, 1)} of search {finished} went into trials that finished, {stopped} into stopped, {failed} into "
+        f"failed and {interrupted} into interrupted ones; {count(repeats, 'repeat')} cost nothing."
     )
-    figures = {**shares, "seconds": total, "repeats": repeats}
-    state = graded(shares["failed"], FAILED, MOSTLY_FAILED)
+    figures: dict[str, Any] = {**shares, "seconds": total, "repeats": repeats}
+    state = graded(shares[TrialEnd.FAILED], FAILED, MOSTLY_FAILED)
     advice = "see what the failed trials have in common, and fix or leave out that setting"
     return [settle(LOST, state, saw, figures, advice, command(inputs, "experiments.status"))]

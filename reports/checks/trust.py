@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from core.architectures import ARCHITECTURES
 from core.formatting import count
 from core.metrics import constant_floor
 from core.quality.label_noise import LabelNoise
@@ -21,6 +22,7 @@ LITTLE_GAIN = 0.1
 tiny encoder gains half."""
 SOME_ROWS, MANY_ROWS = 0.005, 0.05
 """Share of the training rows whose price looks wrong: a few there are in any catalog, one in twenty bends every model."""
+_CLASSICAL = [name for name, registered in ARCHITECTURES.items() if not registered.is_network]
 
 
 def floor(inputs: ReportInputs) -> list[Finding]:
@@ -37,7 +39,7 @@ def floor(inputs: ReportInputs) -> list[Finding]:
     )
     figures = {"smape": smape, "standard_error": error, "floor": constant, "gain": gain}
     advice = "see that each text stands beside its own price in the file, then see what the light models find in it"
-    again = f"{command(inputs, 'experiments.sweep')} lexical boosted"
+    again = f"{command(inputs, 'experiments.sweep')} {' '.join(_CLASSICAL)}"
     return [settle(FLOOR, state, saw, figures, advice, again)]
 
 
@@ -84,12 +86,13 @@ def _suspect(inputs: ReportInputs, found: Mapping[str, Any]) -> Finding:
         found["smape"] / found["usual"],
         short_labels([member.id for member in inputs.members])[found["id"]],
     )
-    among = "all other members" if found["of"] == "all" else f"the other {found['of']} members"
+    among = "all other members" if found["of"] == data_quality.ALL_KINDS else f"the other {found['of']} members"
     saw = f"{label} has SMAPE {found['smape']:.2f}, {share:.0%} of the median of {among} ({found['usual']:.2f})."
     advice = (
         "see that its out-of-fold prices come from models that have not seen these rows; until then stack without it"
     )
-    state: Grade = Grade.LOOK if found["of"] == "all" else Grade.PROBLEM  # another kind of model may well be better
+    # another kind of model may well be better
+    state = Grade.LOOK if found["of"] == data_quality.ALL_KINDS else Grade.PROBLEM
     again = command(inputs, "ensemble.stack", f"--drop {shlex.quote(found['id'])}")
     return Finding(TOO_GOOD, state, saw, {"smape": found["smape"], "share": share}, advice, again, label)
 
@@ -107,7 +110,8 @@ def labels(inputs: ReportInputs) -> list[Finding]:
     )
     figures = {"rows": len(rows), "conflicts": len(conflicts), "share": share}
     advice = (
-        "read them and correct the file where it is wrong; suspects=drop of lexical and boosted learns without them"
+        "read them and correct the file where it is wrong; "
+        f"suspects=drop of {' and '.join(_CLASSICAL)} learns without them"
     )
     return [settle(LABELS, graded(share, SOME_ROWS, MANY_ROWS), saw, figures, advice, command(inputs, "core.labels"))]
 

@@ -24,6 +24,8 @@ MUCH = 5.0
 TOO_GOOD = 0.7
 """Share of the median SMAPE of the other members of its kind below which a member is looked at."""
 OTHERS = 2
+ALL_KINDS = "all"
+"""Kind of the members compared where a member's own kind has too few."""
 SHOWN = 20
 
 
@@ -161,7 +163,7 @@ def too_good(members: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     "id": member["id"],
                     "smape": member["smape"],
                     "usual": usual,
-                    "of": member["architecture"] if compared is kind else "all",
+                    "of": member["architecture"] if compared is kind else ALL_KINDS,
                 }
             )
     return found

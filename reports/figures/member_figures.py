@@ -14,9 +14,11 @@ from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.store.oof_store import EXTERNAL, Member
-from reports.figures.report_inputs import Record
+from reports.figures.study_records import Record
 
 _LABEL = 4
+IMPORTED = "imported"
+"""Architecture of members whose record names none."""
 
 
 def member_figures(
@@ -29,7 +31,7 @@ def member_figures(
         {
             "id": member.id,
             "label": labels[member.id],
-            "architecture": member.record.get("architecture", "imported"),
+            "architecture": member.record.get("architecture", IMPORTED),
             **scores(train.known_prices, member.oof, folds.groups),
             "fold_smape": by_fold(train.known_prices, member.oof, folds),
             "seconds": member.record.get("seconds"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from core.formatting import count, figure_text
 from core.metrics import METRICS, group_bootstrap, smape_terms
 from reports.figures.adversarial_validation import SOME, STRONG
 from reports.figures.report_inputs import ReportInputs
+from reports.figures.study_records import TrialEnd
 
 _MORE_TRIALS = 2  # times as many as there are
 _FEWEST_TRIALS = 8
@@ -22,6 +24,13 @@ _MANY_LABELS = 0.005
 """Share of the training rows suggested for removal from which the overview mentions them."""
 _MUCH_OPTIMISM = 1.0
 """Points between in-sample and nested SMAPE from which the overview mentions them."""
+
+
+class FigureOf(StrEnum):
+    """Predictions that the report's first figure is of."""
+
+    STACK = "stack"
+    MEMBER = "member"
 
 
 def overview_figures(inputs: ReportInputs, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +53,7 @@ def overview(content: Mapping[str, Any], workspace: str) -> dict[str, Any]:
 def nested_cv_figure(inputs: ReportInputs, content: Mapping[str, Any]) -> dict[str, Any] | None:
     """Best nested-CV figure with its 95% interval of bootstraps over product groups: the stack's, else the best member's."""
     if content["stack"]:
-        return {"kind": "stack", "name": content["stack"]["choice"]["name"], **content["stack"]["nested"]}
+        return {"kind": FigureOf.STACK, "name": content["stack"]["choice"]["name"], **content["stack"]["nested"]}
     if not content["members"]:
         return None
     best = content["members"][0]
@@ -54,7 +63,7 @@ def nested_cv_figure(inputs: ReportInputs, content: Mapping[str, Any]) -> dict[s
     figures = {name: best[name] for name in (*METRICS, "standard_error")}
     interval = group_bootstrap(terms, inputs.folds.groups[known], seed=0)
     known_range = list(interval) if math.isfinite(interval[0]) else None  # rows of one product tell nothing of others
-    return {"kind": "member", "name": best["label"], **figures, "interval": known_range}
+    return {"kind": FigureOf.MEMBER, "name": best["label"], **figures, "interval": known_range}
 
 
 def sentence(content: Mapping[str, Any]) -> str:
@@ -68,7 +77,7 @@ def sentence(content: Mapping[str, Any]) -> str:
     known = honest["interval"]
     between = f" ({known[0]:.2f} to {known[1]:.2f} in 95% of bootstraps over products)" if known else ""
     figure = f"SMAPE {figure_text(honest)} on rows it has not seen{between}, {beats} the best constant price"
-    if honest["kind"] == "member":
+    if honest["kind"] == FigureOf.MEMBER:
         chosen = f", the best of {len(members)} on the same rows" if len(members) > 1 else ""
         return f"The member {honest['name']} has {figure} ({floor['smape']:.2f}){chosen}."
     if not members:
@@ -124,7 +133,7 @@ def next_step(content: Mapping[str, Any], workspace: str) -> dict[str, str]:
     members, stack, sweep = content["members"], content["stack"], content["sweep"]
     at = f"--workspace {shlex.quote(workspace)}"
     if not members:
-        if sweep and not sweep["counts"]["complete"]:
+        if sweep and not sweep["counts"][TrialEnd.COMPLETE]:
             return _step("No trial has come to its end: see what went wrong.", f"python -m reports.diagnose {at}")
         tried = f"{count(sweep['counts']['complete'], 'trial')} finished, but no" if sweep else "No"
         return _step(f"{tried} config is cross-validated yet.", f"python -m experiments.sweep {at}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +21,7 @@ from core.quality.leaks import FILE as LEAKS
 from core.quality.leaks import read_leak_notes
 from core.store.oof_store import EXTERNAL, Member
 from core.store.workspace import Workspace, WorkspaceFacts
-from reports.figures.study_records import read_studies
-
-Record = dict[str, Any]
+from reports.figures.study_records import Record, read_studies
 
 STACK_FORMAT = 2
 """Of the `stack.json` that a report can read."""

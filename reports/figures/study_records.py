@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 from core.atomic_files import read_json
@@ -11,6 +12,17 @@ from core.errors import UserError
 from core.store.workspace import Workspace
 
 Record = dict[str, Any]
+
+
+class TrialEnd(StrEnum):
+    """State of an ended trial, as `history.json` has it."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
 HISTORY = "history.json"
 HISTORY_FORMAT = 1
 _FAILED_BEFORE = "this config has failed before"
@@ -88,7 +100,7 @@ def _study(architecture: str, records: Sequence[Record]) -> Record:
     trials = [
         {
             "number": number,
-            "state": "complete",
+            "state": TrialEnd.COMPLETE,
             "config": record["config"],
             "params": {
                 name: value for name, value in record["settings"].items() if not isinstance(value, (dict, list))

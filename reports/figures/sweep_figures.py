@@ -6,15 +6,33 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from core.architectures import ARCHITECTURES
 from core.formatting import headline
 from core.store.oof_store import Member
+from reports.figures.member_figures import IMPORTED
+from reports.figures.study_records import Record, TrialEnd
 
-Record = dict[str, Any]
 
-STATES = ("complete", "pruned", "failed", "interrupted")
+class Purpose(StrEnum):
+    """Purpose of training time."""
+
+    FINISHED = "finished trials"
+    STOPPED = "stopped trials"
+    FAILED = "failed trials"
+    INTERRUPTED = "interrupted trials"
+    CROSS_VALIDATION = "cross-validation"
+    STACKING = "choosing and fitting"
+
+
+_PURPOSES = {
+    TrialEnd.COMPLETE: Purpose.FINISHED,
+    TrialEnd.PRUNED: Purpose.STOPPED,
+    TrialEnd.FAILED: Purpose.FAILED,
+    TrialEnd.INTERRUPTED: Purpose.INTERRUPTED,
+}
 _CAUSE = 200
 _NUMBERS = re.compile(r"\d[\d.,]*")
 
@@ -30,7 +48,7 @@ def sweep_figures(studies: Sequence[Record], members: Sequence[Member], timings:
     own = {name: [trial for trial in trials if trial["architecture"] == name] for name in names}
     return {
         "trials": trials,
-        "counts": {state: sum(trial["state"] == state for trial in trials) for state in STATES},
+        "counts": {state: sum(trial["state"] == state for trial in trials) for state in TrialEnd},
         "architectures": [_architecture(name, own[name], studies) for name in names],
         "importances": [
             {"study": study["name"], "architecture": study["architecture"], "setting": setting, "share": share}
@@ -53,8 +71,8 @@ def _in_order(studies: Sequence[Record]) -> list[Record]:
         name = study["architecture"]
         seconds += trial["seconds"] or 0.0
         if not trial["repeat"]:
-            epochs[name] += len(trial["curve"]) or (trial["state"] == "complete")
-        if trial["state"] == "complete" and trial["smape"] is not None:
+            epochs[name] += len(trial["curve"]) or (trial["state"] == TrialEnd.COMPLETE)
+        if trial["state"] == TrialEnd.COMPLETE and trial["smape"] is not None:
             best[name] = min(trial["smape"], best.get(name, math.inf))
         shown.append(
             {
@@ -81,7 +99,7 @@ _SHOWN = (
 def _architecture(name: str, trials: Sequence[Record], studies: Sequence[Record]) -> Record:
     """best: the trial of the lowest SMAPE, None where none has finished. documented: what the documented best got. study: the
     latest one; varied: the settings that it has tried more than one value of, with the best trial's."""
-    finished = [trial for trial in trials if trial["state"] == "complete" and trial["smape"] is not None]
+    finished = [trial for trial in trials if trial["state"] == TrialEnd.COMPLETE and trial["smape"] is not None]
     own = latest([study for study in studies if study["architecture"] == name])[0]["name"]
     winner = min(finished, key=lambda trial: (trial["smape"], trial["order"]), default=None)
     documented = next((trial["smape"] for trial in finished if trial["documented"]), None)
@@ -90,7 +108,7 @@ def _architecture(name: str, trials: Sequence[Record], studies: Sequence[Record]
         "name": name,
         "studies": [study["name"] for study in studies if study["architecture"] == name],
         "study": own,
-        "counts": {state: sum(trial["state"] == state for trial in trials) for state in STATES},
+        "counts": {state: sum(trial["state"] == state for trial in trials) for state in TrialEnd},
         "seconds": round(sum(trial["seconds"] or 0.0 for trial in trials), 2),
         "best": winner,
         "documented": documented,
@@ -131,7 +149,7 @@ def failures(trials: Sequence[Record]) -> list[Record]:
     """
     grouped = defaultdict[str, list[Record]](list)
     for trial in trials:
-        if trial["state"] == "failed" and not trial["repeat"]:
+        if trial["state"] == TrialEnd.FAILED and not trial["repeat"]:
             grouped[_NUMBERS.sub("#", headline(trial["error"]))].append(trial)
     return sorted(
         (_cause(own, trials) for own in grouped.values()), key=lambda cause: (-cause["count"], cause["error"])
@@ -140,7 +158,11 @@ def failures(trials: Sequence[Record]) -> list[Record]:
 
 def _cause(failed: Sequence[Record], trials: Sequence[Record]) -> Record:
     architectures = known_first({trial["architecture"] for trial in failed})
-    fine = [each["params"] for each in trials if each["state"] == "complete" and each["architecture"] in architectures]
+    fine = [
+        each["params"]
+        for each in trials
+        if each["state"] == TrialEnd.COMPLETE and each["architecture"] in architectures
+    ]
     first = failed[0]["params"]
     shared = {
         name: value
@@ -163,18 +185,17 @@ def time_spent(trials: Sequence[Record], members: Sequence[Member], timings: Map
 
     A trial that became a fold of a member is counted as that: it was not trained twice.
     """
-    spent = defaultdict[tuple[str, str], float](float)
-    words = {"complete": "finished trials", "pruned": "stopped trials", "interrupted": "interrupted trials"}
+    spent = defaultdict[tuple[str, Purpose], float](float)
     used = {_origin(member) for member in members if "seed_of" not in member.record.get("origin", {})}
     for trial in trials:
         if (trial["architecture"], trial["number"], trial["smape"]) not in used:
-            spent[trial["architecture"], words.get(trial["state"], "failed trials")] += trial["seconds"] or 0.0
+            spent[trial["architecture"], _PURPOSES[trial["state"]]] += trial["seconds"] or 0.0
     for member in members:
         seconds = member.record.get("seconds")
         if seconds is not None:
-            spent[member.record.get("architecture", "imported"), "cross-validation"] += seconds
+            spent[member.record.get("architecture", IMPORTED), Purpose.CROSS_VALIDATION] += seconds
     if timings:
-        spent["stack", "choosing and fitting"] = timings["seconds"]["total"]
+        spent["stack", Purpose.STACKING] = timings["seconds"]["total"]
     return [
         {"architecture": name, "purpose": purpose, "seconds": round(seconds, 2)}
         for (name, purpose), seconds in spent.items()

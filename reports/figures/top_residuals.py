@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,26 @@ EXTREME = 0.01
 _QUANTITIES = ("pack", "unit_count", "total_count", "value_count", "value")
 
 
+class CauseKind(StrEnum):
+    """Kind of an error's cause, by which readers filter."""
+
+    LABEL = "label looks wrong"
+    QUANTITY = "quantity misread"
+    LONELY = "no close neighbour"
+    QUARREL = "neighbours disagree"
+    EXTREME = "extreme price"
+    UNSEEN = "no cause seen"
+
+
 @dataclass(frozen=True)
 class Cause:
-    """kind: what a reader filters by. sentence: with the figures behind it."""
+    """Cause of an error. sentence: with the figures behind it."""
 
-    kind: str
+    kind: CauseKind
     sentence: str
 
 
-NO_CAUSE = Cause("no cause seen", "nothing in the text, among its neighbours or between the members explains it")
+NO_CAUSE = Cause(CauseKind.UNSEEN, "nothing in the text, among its neighbours or between the members explains it")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +118,10 @@ def _quantities(fields: pd.Series) -> dict[str, float]:
 
 def wrong_label(seen: Seen) -> Cause | None:
     """Other rows of the product, similar rows, or all members contradict the price."""
-    kind = "label looks wrong"
     if seen.finding is not None:
-        return Cause(kind, f"expected {seen.finding.low:.4g} to {seen.finding.high:.4g}: {seen.finding.reason}")
+        return Cause(
+            CauseKind.LABEL, f"expected {seen.finding.low:.4g} to {seen.finding.high:.4g}: {seen.finding.reason}"
+        )
     if len(seen.members) < 2:
         return None
     away = seen.members - seen.log
@@ -116,7 +129,7 @@ def wrong_label(seen: Seen) -> Cause | None:
     if not one_side or seen.members.std() > AGREED:
         return None
     low, high = np.exp([seen.members.min(), seen.members.max()])
-    return Cause(kind, f"all {len(seen.members)} members agree on {low:.4g} to {high:.4g}")
+    return Cause(CauseKind.LABEL, f"all {len(seen.members)} members agree on {low:.4g} to {high:.4g}")
 
 
 def misread_quantity(seen: Seen) -> Cause | None:
@@ -125,7 +138,7 @@ def misread_quantity(seen: Seen) -> Cause | None:
     for name, number in seen.numbers.items():
         if number >= 2 and abs(miss - np.log(number)) < AS_MANY_TIMES:
             return Cause(
-                "quantity misread",
+                CauseKind.QUANTITY,
                 f"the price is {np.exp(miss):.1f} times {'what' if seen.log > seen.predicted else 'below what'} was predicted, "
                 f"and the text states {name.replace('_', ' ')} {number:g}",
             )
@@ -137,7 +150,7 @@ def lonely(seen: Seen) -> Cause | None:
     if len(seen.similarity) and seen.similarity[0] >= CLOSE:
         return None
     nearest = f"has similarity {seen.similarity[0]:.2f}" if len(seen.similarity) else "shares no word"
-    return Cause("no close neighbour", f"the most similar of the other training rows {nearest} (close from {CLOSE:g})")
+    return Cause(CauseKind.LONELY, f"the most similar of the other training rows {nearest} (close from {CLOSE:g})")
 
 
 def quarrelling(seen: Seen) -> Cause | None:
@@ -148,9 +161,7 @@ def quarrelling(seen: Seen) -> Cause | None:
     low, high = np.exp(np.quantile(close, [0.25, 0.75]))
     if high < APART * low:
         return None
-    return Cause(
-        "neighbours disagree", f"half of its {len(close)} close neighbours lie outside of {low:.4g} to {high:.4g}"
-    )
+    return Cause(CauseKind.QUARREL, f"half of its {len(close)} close neighbours lie outside of {low:.4g} to {high:.4g}")
 
 
 def extreme(seen: Seen) -> Cause | None:
@@ -158,7 +169,7 @@ def extreme(seen: Seen) -> Cause | None:
     if seen.limits[0] <= seen.log <= seen.limits[1]:
         return None
     side = "lower" if seen.log < seen.limits[0] else "higher"
-    return Cause("extreme price", f"{side} than {1 - EXTREME:.0%} of the training prices")
+    return Cause(CauseKind.EXTREME, f"{side} than {1 - EXTREME:.0%} of the training prices")
 
 
 RULES: tuple[Callable[[Seen], Cause | None], ...] = (wrong_label, misread_quantity, lonely, quarrelling, extreme)
