@@ -1,1 +1,7 @@
 """Core: catalogs, folds, architectures, training of one model, the prediction store. Imports no sibling package."""
+
+import os
+
+from core.hardware import limit_spinning
+
+limit_spinning(os.environ)  # before NumPy, scikit-learn, LightGBM or torch is imported

@@ -1,9 +1,31 @@
-"""Hardware detection: cores, memory and GPU of this machine."""
+"""Hardware detection: cores, memory and GPU of this machine; and how long idle threads spin before they sleep."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+
+SPIN_LIMITS = {"GOMP_SPINCOUNT": "1000"}
+"""Environment variables by which runtimes limit how long a thread that waits for others spins: GNU's OpenMP, in iterations."""
+_WAIT_POLICY = "OMP_WAIT_POLICY"
+"""OpenMP's own word on it, which a runtime's variable overrides."""
+
+
+def limit_spinning(environment: MutableMapping[str, str]) -> None:
+    """Sets `SPIN_LIMITS` for this process and its children, and keeps what the user has set.
+
+    A spinning thread holds the core that the thread it waits for needs: beside a busy process a training takes 50 times as long.
+    Runtimes read the variables once, when they are loaded, so every package calls this before it imports a library.
+    """
+    if _WAIT_POLICY not in environment:
+        for name, value in SPIN_LIMITS.items():
+            environment.setdefault(name, value)
+
+
+def spin_limits(environment: Mapping[str, str]) -> dict[str, str]:
+    """What this process's environment says about spinning, for processes that do not inherit it: workers on other nodes."""
+    return {name: environment[name] for name in (_WAIT_POLICY, *SPIN_LIMITS) if name in environment}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import os
 
+import core as core  # limits spinning before libraries load
+
 # Ray reads these when it is imported, by whichever module that may be.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow is the run log; no CSV and JSON beside it

@@ -9,6 +9,9 @@ ridge whose alpha is chosen by cross-validation. Where a catalog has no test pri
 
 from __future__ import annotations
 
+import core as core  # before torch and scikit-learn are loaded: it limits spinning
+
+# isort: split
 import argparse
 import json
 import subprocess

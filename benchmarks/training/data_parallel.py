@@ -9,6 +9,9 @@ whatever else the machine does meets them alike. What Ray Train needs to start i
 
 from __future__ import annotations
 
+import core as core  # before torch and scikit-learn are loaded: it limits spinning
+
+# isort: split
 import argparse
 import time
 from pathlib import Path

@@ -11,6 +11,9 @@ the fastest size, on the same cores. Run it on an otherwise idle machine.
 
 from __future__ import annotations
 
+import core as core  # before torch and scikit-learn are loaded: it limits spinning
+
+# isort: split
 import argparse
 import time
 from collections.abc import Sequence

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import core as core  # before torch and scikit-learn are loaded: it limits spinning
+
+# isort: split
 import time
 from collections.abc import Callable
 from pathlib import Path

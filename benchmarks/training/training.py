@@ -8,6 +8,9 @@ Rates are rows per second; the limit is the matrix product's, measured in the sa
 
 from __future__ import annotations
 
+import core as core  # before torch and scikit-learn are loaded: it limits spinning
+
+# isort: split
 import argparse
 import math
 import time

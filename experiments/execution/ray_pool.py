@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import shutil
 import socket
 import tempfile
@@ -23,7 +24,7 @@ import reports
 import search_spaces
 from core.console import warn
 from core.errors import UserError
-from core.hardware import Machine
+from core.hardware import Machine, spin_limits
 
 _CODE = (core, ensemble, experiments, reports, search_spaces)
 _COUNT_SECONDS = 2.0
@@ -88,8 +89,10 @@ def joined(address: str) -> Iterator[None]:
     _check_reachable(address)
     # With a `working_dir`, Ray does not add the driver's current folder to the workers' paths: an older checkout that lies
     # there on a node cannot win over the code that travels.
-    with staged_code() as code, _ray(address=address, runtime_env={"working_dir": str(code)}):
-        yield
+    with staged_code() as code:
+        environment = {"working_dir": str(code), "env_vars": spin_limits(os.environ)}
+        with _ray(address=address, runtime_env=environment):
+            yield
 
 
 @contextlib.contextmanager
