@@ -84,9 +84,8 @@ def show(one: Comparand, other: Comparand) -> None:
         say("the same settings")
     table = plain_table("figure", "A", "B", "B - A", left=1)
     for name in dict.fromkeys([*METRICS, *one.figures, *other.figures]):
-        if name not in one.figures and name not in other.figures:
-            continue
-        table.add_row(name, *_figures(name, one.figures.get(name), other.figures.get(name)))
+        if name in one.figures or name in other.figures:
+            table.add_row(name, *_figures(name, one.figures.get(name), other.figures.get(name)))
     console.print(table)
     for line in curves(one.curve, other.curve):
         say(line)
@@ -137,12 +136,11 @@ def curves(one: dict[int, float], other: dict[int, float]) -> list[str]:
         return []
     values = [*one.values(), *other.values()]
     low, high = min(values), max(values)
-    ends = {
-        name: f"{curve[min(curve)]:.2f} -> {curve[max(curve)]:.2f}"
+    lines = [
+        f"{name} {spark(curve, low, high)}  {curve[min(curve)]:.2f} -> {curve[max(curve)]:.2f}"
         for name, curve in (("A", one), ("B", other))
         if curve
-    }
-    lines = [f"{name} {spark(curve, low, high)}  {ends[name]}" for name, curve in (("A", one), ("B", other)) if curve]
+    ]
     return [f"curves of the SMAPE, {low:.2f} (lowest block) to {high:.2f}:", *lines]
 
 

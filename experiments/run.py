@@ -26,7 +26,7 @@ from experiments.execution.ray_tuner import Work, run
 from experiments.planning.budget import MOST_MEMBERS, Budget, SweepLimits, after_seconds
 from experiments.planning.cross_validation import MemberBuilder
 from experiments.planning.job_scheduler import JobScheduler
-from experiments.planning.search_state import ArchitectureSearch, OpenSearches, job_defaults, open_searches
+from experiments.planning.search_state import ArchitectureSearch, job_defaults, open_searches
 from experiments.planning.setup import (
     SMALL_DATA_MEMBERS,
     ArchitecturePlan,
@@ -149,34 +149,27 @@ class _Sweep:
 
     def _train(self, plans: list[ArchitecturePlan], limits: SweepLimits) -> tuple[JobScheduler, bool]:
         """All trials and members; the scheduler as it ended, and False if it was interrupted."""
-        asked, workspace = self.config.search, self.workspace
+        asked, workspace, share, tracking = self.config.search, self.workspace, self.share, self.config.tracking
         members = MemberBuilder(workspace, asked.seed, {each.name: each.resolution.notes for each in plans})
-        with open_searches(plans, asked, members, storage_url(workspace, asked.storage)) as opened:
-            return self._run_jobs(plans, opened, members, limits)
-
-    def _run_jobs(
-        self, plans: list[ArchitecturePlan], opened: OpenSearches, members: MemberBuilder, limits: SweepLimits
-    ) -> tuple[JobScheduler, bool]:
-        config, workspace, share = self.config, self.workspace, self.share
-        searches, storage = opened.searches, opened.storage
-        record = self._record(searches, limits.budget)
-        if self.events is not None:
-            say_start(self.events, workspace, record)
-        with (
-            recorded(workspace.folder, record) as states,
-            watching(config.tracking, config.search.seed, workspace, searches, storage, limits.budget, self.events) as callbacks,
-            # Last: a new run log takes seconds, as Ray does.
-            nullcontext() if self._on_cluster else session(share),
-        ):  # fmt: skip
-            work, endings = self._work(plans)
-            defaults = job_defaults(config.search.seed, share, self.machine)
-            scheduler = JobScheduler(searches, members, limits, defaults, [*callbacks, endings])
-            finished = run(scheduler, work, workspace.path("ray"), share, config.search.pruner, _seconds(limits.budget))
-            scheduler.close()
-            endings.settle()
-            write_history(workspace, storage, {each.name: each.study for each in searches})
-            states.append(SweepStatus.FINISHED if finished else SweepStatus.INTERRUPTED)
-        return scheduler, finished
+        with open_searches(plans, asked, members, storage_url(workspace, asked.storage)) as (searches, storage):
+            record = self._record(searches, limits.budget)
+            if self.events is not None:
+                say_start(self.events, workspace, record)
+            with (
+                recorded(workspace.folder, record) as states,
+                watching(tracking, asked.seed, workspace, searches, storage, limits.budget, self.events) as callbacks,
+                # Last: a new run log takes seconds, as Ray does.
+                nullcontext() if self._on_cluster else session(share),
+            ):
+                work, endings = self._work(plans)
+                defaults = job_defaults(asked.seed, share, self.machine)
+                scheduler = JobScheduler(searches, members, limits, defaults, [*callbacks, endings])
+                finished = run(scheduler, work, workspace.path("ray"), share, asked.pruner, _seconds(limits.budget))
+                scheduler.close()
+                endings.settle()
+                write_history(workspace, storage, {each.name: each.study for each in searches})
+                states.append(SweepStatus.FINISHED if finished else SweepStatus.INTERRUPTED)
+            return scheduler, finished
 
     def _record(self, searches: Sequence[ArchitectureSearch], budget: Budget) -> Record:
         """Contents of `sweep.json`, which `experiments.status` reads. Holds no password."""

@@ -60,19 +60,13 @@ def show(state: SweepState) -> None:
         counts = " ".join(f"{name} {count}" for name, count in search.counts.items()) or "none"
         wanted = "" if search.wanted is None else f"  of {search.wanted} configs"
         best = search.best
-        smape = f"{best['smape']:.2f}" if best else ""
-        table.add_row(
-            search.architecture,
-            counts + wanted,
-            smape,
-            f"#{best['trial']} {describe(best['searched'])}" if best else "",
-        )
+        found = (f"{best['smape']:.2f}", f"#{best['trial']} {describe(best['searched'])}") if best else ("", "")
+        table.add_row(search.architecture, counts + wanted, *found)
     console.print(table)
-    runs = state.driver.is_live
+    what = "runs" if state.driver.is_live else "was running"
     for search in state.searches:
         for trial in search.running:
             reached = f"epoch {trial.epoch}, SMAPE {trial.smape:.2f}" if trial.epoch is not None else "no epoch yet"
-            what = "runs" if runs else "was running"
             say(f"{search.architecture} #{trial.trial} {what}: {reached}, started {duration(trial.age)} ago")
     for member in state.members:
         done = f"SMAPE {member.smape:.2f} out of fold" if member.smape is not None else "in the making"
@@ -103,9 +97,8 @@ def _headline(state: SweepState) -> str:
     assert record is not None, "it holds how the sweep ended"
     when = f"{duration(time.time() - record.ended)} ago, after {age}" if record.ended is not None else ""
     why = f": {record.error}" if record.error else ""
-    return (
-        f"the last sweep {state.driver if state.driver != SweepStatus.INTERRUPTED else 'was interrupted'} {when}{why}"
-    )
+    ending = "was interrupted" if state.driver == SweepStatus.INTERRUPTED else state.driver
+    return f"the last sweep {ending} {when}{why}"
 
 
 def _next(state: SweepState) -> str:

@@ -15,7 +15,6 @@ from core.store.workspace import Workspace
 from experiments.execution.ray_pool import Resources
 from experiments.planning.budget import TIME_MARGIN, SweepLimits, makespan
 from experiments.planning.job_scheduler import JobScheduler
-from experiments.planning.search_state import ArchitectureSearch
 from experiments.planning.setup import ArchitecturePlan
 from experiments.search.storage import without_password
 from experiments.search.trial_selection import Finished
@@ -137,17 +136,13 @@ def show_outcome(workspace: Workspace, scheduler: JobScheduler) -> None:
     for name in workspace.store.complete():
         say(f"member {name}  {metrics_text(workspace.store.read(name).record['metrics'])}")
     for search in scheduler.searches.values():
-        _show_errors(search)
+        for text, count in search.failures.errors.most_common(3):
+            say(f"{search.name}: {count}x {text.strip()}", style="red")
 
 
 def _smape(trial: Finished) -> str:
     spread = "" if trial.standard_error is None else f" ± {trial.standard_error:.2f}"
     return f"{trial.smape:.2f}{spread}"
-
-
-def _show_errors(search: ArchitectureSearch) -> None:
-    for text, count in search.failures.errors.most_common(3):
-        say(f"{search.name}: {count}x {text.strip()}", style="red")
 
 
 def storage_url(workspace: Workspace, given: str | None) -> str:

@@ -6,15 +6,22 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from core.console import as_user_error
 from core.errors import UserError
 
 
+class JobKind(StrEnum):
+    """Kind of a training: a config on the holdout fold, or one fold of a member."""
+
+    TRIAL = "trial"
+    FIT = "fit"
+
+
 @dataclass(frozen=True)
 class Job:
-    """One training. kind `trial`: a config on the holdout fold; `fit`: one fold of a member.
+    """One training.
 
     name: the id of the config's member key, which names the folder of what is made. number: the trial's number in its study.
     settings: every setting of the config. searched: those that the study chose, for people. epochs: at most;
@@ -23,7 +30,7 @@ class Job:
     because it may become a member's fold; None: any does. workers: processes that train it together.
     """
 
-    kind: Literal["trial", "fit"]
+    kind: JobKind
     architecture: str
     name: str
     settings: dict[str, Any]
@@ -42,7 +49,9 @@ class Job:
     @property
     def label(self) -> str:
         """`text #3` or `text-1a2b fold 2`."""
-        return f"{self.architecture} #{self.number}" if self.kind == "trial" else f"{self.name[:-8]} fold {self.fold}"
+        if self.kind == JobKind.TRIAL:
+            return f"{self.architecture} #{self.number}"
+        return f"{self.name[:-8]} fold {self.fold}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,15 +16,13 @@ from core.atomic_files import read_json, write_json
 from core.cache import Cache
 from core.errors import OutOfTime
 from core.metrics import all_metrics, group_standard_error, smape_terms
-from core.protocols.architecture import ALONE, Architecture, Context, Group, Model, PeerLost, make_config
+from core.protocols.architecture import ALONE, Architecture, Context, Group, Model, PeerLost, Report, make_config
 from core.store.oof_store import FoldFit, MemberKey, write_prices
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome
+from experiments.common.jobs import Job, JobKind, JobOutcome
 from experiments.common.memory import PeakMemory
 from experiments.execution.checkpoint_mirror import mirrored
 from experiments.search.trial_selection import steady
-
-Report = Callable[[int, Mapping[str, float]], None]
 
 
 def trial_path(workspace: Workspace, name: str) -> Path:
@@ -109,13 +107,13 @@ def _run(
         epochs.append({"epoch": epoch, **metrics})
         report(epoch, metrics)
 
-    kind = architecture(job.architecture)
+    kind, is_trial = architecture(job.architecture), job.kind == JobKind.TRIAL
     rows, held_out = workspace.folds.split(job.fold)
     train, valid = workspace.train.take(rows), workspace.train.take(held_out)
     context = Context(
         job.seed, cache, scratch, job.device, job.threads, report=on_epoch, deadline=job.deadline, group=group
     )
-    model = kind.train(train, valid if job.kind == "trial" else None, make_config(kind.Config, job.settings), context)
+    model = kind.train(train, valid if is_trial else None, make_config(kind.Config, job.settings), context)
     (cut,) = group.decide(kind.stops_on_valid and context.out_of_time)  # the other architectures finish or raise
     prices = model.predict(valid.without_prices())
     metrics = all_metrics(valid.known_prices, prices)
@@ -128,21 +126,17 @@ def _run(
             quantiles = [model.predict_quantiles(rows) for rows in (valid.without_prices(), workspace.test)]
             workspace.store.write_fit(name, FoldFit(job.fold, prices, test, seconds, *quantiles))
     curve = [each["smape"] for each in epochs]
-    smoothing = steady(curve) - min(curve) if job.kind == "trial" and curve else 0.0
+    smoothing = steady(curve) - min(curve) if is_trial and curve else 0.0
     error = group_standard_error(smape_terms(valid.known_prices, prices), valid.product_groups)
     outcome = JobOutcome(
         metrics, model.best_epoch, time.monotonic() - start, cut,
         steady=metrics["smape"] + smoothing, standard_error=error if math.isfinite(error) else None, memory=peak.bytes,
     )  # fmt: skip
-    if job.kind == "trial" and not cut and group.leads:
-        details = {"device": job.device, "rows": len(train), "epochs": epochs}
+    if is_trial and not cut and group.leads:
         record = {
-            "architecture": job.architecture,
-            "settings": job.settings,
-            "seed": job.seed,
-            **vars(outcome),
-            **details,
-        }
+            "architecture": job.architecture, "settings": job.settings, "seed": job.seed, **vars(outcome),
+            "device": job.device, "rows": len(train), "epochs": epochs,
+        }  # fmt: skip
         write_prices(holdout_path(workspace, job.name), prices)
         write_json(trial_path(workspace, job.name), record)
     return outcome
@@ -154,7 +148,7 @@ def _fit_name(job: Job, kind: Architecture, workspace: Workspace, model: Model, 
     A good trial is one: the member that would follow from it trains on the same rows for as many epochs as were best, and ends
     with the very weights that the trial has kept. They are not trained twice.
     """
-    if job.kind == "fit":
+    if job.kind == JobKind.FIT:
         return job.name
     if cut or (job.keep_below is not None and smape >= job.keep_below):
         return None

@@ -14,7 +14,7 @@ import numpy as np
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from core.errors import UserError, suggestion
-from experiments.common.jobs import StopReason
+from experiments.common.jobs import JobKind, StopReason
 
 GRACE_EPOCHS = 2
 """No trial is stopped before its second epoch: the first is mostly warm-up."""
@@ -37,12 +37,8 @@ class _Asha(AsyncHyperBandScheduler):
         bracket = self._trial_info[trial.trial_id]
         for rung, recorded in bracket._rungs:
             if epoch >= rung and trial.trial_id not in recorded:
-                cutoff = bracket.cutoff(recorded)
-                return (
-                    None
-                    if cutoff is None
-                    else (int(rung), -float(cutoff), [-float(each) for each in recorded.values()])
-                )
+                cutoff, others = bracket.cutoff(recorded), [-float(each) for each in recorded.values()]
+                return None if cutoff is None else (int(rung), -float(cutoff), others)
         return None
 
 
@@ -108,7 +104,7 @@ class PerArchitecture(TrialScheduler):
 
     def _of(self, trial: Any) -> TrialScheduler:
         job = trial.config["job"]
-        prunable = job["kind"] == "trial" and job["epochs"] > 1
+        prunable = job["kind"] == JobKind.TRIAL and job["epochs"] > 1
         key = job["architecture"] if prunable else ""
         if key not in self._schedulers:
             self._schedulers[key] = PRUNERS[self._pruner](job["longest"]) if prunable else FIFOScheduler()

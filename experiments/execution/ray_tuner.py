@@ -26,7 +26,6 @@ from experiments.common.jobs import PLACEMENT_GROUP, Job, JobOutcome, JobSource,
 from experiments.execution.pruners import PerArchitecture
 from experiments.execution.ray_pool import Capacity, Resources
 
-Report = Callable[[int, Mapping[str, float]], None]
 Work = Callable[..., JobOutcome]
 """Function that trains: gets a job and a `Report`, and of several workers what `experiments.execution.data_parallel` adds."""
 

@@ -1,4 +1,4 @@
-"""Time budget: its options, what fits into the time left, and the next search or member. Pure functions.
+"""Time budget: its options and what fits into the time left. Pure functions.
 
 No job is started that would not be finished: a trial only where the folds that would make it a member still fit behind it.
 """
@@ -66,15 +66,11 @@ CLOSING_SECONDS = 5.0
 """Kept free at the end for writing members and shutting the workers down."""
 
 
-def report_seconds(rows: int) -> float:
-    """Seconds of drawing a report: 3 on 3,000 rows, 29 on 75,000."""
-    return 2.0 + 0.36 * rows / 1000
-
-
 def after_seconds(rows: int) -> float:
     """Seconds kept free for the sweep's report, for `python -m ensemble.stack`, which takes 5 to 8 on 3,000 rows and grows with
     them, and for the stack's report."""
-    return 8.0 + rows / 1000 + 2 * report_seconds(rows)
+    report = 2.0 + 0.36 * rows / 1000  # 3 on 3,000 rows, 29 on 75,000
+    return 8.0 + rows / 1000 + 2 * report
 
 
 @dataclass(frozen=True)
@@ -115,38 +111,6 @@ class Budget:
         return self.end is not None and wall <= OPENING_SHARE * (self.end - self.start)
 
 
-@dataclass(frozen=True)
-class SearchProgress:
-    """Progress of one architecture's search. seconds: of one training, measured or estimated. spent: on its trials so far."""
-
-    name: str
-    seconds: float
-    spent: float
-    finished: int
-    running: int
-    wanted: int | None
-    open: bool
-
-    @property
-    def first(self) -> bool:
-        return self.finished + self.running == 0
-
-    @property
-    def wants_more(self) -> bool:
-        return self.open and (self.wanted is None or self.finished + self.running < self.wanted)
-
-
-def next_search(progress: Sequence[SearchProgress]) -> str | None:
-    """The architecture that gets the next trial where no time limit decides, or None if none wants one.
-
-    Each has its trial 0 first, the cheapest before the others; then the one on which least time was spent.
-    """
-    wanting = [each for each in progress if each.wants_more]
-    if firsts := [each for each in wanting if each.first]:
-        return min(firsts, key=lambda each: each.seconds).name
-    return min(wanting, key=lambda each: each.spent).name if wanting else None
-
-
 def makespan(busy: Sequence[float], jobs: Sequence[float], slots: int) -> float:
     """Seconds until the last of `jobs`, seconds each, has ended when each in turn goes to the slot that is free first.
 
@@ -160,34 +124,6 @@ def makespan(busy: Sequence[float], jobs: Sequence[float], slots: int) -> float:
         last = max(last, end)
         heappush(free, end)
     return last
-
-
-def fits(seconds: float, left: float) -> bool:
-    """True if a job of so many expected seconds ends in the time left."""
-    return TIME_MARGIN * seconds <= left
-
-
-@dataclass(frozen=True)
-class NextMember:
-    """Next config of an architecture to be cross-validated: its rank there (0 is best), trainings and seconds of each."""
-
-    name: str
-    rank: int
-    trainings: int
-    seconds: float
-
-
-def next_member(waiting: Sequence[NextMember], concurrent: int) -> str | None:
-    """The architecture that gets the next member where no time limit decides, or None if none waits.
-
-    Every architecture has its best before any has its second, the cheaper first: different architectures err differently,
-    and a stack gains by that.
-    """
-
-    def order(each: NextMember) -> tuple[int, float]:
-        return each.rank, makespan((), [each.seconds] * each.trainings, concurrent)
-
-    return min(waiting, key=order).name if waiting else None
 
 
 def affordable(seconds: float, trainings: int, budget: Budget, now: float) -> str:

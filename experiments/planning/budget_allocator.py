@@ -25,7 +25,6 @@ from experiments.planning.marginal_gain import (
     FADING,
     NEW_CONFIG,
     NEW_SEED,
-    MemberCandidate,
     MemberSource,
     NextStep,
     StepKind,
@@ -112,22 +111,18 @@ class BudgetAllocator:
         """The architecture of the opening whose trial is due, the cheapest before the others; None once all have had theirs:
         one, or with few rows all documented points.
         """
-        due = [(each.progress(), each) for each in self._opening_searches()]
-        due = [
-            (progress, each)
-            for progress, each in due
-            if progress.wants_more and (progress.first or self.small_data_members)
-        ]
-        due = [(progress, each) for progress, each in due if self._wall(each.seconds, busy) <= self._left(now)]
-        return min(due, key=lambda each: (each[0].finished + each[0].running, each[0].seconds))[1].name if due else None
+        lacking = [each for each in self._opening_searches() if each.wants_more]
+        due = [each for each in lacking if self.small_data_members or not each.tried]
+        fitting = [each for each in due if self._wall(each.seconds, busy) <= self._left(now)]
+        return min(fitting, key=lambda each: (each.tried, each.seconds)).name if fitting else None
 
     def _opening_searches(self) -> list[ArchitectureSearch]:
         """Architectures without a member that have one as soon as they have a trial; with few rows, those whose documented
         points are not all members yet.
         """
         if self.small_data_members is not None:
-            return [each for each in self.searches.values() if each.progress().wants_more or self._best(each.name)]
-        lacking = [each for each in self.searches.values() if not self._has(each.name) and self._wanted(each.name)]
+            return [each for each in self.searches.values() if each.wants_more or self._best(each.name)]
+        lacking = [each for each in self.searches.values() if not self._count(each.name) and self._wanted(each.name)]
         short = [each for each in lacking if self.budget.opens(each.seconds, self._k)]
         return short if short or self._stack else sorted(lacking, key=lambda each: each.seconds)[:1]
 
@@ -149,9 +144,9 @@ class BudgetAllocator:
         gain: expected when it was chosen, from which later candidates of its source are predicted; None in the opening.
         """
         found = self._candidates[name]
-        if gain is not None and self._has(
+        if gain is not None and self._count(
             found.plan.architecture
-        ):  # the first of its kind gains more than any later one
+        ):  # the first of a kind gains more than any later one
             self._past_gains[found.source].append(gain)
         self._add_to_stack(name, found.errors)
         return found.plan
@@ -177,7 +172,7 @@ class BudgetAllocator:
         """Reasons why architectures that had a trial have no member."""
         reasons = []
         for search in self.searches.values():
-            if not self._has(search.name) and (name := self._best(search.name)) is not None:
+            if not self._count(search.name) and (name := self._best(search.name)) is not None:
                 gain = self._measured_gains()[name]
                 why = "no time was left to cross-validate it" if gain > 0 else "it would not lower the stack's SMAPE"
                 reasons.append(f"{search.name}'s best config: {why}")
@@ -190,22 +185,23 @@ class BudgetAllocator:
         }
         return min(own, key=own.__getitem__) if own else None
 
-    def _candidate(self, name: str, gain: float, busy: Sequence[float]) -> MemberCandidate:
+    def _candidate(self, name: str, gain: float, busy: Sequence[float]) -> NextStep:
         found = self._candidates[name]
         jobs = [found.seconds] * len(found.plan.missing)
-        return MemberCandidate(name, found.source, gain, sum(jobs), makespan(busy, jobs, self.budget.concurrent))
+        wall = makespan(busy, jobs, self.budget.concurrent)
+        return NextStep(StepKind.MEMBER, name, found.source, gain, sum(jobs), wall)
 
     def _next_seed(self, wanted: int, now: float, busy: Sequence[float]) -> NextStep | None:
         """Without a search: one more member of the architecture that has fewest."""
         steps = [
             NextStep(
-                StepKind.SEED, search.name + SEEDS, 0.0, self._k * search.seconds, self._wall(search.seconds, busy)
+                StepKind.SEED, each.name + SEEDS, each.name, 0.0, self._k * each.seconds, self._wall(each.seconds, busy)
             )
-            for search in self.searches.values()
-            if self._seedable(search.name) and not search.failures.hopeless and self._count(search.name) < wanted
+            for each in self.searches.values()
+            if self._seedable(each.name) and not each.failures.hopeless and self._count(each.name) < wanted
         ]
-        fitting = [each for each in steps if each.wall <= self._left(now)]
-        return min(fitting, key=lambda each: (self._count(each.name.removesuffix(SEEDS)), each.work), default=None)
+        fitting = [step for step in steps if step.wall <= self._left(now)]
+        return min(fitting, key=lambda step: (self._count(step.source), step.work), default=None)
 
     def _add_to_stack(self, name: str, errors: Floats) -> None:
         self._candidates.pop(name, None)
@@ -220,9 +216,6 @@ class BudgetAllocator:
 
     def _errors(self, prices: Floats) -> Floats:
         return np.asarray(np.log(prices) - self._true_logs)
-
-    def _has(self, architecture: str) -> bool:
-        return any(name.startswith(f"{architecture}-") for name in self._stack)
 
     def _count(self, architecture: str) -> int:
         return sum(name.startswith(f"{architecture}-") for name in self._stack)
@@ -267,7 +260,7 @@ class BudgetAllocator:
                 continue
             work, wall = self._k * search.seconds, self._wall(search.seconds, busy)
             awaited = search.running and not search.measured  # its first trial has not ended yet
-            if search.progress().wants_more and not awaited:
+            if search.wants_more and not awaited:
                 yield MemberSource(
                     search.name, self._prior(search.name), self._seen_gains(search.name, gains_now), work, wall
                 )

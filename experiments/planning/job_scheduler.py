@@ -13,21 +13,13 @@ from collections.abc import Mapping
 
 from core.data.folds import HOLDOUT
 from core.formatting import headline
-from experiments.common.jobs import Job, JobOutcome, RunCallback, StopReason
+from experiments.common.jobs import Job, JobKind, JobOutcome, RunCallback, StopReason
 from experiments.execution.job_worker import scratch_folder
-from experiments.planning.budget import (
-    MOST_MEMBERS,
-    NextMember,
-    SweepLimits,
-    affordable,
-    fits,
-    next_member,
-    next_search,
-)
+from experiments.planning.budget import MOST_MEMBERS, TIME_MARGIN, SweepLimits, affordable, makespan
 from experiments.planning.budget_allocator import SEEDS, BudgetAllocator
 from experiments.planning.cross_validation import MemberBuilder, MemberPlan
 from experiments.planning.marginal_gain import StepKind
-from experiments.planning.search_state import ArchitectureSearch, JobDefaults
+from experiments.planning.search_state import ArchitectureSearch, JobDefaults, next_search
 from experiments.search.study import INTERRUPTED, Proposal
 from experiments.search.trial_selection import Finished
 
@@ -91,7 +83,7 @@ class JobScheduler:
         if self._running or self._fits or self._retries:
             return False
         if self.allocator is None:
-            return self._next_searched() is None and self._due_member() is None
+            return next_search(self.searches.values()) is None and self._due_member() is None
         now = time.time()
         return not any(
             look(now, ())
@@ -122,7 +114,7 @@ class JobScheduler:
                     return self._fit(plan, HOLDOUT)
                 allocator.seed_finished(
                     plan.name, self.searches[plan.architecture].seconds
-                )  # an earlier sweep has tried it
+                )  # an earlier sweep tried it
             elif (job := self._ask_trial(self.searches[step.name])) is not None:
                 return job
             if (job := self._queued(now)) is not None:
@@ -134,13 +126,9 @@ class JobScheduler:
             max(0.0, self.searches[job.architecture].seconds - (now - start)) for job, start in self._running.values()
         ]
 
-    def _next_searched(self) -> str | None:
-        """The architecture that gets the next trial, or None if no search goes on."""
-        return next_search([search.progress() for search in self.searches.values()])
-
     def _next_trial(self) -> Job | None:
-        while (name := self._next_searched()) is not None:
-            if (job := self._ask_trial(self.searches[name])) is not None:
+        while (search := next_search(self.searches.values())) is not None:
+            if (job := self._ask_trial(search)) is not None:
                 return job
         return None
 
@@ -148,19 +136,16 @@ class JobScheduler:
         """A trial of the architecture, or None if its search has ended."""
         if not self.memory.fits(search.name):
             self._note(f"{search.name}: {self.memory.sentence(search.name)}")
-            search.close()
-            return None
-        proposal = search.study.ask(search.trials)
-        if proposal is None:
-            search.close()
-            return None
-        search.begin_trial()
-        return self._trial(search, proposal)
+        elif (proposal := search.study.ask(search.trials)) is not None:
+            search.running += 1
+            return self._trial(search, proposal)
+        search.is_open = False
+        return None
 
     def _trial(self, search: ArchitectureSearch, proposal: Proposal) -> Job:
         settings = search.make_settings(proposal.searched)
         return Job(
-            "trial",
+            JobKind.TRIAL,
             search.name,
             proposal.name,
             settings,
@@ -180,7 +165,7 @@ class JobScheduler:
             due = self._due_member()
             if due is None:
                 return None
-            self.searches[due.architecture].promote()
+            self.searches[due.architecture].promoted += 1
             self._queue(due)
         return self._fits.pop(0)
 
@@ -188,21 +173,24 @@ class JobScheduler:
         """The next training of a member that was begun and can still be completed."""
         while self._fits:
             job = self._fits.pop(0)
-            if fits(self.searches[job.architecture].seconds, self.budget.left(now)):
+            if TIME_MARGIN * self.searches[job.architecture].seconds <= self.budget.left(now):
                 return job
             self._skip(job, "there was no time left for it")
         return None
 
     def _due_member(self) -> MemberPlan | None:
-        """The member to be trained next where no time limit decides, or None."""
-        over = [each for each in self.searches.values() if not each.running and next_search([each.progress()]) is None]
-        waiting = {search.name: plan for search in over if (plan := self._candidate(search)) is not None}
-        costs = [
-            NextMember(name, self.searches[name].promoted, len(plan.missing), self.searches[name].seconds)
-            for name, plan in waiting.items()
-        ]
-        name = next_member(costs, self.budget.concurrent)
-        return None if name is None else waiting[name]
+        """The member to be trained next where no time limit decides, or None.
+
+        Every architecture has its best before any has its second, the cheaper first: different architectures err differently,
+        and a stack gains by that.
+        """
+
+        def order(plan: MemberPlan) -> tuple[int, float]:
+            search = self.searches[plan.architecture]
+            return search.promoted, makespan((), [search.seconds] * len(plan.missing), self.budget.concurrent)
+
+        over = [each for each in self.searches.values() if not each.running and not each.wants_more]
+        return min((plan for each in over if (plan := self._candidate(each)) is not None), key=order, default=None)
 
     def _candidate(self, search: ArchitectureSearch) -> MemberPlan | None:
         """The best config of the architecture that is not a member yet."""
@@ -239,7 +227,8 @@ class JobScheduler:
 
     def _fit(self, plan: MemberPlan, fold: int) -> Job:
         shared = {**self.defaults.of(self.searches[plan.architecture].kind), "seed": plan.key.seed}
-        return Job("fit", plan.architecture, plan.name, plan.settings, fold, deadline=self.budget.deadline, **shared)
+        shared["deadline"] = self.budget.deadline
+        return Job(JobKind.FIT, plan.architecture, plan.name, plan.settings, fold, **shared)
 
     def _assemble(self, name: str) -> None:
         record = self.members.assemble(name)
@@ -248,7 +237,7 @@ class JobScheduler:
                 callback.member(name, record)
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
-        if job.kind == "trial":
+        if job.kind == JobKind.TRIAL:
             self.searches[job.architecture].study.report(job.name, epoch, metrics["smape"])
         for callback in self.callbacks:
             callback.epoch(job, epoch, metrics)
@@ -261,14 +250,14 @@ class JobScheduler:
         if len(search.measured) == 1 and self.budget.end is not None:
             k = self.members.workspace.folds.k
             self._note(f"{search.name}: {affordable(search.seconds, k, self.budget, time.time())}")
-        if job.kind == "trial":
+        if job.kind == JobKind.TRIAL:
             search.study.complete(job.name, outcome)
         for callback in self.callbacks:
             callback.finished(job, outcome)
         if job.name in self._probes and self.allocator is not None:
             self._probes.remove(job.name)
             self.allocator.seed_finished(job.name, outcome.seconds)
-        elif job.kind == "fit":
+        elif job.kind == JobKind.FIT:
             self._assemble(job.name)
         elif self.allocator is not None:
             self.allocator.trial_finished(search, finished(job, outcome), outcome.seconds)
@@ -284,7 +273,7 @@ class JobScheduler:
     def failed(self, job: Job, error: str) -> None:
         search = self._ended(job)
         search.fail(error, job.searched)
-        if job.kind == "trial":
+        if job.kind == JobKind.TRIAL:
             search.study.fail(job.name, error)
         else:
             self._skip_member(job, error)
@@ -308,8 +297,8 @@ class JobScheduler:
         search, now = self._ended(job), time.time()
         own_limit = job.deadline is not None and job.deadline <= now and self.budget.left(now) > 0
         if not own_limit:  # else it may be tried again while the sweep itself goes on
-            search.close()
-        if job.kind == "trial":
+            search.is_open = False
+        if job.kind == JobKind.TRIAL:
             search.study.interrupt(job.name)
         else:
             self._skip(job, "its time was over")
@@ -331,8 +320,9 @@ class JobScheduler:
         search = self.searches[job.architecture]
         now = time.time()
         _, start = self._running.pop((job.name, job.fold), (job, now))
-        if job.kind == "trial":
-            search.end_trial(now - start)
+        if job.kind == JobKind.TRIAL:
+            search.running -= 1
+            search.spent += now - start
         return search
 
     def _skip(self, job: Job, why: str) -> None:

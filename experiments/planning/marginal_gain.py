@@ -77,25 +77,11 @@ def _terms(stack: Floats, candidates: Floats, share: float | Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class MemberCandidate:
-    """Finished trial that may become a member. gain: in SMAPE, now. work: seconds of the trainings that it lacks.
-
-    wall: seconds until they would have ended.
-    """
-
-    name: str
-    source: str
-    gain: float
-    work: float
-    wall: float
-
-
-@dataclass(frozen=True)
 class MemberSource:
     """Source of candidates: an architecture's search, or further seeds of its best member.
 
     prior: percentage points expected of one before any was seen. seen: gains of those seen, members' faded.
-    work, wall: as of a `MemberCandidate`, for a new one from its trial to its last fold.
+    work, wall: as of a `NextStep`, for a new one from its trial to its last fold.
     """
 
     name: str
@@ -120,10 +106,15 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True)
 class NextStep:
-    """Next step: complete the candidate of that name, or train a new candidate or seed from the source of that name."""
+    """Possible next step: complete the candidate of that name, or train a new candidate or seed from the source of that name.
+
+    source: of the candidate. gain: in SMAPE, now. work: seconds of the trainings that are lacking. wall: seconds until they
+    would have ended.
+    """
 
     kind: StepKind
     name: str
+    source: str
     gain: float
     work: float
     wall: float
@@ -133,25 +124,20 @@ class NextStep:
         return self.gain / max(self.work, 1e-9)  # a candidate may lack no training
 
 
-def next_step(candidates: Sequence[MemberCandidate], sources: Sequence[MemberSource], left: float) -> NextStep | None:
+def next_step(candidates: Sequence[NextStep], sources: Sequence[MemberSource], left: float) -> NextStep | None:
     """The step of the highest gain per second among those that end in the time `left`, or None.
 
     One step is looked ahead: a source is tried where the better of what it may bring and of its best candidate at hand
     outweighs the seconds of one training more. A step that would not fit any more after the chosen one goes first if it brings
     more than that and all that is expected to follow.
     """
-    completed = [NextStep(StepKind.MEMBER, each.name, each.gain, each.work, each.wall) for each in candidates]
-    tried = [
-        NextStep(StepKind.CANDIDATE, each.name, each.expected(_at_hand(each.name, candidates)), each.work, each.wall)
-        for each in sources
-    ]
-    fitting = [step for step in (*completed, *tried) if step.gain > 0 and step.wall <= left]
+    tried = []
+    for each in sources:
+        at_hand = max((step.gain for step in candidates if step.source == each.name), default=0.0)
+        tried.append(NextStep(StepKind.CANDIDATE, each.name, each.name, each.expected(at_hand), each.work, each.wall))
+    fitting = [step for step in (*candidates, *tried) if step.gain > 0 and step.wall <= left]
     if not fitting:
         return None
     best = max(fitting, key=lambda step: step.rate)
     last_calls = [step for step in fitting if step.wall > left - best.wall and step.gain > best.gain / (1.0 - FADING)]
     return max(last_calls, key=lambda step: step.rate, default=best)
-
-
-def _at_hand(source: str, candidates: Sequence[MemberCandidate]) -> float:
-    return max((each.gain for each in candidates if each.source == source), default=0.0)

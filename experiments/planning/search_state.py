@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,6 @@ from core.store.oof_store import CORE_VERSION
 from core.store.workspace import Workspace
 from experiments.execution.job_worker import read_trial
 from experiments.execution.ray_pool import Resources
-from experiments.planning.budget import SearchProgress
 from experiments.planning.cross_validation import MemberBuilder
 from experiments.planning.marginal_gain import NEW_KIND
 from experiments.planning.setup import ArchitecturePlan, prior_of
@@ -35,9 +34,10 @@ from experiments.search.trial_selection import Finished, survivors
 class ArchitectureSearch:
     """Search of one architecture, with what its trainings have cost so far.
 
-    make_settings: every setting of a trial from the searched ones. longest: epochs of any config in the search. members: wanted
-    at most; None: as many as lower the stack's SMAPE in the time. prior: see `experiments.planning.marginal_gain`.
-    measured: seconds of each finished training, newest last.
+    make_settings: every setting of a trial from the searched ones. estimate: seconds of one training. longest: epochs of any
+    config in the search. trials, members: wanted at most; None: as many as lower the stack's SMAPE in the time.
+    prior: see `experiments.planning.marginal_gain`. measured: seconds of each finished training, newest last.
+    spent: seconds of trials so far. promoted: configs that were queued as members. is_open: trials may follow.
     """
 
     kind: Architecture
@@ -52,9 +52,8 @@ class ArchitectureSearch:
     failures: Failures = field(init=False, default_factory=Failures)
     running: int = field(init=False, default=0)
     promoted: int = field(init=False, default=0)
-    """Configs that were queued as members."""
-    _spent: float = field(init=False, default=0.0)
-    _open: bool = field(init=False, default=True)
+    spent: float = field(init=False, default=0.0)
+    is_open: bool = field(init=False, default=True)
 
     @property
     def name(self) -> str:
@@ -69,26 +68,14 @@ class ArchitectureSearch:
         """Trials that can become members, the best first."""
         return survivors(self.study.ranking())
 
-    def progress(self) -> SearchProgress:
-        is_open = self._open and not self.study.exhausted
-        return SearchProgress(
-            self.name, self.seconds, self._spent, self.study.distinct, self.running, self.trials, is_open
-        )
+    @property
+    def tried(self) -> int:
+        """Different configs that have a result or run."""
+        return self.study.distinct + self.running
 
-    def close(self) -> None:
-        """Ends the search: no trial follows."""
-        self._open = False
-
-    def begin_trial(self) -> None:
-        self.running += 1
-
-    def end_trial(self, seconds: float) -> None:
-        self.running -= 1
-        self._spent += seconds
-
-    def promote(self) -> None:
-        """Counts a config that was queued as a member."""
-        self.promoted += 1
+    @property
+    def wants_more(self) -> bool:
+        return self.is_open and (self.trials is None or self.tried < self.trials) and not self.study.exhausted
 
     def succeed(self, searched: Mapping[str, Any] | None, seconds: float | None = None) -> None:
         """Records a training with a result. seconds: of one that ran to its end."""
@@ -100,7 +87,18 @@ class ArchitectureSearch:
         """Records a failed training; the search ends where the next would most likely fail as well."""
         self.failures.add(error, searched)
         if self.failures.hopeless:
-            self.close()
+            self.is_open = False
+
+
+def next_search(searches: Iterable[ArchitectureSearch]) -> ArchitectureSearch | None:
+    """The search that gets the next trial where no time limit decides, or None if none wants one.
+
+    Each has its trial 0 first, the cheapest before the others; then the one on which least time was spent.
+    """
+    wanting = [each for each in searches if each.wants_more]
+    if firsts := [each for each in wanting if not each.tried]:
+        return min(firsts, key=lambda each: each.seconds)
+    return min(wanting, key=lambda each: each.spent, default=None)
 
 
 @dataclass(frozen=True)
@@ -117,19 +115,11 @@ class JobDefaults:
         return {**vars(self), "workers": self.workers if kind.data_parallel else 1}
 
 
-@dataclass(frozen=True)
-class OpenSearches:
-    """Searches of a sweep whose studies are open and leased, and the studies' storage."""
-
-    searches: list[ArchitectureSearch]
-    storage: BaseStorage
-
-
 @contextmanager
 def open_searches(
     plans: Sequence[ArchitecturePlan], asked: SearchConfig, members: MemberBuilder, url: str
-) -> Iterator[OpenSearches]:
-    """Opens and leases the plans' studies in the storage at `url`. Raises UserError where it cannot be written."""
+) -> Iterator[tuple[list[ArchitectureSearch], BaseStorage]]:
+    """Opens the storage at `url` and leases the plans' studies in it. Raises UserError where it cannot be written."""
     try:
         storage, workspace = open_storage(url), members.workspace
         names = [
@@ -139,7 +129,7 @@ def open_searches(
         # Nobody else comes to the workspace's own storage: the workspace is locked.
         with lease(storage, names, settle=0.0 if asked.storage is None else SETTLE) as held:
             named = zip(plans, names, strict=True)
-            yield OpenSearches([_open(plan, name, asked, members, storage, held) for plan, name in named], storage)
+            yield [_open(plan, name, asked, members, storage, held) for plan, name in named], storage
     except StorageError as error:
         raise UserError(
             f"the study could not be written: {cause(error)}",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 from uuid import uuid4
 
 from core.atomic_files import sync
@@ -23,13 +22,6 @@ _ACCEPTED = re.compile(
 _DELIVERY = re.compile(r"[0-9a-f]{32}")
 _MARKERS = ("fit.json", "trial.json")
 """In the order of their writing: a trial that may serve as a member's fold has both."""
-
-
-class ArtifactSink(Protocol):
-    """`ArtifactReceiver`, or a sender that calls it from another node."""
-
-    def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None: ...
-    def complete(self, delivery: str, sizes: Mapping[str, int]) -> None: ...
 
 
 class ArtifactReceiver:
@@ -88,18 +80,26 @@ class ArtifactReceiver:
         return self._staging / delivery / name
 
 
-def deliver(workspace: Workspace, job: Job, sink: ArtifactSink) -> None:
-    """Sends a finished job's files from its worker's workspace to the driver, then removes them there."""
-    delivery, sizes = uuid4().hex, {}
+def deliver(
+    workspace: Workspace,
+    job: Job,
+    receive: Callable[[str, str, int, bytes], None],
+    complete: Callable[[str, Mapping[str, int]], None],
+) -> None:
+    """Sends a finished job's files from its worker's workspace to the driver, then removes them there.
+
+    receive, complete: of `ArtifactReceiver`, or calls of them from another node.
+    """
+    delivery, sizes = uuid4().hex, dict[str, int]()
     for path in _artifacts(workspace, job):
         name = path.relative_to(workspace.folder).as_posix()
         sizes[name] = 0
         with path.open("rb") as file:
             while data := file.read(CHUNK):
-                sink.receive(delivery, name, sizes[name], data)
+                receive(delivery, name, sizes[name], data)
                 sizes[name] += len(data)
     if sizes:
-        sink.complete(delivery, sizes)
+        complete(delivery, sizes)
     for name in sizes:
         (workspace.folder / name).unlink(missing_ok=True)
 
@@ -117,24 +117,18 @@ def _rank(name: str) -> int:
     return _MARKERS.index(last) + 1 if last in _MARKERS else 0
 
 
-class DriverActor:
+class DriverActor(ArtifactReceiver):
     """Ray actor on the driver's node: serves the payload, receives artifacts, lists ended jobs."""
 
     def __init__(self, payload: Payload, workspace: Path) -> None:
-        self._payload, self._receiver = payload, ArtifactReceiver(workspace)
-        self._ended: set[str] = set()
+        super().__init__(workspace)
+        self._payload, self._ended = payload, set[str]()
 
     def manifest(self) -> Manifest:
         return self._payload.manifest
 
     def read(self, offset: int) -> bytes:
         return self._payload.read(offset)
-
-    def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None:
-        self._receiver.receive(delivery, name, offset, data)
-
-    def complete(self, delivery: str, sizes: Mapping[str, int]) -> None:
-        self._receiver.complete(delivery, sizes)
 
     def end(self, training: str) -> None:
         self._ended.add(training)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +18,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core.architectures import architecture
 from core.encoders.loading import moved
-from core.protocols.architecture import ALONE, Group, make_config
+from core.protocols.architecture import ALONE, Group, Report, make_config
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome
 from experiments.execution.job_worker import run_job, scratch_folder
-from experiments.execution.ray_tuner import Report
 from experiments.remote.driver_actor import DriverActor, deliver
 from experiments.remote.payload import Manifest, Payload, WorkerFolder, node_folder, unpack
 
 _AT_ONCE = 8
 """Nodes that the driver's node serves at the same time; each call moves one chunk."""
-
-
-@dataclass(frozen=True)
-class ActorSink:
-    """Implements `experiments.remote.driver_actor.ArtifactSink` by calls of `DriverActor`."""
-
-    driver: Any
-
-    def receive(self, delivery: str, name: str, offset: int, data: bytes) -> None:
-        _answer(self.driver.receive.remote(delivery, name, offset, data))
-
-    def complete(self, delivery: str, sizes: Mapping[str, int]) -> None:
-        _answer(self.driver.complete.remote(delivery, sizes))
 
 
 @dataclass(frozen=True)
@@ -67,7 +53,7 @@ class RemoteRunner:
             worker.prepared.add(job.architecture)
         outcome = run_job(job, report, worker.folder, self.cache_limit, self.storage_path, group=group, device=device)
         if group.leads:
-            deliver(workspace, job, ActorSink(self.driver))
+            deliver(workspace, job, partial(_call, self.driver.receive), partial(_call, self.driver.complete))
         return outcome
 
     def _prepare(self, workspace: Workspace, name: str) -> None:
@@ -91,7 +77,7 @@ def start_driver_actor(payload: Payload, workspace: Path) -> Any:
 @lru_cache(maxsize=1)
 def _worker_folder(driver: Any) -> WorkerFolder:
     """One process unpacks once; `driver` is the same handle for all jobs of a sweep."""
-    contents: Manifest = _answer(driver.manifest.remote())
+    contents: Manifest = _call(driver.manifest)
     shared = unpack(contents, lambda offset: _stream(driver, offset), node_folder())
     for name, place in contents.encoders.items():
         moved(name, shared / place)
@@ -112,13 +98,17 @@ def _drop_ended(driver: Any, workspace: Workspace) -> None:
     there = {
         f"{path.parent.name}/{path.name}": path for path in workspace.path("trials").glob("*/*-*") if path.is_dir()
     }
-    for training in _answer(driver.ended.remote(list(there))) if there else ():
+    for training in _call(driver.ended, list(there)) if there else ():
         shutil.rmtree(there[training], ignore_errors=True)
 
 
 def _training(job: Job) -> str:
     scratch = scratch_folder(Workspace(Path()), job)
     return f"{scratch.parent.name}/{scratch.name}"
+
+
+def _call(method: Any, *arguments: Any) -> Any:
+    return _answer(method.remote(*arguments))
 
 
 def _answer(reference: Any) -> Any:

@@ -18,12 +18,12 @@ from optuna.trial import TrialState
 
 from core.architectures.text import TextArchitecture
 from core.errors import OutOfTime, UserError
-from core.protocols.architecture import ALONE, Group, make_config
+from core.protocols.architecture import ALONE, Group, Report, make_config
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome
 from experiments.execution.job_worker import run_job
 from experiments.execution.ray_pool import Resources, session
-from experiments.execution.ray_tuner import Report, run
+from experiments.execution.ray_tuner import run
 from tests.experiments_tests.execution.test_ray_tuner import Source
 from tests.paths import ROOT
 

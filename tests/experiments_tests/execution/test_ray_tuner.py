@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
+from core.protocols.architecture import Report
 from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.execution.ray_pool import Resources, session
-from experiments.execution.ray_tuner import Report, run
+from experiments.execution.ray_tuner import run
 
 RESOURCES = Resources(concurrent=2, cpus=1.0, gpus=0.0)
 EPOCHS = 9

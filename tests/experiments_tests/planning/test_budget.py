@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.planning.budget import (
-    CLOSING_SECONDS,
-    Budget,
-    NextMember,
-    SearchProgress,
-    affordable,
-    makespan,
-    next_member,
-    next_search,
-)
+from core.architectures import architecture
+from experiments.planning.budget import CLOSING_SECONDS, Budget, affordable, makespan
+from experiments.planning.search_state import ArchitectureSearch, next_search
 
 FREE = Budget(start=0.0, end=None, concurrent=1)
 
 
-def progress(name: str, **changes: object) -> SearchProgress:
-    values: dict[str, object] = {
-        "seconds": 10.0, "spent": 0.0, "finished": 0, "running": 0, "wanted": 3, "open": True,
-    }  # fmt: skip
-    return SearchProgress(name, **{**values, **changes})  # type: ignore[arg-type]
+def search(finished: int = 0, seconds: float = 10.0, exhausted: bool = False, **state: Any) -> ArchitectureSearch:
+    """Search that wants three trials, with so many finished ones."""
+    study: Any = SimpleNamespace(distinct=finished, exhausted=exhausted)
+    found = ArchitectureSearch(architecture("lexical"), study, dict, seconds, 3, None, 1)
+    for name, value in state.items():
+        setattr(found, name, value)
+    return found
 
 
 def test_every_architecture_has_its_first_trial_before_any_has_its_second_and_the_cheap_ones_go_first() -> None:
-    states = [progress("slow", seconds=50.0), progress("quick", seconds=1.0), progress("begun", finished=1)]
-    assert next_search(states) == "quick"
-    assert next_search([states[0], states[2]]) == "slow"
+    slow, quick, begun = search(seconds=50.0), search(seconds=1.0), search(finished=1)
+    assert next_search([slow, quick, begun]) is quick
+    assert next_search([slow, begun]) is slow
 
 
 def test_later_trials_go_to_the_architecture_on_which_least_time_was_spent() -> None:
-    states = [progress("a", finished=1, spent=30.0), progress("b", finished=2, spent=20.0)]
-    assert next_search(states) == "b"
+    costly, cheap = search(finished=1, spent=30.0), search(finished=2, spent=20.0)
+    assert next_search([costly, cheap]) is cheap
 
 
-@pytest.mark.parametrize("closed", [{"open": False}, {"finished": 3}, {"finished": 1, "running": 2}])
-def test_a_search_that_has_what_it_wanted_gets_nothing(closed: dict[str, object]) -> None:
-    assert next_search([progress("a", **closed)]) is None
+@pytest.mark.parametrize(
+    "ended", [{"is_open": False}, {"exhausted": True}, {"finished": 3}, {"finished": 1, "running": 2}]
+)
+def test_a_search_that_has_all_that_it_wanted_gets_nothing(ended: dict[str, Any]) -> None:
+    assert next_search([search(**ended)]) is None
 
 
 def test_a_slow_trial_must_leave_its_member_half_of_the_time() -> None:
@@ -57,18 +57,6 @@ def test_the_opening_is_of_what_takes_a_fifth_of_the_time_at_most() -> None:
     assert budget.opens(6.0, trainings=5)  # three rounds of 6 s
     assert not budget.opens(7.0, trainings=5)
     assert not FREE.opens(0.1, trainings=5)
-
-
-def member(name: str, rank: int = 0, trainings: int = 5, seconds: float = 10.0) -> NextMember:
-    return NextMember(name, rank, trainings, seconds)
-
-
-def test_every_architecture_gets_its_best_member_before_any_gets_a_second_and_the_cheap_ones_first() -> None:
-    waiting = [member("cheap", rank=1, seconds=1.0), member("dear", seconds=50.0), member("middle", seconds=20.0)]
-    assert next_member(waiting, 1) == "middle"
-    assert next_member(waiting[:2], 1) == "dear"
-    assert next_member(waiting[:1], 1) == "cheap"
-    assert next_member([], 1) is None
 
 
 SECONDS = st.floats(0.0, 100.0)
@@ -95,11 +83,10 @@ def test_a_makespan_counts_what_runs_already() -> None:
     assert makespan([], [4.0, 3.0, 3.0], 2) == 6.0
 
 
-def test_what_is_affordable_is_told_in_members() -> None:
+def test_affordable_trainings_are_counted_in_members() -> None:
     budget = Budget(0.0, 100.0 + CLOSING_SECONDS, 2)
-    assert (
-        affordable(4.0, 5, budget, 0.0) == "one training takes 4.0 s, and the 100 s left are enough for 8 members of 5"
-    )
+    enough = "one training takes 4.0 s, and the 100 s left are enough for 8 members of 5"
+    assert affordable(4.0, 5, budget, 0.0) == enough
     assert "give more --minutes" in affordable(60.0, 5, budget, 0.0)
 
 

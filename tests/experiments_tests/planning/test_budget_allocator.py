@@ -4,54 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import optuna
 
-from core.architectures import architecture
-from core.hardware import Machine
-from core.protocols.architecture import make_config
 from core.store.oof_store import Member, write_prices
 from core.store.workspace import Workspace
-from experiments.execution.job_worker import holdout_path, read_trial
+from experiments.execution.job_worker import holdout_path
 from experiments.planning.budget import Budget
 from experiments.planning.budget_allocator import SEEDS, BudgetAllocator
 from experiments.planning.cross_validation import MemberBuilder
-from experiments.planning.marginal_gain import NEW_KIND
-from experiments.planning.search_state import ArchitectureSearch
-from experiments.search.study import Study
 from experiments.search.trial_selection import Finished
-from search_spaces import load_space
-
-MACHINE = Machine(cores=2, memory=2**33, device="cpu", gpus=0)
+from tests.experiments_tests.planning.local_sweep import make_search
 
 
 class AllocatorCase:
-    """A workspace with a allocator between `lexical` and `boosted`, and prices that say how a model errs."""
+    """A workspace with an allocator between `lexical` and `boosted`, and prices of models that err by so much."""
 
     def __init__(self, workspace: Workspace, seconds: Mapping[str, float], minutes: float = 60.0) -> None:
         self.workspace, self.members = workspace, MemberBuilder(workspace, 0, {})
-        self.storage = optuna.storages.InMemoryStorage()
-        self.searches = {name: self._search(name, each) for name, each in seconds.items()}
+        storage = optuna.storages.InMemoryStorage()
+        self.searches = {name: make_search(name, self.members, storage, seconds=each) for name, each in seconds.items()}
         self.now = time.time()
         self.budget = Budget(self.now, self.now + 60 * minutes, 2)
         self.rows = workspace.folds.split(0)[1]
-
-    def _search(self, name: str, seconds: float) -> ArchitectureSearch:
-        kind = architecture(name)
-        space = load_space(name, kind.Config)
-
-        def settings(searched: Mapping[str, Any]) -> dict[str, Any]:
-            return make_config(kind.Config, searched).model_dump(mode="json")
-
-        study = Study(
-            name, space, self.storage, identify=lambda searched: self.members.key(kind, settings(searched)).id,
-            known=partial(read_trial, self.workspace),
-        )  # fmt: skip
-        return ArchitectureSearch(kind, study, settings, seconds, None, None, 1, NEW_KIND)
 
     def allocator(self) -> BudgetAllocator:
         return BudgetAllocator(self.searches, self.members, self.budget)

@@ -13,27 +13,27 @@ def lines(seconds: dict[str, float], left: float, few: int | None = None) -> lis
 
 
 def test_the_opening_comes_first_then_the_dear_ones_and_then_what_pays_most() -> None:
-    said = lines({"text": 15.0, "boosted": 6.0, "lexical": 4.0}, left=100.0)
-    assert said[0].startswith("100 s for trainings, 2 at once")
-    assert said[1].startswith(
+    plan = lines({"text": 15.0, "boosted": 6.0, "lexical": 4.0}, left=100.0)
+    assert plan[0].startswith("100 s for trainings, 2 at once")
+    assert plan[1].startswith(
         "1. lexical, its documented best as a member at once: 5 trainings, about 4 s a training, 12 s"
     )
-    assert said[2].startswith("2. boosted, its documented best")
+    assert plan[2].startswith("2. boosted, its documented best")
     assert (
-        said[3] == "3. where their rate of gain is the highest: text (about 15 s a training; a member would take 45 s)"
+        plan[3] == "3. where their rate of gain is the highest: text (about 15 s a training; a member would take 45 s)"
     )
     # 100 - 12 - 18 s are left, and a lexical member takes 12 s and a quarter more.
-    assert said[4].endswith("70 s, enough for 4 more members of the cheapest kind")
+    assert plan[4].endswith("70 s, enough for 4 more members of the cheapest kind")
 
 
 def test_what_no_member_can_be_made_of_in_the_time_is_not_started() -> None:
-    said = lines({"multimodal": 60.0, "lexical": 4.0}, left=100.0)
-    assert "not started: multimodal, about 60 s a training; a member of 5 would take 3 min" in said
+    plan = lines({"multimodal": 60.0, "lexical": 4.0}, left=100.0)
+    assert "not started: multimodal, about 60 s a training; a member of 5 would take 3 min" in plan
 
 
 def test_with_few_rows_all_are_opened_and_other_seeds_follow() -> None:
-    said = lines({"boosted": 15.0, "lexical": 4.0}, left=100.0, few=3)
-    assert said[2].startswith("2. boosted, its documented best as a member at once")
-    assert said[3].startswith(
+    plan = lines({"boosted": 15.0, "lexical": 4.0}, left=100.0, few=3)
+    assert plan[2].startswith("2. boosted, its documented best as a member at once")
+    assert plan[3].startswith(
         "3. their other documented points, then the same with other seeds, until each has 3 members"
     )

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from core.metrics import smape_of_logs
 from experiments.planning.marginal_gain import (
     FADING,
-    MemberCandidate,
     MemberSource,
+    NextStep,
+    StepKind,
     gains,
     next_step,
     shrunk_gain,
@@ -53,9 +54,9 @@ def test_the_error_of_a_gain_is_how_far_it_varies_from_one_holdout_fold_to_anoth
 
 @given(st.floats(-5, 5), st.floats(1e-3, 10), st.floats(1e-3, 5))
 def test_a_measured_gain_is_believed_the_less_the_less_is_known(gain: float, error: float, prior: float) -> None:
-    said = shrunk_gain(gain, error, prior)
-    assert min(gain, prior) - 1e-9 <= said <= max(gain, prior) + 1e-9
-    assert abs(said - gain) <= abs(shrunk_gain(gain, 2 * error, prior) - gain) + 1e-9
+    shrunk = shrunk_gain(gain, error, prior)
+    assert min(gain, prior) - 1e-9 <= shrunk <= max(gain, prior) + 1e-9
+    assert abs(shrunk - gain) <= abs(shrunk_gain(gain, 2 * error, prior) - gain) + 1e-9
     assert shrunk_gain(gain, 0.0, prior) == pytest.approx(gain)
     assert shrunk_gain(gain, np.inf, prior) == pytest.approx(prior)
 
@@ -66,10 +67,8 @@ def test_nothing_is_known_of_gains_on_one_product_or_of_a_stack_without_error() 
     assert shrunk_gain(0.0, 0.0, 0.0) == 0.0
 
 
-def candidate(
-    name: str, gain: float, work: float = 10.0, source: str = "lexical", wall: float | None = None
-) -> MemberCandidate:
-    return MemberCandidate(name, source, gain, work, work if wall is None else wall)
+def candidate(name: str, gain: float, work: float = 10.0) -> NextStep:
+    return NextStep(StepKind.MEMBER, name, "lexical", gain, work, wall=work)
 
 
 def source(name: str, prior: float, *seen: float, work: float = 12.0) -> MemberSource:
@@ -117,9 +116,7 @@ SOURCES = st.builds(source, st.sampled_from(["lexical", "text"]), st.floats(0.0,
 
 
 @given(st.lists(CANDIDATES, max_size=5), st.lists(SOURCES, max_size=3), st.floats(0.0, 120.0))
-def test_whatever_is_taken_fits_and_gains(
-    candidates: list[MemberCandidate], sources: list[MemberSource], left: float
-) -> None:
+def test_whatever_is_taken_fits_and_gains(candidates: list[NextStep], sources: list[MemberSource], left: float) -> None:
     step = next_step(candidates, sources, left)
     fitting = [each for each in candidates if each.gain > 0 and each.wall <= left]
     if step is None:

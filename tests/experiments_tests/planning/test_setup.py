@@ -17,8 +17,8 @@ from experiments.planning.setup import Planner, cluster_resources, prior_of, res
 from experiments.search.search_config import SearchConfig
 from tests.core_tests.classical_toys import small_encoder
 from tests.errors import refused
+from tests.experiments_tests.planning.local_sweep import LAPTOP
 
-LAPTOP = Machine(cores=2, memory=8 * 2**30, device="cpu", gpus=0)
 SERVER = Machine(cores=16, memory=64 * 2**30, device="cpu", gpus=0)
 GPUS = Machine(cores=32, memory=64 * 2**30, device="cuda", gpus=4)
 APPLE = Machine(cores=8, memory=16 * 2**30, device="mps", gpus=1)
