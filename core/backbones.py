@@ -40,17 +40,19 @@ def lines() -> Iterator[Line]:
     for name, preset in PRESETS.items():
         stated = _STATED.get(name, f"{preset.parameters:g} M in its preset")
         yield Line(name, f"{preset.part} encoder, {preset.hub}", count(outline(name)), 0, stated)
-    text = make_config(NeuralConfig, _DOCUMENTED)
-    yield _line("text", "NeoBERT, head", _text_network(text))
-    multimodal = make_config(MultimodalConfig, {**_DOCUMENTED, "vision_encoder": "clip"})
-    network = _multimodal_network(multimodal)
-    yield _line("multimodal", "NeoBERT, CLIP, projection, cross-attention, head", network)
-    for name, part in (
-        ("projection", network.projection),
-        ("cross-attention", network.attention),
-        ("head", network.head),
-    ):
-        yield _line(f"  its {name}", "", part)
+    with torch.device("meta"):
+        text = TextNetwork({"text": outline("neobert")}, make_config(NeuralConfig, _DOCUMENTED))
+        config = make_config(MultimodalConfig, {**_DOCUMENTED, "vision_encoder": "clip"})
+        multimodal = MultimodalNetwork({"text": outline("neobert"), "vision": outline("clip")}, config)
+    networks: tuple[tuple[str, str, nn.Module], ...] = (
+        ("text", "NeoBERT, head", text),
+        ("multimodal", "NeoBERT, CLIP, projection, cross-attention, head", multimodal),
+        ("  its projection", "", multimodal.projection),
+        ("  its cross-attention", "", multimodal.attention),
+        ("  its head", "", multimodal.head),
+    )
+    for name, what, network in networks:
+        yield Line(name, what, count(network), count(network, trainable=False))
 
 
 @app.command()
@@ -68,20 +70,6 @@ def main() -> None:
         numbers = (line.parameters, line.parameters - line.frozen, line.frozen)
         table.add_row(line.name, *(f"{number:,}" for number in numbers), line.what, line.stated)
     console.print(table)
-
-
-def _text_network(config: NeuralConfig) -> TextNetwork:
-    with torch.device("meta"):
-        return TextNetwork({"text": outline("neobert")}, config)
-
-
-def _multimodal_network(config: MultimodalConfig) -> MultimodalNetwork:
-    with torch.device("meta"):
-        return MultimodalNetwork({"text": outline("neobert"), "vision": outline("clip")}, config)
-
-
-def _line(name: str, what: str, network: nn.Module) -> Line:
-    return Line(name, what, count(network), count(network, trainable=False))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import partial
 
 
 class UserError(Exception):
@@ -27,15 +28,11 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling between worker processes.
-        return (_rebuild, (type(self), self.what, self.code, self.hint))
+        return partial(type(self), code=self.code, hint=self.hint), (self.what,)
 
 
 class OutOfTime(Exception):
     """A training met its deadline before it had anything worth keeping."""
-
-
-def _rebuild(kind: type[UserError], what: str, code: str, hint: str) -> UserError:
-    return kind(what, code=code, hint=hint)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -85,18 +85,13 @@ def robust_deviation(values: Floats) -> float:
     return MAD_TO_DEVIATION * float(np.median(np.abs(values - np.median(values))))
 
 
-METRICS = ("smape", "mae", "rmse", "r2")
-"""The four figures shown for every trial, member and stack."""
+_SCORES = {"smape": smape, "mae": mae, "rmse": rmse, "r2": r2}
+METRICS = tuple(_SCORES)
 
 
 def all_metrics(true: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
     """The four figures shown for every trial, member and stack."""
-    return {
-        "smape": smape(true, predicted),
-        "mae": mae(true, predicted),
-        "rmse": rmse(true, predicted),
-        "r2": r2(true, predicted),
-    }
+    return {name: score(true, predicted) for name, score in _SCORES.items()}
 
 
 def constant_floor(prices: ArrayLike) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from core.data.reading import read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.errors import UserError
-from core.inputs.images import check_images
+from core.inputs.images.files import check_images
 from core.quality.label_noise import FILE, find_label_noise, summary, write_findings
 from core.quality.leaks import find_leaks, write_leak_notes
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint

@@ -32,7 +32,7 @@ from core.data.reading import read_catalogs
 from core.demo.generate import make_demo
 from core.encoders.tiny import train_tokenizer
 from core.hardware import usable_cores
-from core.inputs.images import list_images
+from core.inputs.images.files import list_images
 from core.inputs.pixels import load_pixels
 from core.inputs.tokens import clean, tokenise
 from core.protocols.architecture import Context, make_config

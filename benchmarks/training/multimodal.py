@@ -37,7 +37,7 @@ from core.encoders.loading import load_encoder
 from core.hardware import detect
 from core.inputs.augment import augment
 from core.inputs.frozen_features import FrozenEncoder, ImageFeatures, image_features
-from core.inputs.images import decode, in_threads, list_images
+from core.inputs.images.files import decode, in_threads, list_images
 from core.inputs.pixels import load_pixels
 from core.inputs.tokens import clean, tokenise
 from core.nn import losses

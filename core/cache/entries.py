@@ -13,7 +13,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -83,13 +84,19 @@ class Cache:
 
     def entries(self) -> list[Entry]:
         """All complete entries, the one that was used longest ago first."""
-        return sorted(self._found(), key=lambda entry: entry.used)
+        found = []
+        for path in self.folder.glob("*/[!.]*"):
+            with suppress(FileNotFoundError):  # removed by another process while we looked
+                found.append(Entry(path, path.stat().st_mtime, _size(path)))
+        return sorted(found, key=lambda entry: entry.used)
 
     def prune(self, keep: Path | None = None) -> list[Entry]:
         """Removes leftovers of killed processes, then entries, least recently used first and never `keep`, until the limit is
         kept. Returns the entries that were removed."""
-        for left in self.folder.glob("*/.*.tmp"):
-            _remove_leftover(left)
+        for left in self.folder.glob("*/.*.tmp"):  # unless another process is making that entry right now
+            with locked(left.with_suffix(".lock"), wait=False) as free:
+                if free:
+                    shutil.rmtree(left, ignore_errors=True)
         for left in self.folder.glob("*/.*.trash"):
             shutil.rmtree(left, ignore_errors=True)
         if self.limit is None:
@@ -104,13 +111,6 @@ class Cache:
                 removed.append(entry)
                 total -= entry.size
         return removed
-
-    def _found(self) -> Iterator[Entry]:
-        for path in self.folder.glob("*/[!.]*"):
-            try:
-                yield Entry(path, path.stat().st_mtime, _size(path))
-            except FileNotFoundError:
-                continue  # removed by another process while we looked
 
     def _make(self, path: Path, make: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,13 +159,6 @@ def _remove(path: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
 
 
-def _remove_leftover(temporary: Path) -> None:
-    """Removes what a killed process was making, unless another is making that entry right now."""
-    with locked(temporary.with_suffix(".lock"), wait=False) as free:
-        if free:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
@@ -201,17 +194,14 @@ def size_text(size: int) -> str:
     return f"{value:.3g} {unit}"
 
 
-Array = NDArray[Any]
-
-
 class RowCache:
     """Arrays of one shape by key, the most recently used ones, in at most `most_bytes`. Safe for threads."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._rows: LRUCache[str, Array] = LRUCache(most_bytes, getsizeof=lambda row: row.nbytes)
+        self._rows: LRUCache[str, NDArray[Any]] = LRUCache(most_bytes, getsizeof=lambda row: row.nbytes)
         self._lock = Lock()
 
-    def rows(self, keys: Sequence[str], compute: Callable[[NDArray[np.intp]], Array]) -> Array:
+    def rows(self, keys: Sequence[str], compute: Callable[[NDArray[np.intp]], NDArray[Any]]) -> NDArray[Any]:
         """(n, ...) of these n keys, at least one. compute: gives (m, ...) for the positions (m,) of keys that are not cached;
         of equal keys, for the first."""
         first = {key: place for place, key in reversed(list(enumerate(keys)))}

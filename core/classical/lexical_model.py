@@ -58,7 +58,8 @@ class LexicalModel:
         matrix = self.inputs.matrix(catalog)
         logs = np.zeros(len(catalog))
         if self.nets:
-            logs += self.mlp_weight * self._of_nets(matrix)
+            nets = [net.predict(self.seen(matrix, place)) for place, net in enumerate(self.nets)]
+            logs += self.mlp_weight * np.asarray(np.mean(nets, axis=0))
         if self.linear is not None:
             logs += (1.0 - self.mlp_weight) * self.linear.predict(matrix)
         if self.nearest is not None:
@@ -105,11 +106,6 @@ class LexicalModel:
             }
         save_arrays(folder / _ARRAYS, arrays)
         write_json(folder / _RECORD, record)
-
-    def _of_nets(self, matrix: sp.csr_matrix) -> Floats:
-        return np.asarray(
-            np.mean([net.predict(self.seen(matrix, place)) for place, net in enumerate(self.nets)], axis=0)
-        )
 
     def seen(self, matrix: sp.csr_matrix, place: int) -> sp.csr_matrix:
         """The inputs (n, d) as the net at this place reads them."""

@@ -114,15 +114,12 @@ class TargetFeatures:
             parts += [f"state {place}" for place in range(self.reading.components.shape[1])]
         return [name.replace(" ", "_") for name in parts]
 
-    def view(self, catalog: Catalog) -> ComparedRows:
-        """Fields, inputs, amounts and states of the rows."""
-        return _view(catalog, self.inputs, None if self.reading is None else self.reading.reader)
-
     def features(self, catalog: Catalog) -> Floats:
         """(n, f) features of rows that were not learnt from."""
-        return catalog.derived(self, lambda: self._features(self.view(catalog)))
+        return catalog.derived(self, lambda: self._features(catalog))
 
-    def _features(self, view: ComparedRows) -> Floats:
+    def _features(self, catalog: Catalog) -> Floats:
+        view = _view(catalog, self.inputs, None if self.reading is None else self.reading.reader)
         return self.table(view, self.priced.features(view, self.telling))
 
     def table(self, view: ComparedRows, priced: Floats) -> Floats:

@@ -98,7 +98,11 @@ def _checked(
     notes += _cut(table)
     if role == "test" and PRICE in table.columns:
         notes.append(f"{table.path}: column {PRICE} of the test file is not used")
-    return _catalog(table, role, images).take(kept), notes
+    ids, texts, links = (
+        np.array(table.columns.get(name, [""] * len(table)), dtype=object) for name in (ID, TEXT, LINK)
+    )
+    prices = parsed_prices(table.columns[PRICE]) if role == "train" else None
+    return Catalog(ids, texts, links, prices, images=images).take(kept), notes
 
 
 def _cut(table: Table) -> list[str]:
@@ -109,14 +113,6 @@ def _cut(table: Table) -> list[str]:
     for row in long:
         texts[row] = texts[row][:MAX_TEXT]
     return [f"{table.path}: {len(long)} texts cut at {MAX_TEXT:,} characters: {shown}"] if long else []
-
-
-def _catalog(table: Table, role: Role, images: Path | None) -> Catalog:
-    ids, texts, links = (
-        np.array(table.columns.get(name, [""] * len(table)), dtype=object) for name in (ID, TEXT, LINK)
-    )
-    prices = parsed_prices(table.columns[PRICE]) if role == "train" else None
-    return Catalog(ids, texts, links, prices, images=images)
 
 
 MAX_PRICE = 1e7

@@ -134,15 +134,12 @@ def _write(
             else:
                 train([number, text, link, price])
             path = paths.images / name
-            if (images is None or drawn < images) and _has_file(product.image, seed) and not path.exists():
+            photographed = Random(f"{seed} photographed {product.image}").random() >= _NO_FILE
+            if (images is None or drawn < images) and photographed and not path.exists():
                 draw(product, path, seed)
                 drawn += 1
             if progress is not None:
                 progress(row + 1, rows)
-
-
-def _has_file(image: int, seed: int) -> bool:
-    return Random(f"{seed} photographed {image}").random() >= _NO_FILE
 
 
 def _table(files: ExitStack, path: Path) -> Callable[[list[Any]], Any]:

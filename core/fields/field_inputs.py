@@ -51,10 +51,10 @@ def table_of(catalog: Catalog, cache: Cache | None) -> pd.DataFrame:
     if cache is None:
         return fields_of(catalog)
     key = digest(FEATURES_VERSION, *catalog.texts)
-    return cache.get("fields", key, lambda folder: fields_of(catalog).to_parquet(folder / _FILE), _read_table)
+    return cache.get("fields", key, lambda folder: fields_of(catalog).to_parquet(folder / _FILE), _read)
 
 
-def _read_table(folder: Path) -> pd.DataFrame:
+def _read(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / _FILE)
 
 

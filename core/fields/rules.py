@@ -23,8 +23,8 @@ class Rule:
     places: tuple[str, ...]
     needs: tuple[str, ...]
     pattern: re.Pattern[str]
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = 1e9
     scale: float = 1.0
 
     def read(self, parts: Parts) -> float | None:
@@ -41,16 +41,9 @@ class Rule:
         return None
 
 
-def _rule(
-    field: str,
-    places: tuple[str, ...],
-    needs: str,
-    pattern: str,
-    low: float = 0.0,
-    high: float = 1e9,
-    scale: float = 1.0,
-) -> Rule:
-    return Rule(field, places, tuple(needs.split() or [""]), re.compile(pattern), low, high, scale)
+def _rule(field: str, places: tuple[str, ...], needs: str, pattern: str, *numbers: float) -> Rule:
+    """The rule with its words in one string, and the numbers `low`, `high` and `scale`."""
+    return Rule(field, places, tuple(needs.split() or [""]), re.compile(pattern), *numbers)
 
 
 def _side(field: str, words: str) -> Rule:
@@ -61,6 +54,8 @@ def _side(field: str, words: str) -> Rule:
 
 NAME, TEXT, NAME_FIRST = ("low_name",), ("low_numbers",), ("low_name", "low_numbers")
 _YEARS = "year years yr yrs yo ans jahr jahre año años anos anni jaar"
+_PERCENT = "percent prozent pour por"
+_EDITION = "bottles copies pieces pairs numbered"
 _NO_WARRANTY = r"(?!s? ?(?:limited )?warranty)"
 _CURRENCY = r"(?:[$£€¥₹]|usd|eur|gbp)"
 
@@ -74,34 +69,14 @@ RULES: tuple[Rule, ...] = (
     # field, places, words one of which must be there, pattern (group 1 is the number), from, to, times
     _rule("percent", NAME_FIRST, "%", rf"(?<![\d.,])({NUMBER})\s?%", 0, 100),
     _rule("percent", NAME, "proof", rf"(?<![\d.,])({NUMBER})[\s‐–-]?(?:us )?proof\b", 0, 100, 0.5),
-    _rule(
-        "percent",
-        NAME,
-        "percent prozent pour por",
-        rf"(?<![\d.,])({NUMBER}) (?:percent|prozent|pour cent|por ciento)\b",
-        0,
-        100,
-    ),
+    _rule("percent", NAME, _PERCENT, rf"(?<![\d.,])({NUMBER}) (?:percent|prozent|pour cent|por ciento)\b", 0, 100),
     _rule("age", NAME, _YEARS, rf"\b({NUMBER})[\s‐–-]?(?:{_YEARS.replace(' ', '|')})\b{_NO_WARRANTY}", 1, 200),
     _rule("age", TEXT, "year jahr años", rf"\b({NUMBER})[\s‐–-](?:years?|jahre?|años)\b{_NO_WARRANTY}", 1, 200),
     _rule("year", NAME_FIRST, "", r"((?:1[89]|20)\d\d)(?<![\d#/.,-]\d{4})(?![\d%/]|[.,]\d)", 1800, 2099),
-    _rule(
-        "points",
-        TEXT,
-        "point rating rated score",
-        rf"(?:points?|rating|rated|score):? ?({NUMBER})\b(?!:)",
-        1,
-        100,
-    ),
+    _rule("points", TEXT, "point rating rated score", rf"(?:points?|rating|rated|score):? ?({NUMBER})\b(?!:)", 1, 100),
     _rule("stars", TEXT, "out star", rf"({NUMBER})(?:(?:/| out of )5\b| ?-?stars?\b)", 0, 5),
     _rule("money", TEXT, "$ £ € ¥ ₹ usd eur gbp", rf"{_CURRENCY}\s?({NUMBER})", 0.01, 1e7),
-    _rule(
-        "edition",
-        TEXT,
-        "bottles copies pieces pairs numbered",
-        rf"({NUMBER}) (?:bottles|copies|pieces|pairs|numbered)\b",
-        1,
-    ),
+    _rule("edition", TEXT, _EDITION, rf"({NUMBER}) (?:{_EDITION.replace(' ', '|')})\b", 1),
     _rule("servings", NAME, "serving", rf"({NUMBER}) ?servings?\b", 1, 10_000),
     _rule("set_of", NAME_FIRST, "set", rf"\bset\s*(?:of|/)\s*({NUMBER})", 1, 10_000),
     _rule("karat", NAME, "k carat ct", rf"({NUMBER}) ?-?(?:k|kt|karat|carat|ct)\b ?(?:gold|diamond)", 1, 1000),

@@ -202,7 +202,8 @@ def _row_names(tokens: Tokens) -> NDArray[np.bytes_]:
 
 def _write(folder: Path, pixels: Pixels, frozen: FrozenEncoder, views: AugmentedViews, pooled: bool) -> None:
     everything = np.arange(len(pixels.array) + 1)
-    size = max(1, _views_per_pass(frozen.device) // (views.count + 1))
+    views_per_pass = 16 if frozen.device == "cpu" else 128  # a processor's cache should hold the activations
+    size = max(1, views_per_pass // (views.count + 1))
     answers = partial(_answers, pixels=pixels, frozen=frozen, views=views, pooled=pooled)
     # Streamed to the disk: a full one is then an error with a name, where a memory map would kill the process.
     with (folder / _FEATURES).open("wb") as file:
@@ -223,11 +224,6 @@ def _answers(
     tokens = frozen(torch.cat([_shown(_square(pixels, row), views, frozen.encoder) for row in rows]))
     tokens = tokens.mean(dim=1, keepdim=True) if pooled else tokens
     return half(tokens).reshape(len(rows), views.count + 1, *tokens.shape[1:])
-
-
-def _views_per_pass(device: str) -> int:
-    """Small on a processor, where activations should stay in its cache."""
-    return 16 if device == "cpu" else 128
 
 
 def _square(pixels: Pixels, row: int) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from core.atomic_files import digest, read_json, write_json
 from core.cache import Cache, size_text
 from core.data.catalog import Catalog
 from core.errors import UserError
-from core.inputs.images import (
+from core.inputs.images.files import (
     BadImage,
     ImageFile,
     Progress,
@@ -116,7 +116,7 @@ def prepare_pixels(
     """Decodes the images of these catalogs, by role (`train`, `test`), so that `load_pixels` on any of their rows only reads.
 
     Returns how many images could not be decoded: 0 unless `drop_bad`, which has the cache record them as missing.
-    Otherwise raises what `load_pixels` raises; messages name the role. `core.images.check_images` finds nearly all bad
+    Otherwise raises what `load_pixels` raises; messages name the role. `check_images` finds nearly all bad
     images sooner; damage inside a JPEG shows only here.
     """
     rows = _ensure(catalogs, cache, _Decoding(size, threads, progress, drop_bad)).rows

@@ -132,19 +132,12 @@ def find_against_members(ids: Strings, prices: Floats, oof: Floats) -> list[Susp
     distance = logs - middle
     wrong = (np.abs(robust_z(distance)) > _CONSENSUS) & (np.abs(distance) > _CONSENSUS_FACTOR)
     wrong &= (logs < low) | (logs > high)
-    return worst_first(
-        [
-            SuspectLabel(
-                str(ids[row]),
-                LabelNoise.CONSENSUS,
-                float(np.exp(logs[row])),
-                float(np.exp(low[row])),
-                float(np.exp(high[row])),
-                f"{_times(distance[row])} what models say that have not seen it ({oof.shape[1]} members)",
-            )
-            for row in np.flatnonzero(wrong).tolist()
-        ]
-    )
+    found = []
+    for row in np.flatnonzero(wrong).tolist():
+        price, least, most = (float(np.exp(part[row])) for part in (logs, low, high))
+        reason = f"{_times(distance[row])} what models say that have not seen it ({oof.shape[1]} members)"
+        found.append(SuspectLabel(str(ids[row]), LabelNoise.CONSENSUS, price, least, most, reason))
+    return worst_first(found)
 
 
 def _log_amounts(train: Catalog, rows: Ints) -> Floats:
@@ -252,16 +245,8 @@ def worst_first(findings: Sequence[SuspectLabel]) -> list[SuspectLabel]:
 def write_findings(path: Path, findings: Sequence[SuspectLabel]) -> None:
     """A CSV with one line for each finding, the worst first; whole or not at all."""
     rows = [
-        (
-            each.sample_id,
-            each.kind,
-            each.price,
-            digits(each.low),
-            digits(each.high),
-            each.reason,
-            "; ".join(each.others),
-        )
-        for each in findings
+        (one.sample_id, one.kind, one.price, digits(one.low), digits(one.high), one.reason, "; ".join(one.others))
+        for one in findings
     ]
     with atomic_path(path) as temporary:
         pd.DataFrame(rows, columns=list(_COLUMNS)).to_csv(temporary, index=False)

@@ -81,12 +81,12 @@ def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | 
         return []
     logs = np.log(train.known_prices)
     words = words or read_vocabulary([*train.texts, *test.texts])
-    found = [*_ids(train, logs, folds.groups), *_order(logs, folds.groups)]
+    found = [_ids(train, logs, folds.groups), _order(logs, folds.groups)]
     if (words.rows < len(train)).any() and len(test):
-        found += _one_sided(words, len(train), len(test))
-        found += _numbers(train, logs, folds.groups)
-        found += _codes(words, logs, folds, len(train), len(test))
-    return found
+        found.append(_one_sided(words, len(train), len(test)))
+        found.append(_numbers(train, logs, folds.groups))
+        found.append(_codes(words, logs, folds, len(train), len(test)))
+    return [leak for leak in found if leak is not None]
 
 
 def write_leak_notes(workspace: Workspace, leaks: Sequence[Leak]) -> None:
@@ -100,7 +100,7 @@ def read_leak_notes(workspace: Workspace) -> tuple[str, ...]:
     return tuple(read_json(path)) if path.exists() else ()
 
 
-def _ids(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
+def _ids(train: Catalog, logs: Floats, groups: Ints) -> Leak | None:
     runs = [re.findall(r"\d+", identifier) for identifier in train.ids]
     for place in range(max(map(len, runs))):
         there = np.array([len(run) > place for run in runs])
@@ -109,31 +109,27 @@ def _ids(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
         )
         if share >= MIN_ORDER_SHARE:
             what = "the numbers in the ids" if place == 0 else f"the number at place {place + 1} of the ids"
-            return [
-                Leak(
-                    LeakKind.IDS,
-                    f"{what} tell {share:.0%} of the variance of the log prices",
-                    "ids are no features here, but see that members made outside have not used them",
-                )
-            ]
-    return []
+            return Leak(
+                LeakKind.IDS,
+                f"{what} tell {share:.0%} of the variance of the log prices",
+                "ids are no features here, but see that members made outside have not used them",
+            )
+    return None
 
 
-def _order(logs: Floats, groups: Ints) -> list[Leak]:
+def _order(logs: Floats, groups: Ints) -> Leak | None:
     bins = np.arange(len(logs)) * _BINS // len(logs)
     share = _explained(np.eye(_BINS)[bins], logs, groups)
     if share < MIN_ORDER_SHARE:
-        return []
-    return [
-        Leak(
-            LeakKind.ORDER,
-            f"the place of a row in the training file tells {share:.0%} of the variance of the log prices",
-            "the order is no feature here, but see that members made outside have not used it",
-        )
-    ]
+        return None
+    return Leak(
+        LeakKind.ORDER,
+        f"the place of a row in the training file tells {share:.0%} of the variance of the log prices",
+        "the order is no feature here, but see that members made outside have not used it",
+    )
 
 
-def _one_sided(words: Vocabulary, train: int, test: int) -> list[Leak]:
+def _one_sided(words: Vocabulary, train: int, test: int) -> Leak | None:
     """The word, or shape of words, whose shares of training and test rows differ most."""
     found = []
     for what, names, shares in words.shares(train, test):
@@ -142,18 +138,16 @@ def _one_sided(words: Vocabulary, train: int, test: int) -> list[Leak]:
         found.append((abs(float(apart[worst])), what, names[worst], shares[worst]))
     difference, what, name, (inside, outside) = max(found, key=lambda each: each[0])
     if difference < ONE_SIDED:
-        return []
-    return [
-        Leak(
-            LeakKind.ONE_SIDED,
-            f"{what} {name!r}: in {inside:.0%} of the training rows and {outside:.0%} of the test rows",
-            "the files were made in different ways, so that no out-of-fold score can be trusted: take it out of both, or make "
-            "the test texts as the training texts",
-        )
-    ]
+        return None
+    return Leak(
+        LeakKind.ONE_SIDED,
+        f"{what} {name!r}: in {inside:.0%} of the training rows and {outside:.0%} of the test rows",
+        "the files were made in different ways, so that no out-of-fold score can be trusted: take it out of both, or make "
+        "the test texts as the training texts",
+    )
 
 
-def _numbers(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
+def _numbers(train: Catalog, logs: Floats, groups: Ints) -> Leak | None:
     """The number behind a word that tells the price best."""
     sample = np.linspace(0, len(train) - 1, min(len(train), _SAMPLE)).astype(np.intp)
     behind: dict[str, dict[int, str]] = defaultdict(dict)
@@ -167,18 +161,16 @@ def _numbers(train: Catalog, logs: Floats, groups: Ints) -> list[Leak]:
             if share > best:
                 best, found = share, (word, len(numbers) / len(sample))
     if found is None or best < MIN_NUMBER_SHARE:
-        return []
-    return [
-        Leak(
-            LeakKind.NUMBER,
-            f"the number behind the word {found[0]!r} (in {found[1]:.0%} of the training rows) tells {best:.0%} of "
-            "the variance of the log prices",
-            "take it out of the texts unless every product to be priced will have it before its price is known",
-        )
-    ]
+        return None
+    return Leak(
+        LeakKind.NUMBER,
+        f"the number behind the word {found[0]!r} (in {found[1]:.0%} of the training rows) tells {best:.0%} of "
+        "the variance of the log prices",
+        "take it out of the texts unless every product to be priced will have it before its price is known",
+    )
 
 
-def _codes(words: Vocabulary, logs: Floats, folds: Folds, train: int, test: int) -> list[Leak]:
+def _codes(words: Vocabulary, logs: Floats, folds: Folds, train: int, test: int) -> Leak | None:
     """Shapes of words that a few rows share whenever they cost the same, and that tie folds together but not the test file.
 
     Codes that look like other words of the texts, letters alone, are not told apart from them.
@@ -198,24 +190,22 @@ def _codes(words: Vocabulary, logs: Floats, folds: Folds, train: int, test: int)
     count, agreeing = (np.bincount(shape[each], minlength=number) for each in (rare, rare & same))
     telling = (count >= _CODES) & (agreeing >= MIN_CODE_SHARE * count)
     if not telling.any():
-        return []
+        return None
     code = np.zeros(len(words.names), dtype=bool)
     code[word[starts][rare & telling[shape]]] = True
     tied = _tied(words, code, folds, train)
     tests = words.rows[~inside & code[words.words]]
     shares = tied, len(np.unique(tests)) / test
     if shares[0] < shares[1] + TIED:
-        return []
+        return None
     worst = int(np.where(telling, count, 0).argmax())
     example = words.names[int(np.flatnonzero(code & (words.shape_of == worst))[0])]
-    return [
-        Leak(
-            LeakKind.CODE,
-            f"rows that share a word such as {example!r} cost the same, and {shares[0]:.0%} of the training rows share one with "
-            f"another fold, {shares[1]:.0%} of the test rows with the training rows",
-            "out-of-fold scores will be too good: take such codes out of the texts",
-        )
-    ]
+    return Leak(
+        LeakKind.CODE,
+        f"rows that share a word such as {example!r} cost the same, and {shares[0]:.0%} of the training rows share one with "
+        f"another fold, {shares[1]:.0%} of the test rows with the training rows",
+        "out-of-fold scores will be too good: take such codes out of the texts",
+    )
 
 
 def _tied(words: Vocabulary, code: NDArray[np.bool_], folds: Folds, train: int) -> float:

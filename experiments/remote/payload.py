@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from core.atomic_files import digest, locked, write_json
 from core.errors import UserError
-from core.inputs.images import list_images
+from core.inputs.images.files import list_images
 from core.store.workspace import Workspace, WorkspaceFacts
 
 CHUNK = 16 * 2**20

@@ -13,7 +13,7 @@ from core.classical.target_encoding import DIMENSIONS, log_amounts
 from core.data.catalog import Catalog, Strings
 from core.data.folds import Folds
 from core.data.vocabulary import read_vocabulary
-from core.inputs.images import list_images
+from core.inputs.images.files import list_images
 from core.metrics import smape_terms
 from core.quality.label_noise import SuspectLabel, word_matrix
 from core.store.oof_store import Member

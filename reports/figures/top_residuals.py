@@ -19,7 +19,7 @@ from core.arrays import Floats, Ints
 from core.data.catalog import Catalog
 from core.data.folds import Folds
 from core.fields import read_fields
-from core.inputs.images import UnreadableImageError, decode, list_images
+from core.inputs.images.files import UnreadableImageError, decode, list_images
 from core.metrics import smape_terms
 from core.quality.label_noise import SuspectLabel, nearest_rows
 from core.store.oof_store import Member

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.fields.reader import fields_of
-from core.inputs.images import list_images
+from core.inputs.images.files import list_images
 
 COMMON = 1_000
 """So many words of a kind have a share of their own: the hundred most frequent brands are a quarter of a large catalog's rows."""

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from core.data.reading import MAX_TEXT
 from core.errors import UserError
-from core.inputs.images import FORMATS, UnreadableImageError, decode
+from core.inputs.images.files import FORMATS, UnreadableImageError, decode
 from core.protocols.architecture import Config, make_config
 from serving.common.image_urls import check_pattern
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.atomic_files import digest
-from core.inputs.images import UnreadableImageError
+from core.inputs.images.files import UnreadableImageError
 from serving.common.image_fetcher import ImageFetcher
 from serving.common.image_urls import ImageUrlError
 from serving.common.limits import Limits, decode_image

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from core.cache import Cache
-from core.inputs.images import PAD, PIXEL_LIMIT, UnreadableImageError, check_images, decode, fault, list_images
+from core.inputs.images.files import PAD, PIXEL_LIMIT, UnreadableImageError, check_images, decode, fault, list_images
 from core.inputs.pixels import load_pixels
 from tests.core_tests.image_toys import SIZE, catalog_of, huge_png, noise, spoil
 from tests.errors import refused

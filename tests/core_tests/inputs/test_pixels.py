@@ -12,7 +12,7 @@ import numpy as np
 
 from core.cache import Cache
 from core.errors import UserError
-from core.inputs.images import decode
+from core.inputs.images.files import decode
 from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
 from tests.core_tests.image_toys import SIZE, catalog_of, noise
 from tests.errors import refused

@@ -18,7 +18,7 @@ from core.data.catalog import Catalog
 from core.encoders import tiny
 from core.encoders.presets import TINY, TINY_VISION
 from core.inputs.augment import normalise
-from core.inputs.images import decode
+from core.inputs.images.files import decode
 from core.nn import losses
 from core.protocols.architecture import make_config
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.inputs.images import UnreadableImageError, decode
+from core.inputs.images.files import UnreadableImageError, decode
 from serving.common.limits import ACCEPTED, Limits, decode_image
 from tests.core_tests.image_toys import huge_png, noise
 
