@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # what computes is imported when there is something to comput
 SUBMISSION = "submission.csv"
 _HELP = (
     """
-Combines members' predictions into one submission with the lowest SMAPE on rows nobody has seen, and says how low.
+Combines members' predictions into one submission with the lowest SMAPE on unseen rows, and reports its nested-CV score.
 
 Examples:
 

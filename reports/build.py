@@ -22,8 +22,8 @@ def build_report(workspace: Workspace) -> Path:
     Returns the page's path. The same workspace gives the same bytes. Raises UserError for a folder that is no workspace and
     for damaged files in it.
     """
-    from reports.figures.data_quality import FILE, all_findings, doubtful, write_doubtful
-    from reports.figures.error_figures import worst_pictures
+    from reports.figures.data_quality import FILE, all_findings, suggested_corrections, write_suggested
+    from reports.figures.error_figures import top_residual_images
     from reports.figures.report_inputs import read_report_inputs
     from reports.page.page import (
         make_content,  # pandas and LightGBM: a second that --help should not take
@@ -33,9 +33,9 @@ def build_report(workspace: Workspace) -> Path:
     inputs = read_report_inputs(workspace)
     findings = all_findings(inputs)
     content = make_content(inputs, findings)
-    page, text = workspace.path(PAGE), render(content, worst_pictures(content["errors"], inputs.train))
+    page, text = workspace.path(PAGE), render(content, top_residual_images(content["errors"], inputs.train))
     write_json(workspace.path(FIGURES), content)
-    write_doubtful(workspace.path(FILE), doubtful(findings), inputs.train)
+    write_suggested(workspace.path(FILE), suggested_corrections(findings), inputs.train)
     write_text(page, text)
     return page
 

@@ -64,7 +64,7 @@ def from_files(
     if PRICE in right:
         notes.append(f"the column '{PRICE}' of {test} is not used")
     notes += [
-        f"the feature {name!r} is not used: it tells no training rows apart (one value, or words of fewer than 5 rows)"
+        f"the feature {name!r} is not used: it separates no training rows (one value, or words of fewer than 5 rows)"
         for name in features
         if name not in known.names
     ]
@@ -264,6 +264,6 @@ def _labels(table: pd.DataFrame, groups: str | None, path: Path) -> NDArray[np.i
             hint=suggestion(groups, map(str, table.columns)),
         )
     labels, known = pd.factorize(table[groups].replace("", None))
-    alone = labels < 0  # an empty cell says of no other row that it is the same product
+    alone = labels < 0  # an empty cell names no product
     labels[alone] = len(known) + np.arange(alone.sum())
     return labels.astype(np.int64)

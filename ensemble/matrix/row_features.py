@@ -45,8 +45,8 @@ def no_features(rows: int, test_rows: int) -> RowFeatures:
 
 
 def from_columns(columns: Mapping[str, tuple[Floats, Floats]], rows: int, test_rows: int) -> RowFeatures:
-    """Of (n,) and (t,) numbers by name; infinite ones, and those too large for 32 bits, count as unknown. Columns that do not
-    tell training rows apart are left out."""
+    """Of (n,) and (t,) numbers by name; infinite ones, and those too large for 32 bits, count as unknown. Columns that
+    are the same in all training rows are left out."""
     known = {name: (_numbers(train), _numbers(test)) for name, (train, test) in columns.items()}
     telling = {name: parts for name, parts in known.items() if len(np.unique(parts[0][~np.isnan(parts[0])])) > 1}
     if not telling:

@@ -119,7 +119,7 @@ def select(columns: Sequence[Column], targets: Targets, rules: ScreeningConfig) 
         raise UserError(
             "no member is left to stack: " + "; ".join(screening.notes),
             code="screening-no-member-left",
-            hint="mend what is said of at least one member, or take it as it is with --keep NAME",
+            hint="mend at least one member as noted, or take it as it is with --keep NAME",
         )
     _note_copies(kept, screening)
     _note_too_good(kept, targets, screening)
@@ -293,7 +293,7 @@ def _note_copies(columns: Sequence[Column], screening: _Screening) -> None:
             if len(same) > 1 and (what == "copies" or len(np.unique(prints[same])) > 1):
                 names = [columns[place].name for place in same]
                 shared = (
-                    ": they share one weight" if what == "copies" else ": together they tell what one of them tells"
+                    ": they share one weight" if what == "copies" else ": together they add no more than one of them"
                 )
                 screening.notes.append(f"{', '.join(names[:-1])} and {names[-1]} are {what}{shared}")
 

@@ -19,7 +19,7 @@ SHIFT, WIDENING, SIGNIFICANT = 0.25, 1.25, 4.0
 """Limits of the difference between test and out-of-fold prices: in log price; as a factor; and both in standard errors."""
 _FIXED_SHARE, _CURRENCY = 0.6, 1.25
 _TOO_GOOD = 0.7
-_NATURAL = "exp(value), or expm1(value) where it was log1p"  # predictions are too inexact to tell the two apart
+_NATURAL = "exp(value), or expm1(value) where it was log1p"  # predictions are too inexact to separate the two
 _LOGARITHMS = (
     (_NATURAL, np.exp, np.log),
     (_NATURAL, np.expm1, np.log),

@@ -5,8 +5,8 @@ combination is a `Blend` of `ensemble.methods.fixed`, or a dataclass with `weigh
 `stored` (`ensemble.matrix.stored_types`). The contract suite, `pricestack.testing.combiners`, then tests it by itself.
 
 
-The order is that of the one-standard-error rule: of candidates that cannot be told apart, the one that averages most varies least
-from sample to sample. A single member averages nothing.
+The order is that of the one-standard-error rule: of candidates within it, the one that averages most varies least from sample to
+sample. A single member averages nothing.
 """
 
 from __future__ import annotations

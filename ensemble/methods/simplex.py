@@ -23,7 +23,7 @@ from ensemble.methods.greedy import select_greedily
 _WIDTHS = (1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001)
 """The kink at d = 0 is rounded below these distances, one after the other: the widest shows the way, the last one is exact."""
 _ROUGH = 3
-"""So many widths are enough to tell which start leads lowest; only that one is followed to the end."""
+"""So many widths are enough to see which start leads lowest; only that one is followed to the end."""
 _STEPS = 60
 _GAIN = 1e-7
 """A step that gains less than this share of the SMAPE ends a width."""

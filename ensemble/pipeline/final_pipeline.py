@@ -23,7 +23,7 @@ from ensemble.pipeline.postprocessing import STEPS, PostprocessingStep
 STEP_ERRORS = 2.0
 """A post-processing step is off unless it gains more than so many standard errors: several are tried."""
 MIN_STEP_ROWS = 300
-"""With fewer rows to be chosen by no post-processing step can be told from chance."""
+"""With fewer rows to be chosen by no post-processing step's gain is more than chance."""
 
 
 @stored("Recipe")

@@ -38,7 +38,7 @@ MIN_BLOCKS, MAX_BLOCKS = 3, 5
 FINAL_BOOSTERS, OUTER_BOOSTERS, INNER_BOOSTERS = 3, 1, 1
 """Boosters averaged in the final fit, in the reported figure and while choosing."""
 MANY_ROWS = 20_000
-"""With more, two inner folds tell candidates apart as surely as four: each block is paired with its neighbours alone."""
+"""With more, two inner folds separate candidates as surely as four: each block is paired with its neighbours alone."""
 
 
 def no_progress(done: int, total: int) -> None:

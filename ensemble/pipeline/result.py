@@ -35,14 +35,14 @@ MOST_ROWS = 20_000
 
 
 @dataclass(frozen=True)
-class Absence:
+class LeaveOneOut:
     """cost: SMAPE points by which the rest is worse, negative where it is better. error: its standard error, over groups."""
 
     cost: float
     error: float
 
 
-def absences(matrix: Matrix) -> list[Absence]:
+def leave_one_out(matrix: Matrix) -> list[LeaveOneOut]:
     """Of each member, in the matrix's order. With one member, or one group, nothing can be left out: an empty list.
 
     The groups are halved, and each half is evaluated with weights of the other. Without a member the weights are refined from
@@ -64,7 +64,7 @@ def absences(matrix: Matrix) -> list[Absence]:
         for place in range(members):
             rest = refit_without(logs[learn], weights, place)
             worse[evaluate, place] = smape_terms_of_logs(logs[evaluate] @ rest) - whole
-    return [Absence(float(column.mean()), group_standard_error(column, groups)) for column in worse.T]
+    return [LeaveOneOut(float(column.mean()), group_standard_error(column, groups)) for column in worse.T]
 
 
 _LIBRARIES = ("lightgbm", "numpy", "scipy")
@@ -117,7 +117,7 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
     nested, in_sample = _scores(matrix, validation.nested), _scores(matrix, validation.in_sample)
     interval = group_bootstrap(smape_terms(matrix.prices, validation.nested), matrix.groups, seed=seed)
     recipe = validation.conclusion.recipe
-    fingerprints, without = matrix.fingerprints, absences(matrix)
+    fingerprints, without = matrix.fingerprints, leave_one_out(matrix)
     weights = validation.final.weights
     return {
         "format": STACK_FORMAT,

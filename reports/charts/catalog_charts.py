@@ -19,9 +19,9 @@ def data_charts(data: Content) -> Iterator[Chart]:
     )
     yield histogram(data["length_histogram"], "lengths", "text length (characters)", ["training rows", "test rows"])
     if data["shift"]:
-        yield shift(data["shift"])
+        yield adversarial_chart(data["shift"])
     if data["strengths"]:
-        yield strengths(data["strengths"])
+        yield power_chart(data["strengths"])
 
 
 def histogram(content: Content, name: str, what: str, labels: Sequence[str]) -> Chart:
@@ -77,7 +77,7 @@ def histogram(content: Content, name: str, what: str, labels: Sequence[str]) -> 
     )
 
 
-def shift(content: Content) -> Chart:
+def adversarial_chart(content: Content) -> Chart:
     """Features of adversarial validation by their share of the gain."""
     rows = [
         {
@@ -92,13 +92,13 @@ def shift(content: Content) -> Chart:
         "mark": {"type": "bar", "height": {"band": 0.65}},
         "encoding": {
             "y": listed("name"),
-            "x": field("percent", "share of what tells the files apart (%)"),
+            "x": field("percent", "share of the classifier's gain (%)"),
             "tooltip": [field(each, kind="nominal") for each in ("name", "percent", "in train", "in test")],
         },
     }
     return Chart(
         "shift",
-        "What a model looks at that is asked to tell test rows from training rows; hover for the mean in each file.",
+        "Features by which a classifier separates test rows from training rows; hover for the mean in each file.",
         f"AUC {content['auc']:.3f}; used most: {', '.join(each['name'] for each in content['columns'][:5])}.",
         chart(rows, bars, height=60 + ROW * max(1, len(rows))),
     )
@@ -108,7 +108,7 @@ def _mean(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
 
-def strengths(content: Sequence[Content]) -> Chart:
+def power_chart(content: Sequence[Content]) -> Chart:
     """Univariate power: variance of log prices explained by each field alone."""
     rows = [
         {
@@ -122,7 +122,7 @@ def strengths(content: Sequence[Content]) -> Chart:
         "mark": {"type": "bar", "height": {"band": 0.65}},
         "encoding": {
             "y": listed("field"),
-            "x": field("percent", "variance of log prices told (%)", scale={"domain": [0, 100]}),
+            "x": field("percent", "variance of log prices explained (%)", scale={"domain": [0, 100]}),
             "color": field(
                 "look",
                 kind="nominal",
@@ -134,8 +134,8 @@ def strengths(content: Sequence[Content]) -> Chart:
     }
     return Chart(
         "strengths",
-        "What one field alone tells of the log prices of other products' rows.",
-        "Share of the variance of log prices told by one field: "
+        "Share of the variance of log prices that one field alone explains, in other products' rows.",
+        "Share of the variance of log prices explained by one field: "
         + "; ".join(f"{row['field']} {row['percent']} %" for row in rows[:6])
         + ".",
         chart(rows, bars, height=60 + ROW * len(rows)),

@@ -29,7 +29,7 @@ BANDS = {
     "by_length": "text length (characters)",
     "by_unit": "unit",
     "by_brand": "brand",
-    "by_picture": "picture",
+    "by_picture": "image",
 }
 """Ways to part the rows, and what their values are called."""
 
@@ -148,18 +148,18 @@ def bands(rows: Sequence[Content], name: str, words: str, sampled: int | None) -
             "tooltip": [field(each, kind="nominal") for each in ("band", "SMAPE", "rows", "predicted / true")],
         },
     }
-    said = "; ".join(f"{label}: {figure_text(band)}" for band, label in zip(rows, labels, strict=True))
+    figures = "; ".join(f"{label}: {figure_text(band)}" for band, label in zip(rows, labels, strict=True))
     of = f" Of {sampled:,} rows drawn at random." if sampled else ""
     return Chart(
         name,
         f"SMAPE by {words}.{of}",
-        f"SMAPE by {words}. {said}.",
+        f"SMAPE by {words}. {figures}.",
         chart(shown, whisker("low", "high", y=y), points, height=60 + ROW * len(shown)),
     )
 
 
 def drift_chart(drift: Content) -> Chart:
-    """Mean log error along the ids: a slope or a step says that rows there are of another kind, or leaked."""
+    """Mean log error along the ids: at a slope or a step rows are of another kind, or leaked."""
     rows = [{**part, "ids": f"{part['from']} to {part['to']}"} for part in drift["parts"]]
     what = "id" if drift["by"] == "id" else "row of the training file"
     x = field(

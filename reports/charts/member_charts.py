@@ -33,11 +33,11 @@ def member_charts(
         return
     yield scores(members, stack)
     if sum(value is not None for line in correlation for value in line) > len(members):
-        yield correlations(members, correlation)
+        yield error_correlations(members, correlation)
     if any(member["weight"] for member in members):
         yield weights(members)
     if any(member["without"] for member in members):
-        yield absences(members)
+        yield leave_one_out(members)
     if stack:
         yield candidates(stack)
 
@@ -99,7 +99,7 @@ def scores(members: Sequence[Content], stack: Content | None) -> Chart:
     )
 
 
-def correlations(members: Sequence[Content], correlation: Sequence[Sequence[float | None]]) -> Chart:
+def error_correlations(members: Sequence[Content], correlation: Sequence[Sequence[float | None]]) -> Chart:
     """Correlation of two members' errors: the stronger, the less a stack gains from both."""
     labels = [member["label"] for member in members]
     rows = [
@@ -135,12 +135,14 @@ def correlations(members: Sequence[Content], correlation: Sequence[Sequence[floa
     }
     pairs = [row for row in rows if row["one"] != row["other"]]
     least = min(pairs, key=lambda row: row["correlation"], default=None)
-    said = f" The least alike are {least['one']} and {least['other']}, {least['correlation']:.2f}." if least else ""
+    least_alike = (
+        f" The least alike are {least['one']} and {least['other']}, {least['correlation']:.2f}." if least else ""
+    )
     layers = [cells, words] if len(labels) <= 14 else [cells]
     return Chart(
         "correlation",
         "Correlation of the members' log errors: the paler, the more a stack can gain from the pair.",
-        f"Correlation of log errors between {len(members)} members.{said}",
+        f"Correlation of log errors between {len(members)} members.{least_alike}",
         chart(rows, *layers, height=110 + ROW * len(labels)),
     )
 
@@ -170,7 +172,7 @@ def weights(members: Sequence[Content]) -> Chart:
     )
 
 
-def absences(members: Sequence[Content]) -> Chart:
+def leave_one_out(members: Sequence[Content]) -> Chart:
     """Leave-one-out cost of each member, with one standard error."""
     rows = [
         {

@@ -24,7 +24,7 @@ FALLING = 0.005
 MOST = 0.5
 """Share of an architecture's trials that make it the architecture's trait, and not that of one config."""
 UNSURE, FAR = 1.0, 3.0
-"""Optimism in standard errors of the nested SMAPE: from one on it can be told from chance, three change what is chosen."""
+"""Optimism in standard errors of the nested SMAPE: from one on it is more than chance, three change what is chosen."""
 _DROPOUT, _DROPOUT_STEP, _DECAY, _DECAY_TIMES = 0.6, 0.2, 0.3, 3
 
 

@@ -47,7 +47,7 @@ def fold_spread(inputs: ReportInputs) -> list[Finding]:
 
 
 def holdout(inputs: ReportInputs) -> list[Finding]:
-    """Trials are chosen on one fold: the more are tried, the better it looks by luck. Members of the search, all together."""
+    """Trials are chosen on one fold: the more are tried, the better it looks by chance. Members of the search, all together."""
     searched = [member for member in inputs.members if "architecture" in member.record]
     leads = [lead for member in searched if (lead := _lead(inputs, member)) is not None]
     if not leads:

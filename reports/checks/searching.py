@@ -87,7 +87,7 @@ def few_trials(inputs: ReportInputs) -> list[Finding]:
     if not ended:
         return nothing(FEW, "no trial has ended")
     if len(inputs.train) < FEW_ROWS:
-        return nothing(FEW, f"under {FEW_ROWS} training rows a search would choose by luck, and none is made")
+        return nothing(FEW, f"under {FEW_ROWS} training rows a search would choose by chance, and none is made")
     return [_few(inputs, name, trials) for name, trials in by_architecture(ended).items()]
 
 

@@ -31,7 +31,7 @@ WORTH_SECONDS = 30.0
 """Trainings that take less in the mean are not slow, wherever their time goes."""
 WAITING, MOSTLY_WAITING = 0.2, 0.5
 """Share of a training's seconds in which the next batch was not there yet: a fifth is worth a setting, half wastes the device."""
-JUDGING = 0.3
+EVALUATING = 0.3
 """Judging reads one fold forwards where training reads k - 1 folds forwards and backwards: a tenth is usual."""
 BESIDE = 0.5
 """Share of preparation, loading and saving from which a training does something else than learn."""
@@ -65,7 +65,12 @@ class Split:
 
     @property
     def sentence(self) -> str:
-        names = {"steps": "training steps", "waiting": "waiting for data", "judging": "judging", "beside": "the rest"}
+        names = {
+            "steps": "training steps",
+            "waiting": "waiting for data",
+            "judging": "evaluation",
+            "beside": "the rest",
+        }
         return ", ".join(f"{self.share(part):.0%} {words}" for part, words in names.items())
 
 
@@ -85,7 +90,7 @@ def _training(inputs: ReportInputs, architecture: str, trials: Sequence[Record])
         return Finding(SLOW, Grade.OK, f"{took}; {_LIGHT}.", figures, about=architecture)
     split = split_of(timed)
     figures |= {part: split.share(part) for part in ("steps", "waiting", "judging", "beside")}
-    state, advice, again = _cure(inputs, architecture, timed, split)
+    state, advice, again = _advice(inputs, architecture, timed, split)
     if mean < WORTH_SECONDS:
         state = Grade.OK
     return settle(SLOW, state, f"{took}: {split.sentence}.", figures, advice, again, architecture)
@@ -97,7 +102,7 @@ def _is_timed(trial: Record) -> bool:
 
 
 def split_of(trials: Sequence[Record]) -> Split:
-    """A training that went on from an earlier state tells of the earlier epochs too, and so of more seconds than it took."""
+    """Seconds by part. A resumed training reports its earlier epochs too, and so more seconds than it took."""
 
     def total(name: str) -> float:
         return float(sum(each[name] for trial in trials for each in trial["epochs"]))
@@ -107,7 +112,7 @@ def split_of(trials: Sequence[Record]) -> Split:
     return Split(learning - waiting, waiting, judging, max(0.0, beside))
 
 
-def _cure(inputs: ReportInputs, architecture: str, trials: Sequence[Record], split: Split) -> tuple[Grade, str, str]:
+def _advice(inputs: ReportInputs, architecture: str, trials: Sequence[Record], split: Split) -> tuple[Grade, str, str]:
     """By the part that takes more than its due, the cheapest to mend first; else by what makes steps slow."""
     if split.share("waiting") >= WAITING:
         state = graded(split.share("waiting"), WAITING, MOSTLY_WAITING)
@@ -119,9 +124,9 @@ def _cure(inputs: ReportInputs, architecture: str, trials: Sequence[Record], spl
             "--cache-limit; otherwise this is loading and pricing, which larger sweeps do not shorten"
         )
         return Grade.LOOK, advice, command(inputs, "core.cache")
-    if split.share("judging") >= JUDGING:
+    if split.share("judging") >= EVALUATING:
         epochs = max(1, max(trial["settings"]["epochs"] for trial in trials) // 2)
-        advice = "every epoch is judged on the holdout fold: fewer epochs, or fewer and larger folds to learn from"
+        advice = "every epoch is evaluated on the holdout fold: fewer epochs, or fewer and larger folds to learn from"
         return Grade.LOOK, advice, search(inputs, architecture, trials, epochs=epochs)
     return _slow_steps(inputs, architecture, trials)
 
@@ -180,7 +185,7 @@ def lost_time(inputs: ReportInputs) -> list[Finding]:
     trials = tried(inputs, *TrialEnd)
     total = sum(trial["seconds"] or 0.0 for trial in trials)
     if not total:
-        return nothing(LOST, "no trial has ended, or none tells how long it took")
+        return nothing(LOST, "no trial has ended, or none has its duration")
     shares: dict[str, float] = {
         state: sum(trial["seconds"] or 0.0 for trial in trials if trial["state"] == state) / total for state in TrialEnd
     }

@@ -18,19 +18,19 @@ from reports.figures.report_inputs import ReportInputs
 
 FLOOR, LEAKS, TOO_GOOD, LABELS = "constant-floor", "leaks", "too-good", "labels"
 LITTLE_GAIN = 0.1
-"""Share of the constant's SMAPE below which a gain says that texts and prices have little to do with each other: on the demo a
-tiny encoder gains half."""
+"""Share of the constant's SMAPE below which texts and prices have little to do with each other: on the demo a tiny
+ encoder gains half."""
 SOME_ROWS, MANY_ROWS = 0.005, 0.05
 """Share of the training rows whose price looks wrong: a few there are in any catalog, one in twenty bends every model."""
 _CLASSICAL = [name for name, registered in ARCHITECTURES.items() if not registered.is_network]
 
 
 def floor(inputs: ReportInputs) -> list[Finding]:
-    """The best honest figure against the best constant price."""
-    honest = _honest(inputs)
-    if honest is None:
+    """The best figure figure against the best constant price."""
+    figure = _nested_cv(inputs)
+    if figure is None:
         return nothing(FLOOR, "there is neither a stack nor a member")
-    name, smape, error = honest
+    name, smape, error = figure
     constant = constant_floor(inputs.train.known_prices)[1]
     gain = (constant - smape) / constant if constant else 0.0
     state: Grade = Grade.PROBLEM if smape + error >= constant else Grade.LOOK if gain < LITTLE_GAIN else Grade.OK
@@ -38,12 +38,12 @@ def floor(inputs: ReportInputs) -> list[Finding]:
         f"{name} has SMAPE {smape:.2f} ± {error:.2f}, the best constant price {constant:.2f}: {gain:.0%} of it gained."
     )
     figures = {"smape": smape, "standard_error": error, "floor": constant, "gain": gain}
-    advice = "see that each text stands beside its own price in the file, then see what the light models find in it"
+    advice = "see that each text stands beside its own price in the file, then see what the classical models find in it"
     again = f"{command(inputs, 'experiments.sweep')} {' '.join(_CLASSICAL)}"
     return [settle(FLOOR, state, saw, figures, advice, again)]
 
 
-def _honest(inputs: ReportInputs) -> tuple[str, float, float] | None:
+def _nested_cv(inputs: ReportInputs) -> tuple[str, float, float] | None:
     """(name, SMAPE, standard error) of the stack, nested, or of the best member that has a price for every row, if any has."""
     if inputs.stack is not None:
         nested = inputs.stack["nested"]
@@ -59,9 +59,7 @@ def leaks(inputs: ReportInputs) -> list[Finding]:
     if inputs.leaks is None:
         return nothing(LEAKS, "the catalog was not looked at when it was prepared (leaks.json is not there)")
     if not inputs.leaks:
-        return [
-            Finding(LEAKS, Grade.OK, "No note of anything that tells prices it should not (0 notes).", {"notes": 0})
-        ]
+        return [Finding(LEAKS, Grade.OK, "No leak was noted (0 notes).", {"notes": 0})]
     again = anew(inputs, "clean")
     split = [note.rpartition("; ") for note in inputs.leaks]
     return [

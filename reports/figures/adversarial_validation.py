@@ -1,4 +1,4 @@
-"""Adversarial validation: a classifier that tells test rows from training rows, its AUC and its features."""
+"""Adversarial validation: a classifier of test rows against training rows, its AUC and its features."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def adversarial_validation(
     """AUC of a classifier of test rows (1) against training rows (0), out of fold, with its standard deviation over folds, and
     the columns it used most. fields: of these very rows. None where there are too few.
 
-    Rows of one product are kept in one fold: where each product stands on one side, a model that knows a product's other rows
-    tells it without any difference between the files.
+    Rows of one product are kept in one fold: where each product stands on one side, a model that has seen a product's other rows
+    knows its file without any difference between the files.
     """
     if min(len(train), len(test)) < MIN_VALIDATION_ROWS:
         return None
@@ -90,11 +90,11 @@ def _column(frame: pd.DataFrame, side: Floats, place: int, share: float) -> dict
 def columns(train: Catalog, test: Catalog, fields: pd.DataFrame) -> pd.DataFrame:
     """Features of both files' rows without prices: numbers, lengths, and flags of frequent values and words."""
     texts = [*train.texts, *test.texts]
-    pictures = np.concatenate([train.image_names, test.image_names]) != ""
+    named = np.concatenate([train.image_names, test.image_names]) != ""
     found: dict[str, Floats] = {
         "characters": np.array([len(text) for text in texts], dtype=np.float64),
         "words": np.array([len(text.split()) for text in texts], dtype=np.float64),
-        "names a picture": pictures.astype(np.float64),
+        "names an image": named.astype(np.float64),
     }
     found |= {name: fields[name].to_numpy(np.float64) for name in NUMBERS if fields[name].notna().any()}
     for name in _CATEGORIES:

@@ -66,7 +66,7 @@ def log_histogram(*columns: Floats) -> dict[str, Any]:
 
 
 def _linked(catalog: Catalog) -> float:
-    """Share of rows that name a picture."""
+    """Share of rows that name an image."""
     return float(np.mean(catalog.image_names != ""))
 
 

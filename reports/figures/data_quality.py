@@ -79,7 +79,7 @@ def conflicts(findings: Sequence[SuspectLabel], train: Catalog) -> list[dict[str
     return sorted(pairs.values(), key=lambda pair: (-pair["times"], pair["ids"]))
 
 
-def doubtful(findings: Sequence[SuspectLabel]) -> dict[str, list[SuspectLabel]]:
+def suggested_corrections(findings: Sequence[SuspectLabel]) -> dict[str, list[SuspectLabel]]:
     """Rows suggested for removal, or better for correction: named for two reasons, or far beyond what was expected."""
     by_row = defaultdict[str, list[SuspectLabel]](list)
     for finding in findings:
@@ -91,7 +91,7 @@ def doubtful(findings: Sequence[SuspectLabel]) -> dict[str, list[SuspectLabel]]:
     }
 
 
-def write_doubtful(path: Path, rows: dict[str, list[SuspectLabel]], train: Catalog) -> None:
+def write_suggested(path: Path, rows: dict[str, list[SuspectLabel]], train: Catalog) -> None:
     """A CSV of the suggested rows, the worst first, whole or not at all. Ids stand as they are in the catalog."""
     texts = dict(zip(map(str, train.ids), train.texts, strict=True))
     table = [
@@ -120,7 +120,7 @@ def label_figures(findings: Sequence[SuspectLabel], train: Catalog, examined: bo
 
     examined: whether the catalog's own labels have been looked at.
     """
-    pairs, suggested = conflicts(findings, train), doubtful(findings)
+    pairs, suggested = conflicts(findings, train), suggested_corrections(findings)
     return {
         "examined": examined,
         "kinds": dict(sorted(Counter(finding.kind for finding in findings).items())),

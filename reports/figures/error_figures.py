@@ -28,7 +28,7 @@ from reports.figures.row_figures import (
     drift,
     text_lengths,
 )
-from reports.figures.top_residuals import Guesser, images_of, worst_rows
+from reports.figures.top_residuals import CauseFinder, images_of, top_residuals
 
 
 def error_figures(
@@ -41,38 +41,38 @@ def error_figures(
 ) -> dict[str, Any]:
     """Of prices (n,), over the rows that have one: density, bands, calibration, drift, and the rows that cost most."""
     known = np.flatnonzero(np.isfinite(predicted))
-    prices, guessed, groups = train.known_prices[known], predicted[known], folds.groups[known]
-    pictures = _pictures(train)[known]
+    prices, estimates, groups = train.known_prices[known], predicted[known], folds.groups[known]
+    images = _image_groups(train)[known]
     sampled = fields.train_rows[np.isfinite(predicted[fields.train_rows])]
     some = train.known_prices[sampled], predicted[sampled], folds.groups[sampled]
     table = fields.train[np.isfinite(predicted[fields.train_rows])]
-    worst = worst_rows(train, predicted, folds, members, _guesser(train, members, findings))
+    worst = top_residuals(train, predicted, folds, members, _cause_finder(train, members, findings))
     return {
-        "density": density(prices, guessed),
-        "by_price": by_band(prices, prices, guessed, groups, PRICE_BANDS),
-        "by_length": by_band(text_lengths(train.texts[known]), prices, guessed, groups, LENGTH_BANDS),
+        "density": density(prices, estimates),
+        "by_price": by_band(prices, prices, estimates, groups, PRICE_BANDS),
+        "by_length": by_band(text_lengths(train.texts[known]), prices, estimates, groups, LENGTH_BANDS),
         "by_unit": by_value(units_of(table), *some),
         "by_brand": by_value(table["brand"].tolist(), *some),
-        "by_picture": by_value(pictures.tolist(), prices, guessed, groups),
+        "by_picture": by_value(images.tolist(), prices, estimates, groups),
         "sampled": len(sampled) if len(sampled) < len(known) else None,
-        "calibration": calibration(prices, guessed),
-        "drift": drift([str(name) for name in train.ids[known]], prices, guessed, groups),
+        "calibration": calibration(prices, estimates),
+        "drift": drift([str(name) for name in train.ids[known]], prices, estimates, groups),
         "worst": worst,
-        "worst_share": sum(row["smape"] for row in worst) / max(1e-9, float(smape_terms(prices, guessed).sum())),
+        "worst_share": sum(row["smape"] for row in worst) / max(1e-9, float(smape_terms(prices, estimates).sum())),
     }
 
 
-def _pictures(train: Catalog) -> Strings:
-    """(n,) whether each row has a picture: the file where a folder was given, else a link."""
+def _image_groups(train: Catalog) -> Strings:
+    """(n,) name of each row's group: has it an image file, where a folder was given, else a link."""
     names = train.image_names
     if train.images is None or not train.images.is_dir():
-        return np.where(names == "", "no picture named", "names a picture").astype(object)
+        return np.where(names == "", "no image named", "names an image").astype(object)
     there = list(list_images(train.images))
-    return np.where(np.isin(names, there), "has a picture", "has no picture").astype(object)
+    return np.where(np.isin(names, there), "has an image", "has no image").astype(object)
 
 
-def worst_pictures(errors: dict[str, Any] | None, train: Catalog) -> dict[str, str]:
-    """Data URIs of the pictures of the worst rows, by file name: for the page alone."""
+def top_residual_images(errors: dict[str, Any] | None, train: Catalog) -> dict[str, str]:
+    """Data URIs of the images of the worst rows, by file name: for the page alone."""
     names = [row["picture"] for row in errors["worst"]] if errors else []
     there = train.images is not None and train.images.is_dir()  # it may have been moved since the sweep
     return images_of(names, train.images) if there else {}
@@ -86,7 +86,7 @@ def units_of(fields: pd.DataFrame) -> list[str]:
     return [unit or dimension for unit, dimension in zip(fields["unit"], dimensions.tolist(), strict=True)]
 
 
-def _guesser(train: Catalog, members: Sequence[Member], findings: Sequence[SuspectLabel]) -> Guesser:
+def _cause_finder(train: Catalog, members: Sequence[Member], findings: Sequence[SuspectLabel]) -> CauseFinder:
     matrix = word_matrix(read_vocabulary(list(train.texts)), len(train))
     oof = np.column_stack([member.oof for member in members]) if members else np.empty((len(train), 0))
-    return Guesser(train, matrix, oof, findings)
+    return CauseFinder(train, matrix, oof, findings)

@@ -66,7 +66,7 @@ def by_fold(prices: Floats, predicted: Floats, folds: Folds) -> list[float | Non
 
 
 def short_labels(ids: Sequence[str]) -> dict[str, str]:
-    """`boosted-4408` for `boosted-4408777ea096`: as many characters of the hash, four at least, as tell all members apart.
+    """`boosted-4408` for `boosted-4408777ea096`: as many characters of the hash, four at least, as make all labels unique.
 
     Members made outside have names instead of hashes, which stay whole.
     """

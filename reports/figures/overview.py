@@ -62,31 +62,31 @@ def nested_cv_figure(inputs: ReportInputs, content: Mapping[str, Any]) -> dict[s
     terms = smape_terms(inputs.train.known_prices[known], oof[known])
     figures = {name: best[name] for name in (*METRICS, "standard_error")}
     interval = group_bootstrap(terms, inputs.folds.groups[known], seed=0)
-    known_range = list(interval) if math.isfinite(interval[0]) else None  # rows of one product tell nothing of others
+    known_range = list(interval) if math.isfinite(interval[0]) else None  # rows of one product have no spread
     return {"kind": FigureOf.MEMBER, "name": best["label"], **figures, "interval": known_range}
 
 
 def sentence(content: Mapping[str, Any]) -> str:
     """Sentence on the nested-CV SMAPE against the constant floor and the best single member."""
-    floor, honest, members = content["floor"], content["honest"], content["members"]
+    floor, nested, members = content["floor"], content["honest"], content["members"]
     against = f"the best constant price ({floor['price']:,.2f}) has {floor['smape']:.2f}"
-    if honest is None:
+    if nested is None:
         return f"No member is complete yet, so there is no nested-CV figure; {against}."
-    gain = floor["smape"] - honest["smape"]
+    gain = floor["smape"] - nested["smape"]
     beats = f"{gain:.2f} points better than" if gain > 0 else f"{-gain:.2f} points worse than"
-    known = honest["interval"]
+    known = nested["interval"]
     between = f" ({known[0]:.2f} to {known[1]:.2f} in 95% of bootstraps over products)" if known else ""
-    figure = f"SMAPE {figure_text(honest)} on rows it has not seen{between}, {beats} the best constant price"
-    if honest["kind"] == FigureOf.MEMBER:
+    figure = f"SMAPE {figure_text(nested)} on rows it has not seen{between}, {beats} the best constant price"
+    if nested["kind"] == FigureOf.MEMBER:
         chosen = f", the best of {len(members)} on the same rows" if len(members) > 1 else ""
-        return f"The member {honest['name']} has {figure} ({floor['smape']:.2f}){chosen}."
+        return f"The member {nested['name']} has {figure} ({floor['smape']:.2f}){chosen}."
     if not members:
-        return f"The stack ({honest['name']}) has {figure} ({floor['smape']:.2f})."
+        return f"The stack ({nested['name']}) has {figure} ({floor['smape']:.2f})."
     best = members[0]
-    lead = best["smape"] - honest["smape"]
+    lead = best["smape"] - nested["smape"]
     beside = "as good as" if abs(lead) < 0.005 else f"{abs(lead):.2f} {'better' if lead > 0 else 'worse'} than"
     return (
-        f"The stack ({honest['name']}) has {figure} ({floor['smape']:.2f}) and {beside} the best single member, "
+        f"The stack ({nested['name']}) has {figure} ({floor['smape']:.2f}) and {beside} the best single member, "
         f"{best['label']} ({figure_text(best)})."
     )
 
@@ -103,7 +103,7 @@ def warnings(content: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
     if shift and shift["auc"] >= STRONG:
         found.append(
-            ("data", f"Test rows are not like training rows: a model tells them apart with AUC {shift['auc']:.2f}.")
+            ("data", f"Test rows are not like training rows: a classifier separates them with AUC {shift['auc']:.2f}.")
         )
     if labels["suggested"] >= _MANY_LABELS * data["rows"]["train"]:
         found.append(

@@ -33,7 +33,7 @@ class ReportInputs:
     were stopped or failed too; a study made of `trials` alone where there is no history. members: complete ones of this catalog.
     stack: what `stack.json` holds, or None. stack_oof: (n,) nested prices of the training rows, or None. submitted: (t,) prices
     of the test rows, or None. timings: seconds of the stack by step. labels: rows whose price looks wrong, `labels.csv`; leaks:
-    sentences on what could tell a price; None where nobody has looked. notes: what of the workspace is not shown, and why.
+    notes of possible leaks; None where nobody has looked. notes: what of the workspace is not shown, and why.
     """
 
     folder: Path
@@ -96,7 +96,7 @@ def _record(path: Path, *keys: str) -> Record:
         record: Record = read_json(path)
         if missing := set(keys) - set(record):
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    except ValueError as error:  # what JSON and UTF-8 are told of, too
+    except ValueError as error:  # JSON's and UTF-8's too
         whole = path.parent if path.parent.parent.name in ("trials", "members") else path
         raise UserError(
             f"{path} is damaged: {error}",

@@ -53,7 +53,7 @@ def by_band(values: Floats, prices: Floats, predicted: Floats, groups: Ints, cou
         {
             "low": float(values[inside].min()),
             "high": float(values[inside].max()),
-            **_judged(prices[inside], predicted[inside], groups[inside]),
+            **_scores(prices[inside], predicted[inside], groups[inside]),
         }
         for inside in (band == number for number in np.unique(band))
     ]
@@ -77,10 +77,10 @@ def by_value(values: Sequence[str], prices: Floats, predicted: Floats, groups: I
     there = [(name, rows) for name, rows in parts if rows.any()]
     if len(there) < 2:
         return []  # nothing is parted
-    return [{"value": name, **_judged(prices[rows], predicted[rows], groups[rows])} for name, rows in there]
+    return [{"value": name, **_scores(prices[rows], predicted[rows], groups[rows])} for name, rows in there]
 
 
-def _judged(prices: Floats, predicted: Floats, groups: Ints) -> dict[str, Any]:
+def _scores(prices: Floats, predicted: Floats, groups: Ints) -> dict[str, Any]:
     terms = smape_terms(prices, predicted)
     error = group_standard_error(terms, groups)
     return {
@@ -121,7 +121,7 @@ def drift(ids: Sequence[str], prices: Floats, predicted: Floats, groups: Ints) -
     """Mean of `ln true - ln predicted` in parts of equally many rows, in the order of the ids, with two standard errors in which
     rows of one product count as one. mean: of all rows; the best price for the SMAPE need not make it 0.
 
-    by: `id`, where each id ends in a number that tells its place; else `row`, the order of the training file.
+    by: `id`, where each id ends in a number, its place; else `row`, the order of the training file.
     """
     ends = [re.search(r"(\d{1,18})\D*$", name) for name in ids]
     numbers = [int(end[1]) if end else -1 for end in ends]

@@ -41,8 +41,8 @@ def read_studies(workspace: Workspace, finished: Sequence[Record], notes: list[s
     for study in _history(workspace, notes):
         trials = [{**trial, **_facts(known.get(trial["config"]))} for trial in study["trials"]]
         studies.append({**study, "trials": trials})
-    told = {trial["config"] for study in studies for trial in study["trials"]}
-    rest = [record for record in finished if record["config"] not in told]
+    listed = {trial["config"] for study in studies for trial in study["trials"]}
+    rest = [record for record in finished if record["config"] not in listed]
     for architecture in dict.fromkeys(record["architecture"] for record in rest):
         own = [record for record in rest if record["architecture"] == architecture]
         studies.append(_study(architecture, own))

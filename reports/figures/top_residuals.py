@@ -43,8 +43,8 @@ class CauseKind(StrEnum):
 
     LABEL = "label looks wrong"
     QUANTITY = "quantity misread"
-    LONELY = "no close neighbour"
-    QUARREL = "neighbours disagree"
+    NO_NEIGHBOUR = "no close neighbour"
+    NEIGHBOURS_DISAGREE = "neighbours disagree"
     EXTREME = "extreme price"
     UNSEEN = "no cause seen"
 
@@ -61,7 +61,7 @@ NO_CAUSE = Cause(CauseKind.UNSEEN, "nothing in the text, among its neighbours or
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class ErrorContext:
     """Inputs of a row's error cause. logs: log price; predicted: predicted log price; members: (m,) theirs, finite ones.
 
     near, similarity: its nearest other rows' log prices, and how similar they are; numbers: quantities that the text states.
@@ -78,7 +78,7 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class Guesser:
+class CauseFinder:
     """Training rows that a row is compared with. matrix: (n, d) TF-IDF of the training rows. oof: (n, m) members' prices."""
 
     train: Catalog
@@ -98,7 +98,7 @@ class Guesser:
                 nearest_rows(self.matrix, row) if self.matrix.shape[1] else (np.array([], int), np.array([]))
             )
             members = self.oof[row][np.isfinite(self.oof[row])]
-            seen = Seen(
+            error = ErrorContext(
                 float(logs[row]),
                 float(np.log(predicted[row])),
                 np.log(members),
@@ -108,7 +108,7 @@ class Guesser:
                 named.get(str(self.train.ids[row])),
                 (limits[0], limits[1]),
             )
-            found.append(next((cause for rule in RULES if (cause := rule(seen)) is not None), NO_CAUSE))
+            found.append(next((cause for rule in RULES if (cause := rule(error)) is not None), NO_CAUSE))
         return found
 
 
@@ -116,82 +116,93 @@ def _quantities(fields: pd.Series) -> dict[str, float]:
     return {name: float(fields[name]) for name in _QUANTITIES if np.isfinite(fields[name]) and fields[name] > 1}
 
 
-def wrong_label(seen: Seen) -> Cause | None:
+def wrong_label(error: ErrorContext) -> Cause | None:
     """Other rows of the product, similar rows, or all members contradict the price."""
-    if seen.finding is not None:
+    if error.finding is not None:
         return Cause(
-            CauseKind.LABEL, f"expected {seen.finding.low:.4g} to {seen.finding.high:.4g}: {seen.finding.reason}"
+            CauseKind.LABEL, f"expected {error.finding.low:.4g} to {error.finding.high:.4g}: {error.finding.reason}"
         )
-    if len(seen.members) < 2:
+    if len(error.members) < 2:
         return None
-    away = seen.members - seen.log
+    away = error.members - error.log
     one_side = bool((away > FAR).all() or (away < -FAR).all())
-    if not one_side or seen.members.std() > AGREED:
+    if not one_side or error.members.std() > AGREED:
         return None
-    low, high = np.exp([seen.members.min(), seen.members.max()])
-    return Cause(CauseKind.LABEL, f"all {len(seen.members)} members agree on {low:.4g} to {high:.4g}")
+    low, high = np.exp([error.members.min(), error.members.max()])
+    return Cause(CauseKind.LABEL, f"all {len(error.members)} members agree on {low:.4g} to {high:.4g}")
 
 
-def misread_quantity(seen: Seen) -> Cause | None:
-    """The price is as many times higher, or lower, than predicted as a quantity in the text says."""
-    miss = abs(seen.log - seen.predicted)
-    for name, number in seen.numbers.items():
+def misread_quantity(error: ErrorContext) -> Cause | None:
+    """The price is as many times higher, or lower, than predicted as a quantity that the text states."""
+    miss = abs(error.log - error.predicted)
+    for name, number in error.numbers.items():
         if number >= 2 and abs(miss - np.log(number)) < AS_MANY_TIMES:
             return Cause(
                 CauseKind.QUANTITY,
-                f"the price is {np.exp(miss):.1f} times {'what' if seen.log > seen.predicted else 'below what'} was predicted, "
+                f"the price is {np.exp(miss):.1f} times {'what' if error.log > error.predicted else 'below what'} was predicted, "
                 f"and the text states {name.replace('_', ' ')} {number:g}",
             )
     return None
 
 
-def lonely(seen: Seen) -> Cause | None:
+def isolated(error: ErrorContext) -> Cause | None:
     """No other training row is like it."""
-    if len(seen.similarity) and seen.similarity[0] >= CLOSE:
+    if len(error.similarity) and error.similarity[0] >= CLOSE:
         return None
-    nearest = f"has similarity {seen.similarity[0]:.2f}" if len(seen.similarity) else "shares no word"
-    return Cause(CauseKind.LONELY, f"the most similar of the other training rows {nearest} (close from {CLOSE:g})")
+    nearest = f"has similarity {error.similarity[0]:.2f}" if len(error.similarity) else "shares no word"
+    return Cause(
+        CauseKind.NO_NEIGHBOUR, f"the most similar of the other training rows {nearest} (close from {CLOSE:g})"
+    )
 
 
-def quarrelling(seen: Seen) -> Cause | None:
+def neighbours_disagree(error: ErrorContext) -> Cause | None:
     """Rows like it cost very different prices."""
-    close = seen.near[seen.similarity >= CLOSE]
+    close = error.near[error.similarity >= CLOSE]
     if len(close) < 3:
         return None
     low, high = np.exp(np.quantile(close, [0.25, 0.75]))
     if high < APART * low:
         return None
-    return Cause(CauseKind.QUARREL, f"half of its {len(close)} close neighbours lie outside of {low:.4g} to {high:.4g}")
+    return Cause(
+        CauseKind.NEIGHBOURS_DISAGREE,
+        f"half of its {len(close)} close neighbours lie outside of {low:.4g} to {high:.4g}",
+    )
 
 
-def extreme(seen: Seen) -> Cause | None:
+def extreme(error: ErrorContext) -> Cause | None:
     """Its price is among the lowest or the highest of the catalog: few rows teach such prices."""
-    if seen.limits[0] <= seen.log <= seen.limits[1]:
+    if error.limits[0] <= error.log <= error.limits[1]:
         return None
-    side = "lower" if seen.log < seen.limits[0] else "higher"
+    side = "lower" if error.log < error.limits[0] else "higher"
     return Cause(CauseKind.EXTREME, f"{side} than {1 - EXTREME:.0%} of the training prices")
 
 
-RULES: tuple[Callable[[Seen], Cause | None], ...] = (wrong_label, misread_quantity, lonely, quarrelling, extreme)
+RULES: tuple[Callable[[ErrorContext], Cause | None], ...] = (
+    wrong_label,
+    misread_quantity,
+    isolated,
+    neighbours_disagree,
+    extreme,
+)
 """Asked in this order; the first that answers is shown."""
 
 
-WORST = 50
+MOST_RESIDUALS = 50
 TEXT_LIMIT = 5_000
 """Characters shown of one row's text: fifty rows of emoji stay below 1 MB."""
-PICTURE_SIDE = 160
+IMAGE_SIDE = 160
 _SHORT = 160
 
 
-def worst_rows(
-    train: Catalog, predicted: Floats, folds: Folds, members: Sequence[Member], guesser: Guesser
+def top_residuals(
+    train: Catalog, predicted: Floats, folds: Folds, members: Sequence[Member], cause_finder: CauseFinder
 ) -> list[dict[str, Any]]:
     """The rows with the largest share of the SMAPE, the first in the file first where equal."""
     known = np.flatnonzero(np.isfinite(predicted))
     terms = smape_terms(train.known_prices[known], predicted[known])
-    places = np.argsort(-terms, kind="stable")[:WORST]
+    places = np.argsort(-terms, kind="stable")[:MOST_RESIDUALS]
     rows = known[places]
-    causes = guesser.causes(rows, predicted)
+    causes = cause_finder.causes(rows, predicted)
     found = []
     for row, term, cause in zip(rows.tolist(), terms[places].tolist(), causes, strict=True):
         found.append(
@@ -223,13 +234,13 @@ def images_of(names: Sequence[str], folder: Path | None) -> dict[str, str]:
             try:
                 found[name] = _thumbnail(files[name].path)
             except UnreadableImageError:
-                continue  # the row is shown without: the sweep has told of bad files
+                continue  # the row is shown without: the sweep has reported bad files
     return found
 
 
 def _thumbnail(path: Path) -> str:
     out = io.BytesIO()
-    Image.fromarray(decode(path, PICTURE_SIDE)).save(out, "JPEG", quality=80)
+    Image.fromarray(decode(path, IMAGE_SIDE)).save(out, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 

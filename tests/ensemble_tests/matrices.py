@@ -1,4 +1,4 @@
-"""Seeded honest matrices of log prices: what the checks must let pass."""
+"""Seeded matrices without leaks of log prices: what the checks must let pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KINDS = 6
 FOLD_MODELS = 5
 
 
-def honest(seed: int) -> tuple[Floats, Floats]:
+def clean_members(seed: int) -> tuple[Floats, Floats]:
     """((n, m), (t, m)) log prices of 3 to 25 members on 200 to 5,000 rows and about as many test rows.
 
     Errors are shared in part by all and by families, larger on difficult rows, and biased by kind; every sixth member knows two

@@ -99,7 +99,7 @@ def test_the_column_is_the_named_one_the_members_or_the_only_one(toy_workspace: 
     assert "--column" in caught.value.hint
 
 
-def test_whoever_reads_members_can_read_one_made_outside(toy_workspace: Workspace, tmp_path: Path) -> None:
+def test_external_members_are_read_like_others(toy_workspace: Workspace, tmp_path: Path) -> None:
     add_member(toy_workspace, "outside", source(toy_workspace, tmp_path))
     for name in ("text", "lexical", "boosted"):
         toys.add_member(toy_workspace, f"{name}-abcdef", 3, architecture=name)
@@ -124,7 +124,7 @@ def test_replacing_changes_an_external_member_alone(toy_workspace: Workspace, tm
 
 
 @pytest.mark.parametrize(
-    ("part", "row", "value", "column", "says"),
+    ("part", "row", "value", "column", "code"),
     [
         ("oof", 4, "77777", 0, "add-other-ids"),
         ("test", 4, "77777", 0, "add-other-ids"),
@@ -134,12 +134,12 @@ def test_replacing_changes_an_external_member_alone(toy_workspace: Workspace, tm
     ],
 )
 def test_nothing_is_written_for_wrong_tables(
-    toy_workspace: Workspace, tmp_path: Path, part: str, row: int, value: str, column: int, says: str
+    toy_workspace: Workspace, tmp_path: Path, part: str, row: int, value: str, column: int, code: str
 ) -> None:
     given = source(toy_workspace, tmp_path)
     change(tmp_path / f"{part}.csv", row, value, column)
     before = files(toy_workspace)
-    with refused(says) as caught:
+    with refused(code) as caught:
         add_member(toy_workspace, "mine", given)
     assert caught.value.hint
     assert files(toy_workspace) == before

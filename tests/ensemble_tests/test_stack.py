@@ -65,7 +65,7 @@ def test_command_stacks_tables_and_quiet_prints_the_path_alone(tmp_path: Path) -
 
 
 @pytest.mark.e2e
-def test_errors_end_with_code_2_a_cure_and_no_traceback(tmp_path: Path) -> None:
+def test_errors_end_with_code_2_a_hint_and_no_traceback(tmp_path: Path) -> None:
     done = stack(cwd=tmp_path)
     assert done.returncode == 2
     assert "runs is not a workspace" in done.stderr
@@ -82,7 +82,7 @@ def test_unwritable_output_is_noticed_before_the_work(tmp_path: Path) -> None:
         assert caught.value.code.startswith("submission-"), caught.value.code
 
 
-def test_same_inputs_same_bytes_and_the_record_says_what_was_done(tmp_path: Path) -> None:
+def test_same_inputs_same_bytes_and_the_record_is_complete(tmp_path: Path) -> None:
     oof, test = save(tmp_path, *frames(300, 20))
     first = stack_files(oof, test, StackConfig(seed=3), out=tmp_path / "one" / "sub.csv")
     second = stack_files(oof, test, StackConfig(seed=3), out=tmp_path / "two" / "other.csv")
@@ -120,7 +120,7 @@ def test_workspace_function_returns_what_it_wrote(toy_workspace: Workspace, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "code"),
     [
         (("--oof", "x.csv"), "--oof and --test belong together"),
         (("--oof", "x.csv", "--test", "y.csv", "--workspace", "w"), "exclude each other"),
@@ -130,10 +130,10 @@ def test_workspace_function_returns_what_it_wrote(toy_workspace: Workspace, tmp_
         (("--oof", "x.csv", "--test", "y.csv"), "x.csv is not a file"),
     ],
 )
-def test_options_that_do_not_go_together(arguments: tuple[str, ...], says: str) -> None:
+def test_options_that_do_not_go_together(arguments: tuple[str, ...], code: str) -> None:
     from typer.testing import CliRunner
 
     from ensemble.stack import app
 
     result = CliRunner().invoke(app, arguments)
-    assert says in str(result.exception)
+    assert code in str(result.exception)

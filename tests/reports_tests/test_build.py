@@ -147,7 +147,7 @@ def test_members_that_came_later_ask_for_another_stack(full: Workspace) -> None:
     assert found["verdict"]["next"]["command"].startswith("python -m ensemble.stack")
 
 
-def test_a_stack_that_another_version_wrote_is_not_shown_and_the_page_says_so(full: Workspace) -> None:
+def test_a_stack_of_another_version_is_not_shown_and_noted(full: Workspace) -> None:
     record = json.loads(full.path("stack.json").read_text())
     full.path("stack.json").write_text(json.dumps({**record, "format": record["format"] - 1}))
     page = Page(build_report(full))
@@ -164,7 +164,7 @@ def test_members_of_another_catalog_are_named_and_not_shown(toy_workspace: Works
     assert "empty-1 is not shown: it has no out-of-fold price" in page.text
 
 
-def test_a_stack_whose_rows_are_gone_falls_to_the_best_member_and_says_so(full: Workspace) -> None:
+def test_a_stack_without_rows_falls_back_to_the_best_member_with_a_note(full: Workspace) -> None:
     full.path("stack_oof.parquet").unlink()
     page = Page(build_report(full))
     assert "stack_oof.parquet is missing" in page.text
@@ -260,7 +260,7 @@ def test_values_that_are_spelt_in_two_ways_are_one(toy_workspace: Workspace) -> 
         ("submission.csv", b"sample_id,price\n1,2\n", "submission.csv has other rows"),
     ],
 )
-def test_what_cannot_be_read_is_said_and_left_out(full: Workspace, name: str, content: bytes, words: str) -> None:
+def test_unreadable_files_are_noted_and_left_out(full: Workspace, name: str, content: bytes, words: str) -> None:
     full.path(name).write_bytes(content)
     assert words in Page(build_report(full)).text
 
@@ -278,7 +278,7 @@ def test_records_without_what_is_needed_are_named(full: Workspace) -> None:
         build_report(full)
 
 
-def test_a_pictures_folder_that_is_gone_is_said(full: Workspace) -> None:
+def test_a_missing_images_folder_is_noted(full: Workspace) -> None:
     facts = json.loads(full.path("workspace.json").read_text())
     full.path("workspace.json").write_text(json.dumps({**facts, "images": "/nowhere/at/all"}))
     assert "images are not shown: /nowhere/at/all is not there" in Page(build_report(Workspace(full.folder))).text
@@ -304,7 +304,7 @@ def test_labels_of_any_kind_and_however_low_a_price(full: Workspace) -> None:
 
 
 @pytest.mark.e2e
-def test_the_command_writes_the_page_and_says_where(toy_workspace: Workspace) -> None:
+def test_the_command_writes_the_page_and_prints_its_path(toy_workspace: Workspace) -> None:
     add_plausible_members(toy_workspace, 2)
     ran = _command("--workspace", str(toy_workspace.folder))
     assert (ran.returncode, ran.stdout) == (0, f"report: {toy_workspace.path('report.html')}\n")
@@ -312,7 +312,7 @@ def test_the_command_writes_the_page_and_says_where(toy_workspace: Workspace) ->
 
 
 @pytest.mark.e2e
-def test_the_command_says_what_is_no_workspace_and_shows_examples(tmp_path: Path) -> None:
+def test_the_command_refuses_other_folders_and_shows_examples(tmp_path: Path) -> None:
     ran = _command("--workspace", str(tmp_path))
     assert ran.returncode == 2 and "is not a workspace" in ran.stderr and "Traceback" not in ran.stderr
     assert "python -m reports.build --workspace runs/demo" in _command("--help").stdout

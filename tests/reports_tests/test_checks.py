@@ -58,20 +58,20 @@ def epochs(smapes: Sequence[float], losses: Sequence[float] | None = None, **mor
     ]
 
 
-def finish(workspace: Workspace, name: str, told: list[dict[str, float]], seconds: float = 120.0, **more: Any) -> None:
+def finish(workspace: Workspace, name: str, done: list[dict[str, float]], seconds: float = 120.0, **more: Any) -> None:
     """A finished trial as `experiments.execution.job_worker` records it."""
     settings = {**SETTINGS, **more.pop("settings", {})}
-    best = min(range(len(told)), key=lambda place: told[place]["smape"])
+    best = min(range(len(done)), key=lambda place: done[place]["smape"])
     record = {
-        "architecture": name.partition("-")[0], "settings": settings, "seed": 0, "metrics": told[best], "best_epoch": best + 1,
-        "seconds": seconds, "cut": False, "steady": told[best]["smape"], "standard_error": 0.5, "memory": None,
-        "device": "cpu", "rows": 80, "epochs": told, **more,
+        "architecture": name.partition("-")[0], "settings": settings, "seed": 0, "metrics": done[best], "best_epoch": best + 1,
+        "seconds": seconds, "cut": False, "steady": done[best]["smape"], "standard_error": 0.5, "memory": None,
+        "device": "cpu", "rows": 80, "epochs": done, **more,
     }  # fmt: skip
     write_json(workspace.path("trials", name, "trial.json"), record)
 
 
 def trial(number: int, state: str = "complete", **more: Any) -> dict[str, Any]:
-    """A trial as `experiments.tracking.history` tells of it."""
+    """A trial as `experiments.tracking.history` writes it."""
     known = {
         "number": number, "state": state, "config": f"text-{number:012x}", "params": {"learning_rate": 1e-3, "loss": "huber"},
         "origin": None, "smape": 40.0, "standard_error": None, "curve": [], "best_epoch": None, "start": 0.0, "end": 1.0,
@@ -80,7 +80,7 @@ def trial(number: int, state: str = "complete", **more: Any) -> dict[str, Any]:
     return {**known, **more}
 
 
-def tell(workspace: Workspace, trials: Sequence[dict[str, Any]], architecture: str = "text") -> None:
+def write_study(workspace: Workspace, trials: Sequence[dict[str, Any]], architecture: str = "text") -> None:
     """Writes `history.json` with one study."""
     study = {
         "name": f"{architecture}-1",
@@ -93,7 +93,7 @@ def tell(workspace: Workspace, trials: Sequence[dict[str, Any]], architecture: s
 
 
 def the(check: Check, workspace: Workspace) -> Finding:
-    """The one thing that a check says."""
+    """The one finding of a check."""
     (finding,) = check(read_report_inputs(Workspace(workspace.folder)))
     assert bool(finding.advice) == bool(finding.command) == (finding.state in ("problem", "look"))
     json.dumps(finding.figures, allow_nan=False)
@@ -157,10 +157,10 @@ def test_what_a_real_training_leaves_is_understood(toy_workspace: Workspace) -> 
 @pytest.mark.parametrize(("skipped", "state"), [(0, "ok"), (1, "look"), (3, "problem")])
 def test_steps_left_out_are_counted_up_over_the_epochs(toy_workspace: Workspace, skipped: int, state: str) -> None:
     """30 epochs of 80 rows in batches of 16 are 150 steps: the bound of 1% lies between one of them and three."""
-    told = epochs([40.0 - number for number in range(30)])
-    for each in told[-3:]:
+    done = epochs([40.0 - number for number in range(30)])
+    for each in done[-3:]:
         each["skipped_steps"] = skipped
-    finish(toy_workspace, "text-1", told)
+    finish(toy_workspace, "text-1", done)
     finish(toy_workspace, "text-2", epochs([40.0, 39.0]), settings={"learning_rate": 1e-4})
     finding = the(non_finite.left_out_steps, toy_workspace)
     assert (finding.state, finding.figures["steps"], finding.figures["of"]) == (state, skipped, 2)
@@ -187,7 +187,9 @@ def test_trials_that_failed_for_numbers_are_known_by_the_trainers_words(
     bad_prices = raised(lambda: fit(make(), Toy(), unseen, config(), context(tmp_path / "second")))
     hot = {"params": {"learning_rate": 3e-3, "loss": "smape_huber"}, "smape": None}
     failed = [trial(place, "failed", error=error, **hot) for place, error in enumerate([bad_steps, bad_prices])]
-    tell(toy_workspace, [*failed, trial(2), trial(3, "failed", error="this config has failed before in this sweep")])
+    write_study(
+        toy_workspace, [*failed, trial(2), trial(3, "failed", error="this config has failed before in this sweep")]
+    )
     finding = the(non_finite.failed_trials, toy_workspace)
     assert (finding.state, finding.figures["failed"], finding.figures["of"]) == ("problem", 2, 3)
     assert finding.figures["shared"] == {"learning_rate": 3e-3, "loss": "smape_huber"} and "row5" in finding.saw
@@ -196,7 +198,7 @@ def test_trials_that_failed_for_numbers_are_known_by_the_trainers_words(
 
 
 def test_trials_that_failed_for_other_reasons_are_not_called_so(toy_workspace: Workspace) -> None:
-    tell(toy_workspace, [trial(0), trial(1, "failed", error="MemoryError: too large")])
+    write_study(toy_workspace, [trial(0), trial(1, "failed", error="MemoryError: too large")])
     assert the(non_finite.failed_trials, toy_workspace).state == "ok"
 
 
@@ -223,7 +225,7 @@ def test_a_training_that_got_worse_in_its_loss_too_is_not_overfitted(toy_workspa
     assert the(fitting.overfitting, toy_workspace).state == "ok"
 
 
-def test_pictures_are_mixed_against_overfitting(toy_workspace: Workspace) -> None:
+def test_mixup_of_images_is_suggested_against_overfitting(toy_workspace: Workspace) -> None:
     finish(toy_workspace, "multimodal-1", epochs(RISING), settings={"vision_encoder": "tiny-vision"})
     command = the(fitting.overfitting, toy_workspace).command
     assert "multimodal.use_mixup=true" in command and "multimodal.vision_encoder=tiny-vision" in command
@@ -255,7 +257,7 @@ def test_a_stack_that_is_better_where_it_was_fitted(toy_workspace: Workspace, op
 
 
 def slow(workspace: Workspace, seconds: float = 120.0, settings: dict[str, Any] | None = None, **parts: Any) -> Finding:
-    """What is said of a training of ten epochs of ten seconds."""
+    """The finding on a training of ten epochs of ten seconds."""
     device = parts.pop("device", "cuda")
     finish(workspace, "text-1", epochs([40.0] * 10, **parts), seconds, settings=settings or {}, device=device)
     return the(times.slow_training, workspace)
@@ -266,7 +268,7 @@ def test_steps_are_where_the_time_should_go(toy_workspace: Workspace) -> None:
     assert finding.state == "ok"
     assert (
         finding.saw
-        == "1 training took 2.0 min, 120.0 s each: 79% training steps, 4% waiting for data, 8% judging, 8% the rest."
+        == "1 training took 2.0 min, 120.0 s each: 79% training steps, 4% waiting for data, 8% evaluation, 8% the rest."
     )
 
 
@@ -301,7 +303,7 @@ def test_texts_that_fill_the_length_ask_for_a_shorter_one(toy_workspace: Workspa
     assert "--set text.max_length=8" in slow(toy_workspace, settings={"max_length": 16}).command
 
 
-def test_light_trainings_are_told_as_a_whole(toy_workspace: Workspace) -> None:
+def test_classical_trainings_have_no_stages(toy_workspace: Workspace) -> None:
     finish(toy_workspace, "lexical-1", [{"epoch": 1, **all_metrics([10.0], [11.0])}], 400.0)
     finding = the(times.slow_training, toy_workspace)
     assert (finding.state, finding.about) == ("ok", "lexical") and "its parts are not timed" in finding.saw
@@ -309,7 +311,7 @@ def test_light_trainings_are_told_as_a_whole(toy_workspace: Workspace) -> None:
 
 @pytest.mark.parametrize(("stack", "state"), [(30.0, "ok"), (500.0, "look")])
 def test_the_stages_of_a_run_add_up(toy_workspace: Workspace, stack: float, state: str) -> None:
-    tell(toy_workspace, [trial(0), trial(1, "pruned", seconds=30.0)])
+    write_study(toy_workspace, [trial(0), trial(1, "pruned", seconds=30.0)])
     add_plausible_members(toy_workspace, 2)
     write_json(toy_workspace.path("timings.json"), {"seconds": {"reading": 1.0, "total": stack}, "members": {}})
     finding = the(times.stages, toy_workspace)
@@ -320,36 +322,38 @@ def test_the_stages_of_a_run_add_up(toy_workspace: Workspace, stack: float, stat
 @pytest.mark.parametrize(("failed", "state"), [(1.0, "ok"), (20.0, "look"), (100.0, "problem")])
 def test_time_lost_to_failures(toy_workspace: Workspace, failed: float, state: str) -> None:
     again = trial(3, seconds=None, answered_from=0)
-    tell(toy_workspace, [trial(0), trial(1, "pruned"), trial(2, "failed", seconds=failed, error="broken"), again])
+    write_study(
+        toy_workspace, [trial(0), trial(1, "pruned"), trial(2, "failed", seconds=failed, error="broken"), again]
+    )
     finding = the(times.lost_time, toy_workspace)
     assert (finding.state, finding.figures["repeats"]) == (state, 1)
     assert finding.figures["failed"] == pytest.approx(failed / (120.0 + failed))
 
 
-def test_failures_are_grouped_with_what_they_share_and_their_cure(toy_workspace: Workspace) -> None:
+def test_failures_are_grouped_with_what_they_share_and_their_hint(toy_workspace: Workspace) -> None:
     long = {"params": {"max_length": 1024}, "smape": None}
     cause = error_text(UserError("memory does not hold row 17", hint="lower max_length"))
     failed = [trial(place, "failed", error=cause.replace("17", str(place)), **long) for place in range(2)]
-    tell(toy_workspace, [*failed, *(trial(place, params={"max_length": 512}) for place in range(2, 9))])
+    write_study(toy_workspace, [*failed, *(trial(place, params={"max_length": 512}) for place in range(2, 9))])
     finding = the(searching.failures, toy_workspace)
     assert (finding.state, finding.advice, finding.about) == ("look", "lower max_length", "text")
     assert finding.saw == (
         "2 of 9 trials failed, all with max_length=1024, which no finished trial has: memory does not hold row 0."
     )
-    tell(toy_workspace, [*failed, trial(2)])
+    write_study(toy_workspace, [*failed, trial(2)])
     assert the(searching.failures, toy_workspace).state == "problem"
 
 
 @pytest.mark.parametrize(("stopped", "state"), [(3, "ok"), (9, "look")])
 def test_too_many_stopped_trials(toy_workspace: Workspace, stopped: int, state: str) -> None:
-    tell(toy_workspace, [trial(0), *(trial(place, "pruned") for place in range(1, stopped + 1))])
+    write_study(toy_workspace, [trial(0), *(trial(place, "pruned") for place in range(1, stopped + 1))])
     finding = the(searching.stopped_trials, toy_workspace)
     assert finding.state == state and ("--pruner median" in finding.command) == (state == "look")
 
 
 @pytest.mark.parametrize(("done", "state"), [(3, "look"), (8, "ok")])
 def test_too_few_trials(larger_workspace: Workspace, done: int, state: str) -> None:
-    tell(larger_workspace, [trial(place, config="text-1" if place == 0 else None) for place in range(done)])
+    write_study(larger_workspace, [trial(place, config="text-1" if place == 0 else None) for place in range(done)])
     finish(larger_workspace, "text-1", epochs([40.0]))
     finding = the(searching.few_trials, larger_workspace)
     assert ("--set text.text_encoder=tiny" in finding.command) == (state == "look")
@@ -357,13 +361,13 @@ def test_too_few_trials(larger_workspace: Workspace, done: int, state: str) -> N
 
 
 def test_with_few_rows_nothing_is_searched(toy_workspace: Workspace) -> None:
-    tell(toy_workspace, [trial(0)])
+    write_study(toy_workspace, [trial(0)])
     assert the(searching.few_trials, toy_workspace).state == "skipped"
 
 
 def test_commands_survive_a_shell(larger_workspace: Workspace, tmp_path: Path) -> None:
     folder = tmp_path / "my runs; $(touch owned)"
     larger_workspace.folder.rename(folder)
-    tell(Workspace(folder), [trial(0)])
+    write_study(Workspace(folder), [trial(0)])
     command = the(searching.few_trials, Workspace(folder)).command
     assert shlex.split(command)[3:6] == ["text", "--workspace", str(folder)]

@@ -20,7 +20,7 @@ from tests.reports_tests.toys import add_member, add_plausible_members
 
 
 def missed(workspace: Workspace, factor: float | np.ndarray = 1.0) -> np.ndarray:
-    """(n,) out-of-fold prices up to 20% too high, times `factor` in log: 10% in each fold, so that no luck is in it."""
+    """(n,) out-of-fold prices up to 20% too high, times `factor` in log: 10% in each fold, so that chance plays no part."""
     assignment = workspace.folds.assignment
     logs = np.zeros(len(assignment))
     for fold in range(workspace.folds.k):
@@ -106,7 +106,7 @@ def test_members_and_stacks_better_than_a_constant(toy_workspace: Workspace) -> 
     assert finding.state == "ok" and finding.saw.startswith("The stack, nested, has SMAPE ")
 
 
-def test_notes_of_leaks_are_told_with_their_cure(toy_workspace: Workspace) -> None:
+def test_notes_of_leaks_are_findings_with_a_hint(toy_workspace: Workspace) -> None:
     assert the(trust.leaks, toy_workspace).state == "skipped"  # nobody has looked
     write_leak_notes(toy_workspace, [])
     assert the(trust.leaks, toy_workspace).state == "ok"

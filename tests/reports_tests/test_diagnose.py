@@ -15,7 +15,7 @@ from core.store.workspace import Workspace
 from reports.checks import CHECKS, diagnose
 from reports.figures.report_inputs import read_report_inputs
 from tests.paths import ROOT
-from tests.reports_tests.test_checks import epochs, finish, tell, trial
+from tests.reports_tests.test_checks import epochs, finish, trial, write_study
 from tests.reports_tests.toys import add_member, add_plausible_members
 
 GUIDE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ GUIDE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 def troubled(larger_workspace: Workspace) -> Workspace:
     """A run with an overfitted trial, too few of them, and a member no better than a constant."""
     finish(larger_workspace, "text-1", epochs([50.0, 40.0, *[45.0] * 6]))
-    tell(larger_workspace, [trial(0, config="text-1"), trial(1, "failed", error="broken")])
+    write_study(larger_workspace, [trial(0, config="text-1"), trial(1, "failed", error="broken")])
     add_member(larger_workspace, "text-2", np.full(len(larger_workspace.train), 12.0), architecture="text")
     return larger_workspace
 
@@ -36,7 +36,7 @@ def test_problems_come_first(troubled: Workspace) -> None:
     assert states == sorted(states, key=order.index) and set(states) == set(order)
 
 
-def test_each_check_says_something_and_stands_in_the_guide(troubled: Workspace) -> None:
+def test_each_check_has_a_finding_and_stands_in_the_guide(troubled: Workspace) -> None:
     inputs = read_report_inputs(troubled)
     for check in CHECKS:
         found = check(inputs)
@@ -72,7 +72,7 @@ def test_checks_need_no_torch() -> None:
 
 
 @pytest.mark.e2e
-def test_the_command_tells_of_problems_and_ends_with_1(troubled: Workspace) -> None:
+def test_the_command_prints_problems_and_ends_with_1(troubled: Workspace) -> None:
     ran = _command("--workspace", str(troubled.folder))
     lines = ran.stdout.splitlines()
     assert ran.returncode == 1 and lines[0].startswith("problem  overfitting, text") and "Traceback" not in ran.stderr
@@ -98,7 +98,7 @@ def test_json_is_a_list_of_findings_and_notes_go_elsewhere(troubled: Workspace) 
 
 
 @pytest.mark.e2e
-def test_the_command_says_what_is_no_workspace_and_shows_examples(tmp_path: Path) -> None:
+def test_the_command_refuses_other_folders_and_shows_examples(tmp_path: Path) -> None:
     ran = _command("--workspace", str(tmp_path))
     assert ran.returncode == 2 and "is not a workspace" in ran.stderr and "Traceback" not in ran.stderr
     shown = _command("--help").stdout

@@ -93,7 +93,7 @@ def test_features_are_numbers_as_they_are_and_words_by_frequency(tmp_path: Path)
             np.array([[2, 0], [np.nan, 0], [20, 1], [39, np.nan]]), nan_ok=True
         )
         assert found.test_features[:4, 1] == pytest.approx([1, 0, np.nan, np.nan], nan_ok=True)
-        assert "the feature 'same' is not used: it tells no training rows apart" in found.notes[0]
+        assert "the feature 'same' is not used: it separates no training rows" in found.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_bad_features_are_named_with_a_hint(tmp_path: Path, name: str, code: str
     assert caught.value.hint
 
 
-def test_price_of_the_test_table_is_said_to_be_unused(tmp_path: Path) -> None:
+def test_price_of_the_test_table_is_noted_as_unused(tmp_path: Path) -> None:
     left, right = frames()
     right["price"] = 1.0
     found = from_files(*save(tmp_path, left, right))
@@ -153,15 +153,15 @@ CASES: dict[str, tuple[Callable[[Frames], Frames], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_tables_are_named_with_a_cure(tmp_path: Path, case: str) -> None:
-    change, says = CASES[case]
-    with pytest.raises(UserError, match=says) as caught:
+def test_bad_tables_are_named_with_a_hint(tmp_path: Path, case: str) -> None:
+    change, code = CASES[case]
+    with pytest.raises(UserError, match=code) as caught:
         from_files(*save(tmp_path, *change(frames())))
     assert caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "code"),
     [
         (b"", "predictions-empty"),
         (b"sample_id;price;a\n1;2;3\n", "predictions-not-commas"),
@@ -170,10 +170,10 @@ def test_bad_tables_are_named_with_a_cure(tmp_path: Path, case: str) -> None:
         (b"sample_id,price,a\n1,2,3,4,5,6\n1,2\n1,2,3,4,5,6,7\n", "predictions-unreadable"),
     ],
 )
-def test_bad_files_are_named_with_a_cure(tmp_path: Path, content: bytes, says: str) -> None:
+def test_bad_files_are_named_with_a_hint(tmp_path: Path, content: bytes, code: str) -> None:
     oof, test = save(tmp_path, *frames())
     oof.write_bytes(content)
-    with refused(says) as caught:
+    with refused(code) as caught:
         from_files(oof, test)
     assert str(oof) in caught.value.what
 

@@ -17,7 +17,7 @@ def test_filled_from_the_others_with_the_members_own_offset() -> None:
     assert np.isnan(incomplete).sum() == 4
 
 
-def test_order_of_members_changes_nothing_and_lonely_rows_stay_empty() -> None:
+def test_order_of_members_changes_nothing_and_rows_without_prices_stay_empty() -> None:
     rng = np.random.default_rng(1)
     oof, test = np.exp(rng.normal(2, 1, (50, 3))), np.exp(rng.normal(2, 1, (20, 3)))
     oof[[1, 2], 0] = oof[[2, 3], 1] = oof[5] = test[7] = np.nan

@@ -18,7 +18,7 @@ def test_words_are_numbered_by_frequency_in_the_training_rows() -> None:
     assert found == pytest.approx([0, 1, 2, np.nan, np.nan, np.nan], nan_ok=True)
 
 
-def test_what_is_no_number_of_32_bits_is_unknown_and_what_tells_nothing_is_left_out() -> None:
+def test_numbers_beyond_32_bits_are_unknown_and_constant_columns_left_out() -> None:
     found = from_columns(
         {
             "kept": (np.array([1.0, 2.0, np.inf]), np.array([1e300, 5.0])),

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.ensembling.ensemble_matrices import generate
 from core.arrays import Floats
 from ensemble.matrix.screening import Column, ScreeningConfig, Targets, select
-from tests.ensemble_tests.matrices import honest
+from tests.ensemble_tests.matrices import clean_members
 from tests.ensemble_tests.toys import members
 from tests.errors import refused
 
@@ -57,8 +57,8 @@ def test_copies_of_a_leaked_member_do_not_hide_it() -> None:
 
 
 @pytest.mark.parametrize("seed", range(100, 110))
-def test_honest_members_are_all_taken_without_a_word(seed: int) -> None:
-    oof, test = honest(seed)
+def test_clean_members_are_all_taken_without_a_note(seed: int) -> None:
+    oof, test = clean_members(seed)
     columns, targets = material(np.exp(oof), np.exp(test), np.exp(np.median(oof, axis=1)))
     kept, notes = select(columns, targets, ScreeningConfig())
     assert kept == columns
@@ -130,7 +130,7 @@ def test_two_members_are_only_warned_of_a_factor() -> None:
     assert ["member m1" in note and "times its out-of-fold one" in note for note in notes] == [True]
 
 
-def test_copies_and_near_copies_are_said() -> None:
+def test_copies_and_near_copies_are_noted() -> None:
     columns, targets = toys()
     columns += [replace(columns[0], name="same"), replace(columns[1], name="near", oof=columns[1].oof * 1.0001)]
     kept, notes = select(columns, targets, ScreeningConfig())
@@ -153,7 +153,7 @@ def test_holes_are_measured_in_both_parts_and_never_filled_from_logarithms() -> 
     assert 0.5 < filled[0] < 2
 
 
-def test_a_member_too_good_for_its_kind_is_only_said() -> None:
+def test_a_member_too_good_for_its_kind_is_only_noted() -> None:
     columns, targets = toys(4)
     columns[3] = replace(
         columns[3], oof=targets.prices * np.exp(np.random.default_rng(0).normal(0, 0.02, len(targets.prices)))

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.matrix.screening_checks import disagreement, median_shift, oof_test_shifts, siblings, too_good, wrong_unit
-from tests.ensemble_tests.matrices import honest
+from tests.ensemble_tests.matrices import clean_members
 from tests.ensemble_tests.toys import members
 
 TAKEN = {np.log: "exp(value)", np.log1p: "expm1(value)", np.log10: "10**value"}
 
 
 @pytest.mark.parametrize("taken", TAKEN)
-def test_logarithms_are_recognised_with_their_cure(taken: np.ufunc) -> None:
+def test_logarithms_are_recognised_with_their_hint(taken: np.ufunc) -> None:
     oof, prices = members(300, 1, spread=(0.1, 0.11))
     found = wrong_unit(prices, taken(oof[:, 0]))
     assert found is not None
@@ -64,13 +64,15 @@ def test_disagreement_is_with_the_median_of_the_other_voices(rows: int, count: i
 
 
 @pytest.mark.parametrize("first", range(0, 50, 10))
-def test_honest_members_pass(first: int) -> None:
-    worst = {seed: max(each.excess for each in oof_test_shifts(*honest(seed))) for seed in range(first, first + 10)}
+def test_clean_members_pass(first: int) -> None:
+    worst = {
+        seed: max(each.excess for each in oof_test_shifts(*clean_members(seed))) for seed in range(first, first + 10)
+    }
     assert {seed: excess for seed, excess in worst.items() if excess > 1} == {}
 
 
 def test_a_scale_of_its_own_on_the_test_rows_is_a_shift() -> None:
-    oof, test = honest(1)
+    oof, test = clean_members(1)
     test[:, 2] += np.log(1.5)
     found = oof_test_shifts(oof, test)
     assert int(np.argmax([each.excess for each in found])) == 2
@@ -78,8 +80,8 @@ def test_a_scale_of_its_own_on_the_test_rows_is_a_shift() -> None:
     assert found[2].shifted > 1
 
 
-def test_fewer_than_three_voices_do_not_judge_each_other() -> None:
-    oof, test = honest(0)
+def test_fewer_than_three_voices_are_not_compared() -> None:
+    oof, test = clean_members(0)
     assert oof_test_shifts(oof[:, [0, 1, 1]], test[:, [0, 1, 1]] + 1.0) == []
     assert len(oof_test_shifts(oof[:, [0, 1, 1, 2]], test[:, [0, 1, 1, 2]])) == 4
 

@@ -21,7 +21,7 @@ def fit(oof: Floats, prices: Floats, start: Start, seeds: Sequence[int], threads
 
 
 def test_corrects_what_no_weights_can() -> None:
-    """Each member is good on its own half of the rows, and the members' disagreement tells which half a row is in."""
+    """Each member is good on its own half of the rows, and the members' disagreement shows which half a row is in."""
     rng = np.random.default_rng(0)
     prices = np.exp(rng.normal(2.6, 1.0, 3000))
     half = rng.random(3000) < 0.5

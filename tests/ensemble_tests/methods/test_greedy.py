@@ -26,7 +26,7 @@ def written_out(relative: Floats, space: Space, rounds: int) -> Floats:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(5, 80), st.integers(1, 6), st.integers(0, 1000), st.sampled_from(["log", "price"]))
-def test_draws_as_the_paper_says(height: int, count: int, seed: int, space: Space) -> None:
+def test_draws_as_in_the_paper(height: int, count: int, seed: int, space: Space) -> None:
     oof, prices = members(height, count, seed)
     relative = oof / prices[:, None] if space == "price" else np.log(oof / prices[:, None])
     found, expected = select_greedily(relative, space, 20), written_out(relative, space, 20)

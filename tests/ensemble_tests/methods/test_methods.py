@@ -16,7 +16,7 @@ def test_contract(name: str, check: Callable[[str], None]) -> None:
     check(name)
 
 
-def test_each_is_what_its_name_says() -> None:
+def test_each_method_is_what_its_name_means() -> None:
     oof, prices = members(200, 5)
     fitted = fit_methods(known_methods(), problem(oof, prices))
     assert list(fitted) == list(METHODS)

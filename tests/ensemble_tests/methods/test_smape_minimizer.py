@@ -29,7 +29,7 @@ def test_it_is_neither_median_nor_mean_where_a_distribution_has_two_humps() -> N
 
 
 def humps(count: int, seed: int) -> tuple[Floats, Floats]:
-    """Members that cannot tell a cheap product from one of eight times its price: (oof, prices). Four in ten are dear."""
+    """Members that cannot separate a cheap product from one of eight times its price: (oof, prices). Four in ten are dear."""
     rng = np.random.default_rng(seed)
     centre = rng.normal(2.6, 1.0, count)
     prices = np.exp(centre + np.log(8) * (rng.random(count) < 0.4) + rng.normal(0, 0.02, count))
@@ -54,16 +54,16 @@ def test_atoms_cover_as_they_say() -> None:
     spread = np.where(rng.random(6000) < 0.5, 0.1, 0.6)
     oof = np.exp(np.column_stack([logs + spread * rng.normal(size=6000), logs + spread * rng.normal(size=6000)]))
     start = Blend(np.array([0.5, 0.5]), "log")
-    learn, judge = slice(0, 4000), slice(4000, 6000)
+    learn, held = slice(0, 4000), slice(4000, 6000)
     quantiles = fit_quantiles(Task(rows(oof[learn]), np.exp(logs[learn]), np.arange(4000), start), 0)
-    atoms = quantiles.atoms(rows(oof[judge]))
+    atoms = quantiles.atoms(rows(oof[held]))
     assert (np.diff(atoms, axis=1) >= 0).all() and atoms.shape == (2000, len(LEVELS))
-    below = (logs[judge, None] <= atoms).mean(axis=0)
+    below = (logs[held, None] <= atoms).mean(axis=0)
     assert below == pytest.approx(np.array(LEVELS), abs=0.05)
     combined = start.predict(rows(oof))
     conditional = fit_conditional(combined[learn], np.exp(logs[learn]), rows(oof[learn]), 0)
-    atoms = conditional.atoms(combined[judge], rows(oof[judge]))
-    inside = (atoms[:, 3] <= logs[judge]) & (logs[judge] <= atoms[:, ATOMS - 4])
+    atoms = conditional.atoms(combined[held], rows(oof[held]))
+    inside = (atoms[:, 3] <= logs[held]) & (logs[held] <= atoms[:, ATOMS - 4])
     assert inside.mean() == pytest.approx((ATOMS - 7) / ATOMS, abs=0.02)
-    wide = spread[judge] > 0.3
+    wide = spread[held] > 0.3
     assert np.ptp(atoms[wide], axis=1).mean() > 2 * np.ptp(atoms[~wide], axis=1).mean()

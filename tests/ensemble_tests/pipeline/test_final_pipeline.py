@@ -24,14 +24,14 @@ def comparison(name: str, difference: float, error: float) -> Comparison:
     return Comparison(name, 40.0 + difference, 1.0, difference, error)
 
 
-def judged(prices: Floats, oof: Floats) -> EvaluationRows:
+def evaluation_rows(prices: Floats, oof: Floats) -> EvaluationRows:
     each = np.arange(len(prices))
     return EvaluationRows(prices, rows(oof), each % 5, each)
 
 
 def settle(oof: Floats, prices: Floats, *, blend: bool = True, steps: tuple[str, ...] = ()) -> Conclusion:
     predicted = {f"m{place}": column for place, column in enumerate(oof.T)}
-    return conclude(predicted, judged(prices, oof), blend=blend, steps=steps, seed=0)
+    return conclude(predicted, evaluation_rows(prices, oof), blend=blend, steps=steps, seed=0)
 
 
 def test_simplest_within_one_standard_error_is_chosen() -> None:
@@ -53,7 +53,7 @@ def test_differences_are_paired_and_clustered() -> None:
     ] == pytest.approx([apart.mean(), 0.0])
 
 
-def test_a_blend_is_judged_on_rows_its_weights_have_not_seen() -> None:
+def test_a_blend_is_scored_on_rows_its_weights_have_not_seen() -> None:
     rng = np.random.default_rng(0)
     prices = np.exp(rng.normal(2.6, 1.0, 60))
     noise = np.exp(rng.normal(2.6, 1.0, (60, 30)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.metrics import smape_of_logs
 from ensemble.methods.simplex import fit_simplex, refit_without
-from ensemble.pipeline.result import absences
+from ensemble.pipeline.result import leave_one_out
 from tests.ensemble_tests.toys import matrix
 
 
@@ -19,17 +19,17 @@ def test_the_only_good_member_costs_most_and_a_copy_nothing() -> None:
     rng = np.random.default_rng(0)
     prices = np.exp(rng.normal(3, 1, 600))
     good, poor = prices * np.exp(rng.normal(0, 0.1, 600)), prices * np.exp(rng.normal(0, 1.0, 600))
-    alone, worthless = absences(matrix(np.column_stack([good, poor]), prices))
+    alone, worthless = leave_one_out(matrix(np.column_stack([good, poor]), prices))
     assert alone.cost > 20 and abs(worthless.cost) < 0.5 and alone.error > worthless.error
-    first, second, _ = absences(matrix(np.column_stack([good, good, poor]), prices))
+    first, second, _ = leave_one_out(matrix(np.column_stack([good, good, poor]), prices))
     assert abs(first.cost) < 0.1 and abs(second.cost) < 0.1
 
 
-def test_a_single_member_or_a_single_product_tells_nothing() -> None:
+def test_a_single_member_or_a_single_product_has_no_cost() -> None:
     prices = np.full(20, 2.0)
-    assert absences(matrix(np.full((20, 1), 3.0), prices)) == []
+    assert leave_one_out(matrix(np.full((20, 1), 3.0), prices)) == []
     two = matrix(np.column_stack([np.full(20, 3.0), np.full(20, 4.0)]), prices)
-    assert absences(replace(two, groups=np.zeros(20, dtype=np.int64))) == []
+    assert leave_one_out(replace(two, groups=np.zeros(20, dtype=np.int64))) == []
 
 
 @given(st.integers(2, 5), st.integers(0, 1000))

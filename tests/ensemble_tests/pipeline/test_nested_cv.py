@@ -42,8 +42,10 @@ def test_equals_nested_cross_validation_written_out() -> None:
             fitted = fit_methods(names, problem(outside & (data.folds != b), INNER_BOOSTERS))
             for name, each in fitted.items():
                 inner[name][data.folds == b] = each.predict(rows(oof[data.folds == b]))
-        judged = EvaluationRows(prices[outside], rows(oof[outside]), data.folds[outside], data.groups[outside])
-        recipe = conclude({n: p[outside] for n, p in inner.items()}, judged, blend=True, steps=(), seed=0).recipe
+        evaluation_rows = EvaluationRows(prices[outside], rows(oof[outside]), data.folds[outside], data.groups[outside])
+        recipe = conclude(
+            {n: p[outside] for n, p in inner.items()}, evaluation_rows, blend=True, steps=(), seed=0
+        ).recipe
         fitted = fit_methods(names, problem(outside, OUTER_BOOSTERS))
         left = rows(oof[~outside])
         expected = recipe.apply({name: each.predict(left) for name, each in fitted.items()}, left)
@@ -51,7 +53,7 @@ def test_equals_nested_cross_validation_written_out() -> None:
         assert found.nested[~outside] == pytest.approx(expected)
 
 
-def test_many_rows_are_judged_by_neighbouring_blocks_and_stay_honest() -> None:
+def test_many_rows_are_scored_by_neighbouring_blocks_and_stay_nested() -> None:
     oof, prices = members(MANY_ROWS, 2)
     before = matrix(oof, prices)
     reported: list[tuple[int, int]] = []

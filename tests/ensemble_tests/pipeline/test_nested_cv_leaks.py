@@ -121,7 +121,7 @@ def test_codes_shared_by_the_rows_of_a_product_are_named(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("where", ["train", "both"])
-def test_near_duplicates_are_judged_as_the_test_file_is(where: str, tmp_path: Path) -> None:
+def test_near_duplicates_are_scored_as_the_test_file_is(where: str, tmp_path: Path) -> None:
     """Rows that differ in a word stay in one fold unless as many of the test rows have such a twin in the training file."""
     made, rng = clean(240, 120, seed=1), np.random.default_rng(0)
     twin = lambda text: f"{text} {rng.choice(NOTES)}"  # noqa: E731

@@ -23,7 +23,7 @@ FEW = ["mean", "single"]
 def two_prices(count: int, seed: int) -> tuple[Floats, Floats, MemberQuantiles]:
     """Two members at the middle of two possible log prices, 2 apart: (oof, true prices, quantiles).
 
-    How likely the dearer one is differs from row to row. Nothing tells it but the second member's quantiles.
+    How likely the dearer one is differs from row to row. Only the second member's quantiles show it.
     """
     rng = np.random.default_rng(seed)
     middle, dear = rng.normal(2.6, 1.0, count), rng.beta(0.6, 0.6, count)
@@ -46,8 +46,8 @@ def test_it_wins_and_is_kept_where_members_know_how_prices_are_distributed() -> 
     assert [each.name for each in found.conclusion.steps] == list(STEPS)
     assert "spread" in found.conclusion.recipe.steps
     assert smape(prices, found.nested) < smape(prices, plain.nested) - 20
-    other, truth, told = two_prices(1000, 1)
-    submitted = found.final.predict(Rows(other, np.empty((1000, 0)), told))
+    other, truth, reported = two_prices(1000, 1)
+    submitted = found.final.predict(Rows(other, np.empty((1000, 0)), reported))
     assert smape(truth, submitted) == pytest.approx(smape(prices, found.nested), abs=3)
     json.dumps(make_record(with_quantiles(data, quantiles), found, 0), allow_nan=False)
 
@@ -80,8 +80,10 @@ def test_quantiles_too_wide_and_off_centre_are_mended() -> None:
     scale = np.where(wide, 1.2, 0.1)
     logs = middle + scale * (rng.exponential(1.0, 3000) - np.log(2))
     truth = middle[:, None] + scale[:, None] * (-np.log(1 - np.array(LEVELS)) - np.log(2))
-    told = (middle[:, None] + 2 * (truth - middle[:, None]) + 0.2)[:, None]
-    known = Rows(np.exp(middle)[:, None], np.empty((3000, 0)), MemberQuantiles(np.array([0]), told.astype(np.float32)))
+    reported = (middle[:, None] + 2 * (truth - middle[:, None]) + 0.2)[:, None]
+    known = Rows(
+        np.exp(middle)[:, None], np.empty((3000, 0)), MemberQuantiles(np.array([0]), reported.astype(np.float32))
+    )
     step = fit_spread(np.exp(middle), np.exp(logs), known, 0)
     assert step is not None
     assert step.stretch == 0.5

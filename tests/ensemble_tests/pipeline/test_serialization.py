@@ -92,7 +92,7 @@ def test_it_needs_nothing_of_the_process_that_wrote_it(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "prices.npy"), made.stacked.predict(given))
 
 
-def test_whoever_stops_the_writer_leaves_the_old_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_writer_leaves_the_old_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old, given = whole(seed=0)
     new, _ = whole(seed=1)
     old.save(tmp_path)
@@ -135,7 +135,7 @@ def test_what_is_not_whole_or_of_another_version_is_refused_by_name(tmp_path: Pa
         load_stack(tmp_path)
 
 
-def test_what_has_no_stored_form_is_a_fault_that_says_where_to_add_it(tmp_path: Path) -> None:
+def test_a_class_without_a_stored_form_is_a_fault_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"object has no stored form: .*stored_types"):
         save(FinalPipeline("x", {}, {"odd": object()}), tmp_path)  # type: ignore[dict-item]
     assert list(tmp_path.iterdir()) == []

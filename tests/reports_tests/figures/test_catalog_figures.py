@@ -1,4 +1,4 @@
-"""Figures of the catalog: counts, duplicates, whether the files are alike, what a field tells, labels in doubt."""
+"""Figures of the catalog: counts, duplicates, adversarial validation, univariate power, label noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.quality.label_noise import LabelNoise, SuspectLabel
 from core.store.workspace import Workspace
 from reports.figures.adversarial_validation import SOME, STRONG, adversarial_validation
 from reports.figures.catalog_figures import data_figures, univariate_power
-from reports.figures.data_quality import conflicts, doubtful, too_good, write_doubtful
+from reports.figures.data_quality import conflicts, suggested_corrections, too_good, write_suggested
 from reports.figures.report_inputs import MOST_FIELD_ROWS, read_tables
 
 
@@ -49,7 +49,7 @@ def test_duplicates_are_counted_within_and_between_the_files(toy_workspace: Work
     assert (found["train"], found["test"], found["both"]) == (1, 1, 1)
 
 
-def test_files_made_alike_are_not_told_apart_and_a_marked_one_is(toy_workspace: Workspace) -> None:
+def test_like_files_are_not_separated_and_a_marked_one_is(toy_workspace: Workspace) -> None:
     train, test = toy_workspace.train, toy_workspace.train.take(np.arange(0, 120, 2))
     tables = read_tables(train, test)
     alike = adversarial_validation(*tables.validation_sample(train, test))
@@ -60,7 +60,7 @@ def test_files_made_alike_are_not_told_apart_and_a_marked_one_is(toy_workspace: 
     assert "word: refurbished" in [each["name"] for each in apart["columns"]]
 
 
-def test_products_that_stand_on_one_side_do_not_tell_the_files_apart() -> None:
+def test_products_on_one_side_do_not_separate_the_files() -> None:
     """Five variants of each product from one population, every product whole in one file."""
     rng = np.random.default_rng(0)
     words = [f"word{number}" for number in range(2_000)]
@@ -80,7 +80,7 @@ def test_products_that_stand_on_one_side_do_not_tell_the_files_apart() -> None:
     assert found is not None and found["auc"] < SOME
 
 
-def test_few_rows_are_not_told_apart(toy_workspace: Workspace) -> None:
+def test_few_rows_are_not_validated(toy_workspace: Workspace) -> None:
     few = toy_workspace.test.take(np.arange(10))
     assert (
         adversarial_validation(*read_tables(toy_workspace.train, few).validation_sample(toy_workspace.train, few))
@@ -88,14 +88,14 @@ def test_few_rows_are_not_told_apart(toy_workspace: Workspace) -> None:
     )
 
 
-def test_a_field_that_tells_the_price_is_suspicious(toy_workspace: Workspace) -> None:
+def test_a_field_that_predicts_the_price_is_suspicious(toy_workspace: Workspace) -> None:
     train = toy_workspace.train
     fields = read_tables(train, train).train
     prices = np.exp(np.random.default_rng(0).normal(3, 1, len(train)))
-    honest = univariate_power(fields, prices, np.arange(len(train)), np.ones(len(train)))
-    assert not any(each["suspicious"] for each in honest)
-    told = univariate_power(fields, prices, np.arange(len(train)), 100 * np.log(prices) + 1000)
-    assert told[0]["name"] == "characters of text" and told[0]["suspicious"]
+    clean_members = univariate_power(fields, prices, np.arange(len(train)), np.ones(len(train)))
+    assert not any(each["suspicious"] for each in clean_members)
+    reported = univariate_power(fields, prices, np.arange(len(train)), 100 * np.log(prices) + 1000)
+    assert reported[0]["name"] == "characters of text" and reported[0]["suspicious"]
 
 
 def test_of_many_rows_some_are_drawn_the_same_ones_each_time() -> None:
@@ -118,9 +118,9 @@ def test_rows_are_suggested_for_two_reasons_or_one_strong_one(toy_workspace: Wor
         finding("8", LabelNoise.CONSENSUS),
         finding("9", LabelNoise.CONFLICT, times=6.0),
     ]
-    suggested = doubtful(findings)
+    suggested = suggested_corrections(findings)
     assert list(suggested) == ["8", "9"]
-    write_doubtful(tmp_path / "rows.csv", suggested, toy_workspace.train)
+    write_suggested(tmp_path / "rows.csv", suggested, toy_workspace.train)
     table = pd.read_csv(tmp_path / "rows.csv", dtype={ID: str})
     assert table[ID].tolist() == ["8", "9"] and table["reasons"][0] == "3 times; 3 times"
 

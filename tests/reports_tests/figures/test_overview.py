@@ -18,9 +18,11 @@ def member(name: str, score: float, architecture: str = "text", notes: tuple[str
 
 
 def content(members: list[dict[str, Any]], nested: float | None = None, **more: Any) -> dict[str, Any]:
-    honest: dict[str, Any] | None = {"kind": "member", "name": members[0]["label"], **members[0]} if members else None
+    clean_members: dict[str, Any] | None = (
+        {"kind": "member", "name": members[0]["label"], **members[0]} if members else None
+    )
     if nested is not None:
-        honest = {
+        clean_members = {
             "kind": "stack",
             "name": "simplex log",
             "smape": nested,
@@ -28,15 +30,15 @@ def content(members: list[dict[str, Any]], nested: float | None = None, **more: 
             "interval": [39.0, 41.0],
         }
     stack = None if nested is None else {"missing": [], "optimism": 0.3}
-    whole = {"floor": FLOOR, "honest": honest, "members": members, "stack": stack, "sweep": None}
+    whole = {"floor": FLOOR, "honest": clean_members, "members": members, "stack": stack, "sweep": None}
     data = {"pictures": None, "shift": None, "strengths": [], "rows": {"train": 1000}}
     doubts = {"leaks": {"notes": [], "too_good": []}, "labels": {"suggested": 0}}
     return {**whole, "data": {**data, **more.pop("data", {})}, **doubts, **more}
 
 
 def test_the_stack_is_compared_with_floor_and_best_member() -> None:
-    said = sentence(content([member("text-1", 42.0), member("text-2", 50.0)], nested=40.0))
-    assert said == (
+    text = sentence(content([member("text-1", 42.0), member("text-2", 50.0)], nested=40.0))
+    assert text == (
         "The stack (simplex log) has SMAPE 40.00 ± 0.40 on rows it has not seen (39.00 to 41.00 in 95% of bootstraps over "
         "products), 20.00 points better than the best constant price (60.00) and 2.00 better than the best single member, "
         "text-1 (42.00 ± 0.50)."

@@ -1,4 +1,4 @@
-"""Figures of the sweep from studies as `history.json` tells them, against values worked out by hand."""
+"""Figures of the sweep from studies as `history.json` holds them, against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_the_history_is_completed_with_records_of_finished_trials(toy_workspace:
     known = trial(7, 40.0, config=f"text-{0:012x}", dropout=0.4)
     write_history(toy_workspace, study("text", known))
     first, second = read_report_inputs(toy_workspace).studies
-    [told] = first["trials"]
-    assert told["number"] == 7 and told["settings"]["epochs"] == 20 and told["metrics"]["smape"] == 40.0
+    [reported] = first["trials"]
+    assert reported["number"] == 7 and reported["settings"]["epochs"] == 20 and reported["metrics"]["smape"] == 40.0
     assert (second["architecture"], len(second["trials"])) == ("lexical", 1)
 
 

@@ -16,25 +16,33 @@ from core.data.vocabulary import read_vocabulary
 from core.quality.label_noise import LabelNoise, SuspectLabel, word_matrix
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from reports.figures.top_residuals import PICTURE_SIDE, TEXT_LIMIT, WORST, Guesser, images_of, shortened, worst_rows
+from reports.figures.top_residuals import (
+    IMAGE_SIDE,
+    MOST_RESIDUALS,
+    TEXT_LIMIT,
+    CauseFinder,
+    images_of,
+    shortened,
+    top_residuals,
+)
 from tests.reports_tests.toys import add_member, with_texts
 
 
-def guesser(train: Catalog, members: Sequence[Member] = (), findings: Sequence[SuspectLabel] = ()) -> Guesser:
+def cause_finder(train: Catalog, members: Sequence[Member] = (), findings: Sequence[SuspectLabel] = ()) -> CauseFinder:
     oof = np.column_stack([member.oof for member in members]) if members else np.empty((len(train), 0))
-    return Guesser(train, word_matrix(read_vocabulary(list(train.texts)), len(train)), oof, findings)
+    return CauseFinder(train, word_matrix(read_vocabulary(list(train.texts)), len(train)), oof, findings)
 
 
-def test_worst_rows_are_sorted_and_carry_every_members_price(toy_workspace: Workspace) -> None:
+def test_top_residuals_are_sorted_and_carry_every_members_price(toy_workspace: Workspace) -> None:
     prices = toy_workspace.train.known_prices
     predicted = prices.copy()
     predicted[7], predicted[3] = prices[7] * 100, prices[3] * 10
     holes = np.full(len(prices), np.nan)
     members = [add_member(toy_workspace, "a-1", predicted), add_member(toy_workspace, "b-1", holes)]
-    first, second, *rest = worst_rows(
-        toy_workspace.train, predicted, toy_workspace.folds, members, guesser(toy_workspace.train, members)
+    first, second, *rest = top_residuals(
+        toy_workspace.train, predicted, toy_workspace.folds, members, cause_finder(toy_workspace.train, members)
     )
-    assert (first["row"], second["row"]) == (8, 4) and len(rest) == WORST - 2
+    assert (first["row"], second["row"]) == (8, 4) and len(rest) == MOST_RESIDUALS - 2
     assert first["smape"] == pytest.approx(200 * 99 / 101)
     assert first["members"] == {"a-1": predicted[7], "b-1": None}
 
@@ -43,7 +51,7 @@ def test_long_texts_are_cut_with_their_length_known(toy_workspace: Workspace) ->
     workspace = with_texts(toy_workspace, ["y" * 50_000])
     predicted = workspace.train.known_prices.copy()
     predicted[0] *= 50
-    worst = worst_rows(workspace.train, predicted, workspace.folds, [], guesser(workspace.train))[0]
+    worst = top_residuals(workspace.train, predicted, workspace.folds, [], cause_finder(workspace.train))[0]
     assert len(worst["text"]) == TEXT_LIMIT and worst["text_length"] == 50_000
 
 
@@ -64,7 +72,7 @@ def cause(
     if agreed:
         other[row] *= 1.1 * times
     members = [Member("a", predicted, predicted, {}), Member("b", other, other, {})]
-    [found] = guesser(train, members, findings).causes(np.array([row]), predicted)
+    [found] = cause_finder(train, members, findings).causes(np.array([row]), predicted)
     return f"{found.kind}: {found.sentence}"
 
 
@@ -86,16 +94,16 @@ def test_a_miss_by_the_pack_count_is_called_a_misread_quantity(toy_workspace: Wo
     )
 
 
-def test_a_row_like_no_other_is_called_so(toy_workspace: Workspace) -> None:
+def test_an_isolated_row_is_named(toy_workspace: Workspace) -> None:
     workspace = with_texts(toy_workspace, ["zymurgy quixotic"])
     assert cause(workspace, 0, 3.0, agreed=False).startswith("no close neighbour")
 
 
-def test_pictures_are_small_and_missing_or_broken_ones_are_left_out(tmp_path: Path) -> None:
+def test_images_are_small_and_missing_or_broken_ones_are_left_out(tmp_path: Path) -> None:
     Image.new("RGB", (900, 300), "red").save(tmp_path / "red.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     found = images_of(["red.png", "", "broken.png", "absent.png", "red.png"], tmp_path)
     assert list(found) == ["red.png"]
     data = base64.b64decode(found["red.png"].removeprefix("data:image/jpeg;base64,"))
-    assert Image.open(io.BytesIO(data)).size == (PICTURE_SIDE, PICTURE_SIDE)
+    assert Image.open(io.BytesIO(data)).size == (IMAGE_SIDE, IMAGE_SIDE)
     assert images_of(["red.png"], None) == {}
