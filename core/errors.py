@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from functools import partial
+from typing import Any
 
 
 class UserError(Exception):
@@ -33,6 +35,33 @@ class UserError(Exception):
 
 class OutOfTime(Exception):
     """A training met its deadline before it had anything worth keeping."""
+
+
+class FailureCode(StrEnum):
+    """Codes of failed trials that programs look for; a trial that failed with any other UserError has that error's code."""
+
+    INTERRUPTED = "trial-interrupted"
+    FAILED_BEFORE = "trial-failed-before"
+    WORKER_LOST = "trial-worker-lost"
+    WITHOUT_RESULT = "trial-without-result"
+    NOT_FINITE = "training-not-finite"
+
+
+_SENTENCES = {
+    "the sweep was interrupted": FailureCode.INTERRUPTED,
+    "this config has failed before": FailureCode.FAILED_BEFORE,
+    "loss or gradient that is not a number": FailureCode.NOT_FINITE,
+    "predicted prices are not numbers": FailureCode.NOT_FINITE,
+}
+"""Words in the errors that f17e332 stored with failed trials, without a code."""
+
+
+def failure_code(trial: Mapping[str, Any]) -> str | None:
+    """Code of a failed trial: its `error_code`; of one that a version up to f17e332 stored, by the words of its `error`."""
+    if trial.get("error_code") is not None:
+        return str(trial["error_code"])
+    first = str(trial.get("error") or "").strip().partition("\n")[0]
+    return next((code for words, code in _SENTENCES.items() if words in first), None)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

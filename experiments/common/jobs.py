@@ -25,7 +25,7 @@ class Job:
 
     name: the id of the config's member key, which names the folder of what is made. number: the trial's number in its study.
     settings: every setting of the config. searched: those that the study chose, for people. epochs: at most;
-    longest: of any config in the search.
+    longest: of any config in the search. differs: the settings in which a trial differs from the best known point, in words.
     deadline: `time.time()` value at which to stop in order, or None. keep_below: a trial with a lower SMAPE keeps its model,
     because it may become a member's fold; None: any does. workers: processes that train it together.
     """
@@ -40,6 +40,7 @@ class Job:
     device: str
     number: int = -1
     searched: dict[str, Any] | None = None
+    differs: str = ""
     epochs: int = 1
     longest: int = 1
     deadline: float | None = None
@@ -129,7 +130,14 @@ class WorkerLost(Exception):
 
 
 class Failed(Exception):
-    """Failure of a job in another process, with its error's text."""
+    """Failure of a job in another process, with its error's text and code."""
+
+    def __init__(self, text: str, code: str | None = None) -> None:
+        super().__init__(text, code)
+        self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def error_text(error: Exception) -> str:
@@ -138,6 +146,12 @@ def error_text(error: Exception) -> str:
     if mendable is not None or isinstance(error, (UserError, Failed)):
         return str(mendable or error)
     return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+
+
+def error_code(error: Exception) -> str | None:
+    """Code of an error that the user can mend; None for a bug."""
+    mendable = as_user_error(error) if isinstance(error, OSError) else error
+    return (mendable.code or None) if isinstance(mendable, (UserError, Failed)) else None
 
 
 class RunCallback:
@@ -150,7 +164,7 @@ class RunCallback:
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
     def finished(self, job: Job, outcome: JobOutcome) -> None: ...
     def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None: ...
-    def failed(self, job: Job, error: str) -> None: ...
+    def failed(self, job: Job, error: str, code: str | None = None) -> None: ...
     def member(self, name: str, record: Mapping[str, Any]) -> None: ...
     def note(self, text: str) -> None: ...
 
@@ -168,7 +182,7 @@ class JobSource(Protocol):
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None: ...
     def finished(self, job: Job, outcome: JobOutcome) -> None: ...
     def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None: ...
-    def failed(self, job: Job, error: str) -> None: ...
+    def failed(self, job: Job, error: str, code: str | None = None) -> None: ...
     def lost(self, job: Job, error: str) -> None:
         """Its worker process or node died; the job itself may be fine."""
 

@@ -24,9 +24,8 @@ from uuid import uuid4
 
 import fsspec
 
-from core.errors import UserError
+from core.errors import FailureCode, UserError
 from experiments.common.jobs import Job, JobOutcome, RunCallback, StopReason
-from experiments.search.study import INTERRUPTED
 
 log = logging.getLogger(__name__)
 
@@ -200,8 +199,8 @@ class CheckpointCleanup(RunCallback):
         self._stopped.append(job)
         self._end(job)
 
-    def failed(self, job: Job, error: str) -> None:
-        if error != INTERRUPTED:
+    def failed(self, job: Job, error: str, code: str | None = None) -> None:
+        if code != FailureCode.INTERRUPTED:
             self._end(job)
 
     def _end(self, job: Job) -> None:

@@ -28,7 +28,7 @@ from ray.util.placement_group import get_current_placement_group
 from core.errors import OutOfTime
 from core.protocols.architecture import Ended, PeerLost
 from core.training.distributed import TorchGroup
-from experiments.common.jobs import PLACEMENT_GROUP, Failed, Job, JobOutcome, WorkerLost, error_text
+from experiments.common.jobs import PLACEMENT_GROUP, Failed, Job, JobOutcome, WorkerLost, error_code, error_text
 
 TuneReport = Callable[[Mapping[str, Any]], None]
 Work = Callable[..., JobOutcome]
@@ -102,7 +102,7 @@ def _rank(job: Job, work: Work, queue: ray.actor.ActorHandle) -> JobOutcome | No
     except (OutOfTime, PeerLost):
         raise
     except Exception as error:  # noqa: BLE001
-        raise Failed(error_text(error)) from None
+        raise Failed(error_text(error), error_code(error)) from None
 
 
 def _cause(error: TrainingFailedError) -> Exception:

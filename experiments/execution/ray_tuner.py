@@ -20,9 +20,9 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from core.errors import OutOfTime, UserError
+from core.errors import FailureCode, OutOfTime, UserError
 from core.metrics import METRICS
-from experiments.common.jobs import PLACEMENT_GROUP, Job, JobOutcome, JobSource, WorkerLost, error_text
+from experiments.common.jobs import PLACEMENT_GROUP, Job, JobOutcome, JobSource, WorkerLost, error_code, error_text
 from experiments.execution.pruners import PerArchitecture
 from experiments.execution.ray_pool import Capacity, Resources
 
@@ -131,7 +131,7 @@ def _train(config: dict[str, Any], work: Work, resources: Resources) -> None:
     except OutOfTime as error:
         tune.report({"out_of_time": str(error)})
     except Exception as error:  # noqa: BLE001
-        tune.report({"error": error_text(error)})
+        tune.report({"error": error_text(error), "error_code": error_code(error)})
     else:
         tune.report({"epoch": outcome.best_epoch, **outcome.metrics, "outcome": json.dumps(asdict(outcome))})
 
@@ -167,11 +167,11 @@ class _Bridge:
         elif "out_of_time" in result:
             self.source.interrupted(job)
         elif "error" in result:
-            self.source.failed(job, str(result["error"]))
+            self.source.failed(job, str(result["error"]), result["error_code"])
         elif "smape" in result:
             self.source.pruned(job, int(result["epoch"]), float(result["smape"]), self.scheduler.reason(trial_id))
         else:
-            self.source.failed(job, "stopped before it had a result: the time was over")
+            self.source.failed(job, "stopped before it had a result: the time was over", FailureCode.WITHOUT_RESULT)
 
     def lose(self, trial_id: str, error: str) -> None:
         job = self.live.pop(trial_id, None)

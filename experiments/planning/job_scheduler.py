@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 
 from core.data.folds import HOLDOUT
+from core.errors import FailureCode
 from core.formatting import headline
 from experiments.common.jobs import Job, JobKind, JobOutcome, RunCallback, StopReason
 from experiments.execution.job_worker import scratch_folder
@@ -152,6 +153,7 @@ class JobScheduler:
             fold=HOLDOUT,
             number=proposal.number,
             searched=proposal.searched,
+            differs=proposal.differs,
             # An architecture that does not watch its validation rows reports once, however many epochs it makes inside.
             epochs=int(settings.get("epochs", 1)) if search.kind.stops_on_valid else 1,
             longest=search.longest,
@@ -270,22 +272,22 @@ class JobScheduler:
         for callback in self.callbacks:
             callback.pruned(job, epoch, smape, reason)
 
-    def failed(self, job: Job, error: str) -> None:
+    def failed(self, job: Job, error: str, code: str | None = None) -> None:
         search = self._ended(job)
         search.fail(error, job.searched)
         if job.kind == JobKind.TRIAL:
-            search.study.fail(job.name, error)
+            search.study.fail(job.name, error, code)
         else:
             self._skip_member(job, error)
         for callback in self.callbacks:
-            callback.failed(job, error)
+            callback.failed(job, error, code)
         if summary := search.failures.summary():
             self._note(f"{search.name}: {summary}")
 
     def lost(self, job: Job, error: str) -> None:
         """Runs the job again, once, from its last state; a job that lost two workers has failed."""
         if (job.name, job.fold) in self._lost_once:
-            self.failed(job, f"{error}, twice")
+            self.failed(job, f"{error}, twice", FailureCode.WORKER_LOST)
             return
         self._lost_once.add((job.name, job.fold))
         self._running.pop((job.name, job.fold))
@@ -303,7 +305,7 @@ class JobScheduler:
         else:
             self._skip(job, "its time was over")
         for callback in self.callbacks:
-            callback.failed(job, INTERRUPTED)
+            callback.failed(job, INTERRUPTED, FailureCode.INTERRUPTED)
 
     def close(self) -> None:
         """Ends the sweep: jobs that waited to be run again are interrupted too, and no trial is left RUNNING."""

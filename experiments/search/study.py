@@ -22,11 +22,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import digest_json
-from core.errors import UserError, suggestion
+from core.errors import FailureCode, UserError, failure_code, suggestion
 from experiments.common.jobs import STOPPED, JobOutcome, StopReason
 from experiments.search.sampler_adapter import SamplerAdapter
 from experiments.search.trial_selection import Finished
-from experiments.search.trial_store import SEPARATOR, TrialResult, TrialStore, short_name
+from experiments.search.trial_store import SEPARATOR, TrialResult, TrialStore, differences, short_name
 from search_spaces import Choices, Range, Space
 
 REPEATS = 20
@@ -43,6 +43,11 @@ SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
 }
 
 INTERRUPTED = "the sweep was interrupted"
+_INTERRUPTED = {"error": INTERRUPTED, "error_code": FailureCode.INTERRUPTED.value}
+_FAILED_BEFORE = {
+    "error": "this config has failed before in this sweep",
+    "error_code": FailureCode.FAILED_BEFORE.value,
+}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 CARRIED = {"best_epoch", "seconds", "steady_smape", "standard_error", STOPPED}
 """Facts of a trial that a repeat of it takes over."""
@@ -50,11 +55,15 @@ CARRIED = {"best_epoch", "seconds", "steady_smape", "standard_error", STOPPED}
 
 @dataclass(frozen=True)
 class Proposal:
-    """A config to train: the trial's number, the searched settings, and the name that equal configs share."""
+    """A config to train: the trial's number, the searched settings, the name that equal configs share.
+
+    differs: the settings in which it differs from the best known point, in words.
+    """
 
     number: int
     searched: dict[str, Any]
     name: str
+    differs: str
 
 
 def check_sampler(name: str) -> None:
@@ -180,7 +189,10 @@ class Study:
                 queued = _Queued(untried, "untried point")
             advice = self._sampler_adapter.propose() if queued is None else self._sampler_adapter.place(queued.params)
             name = self._identify(advice.params)
-            attributes = {"config": name} if queued is None else {"config": name, "origin": queued.origin}
+            differs = self.differences(advice.params)
+            attributes = {"differs": differs, "config": name}
+            if queued is not None:
+                attributes["origin"] = queued.origin
             waiting = None if queued is None else queued.waiting
             answer = None if name in self._running else self._answer(name)
             if answer is not None:
@@ -190,7 +202,7 @@ class Study:
                 opened = _Open(trial, self._trial_store.number(trial), advice)
                 self._running.setdefault(name, []).append(opened)
                 if opened is self._running[name][0]:
-                    return Proposal(opened.number, dict(advice.params), name)
+                    return Proposal(opened.number, dict(advice.params), name, differs)
             repeats += 1
         return None
 
@@ -215,15 +227,15 @@ class Study:
         why = {} if reason is None else {STOPPED: asdict(reason)}
         self._end(name, TrialState.PRUNED, None, {"smape": smape, **why})
 
-    def fail(self, name: str, error: str) -> None:
-        """It crashed: FAIL, with the error's text; the next sweep may try the config again, this one will not."""
-        self._end(name, TrialState.FAIL, None, {"error": error})
+    def fail(self, name: str, error: str, code: str | None = None) -> None:
+        """It crashed: FAIL, with the error's text and code; the next sweep may try the config again, this one will not."""
+        self._end(name, TrialState.FAIL, None, {"error": error} | ({} if code is None else {"error_code": str(code)}))
         self._failed.add(name)
 
     def interrupt(self, name: str) -> None:
         """The sweep ends while it runs: FAIL now, and the first to be proposed when the sweep goes on."""
         trial = self._running[name][0]
-        self._end(name, TrialState.FAIL, None, {"error": INTERRUPTED})
+        self._end(name, TrialState.FAIL, None, _INTERRUPTED)
         self._queue.appendleft(_Queued(dict(trial.advice.params), f"retry of #{trial.number}"))
 
     def close(self) -> None:
@@ -231,6 +243,10 @@ class Study:
         for name in list(self._running):
             self.interrupt(name)
         self._settle(self._trial_store.trials())
+
+    def differences(self, params: Mapping[str, Any]) -> str:
+        """The settings in which a point differs from the best known one, in words."""
+        return differences(params, self.space.best)
 
     def ranking(self) -> list[Finished]:
         """Completed trials of different configs, best steady SMAPE first; equal ones in the order of their numbers."""
@@ -276,7 +292,7 @@ class Study:
     def _answer(self, name: str) -> TrialResult | None:
         """Known result of this config, from this study or an earlier one; None where it is to be trained."""
         if name in self._failed:
-            return TrialResult(TrialState.FAIL, None, {"error": "this config has failed before in this sweep"})
+            return TrialResult(TrialState.FAIL, None, dict(_FAILED_BEFORE))
         if self._has_result(name):
             first = self._results[name]
             kept: dict[str, Any] = {"answered_from": first.number}
@@ -335,7 +351,7 @@ class Study:
                 name = self._identify(trial.params)
                 answer = self._answer(name)
             if answer is None:
-                self._trial_store.end(trial._trial_id, TrialResult(TrialState.FAIL, None, {"error": INTERRUPTED}))
+                self._trial_store.end(trial._trial_id, TrialResult(TrialState.FAIL, None, dict(_INTERRUPTED)))
                 continue
             self._trial_store.end(trial._trial_id, replace(answer, attributes={**answer.attributes, "config": name}))
             if not self._has_result(name):
@@ -351,7 +367,7 @@ class Study:
             if trial.state not in (TrialState.RUNNING, TrialState.WAITING) and self._is_point(trial.params):
                 last[self._identify(trial.params)] = trial
         for name, trial in last.items():
-            if trial.user_attrs.get("error") == INTERRUPTED and name not in self._results:
+            if failure_code(trial.user_attrs) == FailureCode.INTERRUPTED and name not in self._results:
                 yield _Queued(dict(trial.params), f"retry of #{trial.number}")
         for trial in trials:
             if trial.state == TrialState.WAITING:  # queued by a person, or by an earlier version

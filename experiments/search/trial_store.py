@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+
+from core.errors import some
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,23 @@ class TrialStore:
 
 
 SEPARATOR = " | "
+PHRASE_LENGTH = 80
+"""With `multimodal #12345` before it, the name of a run has at most 100 characters."""
+
+
+def differences(params: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """`learning_rate 5e-5, dropout 0.2 and 4 more`: settings unlike the best known point's; `best known` for itself."""
+    order = [key for key in best or params if key in params and params[key] != best.get(key, ...)]
+    found = [f"{key} {_value(params[key])}"[: PHRASE_LENGTH - 20] for key in order]
+    phrases = (some(found, shown) for shown in range(len(found), 0, -1))
+    return next((phrase for phrase in phrases if len(phrase) <= PHRASE_LENGTH), "best known")
+
+
+def _value(value: Any) -> str:
+    """A setting in a few characters: `5e-5`, `3.284e-5`, and of a path or hub name the last part."""
+    if isinstance(value, float):
+        return re.sub(r"e([+-])0+", r"e\1", f"{value:.4g}")
+    return str(value).rpartition("/")[2]
 
 
 def short_name(study: str) -> str:

@@ -1,4 +1,4 @@
-"""Notes of trials on the Optuna dashboard: why one failed or was stopped, and its MLflow run.
+"""Notes of trials on the Optuna dashboard: settings that differ from the best known, why one failed or was stopped, MLflow run.
 
 The dashboard draws learning curves itself, from the intermediate values. A thread writes the notes.
 """
@@ -73,7 +73,7 @@ class DashboardNotes(RunCallback):
             trial.stopped = reason.sentence
             self._write(trial)
 
-    def failed(self, job: Job, error: str) -> None:
+    def failed(self, job: Job, error: str, code: str | None = None) -> None:
         if (trial := self._of(job)) is not None:
             trial.error = error
             self._write(trial)
@@ -92,7 +92,8 @@ class DashboardNotes(RunCallback):
         return self._trials.get((job.architecture, job.number)) if job.kind == "trial" else None
 
     def _write(self, trial: _Trial) -> None:
-        parts = [f"**Failed**\n\n```\n{trial.error.strip()}\n```"] if trial.error else []
+        parts = [trial.job.differs] if trial.job.differs else []
+        parts += [f"**Failed**\n\n```\n{trial.error.strip()}\n```"] if trial.error else []
         parts += [f"**Stopped**: {trial.stopped}"] if trial.stopped else []
         parts += [f"[MLflow run]({trial.link})"] if trial.link else []
         trial.note = "\n\n".join(parts)

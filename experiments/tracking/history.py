@@ -9,6 +9,7 @@
         "smape": or null, "standard_error": or null, "curve": [[epoch, smape], ...], "best_epoch": or null,
         "start", "end": seconds since 1970, "seconds": of training, null for a repeat that was answered,
         "answered_from": the trial or study that a repeat was answered from, or null, "error": text, or null,
+        "error_code": a `FailureCode` or the code of the UserError that ended it, or null,
         "stopped": why the pruner stopped it ({"rung", "smape", "threshold", "rank", "compared"}), or null}]}]}
 
 A sweep replaces the studies that it has driven and keeps the others, so that studies older than the last sweep stay.
@@ -26,19 +27,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import read_json, write_json
 from core.console import warn
+from core.errors import FailureCode, failure_code
 from core.store.workspace import Workspace
 from experiments.common.jobs import STOPPED
-from experiments.search.study import INTERRUPTED, Study
+from experiments.search.study import Study
 from reports.figures.study_records import HISTORY, HISTORY_FORMAT, TrialEnd
 
 FEWEST = 6
 """Finished trials that importances need at least."""
 _TREES = 32
-_STATES = {
-    TrialState.COMPLETE: TrialEnd.COMPLETE,
-    TrialState.PRUNED: TrialEnd.PRUNED,
-    TrialState.FAIL: TrialEnd.FAILED,
-}
+_ENDS = {TrialState.COMPLETE: TrialEnd.COMPLETE, TrialState.PRUNED: TrialEnd.PRUNED, TrialState.FAIL: TrialEnd.FAILED}
 
 
 def write_history(workspace: Workspace, storage: BaseStorage, studies: Mapping[str, Study]) -> None:
@@ -78,13 +76,13 @@ def _study(storage: BaseStorage, architecture: str, searched: Study) -> dict[str
 
 def _trials(trials: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
     for trial in trials:
-        if trial.state not in _STATES:
+        if trial.state not in _ENDS:
             continue
-        known, error = trial.user_attrs, trial.user_attrs.get("error")
+        known, code = trial.user_attrs, failure_code(trial.user_attrs)
         curve = [[epoch, value] for epoch, value in sorted(trial.intermediate_values.items())]
         yield {
             "number": trial.number,
-            "state": TrialEnd.INTERRUPTED if error == INTERRUPTED else _STATES[trial.state],
+            "state": TrialEnd.INTERRUPTED if code == FailureCode.INTERRUPTED else _ENDS[trial.state],
             "config": known.get("config"),
             "params": dict(trial.params),
             "origin": known.get("origin"),
@@ -96,7 +94,8 @@ def _trials(trials: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
             "end": trial.datetime_complete.timestamp() if trial.datetime_complete else None,
             "seconds": None if "answered_from" in known else _seconds(trial, known),
             "answered_from": known.get("answered_from"),
-            "error": error,
+            "error": known.get("error"),
+            "error_code": code,
             "stopped": known.get(STOPPED),
         }
 

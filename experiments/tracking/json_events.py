@@ -28,7 +28,8 @@ class Events(RunCallback):
 
     def started(self, job: Job) -> None:
         if job.kind == "trial":
-            self.write("trial_started", **_named(job), epochs=job.epochs, searched=job.searched, settings=job.settings)
+            settings = {"searched": job.searched, "differs": job.differs, "settings": job.settings}
+            self.write("trial_started", **_named(job), epochs=job.epochs, **settings)
         else:
             self.write("fold_started", **_named(job))
 
@@ -49,8 +50,9 @@ class Events(RunCallback):
             reason=None if reason is None else asdict(reason),
         )
 
-    def failed(self, job: Job, error: str) -> None:
-        self.write(f"{_thing(job)}_failed", **_named(job), state="FAIL", error=headline(error), details=error)
+    def failed(self, job: Job, error: str, code: str | None = None) -> None:
+        failure = {"error": headline(error), "code": code, "details": error}
+        self.write(f"{_thing(job)}_failed", **_named(job), state="FAIL", **failure)
 
     def member(self, name: str, record: Mapping[str, Any]) -> None:
         self.write(

@@ -83,7 +83,7 @@ class LiveView(RunCallback):
         why = f"SMAPE {smape:.2f} is not promising" if reason is None else reason.sentence
         self._say(f"{job.label} stopped after epoch {epoch}: {why}", "dim")
 
-    def failed(self, job: Job, error: str) -> None:
+    def failed(self, job: Job, error: str, code: str | None = None) -> None:
         self._end(job).failed += 1
         self._say(f"{job.label} failed: {headline(error)}", "red")
 
@@ -136,7 +136,7 @@ class LiveView(RunCallback):
 class WarningsOnly(RunCallback):
     """Callback for `--quiet`: prints failures and notes."""
 
-    def failed(self, job: Job, error: str) -> None:
+    def failed(self, job: Job, error: str, code: str | None = None) -> None:
         warn(f"{job.label} failed: {headline(error)}")
 
     def note(self, text: str) -> None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from optuna.trial import FrozenTrial, TrialState
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from core.console import say, warn
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome, RunCallback, StopReason
 from experiments.search.storage import cause, without_password
-from experiments.tracking.run_record import RunRecord, curve, ending, opening, record_of_member, trial_key
+from experiments.tracking.run_record import STATUS, RunRecord, StudyRuns, curve, ending, record_of_member
 
 if TYPE_CHECKING:  # importing it takes seconds, which the thread pays
     from experiments.tracking.mlflow_client import MlflowExperiment
@@ -47,14 +49,14 @@ def experiment_name(workspace: Workspace) -> str:
 class RunLog(RunCallback):
     """Callback that writes MLflow runs. Use as a context manager: leaving it waits for the thread, at most `patience` seconds.
 
-    studies: the study's name of each architecture. facts: tags of every run. linked: called in the driver's thread with a
+    studies: by architecture. facts: tags of a member's run. linked: called in the driver's thread with a
     job, its run's id and a link to it, soon after the run was made.
     """
 
     def __init__(
         self,
         workspace: Workspace,
-        studies: Mapping[str, str],
+        studies: Mapping[str, StudyRuns],
         facts: Mapping[str, Any],
         linked: Linked = lambda *_: None,
         uri: str | None = None,
@@ -79,27 +81,32 @@ class RunLog(RunCallback):
         """True if everything was written; meaningful after the end."""
         return self.writer.missing == 0
 
-    def catch_up(self, study: str, ended: Makers, running: set[str], known: bool = False) -> None:
-        """Has the thread write what the run log lacks of a study.
-
-        ended: by key, what makes the run record of each ended trial. running: keys of the others. known: nothing is lacking now.
-        """
-        self.writer.catch_up(Share("study", study, ended, running, known))
+    def catch_up(
+        self,
+        runs: StudyRuns,
+        trials: Sequence[FrozenTrial],
+        make: Callable[[FrozenTrial], RunRecord],
+        known: bool = False,
+    ) -> None:
+        """Has the thread write what the run log lacks of a study's trials. make: of an ended one. known: nothing is lacking."""
+        ended = {runs.key(each.number): partial(make, each) for each in trials if each.state.name in STATUS}
+        running = {runs.key(each.number) for each in trials if each.state == TrialState.RUNNING}
+        self.writer.catch_up(Share("study", runs.study, ended, running, known))
 
     def catch_up_members(self) -> None:
         """Has the thread write the complete members of the workspace that the run log lacks."""
         store = self._workspace.store
 
-        def make(name: str) -> Callable[[], RunRecord]:
-            return lambda: record_of_member(self._workspace, name, store.read(name).record, self._facts)
+        def make(name: str) -> RunRecord:
+            return record_of_member(self._workspace, name, store.read(name).record, self._facts)
 
-        self.writer.catch_up(Share("kind", "member", {name: make(name) for name in store.complete()}))
+        self.writer.catch_up(Share("kind", "member", {name: partial(make, name) for name in store.complete()}))
 
     def started(self, job: Job) -> None:
         self._hand_on_links()
         if job.kind == "trial":  # a member is one run, written when it is complete
-            study = self._studies[job.architecture]
-            run_record = opening(study, job.architecture, job.number, job.name, job.settings, self._facts)
+            runs = self._studies[job.architecture]
+            run_record = runs.opening(job.number, job.name, job.settings, job.differs)
             self._jobs[run_record.key] = job
             self.writer.put(run_record)
 
@@ -115,21 +122,23 @@ class RunLog(RunCallback):
     def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         self._end(job, "PRUNED")
 
-    def failed(self, job: Job, error: str) -> None:
-        self._end(job, "FAIL", error=error)
+    def failed(self, job: Job, error: str, code: str | None = None) -> None:
+        self._end(job, "FAIL", failure=(error, code))
 
     def member(self, name: str, record: Mapping[str, Any]) -> None:
         self._hand_on_links()
         self.writer.put(record_of_member(self._workspace, name, record, self._facts))
 
-    def _end(self, job: Job, state: str, outcome: JobOutcome | None = None, error: str = "") -> None:
+    def _end(
+        self, job: Job, state: str, outcome: JobOutcome | None = None, failure: tuple[str, str | None] | None = None
+    ) -> None:
         self._hand_on_links()
         if job.kind == "trial":
             self._epochs.pop(self._key(job), None)
-            self.writer.put(ending(self._key(job), state, job.epochs, outcome, error))
+            self.writer.put(ending(self._key(job), state, job.epochs, outcome, failure))
 
     def _key(self, job: Job) -> str:
-        return trial_key(self._studies[job.architecture], job.number)
+        return self._studies[job.architecture].key(job.number)
 
     def _hand_on_links(self) -> None:
         """The study is the driver's alone: links to runs wait here until the driver comes by."""

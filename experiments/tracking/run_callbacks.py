@@ -6,11 +6,10 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial
 
 from core.atomic_files import digest
 from core.console import console
@@ -22,7 +21,7 @@ from experiments.tracking.dashboard_notes import DashboardNotes
 from experiments.tracking.json_events import Events
 from experiments.tracking.live_view import LiveView, WarningsOnly
 from experiments.tracking.mlflow_log import FLUSH_SECONDS, RunLog
-from experiments.tracking.run_record import records_of_study, trial_key
+from experiments.tracking.run_record import RunRecord, StudyRuns
 from experiments.tracking.tracking_config import TrackingConfig
 
 RUN_LOG_MARK = "diary"
@@ -46,8 +45,8 @@ def watching(
             study.set_metric_names(["SMAPE"])  # what the dashboard writes at its axes, instead of "Objective 0"
     notes = DashboardNotes(studies, storage)
     facts = {"seed": seed, "catalog": workspace.facts.catalog}
-    names = {name: study.study_name for name, study in studies.items()}
-    run_log = RunLog(workspace, names, facts, notes.linked, config.uri, lambda: _patience(budget))
+    runs = {name: StudyRuns(study.study_name, name, facts) for name, study in studies.items()}
+    run_log = RunLog(workspace, runs, facts, notes.linked, config.uri, lambda: _patience(budget))
     mark = digest(config.uri or "workspace")[:12]
     there = config.uri is not None or workspace.path("mlflow.db").exists()
     callbacks: list[RunCallback] = [run_log, notes]
@@ -57,7 +56,7 @@ def watching(
         for entry in entries:
             known = studies[entry.name].user_attrs.get(RUN_LOG_MARK) == mark and there
             studies[entry.name].set_user_attr(RUN_LOG_MARK, "")
-            _catch_up(run_log, entry, studies[entry.name], facts, known)
+            _catch_up(run_log, runs[entry.name], entry, studies[entry.name], known)
         run_log.catch_up_members()
         if config.quiet:
             callbacks.append(WarningsOnly())
@@ -69,24 +68,19 @@ def watching(
             callbacks.append(events)
         yield callbacks
         for entry in entries:
-            _catch_up(run_log, entry, studies[entry.name], facts, known=False)
+            _catch_up(run_log, runs[entry.name], entry, studies[entry.name], known=False)
     if run_log.complete:
         for study in studies.values():
             study.set_user_attr(RUN_LOG_MARK, mark)
 
 
-def _catch_up(
-    run_log: RunLog,
-    entry: ArchitectureSearch,
-    study: optuna.Study,
-    facts: dict[str, Any],
-    known: bool,
-) -> None:
+def _catch_up(run_log: RunLog, runs: StudyRuns, entry: ArchitectureSearch, study: optuna.Study, known: bool) -> None:
     """Compares a study with the run log. known: they agreed when the last sweep ended."""
-    trials = study.get_trials(deepcopy=False)
-    ended = records_of_study(study.study_name, entry.name, trials, entry.make_settings, facts)
-    unended = {trial_key(study.study_name, trial.number) for trial in trials if trial.state == TrialState.RUNNING}
-    run_log.catch_up(study.study_name, ended, unended, known)
+
+    def make(trial: FrozenTrial) -> RunRecord:
+        return runs.whole(trial, entry.make_settings(trial.params), entry.study.differences(trial.params))
+
+    run_log.catch_up(runs, study.get_trials(deepcopy=False), make, known)
 
 
 def _patience(budget: Budget) -> float:

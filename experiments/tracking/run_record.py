@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from core.errors import failure_code
 from core.formatting import headline
 from core.metrics import METRICS
 from core.store.workspace import Workspace
@@ -67,34 +68,49 @@ class RunRecord:
         )
 
 
-def trial_key(study: str, number: int) -> str:
-    """Key of a trial's run: `text-1a2b3c4d#3`."""
-    return f"{study}#{number}"
+@dataclass(frozen=True)
+class StudyRuns:
+    """Runs of a study's trials. facts: tags that all of them have."""
 
+    study: str
+    architecture: str
+    facts: Mapping[str, Any]
 
-def opening(
-    study: str,
-    architecture: str,
-    number: int,
-    config: str,
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    started: datetime | None = None,
-) -> RunRecord:
-    """Run record of a trial's start. started: None for now, as in `curve` and `ending`."""
-    key = trial_key(study, number)
-    tags = {
-        **facts, "kind": "trial", "architecture": architecture, "config": config, "trial": number, "study": study, "key": key,
-    }  # fmt: skip
-    text = json.dumps(settings, indent=2, sort_keys=True)
-    return RunRecord(
-        key,
-        f"{architecture} #{number}",
-        _milliseconds(started),
-        _texts(tags),
-        _params(settings),
-        texts={"config.json": text},
-    )
+    def key(self, number: int) -> str:
+        """Key of a trial's run: `text-1a2b3c4d#3`."""
+        return f"{self.study}#{number}"
+
+    def opening(
+        self, number: int, config: str, settings: Mapping[str, Any], differs: str, started: datetime | None = None
+    ) -> RunRecord:
+        """Run record of a trial's start. differs: what names it. started: None for now, as in `curve` and `ending`."""
+        tags = {
+            **self.facts, "kind": "trial", "architecture": self.architecture, "config": config, "trial": number,
+            "study": self.study, "key": self.key(number),
+        }  # fmt: skip
+        return RunRecord(
+            self.key(number),
+            f"{self.architecture} #{number} {differs}".rstrip(),
+            _milliseconds(started),
+            _texts(tags),
+            _params(settings),
+            texts={"config.json": json.dumps(settings, indent=2, sort_keys=True)},
+        )
+
+    def whole(self, trial: FrozenTrial, settings: Mapping[str, Any], differs: str) -> RunRecord:
+        """Whole run record of an ended trial: the events that the study keeps of it, one after the other."""
+        known, ended = trial.user_attrs, trial.datetime_complete
+        record = self.opening(trial.number, known.get("config", ""), settings, differs, trial.datetime_start)
+        for epoch, value in trial.intermediate_values.items():
+            record = record.then(curve(record.key, epoch, {"smape": value}, ended))
+        outcome = None
+        if trial.state == TrialState.COMPLETE and all(name in known for name in METRICS):
+            outcome = JobOutcome({name: known[name] for name in METRICS}, known["best_epoch"], known["seconds"])
+        if "answered_from" in known:
+            record.tags["answered_from"] = str(known["answered_from"])
+        epochs = max(trial.intermediate_values, default=0)
+        failure = (str(known["error"]), failure_code(known)) if "error" in known else None
+        return record.then(ending(record.key, trial.state.name, epochs, outcome, failure, ended))
 
 
 def curve(key: str, epoch: int, metrics: Mapping[str, float], time: datetime | None = None) -> RunRecord:
@@ -107,39 +123,21 @@ def ending(
     state: str,
     epochs: int = 0,
     outcome: JobOutcome | None = None,
-    error: str = "",
+    failure: tuple[str, str | None] | None = None,
     ended: datetime | None = None,
 ) -> RunRecord:
-    """Run record of a trial's end. state: Optuna's. epochs: step of the outcome's points."""
+    """Run record of a trial's end. state: Optuna's. epochs: step of the outcome's points. failure: an error's text and code."""
     time = _milliseconds(ended)
     run_record = RunRecord(key, "", 0, {"state": state}, status=STATUS[state], ended=time)
     if outcome is not None:
         best = {f"best_{name}": value for name, value in outcome.metrics.items()}
         best |= {"best_epoch": outcome.best_epoch, "seconds": outcome.seconds}
         run_record.points = _points(best, time, epochs)
-    if error:
-        run_record.tags["error"] = headline(error)[:PARAMETER_LENGTH]
+    if failure is not None:
+        error, code = failure
+        run_record.tags |= {"error": headline(error)[:PARAMETER_LENGTH]} | ({"error_code": code} if code else {})
         run_record.texts["error.txt"] = error
     return run_record
-
-
-def record_of_trial(
-    study: str, trial: FrozenTrial, architecture: str, settings: Mapping[str, Any], facts: Mapping[str, Any]
-) -> RunRecord:
-    """Whole run record of an ended trial: the events that the study keeps of it, one after the other."""
-    known, ended = trial.user_attrs, trial.datetime_complete
-    config = known.get("config", "")
-    whole = opening(study, architecture, trial.number, config, settings, facts, trial.datetime_start)
-    for epoch, value in trial.intermediate_values.items():
-        whole = whole.then(curve(whole.key, epoch, {"smape": value}, ended))
-    outcome = None
-    if trial.state == TrialState.COMPLETE and all(name in known for name in METRICS):
-        outcome = JobOutcome({name: known[name] for name in METRICS}, known["best_epoch"], known["seconds"])
-    if "answered_from" in known:
-        whole.tags["answered_from"] = str(known["answered_from"])
-    epochs = max(trial.intermediate_values, default=0)
-    error = str(known.get("error", ""))
-    return whole.then(ending(whole.key, trial.state.name, epochs, outcome, error, ended))
 
 
 def record_of_member(workspace: Workspace, name: str, record: Mapping[str, Any], facts: Mapping[str, Any]) -> RunRecord:
@@ -161,24 +159,6 @@ def record_of_member(workspace: Workspace, name: str, record: Mapping[str, Any],
         status="FINISHED",
         ended=written,
     )
-
-
-def records_of_study(
-    study: str,
-    architecture: str,
-    trials: list[FrozenTrial],
-    settings: Callable[[Mapping[str, Any]], dict[str, Any]],
-    facts: Mapping[str, Any],
-) -> dict[str, Callable[[], RunRecord]]:
-    """Functions, by key, that make the run record of each ended trial, for a run log without it.
-
-    settings: from the searched ones.
-    """
-
-    def make(trial: FrozenTrial) -> Callable[[], RunRecord]:
-        return lambda: record_of_trial(study, trial, architecture, settings(trial.params), facts)
-
-    return {trial_key(study, trial.number): make(trial) for trial in trials if trial.state.name in STATUS}
 
 
 def _points(metrics: Mapping[str, float], time: int, step: int) -> list[Point]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.data.folds import HOLDOUT
+from core.errors import FailureCode, failure_code
 from core.formatting import count, headline
 from reports.checks.finding import (
     TRAINED,
@@ -28,8 +29,6 @@ ANY_STEP = 1e-12
 """Share of a training's steps left out from which it deserves a look: any. A few in fp16 are the scaler finding its factor."""
 MANY_STEPS = 0.01
 """Share from which it is a problem: one step in a hundred without effect is no longer the scaler's search."""
-_MESSAGES = ("loss or gradient that is not a number", "predicted prices are not numbers")
-"""Error messages of the trainer (`core.training.trainer`, `core.training.inference`), as stored with failed trials."""
 _ALWAYS_NAMED = ("learning_rate", "loss", "precision")
 """Settings that decide it most often, named whether or not other trials have them too."""
 _ADVICE = (
@@ -93,7 +92,7 @@ def _failed(inputs: ReportInputs, architecture: str, failed: Sequence[Record], d
 
 def is_not_finite(trial: Mapping[str, Any]) -> bool:
     """True for a trial that failed for non-finite numbers."""
-    return trial["state"] == TrialEnd.FAILED and any(words in headline(trial["error"]) for words in _MESSAGES)
+    return trial["state"] == TrialEnd.FAILED and failure_code(trial) == FailureCode.NOT_FINITE
 
 
 def _skipped(trial: Record) -> int:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from core.atomic_files import read_json
-from core.errors import UserError
+from core.errors import FailureCode, UserError, failure_code
 from core.store.workspace import Workspace
 
 Record = dict[str, Any]
@@ -25,8 +25,6 @@ class TrialEnd(StrEnum):
 
 HISTORY = "history.json"
 HISTORY_FORMAT = 1
-_FAILED_BEFORE = "this config has failed before"
-"""Prefix of the error of a trial deduplicated to an earlier, failed one (`experiments.search.study`)."""
 
 
 def read_studies(workspace: Workspace, finished: Sequence[Record], notes: list[str]) -> tuple[Record, ...]:
@@ -62,7 +60,7 @@ def labelled(studies: Sequence[Record]) -> tuple[Record, ...]:
 
 
 def _is_repeat(trial: Record) -> bool:
-    return trial["answered_from"] is not None or str(trial["error"]).startswith(_FAILED_BEFORE)
+    return trial["answered_from"] is not None or failure_code(trial) == FailureCode.FAILED_BEFORE
 
 
 def _history(workspace: Workspace, notes: list[str]) -> list[Record]:

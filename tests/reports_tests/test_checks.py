@@ -23,7 +23,7 @@ from core.store.workspace import Workspace
 from core.training.trainer import fit
 from ensemble.stack import stack_workspace
 from ensemble.stack_options import StackConfig
-from experiments.common.jobs import Job, error_text
+from experiments.common.jobs import Job, error_code, error_text
 from experiments.execution.job_worker import run_job
 from experiments.execution.pruners import check_pruner
 from experiments.search.search_config import SearchConfig
@@ -115,11 +115,11 @@ def understood(command: str) -> None:
         check_pruner(given["pruner"])
 
 
-def raised(does: Callable[[], object]) -> str:
+def raised(does: Callable[[], object]) -> dict[str, Any]:
     """What a study keeps of the error."""
     with pytest.raises(UserError) as failure:
         does()
-    return error_text(failure.value)
+    return {"error": error_text(failure.value), "error_code": error_code(failure.value)}
 
 
 def test_every_check_has_nothing_to_say_against_an_empty_workspace(toy_workspace: Workspace) -> None:
@@ -177,8 +177,9 @@ def test_no_steps_are_known_of_light_trials(toy_workspace: Workspace) -> None:
     assert the(non_finite.left_out_steps, toy_workspace).state == "skipped"
 
 
-def test_trials_that_failed_for_numbers_are_known_by_the_trainers_words(
-    toy_workspace: Workspace, tmp_path: Path
+@pytest.mark.parametrize("coded", [True, False], ids=["code", "sentence of f17e332"])
+def test_trials_that_failed_for_numbers_are_known_by_their_code(
+    toy_workspace: Workspace, tmp_path: Path, coded: bool
 ) -> None:
     everything = tuple(range(64))
     bad_steps = raised(lambda: fit(make(), Toy(bad=everything), Toy(), config(), context(tmp_path)))
@@ -186,15 +187,23 @@ def test_trials_that_failed_for_numbers_are_known_by_the_trainers_words(
     unseen.x[5] = np.nan
     bad_prices = raised(lambda: fit(make(), Toy(), unseen, config(), context(tmp_path / "second")))
     hot = {"params": {"learning_rate": 3e-3, "loss": "smape_huber"}, "smape": None}
-    failed = [trial(place, "failed", error=error, **hot) for place, error in enumerate([bad_steps, bad_prices])]
-    write_study(
-        toy_workspace, [*failed, trial(2), trial(3, "failed", error="this config has failed before in this sweep")]
-    )
+    before = {"error": "this config has failed before in this sweep", "error_code": "trial-failed-before"}
+    kept = [error if coded else {"error": error["error"]} for error in (bad_steps, bad_prices, before)]
+    failed = [trial(place, "failed", **error, **hot) for place, error in enumerate(kept[:2])]
+    write_study(toy_workspace, [*failed, trial(2), trial(3, "failed", **kept[2])])
     finding = the(non_finite.failed_trials, toy_workspace)
     assert (finding.state, finding.figures["failed"], finding.figures["of"]) == ("problem", 2, 3)
     assert finding.figures["shared"] == {"learning_rate": 3e-3, "loss": "smape_huber"} and "row5" in finding.saw
     assert "--set text.learning_rate=0.0015" in finding.command
     assert the(searching.failures, toy_workspace).state == "ok", "these have a check of their own"
+
+
+def test_a_code_decides_and_not_the_words_beside_it(toy_workspace: Workspace) -> None:
+    words = "row 3: a loss or gradient that is not a number"
+    write_study(toy_workspace, [trial(0), trial(1, "failed", error=words, error_code="another")])
+    assert the(non_finite.failed_trials, toy_workspace).state == "ok"
+    write_study(toy_workspace, [trial(0), trial(1, "failed", error="reworded", error_code="training-not-finite")])
+    assert the(non_finite.failed_trials, toy_workspace).state == "problem"
 
 
 def test_trials_that_failed_for_other_reasons_are_not_called_so(toy_workspace: Workspace) -> None:

@@ -14,12 +14,12 @@ import pytest
 
 from core.architectures import architecture
 from core.cache import Cache
+from core.errors import FailureCode
 from core.protocols.architecture import Context
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.execution import checkpoint_mirror
 from experiments.execution.checkpoint_mirror import CheckpointCleanup, CheckpointMirror, mirrored
-from experiments.search.study import INTERRUPTED
 from tests.errors import refused
 from tests.experiments_tests.waiting import wait_for
 
@@ -152,7 +152,7 @@ def test_states_are_removed_when_a_training_will_not_go_on_and_kept_when_it_will
     heard: list[Job] = []
     endings = CheckpointCleanup([heard.append])
     done = JobOutcome({"smape": 1.0}, 1, 1.0)
-    endings.failed(job(0), INTERRUPTED)
+    endings.failed(job(0), "the sweep was interrupted", FailureCode.INTERRUPTED)
     assert heard == []
     endings.finished(job(1), done)
     endings.failed(job(2), "a bug")

@@ -91,7 +91,7 @@ def work(job: Job, report: Report, group: Group = ALONE, device: str = "") -> Jo
 
 def _happen(what: str) -> None:
     if what == "broken":
-        raise UserError("no such encoder", hint="name another")
+        raise UserError("no such encoder", code="no-encoder", hint="name another")
     if what == "bug":
         raise ZeroDivisionError("a bug")
     if what == "late":
@@ -121,7 +121,7 @@ def test_a_stopped_trial_leaves_nothing_and_the_next_one_runs(tmp_path: Path) ->
 def test_whichever_worker_fails_the_job_says_why_and_the_next_one_runs(tmp_path: Path) -> None:
     jobs = [job(0, what="broken", rank=1), job(1, what="bug"), job(2, what="late", rank=1), job(3)]
     source = execute(Source(jobs), tmp_path, "none")
-    assert source.ends[0] == ("failed", "no such encoder\n  what to do: name another")
+    assert source.ends[0] == ("failed", "no such encoder\n  what to do: name another", "no-encoder")
     assert source.ends[1][0] == "failed" and source.ends[1][1].startswith("ZeroDivisionError: a bug\nTraceback")
     assert source.ends[2] == ("interrupted",)
     assert source.ends[3][0] == "finished"

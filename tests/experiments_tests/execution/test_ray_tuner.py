@@ -51,8 +51,8 @@ class Source:
     def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         self._end(job, "pruned", epoch, smape)
 
-    def failed(self, job: Job, error: str) -> None:
-        self._end(job, "failed", error)
+    def failed(self, job: Job, error: str, code: str | None = None) -> None:
+        self._end(job, "failed", error, code)
 
     def lost(self, job: Job, error: str) -> None:
         self._end(job, "lost", error)
@@ -73,7 +73,7 @@ def work(job: Job, report: Report, pids: Path) -> JobOutcome:
     (pids / str(os.getpid())).touch()
     level = job.settings.get("level", 50.0)
     if job.settings.get("broken"):
-        raise UserError("no such encoder", hint="name another")
+        raise UserError("no such encoder", code="no-encoder", hint="name another")
     if job.settings.get("bug"):
         raise ZeroDivisionError("a bug")
     if job.settings.get("full"):
@@ -108,8 +108,9 @@ def test_jobs_run_side_by_side_in_reused_workers_and_each_ends_as_it_deserves(tm
         assert source.ends[number] == ("finished", JobOutcome(source.ends[number][1].metrics, EPOCHS, 0.1))
         assert source.epochs[number] == list(range(1, EPOCHS + 1))
         assert source.ends[number][1].metrics["smape"] == 50.0 + number - EPOCHS
-    assert source.ends[6][0] == "failed" and "no such encoder" in source.ends[6][1]
+    assert source.ends[6] == ("failed", "no such encoder\n  what to do: name another", "no-encoder")
     assert source.ends[7][0] == "failed" and "ZeroDivisionError: a bug" in source.ends[7][1]
+    assert source.ends[7][2] is None, "a bug has no code"
     assert source.ends[8][1].startswith("/data/oof.parquet: the disk is full") and "Traceback" not in source.ends[8][1]
     assert source.most == 2
     assert len(list((tmp_path / "pids").iterdir())) <= 2

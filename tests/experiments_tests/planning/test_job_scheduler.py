@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import optuna
 import pytest
 
 from core.architectures import architecture
 from core.data.folds import HOLDOUT
+from core.errors import FailureCode
 from core.metrics import smape
 from core.store.workspace import Workspace
 from experiments.common.jobs import JobKind, StopReason
@@ -164,8 +166,10 @@ def test_a_job_whose_worker_died_is_run_once_more_and_not_twice(toy_workspace: W
     sweep.scheduler.epoch(job, 1, {"smape": 60.0})
     assert "once more" in sweep.notes[0]
     sweep.scheduler.lost(job, "its worker process died")
-    sweep.callback.failed.assert_called_once_with(job, "its worker process died, twice")
-    assert sweep.scheduler.searches["lexical"].study.counts() == {"FAIL": 1}
+    sweep.callback.failed.assert_called_once_with(job, "its worker process died, twice", FailureCode.WORKER_LOST)
+    storage = f"sqlite:///{toy_workspace.path('optuna.db')}"
+    [lost] = optuna.load_study(study_name=sweep.scheduler.searches["lexical"].study.name, storage=storage).trials
+    assert (lost.state.name, lost.user_attrs["error_code"]) == ("FAIL", "trial-worker-lost")
 
 
 def test_a_lost_job_that_waits_to_be_run_once_more_is_not_left_running_at_the_end(toy_workspace: Workspace) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from experiments.common.jobs import JobOutcome
 from experiments.search.storage import open_storage
-from experiments.search.study import SAMPLERS, Study, StudySettings, _Queued, check_sampler, study_name
-from experiments.search.trial_store import find_study, short_name
+from experiments.search.study import SAMPLERS, Study, StudySettings, _Queued, check_sampler, distribution, study_name
+from experiments.search.trial_store import PHRASE_LENGTH, differences, find_study, short_name
 from search_spaces import Space
 from tests.errors import refused
 
@@ -117,6 +117,45 @@ def test_a_repeat_of_a_running_trial_waits_for_it_and_shares_its_end(url: str) -
     assert [trial.state for trial in frozen(url)] == [TrialState.PRUNED, TrialState.PRUNED, TrialState.RUNNING]
 
 
+@pytest.mark.parametrize(("sentence", "proposed"), [("the sweep was interrupted", True), ("out of memory", False)])
+def test_what_f17e332_left_interrupted_is_proposed_first(url: str, sentence: str, proposed: bool) -> None:
+    """It stored the sentence and no code."""
+    point = {"depth": 3, "rate": 0.4}
+    distributions = {key: distribution(choices) for key, choices in SPACE.values.items()}
+    optuna.create_study(storage=url, study_name="toy").add_trial(
+        create_trial(state=TrialState.FAIL, params=point, distributions=distributions, user_attrs={"error": sentence})
+    )
+    proposal = study(url).ask()
+    assert proposal is not None and proposal.searched == (point if proposed else SPACE.best)
+
+
+@pytest.mark.parametrize(
+    ("params", "phrase"),
+    [
+        ({"rate": 2e-5, "encoder": "neobert", "layers": 2}, "best known"),
+        ({"rate": 5e-5, "encoder": "/models/minilm", "layers": 2}, "rate 5e-5, encoder minilm"),
+        ({"rate": 3.28412345e-5, "encoder": "neobert", "layers": 12}, "rate 3.284e-5, layers 12"),
+    ],
+)
+def test_trials_are_named_by_what_differs_from_the_best_known(params: dict[str, Any], phrase: str) -> None:
+    assert differences(params, {"rate": 2e-5, "encoder": "neobert", "layers": 2}) == phrase
+
+
+def test_names_of_trials_are_bounded() -> None:
+    params: dict[str, Any] = {f"setting_{number}": number for number in range(9)}
+    assert differences(params, {}) == ("setting_0 0, setting_1 1, setting_2 2, setting_3 3, setting_4 4 and 4 more")
+    long = differences({"encoder": "x" * 200, **params}, {})
+    assert long.startswith("encoder xxx") and long.endswith("and 9 more") and len(long) <= PHRASE_LENGTH
+
+
+def test_a_proposal_and_its_trial_say_what_differs(url: str) -> None:
+    search = study(url)
+    first, second = search.ask(), search.ask()
+    assert first is not None and second is not None and first.differs == "best known"
+    assert [trial.user_attrs["differs"] for trial in frozen(url)] == ["best known", second.differs]
+    assert all(f"{key} {value}" in second.differs for key, value in second.searched.items() if value != SPACE.best[key])
+
+
 def test_a_config_known_from_an_earlier_study_is_not_trained(url: str) -> None:
     best = identify(SPACE.best)
     search = study(url, known={best: outcome(33.0)})
@@ -125,19 +164,23 @@ def test_a_config_known_from_an_earlier_study_is_not_trained(url: str) -> None:
     assert [each.smape for each in search.ranking()] == [33.0]
 
 
-def test_states_and_texts_are_told_as_they_are(url: str) -> None:
-    search = study(url)
+def test_states_texts_and_codes_are_told_as_they_are(url: str) -> None:
+    search = study(url, "grid")
     for end in (
         lambda name: search.complete(name, outcome(41.0)),
         lambda name: search.prune(name, 70.0),
-        lambda name: search.fail(name, "out of memory"),
+        lambda name: search.fail(name, "out of memory", "out-of-memory-gradients"),
+        lambda name: search.fail(name, "ZeroDivisionError: a bug"),
+        search.interrupt,
     ):
         proposal = search.ask()
         assert proposal is not None
         end(proposal.name)
     trials = frozen(url)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, *[TrialState.FAIL] * 3]
     assert trials[2].user_attrs["error"] == "out of memory"
+    codes = [trial.user_attrs.get("error_code") for trial in trials]
+    assert codes == [None, None, "out-of-memory-gradients", None, "trial-interrupted"]
     assert trials[0].user_attrs["r2"] == 0.5
     assert search.distinct == 2
 

@@ -16,7 +16,7 @@ METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
 
 
 def job(number: int, epochs: int = 3) -> Job:
-    return Job("trial", "text", f"config-{number}", {}, 0, 0, 1, "cpu", number=number, epochs=epochs)
+    return Job("trial", "text", f"config-{number}", {}, 0, 0, 1, "cpu", number=number, epochs=epochs, differs="depth 3")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_note_says_why_a_trial_failed_or_was_stopped(toy_workspace: Workspace,
         notes.pruned(job(1), 2, 48.0, reason)
         notes.failed(job(2), "MemoryError: too large\nTraceback ...")
     assert note(study, 0) == ""
-    assert note(study, 1) == f"**Stopped**: {reason.sentence}"
+    assert note(study, 1) == f"depth 3\n\n**Stopped**: {reason.sentence}"
     assert "MemoryError: too large" in note(study, 2) and "Traceback" in note(study, 2)
 
 
@@ -63,7 +63,7 @@ def test_the_link_is_an_attribute_while_the_trial_runs_and_in_the_note_always(
     assert study.trials[0].user_attrs["mlflow_run"] == "abc" and "mlflow_run" not in study.trials[1].user_attrs
     assert "[MLflow run](http://127.0.0.1:5000/#/experiments/1/runs/abc)" in note(study, 0)
     assert "ValueError: no" in note(study, 0)
-    assert note(study, 1) == "[MLflow run](http://127.0.0.1:5000/#/experiments/1/runs/def)"
+    assert note(study, 1) == "depth 3\n\n[MLflow run](http://127.0.0.1:5000/#/experiments/1/runs/def)"
 
 
 def test_a_long_error_is_written_whole(toy_workspace: Workspace, study: optuna.Study) -> None:
@@ -72,4 +72,4 @@ def test_a_long_error_is_written_whole(toy_workspace: Workspace, study: optuna.S
         study.tell(study.ask(), state=TrialState.FAIL)
         notes.started(job(0))
         notes.failed(job(0), error)
-    assert note(study, 0) == f"**Failed**\n\n```\n{error}\n```"
+    assert note(study, 0) == f"depth 3\n\n**Failed**\n\n```\n{error}\n```"

@@ -60,7 +60,7 @@ def test_every_ended_trial_is_listed_with_its_curve(toy_workspace: Workspace) ->
         if end == "prune":
             study.prune(proposal.name, 60.0)
         elif end == "fail":
-            study.fail(proposal.name, "MemoryError: no room")
+            study.fail(proposal.name, "MemoryError: no room", "out-of-memory")
         else:
             study.interrupt(proposal.name)
     running = study.ask()
@@ -69,12 +69,16 @@ def test_every_ended_trial_is_listed_with_its_curve(toy_workspace: Workspace) ->
     [found] = history(toy_workspace)
     trained = [trial for trial in found["trials"] if trial["answered_from"] is None]
     assert [trial["state"] for trial in trained] == ["complete", "pruned", "failed", "interrupted"]
-    first, pruned, failed, _ = trained
+    first, pruned, failed, interrupted = trained
+    assert [trial["error_code"] for trial in (first, pruned, interrupted)] == [None, None, "trial-interrupted"]
     repeats = [trial for trial in found["trials"] if trial["answered_from"] is not None]
     assert all(trial["seconds"] is None for trial in repeats)
     assert first["curve"] == [[1, 41.0], [2, 40.0]] and first["seconds"] == 1.5 and first["smape"] == 40.0
     assert first["params"] == found["documented"] == SPACE.best
-    assert pruned["smape"] == 60.0 and failed["error"] == "MemoryError: no room"
+    assert pruned["smape"] == 60.0 and (failed["error"], failed["error_code"]) == (
+        "MemoryError: no room",
+        "out-of-memory",
+    )
     assert found["importances"] is None  # of so few trials nothing is said
 
 

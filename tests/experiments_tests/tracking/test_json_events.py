@@ -28,7 +28,7 @@ def written() -> list[dict[str, Any]]:
         events.started(job(kind))
         events.epoch(job(kind), 1, {**METRICS, "loss": float("nan")})
         events.finished(job(kind), JobOutcome(METRICS, 4, 1.5))
-        events.failed(job(kind), "MemoryError: too large\nTraceback ...")
+        events.failed(job(kind), "MemoryError: too large\nTraceback ...", "out-of-memory")
     events.pruned(job("trial"), 2, 48.0, StopReason(2, 48.0, 45.5, 3, 4))
     record = {
         "architecture": "text",
@@ -59,9 +59,8 @@ def test_every_event_is_one_line_of_strict_json_that_names_its_thing() -> None:
     assert (epoch["trial"], epoch["config"], epoch["epoch"], epoch["smape"]) == (3, "text-1a2b", 1, 41.0)
     assert epoch["loss"] is None  # it was NaN
     assert finished["state"] == "COMPLETE" and finished["mae"] == 2.0 and finished["seconds"] == 1.5
-    assert (
-        failed["state"] == "FAIL" and failed["error"] == "MemoryError: too large" and "Traceback" in failed["details"]
-    )
+    assert (failed["state"], failed["code"]) == ("FAIL", "out-of-memory")
+    assert failed["error"] == "MemoryError: too large" and "Traceback" in failed["details"]
     assert (lines[4]["member"], lines[4]["fold"]) == ("text-1a2b", 2) and "trial" not in lines[4]
     assert lines[8]["state"] == "PRUNED" and lines[9]["fold_smape"] == [40.0, 42.0]
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,28 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.dashboard import answers
+from experiments.search.trial_store import differences
 from experiments.tracking.mlflow_log import RunLog, experiment_name, reason, tracking_uri
-from experiments.tracking.run_record import records_of_study, trial_key
+from experiments.tracking.run_record import RunRecord, StudyRuns
 from tests.experiments_tests.waiting import free_port, wait_for
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
-STUDIES = {"text": "text-1a2b"}
+RUNS = StudyRuns("text-1a2b", "text", {"seed": 0})
+STUDIES = {"text": RUNS}
+BEST = {"learning_rate": 2e-5, "dropout": 0.1}
 
 
 def job(number: int, kind: Any = "trial") -> Job:
     settings = {"learning_rate": 2e-5, "loss": "huber"}
-    return Job(kind, "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=3)
+    differs = differences({"learning_rate": 2e-5 + number * 1e-5, "dropout": 0.1 * (1 + number // 2)}, BEST)
+    return Job(
+        kind, "text", f"config-{number}", settings, 0, 0, 1, "cpu", number=number, epochs=3, differs=differs
+    )  # fmt: skip
 
 
 def log_three_trials(run_log: RunLog) -> None:
@@ -43,7 +50,7 @@ def log_three_trials(run_log: RunLog) -> None:
             run_log.epoch(job(number), epoch, {**METRICS, "smape": 50.0 - epoch})
     run_log.finished(job(0), JobOutcome(METRICS, 2, 1.5))
     run_log.pruned(job(1), 2, 48.0, StopReason(2, 48.0, 45.5, 3, 4))
-    run_log.failed(job(2), "MemoryError: too large\nTraceback ...")
+    run_log.failed(job(2), "MemoryError: too large\nTraceback ...", "out-of-memory")
 
 
 def runs(workspace: Workspace, uri: str | None = None) -> dict[str, Run]:
@@ -90,7 +97,10 @@ def test_trials_are_runs_with_params_curves_states_and_artifacts(toy_workspace: 
     assert states(found) == ALL_THREE
     assert {number: run.info.run_id for number, run in enumerate(sorted(found.values(), key=by_key))} == links
     done, crashed = found["text-1a2b#0"], found["text-1a2b#2"]
-    assert crashed.data.tags["error"] == "MemoryError: too large"
+    assert (crashed.data.tags["error"], crashed.data.tags["error_code"]) == ("MemoryError: too large", "out-of-memory")
+    assert [run.info.run_name for run in sorted(found.values(), key=by_key)] == [
+        "text #0 best known", "text #1 learning_rate 3e-5", "text #2 learning_rate 4e-5, dropout 0.2",
+    ]  # fmt: skip
     assert done.data.params == {"learning_rate": "2e-05", "loss": "huber"}
     assert {name: done.data.metrics[f"best_{name}"] for name in METRICS} == METRICS
     assert curve(toy_workspace, done) == [(1, 49.0), (2, 48.0)]
@@ -156,16 +166,17 @@ def study_with_every_state(path: Path) -> optuna.Study:
 def catch_up(run_log: RunLog, study: optuna.Study) -> None:
     trials = study.get_trials(deepcopy=False)
     settings = {"learning_rate": 2e-5, "loss": "huber"}
-    ended = records_of_study("text-1a2b", "text", trials, lambda searched: {**settings, **searched}, {"seed": 0})
-    run_log.catch_up(
-        "text-1a2b", ended, {trial_key("text-1a2b", trial.number) for trial in trials if not trial.state.is_finished()}
-    )
+
+    def make(trial: FrozenTrial) -> RunRecord:
+        return RUNS.whole(trial, {**settings, **trial.params}, differences(trial.params, BEST))
+
+    run_log.catch_up(RUNS, trials, make)
 
 
 def test_what_a_killed_driver_left_is_written_from_the_study(toy_workspace: Workspace, tmp_path: Path) -> None:
     with RunLog(toy_workspace, STUDIES, {"seed": 0}) as killed:  # it wrote the beginnings only
         for number in (0, 4, 17):  # 17: a trial that the study does not know
-            killed.started(job(number))
+            killed.started(replace(job(number), differs=""))  # of a version that named its runs by number alone
         killed.epoch(job(0), 1, {"smape": 49.0})
     assert {status for status, _ in states(runs(toy_workspace)).values()} == {"RUNNING"}
 
@@ -185,6 +196,9 @@ def test_what_a_killed_driver_left_is_written_from_the_study(toy_workspace: Work
             run = found[f"text-1a2b#{number}"]
             assert curve(toy_workspace, run) == [(1, 49.0), (2, 48.0)]
             assert run.data.tags["config"] == f"config-{number}" and run.data.params["loss"] == "huber"
+        assert found["text-1a2b#0"].info.run_name == "text #0", "the killed driver's run goes on"
+        rate = found["text-1a2b#3"].info.run_name.removeprefix("text #3 learning_rate ")
+        assert float(rate) == pytest.approx(study.trials[3].params["learning_rate"], rel=1e-3)
         assert found["text-1a2b#3"].data.tags["answered_from"] == "0"
         assert found["text-1a2b#0"].data.metrics["best_smape"] == 41.0
         assert found["text-1a2b#2"].data.tags["error"] == "MemoryError: too large"

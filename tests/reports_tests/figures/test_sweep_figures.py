@@ -79,9 +79,17 @@ def test_trials_of_two_studies_are_not_taken_for_each_other() -> None:
     assert found["architectures"][0]["study"] == "text-new" and found["architectures"][0]["varied"] == {}
 
 
-def test_a_search_without_a_result_shares_nothing() -> None:
+@pytest.mark.parametrize(
+    "before",
+    [
+        {"error": "this config has failed before in this sweep"},
+        {"error": "reworded", "error_code": "trial-failed-before"},
+    ],
+    ids=["sentence of f17e332", "code"],
+)
+def test_a_search_without_a_result_shares_nothing(before: dict[str, str]) -> None:
     failed = [trial(number, None, end=number, state="failed", error="no", size=1) for number in range(2)]
-    repeat = trial(2, None, end=2, state="failed", error="this config has failed before in this sweep", size=1)
+    repeat = {**trial(2, None, end=2, state="failed", size=1), **before}
     found = figures(study("text", *failed, repeat))
     assert [(each["count"], each["shared"]) for each in found["failures"]] == [(2, {})]
     assert found["architectures"][0]["best"] is None
