@@ -2,6 +2,8 @@
 
 import os
 
-from core.hardware import limit_spinning
+from core.hardware import limit_spinning, limit_threads
 
-limit_spinning(os.environ)  # before NumPy, scikit-learn, LightGBM or torch is imported
+# Before NumPy, scikit-learn, LightGBM or torch is imported: they read it then.
+limit_spinning(os.environ)
+limit_threads(os.environ)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 
 SPIN_LIMITS = {"GOMP_SPINCOUNT": "1000"}
 """Environment variables by which runtimes limit how long a thread that waits for others spins: GNU's OpenMP, in iterations."""
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables by which libraries with threads are told how many they may start."""
 _WAIT_POLICY = "OMP_WAIT_POLICY"
 """OpenMP's own word on it, which a runtime's variable overrides."""
 
@@ -21,6 +25,13 @@ def limit_spinning(environment: MutableMapping[str, str]) -> None:
     if _WAIT_POLICY not in environment:
         for name, value in SPIN_LIMITS.items():
             environment.setdefault(name, value)
+
+
+def limit_threads(environment: MutableMapping[str, str]) -> None:
+    """Sets `THREAD_LIMITS` to the usable cores where a quota allows fewer than libraries count: they know affinity alone."""
+    if (cores := usable_cores()) < _affinity():
+        for name in THREAD_LIMITS:
+            environment.setdefault(name, str(cores))
 
 
 def spin_limits(environment: Mapping[str, str]) -> dict[str, str]:
@@ -42,9 +53,54 @@ class Machine:
         return self.gpus > 0
 
 
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
+def usable_cores(root: Path = Path("/")) -> int:
+    """Processor cores that this process may use: by affinity (`taskset`) and the container's CPU quota, rounded down, at least 1.
+
+    root: of the file systems `/proc` and `/sys`.
+    """
+    return max(1, math.floor(min(_affinity(), *_quotas(root))))
+
+
+def _affinity() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """CPU quotas in cores of this process's control groups and all groups above them, of version 1 and 2."""
+    yield math.inf
+    memberships = root / "proc/self/cgroup"
+    if not memberships.is_file():
+        return
+    for line in memberships.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            mounts, read = ("unified", "."), _quota_of_version_2
+        elif "cpu" in controllers.split(","):
+            mounts, read = (controllers, "cpu"), _quota_of_version_1
+        else:
+            continue
+        for mount in (root / "sys/fs/cgroup" / name for name in mounts):
+            # A container sees its own group as the mount itself, below which the path that its host knows does not exist.
+            below = mount / path.lstrip("/")
+            for folder in (below, *below.parents):
+                if folder.is_relative_to(mount) and (quota := read(folder)) is not None:
+                    yield quota
+
+
+def _quota_of_version_2(folder: Path) -> float | None:
+    file = folder / "cpu.max"
+    if not file.is_file():
+        return None
+    quota, period = file.read_text().split()
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _quota_of_version_1(folder: Path) -> float | None:
+    file = folder / "cpu.cfs_quota_us"
+    if not file.is_file():
+        return None
+    quota = int(file.read_text())
+    return None if quota <= 0 else quota / int((folder / "cpu.cfs_period_us").read_text())
 
 
 def detect() -> Machine:

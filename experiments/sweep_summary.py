@@ -103,6 +103,10 @@ def show_plan(
         f"{share.concurrent} at once, {workers}{share.cpus:g} cores and {share.gpus:g} GPUs each; "
         + (f"about {duration(total)}" if budget.end is None else f"--minutes {config.budget.minutes:g} is the limit")
     )
+    if share.concurrent < (config.resources.max_concurrent or 0):
+        say(
+            f"fewer at once than --max-concurrent {config.resources.max_concurrent}: each thread needs a core of its own"
+        )
     if budget.end is not None:
         for line in forecast({each.name: each.estimate for each in found}, facts.k, limits, time.time()):
             say(f"plan: {line}")

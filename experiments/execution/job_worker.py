@@ -11,10 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from core.architectures import architecture
 from core.atomic_files import read_json, write_json
 from core.cache import Cache
 from core.errors import OutOfTime
+from core.hardware import usable_cores
 from core.metrics import all_metrics, group_standard_error, smape_terms
 from core.protocols.architecture import ALONE, Architecture, Context, Group, Model, PeerLost, Report, make_config
 from core.store.oof_store import FoldFit, MemberKey, write_prices
@@ -80,7 +83,7 @@ def run_job(
     The processes of a group all run the same job; the first of them writes, and its outcome counts. device: this process's own,
     where it is not the job's.
     """
-    job = replace(job, device=device or job.device)
+    job = replace(job, device=device or job.device, threads=min(job.threads, usable_cores()))
     workspace = _open(folder)
     scratch = scratch_folder(workspace, job)
     try:
@@ -114,6 +117,7 @@ def _run(
         job.seed, cache, scratch, job.device, job.threads, report=on_epoch, deadline=job.deadline, group=group
     )
     model = kind.train(train, valid if is_trial else None, make_config(kind.Config, job.settings), context)
+    threadpool_limits(job.threads)  # predictions, too, by libraries that this training has loaded
     (cut,) = group.decide(kind.stops_on_valid and context.out_of_time)  # the other architectures finish or raise
     prices = model.predict(valid.without_prices())
     metrics = all_metrics(valid.known_prices, prices)

@@ -214,7 +214,8 @@ def resources(asked: ResourceConfig, kinds: Sequence[Architecture], machine: Mac
     """Resources of this machine's jobs: how many run at once, and the cores and GPUs of each worker.
 
     With GPUs, one worker each. Without, one worker per core up to four: small models gain more from running side by side than
-    from sharing cores, and beyond four their memory counts. Raises UserError for what this machine does not have.
+    from sharing cores, and beyond four their memory counts. Trainings at once never ask for more threads than there are cores,
+    but for those that wait for a GPU. Raises UserError for what this machine does not have.
     """
     workers = asked.workers_per_trial
     _check_workers(workers, kinds, machine)
@@ -234,7 +235,12 @@ def resources(asked: ResourceConfig, kinds: Sequence[Architecture], machine: Mac
         )
     if workers > 1:
         _check_capacity(concurrent, workers, cpus, gpus, machine)
-    return Resources(concurrent, cpus, gpus, workers=workers)
+        return Resources(concurrent, cpus, gpus, workers=workers)
+    cpus = min(cpus, float(machine.cores))
+    if gpus:
+        return Resources(concurrent, min(cpus, max(1.0, machine.cores // concurrent)), gpus)
+    # A training has at least one thread, and threads that share a core wait for each other.
+    return Resources(min(concurrent, machine.cores // max(1, int(cpus))), cpus, gpus)
 
 
 def _check_workers(workers: int, kinds: Sequence[Architecture], machine: Machine) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
+from core.hardware import THREAD_LIMITS
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,6 @@ STOP_SECONDS = 5.0
 _READY = "ready"
 _WARM_UP_TEXT = "Item Name: warming up, Pack of 2"
 _WORDS = ("unit", "brand")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class ProcessLost(Exception):
@@ -79,8 +79,8 @@ class Worker:
         """threads: that libraries may use inside. log_config: for `logging.config.dictConfig`."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        before = {name: os.environ.get(name) for name in _THREADS}
-        os.environ.update(dict.fromkeys(_THREADS, str(threads)))  # libraries read them while they are imported
+        before = {name: os.environ.get(name) for name in THREAD_LIMITS}
+        os.environ.update(dict.fromkeys(THREAD_LIMITS, str(threads)))  # libraries read them while they are imported
         try:
             self._process = context.Process(target=_serve, args=(theirs, str(folder), threads, log_config), daemon=True)
             self._process.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.hardware import SPIN_LIMITS, limit_spinning, spin_limits
+from core.hardware import SPIN_LIMITS, limit_spinning, spin_limits, usable_cores
 
 ROOT = Path(__file__).parents[2]
 THREADED = {"lightgbm", "scipy", "sklearn", "torch", "transformers"}
@@ -51,6 +51,44 @@ def test_each_package_limits_spinning_before_it_loads_a_library(package: str) ->
     clean = {name: value for name, value in os.environ.items() if name not in SPIN_LIMITS}
     child = subprocess.run([sys.executable, "-c", script], env=clean, capture_output=True, text=True, check=True)
     assert child.stdout.split() == [SPIN_LIMITS["GOMP_SPINCOUNT"]]
+
+
+def _group(root: Path, memberships: str, files: dict[str, str]) -> Path:
+    for name, text in {"proc/self/cgroup": memberships, **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+V1, V2 = "sys/fs/cgroup/cpu", "sys/fs/cgroup"
+
+
+@pytest.mark.parametrize(
+    ("memberships", "files", "cores"),
+    [
+        ("0::/\n", {f"{V2}/cpu.max": "max 100000\n"}, 64),
+        ("0::/\n", {f"{V2}/cpu.max": "250000 100000\n"}, 2),
+        ("0::/\n", {f"{V2}/cpu.max": "50000 100000\n"}, 1),
+        ("0::/a/b\n", {f"{V2}/a/b/cpu.max": "max 100000\n", f"{V2}/a/cpu.max": "300000 100000\n"}, 3),
+        ("0::/of/the/host\n", {f"{V2}/cpu.max": "400000 100000\n"}, 4),
+        ("4:memory:/\n1:cpu,cpuacct:/\n", {f"{V1}/cpu.cfs_quota_us": "350000\n", f"{V1}/cpu.cfs_period_us": "100000\n"}, 3),
+        ("1:cpu:/\n0::/\n", {f"{V1}/cpu.cfs_quota_us": "-1\n", f"{V1}/cpu.cfs_period_us": "100000\n"}, 64),
+    ],
+)  # fmt: skip
+def test_cores_follow_the_quota(
+    memberships: str, files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert usable_cores(_group(tmp_path, memberships, files)) == cores
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_cores_follow_the_affinity_of_the_process() -> None:
+    one = str(min(os.sched_getaffinity(0)))
+    script = (
+        f"import os; os.sched_setaffinity(0, {{{one}}}); from core.hardware import usable_cores; print(usable_cores())"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.name)

@@ -13,6 +13,7 @@ from experiments.execution.ray_pool import Resources
 from experiments.execution.resource_config import ResourceConfig
 from experiments.planning.budget import BudgetConfig
 from experiments.planning.marginal_gain import NEW_KIND, UNTRAINED
+from experiments.planning.search_state import job_defaults
 from experiments.planning.setup import Planner, cluster_resources, prior_of, resources
 from experiments.search.search_config import SearchConfig
 from tests.core_tests.classical_toys import small_encoder
@@ -60,6 +61,18 @@ def test_workers_for_whom_there_is_no_room_are_refused(machine: Machine, changes
     with refused(code) as failure:
         shares(machine, **changes)
     assert failure.value.hint
+
+
+@pytest.mark.parametrize("machine", [LAPTOP, SERVER, GPUS, Machine(1, 2**30, "cpu", 0), Machine(3, 2**30, "cpu", 0)])
+@pytest.mark.parametrize("concurrent", [None, 1, 2, 5])
+@pytest.mark.parametrize("cpus", [None, 0.5, 1.0, 1.5, 3.0, 100.0])
+def test_trainings_at_once_ask_for_no_more_threads_than_cores(
+    machine: Machine, concurrent: int | None, cpus: float | None
+) -> None:
+    share = shares(machine, max_concurrent=concurrent, cpus_per_trial=cpus)
+    threads = job_defaults(0, share, machine).threads
+    assert share.concurrent >= 1 and share.concurrent * threads <= machine.cores
+    assert concurrent is None or share.concurrent <= concurrent
 
 
 def test_a_cluster_may_have_more_than_this_machine() -> None:
