@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_PIECE = 2**22
+
 
 @contextmanager
 def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
@@ -114,6 +116,16 @@ def digest(*parts: bytes | str) -> str:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "little"))
         state.update(data)
+    return state.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """`digest` of the file's bytes, read piece by piece: weights need not fit into memory."""
+    state = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        state.update(os.fstat(file.fileno()).st_size.to_bytes(8, "little"))
+        while piece := file.read(_PIECE):
+            state.update(piece)
     return state.hexdigest()
 
 

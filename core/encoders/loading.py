@@ -1,4 +1,4 @@
-"""Encoder loading by short name, hub name or local folder: safetensors only, hub code never runs.
+"""Encoder loading by short name, hub name or local folder; code from a repository never runs.
 
 What needs `transformers` imports it where it is used: that takes two seconds, which every process of a sweep would spend.
 """
@@ -11,27 +11,28 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported by a module-level __getattr__
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
 
-from core.atomic_files import digest, read_json
+from core.atomic_files import digest, digest_file, read_json
 from core.console import warn
+from core.encoders.bin_weights import as_safetensors
+from core.encoders.hub_cache import CONTENT, found
+from core.encoders.hub_download import fetch, repository_of
 from core.encoders.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
 from core.encoders.presets import AUTO, PRESETS, TINY, TINY_VISION, Part, known
 from core.encoders.tiny import TinyVision
-from core.encoders.weights import count, tensor_shapes, weight_files
+from core.encoders.weights import bin_files, count, tensor_shapes, weight_files
 from core.errors import UserError, suggestion
 
-_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-_NETWORK_SECONDS = 5.0
 _NEOBERT = "neobert"
 _MATTER: dict[Part, str] = {"text": "text", "vision": "pictures"}
 _SHOWN = 5
-_CONTENT = (".json", ".safetensors", ".txt", ".model")
+_VOCABULARIES = (
+    "vocab.txt", "spm.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "merges.txt",
+)  # fmt: skip
 
 
 def load_encoder(name: str, part: Part | None = None) -> tuple[nn.Module, Tokenizer | None]:
@@ -98,9 +99,9 @@ def moved(name: str, folder: Path) -> None:
 
 
 def locate(name: str, part: Part | None = None) -> Path:
-    """The folder with the encoder's files: a local one, the hub's cache, or fetched into that cache now.
+    """The folder with the encoder's files in safetensors: a local one, the hub's cache, or fetched into that cache now.
 
-    Raises UserError at once (within seconds) where it cannot be had.
+    What is here is found without a request. Raises UserError at once (within seconds) where it cannot be had.
     """
     local = _MOVED.get(name, Path(name).expanduser())
     if local.is_dir():
@@ -120,9 +121,12 @@ def locate(name: str, part: Part | None = None) -> Path:
         raise UserError(
             f"unknown {what} '{name}' (and no such folder)", code="encoder-unknown", hint=suggestion(name, known(part))
         )
-    repository = PRESETS[name].hub if name in PRESETS else name
-    cached = _cached(repository)
-    return cached if cached is not None else _fetch(name, repository)
+    repository = repository_of(name)
+    if found(repository) is None:
+        fetch([name])
+    folder = found(repository)
+    assert folder is not None, "what was fetched is there"
+    return _checked(folder)
 
 
 _AT: dict[str, Path] = {}
@@ -159,17 +163,21 @@ def copy_encoder(name: str, part: Part, folder: Path) -> None:
 
 def available() -> frozenset[str]:
     """Presets whose weights are on this machine."""
-    return frozenset(name for name, preset in PRESETS.items() if _cached(preset.hub) is not None)
+    return frozenset(name for name, preset in PRESETS.items() if found(preset.hub) is not None)
 
 
 def identity(name: str, part: Part) -> str:
     """Hash of the content of the encoder's config, weights and tokenizer."""
-    files = _contents(name, part)
-    return digest(*(part for path in files for part in (path.name, _file_digest(path, *_stamp(path)))))
+    return _digest_of(tuple((path, *_stamp(path)) for path in _contents(name, part)))
+
+
+@lru_cache(maxsize=256)
+def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    return digest(*(part for path, *stamp in files for part in (path.name, _file_digest(path, *stamp))))
 
 
 def _contents(name: str, part: Part) -> list[Path]:
-    return sorted(path for path in locate(name, part).iterdir() if path.suffix in _CONTENT)
+    return sorted(path for path in locate(name, part).iterdir() if path.suffix in CONTENT)
 
 
 def parameters(name: str, part: Part) -> float:
@@ -192,44 +200,18 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def _file_digest(path: Path, size: int, changed: int) -> str:
     """Size and time of change are part of the key, so that a changed file is read again."""
-    return digest(path.read_bytes())
-
-
-def _complete(folder: Path) -> bool:
-    files = weight_files(folder)
-    return (folder / "config.json").is_file() and bool(files) and all(path.is_file() for path in files)
-
-
-def _cached(repository: str) -> Path | None:
-    try:
-        folder = Path(snapshot_download(repository, local_files_only=True))
-        return folder if _complete(folder) else None
-    except (OSError, ValueError, UserError):
-        return None
-
-
-def _fetch(name: str, repository: str) -> Path:
-    try:
-        # One question with a short timeout first: downloading retries for minutes where there is no network.
-        HfApi().model_info(repository, timeout=_NETWORK_SECONDS)
-        return _checked(Path(snapshot_download(repository, allow_patterns=_FILES)))
-    except (OSError, ValueError, httpx.HTTPError) as error:
-        raise UserError(
-            f"the encoder '{name}' is not on this machine and cannot be fetched: {str(error).splitlines()[0]}",
-            code="encoder-not-fetched",
-            hint=f"where there is a network, run `hf download {repository}` (or copy such a folder here and name the "
-            "folder); or use --text-encoder tiny / --vision-encoder tiny-vision, which need nothing",
-        ) from None
+    return digest_file(path)
 
 
 def _checked(folder: Path) -> Path:
-    files = weight_files(folder)
+    """The folder, or the one with its `.bin` weights in safetensors; raises UserError for a folder that is not whole."""
+    files = weight_files(folder) or bin_files(folder)
     if not (folder / "config.json").is_file() or not files:
         raise UserError(
-            f"{folder} is no encoder: it needs config.json and weights as model*.safetensors",
+            f"{folder} is no encoder: it needs config.json and weights as model*.safetensors or pytorch_model*.bin",
             code="encoder-no-weights",
             hint="where it came from, load it with transformers and write it with `model.save_pretrained(folder)` and "
             "`tokenizer.save_pretrained(folder)`",
@@ -239,9 +221,9 @@ def _checked(folder: Path) -> Path:
         raise UserError(
             f"{folder} is not complete: its index lists {', '.join(absent)}, which is not there",
             code="encoder-incomplete",
-            hint="copy the folder again, with all its model-*.safetensors",
+            hint="copy the folder again, with all files that its index lists",
         )
-    return folder
+    return folder if weight_files(folder) else as_safetensors(folder)
 
 
 def _reads(folder: Path) -> tuple[Part, str]:
@@ -277,17 +259,25 @@ def _load_neobert(folder: Path) -> NeoBERT:
 
 def _load_tokenizer(folder: Path) -> tuple[Tokenizer | None, int | None]:
     """(tokenizer, most tokens it is meant for); None for a folder without one."""
-    if (folder / "tokenizer.json").is_file():
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    elif any((folder / name).is_file() for name in ("vocab.txt", "spm.model", "sentencepiece.bpe.model", "merges.txt")):
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        ).backend_tokenizer
-    else:
-        return None, None
     settings = folder / "tokenizer_config.json"
+    try:
+        tokenizer = _read_tokenizer(folder)
+    except Exception as error:  # the tokenizers library raises nothing more exact
+        raise UserError(
+            f"the tokenizer in {folder} cannot be read: {str(error).splitlines()[0]}",
+            code="encoder-damaged-tokenizer",
+            hint="copy or fetch the folder again, with the tokenizer that it was trained with",
+        ) from error
     limit = read_json(settings).get("model_max_length") if settings.is_file() else None
     # transformers writes 1e30 for "no limit".
     return tokenizer, int(limit) if isinstance(limit, (int, float)) and limit < 1e9 else None
+
+
+def _read_tokenizer(folder: Path) -> Tokenizer | None:
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        return None
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).backend_tokenizer

@@ -112,7 +112,7 @@ def test_tiny_vision_gives_its_tokens() -> None:
 def test_an_encoder_that_cannot_be_had_fails_at_once_with_the_way_to_get_it(name: str, part: loading.Part) -> None:
     with refused("encoder-not-fetched") as failure:
         load_encoder(name, part)
-    assert "hf download" in failure.value.hint
+    assert "python -m core.encoders fetch" in failure.value.hint
     assert loading.available() == frozenset()
 
 
@@ -127,12 +127,6 @@ def test_an_encoder_that_cannot_be_had_fails_at_once_with_the_way_to_get_it(name
 def test_names_that_are_not_known(name: str, part: loading.Part, said: str) -> None:
     with refused(said):
         load_encoder(name, part)
-
-
-def test_pickled_weights_are_refused(bert: Path) -> None:
-    (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
-    with refused("encoder-no-weights"):
-        load_encoder(str(bert), "text")
 
 
 def test_a_truncated_file_is_named(bert: Path) -> None:
