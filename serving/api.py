@@ -26,7 +26,7 @@ from serving.listening import bind, listen, url
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from serving.middleware import KeyRing
+    from serving.middleware.key_store import KeyRing
     from serving.monitoring.mlflow_logger import MlflowRunLogger
     from serving.monitoring.observer import Observer
 
@@ -95,7 +95,8 @@ class ServiceConfig(CommandConfig):
 @takes_flags(ServiceConfig)
 def main(config: ServiceConfig) -> None:
     from serving.common.limits import read_limits
-    from serving.middleware import check_exposure, logging_config
+    from serving.middleware.access import check_exposure
+    from serving.middleware.logs import logging_config
     from serving.web.app import make_app
 
     hosts = [f"image_hosts={json.dumps(config.image_hosts)}"] if config.image_hosts else []
@@ -171,7 +172,7 @@ def _run_logger(uri: str | None) -> MlflowRunLogger | None:
 
 def _ring(keys: Path | None) -> KeyRing | None:
     """None where no file of keys is named and the workspace has none."""
-    from serving.middleware import KeyRing
+    from serving.middleware.key_store import KeyRing
 
     path = keys or default_folder() / KEYS
     if keys is None and not path.exists():

@@ -6,6 +6,7 @@ import typer
 
 from core.command_config import takes_flags
 from core.console import progress, run, say, warn
+from serving.bundle.bundle import AnswerLevel
 from serving.engine.batch_job import BatchJob
 
 _HELP = """
@@ -39,7 +40,7 @@ def main(job: BatchJob) -> None:
     if done.resumed:
         say(f"{done.resumed:,} rows were there from before")
     say(f"{done.rows:,} rows priced by {done.bundle}: {job.out}")
-    fallen = {level: count for level, count in done.levels.items() if level != "stack"}
+    fallen = {level: count for level, count in done.levels.items() if level != AnswerLevel.STACK}
     if fallen:
         listed = ", ".join(f"{count:,} rows by {level}" for level, count in fallen.items())
         warn(f"not by the whole stack: {listed}; the messages above say which member failed, and why")

@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 
 from core.architectures import architecture
+from core.arrays import save_arrays
 from core.atomic_files import write_json, write_text
 from core.classical.frozen_encoder import SETTING
 from core.errors import UserError
 from core.metrics import constant_floor
 from core.store.oof_store import EXTERNAL
 from core.store.workspace import Workspace
+from ensemble.pipeline.nested_cv import Progress
+from ensemble.pipeline.serialization import save
 from serving.bundle import bundle as parts
 from serving.bundle.bundle import Bundle, BundleFacts, MemberFacts
 from serving.bundle.export_formats import SAVED, export_format
-from serving.bundle.interval import LEVEL, bounds, fit_interval, save_interval, width
+from serving.bundle.interval import LEVEL, bounds, fit_interval, width
 from serving.bundle.parity_check import check_parity
-from serving.bundle.predictor import measure_distances
+from serving.bundle.predictor import Distances
 from serving.bundle.reference_stats import describe
-from serving.bundle.source import BundleSource, Tell, read_source, read_subset
+from serving.bundle.source import BundleSource, read_source, read_subset
 
 
 def model_card(name: str, facts: BundleFacts, stack: dict[str, Any]) -> str:
@@ -62,18 +65,15 @@ def model_card(name: str, facts: BundleFacts, stack: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-Begin = Callable[[str], None]
-
-
 def export(
     workspace: Workspace,
     home: Path,
     name: str,
     network_format: str,
-    tell: Tell,
+    report: Progress,
     *,
     most: int | None = None,
-    begin: Begin = lambda part: None,
+    begin: Callable[[str], None] = lambda part: None,
 ) -> tuple[Bundle, bool]:
     """Writes a bundle into `home`. Returns it, and whether it is new.
 
@@ -83,7 +83,7 @@ def export(
     Raises UserError where there is no stack or it is not that of the workspace's members, where a member has no models, where a
     price from the bundle is not the submitted one, and where no stack of so few members is good enough.
     """
-    source = read_source(workspace) if most is None else read_subset(workspace, most, tell)
+    source = read_source(workspace) if most is None else read_subset(workspace, most, report)
     members = [_member(source, place, network_format) for place in range(len(source.stack.members))]
     with parts.unfinished(home) as folder:
         steps = sum(len(member.folds) for member in members) + 2
@@ -92,20 +92,20 @@ def export(
             kind = architecture(member.architecture)
             for fold, inside in zip(member.folds, member.folders, strict=True):
                 begin(f"{member.id} fold {fold}")
-                tell(done, steps)
+                report(done, steps)
                 saved = workspace.store.fold_folder(member.id, fold)
                 export_format(member.form).write(kind, saved, folder / inside, folder / parts.ENCODERS)
                 done += 1
             _copy_encoder(workspace.store.read(member.id).record, folder / parts.ENCODERS)
-        tell(done, steps)
+        report(done, steps)
         facts = _write_rest(folder, source, members)
         begin("and comparing prices")
-        tell(steps - 1, steps)
+        report(steps - 1, steps)
         facts = check_parity(folder, source, facts, name)
         parts.write_facts(folder, facts)
         write_text(folder / parts.CARD, model_card(name, facts, source.record))
         finished = parts.publish(folder, home, name)
-        tell(steps, steps)
+        report(steps, steps)
     return finished
 
 
@@ -157,9 +157,9 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
     train, test, folds = workspace.train, workspace.test, workspace.folds
     stack.save(folder / parts.STACK)
     conditional, judged = fit_interval(source.nested, train.known_prices, source.train, folds.assignment)
-    save_interval(conditional, folder / parts.INTERVAL)
+    save(conditional, folder / parts.INTERVAL)
     served = bounds(conditional, source.submitted, source.test)
-    measure_distances(source.train.members).save(folder / parts.DISTANCES)
+    save_arrays(folder / parts.DISTANCES, vars(Distances.measure(source.train.members)))
     write_json(folder / parts.STATISTICS, describe((train, test), source.submitted))
     low, high = np.quantile(train.known_prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return BundleFacts(

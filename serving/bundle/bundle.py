@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,15 @@ CODE = {"core": CORE_VERSION, "features": FEATURES_VERSION}
 """Versions that decide the prices of the same files: a bundle is only read by the code that it was written with."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 _AGAIN = "copy the bundle again, or write it again with `python -m serving.export`"
+
+
+class AnswerLevel(StrEnum):
+    """Members behind a price, the best first: the whole stack, some, those without a network, none (the best constant)."""
+
+    STACK = "stack"
+    MEMBERS = "members"
+    LIGHT = "light"
+    MEDIAN = "median"
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ so that they are on average as wide on the test rows as on the rows their covera
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from core.arrays import Floats, Ints
 from ensemble.matrix.level_one import Rows
 from ensemble.methods.smape_minimizer import Conditional, fit_conditional
-from ensemble.pipeline.serialization import load, save
 
 LEVEL = 0.8
 """The share of true prices that should lie in an interval."""
@@ -58,12 +56,3 @@ def fit_interval(
 def width(ends: Floats) -> float:
     """Mean width in log price of (n, 2) intervals."""
     return float(np.log(ends[:, 1] / ends[:, 0]).mean())
-
-
-def save_interval(conditional: Conditional, folder: Path) -> None:
-    save(conditional, folder)
-
-
-def load_interval(folder: Path) -> Conditional:
-    """Raises UserError for what `ensemble.pipeline.serialization.load` refuses."""
-    return load(folder, Conditional)

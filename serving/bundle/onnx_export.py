@@ -7,8 +7,7 @@ are read, and prices made of outputs, by the architecture's own code in 32 bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from core.architectures.neural_architecture import NeuralArchitecture, NeuralModel
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
-from core.protocols.architecture import Architecture
 from core.training.batching import Examples
 from core.training.inference import settled
 from serving.bundle.export_formats import ExportedModel, ExportFormat
@@ -27,10 +25,7 @@ from serving.bundle.onnx_graphs import CPU, TENSORRT, check_tensorrt, halve, ope
 from serving.bundle.shared_encoders import SharedEncoder, shared_encoder, split_encoders
 
 GRAPH, RECORD = "model.onnx", "model.json"
-_EXAMPLE_ROWS, _EXAMPLE_TEXTS = (
-    3,
-    ("Item Name: ACME Jam, 9 oz (Pack of 6)\nUnit: Ounce", "Item Name: nut", "a b c d e f"),
-)
+_EXAMPLE_TEXTS = ("Item Name: ACME Jam, 9 oz (Pack of 6)\nUnit: Ounce", "Item Name: nut", "a b c d e f")
 _EDGES, _SHARED = "edges", "shared"
 
 
@@ -60,63 +55,10 @@ class OnnxNetwork(nn.Module):
         return torch.from_numpy(self.session.run(None, given)[0])
 
 
-def in_full_precision(kind: Any, source: Path) -> NeuralModel | None:
-    """The model in `source` as it computes in 32 bits, as a graph does; None where it did so when its prices were submitted."""
-    architecture: NeuralArchitecture = kind
-    model = architecture.load(source)
-    if settled(model.network, model.config, model.runtime.device) == "fp32":
-        return None
-    model.config = model.config.model_copy(update={"precision": "fp32"})
-    return model
-
-
-def write_onnx(kind: Any, source: Path, folder: Path, encoders: Path, reduce: Callable[[Path], None]) -> None:
-    """Puts the network that `kind` saved in `source` into `folder` as a graph in 32 bits, with its tokenizer and its record.
-
-    encoders: the folder of those that fold models share. reduce: makes each written graph smaller.
-    """
-    architecture: NeuralArchitecture = kind
-    model = architecture.load(source)
-    model.save(folder)
-    for weights in folder.glob("*.safetensors"):
-        weights.unlink()
-    text: Any = model.network.encoders["text"]
-    write = partial(_write, positions=int(text.max_positions), reduce=reduce)
-    shared, inputs = split_encoders(model, _example(model), encoders, write)
-    bins = model.network.head.bins
-    more = {_EDGES: None if bins is None else bins.edges.tolist(), _SHARED: shared}
-    write_json(folder / RECORD, {**read_json(folder / RECORD), **more})
-    write(model.network, inputs, folder / GRAPH)
-
-
-def _write(
-    network: nn.Module, inputs: Mapping[str, Tensor], path: Path, positions: int, reduce: Callable[[Path], None]
-) -> None:
-    write_graph(network, inputs, path, positions)
-    reduce(path)
-
-
-def read_onnx(kind: Any, folder: Path, encoders: Path, providers: Sequence[str] = (CPU,)) -> NeuralModel:
-    """The model that `write_onnx` wrote; predicts on a processor unless `providers` say otherwise."""
-    architecture: NeuralArchitecture = kind
-    record = read_json(folder / RECORD)
-    with torch.device("meta"):
-        model = architecture.rebuild(folder, record)
-    if (bins := model.network.head.bins) is not None:
-        bins.edges = torch.tensor(record[_EDGES])
-    shared = [shared_encoder(encoders / file, part, providers) for part, file in record[_SHARED].items()]
-    model.network = OnnxNetwork(folder / GRAPH, model.network, providers, shared)  # type: ignore[assignment]
-    return model
-
-
 def _example(model: NeuralModel) -> dict[str, Tensor]:
     """Inputs of a few rows, as the network takes them."""
-    texts = np.array(_EXAMPLE_TEXTS[:_EXAMPLE_ROWS], dtype=object)
-    numbers, nothing = (
-        np.array([str(number) for number in range(len(texts))], dtype=object),
-        np.array([""] * len(texts), dtype=object),
-    )
-    examples: Examples = model.architecture.examples(model, Catalog(numbers, texts, nothing))
+    numbers, texts, links = np.array([("0", "1", "2"), _EXAMPLE_TEXTS, ("", "", "")], dtype=object)
+    examples: Examples = model.architecture.examples(model, Catalog(numbers, texts, links))
     return dict(examples.batch(np.arange(len(texts)), None).inputs)
 
 
@@ -128,14 +70,45 @@ class OnnxFormat(ExportFormat):
     def reduce(self, graph: Path) -> None:
         """Makes a written graph smaller."""
 
-    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
-        write_onnx(kind, source, folder, encoders, self.reduce)
+    def write(self, kind: Any, source: Path, folder: Path, encoders: Path) -> None:
+        """Puts the network that `kind` saved in `source` into `folder` as a graph, with its tokenizer and its record."""
+        model = _load(kind, source)
+        model.save(folder)
+        for weights in folder.glob("*.safetensors"):
+            weights.unlink()
+        text: Any = model.network.encoders["text"]
 
-    def read(self, kind: Architecture, folder: Path, encoders: Path) -> ExportedModel:
-        return read_onnx(kind, folder, encoders, self.providers)
+        def write_reduced(network: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> None:
+            write_graph(network, inputs, path, int(text.max_positions))
+            self.reduce(path)
 
-    def original(self, kind: Architecture, source: Path) -> ExportedModel | None:
-        return in_full_precision(kind, source)
+        shared, inputs = split_encoders(model, _example(model), encoders, write_reduced)
+        bins = model.network.head.bins
+        more = {_EDGES: None if bins is None else bins.edges.tolist(), _SHARED: shared}
+        write_json(folder / RECORD, {**read_json(folder / RECORD), **more})
+        write_reduced(model.network, inputs, folder / GRAPH)
+
+    def read(self, kind: Any, folder: Path, encoders: Path) -> ExportedModel:
+        record = read_json(folder / RECORD)
+        with torch.device("meta"):
+            model: NeuralModel = kind.rebuild(folder, record)
+        if (bins := model.network.head.bins) is not None:
+            bins.edges = torch.tensor(record[_EDGES])
+        shared = [shared_encoder(encoders / file, part, self.providers) for part, file in record[_SHARED].items()]
+        model.network = OnnxNetwork(folder / GRAPH, model.network, self.providers, shared)  # type: ignore[assignment]
+        return model
+
+    def original(self, kind: Any, source: Path) -> ExportedModel | None:
+        """The model as it computes in 32 bits, as a graph does; None where it did so when its prices were submitted."""
+        model = _load(kind, source)
+        if settled(model.network, model.config, model.runtime.device) == "fp32":
+            return None
+        model.config = model.config.model_copy(update={"precision": "fp32"})
+        return model
+
+
+def _load(kind: NeuralArchitecture, source: Path) -> NeuralModel:
+    return kind.load(source)
 
 
 class OnnxFp16Format(OnnxFormat):
@@ -162,10 +135,10 @@ class TensorRtFormat(OnnxFormat):
     tolerance = 0.02
     providers = (TENSORRT, CPU)
 
-    def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
+    def write(self, kind: Any, source: Path, folder: Path, encoders: Path) -> None:
         check_tensorrt()
         super().write(kind, source, folder, encoders)
 
-    def read(self, kind: Architecture, folder: Path, encoders: Path) -> ExportedModel:
+    def read(self, kind: Any, folder: Path, encoders: Path) -> ExportedModel:
         check_tensorrt()
         return super().read(kind, folder, encoders)

@@ -13,22 +13,24 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.architectures import architecture
-from core.arrays import Floats, load_arrays, save_arrays
+from core.arrays import Floats, load_arrays
 from core.data.catalog import Catalog
 from core.protocols.architecture import LEVELS as DECILES
 from core.protocols.architecture import Prices
 from core.store.oof_store import geometric_mean
-from ensemble.pipeline.serialization import load_stack
-from serving.bundle import interval
-from serving.bundle.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, Bundle, MemberFacts, open_bundle
+from ensemble.methods.smape_minimizer import Conditional
+from ensemble.pipeline.serialization import load, load_stack
+from serving.bundle.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, AnswerLevel, Bundle, MemberFacts, open_bundle
 from serving.bundle.export_formats import ExportedModel, export_format
+from serving.bundle.interval import bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,17 @@ class Distances:
     offsets: Floats
     apart: Floats
 
+    @classmethod
+    def measure(cls, oof: Floats) -> Self:
+        """From prices (n, m) out of fold."""
+        logs = np.log(oof)
+        offsets, apart = np.zeros((2, logs.shape[1], logs.shape[1]))
+        for place, column in enumerate(logs.T):
+            differences = column[:, None] - logs
+            offsets[place] = np.median(differences, axis=0)
+            apart[place] = np.abs(differences - offsets[place]).mean(axis=0)
+        return cls(offsets, apart)
+
     def fill(self, given: Floats) -> Floats:
         """(n, m) prices without the NaN of (n, m), of which no row may be all NaN."""
         filled = given.copy()
@@ -50,31 +63,10 @@ class Distances:
                 filled[rows, member] = given[rows, other] * np.exp(self.offsets[member, other])
         return filled
 
-    def save(self, path: Path) -> None:
-        save_arrays(path, {"offsets": self.offsets, "apart": self.apart})
-
-
-def measure_distances(oof: Floats) -> Distances:
-    """From prices (n, m) out of fold."""
-    logs = np.log(oof)
-    offsets, apart = np.zeros((2, logs.shape[1], logs.shape[1]))
-    for place, column in enumerate(logs.T):
-        differences = column[:, None] - logs
-        offsets[place] = np.median(differences, axis=0)
-        apart[place] = np.abs(differences - offsets[place]).mean(axis=0)
-    return Distances(offsets, apart)
-
-
-def load_distances(path: Path) -> Distances:
-    """Reads back what `Distances.save` wrote."""
-    return Distances(**load_arrays(path))
-
 
 log = logging.getLogger(__name__)
 
-
-LEVELS = ("stack", "members", "light", "median")
-"""Levels of an answer, the best first."""
+LEVELS = tuple(AnswerLevel)
 ROWS = 1_024
 """Rows that are predicted together."""
 
@@ -98,14 +90,14 @@ class Prediction:
     def counts(self) -> dict[str, int]:
         """Number of rows answered at each level that occurs."""
         numbers = np.bincount(self.levels, minlength=len(LEVELS))
-        return {level: int(count) for level, count in zip(LEVELS, numbers, strict=True) if count}
+        return {str(level): int(count) for level, count in zip(LEVELS, numbers, strict=True) if count}
 
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
     """The answers of several parts, by the same members, as one."""
-    prices, low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("prices", "low", "high"))
-    answered, levels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("answered", "levels"))
-    return Prediction(prices, low, high, parts[0].members, answered, levels)
+    names = ("prices", "low", "high", "answered", "levels")
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +146,8 @@ class Predictor:
         self.facts = self.bundle.facts
         self.stack = load_stack(self.bundle.path(STACK))
         self.members = tuple(load_members(self.bundle))
-        self._conditional = interval.load_interval(self.bundle.path(INTERVAL))
-        self._distances = load_distances(self.bundle.path(DISTANCES))
+        self._conditional = load(self.bundle.path(INTERVAL), Conditional)
+        self._distances = Distances(**load_arrays(self.bundle.path(DISTANCES)))
         self._lock = threading.Lock()
 
     def predict(self, catalog: Catalog, *, light: bool = False, rows: int = ROWS) -> Prediction:
@@ -189,7 +181,7 @@ class Predictor:
                     quantiles = [asked[place][rows, 1:] for place in places]
                     shown = self.stack.rows(self._distances.fill(given[rows]), part, quantiles)
                     prices[rows] = stacked.predict(shown)
-                    ends[rows] = interval.bounds(self._conditional, prices[rows], shown, self.facts.stretch)
+                    ends[rows] = bounds(self._conditional, prices[rows], shown, self.facts.stretch)
             return Prediction(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))
 
     def _member_prices(self, place: int, catalog: Catalog, light: bool) -> Prices:
@@ -216,4 +208,6 @@ class Predictor:
         heavy = np.array([not member.facts.light for member in self.members])
         all_light = heavy.any() & ~answered[:, heavy].any(axis=1)
         conditions = [answered.all(axis=1), ~answered.any(axis=1), all_light]
-        return np.select(conditions, [0, 3, 2], default=1).astype(np.int64)
+        levels = (AnswerLevel.STACK, AnswerLevel.MEDIAN, AnswerLevel.LIGHT)
+        places = [LEVELS.index(level) for level in levels]
+        return np.select(conditions, places, default=LEVELS.index(AnswerLevel.MEMBERS)).astype(np.int64)

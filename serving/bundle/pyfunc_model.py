@@ -36,7 +36,7 @@ class BundleModel(PythonModel):
                 "predicted_price": answer.prices,
                 "low": answer.low,
                 "high": answer.high,
-                "level": [LEVELS[level] for level in answer.levels],
+                "level": [str(LEVELS[level]) for level in answer.levels],
             },
             index=model_input.index,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,9 @@ from ensemble.matrix.row_features import of_catalog
 from ensemble.matrix.screening import Column, ScreeningConfig
 from ensemble.matrix.screening_checks import completed
 from ensemble.methods.simplex import blend_smape, fit_simplex, relative_prices
-from ensemble.pipeline import serialization
-from ensemble.pipeline.nested_cv import validate
+from ensemble.pipeline.nested_cv import Progress, validate
 from ensemble.pipeline.result import make_record
-from ensemble.pipeline.serialization import Stack, stack_of
+from ensemble.pipeline.serialization import STACK, Stack, load_stack, stack_of
 
 _RESTACK = "run `python -m ensemble.stack` again, then `python -m serving.export`"
 
@@ -37,7 +36,7 @@ class BundleSource:
     """
 
     workspace: Workspace
-    stack: serialization.Stack
+    stack: Stack
     record: dict[str, Any]
     train: Rows
     test: Rows
@@ -48,11 +47,11 @@ class BundleSource:
 def read_source(workspace: Workspace) -> BundleSource:
     """Raises UserError where there is no stack, and where it was not made of the workspace's members as they are now."""
     facts = workspace.facts
-    stack = serialization.load_stack(workspace.path(serialization.STACK))
+    stack = load_stack(workspace.path(STACK))
     record = read_json(workspace.path("stack.json"))
     if (stack.catalog, stack.folds) != (facts.catalog, facts.folds) or not _matches(record, stack):
         raise UserError(
-            f"stack.json and the folder {serialization.STACK} of {workspace.folder} do not belong together",
+            f"stack.json and the folder {STACK} of {workspace.folder} do not belong together",
             code="export-stack-mismatch",
             hint=_RESTACK,
         )
@@ -66,14 +65,12 @@ def read_source(workspace: Workspace) -> BundleSource:
     return _source(workspace, stack, record, frame["stack"].to_numpy(np.float64))
 
 
-def read_subset(workspace: Workspace, most: int, tell: Tell) -> BundleSource:
+def read_subset(workspace: Workspace, most: int, report: Progress) -> BundleSource:
     """Source of a stack with fewer members that is nearly as good."""
-    whole = read_source(workspace)
-    found = distil(workspace, whole.record, most, tell)
-    return _source(workspace, found.stack, found.record, found.nested)
+    return _source(workspace, *distil(workspace, read_source(workspace).record, most, report))
 
 
-def _source(workspace: Workspace, stack: serialization.Stack, record: dict[str, Any], nested: Floats) -> BundleSource:
+def _source(workspace: Workspace, stack: Stack, record: dict[str, Any], nested: Floats) -> BundleSource:
     """Raises UserError where members or fields are not what they were when the stack was made."""
     oof, test = _predictions(workspace, stack)
     features = of_catalog(workspace.train, workspace.test, workspace.cache())
@@ -91,7 +88,7 @@ def _source(workspace: Workspace, stack: serialization.Stack, record: dict[str, 
     return BundleSource(workspace, stack.narrowed(), record, train_rows, test_rows, nested, submitted)
 
 
-def _matches(record: dict[str, Any], stack: serialization.Stack) -> bool:
+def _matches(record: dict[str, Any], stack: Stack) -> bool:
     """True where stack.json describes this stack."""
     names = [each["name"] for each in record["members"]]
     steps = {each["name"]: each["fitted"] for each in record["steps"] if each["kept"]}
@@ -99,7 +96,7 @@ def _matches(record: dict[str, Any], stack: serialization.Stack) -> bool:
     return names == list(stack.members) and record["combination"] == stack.stacked.describe() and steps == found
 
 
-def _predictions(workspace: Workspace, stack: serialization.Stack) -> tuple[Floats, Floats]:
+def _predictions(workspace: Workspace, stack: Stack) -> tuple[Floats, Floats]:
     """(n, m) and (t, m) prices of the stack's members, as it saw them."""
     missing = [name for name in stack.members if not workspace.store.has_member(name)]
     if missing:
@@ -118,9 +115,7 @@ def _predictions(workspace: Workspace, stack: serialization.Stack) -> tuple[Floa
     return oof, test
 
 
-def _quantiles(
-    workspace: Workspace, stack: serialization.Stack
-) -> tuple[MemberQuantiles | None, MemberQuantiles | None]:
+def _quantiles(workspace: Workspace, stack: Stack) -> tuple[MemberQuantiles | None, MemberQuantiles | None]:
     """Of the training and of the test rows, where the stack reads any."""
     if not stack.quantiles:
         return None, None
@@ -134,23 +129,16 @@ def _quantiles(
     return train, test
 
 
-Tell = Callable[[int, int], None]
-
 TOLERATED = 0.2
 """Points of nested SMAPE that a smaller stack may lie above the whole one."""
 
 
-@dataclass(frozen=True, eq=False)
-class Distilled:
-    """A stack of fewer members. record: as `stack.json` would hold it. nested: (n,) prices of the training rows out of fold."""
+def distil(
+    workspace: Workspace, whole: dict[str, Any], most: int, report: Progress
+) -> tuple[Stack, dict[str, Any], Floats]:
+    """A stack of fewer members, what `stack.json` would hold of it, and its prices of the training rows out of fold, (n,).
 
-    stack: Stack
-    record: dict[str, Any]
-    nested: Floats
-
-
-def distil(workspace: Workspace, whole: dict[str, Any], most: int, tell: Tell) -> Distilled:
-    """Stacks of 1, 2, ... `most` members until one is within TOLERATED points of the whole one. whole: `stack.json`.
+    Tries stacks of 1, 2, ... `most` members until one is within TOLERATED points of the whole one. whole: `stack.json`.
 
     Members are taken one after the other, each time the one whose addition lowers the SMAPE of the best weights most; each
     subset is then stacked as `ensemble.stack` does, and judged by its nested SMAPE.
@@ -163,15 +151,15 @@ def distil(workspace: Workspace, whole: dict[str, Any], most: int, tell: Tell) -
     order = ranked(read.oof, read.prices, min(most, len(read.names)))
     best = np.inf
     for count in range(1, len(order) + 1):
-        tell(count - 1, len(order))
+        report(count - 1, len(order))
         kept = [read.names[place] for place in order[:count]]
         matrix = from_workspace(workspace, ScreeningConfig(drop=_without(workspace, kept)))
         found = validate(matrix, whole["seed"])
         record = make_record(matrix, found, whole["seed"])
         best = min(best, record["nested"]["smape"])
         if record["nested"]["smape"] <= limit:
-            tell(len(order), len(order))
-            return Distilled(stack_of(matrix, found.final), record, found.nested)
+            report(len(order), len(order))
+            return stack_of(matrix, found.final), record, found.nested
     raise UserError(
         f"with at most {most} members the nested SMAPE is {best:.2f}; the whole stack's is {whole['nested']['smape']:.2f}, and "
         f"{TOLERATED} points more are tolerated",

@@ -21,6 +21,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.hardware import THREAD_LIMITS
+from serving.bundle.bundle import AnswerLevel
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class WorkerBatch:
 
 @dataclass(frozen=True, slots=True)
 class RowAnswer:
-    """Price of one row. price, low, high: in currency units. members: that answered. level: of `serving.bundle.predictor.LEVELS`.
+    """Price of one row. price, low, high: in currency units. members: that answered.
 
     unit, brand: read from the text, "" where it says none. read: all fields that the text says, where they were asked for.
     """
@@ -59,7 +60,7 @@ class RowAnswer:
     low: float
     high: float
     members: tuple[str, ...]
-    level: str
+    level: AnswerLevel
     unit: str = ""
     brand: str = ""
     read: Mapping[str, Any] | None = None

@@ -15,7 +15,7 @@ from pydantic import Field
 from core.atomic_files import digest
 from core.command_config import CommandConfig
 from core.errors import UserError
-from serving.bundle.bundle import Bundle, BundleFacts, open_bundle
+from serving.bundle.bundle import AnswerLevel, Bundle, BundleFacts, open_bundle
 from serving.common.limits import Limits
 from serving.engine.engine import Engine, EngineConfig, OnBatch, Overloaded
 from serving.engine.process_worker import RowAnswer
@@ -23,7 +23,6 @@ from serving.engine.request_images import RequestImages, StoredImage
 
 log = logging.getLogger(__name__)
 
-STACK, MEDIAN = "stack", "median"
 FOLLOW_SECONDS = 5.0
 """Seconds between two looks at a watched folder."""
 
@@ -43,7 +42,7 @@ class PricedRow:
     @property
     def fallback(self) -> bool:
         """True where anything but the whole stack has answered."""
-        return self.answer.level != STACK
+        return self.answer.level != AnswerLevel.STACK
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,6 @@ class ServedBundle:
 
     bundle: Bundle
     engine: Engine
-
-
-@dataclass(frozen=True)
-class _FolderState:
-    """Size and age of a bundle folder, which change while it is copied. newest: time of the last change, in nanoseconds."""
-
-    name: str
-    files: int
-    size: int
-    newest: int
 
 
 class SwapError(Exception):
@@ -196,8 +185,7 @@ class Service:
         One that is refused may still be on its way: it is tried again whenever it has changed and then stood still for a look.
         """
         known = {path.name for path in self._bundles()}
-        refused: _FolderState | None = None
-        last: _FolderState | None = None
+        refused = last = None
         last_error = ""
         while True:
             await asyncio.sleep(seconds)
@@ -261,7 +249,12 @@ class Service:
             if picture is not None:
                 self.images.drop(picture)
             answer = future.result()
-            if answer is not None and answer.level == STACK and self._served is served and self._cache.maxsize:
+            if (
+                answer is not None
+                and answer.level == AnswerLevel.STACK
+                and self._served is served
+                and self._cache.maxsize
+            ):
                 self._cache[key] = answer
 
         future.add_done_callback(done)
@@ -274,13 +267,13 @@ def _reads_images(facts: BundleFacts, members: Collection[str]) -> bool:
 
 def _median(facts: BundleFacts) -> RowAnswer:
     """Fallback answer where nothing can be computed: the best constant price."""
-    return RowAnswer(facts.middle, facts.low, facts.high, (), MEDIAN)
+    return RowAnswer(facts.middle, facts.low, facts.high, (), AnswerLevel.MEDIAN)
 
 
-def _folder_state(folder: Path) -> _FolderState:
-    found = [path.stat() for path in folder.rglob("*")]
-    sizes, times = [each.st_size for each in found], [each.st_mtime_ns for each in found]
-    return _FolderState(folder.name, len(found), sum(sizes), max(times, default=0))
+def _folder_state(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and last change of each file of a bundle's folder: both change while it is copied."""
+    found = ((path, path.stat()) for path in folder.rglob("*"))
+    return {path: (state.st_size, state.st_mtime_ns) for path, state in found}
 
 
 def _number(folder: str, name: str) -> int | None:

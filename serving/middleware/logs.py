@@ -8,6 +8,7 @@ import math
 import re
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -105,6 +106,10 @@ def logging_config(*, texts: bool = False, level: str = "INFO") -> dict[str, Any
     }  # fmt: skip
 
 
+OnRequest = Callable[[str, int, float], None]
+"""Called with each answered request: the path of its route (one for all that have none), its status and its seconds."""
+
+
 class RequestLog:
     """ASGI middleware: gives each request an id, logs it when it is answered, and answers what fails with 500 and the id.
 
@@ -112,8 +117,8 @@ class RequestLog:
     and in every line that is logged meanwhile. An answer that fails in the middle cannot become a 500; it is cut off.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, on_request: OnRequest = lambda path, status, seconds: None) -> None:
+        self._app, self._on_request = app, on_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -143,14 +148,15 @@ class RequestLog:
             if not status:
                 await problem(HTTPStatus.INTERNAL_SERVER_ERROR)(scope, receive, send_with_id)
         finally:
-            caller = caller_of(scope)
+            seconds, caller = time.monotonic() - began, caller_of(scope)
+            self._on_request(getattr(scope.get("route"), "path", "(none)"), status or _LEFT, seconds)
             _log.info(
                 "request",
                 extra={
                     "method": scope["method"],
                     "path": scope["path"][:_LONGEST_PATH],
                     "status": status or _LEFT,
-                    "ms": round(1000 * (time.monotonic() - began), 2),
+                    "ms": round(1000 * seconds, 2),
                     "key": caller.name if caller else "",
                 },
             )

@@ -13,12 +13,19 @@ from serving.common.limits import Limits
 from serving.middleware.access import OPEN, Access
 from serving.middleware.bodies import BodyLimits
 from serving.middleware.key_store import KeyRing
-from serving.middleware.logs import RequestLog
+from serving.middleware.logs import OnRequest, RequestLog
 from serving.middleware.problems import answer_http_exception, answer_validation_error
 from serving.middleware.rate import RateLimit, RateLimiter
 
 
-def protect(app: FastAPI, limits: Limits, ring: KeyRing | None, *, open_paths: Collection[str] = OPEN) -> RateLimiter:
+def protect(
+    app: FastAPI,
+    limits: Limits,
+    ring: KeyRing | None,
+    *,
+    open_paths: Collection[str] = OPEN,
+    on_request: OnRequest = lambda path, status, seconds: None,
+) -> RateLimiter:
     """Guards the application; returns its rate limiter, from which routes may take more (for a batch's rows).
 
     Headers first, so that refusals carry them; then id and log; then who it is, before anything of a stranger's is read; then how
@@ -31,7 +38,7 @@ def protect(app: FastAPI, limits: Limits, ring: KeyRing | None, *, open_paths: C
     app.add_middleware(BodyLimits, limits=limits)
     app.add_middleware(RateLimit, limiter=limiter)
     app.add_middleware(Access, ring=ring, open_paths=open_paths)
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, on_request=on_request)
     app.add_middleware(SecurityHeaders)
     return limiter
 

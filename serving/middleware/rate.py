@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 
+from cachetools import LRUCache
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.common.limits import Limits
@@ -28,9 +28,8 @@ class RateLimiter:
     def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = limits.requests_per_second
         self._burst = float(limits.burst)
-        self._tracked = limits.tracked
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: LRUCache[str, tuple[float, float]] = LRUCache(limits.tracked)
 
     def take(self, caller: str, cost: float = 1.0, *, taken: float = 0.0) -> float:
         """Takes `cost` tokens and returns 0; or takes none and returns the seconds until there are so many.
@@ -43,8 +42,6 @@ class RateLimiter:
         tokens = min(self._burst, tokens + (now - then) * self._rate)
         missing = min(cost, self._burst - taken) - tokens
         self._buckets[caller] = (tokens if missing > 0 else -missing, now)
-        while len(self._buckets) > self._tracked:
-            self._buckets.popitem(last=False)
         return max(0.0, missing / self._rate)
 
     def __len__(self) -> int:

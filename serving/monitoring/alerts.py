@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,20 @@ class Thresholds:
     smape_errors: float = 4.0
 
 
+class AlertKind(StrEnum):
+    """Rules that raise alerts."""
+
+    ERRORS = "errors"
+    OVERLOAD = "overload"
+    FALLBACKS = "fallbacks"
+    LATENCY = "latency"
+    ACCURACY = "accuracy"
+    DRIFT = "drift"
+
+
 @dataclass(frozen=True)
 class Alert:
-    """name: of the rule and what it is about (`drift-brand`); figure and threshold as they were; text: for people."""
+    """name: kind and, of drift, what has drifted (`drift-brand`); figure and threshold as they were; text: for people."""
 
     name: str
     figure: float

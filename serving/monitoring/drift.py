@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -118,8 +119,6 @@ FEWEST = 100
 """With fewer nothing is said."""
 STEP = 25
 """After so many new rows the figures are made again."""
-MOST_PSI, MOST_KS = 0.25, 0.2
-"""Above, something has changed if chance does not explain it: 0.25 is the PSI that credit scoring calls a major shift."""
 
 
 @dataclass(frozen=True)
@@ -134,19 +133,31 @@ class Row:
     price: float
 
 
+class DriftMeasure(StrEnum):
+    """Distance between two distributions: population stability index, Kolmogorov-Smirnov."""
+
+    PSI = "psi"
+    KS = "ks"
+
+
+MOST_PSI = 0.25
+"""Above, something has changed if chance does not explain it: the PSI that credit scoring calls a major shift."""
+_MOST = {DriftMeasure.PSI: MOST_PSI, DriftMeasure.KS: 0.2}
+
+
 @dataclass(frozen=True)
 class Figure:
-    """One comparison. what: `length`, `unit`, `price`, ... measure: `psi` or `ks`."""
+    """One comparison. what: `length`, `unit`, `price`, ..."""
 
     what: str
-    measure: str
+    measure: DriftMeasure
     value: float
     chance: float
 
     @property
     def limit(self) -> float:
         """Limit that the value must exceed to count."""
-        return max(MOST_PSI if self.measure == "psi" else MOST_KS, self.chance)
+        return max(_MOST[self.measure], self.chance)
 
     @property
     def drifted(self) -> bool:
@@ -190,15 +201,17 @@ class Drift:
         }
         for what, (values, name, count) in numbers.items():
             quantiles = self._known["numbers"][name]
-            found += [_figure(what, "psi", psi_of_numbers(quantiles, values, count))]
-            found += [_figure(what, "ks", ks(quantiles, values, count))]
+            found += [_figure(what, DriftMeasure.PSI, psi_of_numbers(quantiles, values, count))]
+            found += [_figure(what, DriftMeasure.KS, ks(quantiles, values, count))]
         for what in ("unit", "brand", "script"):
             expected = self._known["words"][what]
-            found.append(_figure(what, "psi", psi_of_words(expected, [getattr(row, what) for row in rows], inputs)))
+            found.append(
+                _figure(what, DriftMeasure.PSI, psi_of_words(expected, [getattr(row, what) for row in rows], inputs))
+            )
         share, missing = self._known["missing_pictures"], sum(row.missing_picture for row in rows)
         pictures = psi(np.array([share, 1 - share]), np.array([missing, len(rows) - missing], dtype=np.float64), inputs)
-        return (*found, _figure("missing_picture", "psi", pictures))
+        return (*found, _figure("missing_picture", DriftMeasure.PSI, pictures))
 
 
-def _figure(what: str, measure: str, distance: Distance) -> Figure:
+def _figure(what: str, measure: DriftMeasure, distance: Distance) -> Figure:
     return Figure(what, measure, distance.figure, distance.chance)

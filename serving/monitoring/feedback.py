@@ -13,6 +13,7 @@ import numpy as np
 
 from core.atomic_files import digest
 from core.metrics import smape_terms
+from serving.engine.process_worker import RowAnswer
 
 REMEMBERED = 200_000
 REMEMBERED_SECONDS = 90 * 86_400.0
@@ -20,18 +21,8 @@ REMEMBERED_SECONDS = 90 * 86_400.0
 WINDOW = 1_000
 """Outcomes that the live figure is made of, the last ones."""
 
-
 _PACKED = struct.Struct("<dddf?")
 """price, low, high, the second in which it is forgotten, whether a true price has come: 29 bytes in place of 200."""
-
-
-@dataclass(frozen=True)
-class LoggedPrediction:
-    """Prediction that waits for its true price. low, high: of the 80% interval."""
-
-    price: float
-    low: float
-    high: float
 
 
 class FeedbackStatus(Enum):
@@ -66,7 +57,7 @@ class Feedback:
         # Of the last WINDOW ids, in the order in which they were first sent.
         self._terms: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
-    def record_prediction(self, name: str, answer: LoggedPrediction) -> None:
+    def record_prediction(self, name: str, answer: RowAnswer) -> None:
         """From now on a true price of that id finds this prediction; the oldest is forgotten where there is no room."""
         key = _key(name)
         if key not in self._predicted:

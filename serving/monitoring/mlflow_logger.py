@@ -6,6 +6,8 @@ import logging
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the next minute is tried in any case
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -33,39 +35,30 @@ class MlflowRunLogger:
 
     def __init__(self, uri: str) -> None:
         """Raises UserError where MLflow cannot be reached."""
-        try:
+        with _outage_refused():
             _check_database(uri)
             self._client = MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(EXPERIMENT)
             self._experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT)
-        except (*_OUTAGES, ImportError) as error:
-            raise _unwritable(error) from None
         self._run, self._minute = "", 0
 
     def begin(self, bundle: Bundle) -> None:
         """The bundle is served from now on. Raises UserError where MLflow cannot be reached."""
         tags = {"bundle": bundle.name, "version": bundle.version}
-        try:
-            made = self._client.create_run(self._experiment, run_name=bundle.folder.name, tags=tags)
-        except _OUTAGES as error:
-            raise _unwritable(error) from None
-        self._run = made.info.run_id
+        with _outage_refused():
+            self._run = self._client.create_run(self._experiment, run_name=bundle.folder.name, tags=tags).info.run_id
 
     def __call__(self, figures: dict[str, float]) -> None:
         """Writes a minute's figures. A failed write is logged as an error, and lost: the service matters more."""
         now, self._minute = int(1000 * time.time()), self._minute + 1
         metrics = [Metric(name, value, now, self._minute) for name, value in figures.items()]
-        try:
+        with _outage_logged("a minute's figures did not reach MLflow"):
             self._client.log_batch(self._run, metrics=metrics)
-        except _OUTAGES as error:
-            log.error("a minute's figures did not reach MLflow: %s", type(error).__name__)
 
     def close(self) -> None:
         """The run is over."""
-        try:
+        with _outage_logged("the run in MLflow was not ended"):
             self._client.set_terminated(self._run)
-        except _OUTAGES as error:
-            log.error("the run in MLflow was not ended: %s", type(error).__name__)
 
 
 def _check_database(uri: str) -> None:
@@ -75,8 +68,20 @@ def _check_database(uri: str) -> None:
         create_engine(uri).connect().close()
 
 
-def _unwritable(error: Exception) -> UserError:
-    why = redact(str(error).strip().partition("\n")[0])
-    return UserError(
-        f"MLflow cannot be written to: {why}", code="run-log-unwritable", hint="mend --mlflow, or leave it out"
-    )
+@contextmanager
+def _outage_refused() -> Iterator[None]:
+    try:
+        yield
+    except (*_OUTAGES, ImportError) as error:
+        why = redact(str(error).strip().partition("\n")[0])
+        raise UserError(
+            f"MLflow cannot be written to: {why}", code="run-log-unwritable", hint="mend --mlflow, or leave it out"
+        ) from None
+
+
+@contextmanager
+def _outage_logged(what: str) -> Iterator[None]:
+    try:
+        yield
+    except _OUTAGES as error:
+        log.error("%s: %s", what, type(error).__name__)

@@ -14,9 +14,9 @@ import numpy as np
 from core.atomic_files import read_json
 from serving.bundle.bundle import STATISTICS, Bundle
 from serving.engine.service import PricedRow
-from serving.monitoring.alerts import Alert, Alerts, Thresholds
+from serving.monitoring.alerts import Alert, AlertKind, Alerts, Thresholds
 from serving.monitoring.drift import Drift, Figure, row_of
-from serving.monitoring.feedback import Feedback, FeedbackStatus, LoggedPrediction
+from serving.monitoring.feedback import Feedback, FeedbackStatus
 from serving.monitoring.prometheus_metrics import Metrics
 
 
@@ -73,19 +73,18 @@ class MinuteStats:
         """Alerts of figures beyond their thresholds."""
         if len(self.seconds) < thresholds.requests:
             return []
-        answered = max(1, len(self.prices))
+        count, answered = len(self.seconds), max(1, len(self.prices))
         p99 = float(np.quantile(self.seconds, 0.99))
-        looked_at = [
-            ("errors", self.failed / len(self.seconds), thresholds.errors, "of the last minute's requests failed"),
-            ("overload", self.refused / len(self.seconds), thresholds.errors, "of the last minute's requests found no room"),
-            ("fallbacks", self.fallbacks / answered, thresholds.fallbacks, "of the rows were not answered by the whole stack"),
+        shares = [
+            (AlertKind.ERRORS, self.failed / count, thresholds.errors, "of the last minute's requests failed"),
+            (AlertKind.OVERLOAD, self.refused / count, thresholds.errors, "of the last minute's requests found no room"),
+            (AlertKind.FALLBACKS, self.fallbacks / answered, thresholds.fallbacks,
+             "of the rows were not answered by the whole stack"),
         ]  # fmt: skip
-        found = [
-            Alert(name, share, most, f"{share:.0%} {what}") for name, share, most, what in looked_at if share > most
-        ]
+        found = [Alert(name, share, most, f"{share:.0%} {what}") for name, share, most, what in shares if share > most]
         if p99 > thresholds.p99_seconds:
             found.append(
-                Alert("latency", p99, thresholds.p99_seconds, f"one request in a hundred took over {p99:.2f} s")
+                Alert(AlertKind.LATENCY, p99, thresholds.p99_seconds, f"one request in a hundred took over {p99:.2f} s")
             )
         return found
 
@@ -126,21 +125,20 @@ class Observer:
         if path in PRICING:
             self._stats.request(status, seconds)
 
-    def record_row(self, text: str, picture: bool, priced: PricedRow) -> None:
+    def record_row(self, text: str, image: bool, priced: PricedRow) -> None:
         """A row was priced."""
         self.metrics.row(priced)
         self._stats.row(priced)
         answer = priced.answer
         if self.drift is not None:
-            figures = self.drift.add(row_of(text, answer.unit, answer.brand, picture, answer.price))
+            figures = self.drift.add(row_of(text, answer.unit, answer.brand, image, answer.price))
             if figures is not None:
                 self.metrics.drift(figures)
                 self._report(_drifted(figures))
 
     def record_prediction(self, prediction_id: str, priced: PricedRow) -> None:
         """Remembers a prediction by the id under which its true price may come later."""
-        answer = priced.answer
-        self.feedback.record_prediction(prediction_id, LoggedPrediction(answer.price, answer.low, answer.high))
+        self.feedback.record_prediction(prediction_id, priced.answer)
 
     def record_true_prices(self, prices: Iterable[tuple[str, float]]) -> Counter[FeedbackStatus]:
         """True prices by id: how many were what."""
@@ -151,7 +149,7 @@ class Observer:
             limit = self._nested + self._thresholds.smape_errors * live.standard_error
             if live.smape > limit:
                 text = f"live SMAPE {live.smape:.2f} over {live.rows} outcomes; {self._nested:.2f} was to be expected"
-                self._report([Alert("accuracy", live.smape, limit, text)])
+                self._report([Alert(AlertKind.ACCURACY, live.smape, limit, text)])
         return found
 
     async def run(self) -> None:
@@ -190,4 +188,6 @@ def _drifted(figures: Sequence[Figure]) -> list[Alert]:
         beyond = f"{figure.measure.upper()} {figure.value:.2f}, limit {figure.limit:.2f}"
         return f"{figure.what} has drifted from the bundle's catalog: {beyond}"
 
-    return [Alert(f"drift-{each.what}", each.value, each.limit, text(each)) for each in figures if each.drifted]
+    return [
+        Alert(f"{AlertKind.DRIFT}-{each.what}", each.value, each.limit, text(each)) for each in figures if each.drifted
+    ]

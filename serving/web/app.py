@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import time
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -18,13 +17,15 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.common.limits import Limits
 from serving.engine.engine import Overloaded
 from serving.engine.service import Service, SwapError
-from serving.middleware import KeyRing, RateLimiter, admin_only, caller_of, problem, protect
-from serving.middleware.rate import client_network
+from serving.middleware.access import admin_only, caller_of
+from serving.middleware.key_store import KeyRing
+from serving.middleware.problems import problem
+from serving.middleware.protect import protect
+from serving.middleware.rate import RateLimiter, client_network
 from serving.monitoring.observer import Observer
 from serving.monitoring.prometheus_metrics import CONTENT_TYPE
 from serving.web import examples, schemas
@@ -111,40 +112,14 @@ def make_app(
         docs_url=None,
         redoc_url=None,
     )
-    limiter = protect(app, limits, ring, open_paths=OPEN_PATHS)
+    limiter = protect(app, limits, ring, open_paths=OPEN_PATHS, on_request=observer.record_request)
     app.add_exception_handler(Overloaded, _answer_overload)
-    app.add_middleware(RequestObserver, observer=observer)
     keys = [] if ring is None else [BEARER]
     app.include_router(_pricing_routes(Pricing(service, observer, limits), limits, limiter), dependencies=keys)
     app.include_router(_service_routes(service, observer), dependencies=keys)
     app.include_router(_probe_routes(service))
     app.include_router(_page_routes())
     return app
-
-
-class RequestObserver:
-    """ASGI middleware: tells the observer path, status and seconds of each answer. Paths that are no route count as one."""
-
-    def __init__(self, app: ASGIApp, observer: Observer) -> None:
-        self._app, self._observer = app, observer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        start, status = time.monotonic(), 499
-
-        async def send_and_look(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_look)
-        finally:
-            path = getattr(scope.get("route"), "path", "(none)")
-            self._observer.record_request(path, status, time.monotonic() - start)
 
 
 def _answer_overload(_: Request, error: Exception) -> Response:
@@ -203,12 +178,7 @@ def _service_routes(service: Service, observer: Observer) -> APIRouter:
     async def drift() -> schemas.DriftAnswer:
         """The last rows beside the bundle's catalog."""
         known = observer.drift
-        figures = [
-            schemas.DriftFigure(
-                what=each.what, measure=each.measure, value=each.value, limit=each.limit, drifted=each.drifted  # type: ignore[arg-type]
-            )
-            for each in (known.figures if known else ())
-        ]  # fmt: skip
+        figures = [schemas.DriftFigure.model_validate(each) for each in (known.figures if known else ())]
         return schemas.DriftAnswer(rows=known.seen if known else 0, figures=figures)
 
     @router.post("/outcomes")
@@ -234,15 +204,15 @@ def _probe_routes(service: Service) -> APIRouter:
     @router.get("/health")
     async def health() -> schemas.State:
         """The process answers."""
-        return schemas.State(status="ok")
+        return schemas.State(status=schemas.ServiceStatus.OK)
 
     @router.get("/ready", responses={503: {"model": schemas.State}})
     async def ready(response: Response) -> schemas.State:
         """A bundle is loaded, and somebody computes from it."""
         if service.ready:
-            return schemas.State(status="ready")
+            return schemas.State(status=schemas.ServiceStatus.READY)
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-        return schemas.State(status="not ready")
+        return schemas.State(status=schemas.ServiceStatus.NOT_READY)
 
     return router
 

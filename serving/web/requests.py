@@ -14,12 +14,13 @@ from serving.common.limits import Limits, check_text
 from serving.engine.engine import Overloaded
 from serving.engine.request_images import ImageError
 from serving.engine.service import PricedRow, Service
-from serving.middleware import request_id
+from serving.middleware.problems import request_id
 from serving.monitoring.feedback import FeedbackStatus
 from serving.monitoring.observer import Observer
 from serving.web.schemas import (
     BatchAnswer,
     Explanation,
+    ImageStatus,
     Interval,
     Outcome,
     OutcomeError,
@@ -105,7 +106,7 @@ class Pricing:
         except ValueError as error:
             return RowError(error=str(error))
 
-    def _answer(self, priced: PricedRow, row: int | None, picture: Any, note: str | None) -> PriceAnswer:
+    def _answer(self, priced: PricedRow, row: int | None, image: ImageStatus, note: str | None) -> PriceAnswer:
         answer = priced.answer
         prediction_id = request_id.get() if row is None else f"{request_id.get()}:{row}"
         self._observer.record_prediction(prediction_id, priced)
@@ -116,21 +117,21 @@ class Pricing:
             interval=Interval(low=answer.low, high=answer.high, coverage=coverage),
             model_version=priced.version,
             members=list(answer.members),
-            level=answer.level,  # type: ignore[arg-type]  # one of serving.bundle.predictor.LEVELS
+            level=answer.level,
             fallback=priced.fallback,
             cached=priced.cached,
-            picture=picture,
+            picture=image,
             note=note,
         )
 
 
-def _image_status(had: bool, missing: str, priced: PricedRow) -> str:
-    """Status of a row's picture, in the words of `PriceAnswer.picture`. missing: why it could not be had."""
+def _image_status(had: bool, missing: str, priced: PricedRow) -> ImageStatus:
+    """Status of a row's image. missing: why it could not be had."""
     if missing:
-        return "not had"
+        return ImageStatus.NOT_HAD
     if not had:
-        return "none"
-    return "given" if priced.pictured else "not used"
+        return ImageStatus.NONE
+    return ImageStatus.GIVEN if priced.pictured else ImageStatus.NOT_USED
 
 
 def _empty_text_note(text: str, priced: PricedRow) -> str:

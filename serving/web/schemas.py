@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from enum import StrEnum
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.bundle.bundle import AnswerLevel
 from serving.bundle.interval import LEVEL
+from serving.monitoring.drift import DriftMeasure
 from serving.web import examples
 
 
@@ -52,6 +55,15 @@ class Interval(BaseModel):
     coverage: float
 
 
+class ImageStatus(StrEnum):
+    """Part that an image has in a price."""
+
+    NONE = "none"
+    GIVEN = "given"
+    NOT_USED = "not used"
+    NOT_HAD = "not had"
+
+
 class PriceAnswer(BaseModel):
     """A price in the catalog's currency, and where it is from."""
 
@@ -62,12 +74,12 @@ class PriceAnswer(BaseModel):
     interval: Interval
     model_version: str
     members: list[str] = Field(description="members of the stack that answered")
-    level: Literal["stack", "members", "light", "median"] = Field(
+    level: AnswerLevel = Field(
         description="stack: all members; members: some; light: no network; median: none, the catalog's best constant"
     )
     fallback: bool = Field(description="whether anybody but the whole stack has answered")
     cached: bool = Field(description="whether it was computed for an earlier request")
-    picture: Literal["none", "given", "not used", "not had"] = Field(
+    picture: ImageStatus = Field(
         description="none: there was none; given: read for this price; not used: no member that answered reads pictures; "
         "not had: it could not be fetched or read. Without `given` the price comes from the text alone"
     )
@@ -172,15 +184,25 @@ class Version(BaseModel):
     previous: list[str] = Field(description="bundles beside it, to which it may be swapped")
 
 
+class ServiceStatus(StrEnum):
+    """Answer of a probe."""
+
+    OK = "ok"
+    READY = "ready"
+    NOT_READY = "not ready"
+
+
 class State(BaseModel):
     model_config = _example(examples.STATE)
 
-    status: Literal["ok", "ready", "not ready"]
+    status: ServiceStatus
 
 
 class DriftFigure(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
     what: str
-    measure: Literal["psi", "ks"]
+    measure: DriftMeasure
     value: float
     limit: float
     drifted: bool

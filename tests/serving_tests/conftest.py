@@ -29,7 +29,7 @@ from serving.bundle.bundle import FACTS, MANIFEST, Bundle, _content
 from serving.common.limits import Limits
 from serving.engine.engine import EngineConfig
 from serving.engine.service import Service
-from serving.middleware import KeyRing
+from serving.middleware.key_store import KeyRing
 from serving.monitoring.alerts import Alerts, Thresholds
 from serving.monitoring.observer import Observer
 from serving.web.app import make_app

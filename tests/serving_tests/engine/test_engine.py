@@ -12,7 +12,7 @@ import pytest
 
 from serving.engine.engine import AdaptiveBatchSize, Engine, EngineConfig, Overloaded
 from serving.engine.process_worker import Failure, ProcessLost, WorkerBatch
-from serving.middleware import request_id
+from serving.middleware.problems import request_id
 from tests.errors import refused
 from tests.serving_tests.engines import Script, answers
 

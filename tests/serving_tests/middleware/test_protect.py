@@ -19,8 +19,10 @@ from starlette.responses import HTMLResponse
 from starlette.testclient import TestClient
 
 from serving.common.limits import Limits
-from serving.middleware import KeyRing, add_key, admin_only, logging_config, protect
-from serving.middleware.protect import HEADERS
+from serving.middleware.access import admin_only
+from serving.middleware.key_store import KeyRing, add_key
+from serving.middleware.logs import logging_config
+from serving.middleware.protect import HEADERS, protect
 
 LIMITS = Limits(json_bytes=2_000, form_bytes=4_000, json_depth=4, requests_per_second=0.001, burst=100)
 

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from serving.bundle.bundle import open_bundle
 from serving.common.limits import Limits
 from serving.engine.engine import EngineConfig
-from serving.middleware import KeyRing, add_key
+from serving.middleware.key_store import KeyRing, add_key
 from serving.web.app import FILES, PAGE
 from tests.experiments_tests.waiting import wait_for
 from tests.serving_tests.conftest import client_of, reads_images

@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
-from serving.middleware import KeyRing, add_key
+from serving.middleware.key_store import KeyRing, add_key
 from serving.web.app import OPEN_PATHS
 from tests.serving_tests.conftest import client_of
 from tests.serving_tests.engines import Script

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from serving.middleware import add_key
+from serving.middleware.key_store import add_key
 from tests.browser import launched, needs_chromium, opened
 from tests.serving_tests.conftest import reads_images
 from tests.serving_tests.test_api import post, running
