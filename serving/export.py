@@ -86,10 +86,10 @@ def main(config: ExportConfig) -> None:
 def _show(bundle: Bundle, new: bool) -> None:
     facts = bundle.facts
     for member in facts.members:
-        judged = f"prices within {member.difference:.2%} of the original's"
+        evaluated = f"prices within {member.difference:.2%} of the original's"
         if member.worsened is not None:
-            judged += f", SMAPE {member.worsened:+.2f} points"
-        say(f"{member.id}  {member.form}  {len(member.folds)} fold models  weight {member.weight:.3f}  {judged}")
+            evaluated += f", SMAPE {member.worsened:+.2f} points"
+        say(f"{member.id}  {member.form}  {len(member.folds)} fold models  weight {member.weight:.3f}  {evaluated}")
     say(f"compared on {facts.compared} test rows: prices within {facts.largest_difference:.2%} of the submission's")
     say(f"nested SMAPE {facts.nested['smape']:.2f}; {facts.coverage:.1%} of held-out prices lie in their 80% interval")
     say(f"bundle:     {bundle.folder}{'' if new else ' (was there already, with this content)'}")

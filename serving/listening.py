@@ -13,7 +13,7 @@ _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for each of the host's addresses; nobody is let in before `listen`. Port 0 is any one that is free.
+    """A socket for each of the host's addresses; connections are refused until `listen`. Port 0 is any one that is free.
 
     Raises UserError for a port that is taken or not allowed, and for a host that is not this machine.
     """

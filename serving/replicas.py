@@ -22,7 +22,7 @@ BATCH_ROWS, BATCH_SECONDS = 64, 0.01
 
 
 class NotPriced(Exception):
-    """A batch failed as a whole; the replica's log says why."""
+    """A batch failed as a whole; the replica's log has the reason."""
 
 
 @serve.deployment

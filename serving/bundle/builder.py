@@ -156,7 +156,7 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
     workspace, record, stack = source.workspace, source.record, source.stack
     train, test, folds = workspace.train, workspace.test, workspace.folds
     stack.save(folder / parts.STACK)
-    conditional, judged = fit_interval(source.nested, train.known_prices, source.train, folds.assignment)
+    conditional, quality = fit_interval(source.nested, train.known_prices, source.train, folds.assignment)
     save(conditional, folder / parts.INTERVAL)
     served = bounds(conditional, source.submitted, source.test)
     save_arrays(folder / parts.DISTANCES, vars(Distances.measure(source.train.members)))
@@ -173,9 +173,9 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
         middle=constant_floor(train.known_prices)[0],
         low=float(low),
         high=float(high),
-        coverage=judged.coverage,
-        width=judged.width,
-        stretch=max(1.0, judged.width / width(served)),
+        coverage=quality.coverage,
+        width=quality.width,
+        stretch=max(1.0, quality.width / width(served)),
         compared=0,
         largest_difference=0.0,
         code=parts.CODE,

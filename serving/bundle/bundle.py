@@ -56,11 +56,11 @@ class AnswerLevel(StrEnum):
 @dataclass(frozen=True)
 class MemberFacts:
     """A member in a bundle. form: export format of its models (`serving.bundle.export_formats`). light: needs no torch.
-    pictures: reads them.
+    pictures: reads images.
 
     folds: the numbers of its fold models. weight: in the stack's linear parts. smape: out of fold. difference: by how much,
     relatively, its prices from these files differ at most from the original's; worsened: points of SMAPE, where its form is
-    judged by true prices.
+    evaluated by true prices.
     """
 
     id: str
@@ -111,7 +111,7 @@ class BundleFacts:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on the disk whose files are what its manifest says."""
+    """A bundle on the disk whose files match its manifest."""
 
     folder: Path
     name: str
@@ -242,11 +242,12 @@ def _files(folder: Path) -> list[str]:
 
 def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
     there = set(_files(folder))
-    for what, paths in (("lacks", files.keys() - there), ("has, but its manifest lacks,", there - files.keys())):
+    for what, code, paths in (
+        ("lacks", "bundle-lost-files", files.keys() - there),
+        ("has, but its manifest lacks,", "bundle-extra-files", there - files.keys()),
+    ):
         if paths:
-            raise UserError(
-                f"the bundle {folder} {what} {some(sorted(paths))}", code="bundle-missing-files", hint=_AGAIN
-            )
+            raise UserError(f"the bundle {folder} {what} {some(sorted(paths))}", code=code, hint=_AGAIN)
     for path, size, sha in _contents(folder):
         if files[path] != {"size": size, "sha256": sha}:
             raise UserError(

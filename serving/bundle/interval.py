@@ -43,7 +43,7 @@ def bounds(conditional: Conditional, prices: Floats, rows: Rows, stretch: float 
 def fit_interval(
     combined: Floats, prices: Floats, rows: Rows, folds: Ints, seed: int = 0
 ) -> tuple[Conditional, IntervalQuality]:
-    """From prices out of fold, `combined` (n,), and true ones. Judged on each of `folds` (n,) by a fit to the others."""
+    """From prices out of fold, `combined` (n,), and true ones. Evaluated on each of `folds` (n,) by a fit to the others."""
     ends = np.empty((len(prices), 2))
     for fold in np.unique(folds):
         inside = folds == fold

@@ -63,7 +63,7 @@ def register(bundle: Bundle, uri: str) -> str:
 
 
 def image_notes(facts: BundleFacts) -> list[str]:
-    """Notes where members read pictures, which are missing where MLflow runs the model (`serving.bundle.pyfunc_model`)."""
+    """Notes where members read images, which are missing where MLflow runs the model (`serving.bundle.pyfunc_model`)."""
     readers = [member.id for member in facts.members if member.pictures]
     if not readers:
         return []

@@ -1,7 +1,7 @@
 """ONNX export of networks: dynamic rows and tokens, fp32, fp16 and int8.
 
 The graph is the network from token ids, numbers and pixels to the head's outputs; encoders that were frozen are graphs of their
-own, which fold models share (`serving.bundle.shared_encoders`). Around them everything is as in training: texts and pictures
+own, which fold models share (`serving.bundle.shared_encoders`). Around them everything is as in training: texts and images
 are read, and prices made of outputs, by the architecture's own code in 32 bits.
 """
 
@@ -30,7 +30,7 @@ _EDGES, _SHARED = "edges", "shared"
 
 
 class OnnxNetwork(nn.Module):
-    """Stands where the network does. skeleton: the network without weights, which tells how rows are read. shared: encoders
+    """Stands where the network does. skeleton: the network without weights, which decides how rows are read. shared: encoders
     that answer before the graph is asked."""
 
     def __init__(self, path: Path, skeleton: Any, providers: Sequence[str], shared: Sequence[SharedEncoder]) -> None:

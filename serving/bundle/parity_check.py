@@ -22,7 +22,7 @@ from serving.bundle.source import BundleSource
 COMPARED = 200
 """Rows whose prices are compared."""
 WORSENED = 0.3
-"""Points of SMAPE by which a form that is judged by true prices may be worse than the original."""
+"""Points of SMAPE by which a form that is evaluated by true prices may be worse than the original."""
 
 
 def check_parity(folder: Path, source: BundleSource, facts: BundleFacts, name: str) -> BundleFacts:
@@ -30,7 +30,7 @@ def check_parity(folder: Path, source: BundleSource, facts: BundleFacts, name: s
 
     A network that was trained in half precision has submitted what it computes in it. Its graph computes in 32 bits, and is
     compared with the network in 32 bits.
-    Where a form is judged by true prices, its fold models price training rows that they did not learn from.
+    Where a form is evaluated by true prices, its fold models price training rows that they did not learn from.
     Raises UserError for a member, or the stack, that is further away or worse than its form allows.
     """
     rows = np.arange(min(COMPARED, len(source.workspace.test)))

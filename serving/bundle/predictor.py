@@ -195,7 +195,7 @@ class Predictor:
                 prices = member.predict(catalog)[:, None]
                 if more:
                     prices = np.hstack([prices, member.predict_quantiles(catalog)])
-        except Exception as error:  # whatever a model raises, the others still answer, and the answer says who did
+        except Exception as error:  # whatever a model raises, the others still answer, and the prediction lists those
             details = (member.facts.id, len(catalog), type(error).__name__, error)
             log.warning(
                 "member %s did not answer for %d rows: %s: %s", *details, exc_info=log.isEnabledFor(logging.DEBUG)

@@ -17,7 +17,7 @@ from serving.bundle.predictor import LEVELS, Predictor
 class BundleModel(PythonModel):
     """A frame with `catalog_content` and, perhaps, `image_link` in; price, 80% interval and level of each row out.
 
-    No picture is read: there is no folder of them here, and nothing is fetched. Members that look at pictures answer as for rows
+    No image is read: there is no folder of them here, and nothing is fetched. Members that look at images answer as for rows
     that have none, whatever `image_link` says.
     """
 

@@ -34,7 +34,7 @@ def describe(catalogs: Sequence[Catalog], prices: Floats) -> dict[str, Any]:
         "rows": {"inputs": len(texts), "prices": len(prices)},
         "numbers": {"length": quantiles([len(text) for text in texts]), "log_price": quantiles(np.log(prices))},
         "words": {name: shares(each) for name, each in {**words, "script": map(script, texts)}.items()},
-        "missing_pictures": float(np.mean(np.concatenate([missing_pictures(each) for each in catalogs]))),
+        "missing_pictures": float(np.mean(np.concatenate([missing_images(each) for each in catalogs]))),
     }
 
 
@@ -64,7 +64,7 @@ def _script_of(letter: str) -> str:
     return unicodedata.name(letter, "unknown").split(" ")[0].split("-")[0].lower()
 
 
-def missing_pictures(catalog: Catalog) -> NDArray[np.bool_]:
-    """(n,) rows that have no picture: no link, or no file of its name in the folder."""
+def missing_images(catalog: Catalog) -> NDArray[np.bool_]:
+    """(n,) rows that have no image: no link, or no file of its name in the folder."""
     there = list_images(catalog.images, frozenset(catalog.image_names))
     return np.array([name not in there for name in catalog.image_names])

@@ -27,7 +27,7 @@ Write = Callable[[nn.Module, Mapping[str, Tensor], Path], None]
 """Writes a network that takes these inputs as a graph."""
 
 _REMEMBERED = 64 * 2**20
-"""Bytes of answers that each encoder keeps: of 800 pictures in patches, or of 40,000 texts."""
+"""Bytes of answers that each encoder keeps: of 800 images in patches, or of 40,000 texts."""
 _READS: dict[Part, tuple[str, ...]] = {"text": ("input_ids", "attention_mask"), "vision": ("pixels",)}
 _ANSWERS: dict[Part, str] = {"text": "states", "vision": "features"}
 """Network input in place of what its part reads."""
@@ -72,7 +72,7 @@ def _how(config: Any, part: Part) -> str:
 
 
 class SharedEncoder:
-    """An encoder's graph. Rows that it answered lately are not computed again, whoever asks."""
+    """An encoder's graph. Rows that it answered lately are not computed again, for any fold model."""
 
     def __init__(self, path: Path, part: Part, providers: Sequence[str]) -> None:
         self._session, self._part = open_graph(path, providers), part
@@ -100,5 +100,5 @@ class SharedEncoder:
 
 @cached(WeakValueDictionary(), key=lambda path, part, providers: (path, part, tuple(providers)))
 def shared_encoder(path: Path, part: Part, providers: Sequence[str]) -> SharedEncoder:
-    """The encoder in that file, loaded once as long as somebody holds it: all models of a bundle get the same one."""
+    """The encoder in that file, loaded once as long as it is in use: all models of a bundle get the same one."""
     return SharedEncoder(path, part, providers)

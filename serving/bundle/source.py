@@ -141,7 +141,7 @@ def distil(
     Tries stacks of 1, 2, ... `most` members until one is within TOLERATED points of the whole one. whole: `stack.json`.
 
     Members are taken one after the other, each time the one whose addition lowers the SMAPE of the best weights most; each
-    subset is then stacked as `ensemble.stack` does, and judged by its nested SMAPE.
+    subset is then stacked as `ensemble.stack` does, and evaluated by its nested SMAPE.
 
     Raises UserError where no subset of so few members is good enough.
     """

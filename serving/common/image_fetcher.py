@@ -27,13 +27,13 @@ _HEADERS = {"User-Agent": "pricestack", "Accept": "image/*", "Accept-Encoding": 
 
 
 class ImageFetcher:
-    """Fetches pictures for one event loop, `limits.fetches` at a time.
+    """Fetches images for one event loop, `limits.fetches` at a time.
 
     resolve: how names become addresses; the system's resolver if not given. permits: which addresses are connected to; public
     ones outside `limits.refused_networks` if not given. ports: which are connected to. tls: whose certificates are trusted;
     the system's if not given. All four are there for networks with rules of their own, and the defaults are the safe ones.
 
-    Proxies from the environment are not used: behind one, nobody would know which address a name leads to.
+    Proxies from the environment are not used: behind one, the address of a name is unknown.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ImageFetcher:
         self._slots = asyncio.Semaphore(limits.fetches)
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes of the picture, at most `limits.picture_bytes`; what they are shows only when they are decoded.
+        """The bytes of the image, at most `limits.picture_bytes`; what they are shows only when they are decoded.
 
         Raises ImageUrlError, before anything is looked up where the URL itself is not one that is fetched.
         """
@@ -83,7 +83,7 @@ class ImageFetcher:
         raise ImageUrlError("redirects", f"the image URL redirects more than {self._limits.redirects} times")
 
     async def _request(self, url: ImageUrl) -> bytes | str:
-        """The picture, or where a redirect leads."""
+        """The image, or where a redirect leads."""
         addresses = [url.host] if not isinstance(url.host, str) else await self._resolve(url.host)
         # One address inside is enough to refuse: who answers with both tries to get in.
         if not addresses or not all(map(self._permits, addresses)):

@@ -22,10 +22,10 @@ Kind = Literal["off", "url", "host", "redirects", "time", "status", "type", "siz
 
 
 class ImageUrlError(Exception):
-    """A picture that is not fetched, or could not be. kind: which bound it met, for counting. Its text is fit for answers.
+    """An image that is not fetched, or could not be. kind: which bound it met, for counting. Its text is fit for answers.
 
-    kind `host` says the same of hosts that are not allowed, do not resolve and are not public, so that nobody learns from
-    it which names exist inside.
+    kind `host` says the same of hosts that are not allowed, do not resolve and are not public, so that callers do not learn
+    from it which names exist inside.
     """
 
     def __init__(self, kind: Kind, what: str) -> None:

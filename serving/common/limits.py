@@ -22,16 +22,16 @@ MEGA = 2**20
 
 
 class Limits(Config):
-    """The bounds of one service; docs/security.md says what happens at each.
+    """The bounds of one service; docs/security.md has what happens at each.
 
     Requests. form_bytes: of a form's body, with what it uploads. json_bytes: of any other body. body_seconds: until all of it has
     come. linger_seconds: for which the rest of a refused body is read and dropped, so that its sender hears the answer.
     json_depth: of brackets in brackets. text_chars: of one product's text (what is longer is cut in training, and refused here).
     batch_rows: of one batch.
 
-    Pictures, uploaded or fetched. picture_bytes: of the file. picture_pixels: width times height, by the file's header.
+    Images, uploaded or fetched. picture_bytes: of the file. picture_pixels: width times height, by the file's header.
 
-    Image URLs. image_hosts: names that pictures may be fetched from, `*.example.com` for all below a name, `*` for all; with
+    Image URLs. image_hosts: names that images may be fetched from, `*.example.com` for all below a name, `*` for all; with
     none, the default, nothing is fetched. url_chars: of a URL. fetch_seconds: of one fetch in all: name, redirects, bytes.
     redirects: followed at most. fetches: at the same time; others wait within their own time. refused_networks: addresses that
     are never fetched from, beside all that are not public: public ones of inner machines, a NAT64 prefix of one's own.
@@ -89,21 +89,21 @@ def read_limits(assignments: Sequence[str]) -> Limits:
 ACCEPTED = tuple(name for name in FORMATS if name != "TIFF")
 """No TIFF: a dozen codecs behind one name, whose library writes what it thinks of a file to the standard error."""
 
-# Pillow warns of strangers' odd files on the standard error, with its own path; nobody here can mend them.
+# Pillow warns of odd files on the standard error, with its own path; nothing here can mend them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
 _SCANS = 64
-"""A scan of 42 bytes makes the decoder go over the whole picture once more: 8 MB of them would keep a core busy for the better
+"""A scan of 42 bytes makes the decoder go over the whole image once more: 8 MB of them would keep a core busy for the better
 part of an hour. Encoders write one, or about ten in progressive files."""
 
 
 def decode_image(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
-    """The picture as `core.images.decode` gives it, (size, size, 3) RGB, within `picture_bytes` and `picture_pixels`.
+    """The image as `core.images.decode` gives it, (size, size, 3) RGB, within `picture_bytes` and `picture_pixels`.
 
     Takes up to 32 bytes of memory per pixel of the file and a processor for up to a second: call it in a thread, and in few at a
-    time. What the sender says the bytes are is not asked; `ACCEPTED` formats are told by their content. Of an
-    animation the first picture is taken, as in training.
+    time. The media type that was sent is ignored; `ACCEPTED` formats are recognised by their content. Of an
+    animation the first image is taken, as in training.
 
     Raises UnreadableImageError, whose text is fit for an answer.
     """

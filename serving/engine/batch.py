@@ -50,10 +50,10 @@ class BatchResult:
 
 @dataclass
 class FileSummary:
-    """Counts and notes of the first pass over the whole file. pictures: rows that name one; found: of these, in the folder."""
+    """Counts and notes of the first pass over the whole file. images: rows that name one; found: of these, in the folder."""
 
     rows: int = 0
-    pictures: int = 0
+    images: int = 0
     found: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -113,7 +113,7 @@ def _scan(job: BatchJob) -> FileSummary:
         notes.update(dict.fromkeys(found))
         if job.images is not None:
             there = there or {path.name for path in job.images.iterdir()}
-            summary.pictures += int((part.image_names != "").sum())
+            summary.images += int((part.image_names != "").sum())
             summary.found += sum(name in there for name in part.image_names)
     more = [f"... and {len(notes) - _NOTES} more notes"] if len(notes) > _NOTES else []
     summary.notes = [*list(notes)[:_NOTES], *more]
@@ -123,13 +123,13 @@ def _scan(job: BatchJob) -> FileSummary:
 def image_notes(facts: BundleFacts, images: Path | None, summary: FileSummary) -> list[str]:
     """Warnings where members read images that are not there."""
     readers = [member.id for member in facts.members if member.pictures]
-    if not readers or summary.found == summary.pictures > 0:
+    if not readers or summary.found == summary.images > 0:
         return []
     if images is None:
         return [f"no pictures are read, for want of --images: {some(readers)} would look at them"]
     there = (
-        f"{summary.found:,} of {summary.pictures:,} pictures found in {images}"
-        if summary.pictures
+        f"{summary.found:,} of {summary.images:,} pictures found in {images}"
+        if summary.images
         else "no row names a picture"
     )
     return [f"{there}; {some(readers)} would look at them"]

@@ -36,7 +36,7 @@ FIRST_ROWS = 8
 """Of a batch before anything is known."""
 _DECAY = 0.9
 _LEAST_VARIANCE = 0.25
-"""Squared rows. Where sizes vary less, it cannot be told what a batch costs whatever its size, and larger ones are tried."""
+"""Squared rows. Where sizes vary less, the cost of a batch of any size is unknown, and larger ones are tried."""
 
 
 class AdaptiveBatchSize:
@@ -134,7 +134,7 @@ class QueuedRow:
     """A row that waits. done: gets its answer, or None where no process could compute it. tries: that were lost."""
 
     text: str
-    picture: str
+    image: str
     fields: bool
     done: asyncio.Future[RowAnswer | None]
     since: float = field(default_factory=time.monotonic)
@@ -155,7 +155,7 @@ class Engine:
         log_config: Mapping[str, Any] | None = None,
         on_batch: OnBatch = lambda rows, seconds: None,
     ) -> None:
-        """images: folder of the pictures that rows name. on_batch: called with (rows, seconds) of each batch."""
+        """images: folder of the images that rows name. on_batch: called with (rows, seconds) of each batch."""
         self.folder, self.config, self.restarts = folder, config, 0
         self._images, self._log_config, self._on_batch = images, log_config, on_batch
         self._single: deque[QueuedRow] = deque()
@@ -186,7 +186,7 @@ class Engine:
         ]
 
     async def stop(self, *, answer: bool = True) -> None:
-        """Rows that wait are answered first, unless nobody waits for them any more; then the processes end."""
+        """Answers rows that wait, unless their requests are gone; then ends the processes."""
         self._stopping = True
         if not answer:
             self._fail_waiting()
@@ -217,14 +217,14 @@ class Engine:
             raise Overloaded(min(30, max(1, math.ceil(seconds))))
 
     def put(
-        self, text: str, picture: str = "", *, bulk: bool = False, fields: bool = False
+        self, text: str, image: str = "", *, bulk: bool = False, fields: bool = False
     ) -> asyncio.Future[RowAnswer | None]:
         """A row to be computed; `check_room` comes first. Its answer is None where no process can give one."""
         done: asyncio.Future[RowAnswer | None] = asyncio.get_running_loop().create_future()
         if self._all_lost:
             done.set_result(None)
             return done
-        (self._bulk if bulk else self._single).append(QueuedRow(text, picture, fields, done))
+        (self._bulk if bulk else self._single).append(QueuedRow(text, image, fields, done))
         self._arrived.set()
         return done
 
@@ -258,7 +258,7 @@ class Engine:
     async def _compute(self, worker: Worker, rows: list[QueuedRow]) -> None:
         images = str(self._images) if self._images else None
         batch = WorkerBatch(
-            [row.text for row in rows], [row.picture for row in rows], images, any(row.fields for row in rows)
+            [row.text for row in rows], [row.image for row in rows], images, any(row.fields for row in rows)
         )
         start = time.monotonic()
         loop = asyncio.get_running_loop()

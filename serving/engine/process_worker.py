@@ -33,19 +33,19 @@ _WORDS = ("unit", "brand")
 
 
 class ProcessLost(Exception):
-    """The process has ended, or said nothing for too long, in the middle of a batch."""
+    """The process has ended, or sent nothing for too long, in the middle of a batch."""
 
 
 @dataclass(frozen=True)
 class WorkerBatch:
-    """Rows that are computed together. texts: n of them. pictures: n names of files in the folder `images`, "" for none.
+    """Rows that are computed together. texts: n of them. images: n names of files in `folder`, "" for none.
 
     fields: whether what was read from the texts is wanted, too.
     """
 
     texts: Sequence[str]
-    pictures: Sequence[str]
-    images: str | None
+    images: Sequence[str]
+    folder: str | None
     fields: bool = False
 
 
@@ -53,7 +53,7 @@ class WorkerBatch:
 class RowAnswer:
     """Price of one row. price, low, high: in currency units. members: that answered.
 
-    unit, brand: read from the text, "" where it says none. read: all fields that the text says, where they were asked for.
+    unit, brand: read from the text, "" where it has none. read: all fields that the text has, where they were asked for.
     """
 
     price: float
@@ -192,10 +192,10 @@ class BatchComputer:
         self.compute(WorkerBatch([_WARM_UP_TEXT], [""], None))
 
     def compute(self, batch: WorkerBatch) -> list[RowAnswer] | Failure:
-        """The answers to the batch's rows, in order. What nobody foresaw is logged, and a Failure: the process goes on."""
+        """The answers to the batch's rows, in order. An unexpected error is logged, and a Failure: the process goes on."""
         try:
             return self._compute(batch)
-        except Exception as error:  # a fault of the stack itself: the service falls back, the log says where it is
+        except Exception as error:  # a fault of the stack itself: the service falls back, the log has its place
             log.exception("a batch of %d rows failed", len(batch.texts))
             return Failure(type(error).__name__)
         finally:
@@ -209,9 +209,9 @@ class BatchComputer:
         def column(values: Sequence[str]) -> Any:
             return np.array(list(values), dtype=object)
 
-        images = Path(batch.images) if batch.images else None
+        folder = Path(batch.folder) if batch.folder else None
         numbers = [str(number) for number in range(len(batch.texts))]
-        catalog = Catalog(column(numbers), column(batch.texts), column(batch.pictures), images=images)
+        catalog = Catalog(column(numbers), column(batch.texts), column(batch.images), images=folder)
         answer = self._predictor.predict(catalog)
         fields = fields_of(catalog)
         sets: dict[
@@ -234,7 +234,7 @@ class BatchComputer:
 
 
 def stated_fields(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """The fields of a row of `core.fields.read_fields` that its text says: no empty words, no NaN, no counts of nothing."""
+    """The fields of a row of `core.fields.read_fields` that its text has: no empty words, no NaN, no counts of nothing."""
     numbers = (int, float, np.integer, np.floating)
     return {
         str(name): float(value) if isinstance(value, numbers) else str(value)

@@ -18,7 +18,7 @@ from serving.common.limits import Limits, decode_image
 _THREADS = 2
 """Decoding takes up to half a gigabyte and a core for a second: two at a time."""
 _CHECKED_SIZE = 64
-"""Side in pixels to which pictures are decoded to see whether they can be; models read the file at sizes of their own."""
+"""Side in pixels to which images are decoded to see whether they can be; models read the file at sizes of their own."""
 
 
 class ImageError(Exception):
@@ -54,19 +54,19 @@ class RequestImages:
             raise ImageError(str(error)) from None
 
     async def put(self, data: bytes) -> StoredImage:
-        """Puts the picture into the folder, until `drop`. Raises ImageError for what is none within the limits."""
+        """Puts the image into the folder, until `drop`. Raises ImageError for what is none within the limits."""
         job = asyncio.get_running_loop().run_in_executor(self._threads, self._checked, data)
         try:
             return await asyncio.shield(job)
         except UnreadableImageError as error:
             raise ImageError(str(error)) from None
-        except asyncio.CancelledError:  # the thread goes on, and what it writes nobody would drop
+        except asyncio.CancelledError:  # the thread goes on, and its file must be dropped
             job.add_done_callback(self._delete_unwanted)
             raise
 
-    def drop(self, picture: StoredImage) -> None:
+    def drop(self, image: StoredImage) -> None:
         """The file is no longer needed."""
-        (self.folder / picture.name).unlink(missing_ok=True)
+        (self.folder / image.name).unlink(missing_ok=True)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -74,9 +74,9 @@ class RequestImages:
 
     def _checked(self, data: bytes) -> StoredImage:
         decode_image(data, _CHECKED_SIZE, self._limits)
-        picture = StoredImage(uuid.uuid4().hex, digest(data))
-        (self.folder / picture.name).write_bytes(data)
-        return picture
+        image = StoredImage(uuid.uuid4().hex, digest(data))
+        (self.folder / image.name).write_bytes(data)
+        return image
 
     def _delete_unwanted(self, job: asyncio.Future[StoredImage]) -> None:
         if not job.cancelled() and job.exception() is None:

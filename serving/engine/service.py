@@ -31,13 +31,13 @@ FOLLOW_SECONDS = 5.0
 class PricedRow:
     """Price of a row and its origin. cached: it was computed for an earlier request. version: of the bundle.
 
-    pictured: a member that answered reads pictures, and there was one.
+    used_image: a member that answered reads images, and there was one.
     """
 
     answer: RowAnswer
     cached: bool
     version: str
-    pictured: bool = False
+    used_image: bool = False
 
     @property
     def fallback(self) -> bool:
@@ -51,6 +51,10 @@ class ServedBundle:
 
     bundle: Bundle
     engine: Engine
+
+
+FolderState = dict[Path, tuple[int, int]]
+"""Size and time of the last change of each file of a bundle's folder: both change while it is copied."""
 
 
 class SwapError(Exception):
@@ -83,7 +87,7 @@ class Service:
         cache: CacheConfig | None = None,
         log_config: Mapping[str, Any] | None = None,
         on_batch: OnBatch = lambda rows, seconds: None,
-        on_row: OnRow = lambda text, picture, priced: None,
+        on_row: OnRow = lambda text, image, priced: None,
     ) -> None:
         # A link may be moved while its bundle is served; versions stand beside what it points to.
         self._first = bundle.resolve()
@@ -127,13 +131,13 @@ class Service:
             await self._served.engine.stop(answer=False)
         self.images.close()
 
-    async def price(self, text: str, picture: bytes | None = None, *, bulk: bool = False) -> PricedRow:
-        """The price of one row. Raises Overloaded, and ImageError for a picture that is none.
+    async def price(self, text: str, image: bytes | None = None, *, bulk: bool = False) -> PricedRow:
+        """The price of one row. Raises Overloaded, and ImageError for an image that is none.
 
         The same content is computed once, also while it is being computed. Answers of anybody but the whole stack are not
         remembered: the stack may be whole again the next time.
         """
-        kept = None if picture is None else await self.images.put(picture)
+        kept = None if image is None else await self.images.put(image)
         served = self.served
         key = digest(text, kept.content if kept else "")
         known = self._cache.get(key)
@@ -142,9 +146,9 @@ class Service:
         elif kept is not None:
             self.images.drop(kept)
         answer = known or await asyncio.shield(self._in_progress[key]) or _median(served.bundle.facts)
-        pictured = picture is not None and _reads_images(served.bundle.facts, answer.members)
-        priced = PricedRow(answer, known is not None, served.bundle.version, pictured)
-        self._on_row(text, picture is not None, priced)
+        used_image = image is not None and _reads_images(served.bundle.facts, answer.members)
+        priced = PricedRow(answer, known is not None, served.bundle.version, used_image)
+        self._on_row(text, image is not None, priced)
         return priced
 
     async def read(self, texts: list[str]) -> list[RowAnswer | None]:
@@ -185,7 +189,8 @@ class Service:
         One that is refused may still be on its way: it is tried again whenever it has changed and then stood still for a look.
         """
         known = {path.name for path in self._bundles()}
-        refused = last = None
+        last: FolderState | None = None
+        refused: FolderState | None = None
         last_error = ""
         while True:
             await asyncio.sleep(seconds)
@@ -233,21 +238,21 @@ class Service:
         await engine.start()
         return ServedBundle(bundle, engine)
 
-    def _begin(self, served: ServedBundle, key: str, text: str, picture: StoredImage | None, bulk: bool) -> None:
+    def _begin(self, served: ServedBundle, key: str, text: str, image: StoredImage | None, bulk: bool) -> None:
         """The row is being computed from now on: all who ask the same meanwhile share the answer. Raises Overloaded."""
         try:
             served.engine.check_room()
         except Overloaded:
-            if picture is not None:
-                self.images.drop(picture)
+            if image is not None:
+                self.images.drop(image)
             raise
         computing = self._in_progress
-        computing[key] = future = served.engine.put(text, picture.name if picture else "", bulk=bulk)
+        computing[key] = future = served.engine.put(text, image.name if image else "", bulk=bulk)
 
         def done(_: object) -> None:
             del computing[key]
-            if picture is not None:
-                self.images.drop(picture)
+            if image is not None:
+                self.images.drop(image)
             answer = future.result()
             if (
                 answer is not None
@@ -270,8 +275,7 @@ def _median(facts: BundleFacts) -> RowAnswer:
     return RowAnswer(facts.middle, facts.low, facts.high, (), AnswerLevel.MEDIAN)
 
 
-def _folder_state(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Size and last change of each file of a bundle's folder: both change while it is copied."""
+def _folder_state(folder: Path) -> FolderState:
     found = ((path, path.stat()) for path in folder.rglob("*"))
     return {path: (state.st_size, state.st_mtime_ns) for path, state in found}
 

@@ -88,7 +88,7 @@ class Access:
             await self._app(scope, receive, send)
             return
         if scope["path"] in self._open:
-            # Whoever comes without a key leaves no body in memory: what they send is not read.
+            # Callers without a key leave no body in memory: it is not read.
             await self._app(scope, replay_body(b"", receive), send)
             return
         headers = Headers(scope=scope)

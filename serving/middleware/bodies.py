@@ -34,7 +34,7 @@ class BodyLimits:
     Nothing of such a body is parsed.
 
     A refused body that is still on its way is dropped as it comes, for `linger_seconds` after the answer: a connection closed
-    on bytes that nobody read is reset, and the reset may overtake the answer (RFC 9112, section 9.6).
+    on unread bytes is reset, and the reset may overtake the answer (RFC 9112, section 9.6).
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
@@ -134,7 +134,7 @@ def deeper_than(depth: int, body: bytes) -> bool:
 
 
 def replay_body(body: bytes, receive: Receive) -> Receive:
-    """Gives the body as one message; afterwards what the server says, which is that the client has left."""
+    """Gives the body as one message; afterwards the server's own, that the client has left."""
     waiting = [body]
 
     async def receive_body() -> Message:

@@ -143,7 +143,7 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception:  # noqa: BLE001  # whatever nobody foresaw: logged here, and the caller gets no more than its id
+        except Exception:  # noqa: BLE001  # unexpected: logged here, and the caller gets no more than its id
             _log.exception("the request failed")
             if not status:
                 await problem(HTTPStatus.INTERNAL_SERVER_ERROR)(scope, receive, send_with_id)

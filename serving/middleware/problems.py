@@ -29,7 +29,7 @@ class _Problem(JSONResponse):
 
 
 def problem(status: int, detail: str = "", *, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
-    """An answer of RFC 9457; `detail` must be fit for strangers. `members`: further members of the object."""
+    """An answer of RFC 9457; `detail` must be fit for callers. `members`: further members of the object."""
     content = {"title": HTTPStatus(status).phrase, "status": status, "request_id": request_id.get(), **members}
     if detail:
         content["detail"] = detail

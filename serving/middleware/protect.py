@@ -28,8 +28,8 @@ def protect(
 ) -> RateLimiter:
     """Guards the application; returns its rate limiter, from which routes may take more (for a batch's rows).
 
-    Headers first, so that refusals carry them; then id and log; then who it is, before anything of a stranger's is read; then how
-    often; then the body.
+    Headers first, so that refusals carry them; then id and log; then the key, before anything else of the caller's is
+    read; then the rate; then the body.
     """
     limiter = RateLimiter(limits)
     app.add_exception_handler(HTTPException, answer_http_exception)
@@ -48,7 +48,7 @@ POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' blob:",  # a dropped picture is shown from memory
+        "img-src 'self' blob:",  # a dropped image is shown from memory
         "connect-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",

@@ -58,7 +58,7 @@ Send = Callable[[Alert], Awaitable[None]]
 
 
 class Alerts:
-    """Used from one event loop. send: tells somebody beside the log. quiet: seconds in which the same alert is not repeated."""
+    """Used from one event loop. send: sends one, beside the log. quiet: seconds in which the same alert is not repeated."""
 
     def __init__(
         self, send: Send | None = None, quiet: float = QUIET_SECONDS, *, clock: Callable[[], float] = time.monotonic

@@ -84,7 +84,7 @@ def psi_of_words(expected: Mapping[str, float], words: Sequence[str], rows: int)
 def _known(shares: Mapping[str, float], rows: int, cut: bool) -> tuple[list[str], float]:
     """Infrequent words that many of `rows` rows had, and the share that they will have of other rows like these.
 
-    cut: rarer words than these are not told of. What was counted often was so partly by luck: of other rows, words seen at least
+    cut: rarer words were cut off. What was counted often was so partly by chance: of other rows, words seen at least
     r times have the share that words seen at least r + 1 times had (Good 1953, "The population frequencies of species"). None
     are known where that is too little for a bin.
     """
@@ -116,7 +116,7 @@ def ks(quantiles: Sequence[float], values: Floats, rows: int) -> Distance:
 WINDOW = 500
 """Rows looked at together, the last ones."""
 FEWEST = 100
-"""With fewer nothing is said."""
+"""With fewer there are no figures."""
 STEP = 25
 """After so many new rows the figures are made again."""
 
@@ -129,7 +129,7 @@ class Row:
     unit: str
     brand: str
     script: str
-    missing_picture: bool
+    missing_image: bool
     price: float
 
 
@@ -164,8 +164,8 @@ class Figure:
         return self.value > self.limit
 
 
-def row_of(text: str, unit: str, brand: str, picture: bool, price: float) -> Row:
-    return Row(len(text), unit, brand, script(text), not picture, price)
+def row_of(text: str, unit: str, brand: str, image: bool, price: float) -> Row:
+    return Row(len(text), unit, brand, script(text), not image, price)
 
 
 class Drift:
@@ -208,9 +208,9 @@ class Drift:
             found.append(
                 _figure(what, DriftMeasure.PSI, psi_of_words(expected, [getattr(row, what) for row in rows], inputs))
             )
-        share, missing = self._known["missing_pictures"], sum(row.missing_picture for row in rows)
-        pictures = psi(np.array([share, 1 - share]), np.array([missing, len(rows) - missing], dtype=np.float64), inputs)
-        return (*found, _figure("missing_picture", DriftMeasure.PSI, pictures))
+        share, missing = self._known["missing_pictures"], sum(row.missing_image for row in rows)
+        images = psi(np.array([share, 1 - share]), np.array([missing, len(rows) - missing], dtype=np.float64), inputs)
+        return (*found, _figure("missing_picture", DriftMeasure.PSI, images))
 
 
 def _figure(what: str, measure: DriftMeasure, distance: Distance) -> Figure:

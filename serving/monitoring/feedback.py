@@ -26,7 +26,7 @@ _PACKED = struct.Struct("<dddf?")
 
 
 class FeedbackStatus(Enum):
-    """Match of a true price: of an id that nobody knows, the first of its id, or another one of its id."""
+    """Match of a true price: of an unknown id, the first of its id, or another one of its id."""
 
     UNKNOWN = auto()
     FIRST = auto()

@@ -28,7 +28,7 @@ class Metrics:
         self.seconds = Histogram("pricestack_request_seconds", "Of requests.", ["path"], buckets=_SECONDS, registry=own)
         self.rows = Counter("pricestack_rows", "Rows priced, by who answered.", ["level", "cached"], registry=own)
         self.row_errors = Counter("pricestack_row_errors", "Rows of batches that were not priced.", registry=own)
-        self.pictures = Counter("pricestack_pictures", "Pictures of requests.", ["outcome"], registry=own)
+        self.images = Counter("pricestack_pictures", "Pictures of requests.", ["outcome"], registry=own)
         self.batch_rows = Histogram("pricestack_batch_rows", "Rows computed together.", buckets=_ROWS, registry=own)
         self.batch_seconds = Histogram("pricestack_batch_seconds", "Of one batch.", buckets=_SECONDS, registry=own)
         self.alerts = Counter("pricestack_alerts", "Alerts raised.", ["name"], registry=own)

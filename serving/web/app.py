@@ -63,7 +63,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for code in (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
 }
 BEARER = Security(HTTPBearer(auto_error=False, description="a key of `python -m serving.keys add NAME`"))
-"""Says where a key is asked for. Whether it is valid was judged before any route was reached (`serving.middleware.access`)."""
+"""Marks routes that need a key in the document; `serving.middleware.access` has checked it before any route is reached."""
 
 
 PAGE = Path(__file__).parent / "page"
@@ -82,7 +82,7 @@ OPEN_PATHS = frozenset({"/health", "/ready", *FILES})
 def make_app(
     service: Service, observer: Observer, limits: Limits, ring: KeyRing | None, *, follow: bool = False
 ) -> FastAPI:
-    """FastAPI application behind the middleware; it starts the service, if nobody has, and stops it.
+    """FastAPI application behind the middleware; it starts the service, unless it runs, and stops it.
 
     follow: serve a newer bundle as soon as it is there.
     """
@@ -132,7 +132,7 @@ def _pricing_routes(pricing: Pricing, limits: Limits, limiter: RateLimiter) -> A
 
     @router.post("/predict", openapi_extra=BODY, response_model=schemas.PriceAnswer)
     async def predict(request: Request) -> schemas.PriceAnswer:
-        """The price of one product, from JSON, or from a form with its picture."""
+        """The price of one product, from JSON, or from a form with its image."""
         asked, upload = await _read(request)
         try:
             return await pricing.one(asked, upload)
@@ -208,7 +208,7 @@ def _probe_routes(service: Service) -> APIRouter:
 
     @router.get("/ready", responses={503: {"model": schemas.State}})
     async def ready(response: Response) -> schemas.State:
-        """A bundle is loaded, and somebody computes from it."""
+        """A bundle is loaded, and a process computes from it."""
         if service.ready:
             return schemas.State(status=schemas.ServiceStatus.READY)
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
@@ -252,7 +252,7 @@ def _take(request: Request, limiter: RateLimiter, cost: int) -> None:
 
 
 async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:
-    """Text and picture of a request. Raises RequestValidationError for what does not fit, 415 for another type of body."""
+    """Text and image of a request. Raises RequestValidationError for what does not fit, 415 for another type of body."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     upload: bytes | None = None
     if kind == "application/json":
@@ -266,7 +266,7 @@ async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:
         for image in form.getlist("image"):
             if not isinstance(image, UploadFile):
                 raise validation_error("image", ValueError("image must be a file, with a file name"))
-            upload = await image.read() or None  # a form's empty file field is no picture
+            upload = await image.read() or None  # a form's empty file field is no image
     else:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send application/json or {FORM}")
     try:

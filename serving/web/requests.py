@@ -47,20 +47,20 @@ class Pricing:
     async def one(self, asked: PriceRequest, upload: bytes | None, *, row: int | None = None) -> PriceAnswer:
         """row: its number in a batch, whose rows leave room for single requests. Raises ValueError for a text that is none."""
         text = check_text(asked.catalog_content, self._limits)
-        picture, missing = upload, ""
+        image, missing = upload, ""
         bulk = row is not None
-        if picture is None and asked.image_url is not None:
+        if image is None and asked.image_url is not None:
             try:
-                picture = await self._service.images.fetch(asked.image_url)
+                image = await self._service.images.fetch(asked.image_url)
             except ImageError as error:
                 missing = str(error)
         try:
-            priced = await self._service.price(text, picture, bulk=bulk)
+            priced = await self._service.price(text, image, bulk=bulk)
         except ImageError as error:
-            picture, missing = None, str(error)
+            image, missing = None, str(error)
             priced = await self._service.price(text, bulk=bulk)
-        status = _image_status(picture is not None, missing, priced)
-        self._observer.metrics.pictures.labels(status).inc()
+        status = _image_status(image is not None, missing, priced)
+        self._observer.metrics.images.labels(status).inc()
         return self._answer(
             priced, row, status, "; ".join(filter(None, (missing, _empty_text_note(text, priced)))) or None
         )
@@ -80,7 +80,7 @@ class Pricing:
         return BatchAnswer(results=results_or_errors, priced=len(results_or_errors) - failed, failed=failed)
 
     async def explain(self, asked: PriceRequest) -> Explanation:
-        """Of the text; pictures are left out. Raises ValueError for a text that is none."""
+        """Of the text; images are left out. Raises ValueError for a text that is none."""
         text = check_text(asked.catalog_content, self._limits)
         pieces = text_pieces(text)
         answers = await self._service.read([text, *(without(text, piece) for piece in pieces)])
@@ -131,14 +131,14 @@ def _image_status(had: bool, missing: str, priced: PricedRow) -> ImageStatus:
         return ImageStatus.NOT_HAD
     if not had:
         return ImageStatus.NONE
-    return ImageStatus.GIVEN if priced.pictured else ImageStatus.NOT_USED
+    return ImageStatus.GIVEN if priced.used_image else ImageStatus.NOT_USED
 
 
 def _empty_text_note(text: str, priced: PricedRow) -> str:
     """Note on the price of an empty text; "" for others."""
     if text.strip():
         return ""
-    if priced.pictured:
+    if priced.used_image:
         return "the text is empty: the price comes from the picture alone"
     return "the text is empty: the price is that of a product of which nothing is known"
 

@@ -23,7 +23,7 @@ class Strict(BaseModel):
 
 
 class PriceRequest(Strict):
-    """A product: its catalog text, and perhaps where its picture is."""
+    """A product: its catalog text, and perhaps where its image is."""
 
     model_config = _example(examples.REQUEST)
 
@@ -34,7 +34,7 @@ class PriceRequest(Strict):
 
 
 class BatchRequest(Strict):
-    """Rows, each judged by itself: what is wrong with one changes nothing for the others."""
+    """Rows, each handled by itself: what is wrong with one changes nothing for the others."""
 
     model_config = _example(examples.BATCH_REQUEST)
 
@@ -69,7 +69,7 @@ class PriceAnswer(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=(), **_example(examples.PRICE))
 
-    id: str = Field(description="by which its true price may be told later (/outcomes)")
+    id: str = Field(description="by which its true price may be sent later (/outcomes)")
     predicted_price: float = Field(gt=0)
     interval: Interval
     model_version: str
@@ -110,7 +110,7 @@ class Piece(BaseModel):
 
 
 class Explanation(BaseModel):
-    """The price, what the text says as the models read it, and what each piece of it does to the price."""
+    """The price, the fields that the models read in its text, and what each piece of it does to the price."""
 
     model_config = _example(examples.EXPLANATION)
 
@@ -127,7 +127,7 @@ class Outcome(Strict):
 
 
 class OutcomesRequest(Strict):
-    """Outcomes, each judged by itself: what is wrong with one changes nothing for the others."""
+    """Outcomes, each handled by itself: what is wrong with one changes nothing for the others."""
 
     model_config = _example(examples.OUTCOMES_REQUEST)
 
@@ -140,7 +140,7 @@ class OutcomesRequest(Strict):
 
 
 class OutcomeError(BaseModel):
-    """Why an outcome does not count. row: its place among those that were told, from 0."""
+    """Why an outcome does not count. row: its place among those that were sent, from 0."""
 
     row: int
     error: str
@@ -153,7 +153,7 @@ class OutcomesAnswer(BaseModel):
 
     known: int = Field(description="outcomes whose prediction is remembered")
     unknown: int = Field(description="outcomes of ids that are not, or no longer, remembered")
-    repeated: int = Field(description="of the known ones, those of an id that was told before")
+    repeated: int = Field(description="of the known ones, those of an id that was sent before")
     failed: int = Field(description="outcomes that do not fit, as `errors` say")
     errors: list[OutcomeError]
     smape: float | None = Field(None, description="in percent")

@@ -40,19 +40,19 @@ from tests.serving_tests.engines import Script
 SETTINGS = {"lexical": {"model": "ridge"}, "boosted": {"max_rounds": 40, "bags": 1}}
 
 
-def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2, pictures: int = 0) -> Workspace:
+def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2, image_count: int = 0) -> Workspace:
     """A workspace of 150 rows with a member of each architecture, trained by the sweep's own code.
 
-    pictures: how many there are; every third row has none, the others share them.
+    image_count: images that there are; every third row has none, the others share them.
     """
     train, test = folder / "train.csv", folder / "test.csv"
-    images = folder / "pictures" if pictures else None
-    for number in range(pictures):
+    images = folder / "pictures" if image_count else None
+    for number in range(image_count):
         (folder / "pictures").mkdir(exist_ok=True)
         noise(40, 30, number).save(folder / "pictures" / f"{number}.png")
     for path, frame in ((train, toy_frame(150, 0)), (test, toy_frame(40, 1, first=100_000).drop(columns=PRICE))):
-        if pictures:
-            frame[LINK] = [f"https://x/{row % pictures}.png" if row % 3 else "" for row in range(len(frame))]
+        if image_count:
+            frame[LINK] = [f"https://x/{row % image_count}.png" if row % 3 else "" for row in range(len(frame))]
         frame.to_csv(path, index=False)
     read = read_catalogs(train, test, images)
     made, _ = make_folds(read.train, read.test, k=folds, seed=0, fold_groups="off")
@@ -110,7 +110,7 @@ def exported(_exported: Bundle, tmp_path: Path) -> Path:
 
 
 def reads_images(bundle: Path) -> tuple[str, ...]:
-    """From now on the bundle says that its members read pictures; returns their ids."""
+    """From now on the bundle says that its members read images; returns their ids."""
     facts, manifest = read_json(bundle / FACTS), read_json(bundle / MANIFEST)
     for member in facts["members"]:
         member["pictures"] = True

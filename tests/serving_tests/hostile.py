@@ -24,7 +24,7 @@ NAMES = {
     "xn--lcalhost-54a.example.com": ["127.0.0.1"],
 }
 
-PICTURE = "/picture.jpg"
+IMAGE = "/picture.jpg"
 
 URLS = [
     # another scheme
@@ -128,7 +128,7 @@ URLS = [
     "http://cdn.example.com/ü.jpg",
     f"http://cdn.example.com/{'a' * 2048}",
     # names that lead inside
-    *(f"http://{name}{PICTURE}" for name in NAMES),
+    *(f"http://{name}{IMAGE}" for name in NAMES),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Servers of pictures on this machine, which say whatever a test wants them to, and a fetcher that may connect to them."""
+"""Servers of images on this machine, which say whatever a test wants them to, and a fetcher that may connect to them."""
 
 from __future__ import annotations
 
@@ -99,16 +99,16 @@ def fetcher_for(server: Server, limits: Limits = LIMITS, **changed: Any) -> Imag
 def fetch(
     answers: dict[str, Answer], path: str = "/a", limits: Limits = LIMITS, **changed: Any
 ) -> tuple[bytes | str, Server]:
-    """The picture, or the kind of refusal. Nobody may leave a server whose picture is taken."""
+    """The image, or the kind of refusal. Nobody may leave a server whose image is taken."""
 
     async def run() -> tuple[bytes | str, Server]:
         async with running(answers) as server:
             url = f"http://cdn.example.com:{server.port}{path}"
             try:
-                picture = await fetcher_for(server, limits, **changed).fetch(url)
+                image = await fetcher_for(server, limits, **changed).fetch(url)
             except ImageUrlError as refused:
                 return refused.kind, server
             assert server.left == []
-            return picture, server
+            return image, server
 
     return asyncio.run(run())

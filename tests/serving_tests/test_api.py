@@ -136,18 +136,16 @@ def own_logging() -> Iterator[None]:
     ],
 )
 def test_what_it_does_not_start_with(
-    flags: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flags: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(api.app, [*flags, "--port", "0"])
     assert isinstance(result.exception, UserError), result.output
-    assert re.search(re.escape(says), result.exception.what) and result.exception.hint
+    assert re.search(re.escape(message), result.exception.what) and result.exception.hint
 
 
 @pytest.mark.usefixtures("own_logging")
-def test_a_port_that_is_taken_is_said_before_the_bundle_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_taken_port_is_refused_before_the_bundle_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -27,9 +27,9 @@ def test_from_a_stacked_workspace_to_prices(stacked: Workspace, tmp_path: Path) 
         "--precision",
         "fp16",
     ]
-    told = CliRunner().invoke(export.app, list(map(str, asked)), catch_exceptions=False).output
+    printed = CliRunner().invoke(export.app, list(map(str, asked)), catch_exceptions=False).output
     (bundle,) = (tmp_path / "home").glob("shop-1-*")
-    assert "saved  2 fold models  weight 0.500" in told and str(bundle) in told
+    assert "saved  2 fold models  weight 0.500" in printed and str(bundle) in printed
     again = CliRunner().invoke(export.app, list(map(str, asked)), catch_exceptions=False).output
     assert "was there already, with this content" in again
 
@@ -45,12 +45,12 @@ def test_from_a_stacked_workspace_to_prices(stacked: Workspace, tmp_path: Path) 
         "--rows",
         7,
     ]
-    told = CliRunner().invoke(predict.app, list(map(str, asked)), catch_exceptions=False).output
-    assert f"30 rows priced by shop {bundle.name.removeprefix('shop-')}" in told
+    printed = CliRunner().invoke(predict.app, list(map(str, asked)), catch_exceptions=False).output
+    assert f"30 rows priced by shop {bundle.name.removeprefix('shop-')}" in printed
     assert pd.read_csv(tmp_path / "prices.csv").columns.tolist() == ["sample_id", "price", "low", "high", "level"]
 
 
-def test_whoever_stops_it_hears_how_it_goes_on(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_command_prints_how_to_go_on(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy_frame(30, 3).drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
     asked = ["--bundle", exported, "--in", tmp_path / "new.csv", "--out", tmp_path / "prices.csv", "--rows", 7]
     with monkeypatch.context() as patched:
@@ -76,10 +76,10 @@ def stopped(*_: object, **__: object) -> None:
     ],
 )
 def test_misuse_is_answered_with_what_to_do(
-    app: object, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: object, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, arguments)  # type: ignore[arg-type]
     assert isinstance(result.exception, UserError)
-    assert says in result.exception.what and result.exception.hint
+    assert message in result.exception.what and result.exception.hint
     assert list(tmp_path.iterdir()) == []

@@ -50,13 +50,20 @@ def test_exporting_again_finds_the_same_bundle(stacked: Workspace) -> None:
     assert open_bundle(again.folder) == first
 
 
-def test_what_is_being_written_is_told_before_it_takes_its_time(stacked: Workspace) -> None:
-    told: list[str | tuple[int, int]] = []
-    export(stacked, stacked.path("bundles"), "toy", "saved", lambda *how_far: told.append(how_far), begin=told.append)
+def test_progress_names_each_part_before_it_is_written(stacked: Workspace) -> None:
+    reported: list[str | tuple[int, int]] = []
+    export(
+        stacked,
+        stacked.path("bundles"),
+        "toy",
+        "saved",
+        lambda *how_far: reported.append(how_far),
+        begin=reported.append,
+    )
     boosted, lexical = stacked.store.complete()
     parts = [f"{member} fold {fold}" for member in (boosted, lexical) for fold in (0, 1)]
-    assert told[:8] == [each for place, part in enumerate(parts) for each in (part, (place, 6))]
-    assert told[8:] == [(4, 6), "and comparing prices", (5, 6), (6, 6)]
+    assert reported[:8] == [each for place, part in enumerate(parts) for each in (part, (place, 6))]
+    assert reported[8:] == [(4, 6), "and comparing prices", (5, 6), (6, 6)]
 
 
 def test_members_that_the_stack_does_not_look_at_stay_behind(stacked: Workspace) -> None:

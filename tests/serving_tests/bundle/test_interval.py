@@ -17,10 +17,10 @@ def noisy(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, Rows]:
     return np.exp(logs.mean(axis=1)), true, Rows(np.exp(logs), np.empty((rows, 0)))
 
 
-def test_it_covers_what_it_says_and_is_wide_where_members_disagree(tmp_path: Path) -> None:
+def test_coverage_is_the_nominal_one_and_intervals_are_wide_where_members_disagree(tmp_path: Path) -> None:
     combined, true, rows = noisy(4_000, 0)
-    fitted, judged = fit_interval(combined, true, rows, np.arange(4_000) % 5)
-    assert judged.coverage == pytest.approx(LEVEL, abs=0.03)
+    fitted, quality = fit_interval(combined, true, rows, np.arange(4_000) % 5)
+    assert quality.coverage == pytest.approx(LEVEL, abs=0.03)
     combined, true, rows = noisy(4_000, 1)
     ends = bounds(fitted, combined, rows)
     assert ((ends[:, 0] <= true) & (true <= ends[:, 1])).mean() == pytest.approx(LEVEL, abs=0.03)

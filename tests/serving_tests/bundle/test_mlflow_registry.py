@@ -61,7 +61,7 @@ def test_columns_with_nothing_in_them_are_taken(exported: Path, tmp_path: Path) 
     np.testing.assert_array_equal(found, model.predict(frame.fillna({"image_link": "", "catalog_content": ""})))
 
 
-def test_registering_says_no_more_than_it_must(exported: Path, tmp_path: Path) -> None:
+def test_registering_prints_nothing(exported: Path, tmp_path: Path) -> None:
     """In a process of its own: what MLflow says depends on what was imported before."""
     code = (
         "import sys; from pathlib import Path; from serving.bundle.bundle import open_bundle\n"
@@ -75,7 +75,7 @@ def test_registering_says_no_more_than_it_must(exported: Path, tmp_path: Path) -
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_members_that_would_read_pictures_are_named(exported: Path) -> None:
+def test_members_that_would_read_images_are_named(exported: Path) -> None:
     facts = open_bundle(exported).facts
     assert image_notes(facts) == []
     seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
@@ -84,6 +84,6 @@ def test_members_that_would_read_pictures_are_named(exported: Path) -> None:
     ]
 
 
-def test_a_registry_that_is_not_there_is_said(exported: Path) -> None:
+def test_a_missing_registry_is_refused(exported: Path) -> None:
     with refused("registry-unwritable"):
         register(open_bundle(exported), "no-such-scheme://registry")

@@ -52,7 +52,7 @@ def whole(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Bun
 
 
 @pytest.mark.parametrize("name", list(KINDS))
-def test_a_graph_says_what_the_network_says(workspace: Workspace, name: str, tmp_path: Path) -> None:
+def test_a_graph_gives_the_prices_of_the_network(workspace: Workspace, name: str, tmp_path: Path) -> None:
     (member,) = [each for each in workspace.store.complete() if each.startswith(f"{name}-")]
     source = workspace.store.fold_folder(member, 0)
     kind = architecture(name)
@@ -66,7 +66,7 @@ def test_a_graph_says_what_the_network_says(workspace: Workspace, name: str, tmp
             np.testing.assert_allclose(graph.predict_quantiles(rows), expected, rtol=1e-3)
 
 
-def test_a_graph_says_nothing_of_where_it_was_written(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_graph_holds_no_paths(workspace: Workspace, tmp_path: Path) -> None:
     (member,) = [each for each in workspace.store.complete() if each.startswith("text-")]
     source = workspace.store.fold_folder(member, 0)
     for name in ("one", "two"):
@@ -83,7 +83,7 @@ def test_a_bundle_of_graphs_gives_the_submission(workspace: Workspace, whole: Bu
 
 
 @pytest.mark.parametrize(("name", "share"), [("onnx-fp16", 0.7), ("onnx-int8", 0.7)])
-def test_smaller_graphs_are_smaller_and_judged(
+def test_smaller_graphs_are_smaller_and_evaluated(
     workspace: Workspace, whole: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, share: float
 ) -> None:
     small, _ = export(workspace, tmp_path, "small", name, no_progress)

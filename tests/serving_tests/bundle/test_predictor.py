@@ -79,7 +79,7 @@ def test_what_is_no_price_counts_as_no_answer(predictor: Predictor, stacked: Wor
     assert np.isfinite(answer.prices).all() and (answer.prices > 0).all()
 
 
-def test_where_nobody_answers_there_is_the_constant_price(predictor: Predictor, stacked: Workspace) -> None:
+def test_without_an_answer_there_is_the_constant_price(predictor: Predictor, stacked: Workspace) -> None:
     breaking(predictor, [0, 1], word="olive oil")
     answer = predictor.predict(stacked.test, rows=1)
     failed = np.array(["olive oil" in text for text in stacked.test.texts])
@@ -100,7 +100,7 @@ def test_light_members_answer_alone_when_networks_do_not(predictor: Predictor, s
     assert predictor.predict(stacked.test).counts == {"median": 40}
 
 
-def test_an_interval_holds_what_it_says(predictor: Predictor, stacked: Workspace) -> None:
+def test_an_interval_has_its_coverage(predictor: Predictor, stacked: Workspace) -> None:
     assert 0.6 < predictor.facts.coverage < 0.95  # of 150 rows
     answer = predictor.predict(stacked.train.without_prices())
     inside = (answer.low <= stacked.train.known_prices) & (stacked.train.known_prices <= answer.high)

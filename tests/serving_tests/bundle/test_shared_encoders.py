@@ -35,12 +35,12 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def workspace(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Two networks and two trees that read one frozen encoder, and pictures that another one reads."""
+    """Two networks and two trees that read one frozen encoder, and images that another one reads."""
     small = {**SMALL, "text_encoder": str(encoder)}
     vision = {"vision_encoder": "tiny-vision", "freeze_vision": True, "cached_views": 0}
     trees = {"max_rounds": 20, "bags": 1, "frozen_encoder": str(encoder), "embedding_components": 4}
     settings = {"text": small, "multimodal": small | vision, "boosted": trees}
-    found = swept(tmp_path_factory.mktemp("frozen"), settings, pictures=5)
+    found = swept(tmp_path_factory.mktemp("frozen"), settings, image_count=5)
     stack_workspace(found, StackConfig(methods=("mean",)))
     return found
 
@@ -81,7 +81,7 @@ def test_the_bundle_needs_nothing_but_itself(
 
 
 @pytest.mark.parametrize("kind", ["text", "multimodal"])
-def test_a_shared_encoder_says_what_the_network_says(workspace: Workspace, kind: str, tmp_path: Path) -> None:
+def test_a_shared_encoder_leaves_the_prices_of_the_network(workspace: Workspace, kind: str, tmp_path: Path) -> None:
     source, known = workspace.store.fold_folder(member_of(workspace, kind), 0), architecture(kind)
     export_format("onnx").write(known, source, tmp_path / "model", tmp_path / "encoders")
     original, graph = known.load(source), export_format("onnx").read(known, tmp_path / "model", tmp_path / "encoders")
@@ -102,7 +102,7 @@ def test_a_row_is_read_once_by_all_fold_models(
     monkeypatch.setattr(SharedEncoder, "_computed", counted)
     predictor, rows = Predictor(bundle.folder), workspace.test.take(np.arange(12))
     predictor.predict(rows)
-    assert read == {"text": 12, "vision": 6}  # five pictures, and none
+    assert read == {"text": 12, "vision": 6}  # five images, and none
     predictor.predict(rows)
     assert read == {"text": 12, "vision": 6}
 

@@ -1,4 +1,4 @@
-"""Which hosts pictures are fetched from: a table of hostile URLs, redirects, names that change, certificates."""
+"""Which hosts images are fetched from: a table of hostile URLs, redirects, names that change, certificates."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_names_that_never_resolve_are_left() -> None:
     assert fetch({}, limits=LIMITS.model_copy(update={"fetch_seconds": 0.1}), resolve=never)[0] == "time"
 
 
-def test_messages_say_nothing_of_addresses() -> None:
+def test_messages_hold_no_addresses() -> None:
     for host in ("inside.example.com", "nowhere.example.com", "10.0.0.7"):
         with pytest.raises(ImageUrlError) as refused:
             asyncio.run(ImageFetcher(LIMITS, resolve=resolve).fetch(f"http://{host}/?token=secret"))

@@ -1,4 +1,4 @@
-"""Pictures behind URLs: real servers on this machine that answer well, or misbehave in every way."""
+"""Images behind URLs: real servers on this machine that answer well, or misbehave in every way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serving.common.image_urls import ImageUrlError
 from tests.serving_tests.image_servers import LIMITS, Answer, fetch, fetcher_for, reply, running
 
 
-def test_a_picture_is_fetched_with_the_name_as_host_and_nothing_that_tells_of_us() -> None:
+def test_an_image_is_fetched_with_the_name_as_host_and_no_identifying_header() -> None:
     body, server = fetch({"/a?w=1": reply(b"\xff\xd8picture")}, "/a?w=1")
     assert body == b"\xff\xd8picture"
     lines = server.requests[0].lower().split("\r\n")
@@ -20,7 +20,7 @@ def test_a_picture_is_fetched_with_the_name_as_host_and_nothing_that_tells_of_us
     assert not any(line.startswith(("cookie", "authorization", "referer")) for line in lines)
 
 
-def test_chunked_pictures_are_fetched() -> None:
+def test_chunked_images_are_fetched() -> None:
     chunked = reply(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", content_length="", transfer_encoding="chunked")
     assert fetch({"/a": chunked})[0] == b"abcde"
 
@@ -87,7 +87,7 @@ def test_other_types_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image/jpeg", "IMAGE/PNG", "image/webp; charset=binary"])
-def test_types_of_pictures_are_taken(kind: str) -> None:
+def test_types_of_images_are_taken(kind: str) -> None:
     assert fetch({"/a": reply(content_type=kind)})[0] == b"picture"
 
 
@@ -113,7 +113,7 @@ def test_servers_that_make_no_sense_are_refused(raw: bytes) -> None:
     assert fetch({"/a": write})[0] in ("network", "url")
 
 
-def test_nobody_there_is_refused() -> None:
+def test_a_closed_port_is_a_network_error() -> None:
     async def run() -> None:
         async with running({}) as server:
             pass

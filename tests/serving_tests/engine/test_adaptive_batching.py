@@ -48,7 +48,7 @@ def test_one_slow_minute_is_forgotten() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 1024), st.floats(0.0, 100.0)), max_size=30))
-def test_whatever_was_told_there_is_a_size_and_a_rate(batches: list[tuple[int, float]]) -> None:
+def test_any_observations_give_a_size_and_a_rate(batches: list[tuple[int, float]]) -> None:
     size = AdaptiveBatchSize()
     for rows, seconds in batches:
         size.observe(rows, seconds)

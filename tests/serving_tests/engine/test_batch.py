@@ -31,28 +31,28 @@ class Stop(Exception):
 
 def price(job: BatchJob, stop_at: int = 10**9, notes: list[str] | None = None) -> tuple[BatchResult, list[int]]:
     """What came of it, and how far it was each time it told."""
-    told: list[int] = []
+    reported: list[int] = []
     noted = [] if notes is None else notes
 
-    def tell(done: int, total: int) -> None:
-        told.append(done)
+    def report(done: int, total: int) -> None:
+        reported.append(done)
         if done >= stop_at:
             raise Stop
 
-    return price_file(job, tell, noted.append), told
+    return price_file(job, report, noted.append), reported
 
 
 def test_prices_are_the_submitted_ones_and_nothing_else_is_left(job: BatchJob, stacked: Workspace) -> None:
-    done, told = price(job)
+    done, reported = price(job)
     found = pd.read_csv(job.out, dtype={"sample_id": str})
     submitted = pd.read_csv(stacked.path("submission.csv"), dtype={"sample_id": str})
     assert list(found.columns) == ["sample_id", "price"] and found["sample_id"].tolist() == stacked.test.ids.tolist()
     assert found["price"].to_numpy() == pytest.approx(submitted["price"].to_numpy(), rel=1e-4)
-    assert (done.rows, done.resumed, done.levels) == (40, 0, {"stack": 40}) and told == [0, 8, 16, 24, 32, 40]
+    assert (done.rows, done.resumed, done.levels) == (40, 0, {"stack": 40}) and reported == [0, 8, 16, 24, 32, 40]
     assert [path.name for path in job.out.parent.iterdir()] == ["prices.csv"]
 
 
-def test_whoever_stops_it_goes_on_and_gets_the_same_bytes(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on_and_gives_the_same_bytes(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
     price(job)
     whole = job.out.read_bytes()
     job.out.unlink()
@@ -89,7 +89,7 @@ def test_another_input_begins_anew(job: BatchJob) -> None:
     assert len(pd.read_csv(job.out)) == 40
 
 
-def test_details_say_how_sure_a_price_is_and_who_gave_it(job: BatchJob) -> None:
+def test_details_are_the_interval_and_the_level(job: BatchJob) -> None:
     price(job.model_copy(update={"details": True}))
     found = pd.read_csv(job.out)
     assert list(found.columns) == ["sample_id", "price", "low", "high", "level"]
@@ -106,9 +106,9 @@ def test_a_file_that_is_refused_at_its_end_is_refused_before_anything_is_priced(
     assert list(job.out.parent.iterdir()) == []
 
 
-def test_pictures_that_are_not_there_are_missed_aloud(job: BatchJob) -> None:
+def test_missing_images_have_notes(job: BatchJob) -> None:
     facts, folder = open_bundle(job.bundle).facts, job.source.parent
-    some = FileSummary(rows=3, pictures=3, found=1)
+    some = FileSummary(rows=3, images=3, found=1)
     assert image_notes(facts, None, some) == []
     seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
     assert image_notes(seeing, None, some) == [
@@ -122,7 +122,7 @@ def test_pictures_that_are_not_there_are_missed_aloud(job: BatchJob) -> None:
 
 
 @pytest.mark.parametrize(("there", "found"), [((), 0), (("1.png", "x.png"), 1), (("1.png", "2.png"), 2)])
-def test_pictures_are_counted_before_anything_is_priced(
+def test_images_are_counted_before_anything_is_priced(
     job: BatchJob, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], found: int
 ) -> None:
     frame = pd.read_csv(job.source, dtype=str)
@@ -138,7 +138,7 @@ def test_pictures_are_counted_before_anything_is_priced(
         batch, "image_notes", lambda facts, images, look: looks.append(look) or noted(facts, images, look)
     )
     price(job.model_copy(update={"images": images}))
-    assert [(look.rows, look.pictures, look.found) for look in looks] == [(40, 2, found)]
+    assert [(look.rows, look.images, look.found) for look in looks] == [(40, 2, found)]
 
 
 def test_notes_come_before_the_first_price(job: BatchJob) -> None:

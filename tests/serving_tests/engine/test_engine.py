@@ -154,7 +154,7 @@ def test_a_batch_that_fails_is_tried_row_by_row(monkeypatch: pytest.MonkeyPatch)
     assert script.started == 1
 
 
-def test_nobody_waits_for_processes_that_do_not_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_answered_while_no_process_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch, lambda batch: (_ for _ in ()).throw(ProcessLost("killed")))
 
     async def work(engine: Engine) -> list[float | None]:
@@ -167,7 +167,7 @@ def test_nobody_waits_for_processes_that_do_not_start_again(monkeypatch: pytest.
     assert run(script, EngineConfig(workers=1, batch_rows=2, batch_ms=1000), work) == [None, None, None]
 
 
-def test_a_bundle_that_cannot_be_loaded_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_that_cannot_be_loaded_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch)
     script.broken_starts = 1
     with refused("engine-process-lost"):
@@ -209,7 +209,7 @@ def test_what_an_engine_logs_is_no_part_of_the_request_that_started_it(monkeypat
     assert ids == [""]
 
 
-def test_rows_for_which_nobody_waits_any_more_are_not_computed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_abandoned_rows_are_not_computed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch)
     script.gate.clear()
 

@@ -22,7 +22,7 @@ def catalog() -> Catalog:
     return Catalog(*columns)
 
 
-def test_a_row_costs_what_the_bundle_says(exported: Path) -> None:
+def test_prices_are_the_bundles(exported: Path) -> None:
     answers = BatchComputer(exported).compute(WorkerBatch(TEXTS, [""] * 3, None, fields=True))
     expected = Predictor(exported).predict(catalog())
     assert isinstance(answers, list)
@@ -35,7 +35,9 @@ def test_a_row_costs_what_the_bundle_says(exported: Path) -> None:
     assert answers[2].read == {}
 
 
-def test_what_nobody_foresaw_is_a_failure_and_not_the_end(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_a_failure_and_the_process_goes_on(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     computer = BatchComputer(exported)
 
     def fail(*_: object, **__: object) -> None:
@@ -81,7 +83,7 @@ def test_one_whose_service_leaves_an_answer_unread_ends_without_a_traceback(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_killed_process_is_told_apart_from_an_answer(exported: Path) -> None:
+def test_a_killed_process_is_lost(exported: Path) -> None:
     worker = Worker(exported, 1, None)
     worker.wait_ready(60)
     os.kill(worker.pid or 0, signal.SIGKILL)
@@ -90,7 +92,7 @@ def test_a_killed_process_is_told_apart_from_an_answer(exported: Path) -> None:
     worker.stop()
 
 
-def test_one_that_says_nothing_is_given_up(exported: Path) -> None:
+def test_a_process_that_hangs_is_given_up(exported: Path) -> None:
     worker = Worker(exported, 1, None)
     worker.wait_ready(60)
     os.kill(worker.pid or 0, signal.SIGSTOP)
@@ -106,7 +108,7 @@ def test_a_damaged_bundle_is_refused_in_a_sentence(exported: Path) -> None:
         worker.wait_ready(60)
 
 
-def test_only_what_the_text_says_is_told() -> None:
+def test_empty_fields_are_left_out() -> None:
     assert stated_fields({"brand": "acme", "kind": "", "pack": 6.0, "age": np.nan, "total_g": np.float64(54)}) == {
         "brand": "acme",
         "pack": 6.0,

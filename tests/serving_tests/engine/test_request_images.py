@@ -1,4 +1,4 @@
-"""Pictures from strangers: every bound, and a fuzz of all that a file may be."""
+"""Images from strangers: every bound, and a fuzz of all that a file may be."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_bytes_become_what_the_file_becomes_in_training(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", MOVING)
-def test_animations_are_their_first_picture(kind: str) -> None:
+def test_animations_are_their_first_frame(kind: str) -> None:
     first = decode_image(MOVING[kind], SIZE, LIMITS).astype(int)
     still = decode_image(saved(noise(31, 20, 1), kind), SIZE, LIMITS).astype(int)
     other = decode_image(saved(noise(31, 20, 2), kind), SIZE, LIMITS).astype(int)
@@ -112,7 +112,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
-def test_texts_in_pictures_are_not_unpacked_without_end(kind: bytes) -> None:
+def test_texts_in_images_are_not_unpacked_without_end(kind: bytes) -> None:
     packed = zlib.compress(bytes(100_000_000), 9)
     body = b"name\0\1\0\0\0" + packed if kind == b"iTXt" else b"name\0\0" + packed
     bomb = GOOD["png"][:33] + png_chunk(kind, body) + GOOD["png"][33:]
@@ -123,7 +123,7 @@ def test_texts_in_pictures_are_not_unpacked_without_end(kind: bytes) -> None:
         assert "large" in str(refused)
 
 
-def test_pixels_that_unpack_to_more_than_the_header_says_are_left_packed() -> None:
+def test_pixels_beyond_the_headers_size_are_left_packed() -> None:
     more = GOOD["png"][:33] + png_chunk(b"IDAT", zlib.compress(bytes(50_000_000), 9)) + png_chunk(b"IEND", b"")
     assert decode_image(more, SIZE, LIMITS).shape == (SIZE, SIZE, 3)
 
@@ -138,7 +138,7 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xd8", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe", b"%PDF-1.7", b"GIF89a"]
 )
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
     assert refusal(data)
 
 
@@ -174,7 +174,7 @@ EDITS = st.lists(
 
 @settings(max_examples=300)
 @given(st.sampled_from([*GOOD.values(), *MOVING.values()]), EDITS)
-def test_changed_pictures_are_read_or_refused(whole: bytes, edits: list[tuple[float, int]]) -> None:
+def test_changed_images_are_read_or_refused(whole: bytes, edits: list[tuple[float, int]]) -> None:
     data = bytearray(whole)
     for place, value in edits:
         data[int(place * len(data))] = value

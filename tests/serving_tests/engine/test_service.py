@@ -1,4 +1,4 @@
-"""The service without its web: memory, sharing, pictures, fallback, swapping."""
+"""The service without its web: memory, sharing, images, fallback, swapping."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_same_content_is_computed_once(exported: Path, monkeypatch: pytest.M
         together = await asyncio.gather(*(service.price("7") for _ in range(5)))
         return [*together, await service.price("7"), await service.price("8")]
 
-    found = run(exported, work, on_row=lambda text, picture, priced: seen.append((text, picture, priced.cached)))
+    found = run(exported, work, on_row=lambda text, image, priced: seen.append((text, image, priced.cached)))
     assert [each.answer.price for each in found] == [7.0] * 6 + [8.0]
     assert [each.cached for each in found] == [False] * 5 + [True, False]
     assert script.batches == [["7"], ["8"]]
@@ -110,19 +110,18 @@ def test_at_the_very_last_the_median_is_answered(exported: Path, monkeypatch: py
     assert (priced.answer.level, priced.answer.members, priced.fallback) == ("median", (), True)
 
 
-def test_pictures_are_part_of_the_content_and_gone_afterwards(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_part_of_the_content_and_gone_afterwards(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there: list[bool] = []
 
     def reply(batch: WorkerBatch) -> list[RowAnswer]:
-        there.extend((Path(str(batch.images)) / name).read_bytes() == png() for name in batch.pictures if name)
+        there.extend((Path(str(batch.folder)) / name).read_bytes() == png() for name in batch.images if name)
         return answers(batch)
 
     script = Script(monkeypatch, reply)
 
     async def work(service: Service) -> list[Path]:
-        for picture in (None, png(), png(), png(9)):
-            with_picture = await service.price("7", picture)
-            assert with_picture.answer.price == 7.0
+        for image in (None, png(), png(), png(9)):
+            assert (await service.price("7", image)).answer.price == 7.0
         return list(service.images.folder.iterdir())
 
     assert run(exported, work) == []
@@ -131,13 +130,13 @@ def test_pictures_are_part_of_the_content_and_gone_afterwards(exported: Path, mo
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", png()[:30]])
-def test_what_is_no_picture_is_said(exported: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+def test_bytes_that_are_no_image_raise(exported: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     Script(monkeypatch)
     with pytest.raises(ImageError):
         run(exported, lambda service: service.price("7", data))
 
 
-def test_a_full_queue_takes_no_more_and_keeps_no_picture(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_takes_no_more_and_keeps_no_image(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(monkeypatch)
     script.gate.clear()
 

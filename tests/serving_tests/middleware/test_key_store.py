@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_read_is_tried_again_though_it_stays_the_same(
     assert ring.find(shop) is None
 
 
-def test_a_file_that_is_gone_lets_nobody_in(path: Path) -> None:
+def test_without_its_file_no_key_is_valid(path: Path) -> None:
     secret = add_key(path, "shop")
     ring = KeyRing(path)
     path.unlink()

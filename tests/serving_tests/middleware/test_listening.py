@@ -19,7 +19,7 @@ def closed(sockets: list[socket.socket]) -> None:
         each.close()
 
 
-def test_nobody_is_let_in_before_it_listens() -> None:
+def test_connections_are_refused_before_it_listens() -> None:
     sockets = bind(HERE, 0)
     address = sockets[0].getsockname()
     with pytest.raises(ConnectionRefusedError):
@@ -56,7 +56,7 @@ def test_all_addresses_of_a_host_have_the_same_port() -> None:
     closed(sockets)
 
 
-def test_a_port_that_is_taken_is_said() -> None:
+def test_a_taken_port_is_refused() -> None:
     with socket.create_server((HERE, 0)) as other:
         port = other.getsockname()[1]
         with refused("listen-port-taken") as error:
@@ -74,7 +74,7 @@ def test_of_two_that_were_bound_together_one_listens() -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a" * 80])
-def test_a_host_that_is_not_this_machine_is_said(host: str) -> None:
+def test_a_host_that_is_not_this_machine_is_refused(host: str) -> None:
     with pytest.raises(UserError) as error:
         bind(host, 0)
     assert error.value.code in {"listen-foreign-host", "listen-host-unknown"} and host in str(error.value)

@@ -85,7 +85,7 @@ def test_no_key_survives(before: str, secret: str, after: str) -> None:
         "x" * 10,
     ],
 )
-def test_long_texts_of_strangers_are_redacted_in_no_time(part: str) -> None:
+def test_long_texts_are_redacted_in_linear_time(part: str) -> None:
     """Seconds, if any of the patterns went back over what it has seen: the suite's time limit is the judge."""
     redact(part * (200_000 // len(part)))
 
@@ -109,7 +109,7 @@ def test_fields_are_redacted_however_deep() -> None:
     assert "abcdef" not in str(line) and KEY not in str(line) and "secret" not in str(line) and "u:p" not in str(line)
 
 
-def test_what_json_cannot_say_is_a_text() -> None:
+def test_values_without_a_json_form_are_texts() -> None:
     line = logged("half \ud800", price=float("nan"), most=float("inf"), path=ValueError("odd"))
     assert (line["message"], line["price"], line["most"], line["path"]) == ("half \ud800", "nan", "inf", "odd")
 

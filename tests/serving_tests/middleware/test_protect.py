@@ -140,7 +140,7 @@ def test_broken_json_is_the_callers_fault(client: TestClient, content: str) -> N
     assert 400 <= answer.status_code < 500
 
 
-def test_strangers_are_refused_before_their_body_is_read(tmp_path: Path, key: str) -> None:
+def test_callers_without_a_key_are_refused_before_their_body_is_read(tmp_path: Path, key: str) -> None:
     client = TestClient(application(KeyRing(tmp_path / "keys.json")))
     assert client.post("/predict", content="[" * 5_000).status_code == 401
     assert client.get("/health").status_code == 200
@@ -214,7 +214,7 @@ def test_a_real_server_answers_what_announces_too_much_without_reading_it(served
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 8000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n7a1200\r\n"])
-def test_a_client_that_sends_everything_first_hears_why_it_was_refused(served: int, key: str, head: str) -> None:
+def test_a_client_that_sends_everything_first_gets_the_refusal(served: int, key: str, head: str) -> None:
     """A connection closed on bytes that nobody read would be reset, and the answer lost."""
     with socket.create_connection(("127.0.0.1", served), timeout=30) as connection:
         connection.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n{head}".encode())

@@ -27,7 +27,7 @@ class Clock:
         return self.now
 
 
-def test_the_same_alert_is_told_once_in_the_quiet_time(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_alert_is_sent_once_in_the_quiet_time(caplog: pytest.LogCaptureFixture) -> None:
     clock, alerts_seen = Clock(), []
 
     async def send(alert: Alert) -> None:
@@ -60,7 +60,7 @@ def test_a_webhook_that_fails_is_logged_without_its_url(caplog: pytest.LogCaptur
     assert "secret-token" not in caplog.text
 
 
-def test_a_webhook_says_why_it_did_not_get_through() -> None:
+def test_a_failed_webhook_names_the_error() -> None:
     with pytest.raises(NotSent, match="ConnectError"):
         asyncio.run(webhook("http://127.0.0.1:9/")(ALERT))
 
@@ -106,7 +106,7 @@ def test_outcomes_find_their_predictions() -> None:
     assert live.smape == pytest.approx(smape([12.0, 30.0], [10.0, 20.0]))
 
 
-def test_an_id_counts_once_with_the_price_that_was_told_last() -> None:
+def test_an_id_counts_once_with_its_last_price() -> None:
     outcomes = Feedback()
     for name in ("a", "b"):
         outcomes.record_prediction(name, LoggedPrediction(10.0, 5.0, 15.0))

@@ -26,17 +26,22 @@ def statistics(generator: np.random.Generator) -> dict[str, object]:
             "log_price": quantiles(np.log([row.price for row in rows])),
         },
         "words": {name: shares([getattr(row, name) for row in rows]) for name in ("unit", "brand", "script")},
-        "missing_pictures": float(np.mean([row.missing_picture for row in rows])),
+        "missing_pictures": float(np.mean([row.missing_image for row in rows])),
     }
 
 
 def a_row(generator: np.random.Generator, *, price: float = 3.0, unit: str | None = None) -> Row:
     """Brands are many and most of them rare, as in real catalogs."""
     place = min(len(BRANDS) - 1, int(generator.pareto(1.0)))
-    said = unit if unit is not None else str(generator.choice(["ounce", "count", ""], p=[0.6, 0.3, 0.1]))
+    figures_of_rows = unit if unit is not None else str(generator.choice(["ounce", "count", ""], p=[0.6, 0.3, 0.1]))
     length = int(generator.lognormal(5, 1))
     return Row(
-        length, said, BRANDS[place], "latin", bool(generator.random() < 0.2), float(generator.lognormal(price, 1))
+        length,
+        figures_of_rows,
+        BRANDS[place],
+        "latin",
+        bool(generator.random() < 0.2),
+        float(generator.lognormal(price, 1)),
     )
 
 
@@ -82,7 +87,7 @@ def test_brands_that_are_all_rare_are_known_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("brands", [100, 400, 1_500])
-def test_brands_that_were_frequent_by_luck_are_no_drift(brands: int) -> None:
+def test_brands_that_were_frequent_by_chance_are_no_drift(brands: int) -> None:
     """So many brands, all alike: which of them the catalog has seen five times, or among its most frequent, is chance."""
     generator = np.random.default_rng(brands)
     names = np.array([f"brand {number}" for number in range(brands)], dtype=object)
@@ -99,11 +104,14 @@ def test_a_bin_that_one_window_does_not_hit_is_no_drift() -> None:
     assert psi(np.array([0.1, 0.9]), np.array([0.0, 500.0]), ROWS).figure > MOST_PSI
 
 
-def test_few_rows_say_nothing() -> None:
+def test_few_rows_make_no_figure() -> None:
     generator = np.random.default_rng(2)
     drift = Drift(statistics(generator))
-    said = [drift.add(a_row(generator)) for _ in range(FEWEST + STEP)]
-    assert [place + 1 for place, figures in enumerate(said) if figures is not None] == [FEWEST, FEWEST + STEP]
+    figures_of_rows = [drift.add(a_row(generator)) for _ in range(FEWEST + STEP)]
+    assert [place + 1 for place, figures in enumerate(figures_of_rows) if figures is not None] == [
+        FEWEST,
+        FEWEST + STEP,
+    ]
 
 
 floats = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)

@@ -91,7 +91,7 @@ def test_each_minute_is_a_line_in_mlflow(exported: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "uri", ["no-such-scheme://run_logger", "http://127.0.0.1:{}", "postgresql://me:hunter2@127.0.0.1:{}/x"]
 )
-def test_a_diary_that_cannot_be_written_is_said_at_the_start(uri: str) -> None:
+def test_a_run_log_that_cannot_be_written_is_refused_at_the_start(uri: str) -> None:
     with socket.socket() as nobody:  # bound, and does not listen
         nobody.bind(("127.0.0.1", 0))
         with refused("run-log-unwritable") as error:

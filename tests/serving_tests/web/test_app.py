@@ -50,34 +50,34 @@ def test_a_price_and_where_it_is_from(client: TestClient, exported: Path) -> Non
     assert client.post("/predict", json={"catalog_content": "7"}).json()["cached"] is True
 
 
-def with_picture(client: TestClient, text: str = "7") -> dict[str, Any]:
+def with_image(client: TestClient, text: str = "7") -> dict[str, Any]:
     answer = client.post("/predict", data={"catalog_content": text}, files={"image": ("a.png", png(), "image/png")})
     assert answer.status_code == 200
-    told: dict[str, Any] = answer.json()
-    return told
+    sent: dict[str, Any] = answer.json()
+    return sent
 
 
-def test_a_form_with_its_picture(exported: Path, script: Script) -> None:
+def test_a_form_with_its_image(exported: Path, script: Script) -> None:
     members = reads_images(exported)
     script.reply = lambda batch: [replace(answer, members=members) for answer in answers(batch)]
     with client_of(exported) as client:
-        answer = with_picture(client)
+        answer = with_image(client)
         assert (answer["predicted_price"], answer["picture"], answer["note"]) == (7.0, "given", None)
-        assert with_picture(client, " ")["note"] == "the text is empty: the price comes from the picture alone"
+        assert with_image(client, " ")["note"] == "the text is empty: the price comes from the picture alone"
         metrics = client.get("/metrics").text
     assert 'pricestack_pictures_total{outcome="given"} 2.0' in metrics
 
 
-def test_a_picture_that_no_member_reads_is_not_called_used(exported: Path, script: Script) -> None:
+def test_an_image_that_no_member_reads_is_not_used(exported: Path, script: Script) -> None:
     with client_of(exported) as client:
-        assert with_picture(client)["picture"] == "not used"
+        assert with_image(client)["picture"] == "not used"
     reads_images(exported)  # the one that answers is not among them
     with client_of(exported) as client:
-        assert with_picture(client)["picture"] == "not used"
+        assert with_image(client)["picture"] == "not used"
 
 
 @pytest.mark.parametrize("text", ["", " \n\t"])
-def test_the_price_of_an_empty_text_says_so(client: TestClient, text: str) -> None:
+def test_the_price_of_an_empty_text_has_a_note(client: TestClient, text: str) -> None:
     note = "the text is empty: the price is that of a product of which nothing is known"
     assert client.post("/predict", json={"catalog_content": text}).json()["note"] == note
     both = client.post("/predict", json={"catalog_content": text, "image_url": "file:///a"}).json()["note"]
@@ -86,7 +86,7 @@ def test_the_price_of_an_empty_text_says_so(client: TestClient, text: str) -> No
     assert [result["note"] for result in batch["results"]] == [note, None]
 
 
-def test_a_picture_that_is_no_file_is_refused(client: TestClient) -> None:
+def test_an_image_that_is_no_file_is_refused(client: TestClient) -> None:
     fields = {"catalog_content": "7", "image_url": "https://images.example.com/a.png", "image": "@jam.jpg"}
     answer = client.post("/predict", files={name: (None, value) for name, value in fields.items()})
     assert answer.status_code == 422
@@ -105,7 +105,7 @@ def test_a_url_that_is_not_fetched_leaves_the_text(client: TestClient, url: str,
 
 
 @pytest.mark.parametrize("data", [b"GIF89a and no more", png()[:40], b"<svg/>"])
-def test_a_picture_that_cannot_be_read_leaves_the_text(client: TestClient, data: bytes) -> None:
+def test_an_image_that_cannot_be_read_leaves_the_text(client: TestClient, data: bytes) -> None:
     answer = client.post(
         "/predict", data={"catalog_content": "7"}, files={"image": ("a.png", data, "image/png")}
     ).json()
@@ -120,9 +120,9 @@ def test_the_largest_batch_is_priced_by_default_limits_and_leaves_the_queue_room
     with client_of(exported) as client:
         answer = client.post("/predict/batch", json={"rows": rows})
         assert answer.status_code == 200, answer.text
-        told = answer.json()
-        assert (told["priced"], told["failed"]) == (1_024, 0)
-        assert [result["predicted_price"] for result in told["results"]] == [
+        sent = answer.json()
+        assert (sent["priced"], sent["failed"]) == (1_024, 0)
+        assert [result["predicted_price"] for result in sent["results"]] == [
             float(number) for number in range(1, 1_025)
         ]
         again = client.post("/predict/batch", json={"rows": rows})
@@ -159,7 +159,7 @@ def test_rows_of_a_batch_stand_alone(client: TestClient) -> None:
         ({"files": {"other": ("a", b"a")}, "data": {"catalog_content": "a"}}, 422),
     ],
 )
-def test_what_does_not_fit_is_said(exported: Path, script: Script, body: dict[str, Any], status: int) -> None:
+def test_misfit_requests_are_refused(exported: Path, script: Script, body: dict[str, Any], status: int) -> None:
     with client_of(exported, limits=Limits(text_chars=100)) as client:
         answer = client.post("/predict", **body)
     assert answer.status_code == status
@@ -189,7 +189,7 @@ def test_a_batch_of_any_size_has_room_in_a_short_queue(exported: Path, script: S
     assert (answer["priced"], answer["failed"]) == (50, 0)
 
 
-def test_a_full_queue_is_told_with_a_time(exported: Path, script: Script) -> None:
+def test_a_row_that_finds_a_full_queue_has_an_error(exported: Path, script: Script) -> None:
     settings = EngineConfig(workers=1, batch_rows=1, batch_ms=0, queue_rows=1)
     with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
         client.post("/predict", json={"catalog_content": "7"})
@@ -258,17 +258,17 @@ def test_metrics_count_what_happened(client: TestClient) -> None:
 
 def test_outcomes_give_the_live_error(client: TestClient) -> None:
     ids = [client.post("/predict", json={"catalog_content": text}).json()["id"] for text in ("10", "20")]
-    told = [{"id": ids[0], "price": 10.0}, {"id": ids[1], "price": 60.0}, {"id": "nobody's", "price": 1.0}]
-    answer = client.post("/outcomes", json={"outcomes": told}).json()
+    sent = [{"id": ids[0], "price": 10.0}, {"id": ids[1], "price": 60.0}, {"id": "nobody's", "price": 1.0}]
+    answer = client.post("/outcomes", json={"outcomes": sent}).json()
     assert (answer["known"], answer["unknown"], answer["rows"], answer["coverage"]) == (2, 1, 2, 0.5)
     assert answer["smape"] == pytest.approx(50.0)
     assert "pricestack_live_smape 50.0" in client.get("/metrics").text
 
 
-def test_an_outcome_that_is_told_again_counts_once(client: TestClient) -> None:
+def test_a_repeated_outcome_counts_once(client: TestClient) -> None:
     name = client.post("/predict", json={"catalog_content": "10"}).json()["id"]
-    told = {"outcomes": [{"id": name, "price": 10.0}]}
-    first, again = (client.post("/outcomes", json=told).json() for _ in range(2))
+    sent = {"outcomes": [{"id": name, "price": 10.0}]}
+    first, again = (client.post("/outcomes", json=sent).json() for _ in range(2))
     assert (first["known"], first["repeated"], first["rows"], first["smape"]) == (1, 0, 1, None)
     assert (again["known"], again["repeated"], again["rows"], again["smape"]) == (1, 1, 1, None)
     assert "pricestack_live_outcomes 1.0" in client.get("/metrics").text
@@ -276,13 +276,13 @@ def test_an_outcome_that_is_told_again_counts_once(client: TestClient) -> None:
 
 def test_outcomes_stand_alone(client: TestClient) -> None:
     name = client.post("/predict", json={"catalog_content": "10"}).json()["id"]
-    told = [{"id": name, "price": 0}, {"id": name, "price": 11.0}, "nothing", {"id": "", "price": 1.0}]
-    answer = client.post("/outcomes", json={"outcomes": told}).json()
+    sent = [{"id": name, "price": 0}, {"id": name, "price": 11.0}, "nothing", {"id": "", "price": 1.0}]
+    answer = client.post("/outcomes", json={"outcomes": sent}).json()
     assert (answer["known"], answer["unknown"], answer["failed"], answer["rows"]) == (1, 0, 3, 1)
     assert [error["row"] for error in answer["errors"]] == [0, 2, 3]
     assert answer["errors"][0]["error"] == "price: Input should be greater than 0"
     assert client.post("/outcomes", json={"outcomes": []}).status_code == 422
-    assert client.post("/outcomes", json={"outcomes": told[:1] * 1_025}).status_code == 422
+    assert client.post("/outcomes", json={"outcomes": sent[:1] * 1_025}).status_code == 422
 
 
 def test_bundles_are_swapped_by_admins_alone(exported: Path, script: Script, tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere(exported: Path, 
             assert name.endswith(".svg") or not re.search(r"https?://|style=|<script>", answer.text)
 
 
-def test_real_processes_answer_what_the_bundle_says(exported: Path) -> None:
+def test_real_processes_give_the_bundles_prices(exported: Path) -> None:
     with client_of(exported, settings=EngineConfig(workers=2)) as client:
         one = client.post("/predict", json={"catalog_content": TEXT}).json()
         many = client.post(

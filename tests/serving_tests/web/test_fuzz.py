@@ -83,18 +83,18 @@ def test_any_json_is_answered_or_refused(client: TestClient, path: str, body: An
     assert answer.status_code in (200, 400, 409, 422)
 
 
-def picture_bytes(kind: str, side: int) -> bytes:
+def image_bytes(kind: str, side: int) -> bytes:
     stream = io.BytesIO()
     Image.effect_noise((side, side), 60).convert("RGB").save(stream, kind)
     return stream.getvalue()
 
 
-WHOLE = [picture_bytes(kind, side) for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP") for side in (1, 40)]
+WHOLE = [image_bytes(kind, side) for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP") for side in (1, 40)]
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> bytes:
-    """Whole ones, cut ones, ones with changed bytes, and no pictures at all."""
+def images(draw: st.DrawFn) -> bytes:
+    """Whole ones, cut ones, ones with changed bytes, and no images at all."""
     data = bytearray(draw(st.sampled_from(WHOLE)))
     kind = draw(st.sampled_from(["whole", "cut", "changed", "other"]))
     if kind == "cut":
@@ -105,9 +105,9 @@ def pictures(draw: st.DrawFn) -> bytes:
     return draw(st.binary(max_size=200)) if kind == "other" else bytes(data)
 
 
-@given(data=pictures())
+@given(data=images())
 @settings(max_examples=150, **CALM)
-def test_any_picture_leaves_a_price(client: TestClient, data: bytes) -> None:
+def test_any_image_leaves_a_price(client: TestClient, data: bytes) -> None:
     answer = client.post(
         "/predict", data={"catalog_content": "Item Name: nut"}, files={"image": ("a", data, "image/png")}
     )
@@ -115,7 +115,7 @@ def test_any_picture_leaves_a_price(client: TestClient, data: bytes) -> None:
     assert answer.json()["picture"] in ("not used", "not had", "none")
 
 
-def test_a_bomb_is_no_picture(client: TestClient) -> None:
+def test_a_bomb_is_no_image(client: TestClient) -> None:
     stream = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(stream, "PNG")
     answer = client.post(

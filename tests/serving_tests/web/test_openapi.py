@@ -49,7 +49,7 @@ def bodies_of(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     yield content["schema"]
 
 
-def test_the_document_says_where_a_key_is_asked_for(exported: Path, script: Script, tmp_path: Path) -> None:
+def test_the_document_marks_routes_that_need_a_key(exported: Path, script: Script, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     headers = {"Authorization": f"Bearer {add_key(path, 'shop')}"}
     with client_of(exported, ring=KeyRing(path)) as client:

@@ -1,4 +1,4 @@
-"""The page in a real browser: a price, what drove it, a dropped picture, a refused key, nothing on the console."""
+"""The page in a real browser: a price, what drove it, a dropped image, a refused key, nothing on the console."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def red() -> bytes:
     return stream.getvalue()
 
 
-def test_a_picture_is_shown_and_said_not_to_be_used_where_nobody_reads_it(page: Any) -> None:
+def test_an_image_is_shown_and_marked_unused_where_no_member_reads_it(page: Any) -> None:
     choose(page, red())
     assert page.is_visible("#preview")
     price(page, TEXT)
     assert "picture not used by this bundle" in page.inner_text("#facts")
 
 
-def test_a_picture_that_a_member_reads_is_said_to_be(browser: Any, exported: Path) -> None:
+def test_an_image_that_a_member_reads_is_marked_used(browser: Any, exported: Path) -> None:
     reads_images(exported)
     with running(exported, "--workers", "1") as (_, address), opened(browser, address, allowed=("blob:",)) as page:
         choose(page, red())
@@ -95,7 +95,7 @@ def test_a_picture_that_a_member_reads_is_said_to_be(browser: Any, exported: Pat
         assert "with its picture" in page.inner_text("#facts")
 
 
-def test_what_is_no_picture_is_named_and_not_drawn(page: Any) -> None:
+def test_a_file_that_is_no_image_is_named_and_not_drawn(page: Any) -> None:
     choose(page, b"no picture")
     page.wait_for_selector("text=red.png: this browser cannot show it")
     assert not page.is_visible("#preview")
@@ -107,7 +107,7 @@ def test_what_is_no_picture_is_named_and_not_drawn(page: Any) -> None:
     page.wait_for_selector("#preview", state="visible")
 
 
-def test_an_empty_text_says_so(page: Any) -> None:
+def test_an_empty_text_has_a_note(page: Any) -> None:
     page.fill("#text", " ")
     page.click("#send")
     page.wait_for_selector("text=the text is empty")
@@ -175,7 +175,7 @@ def test_figures_of_drift_fit_without_breaking_words(browser: Any, drifting: str
         assert page.evaluate(BROKEN_WORDS) == []
 
 
-def test_figures_of_drift_that_could_not_be_renewed_are_said_to_be_old(browser: Any, drifting: str) -> None:
+def test_figures_of_drift_that_could_not_be_renewed_are_marked_old(browser: Any, drifting: str) -> None:
     with opened(browser, drifting, allowed=(drifting.removesuffix("drift"),), refused=(503,)) as page:
         page.wait_for_selector("#figures td >> nth=0")
         page.route("**/drift.json", lambda route: route.fulfill(status=503))
