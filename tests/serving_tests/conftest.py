@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from core.architectures import architecture
@@ -37,7 +40,7 @@ from tests.conftest import toy_frame
 from tests.core_tests.image_toys import noise
 from tests.serving_tests.engines import Script
 
-SETTINGS = {"lexical": {"model": "ridge"}, "boosted": {"max_rounds": 40, "bags": 1}}
+SETTINGS: dict[str, dict[str, Any]] = {"lexical": {"model": "ridge"}, "boosted": {"max_rounds": 40, "bags": 1}}
 
 
 def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2, image_count: int = 0) -> Workspace:
@@ -58,22 +61,9 @@ def swept(folder: Path, settings: dict[str, dict[str, object]], folds: int = 2, 
     made, _ = make_folds(read.train, read.test, k=folds, seed=0, fold_groups="off")
     workspace = Workspace(folder / "runs")
     catalog = catalog_fingerprint(read.train, read.test)
-    workspace.create(
-        read.train,
-        read.test,
-        made,
-        WorkspaceFacts(
-            str(train),
-            str(test),
-            None if images is None else str(images),
-            catalog,
-            made.hash,
-            folds,
-            "off",
-            made.mode,
-            {},
-        ),
-    )
+    paths = (str(train), str(test), None if images is None else str(images))
+    facts = WorkspaceFacts(*paths, catalog, made.hash, folds, "off", made.mode, {})
+    workspace.create(read.train, read.test, made, facts)
     members = MemberBuilder(workspace, 0, {})
     for name, given in settings.items():
         plan = members.plan(architecture(name), given, Finished(0, {}, "", 30.0, 1, 30.0, 1.0))
@@ -130,6 +120,38 @@ def client_of(bundle: Path, *, limits: Limits | None = None, ring: KeyRing | Non
     service = Service(bundle, settings, bounds, on_batch=observer.record_batch, on_row=observer.record_row, **more)
     app = make_app(service, observer, bounds, ring)
     return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000))
+
+
+class Clock:
+    """Seconds that a test turns."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def png(side: int = 8) -> bytes:
+    """A red image."""
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side), "red").save(stream, "PNG")
+    return stream.getvalue()
+
+
+def member_of(workspace: Workspace, architecture: str) -> str:
+    """The id of the workspace's member of an architecture."""
+    (found,) = [each for each in workspace.store.complete() if each.startswith(f"{architecture}-")]
+    return found
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Loggers as they were: a command's handler writes to an output that is closed when the command ends."""
+    root, access = logging.getLogger(), logging.getLogger("uvicorn.access")
+    before = root.handlers[:], root.level, access.propagate, access.level
+    yield
+    root.handlers[:], root.level, access.propagate, access.level = before
 
 
 @pytest.fixture

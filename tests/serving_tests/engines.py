@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +18,17 @@ def answers(batch: WorkerBatch) -> list[RowAnswer]:
     """The price of a row is the number that its text is, or one more than how long it is."""
     prices = [float(text) if text.isdecimal() else 1.0 + len(text) for text in batch.texts]
     return [RowAnswer(price, price / 2, price * 2, ("one",), "stack", read={"pack": 6.0}) for price in prices]
+
+
+def losing(text: str) -> Reply:
+    """Answers that a batch with this text never gets: its process is lost."""
+
+    def reply(batch: WorkerBatch) -> list[RowAnswer]:
+        if text in batch.texts:
+            raise ProcessLost("killed")
+        return answers(batch)
+
+    return reply
 
 
 class FakeWorker:
@@ -48,16 +57,14 @@ class FakeWorker:
 class Script:
     """What the engine's workers do. gate: answers wait for it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, reply: Reply = answers) -> None:
-        self.reply, self.lock, self.gate = reply, threading.Lock(), threading.Event()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reply: Reply = answers
+        self.lock, self.gate = threading.Lock(), threading.Event()
         self.gate.set()
         self.batches: list[list[str]] = []
         self.started = self.stopped = self.broken_starts = 0
 
-        def worker(folder: Path, threads: int, log_config: Any) -> FakeWorker:
-            return FakeWorker(self)
-
-        monkeypatch.setattr(module, "Worker", worker)
+        monkeypatch.setattr(module, "Worker", lambda folder, threads, log_config: FakeWorker(self))
 
     async def busy(self) -> None:
         """Until a worker has taken the first batch."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
+import pytest
+
 from serving.common.image_fetcher import ImageFetcher
 from serving.common.image_urls import Address, ImageUrlError, is_public
 from serving.common.limits import Limits
@@ -94,6 +96,13 @@ def fetcher_for(server: Server, limits: Limits = LIMITS, **changed: Any) -> Imag
         "permits": lambda one: one == LOOPBACK or is_public(one),
     }
     return ImageFetcher(limits, **(rules | changed))
+
+
+def refusal_kind(fetcher: ImageFetcher, url: str) -> str:
+    """The kind of error with which the fetcher refuses a URL."""
+    with pytest.raises(ImageUrlError) as refused:
+        asyncio.run(fetcher.fetch(url))
+    return refused.value.kind
 
 
 def fetch(

@@ -6,80 +6,76 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from core.errors import UserError
 from core.store.workspace import Workspace
 from serving import export, predict
 from serving.bundle.predictor import Predictor
 from tests.conftest import toy_frame
+from tests.errors import refused
+
+
+def run(app: typer.Typer, *arguments: object) -> str:
+    """What the command prints."""
+    return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False).output
+
+
+def new_rows(folder: Path) -> Path:
+    toy_frame(30, 3).drop(columns="price").to_csv(folder / "new.csv", index=False)
+    return folder / "new.csv"
 
 
 def test_from_a_stacked_workspace_to_prices(stacked: Workspace, tmp_path: Path) -> None:
-    asked = [
-        "--workspace",
-        stacked.folder,
-        "--name",
-        "shop",
-        "--out",
-        tmp_path / "home",
-        "--pytorch",
-        "--precision",
-        "fp16",
-    ]
-    printed = CliRunner().invoke(export.app, list(map(str, asked)), catch_exceptions=False).output
+    flags = ["--workspace", stacked.folder, "--name", "shop", "--out", tmp_path / "home", "--pytorch"]
+    printed = run(export.app, *flags, "--precision", "fp16")
     (bundle,) = (tmp_path / "home").glob("shop-1-*")
     assert "saved  2 fold models  weight 0.500" in printed and str(bundle) in printed
-    again = CliRunner().invoke(export.app, list(map(str, asked)), catch_exceptions=False).output
-    assert "was there already, with this content" in again
+    assert "was there already, with this content" in run(export.app, *flags, "--precision", "fp16")
 
-    toy_frame(30, 3).drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
-    asked = [
-        "--bundle",
-        bundle,
-        "--in",
-        tmp_path / "new.csv",
-        "--out",
-        tmp_path / "prices.csv",
-        "--details",
-        "--rows",
-        7,
-    ]
-    printed = CliRunner().invoke(predict.app, list(map(str, asked)), catch_exceptions=False).output
+    prices = tmp_path / "prices.csv"
+    printed = run(
+        predict.app, "--bundle", bundle, "--in", new_rows(tmp_path), "--out", prices, "--details", "--rows", 7
+    )
     assert f"30 rows priced by shop {bundle.name.removeprefix('shop-')}" in printed
-    assert pd.read_csv(tmp_path / "prices.csv").columns.tolist() == ["sample_id", "price", "low", "high", "level"]
+    assert pd.read_csv(prices).columns.tolist() == ["sample_id", "price", "low", "high", "level"]
 
 
 def test_a_stopped_command_prints_how_to_go_on(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    toy_frame(30, 3).drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
-    asked = ["--bundle", exported, "--in", tmp_path / "new.csv", "--out", tmp_path / "prices.csv", "--rows", 7]
+    flags = ["--bundle", exported, "--in", new_rows(tmp_path), "--out", tmp_path / "prices.csv", "--rows", 7]
     with monkeypatch.context() as patched:
         patched.setattr(Predictor, "predict", stopped)
-        result = CliRunner().invoke(predict.app, list(map(str, asked)))
+        result = CliRunner().invoke(predict.app, list(map(str, flags)))
     assert result.exit_code == 130
     assert f"wait in {tmp_path / 'prices.csv'}.parts: the same command goes on where it stopped" in result.output
-    again = CliRunner().invoke(predict.app, list(map(str, asked)), catch_exceptions=False)
-    assert "30 rows priced by toy" in again.output
+    assert "30 rows priced by toy" in run(predict.app, *flags)
 
 
 def stopped(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+PREDICT = ("--bundle", "absent", "--in", "a.csv", "--out")
+
+
 @pytest.mark.parametrize(
-    ("app", "arguments", "says"),
+    ("app", "arguments", "code"),
     [
-        (export.app, ["--workspace", "absent"], "absent is not a workspace"),
-        (export.app, ["--name", "a/b"], "is no name of a bundle"),
-        (predict.app, ["--bundle", "absent", "--in", "a.csv", "--out", "a.csv"], "--out a.csv is the input"),
-        (predict.app, ["--bundle", "absent", "--in", "a.csv", "--out", "b.csv"], "absent is no bundle"),
+        (export.app, ("--workspace", "absent"), "workspace-missing"),
+        (export.app, ("--name", "a/b"), "bundle-bad-name"),
+        (export.app, ("--onnx", "--pytorch"), "export-two-formats"),
+        (export.app, ("--format", "onnx", "--precision", "fp32"), "export-two-formats"),
+        (export.app, ("--format", "saved-fp8"), "export-format-unknown"),
+        (export.app, ("--tensorrt", "--precision", "int8"), "export-precision-unknown"),
+        (predict.app, (*PREDICT, "a.csv"), "predict-out-is-input"),
+        (predict.app, (*PREDICT, "b.csv"), "bundle-missing"),
     ],
 )
 def test_misuse_is_answered_with_what_to_do(
-    app: object, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: typer.Typer, arguments: tuple[str, ...], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, arguments)  # type: ignore[arg-type]
-    assert isinstance(result.exception, UserError)
-    assert message in result.exception.what and result.exception.hint
+    with refused(code) as caught:
+        run(app, *arguments)
+    assert caught.value.hint
     assert list(tmp_path.iterdir()) == []

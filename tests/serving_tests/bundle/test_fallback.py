@@ -1,23 +1,19 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from serving.bundle.predictor import load_distances, measure_distances
+from serving.bundle.predictor import Distances
 
 
-def test_a_missing_price_is_the_nearest_members_moved_by_their_usual_distance(tmp_path: Path) -> None:
+def test_a_missing_price_is_the_nearest_members_moved_by_their_usual_distance() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(3, 1, 500)
     good = truth + rng.normal(0, 0.1, 500)
     logs = np.column_stack(
         [good, good + 0.3 + rng.normal(0, 0.02, 500), truth + rng.normal(0, 0.8, (500, 3)).T[0], truth]
     )
-    found = measure_distances(np.exp(logs))
-    found.save(tmp_path / "distances.npz")
-    found = load_distances(tmp_path / "distances.npz")
+    found = Distances.measure(np.exp(logs))
     given = np.exp(logs[:4])
     given[0, 0] = given[1, 1] = np.nan
     given[2, :2] = np.nan
@@ -34,5 +30,5 @@ def test_a_row_is_filled_alike_in_any_company() -> None:
     oof = np.exp(np.random.default_rng(1).normal(2, 1, (60, 4)))
     given = oof[:20].copy()
     given[::2, 1] = given[::3, 2] = np.nan
-    found = measure_distances(oof)
+    found = Distances.measure(oof)
     assert np.array_equal(np.vstack([found.fill(row[None]) for row in given]), found.fill(given))

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from ensemble.matrix.level_one import Rows
-from serving.bundle.interval import LEVEL, bounds, fit_interval, load_interval, save_interval, width
+from ensemble.methods.smape_minimizer import Conditional
+from ensemble.pipeline.serialization import load, save
+from serving.bundle.interval import LEVEL, bounds, fit_interval, width
 
 
 def noisy(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, Rows]:
@@ -27,8 +29,8 @@ def test_coverage_is_the_nominal_one_and_intervals_are_wide_where_members_disagr
     apart = np.abs(np.diff(rows.logs, axis=1))[:, 0]
     wide = np.log(ends[:, 1] / ends[:, 0])
     assert wide[apart > np.quantile(apart, 0.9)].mean() > 2 * wide[apart < np.quantile(apart, 0.1)].mean()
-    save_interval(fitted, tmp_path)
-    assert np.array_equal(bounds(load_interval(tmp_path), combined, rows), ends)
+    save(fitted, tmp_path)
+    assert np.array_equal(bounds(load(tmp_path, Conditional), combined, rows), ends)
 
 
 def test_stretching_widens_it_around_the_price() -> None:

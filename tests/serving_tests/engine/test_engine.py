@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from serving.engine.engine import AdaptiveBatchSize, Engine, EngineConfig, OnBatch, Overloaded
-from serving.engine.process_worker import Failure, ProcessLost, RowAnswer, WorkerBatch
+from serving.engine.process_worker import Failure, RowAnswer, WorkerBatch
 from serving.middleware.problems import request_id
 from tests.errors import refused
-from tests.serving_tests.engines import Reply, Script, answers
+from tests.serving_tests.engines import Script, answers, losing
 
 FOLDER = Path("bundle")
 
@@ -33,17 +33,6 @@ def run(
             await engine.stop()
 
     return asyncio.run(whole())
-
-
-def losing(text: str) -> Reply:
-    """Answers that a batch with this text never gets: its process is lost."""
-
-    def reply(batch: WorkerBatch) -> list[RowAnswer]:
-        if text in batch.texts:
-            raise ProcessLost("killed")
-        return answers(batch)
-
-    return reply
 
 
 async def priced(engine: Engine, texts: list[str], **how: Any) -> list[float | None]:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from core.atomic_files import read_json, write_json
 from serving.bundle.bundle import open_bundle
 from serving.common.limits import Limits
 from serving.engine.engine import EngineConfig, Overloaded
-from serving.engine.process_worker import ProcessLost, RowAnswer, WorkerBatch
+from serving.engine.process_worker import RowAnswer, WorkerBatch
 from serving.engine.request_images import ImageError
 from serving.engine.service import CacheConfig, PricedRow, Service, SwapError
-from tests.serving_tests.engines import Script, answers
+from tests.serving_tests.conftest import png
+from tests.serving_tests.engines import Script, answers, losing
 
 SETTINGS = EngineConfig(workers=1, batch_ms=0)
 
@@ -36,12 +35,6 @@ def run(bundle: Path, work: Callable[[Service], Awaitable[Any]], **more: Any) ->
     return asyncio.run(whole())
 
 
-def png(side: int = 8) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (side, side), "red").save(stream, "PNG")
-    return stream.getvalue()
-
-
 def renumbered(bundle: Path, number: int) -> Path:
     """A copy of the bundle beside it, as a later export would be called."""
     manifest = read_json(bundle / "manifest.json")
@@ -52,8 +45,7 @@ def renumbered(bundle: Path, number: int) -> Path:
     return copy
 
 
-def test_the_same_content_is_computed_once(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script(monkeypatch)
+def test_the_same_content_is_computed_once(exported: Path, script: Script) -> None:
     seen: list[tuple[str, bool, bool]] = []
 
     async def work(service: Service) -> list[PricedRow]:
@@ -78,18 +70,16 @@ def test_the_same_content_is_computed_once(exported: Path, monkeypatch: pytest.M
     ids=["the last", "the last two", "none", "for no time"],
 )
 def test_answers_are_remembered_within_bounds(
-    exported: Path, monkeypatch: pytest.MonkeyPatch, cache: CacheConfig, cached: list[bool]
+    exported: Path, script: Script, cache: CacheConfig, cached: list[bool]
 ) -> None:
-    Script(monkeypatch)
-
     async def work(service: Service) -> list[bool]:
         return [(await service.price(text)).cached for text in ("7", "8", "8", "7")]
 
     assert run(exported, work, cache=cache) == cached
 
 
-def test_what_is_not_by_the_whole_stack_is_not_remembered(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script(monkeypatch, lambda batch: [RowAnswer(3.0, 2.0, 4.0, ("one",), "light") for _ in batch.texts])
+def test_what_is_not_by_the_whole_stack_is_not_remembered(exported: Path, script: Script) -> None:
+    script.reply = lambda batch: [RowAnswer(3.0, 2.0, 4.0, ("one",), "light") for _ in batch.texts]
 
     async def work(service: Service) -> list[PricedRow]:
         return [await service.price("7"), await service.price("7")]
@@ -99,25 +89,22 @@ def test_what_is_not_by_the_whole_stack_is_not_remembered(exported: Path, monkey
     assert script.batches == [["7"], ["7"]]
 
 
-def test_at_the_very_last_the_median_is_answered(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reply(batch: WorkerBatch) -> Any:
-        raise ProcessLost("killed")
-
-    Script(monkeypatch, reply)
+def test_at_the_very_last_the_median_is_answered(exported: Path, script: Script) -> None:
+    script.reply = losing("7")
     priced: PricedRow = run(exported, lambda service: service.price("7"))
     facts = open_bundle(exported).facts
     assert (priced.answer.price, priced.answer.low, priced.answer.high) == (facts.middle, facts.low, facts.high)
     assert (priced.answer.level, priced.answer.members, priced.fallback) == ("median", (), True)
 
 
-def test_images_are_part_of_the_content_and_gone_afterwards(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_part_of_the_content_and_gone_afterwards(exported: Path, script: Script) -> None:
     there: list[bool] = []
 
     def reply(batch: WorkerBatch) -> list[RowAnswer]:
         there.extend((Path(str(batch.folder)) / name).read_bytes() == png() for name in batch.images if name)
         return answers(batch)
 
-    script = Script(monkeypatch, reply)
+    script.reply = reply
 
     async def work(service: Service) -> list[Path]:
         for image in (None, png(), png(), png(9)):
@@ -130,22 +117,19 @@ def test_images_are_part_of_the_content_and_gone_afterwards(exported: Path, monk
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", png()[:30]])
-def test_bytes_that_are_no_image_raise(exported: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    Script(monkeypatch)
+def test_bytes_that_are_no_image_raise(exported: Path, script: Script, data: bytes) -> None:
     with pytest.raises(ImageError):
         run(exported, lambda service: service.price("7", data))
 
 
-def test_a_full_queue_takes_no_more_and_keeps_no_image(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script(monkeypatch)
+def test_a_full_queue_takes_no_more_and_keeps_no_image(exported: Path, script: Script) -> None:
     script.gate.clear()
 
     async def work(service: Service) -> list[Path]:
         held = [asyncio.create_task(service.price("1"))]
         await script.busy()  # with the first; two more may wait
         held += [asyncio.create_task(service.price(text)) for text in ("2", "3")]
-        while service.served.engine.waiting < 2:
-            await asyncio.sleep(0.01)
+        await until(lambda: service.served.engine.waiting == 2)
         with pytest.raises(Overloaded):
             await service.price("9", png())
         left = list(service.images.folder.iterdir())
@@ -156,8 +140,7 @@ def test_a_full_queue_takes_no_more_and_keeps_no_image(exported: Path, monkeypat
     assert run(exported, work, settings=EngineConfig(workers=1, batch_rows=1, batch_ms=0, queue_rows=2)) == []
 
 
-def test_a_newer_bundle_is_swapped_in_and_back_again(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script(monkeypatch)
+def test_a_newer_bundle_is_swapped_in_and_back_again(exported: Path, script: Script) -> None:
     renumbered(exported, 7)
 
     async def work(service: Service) -> list[str]:
@@ -180,14 +163,12 @@ def test_a_newer_bundle_is_swapped_in_and_back_again(exported: Path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "no-such-1-0123456789ab", "", "/etc"])
-def test_only_bundles_beside_it_are_swapped_in(exported: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    Script(monkeypatch)
+def test_only_bundles_beside_it_are_swapped_in(exported: Path, script: Script, name: str) -> None:
     with pytest.raises(SwapError, match="no such bundle"):
         run(exported, lambda service: service.swap(name))
 
 
-def test_a_damaged_bundle_is_not_swapped_in(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Script(monkeypatch)
+def test_a_damaged_bundle_is_not_swapped_in(exported: Path, script: Script) -> None:
     newer = renumbered(exported, 2)
     (newer / "bundle.json").write_text("{}")
 
@@ -199,16 +180,13 @@ def test_a_damaged_bundle_is_not_swapped_in(exported: Path, monkeypatch: pytest.
     assert run(exported, work) == 5.0
 
 
-def test_a_watched_folder_brings_newer_bundles(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Script(monkeypatch)
-
+def test_a_watched_folder_brings_newer_bundles(exported: Path, script: Script) -> None:
     async def work(service: Service) -> list[str]:
         swapped: list[str] = []
         following = asyncio.create_task(service.follow(lambda bundle: swapped.append(bundle.version), 0.02))
         await asyncio.sleep(0.05)
         renumbered(exported, 3)
-        while not swapped:
-            await asyncio.sleep(0.02)
+        await until(lambda: swapped)
         await service.swap(exported.name)  # the operator goes back, and that stays
         await asyncio.sleep(0.1)
         following.cancel()
@@ -218,16 +196,15 @@ def test_a_watched_folder_brings_newer_bundles(exported: Path, monkeypatch: pyte
     assert run(exported, work) == [f"3-{content}", f"1-{content}"]
 
 
-async def until(happened: Callable[[], bool]) -> None:
+async def until(happened: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
         while not happened():
             await asyncio.sleep(0.01)
 
 
 def test_a_bundle_that_arrives_slowly_is_served_once_it_is_there(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    exported: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Script(monkeypatch)
     whole = shutil.move(renumbered(exported, 2), tmp_path / "elsewhere")
     coming = exported.parent / f"toy-2-{exported.name.rpartition('-')[2]}"
 
@@ -255,10 +232,8 @@ def test_a_bundle_that_arrives_slowly_is_served_once_it_is_there(
 
 
 def test_a_disk_that_is_away_for_a_while_does_not_end_the_watch(
-    exported: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    exported: Path, script: Script, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Script(monkeypatch)
-
     async def work(service: Service) -> str:
         newest, away = service.newest, [OSError(5, "Input/output error")] * 3
 
@@ -279,8 +254,7 @@ def test_a_disk_that_is_away_for_a_while_does_not_end_the_watch(
     assert sum("cannot be looked at" in each.getMessage() for each in caplog.records) == 1
 
 
-def test_a_link_that_moves_leads_back_to_what_was_served(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Script(monkeypatch)
+def test_a_link_that_moves_leads_back_to_what_was_served(exported: Path, script: Script) -> None:
     newer, link = renumbered(exported, 2), exported.parent / "current"
     link.symlink_to(exported)
 

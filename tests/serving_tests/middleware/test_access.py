@@ -39,22 +39,11 @@ def test_a_valid_key_gets_in_under_its_name(path: Path) -> None:
 def test_everything_else_is_answered_401(path: Path) -> None:
     secret = add_key(path, "shop")
     app = Access(who, KeyRing(path))
-    for given in (
-        "",
-        secret,
-        f"Basic {secret}",
-        "Bearer",
-        "Bearer ",
-        f"Bearer {secret}x",
-        f"Bearer {secret} {secret}",
-        "Bearer ü",
-    ):
+    bearers = [f"Bearer {key}".rstrip() for key in ("", f"{secret}x", f"{secret} {secret}", "ü")]
+    for given in ("", secret, f"Basic {secret}", "Bearer ", *bearers):
         status, headers, body = converse(app, scope_of(authorization=given))
-        assert (status, headers["www-authenticate"], headers["content-type"]) == (
-            401,
-            "Bearer",
-            "application/problem+json",
-        )
+        assert (status, headers["www-authenticate"]) == (401, "Bearer")
+        assert headers["content-type"] == "application/problem+json"
         assert json.loads(body)["detail"] == "send a valid key"
     assert converse(app, scope_of())[0] == 401
     twice = scope_of(authorization=f"Bearer {secret}")

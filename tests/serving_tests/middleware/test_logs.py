@@ -6,7 +6,6 @@ import json
 import logging
 import logging.config
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -69,22 +68,10 @@ def test_no_key_survives(before: str, secret: str, after: str) -> None:
     assert KEY_PREFIX + secret not in redact(f"{before}{KEY_PREFIX}{secret}{after}")
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        "a://",
-        "a.",
-        "http://a?",
-        'token="',
-        "bearer ",
-        "token = ",
-        "://@",
-        "cookie:",
-        'cookie="',
-        "authorization :",
-        "x" * 10,
-    ],
-)
+PARTS = ("a://", "a.", "http://a?", 'token="', "bearer ", "token = ", "://@", "cookie:", 'cookie="', "authorization :")
+
+
+@pytest.mark.parametrize("part", [*PARTS, "x" * 10])
 def test_long_texts_are_redacted_in_linear_time(part: str) -> None:
     """Seconds, if any of the patterns went back over what it has seen: the suite's time limit is the judge."""
     redact(part * (200_000 // len(part)))
@@ -138,18 +125,7 @@ def test_exceptions_leave_type_and_place_alone() -> None:
     assert logged("failed", error=ValueError("organic tea"))["raised"] == ""
 
 
-@pytest.fixture
-def restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    access = logging.getLogger("uvicorn.access")
-    before = access.propagate, access.level
-    yield
-    root.handlers, root.level = handlers, level
-    access.propagate, access.level = before
-
-
-@pytest.mark.usefixtures("restored")
+@pytest.mark.usefixtures("own_logging")
 def test_all_loggers_write_json(capsys: pytest.CaptureFixture[str]) -> None:
     logging.config.dictConfig(logging_config())
     logging.getLogger().handlers[0].stream = sys.stderr  # type: ignore[attr-defined]

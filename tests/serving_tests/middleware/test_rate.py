@@ -10,14 +10,7 @@ from serving.common.limits import Limits
 from serving.middleware.access import Access
 from serving.middleware.rate import RateLimit, RateLimiter, client_network
 from tests.serving_tests.asgi_toys import converse, echo, scope_of
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.serving_tests.conftest import Clock
 
 
 def limiter(clock: Clock, **changed: float) -> RateLimiter:
@@ -27,7 +20,7 @@ def limiter(clock: Clock, **changed: float) -> RateLimiter:
 
 
 def test_a_burst_then_as_many_as_the_rate_gives() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     buckets = limiter(clock)
     assert [buckets.take("a") for _ in range(6)] == [0, 0, 0, 0, 0.5, 0.5]
     clock.now += 0.5
@@ -37,13 +30,13 @@ def test_a_burst_then_as_many_as_the_rate_gives() -> None:
 
 
 def test_callers_do_not_pay_for_each_other() -> None:
-    buckets = limiter(Clock())
+    buckets = limiter(Clock(100.0))
     assert [buckets.take("a") for _ in range(5)][-1] > 0
     assert buckets.take("b") == 0
 
 
 def test_what_costs_more_waits_longer_and_never_for_ever() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     buckets = limiter(clock)
     assert buckets.take("a", 3) == 0
     assert buckets.take("a", 3) == 1.0
@@ -54,7 +47,7 @@ def test_what_costs_more_waits_longer_and_never_for_ever() -> None:
 
 
 def test_only_so_many_are_remembered_those_seen_last() -> None:
-    buckets = limiter(Clock())
+    buckets = limiter(Clock(100.0))
     for caller in ("a", "b", "c"):
         for _ in range(5):
             buckets.take(caller)
@@ -66,7 +59,7 @@ def test_only_so_many_are_remembered_those_seen_last() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0.1, 6)), max_size=40))
 def test_no_more_is_taken_than_a_burst_and_the_rate(steps: list[tuple[float, float]]) -> None:
-    clock, taken = Clock(), 0.0
+    clock, taken = Clock(100.0), 0.0
     buckets = limiter(clock)
     for pause, cost in steps:
         clock.now += pause
@@ -78,7 +71,7 @@ def test_no_more_is_taken_than_a_burst_and_the_rate(steps: list[tuple[float, flo
 
 
 def test_the_middleware_answers_429_with_seconds_to_wait() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     app = Access(RateLimit(echo, limiter(clock, burst=1, requests_per_second=0.4)), None)
     local = {"host": "127.0.0.1"}
     assert converse(app, scope_of(**local))[0] == 200
@@ -105,8 +98,7 @@ def test_neighbours_in_ipv6_share_a_bucket(client: str, site: str) -> None:
 
 
 def test_what_costs_more_than_a_bucket_waits_for_the_rest_of_it_alone() -> None:
-    clock = Clock()
-    limiter = RateLimiter(Limits(requests_per_second=10, burst=20), clock=clock)
-    assert limiter.take("shop") == 0
-    assert limiter.take("shop", 1_023, taken=1) == 0  # the rest of the bucket
-    assert limiter.take("shop", 5) == pytest.approx(0.5)
+    buckets = limiter(Clock(100.0), requests_per_second=10, burst=20)
+    assert buckets.take("shop") == 0
+    assert buckets.take("shop", 1_023, taken=1) == 0  # the rest of the bucket
+    assert buckets.take("shop", 5) == pytest.approx(0.5)

@@ -13,18 +13,11 @@ from serving.engine.process_worker import RowAnswer
 from serving.engine.service import PricedRow
 from serving.monitoring import feedback as outcomes_module
 from serving.monitoring.alerts import Alert, Alerts, NotSent, Thresholds, webhook
-from serving.monitoring.feedback import WINDOW, Feedback, FeedbackStatus, LoggedPrediction
+from serving.monitoring.feedback import WINDOW, Feedback, FeedbackStatus
 from serving.monitoring.observer import MinuteStats
+from tests.serving_tests.conftest import Clock
 
 ALERT = Alert("drift-unit", 0.5, 0.25, "unit has drifted")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_the_same_alert_is_sent_once_in_the_quiet_time(caplog: pytest.LogCaptureFixture) -> None:
@@ -93,8 +86,8 @@ def test_a_minute_of_nothing_has_no_figures_of_what_did_not_happen() -> None:
 
 def test_outcomes_find_their_predictions() -> None:
     outcomes = Feedback()
-    outcomes.record_prediction("a", LoggedPrediction(10.0, 5.0, 15.0))
-    outcomes.record_prediction("b", LoggedPrediction(20.0, 18.0, 22.0))
+    outcomes.record_prediction("a", RowAnswer(10.0, 5.0, 15.0, (), "stack"))
+    outcomes.record_prediction("b", RowAnswer(20.0, 18.0, 22.0, (), "stack"))
     assert outcomes.record_true_price("c", 3.0) is FeedbackStatus.UNKNOWN
     assert (outcomes.live, outcomes.rows) == (None, 0)
     assert outcomes.record_true_price("a", 12.0) is FeedbackStatus.FIRST
@@ -109,7 +102,7 @@ def test_outcomes_find_their_predictions() -> None:
 def test_an_id_counts_once_with_its_last_price() -> None:
     outcomes = Feedback()
     for name in ("a", "b"):
-        outcomes.record_prediction(name, LoggedPrediction(10.0, 5.0, 15.0))
+        outcomes.record_prediction(name, RowAnswer(10.0, 5.0, 15.0, (), "stack"))
         outcomes.record_true_price(name, 10.0)
     assert outcomes.record_true_price("a", 10.0) is FeedbackStatus.AGAIN
     assert outcomes.record_true_price("a", 30.0) is FeedbackStatus.AGAIN
@@ -122,7 +115,7 @@ def test_an_id_counts_once_with_its_last_price() -> None:
 def test_the_window_moves_and_what_has_left_it_does_not_come_back() -> None:
     outcomes = Feedback()
     for number in range(WINDOW + 1):
-        outcomes.record_prediction(str(number), LoggedPrediction(10.0, 5.0, 15.0))
+        outcomes.record_prediction(str(number), RowAnswer(10.0, 5.0, 15.0, (), "stack"))
         outcomes.record_true_price(str(number), 100.0 if number == 0 else 10.0)
     before = outcomes.live
     assert before is not None and (before.rows, before.smape) == (WINDOW, 0.0)
@@ -132,15 +125,11 @@ def test_the_window_moves_and_what_has_left_it_does_not_come_back() -> None:
 
 def test_predictions_are_forgotten_by_age_and_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcomes_module, "REMEMBERED", 3)
-    now = [0.0]
-    outcomes = Feedback(clock=lambda: now[0])
+    clock = Clock()
+    outcomes = Feedback(clock=clock)
     for name in ("a", "b", "a", "c", "d"):
-        outcomes.record_prediction(name, LoggedPrediction(1e300, 5.0, 15.0))
-    assert [outcomes.record_true_price(name, 10.0) for name in "abcd"] == [
-        FeedbackStatus.UNKNOWN,
-        FeedbackStatus.FIRST,
-        FeedbackStatus.FIRST,
-        FeedbackStatus.FIRST,
-    ]
-    now[0] = outcomes_module.REMEMBERED_SECONDS + 60
+        outcomes.record_prediction(name, RowAnswer(1e300, 5.0, 15.0, (), "stack"))
+    found = [outcomes.record_true_price(name, 10.0) for name in "abcd"]
+    assert found == [FeedbackStatus.UNKNOWN, *[FeedbackStatus.FIRST] * 3]
+    clock.now = outcomes_module.REMEMBERED_SECONDS + 60
     assert outcomes.record_true_price("d", 10.0) is FeedbackStatus.UNKNOWN

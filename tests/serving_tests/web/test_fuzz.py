@@ -15,7 +15,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from serving.common.limits import Limits
-from serving.engine.process_worker import BatchComputer, WorkerBatch
+from serving.engine.process_worker import BatchComputer
 from tests.serving_tests.conftest import client_of
 from tests.serving_tests.engines import Script
 
@@ -26,12 +26,7 @@ FREE = Limits(requests_per_second=1e9, burst=10**9, picture_pixels=1_000_000)
 @pytest.fixture
 def client(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """The real models, in threads instead of processes."""
-    computer = BatchComputer(exported)
-
-    def reply(batch: WorkerBatch) -> Any:
-        return computer.compute(batch)
-
-    Script(monkeypatch, reply)
+    Script(monkeypatch).reply = BatchComputer(exported).compute
     with client_of(exported, limits=FREE) as found:
         yield found
 
@@ -40,19 +35,8 @@ texts = st.one_of(
     st.text(max_size=300),
     st.text(st.characters(categories=["Lo", "Mn", "So", "Cf", "Zs", "Nd"]), max_size=100),
     st.from_regex(r"(Item Name: [^\n]{0,40}\n)?(Value: -?[0-9.e+]{0,12}\n)?(Unit: \w{0,10})?", fullmatch=True),
-    st.sampled_from(
-        [
-            "9" * 5_000,
-            "\x00",
-            "1e999 oz",
-            "Pack of 0",
-            "0 x 0 ml",
-            "½" * 200,
-            "\u202e" * 50,
-            "a\n" * 5_000,
-            "x " * 40_000,
-        ]
-    ),
+    st.sampled_from(["\x00", "1e999 oz", "Pack of 0", "0 x 0 ml"]),
+    st.sampled_from(["9" * 5_000, "½" * 200, "\u202e" * 50, "a\n" * 5_000, "x " * 40_000]),
 )
 
 
@@ -105,20 +89,21 @@ def images(draw: st.DrawFn) -> bytes:
     return draw(st.binary(max_size=200)) if kind == "other" else bytes(data)
 
 
+def priced_with(client: TestClient, data: bytes) -> str:
+    """What became of the image of a row that has a price."""
+    fields, files = {"catalog_content": "Item Name: nut"}, {"image": ("a", data, "image/png")}
+    answer = client.post("/predict", data=fields, files=files)
+    assert answer.status_code == 200
+    return str(answer.json()["picture"])
+
+
 @given(data=images())
 @settings(max_examples=150, **CALM)
 def test_any_image_leaves_a_price(client: TestClient, data: bytes) -> None:
-    answer = client.post(
-        "/predict", data={"catalog_content": "Item Name: nut"}, files={"image": ("a", data, "image/png")}
-    )
-    assert answer.status_code == 200
-    assert answer.json()["picture"] in ("not used", "not had", "none")
+    assert priced_with(client, data) in ("not used", "not had", "none")
 
 
 def test_a_bomb_is_no_image(client: TestClient) -> None:
     stream = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(stream, "PNG")
-    answer = client.post(
-        "/predict", data={"catalog_content": "nut"}, files={"image": ("a", stream.getvalue(), "image/png")}
-    )
-    assert answer.json()["picture"] == "not had"
+    assert priced_with(client, stream.getvalue()) == "not had"

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from serving.middleware.key_store import add_key
 from tests.browser import launched, needs_chromium, opened
-from tests.serving_tests.conftest import reads_images
-from tests.serving_tests.test_api import post, running
+from tests.serving_tests.conftest import png, reads_images
+from tests.serving_tests.test_api import FREE, post, running
 
 pytestmark = needs_chromium
 
 TEXT = "Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce"
 LONGEST = 2_000
 """Characters of a text, fewer than the page's own form takes."""
-FREE = ("--limit", "burst=100000", "--limit", "requests_per_second=100000")
 BROKEN_WORDS = """() => [...document.querySelectorAll("#figures td:first-child")].filter((cell) => {
   const range = document.createRange();
   let end = 0;
@@ -74,14 +71,8 @@ def choose(page: Any, data: bytes) -> None:
     page.set_input_files("#picture", [{"name": "red.png", "mimeType": "image/png", "buffer": data}])
 
 
-def red() -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (40, 30), "red").save(stream, "PNG")
-    return stream.getvalue()
-
-
 def test_an_image_is_shown_and_marked_unused_where_no_member_reads_it(page: Any) -> None:
-    choose(page, red())
+    choose(page, png())
     assert page.is_visible("#preview")
     price(page, TEXT)
     assert "picture not used by this bundle" in page.inner_text("#facts")
@@ -90,7 +81,7 @@ def test_an_image_is_shown_and_marked_unused_where_no_member_reads_it(page: Any)
 def test_an_image_that_a_member_reads_is_marked_used(browser: Any, exported: Path) -> None:
     reads_images(exported)
     with running(exported, "--workers", "1") as (_, address), opened(browser, address, allowed=("blob:",)) as page:
-        choose(page, red())
+        choose(page, png())
         price(page, TEXT)
         assert "with its picture" in page.inner_text("#facts")
 
@@ -103,7 +94,7 @@ def test_a_file_that_is_no_image_is_named_and_not_drawn(page: Any) -> None:
     assert page.inner_text("#note").startswith("Priced without its picture: ")
     page.click("#clear")
     assert page.inner_text("#drop-text").startswith("Drop a picture here")
-    choose(page, red())
+    choose(page, png())
     page.wait_for_selector("#preview", state="visible")
 
 

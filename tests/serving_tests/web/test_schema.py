@@ -9,7 +9,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
-from tests.serving_tests.test_api import running
+from tests.serving_tests.test_api import FREE, running
 
 CASES = 200
 """Of each of the ten operations."""
@@ -18,8 +18,7 @@ CASES = 200
 @pytest.fixture(scope="module")
 def document(_exported: Any) -> Iterator[Any]:
     """The document of a running service that lets one caller ask as fast as it can."""
-    free = ("--limit", "burst=1000000000", "--limit", "requests_per_second=1000000000", "--log-level", "error")
-    with running(_exported.folder, "--workers", "1", *free) as (_, address):
+    with running(_exported.folder, "--workers", "1", *FREE, "--log-level", "error") as (_, address):
         yield schemathesis.openapi.from_url(f"{address}/openapi.json")
 
 
