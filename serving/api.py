@@ -105,7 +105,11 @@ def main(config: ServiceConfig) -> None:
     sockets = bind(config.host, config.port)
     log_config = logging_config(texts=config.log_texts, level=config.log_level.upper())
     logging.config.dictConfig(log_config)
-    run_logger, observer = _run_logger(config.mlflow), _observer(config.quiet_minutes)
+    observer, run_logger = _observer(config.quiet_minutes), None
+    if config.mlflow is not None:
+        from serving.monitoring.mlflow_logger import MlflowRunLogger  # MLflow, whose import takes seconds
+
+        run_logger = MlflowRunLogger(config.mlflow)
     service = Service(
         config.bundle,
         config.engine,
@@ -159,15 +163,6 @@ def _observer(quiet_minutes: float) -> Observer:
 
     address = os.environ.get(WEBHOOK)
     return Observer(Alerts(webhook(address) if address else None, 60 * quiet_minutes), Thresholds())
-
-
-def _run_logger(uri: str | None) -> MlflowRunLogger | None:
-    """MLflow is imported, which takes seconds, only where it is wanted."""
-    if uri is None:
-        return None
-    from serving.monitoring.mlflow_logger import MlflowRunLogger
-
-    return MlflowRunLogger(uri)
 
 
 def _ring(keys: Path | None) -> KeyRing | None:

@@ -84,15 +84,9 @@ def _socket(family: int) -> socket.socket | None:
 
 def _refusal(error: OSError, host: str, port: int) -> Exception:
     if error.errno == errno.EADDRINUSE:
-        return UserError(
-            f"port {port} is taken",
-            code="listen-port-taken",
-            hint="choose another with --port, or end what listens there",
-        )
+        hint = "choose another with --port, or end what listens there"
+        return UserError(f"port {port} is taken", code="listen-port-taken", hint=hint)
     if error.errno == errno.EACCES:
-        return UserError(
-            f"port {port} is not this user's to listen on",
-            code="listen-port-forbidden",
-            hint="choose one above 1023 with --port",
-        )
+        hint = "choose one above 1023 with --port"
+        return UserError(f"port {port} is not this user's to listen on", code="listen-port-forbidden", hint=hint)
     return error

@@ -200,10 +200,10 @@ def publish(folder: Path, home: Path, name: str) -> tuple[Bundle, bool]:
     """
     files = {path: {"size": size, "sha256": sha} for path, size, sha in _contents(folder)}
     content = _content(name, files)
-    there = _versions(home, name)
-    for number, known in there.items():
-        if known == content:
-            return open_bundle(home / f"{name}-{number}-{content}"), False
+    there = bundle_folders(home, name)
+    for known in there.values():
+        if known.name.endswith(content):
+            return open_bundle(known), False
     version = f"{max(there, default=0) + 1}-{content}"
     record = {"format": FORMAT, "code": CODE, "name": name, "version": version, "files": files}
     write_json(folder / MANIFEST, {**record, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
@@ -221,11 +221,11 @@ def _content(name: str, files: Mapping[str, dict[str, Any]]) -> str:
     return digest(name, *(f"{path} {files[path]['sha256']}" for path in sorted(files)))[:12]
 
 
-def _versions(home: Path, name: str) -> dict[int, str]:
-    """Number and hash of the bundles of that name."""
-    pattern = re.compile(rf"{re.escape(name)}-(\d+)-([0-9a-f]{{12}})")
-    found = (pattern.fullmatch(path.name) for path in home.iterdir())
-    return {int(match[1]): match[2] for match in found if match}
+def bundle_folders(home: Path, name: str) -> dict[int, Path]:
+    """Folders of the bundles of that name, by number."""
+    pattern = re.compile(rf"{re.escape(name)}-(\d+)-[0-9a-f]{{12}}")
+    found = ((pattern.fullmatch(path.name), path) for path in home.iterdir())
+    return {int(match[1]): path for match, path in found if match}
 
 
 def _contents(folder: Path) -> Iterator[tuple[str, int, str]]:

@@ -57,18 +57,14 @@ def split_encoders(
     rest = dict(inputs)
     for part in sorted(model.config.read_once()):
         alone, read = _Part(model.network, part), {name: rest.pop(name) for name in _READS[part]}
-        files[part] = f"{part}-{digest(content_of(model.network.encoders[part]), _how(model.config, part))}.onnx"
+        state_setting = str(model.config.pooling if part == "text" else model.config.image_tokens)
+        files[part] = f"{part}-{digest(content_of(model.network.encoders[part]), state_setting)}.onnx"
         if not (folder / files[part]).exists():
             folder.mkdir(exist_ok=True)
             write(alone, read, folder / files[part])
         with torch.no_grad():
             rest[_ANSWERS[part]] = alone(**read)
     return files, rest
-
-
-def _how(config: Any, part: Part) -> str:
-    """The setting that decides what becomes of the encoder's states."""
-    return str(config.pooling if part == "text" else config.image_tokens)
 
 
 class SharedEncoder:

@@ -214,17 +214,12 @@ class BatchComputer:
         catalog = Catalog(column(numbers), column(batch.texts), column(batch.images), images=folder)
         answer = self._predictor.predict(catalog)
         fields = fields_of(catalog)
-        sets: dict[
-            tuple[str, ...], tuple[str, ...]
-        ] = {}  # rows share them, or each answer that is remembered has its own
         gave = [tuple(np.array(answer.members)[row].tolist()) for row in answer.answered]
-        gave = [sets.setdefault(names, names) for names in gave]
+        shared = {names: names for names in gave}  # or each answer that is remembered would have its own
         return [
             RowAnswer(
-                float(answer.prices[row]),
-                float(answer.low[row]),
-                float(answer.high[row]),
-                gave[row],
+                *(float(column[row]) for column in (answer.prices, answer.low, answer.high)),
+                shared[gave[row]],
                 LEVELS[answer.levels[row]],
                 **{name: str(fields[name].iloc[row]) for name in _WORDS},
                 read=stated_fields(fields.iloc[row].to_dict()) if batch.fields else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from pydantic import Field
 from core.atomic_files import digest
 from core.command_config import CommandConfig
 from core.errors import UserError
-from serving.bundle.bundle import AnswerLevel, Bundle, BundleFacts, open_bundle
+from serving.bundle.bundle import MANIFEST, AnswerLevel, Bundle, BundleFacts, bundle_folders, open_bundle
 from serving.common.limits import Limits
 from serving.engine.engine import Engine, EngineConfig, OnBatch, Overloaded
 from serving.engine.process_worker import RowAnswer
@@ -146,7 +146,8 @@ class Service:
         elif kept is not None:
             self.images.drop(kept)
         answer = known or await asyncio.shield(self._in_progress[key]) or _median(served.bundle.facts)
-        used_image = image is not None and _reads_images(served.bundle.facts, answer.members)
+        readers = {each.id for each in served.bundle.facts.members if each.pictures}
+        used_image = image is not None and not readers.isdisjoint(answer.members)
         priced = PricedRow(answer, known is not None, served.bundle.version, used_image)
         self._on_row(text, image is not None, priced)
         return priced
@@ -214,8 +215,8 @@ class Service:
 
     def newest(self) -> Path:
         """The bundle of the served one's name with the highest number."""
-        name = self.served.bundle.name
-        found = {number: path for path in self._bundles() if (number := _number(path.name, name)) is not None}
+        folders = bundle_folders(self.home, self.served.bundle.name)
+        found = {number: path for number, path in folders.items() if (path / MANIFEST).is_file()}
         return found[max(found)] if found else self.served.bundle.folder
 
     def others(self) -> list[Path]:
@@ -223,7 +224,7 @@ class Service:
         return [path for path in self._bundles() if path.name != self.served.bundle.folder.name]
 
     def _bundles(self) -> list[Path]:
-        return [path for path in self.home.iterdir() if (path / "manifest.json").is_file()]
+        return [path for path in self.home.iterdir() if (path / MANIFEST).is_file()]
 
     def _beside(self, name: str) -> Path:
         for path in self._bundles():  # a name is looked up and never joined to a path
@@ -265,11 +266,6 @@ class Service:
         future.add_done_callback(done)
 
 
-def _reads_images(facts: BundleFacts, members: Collection[str]) -> bool:
-    """True where one of these members reads images."""
-    return any(each.pictures and each.id in members for each in facts.members)
-
-
 def _median(facts: BundleFacts) -> RowAnswer:
     """Fallback answer where nothing can be computed: the best constant price."""
     return RowAnswer(facts.middle, facts.low, facts.high, (), AnswerLevel.MEDIAN)
@@ -278,10 +274,3 @@ def _median(facts: BundleFacts) -> RowAnswer:
 def _folder_state(folder: Path) -> FolderState:
     found = ((path, path.stat()) for path in folder.rglob("*"))
     return {path: (state.st_size, state.st_mtime_ns) for path, state in found}
-
-
-def _number(folder: str, name: str) -> int | None:
-    """The number of a bundle's folder `<name>-<number>-<hash>`; None for other names."""
-    rest = folder.removeprefix(f"{name}-")
-    number = rest.partition("-")[0]
-    return int(number) if rest != folder and number.isdecimal() else None

@@ -134,7 +134,7 @@ class Observer:
             figures = self.drift.add(row_of(text, answer.unit, answer.brand, image, answer.price))
             if figures is not None:
                 self.metrics.drift(figures)
-                self._report(_drifted(figures))
+                self._report([_drift_alert(figure) for figure in figures if figure.drifted])
 
     def record_prediction(self, prediction_id: str, priced: PricedRow) -> None:
         """Remembers a prediction by the id under which its true price may come later."""
@@ -183,11 +183,7 @@ class Observer:
             self.metrics.alerts.labels(name).inc(count - before.get(name, 0))
 
 
-def _drifted(figures: Sequence[Figure]) -> list[Alert]:
-    def text(figure: Figure) -> str:
-        beyond = f"{figure.measure.upper()} {figure.value:.2f}, limit {figure.limit:.2f}"
-        return f"{figure.what} has drifted from the bundle's catalog: {beyond}"
-
-    return [
-        Alert(f"{AlertKind.DRIFT}-{each.what}", each.value, each.limit, text(each)) for each in figures if each.drifted
-    ]
+def _drift_alert(figure: Figure) -> Alert:
+    beyond = f"{figure.measure.upper()} {figure.value:.2f}, limit {figure.limit:.2f}"
+    text = f"{figure.what} has drifted from the bundle's catalog: {beyond}"
+    return Alert(f"{AlertKind.DRIFT}-{figure.what}", figure.value, figure.limit, text)

@@ -22,15 +22,9 @@ from serving.bundle.onnx_export import GRAPH
 from serving.bundle.onnx_graphs import check_tensorrt
 from serving.bundle.predictor import Predictor
 from tests.errors import refused
-from tests.serving_tests.conftest import SETTINGS, swept
+from tests.serving_tests.conftest import SETTINGS, member_of, swept
 
-SMALL: dict[str, Any] = {
-    "text_encoder": "tiny",
-    "learning_rate": 2e-3,
-    "batch_size": 16,
-    "epochs": 1,
-    "regressor_width": 16,
-}
+SMALL = {"text_encoder": "tiny", "learning_rate": 2e-3, "batch_size": 16, "epochs": 1, "regressor_width": 16}
 KINDS: dict[str, dict[str, Any]] = {
     "text": SMALL | {"head": "both", "fields": "both", "pooling": "attention"},
     "multimodal": SMALL | {"vision_encoder": "tiny-vision", "fields": "none", "categories": 0},
@@ -51,24 +45,26 @@ def whole(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Bun
     return export(workspace, tmp_path_factory.mktemp("whole"), "whole", "onnx", no_progress)[0]
 
 
-@pytest.mark.parametrize("name", list(KINDS))
-def test_a_graph_gives_the_prices_of_the_network(workspace: Workspace, name: str, tmp_path: Path) -> None:
-    (member,) = [each for each in workspace.store.complete() if each.startswith(f"{name}-")]
-    source = workspace.store.fold_folder(member, 0)
-    kind = architecture(name)
-    export_format("onnx").write(kind, source, tmp_path, tmp_path / "encoders")
-    assert not list(tmp_path.glob("*.safetensors"))
-    original, graph = kind.load(source), export_format("onnx").read(kind, tmp_path, tmp_path / "encoders")
+def assert_graph_prices(workspace: Workspace, name: str, folder: Path, rtol: float) -> None:
+    """A member's graph gives the prices of its network, and its quantiles where it has some, for any number of rows."""
+    source, kind = workspace.store.fold_folder(member_of(workspace, name), 0), architecture(name)
+    export_format("onnx").write(kind, source, folder / "model", folder / "encoders")
+    assert not list(folder.rglob("*.safetensors"))
+    original, graph = kind.load(source), export_format("onnx").read(kind, folder / "model", folder / "encoders")
     for rows in (workspace.test, workspace.test.take(np.array([3])), workspace.test.take(np.arange(7))):
-        np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=1e-3)
+        np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=rtol)
         expected = original.predict_quantiles(rows)
         if expected is not None:
-            np.testing.assert_allclose(graph.predict_quantiles(rows), expected, rtol=1e-3)
+            np.testing.assert_allclose(graph.predict_quantiles(rows), expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_a_graph_gives_the_prices_of_the_network(workspace: Workspace, name: str, tmp_path: Path) -> None:
+    assert_graph_prices(workspace, name, tmp_path, rtol=1e-3)
 
 
 def test_a_graph_holds_no_paths(workspace: Workspace, tmp_path: Path) -> None:
-    (member,) = [each for each in workspace.store.complete() if each.startswith("text-")]
-    source = workspace.store.fold_folder(member, 0)
+    source = workspace.store.fold_folder(member_of(workspace, "text"), 0)
     for name in ("one", "two"):
         export_format("onnx").write(architecture("text"), source, tmp_path / name, tmp_path / "encoders")
     one, two = ((tmp_path / name / GRAPH).read_bytes() for name in ("one", "two"))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.architectures import architecture
 from core.classical import frozen_encoder
 from core.store.workspace import Workspace
 from ensemble.pipeline.nested_cv import no_progress
@@ -17,10 +16,10 @@ from ensemble.stack import stack_workspace
 from ensemble.stack_options import StackConfig
 from serving.bundle.builder import export
 from serving.bundle.bundle import Bundle
-from serving.bundle.export_formats import export_format
 from serving.bundle.predictor import Predictor
 from serving.bundle.shared_encoders import SharedEncoder
 from tests.core_tests.classical_toys import small_encoder
+from tests.serving_tests.bundle.test_onnx_export import assert_graph_prices
 from tests.serving_tests.conftest import swept
 
 SMALL: dict[str, Any] = {
@@ -50,11 +49,6 @@ def bundle(workspace: Workspace) -> Bundle:
     return export(workspace, workspace.path("bundles"), "shop", "onnx", no_progress)[0]
 
 
-def member_of(workspace: Workspace, kind: str) -> str:
-    (found,) = [each for each in workspace.store.complete() if each.startswith(f"{kind}-")]
-    return found
-
-
 def test_each_encoder_is_stored_once(bundle: Bundle) -> None:
     stored = sorted(path.name.partition("-")[0] for path in bundle.path("encoders").glob("*.onnx"))
     assert stored == ["text", "vision"]
@@ -80,13 +74,9 @@ def test_the_bundle_needs_nothing_but_itself(
     np.testing.assert_allclose(answer.prices, submitted, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["text", "multimodal"])
-def test_a_shared_encoder_leaves_the_prices_of_the_network(workspace: Workspace, kind: str, tmp_path: Path) -> None:
-    source, known = workspace.store.fold_folder(member_of(workspace, kind), 0), architecture(kind)
-    export_format("onnx").write(known, source, tmp_path / "model", tmp_path / "encoders")
-    original, graph = known.load(source), export_format("onnx").read(known, tmp_path / "model", tmp_path / "encoders")
-    for rows in (workspace.test, workspace.test.take(np.array([3])), workspace.test.take(np.arange(7))):
-        np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=2e-3)
+@pytest.mark.parametrize("name", ["text", "multimodal"])
+def test_a_shared_encoder_leaves_the_prices_of_the_network(workspace: Workspace, name: str, tmp_path: Path) -> None:
+    assert_graph_prices(workspace, name, tmp_path, rtol=2e-3)
 
 
 def test_a_row_is_read_once_by_all_fold_models(
