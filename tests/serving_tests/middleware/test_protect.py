@@ -105,39 +105,23 @@ def test_every_refusal_is_a_problem_with_its_id_and_the_headers(client: TestClie
 
 def test_the_schemas_refusal_does_not_send_the_input_back(client: TestClient) -> None:
     answer = client.post("/predict", json={"catalog_content": "organic tea", "count": "secret"})
-    assert answer.json()["errors"] == [
-        {
-            "loc": ["body", "count"],
-            "msg": "Input should be a valid integer, unable to parse string as an integer",
-            "type": "int_parsing",
-        }
-    ]
+    (error,) = answer.json()["errors"]
+    assert (error["loc"], error["type"], set(error)) == (["body", "count"], "int_parsing", {"loc", "msg", "type"})
     assert "organic" not in answer.text and "secret" not in answer.text
     assert answer.json()["detail"] == "the request does not fit the schema in 1 place"
     many = client.post("/predict", json={f"n{number}": 1 for number in range(100)})
     assert len(many.json()["errors"]) == 20 and "in 101 places" in many.json()["detail"]
-    broken = client.post(
-        "/predict", content='{"catalog_content": "organic', headers={"content-type": "application/json"}
-    )
-    assert broken.status_code == 400 or "organic" not in broken.text
+
+
+BROKEN = ["{", '{"catalog_content": "tea"', "tea", "1e999", "[[[]]]", '"\\ud800"', '{"catalog_content": "organic']
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        "{",
-        '{"catalog_content": "tea"',
-        "tea",
-        "1e999",
-        "[" * 3 + "]" * 3,
-        '{"count": ' + "9" * 1_000 + "}",
-        '"\\ud800"',
-        '{"\\ud800": 1, "catalog_content": "a"}',
-    ],
+    "content", [*BROKEN, '{"count": ' + "9" * 1_000 + "}", '{"\\ud800": 1, "catalog_content": "a"}']
 )
 def test_broken_json_is_the_callers_fault(client: TestClient, content: str) -> None:
     answer = client.post("/predict", content=content, headers={"content-type": "application/json"})
-    assert 400 <= answer.status_code < 500
+    assert 400 <= answer.status_code < 500 and "organic" not in answer.text
 
 
 def test_callers_without_a_key_are_refused_before_their_body_is_read(tmp_path: Path, key: str) -> None:
@@ -228,14 +212,10 @@ def test_a_real_server_answers_what_fails_and_logs_no_trace(
     served: int, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     formatter = logging_config()["formatters"]["json"]["()"]()
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     with caplog.at_level(logging.INFO):
         connection = http.client.HTTPConnection("127.0.0.1", served, timeout=30)
-        connection.request(
-            "POST",
-            "/predict?token=secret",
-            b'{"catalog_content": "boom"}',
-            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-        )
+        connection.request("POST", "/predict?token=secret", b'{"catalog_content": "boom"}', headers)
         answer = connection.getresponse()
         assert answer.status == 500
         number = json.loads(answer.read())["request_id"]
@@ -245,9 +225,4 @@ def test_a_real_server_answers_what_fails_and_logs_no_trace(
     assert len(failed) == 1 and failed[0]["error"] == "RuntimeError"
     assert answer.getheader("X-Request-ID") == number
     everything = "\n".join(lines)
-    assert (
-        key not in everything
-        and "secret" not in everything
-        and "passwd" not in everything
-        and "Traceback" not in everything
-    )
+    assert not any(secret in everything for secret in (key, "secret", "passwd", "Traceback"))

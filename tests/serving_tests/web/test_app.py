@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import re
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from starlette.testclient import TestClient
 
 from serving.bundle.bundle import open_bundle
@@ -19,17 +19,20 @@ from serving.engine.engine import EngineConfig
 from serving.middleware.key_store import KeyRing, add_key
 from serving.web.app import FILES, PAGE
 from tests.experiments_tests.waiting import wait_for
-from tests.serving_tests.conftest import client_of, reads_images
+from tests.serving_tests.conftest import client_of, png, reads_images
 from tests.serving_tests.engine.test_service import renumbered
 from tests.serving_tests.engines import Script, answers
 
 TEXT = "Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n"
 
 
-def png() -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(stream, "PNG")
-    return stream.getvalue()
+def with_image(client: TestClient, text: str = "7", data: bytes | None = None) -> dict[str, Any]:
+    """The answer to a form with an image, a red one if not given."""
+    files = {"image": ("a.png", data or png(), "image/png")}
+    answer = client.post("/predict", data={"catalog_content": text}, files=files)
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def test_a_price_and_where_it_is_from(client: TestClient, exported: Path) -> None:
@@ -48,13 +51,6 @@ def test_a_price_and_where_it_is_from(client: TestClient, exported: Path) -> Non
         "note": None,
     }
     assert client.post("/predict", json={"catalog_content": "7"}).json()["cached"] is True
-
-
-def with_image(client: TestClient, text: str = "7") -> dict[str, Any]:
-    answer = client.post("/predict", data={"catalog_content": text}, files={"image": ("a.png", png(), "image/png")})
-    assert answer.status_code == 200
-    sent: dict[str, Any] = answer.json()
-    return sent
 
 
 def test_a_form_with_its_image(exported: Path, script: Script) -> None:
@@ -94,21 +90,16 @@ def test_an_image_that_is_no_file_is_refused(client: TestClient) -> None:
     assert (error["loc"], error["msg"]) == (["body", "image"], "image must be a file, with a file name")
 
 
-@pytest.mark.parametrize(
-    ("url", "why"),
-    [("https://images.example.com/a.png", "fetches no image URLs"), ("file:///etc/passwd", "fetches no image URLs")],
-)
-def test_a_url_that_is_not_fetched_leaves_the_text(client: TestClient, url: str, why: str) -> None:
+@pytest.mark.parametrize("url", ["https://images.example.com/a.png", "file:///etc/passwd"])
+def test_a_url_that_is_not_fetched_leaves_the_text(client: TestClient, url: str) -> None:
     answer = client.post("/predict", json={"catalog_content": "7", "image_url": url}).json()
     assert (answer["predicted_price"], answer["picture"]) == (7.0, "not had")
-    assert why in answer["note"]
+    assert "fetches no image URLs" in answer["note"]
 
 
 @pytest.mark.parametrize("data", [b"GIF89a and no more", png()[:40], b"<svg/>"])
 def test_an_image_that_cannot_be_read_leaves_the_text(client: TestClient, data: bytes) -> None:
-    answer = client.post(
-        "/predict", data={"catalog_content": "7"}, files={"image": ("a.png", data, "image/png")}
-    ).json()
+    answer = with_image(client, data=data)
     assert (answer["predicted_price"], answer["picture"]) == (7.0, "not had")
     assert answer["note"]
 
@@ -120,23 +111,15 @@ def test_the_largest_batch_is_priced_by_default_limits_and_leaves_the_queue_room
     with client_of(exported) as client:
         answer = client.post("/predict/batch", json={"rows": rows})
         assert answer.status_code == 200, answer.text
-        sent = answer.json()
-        assert (sent["priced"], sent["failed"]) == (1_024, 0)
-        assert [result["predicted_price"] for result in sent["results"]] == [
-            float(number) for number in range(1, 1_025)
-        ]
+        prices = [result["predicted_price"] for result in answer.json()["results"]]
+        assert prices == [float(number) for number in range(1, 1_025)]
         again = client.post("/predict/batch", json={"rows": rows})
         assert again.status_code == 429 and 1 <= int(again.headers["Retry-After"]) <= 10
 
 
 def test_rows_of_a_batch_stand_alone(client: TestClient) -> None:
-    rows = [
-        {"catalog_content": "7"},
-        {"catalog_content": 3},
-        "nothing",
-        {"catalog_content": "8", "more": 1},
-        {"catalog_content": "9"},
-    ]
+    good, bad = [{"catalog_content": "7"}, {"catalog_content": "9"}], {"catalog_content": "8", "more": 1}
+    rows = [good[0], {"catalog_content": 3}, "nothing", bad, good[1]]
     answer = client.post("/predict/batch", json={"rows": rows}).json()
     assert (answer["priced"], answer["failed"]) == (2, 3)
     prices = [result.get("predicted_price") for result in answer["results"]]
@@ -190,38 +173,38 @@ def test_a_batch_of_any_size_has_room_in_a_short_queue(exported: Path, script: S
 
 
 def test_a_row_that_finds_a_full_queue_has_an_error(exported: Path, script: Script) -> None:
-    settings = EngineConfig(workers=1, batch_rows=1, batch_ms=0, queue_rows=1)
-    with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
-        client.post("/predict", json={"catalog_content": "7"})
-        held = held_back(client, script, pool)
-        rows = [{"catalog_content": "7"}, {"catalog_content": "8"}]
-        answer = client.post("/predict/batch", json={"rows": rows}).json()
-        script.gate.set()
-        assert [each.result().status_code for each in held] == [200, 200]
+    rows = [{"catalog_content": "7"}, {"catalog_content": "8"}]
+    with client_of(exported, settings=SHORT_QUEUE) as client:
+        client.post("/predict", json=rows[0])
+        with full_queue(client, script):
+            answer = client.post("/predict/batch", json={"rows": rows}).json()
     assert (answer["priced"], answer["failed"]) == (1, 1)
     assert "too many rows wait" in answer["results"][1]["error"]
 
 
 def test_overload_is_answered_503_with_a_time(exported: Path, script: Script) -> None:
-    settings = EngineConfig(workers=1, batch_rows=1, batch_ms=0, queue_rows=1)
-    with client_of(exported, settings=settings) as client, ThreadPoolExecutor(2) as pool:
-        held = held_back(client, script, pool)
+    with client_of(exported, settings=SHORT_QUEUE) as client, full_queue(client, script):
         refused = client.post("/predict", json={"catalog_content": "3"})
-        script.gate.set()
-        assert [each.result().status_code for each in held] == [200, 200]
     assert refused.status_code == 503
     assert 1 <= int(refused.headers["Retry-After"]) <= 30
 
 
-def held_back(client: TestClient, script: Script, pool: ThreadPoolExecutor) -> list[Future[Any]]:
-    """Two requests that fill a queue of one row until the script's gate is opened: one is being computed, one waits."""
-    script.gate.clear()
-    before = len(script.batches)
-    held = [pool.submit(client.post, "/predict", json={"catalog_content": "1"})]
-    wait_for(lambda: len(script.batches) == before + 1)
-    held.append(pool.submit(client.post, "/predict", json={"catalog_content": "2"}))
-    wait_for(lambda: "pricestack_waiting_rows 1.0" in client.get("/metrics").text)
-    return held
+SHORT_QUEUE = EngineConfig(workers=1, batch_rows=1, batch_ms=0, queue_rows=1)
+
+
+@contextmanager
+def full_queue(client: TestClient, script: Script) -> Iterator[None]:
+    """A queue of one row filled by two requests during the block: one is being computed, one waits."""
+    with ThreadPoolExecutor(2) as pool:
+        script.gate.clear()
+        before = len(script.batches)
+        held = [pool.submit(client.post, "/predict", json={"catalog_content": "1"})]
+        wait_for(lambda: len(script.batches) == before + 1)
+        held.append(pool.submit(client.post, "/predict", json={"catalog_content": "2"}))
+        wait_for(lambda: "pricestack_waiting_rows 1.0" in client.get("/metrics").text)
+        yield
+        script.gate.set()
+        assert [each.result().status_code for each in held] == [200, 200]
 
 
 def test_what_drove_a_price(client: TestClient) -> None:
@@ -301,9 +284,7 @@ def test_bundles_are_swapped_by_admins_alone(exported: Path, script: Script, tmp
 
 
 def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere(exported: Path, script: Script, tmp_path: Path) -> None:
-    path = tmp_path / "keys.json"
-    add_key(path, "shop")
-    with client_of(exported, ring=KeyRing(path)) as client:
+    with client_of(exported, ring=KeyRing(tmp_path / "none.json")) as client:
         for place, name in FILES.items():
             answer = client.get(place)
             assert answer.status_code == 200
@@ -315,9 +296,8 @@ def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere(exported: Path, 
 def test_real_processes_give_the_bundles_prices(exported: Path) -> None:
     with client_of(exported, settings=EngineConfig(workers=2)) as client:
         one = client.post("/predict", json={"catalog_content": TEXT}).json()
-        many = client.post(
-            "/predict/batch", json={"rows": [{"catalog_content": f"{TEXT}{number}"} for number in range(40)]}
-        )
+        rows = [{"catalog_content": f"{TEXT}{number}"} for number in range(40)]
+        many = client.post("/predict/batch", json={"rows": rows})
         why = client.post("/explain", json={"catalog_content": TEXT}).json()
     assert one["level"] == "stack" and len(one["members"]) == 2
     assert many.json()["priced"] == 40
