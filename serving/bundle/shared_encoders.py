@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -54,10 +54,10 @@ def split_encoders(
     when these parts have answered.
     """
     files: dict[Part, str] = {}
-    rest = dict(inputs)
-    for part in sorted(model.config.read_once()):
+    rest, config = dict(inputs), cast(Any, model.config)
+    for part in sorted(config.read_once()):
         alone, read = _Part(model.network, part), {name: rest.pop(name) for name in _READS[part]}
-        state_setting = str(model.config.pooling if part == "text" else model.config.image_tokens)
+        state_setting = str(config.pooling if part == "text" else config.image_tokens)
         files[part] = f"{part}-{digest(content_of(model.network.encoders[part]), state_setting)}.onnx"
         if not (folder / files[part]).exists():
             folder.mkdir(exist_ok=True)

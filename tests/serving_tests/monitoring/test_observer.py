@@ -1,4 +1,4 @@
-"""What the service tells of itself: each minute to MLflow, drift and accuracy as alerts, a webhook that gets them."""
+"""Monitoring of the service: each minute in MLflow, drift and accuracy as alerts, a webhook that gets them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from serving.bundle.bundle import open_bundle
 from serving.engine.process_worker import RowAnswer
 from serving.engine.service import PricedRow
-from serving.monitoring.alerts import Alerts, Thresholds, webhook
+from serving.monitoring.alerts import Alerts, Send, Thresholds, webhook
 from serving.monitoring.feedback import FeedbackStatus
 from serving.monitoring.mlflow_logger import EXPERIMENT, MlflowRunLogger
 from serving.monitoring.observer import Observer
@@ -102,40 +102,44 @@ def test_a_run_log_that_cannot_be_written_is_refused_at_the_start(uri: str) -> N
 def test_rows_of_another_kind_reach_the_webhook(exported: Path, received: tuple[str, list[dict[str, Any]]]) -> None:
     url, sent = received
 
-    async def work() -> dict[str, int]:
-        observer = Observer(Alerts(webhook(url)), Thresholds())
-        observer.serve(open_bundle(exported))
+    async def work(observer: Observer) -> None:
         for _ in range(300):
             observer.record_row("Название: гайка", False, a_row(5_000.0, brand="никто"))
         await observer.alerts.close()
-        return observer.alerts.raised
 
-    raised = asyncio.run(work())
+    raised = alerts_of(exported, work, webhook(url))
     assert {"drift-script", "drift-price", "drift-brand"} <= set(raised)
     assert set(raised.values()) == {1}
     assert {each["name"] for each in sent} == set(raised)
     assert all(each["figure"] > each["threshold"] and each["text"] for each in sent)
 
 
+def alerts_of(bundle: Path, work: Callable[[Observer], Awaitable[None]], send: Send | None = None) -> dict[str, int]:
+    """How often each alert is raised by an observer that serves the bundle."""
+
+    async def whole() -> dict[str, int]:
+        observer = Observer(Alerts(send), Thresholds(outcomes=20))
+        observer.serve(open_bundle(bundle))
+        await work(observer)
+        return observer.alerts.raised
+
+    return asyncio.run(whole())
+
+
 def test_a_live_error_far_above_the_promised_one_is_an_alert(exported: Path) -> None:
-    async def work() -> dict[str, int]:
-        observer = Observer(Alerts(), Thresholds(outcomes=20))
-        observer.serve(open_bundle(exported))
+    async def work(observer: Observer) -> None:
         for place in range(40):
             observer.record_prediction(f"batch:{place}", a_row(10.0))
             assert observer.record_true_prices([(f"batch:{place}", 1_000.0 + place)]) == {FeedbackStatus.FIRST: 1}
-        return observer.alerts.raised
 
-    assert asyncio.run(work()) == {"accuracy": 1}
+    assert alerts_of(exported, work) == {"accuracy": 1}
 
 
 def test_a_minute_of_failures_is_an_alert(exported: Path) -> None:
-    async def work() -> dict[str, int]:
-        observer = Observer(Alerts(), Thresholds())
+    async def work(observer: Observer) -> None:
         for _ in range(30):
             observer.record_request("/predict", 500, 0.01)
         observer.record_request("/health", 200, 0.01)
         await observer.close_minute()
-        return observer.alerts.raised
 
-    assert asyncio.run(work()) == {"errors": 1}
+    assert alerts_of(exported, work) == {"errors": 1}
