@@ -21,8 +21,12 @@ _PLAIN = re.compile(r"[!-\[\]-~]*", re.ASCII)
 Kind = Literal["off", "url", "host", "redirects", "time", "status", "type", "size", "network"]
 
 
-class ImageUrlError(Exception):
-    """An image that is not fetched, or could not be. kind: which bound it met, for counting. Its text is fit for answers.
+class ImageError(Exception):
+    """Reason why an image cannot be had, fit for a response: the price then comes from the text alone."""
+
+
+class ImageUrlError(ImageError):
+    """An image that is not fetched, or could not be. kind: which bound it met, for counting.
 
     kind `host` says the same of hosts that are not allowed, do not resolve and are not public, so that callers do not learn
     from it which names exist inside.

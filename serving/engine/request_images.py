@@ -12,17 +12,13 @@ from pathlib import Path
 from core.atomic_files import digest
 from core.inputs.images.files import UnreadableImageError
 from serving.common.image_fetcher import ImageFetcher
-from serving.common.image_urls import ImageUrlError
+from serving.common.image_urls import ImageError
 from serving.common.limits import Limits, decode_image
 
 _THREADS = 2
 """Decoding takes up to half a gigabyte and a core for a second: two at a time."""
 _CHECKED_SIZE = 64
 """Side in pixels to which images are decoded to see whether they can be; models read the file at sizes of their own."""
-
-
-class ImageError(Exception):
-    """Reason why an image cannot be had, fit for a response: the price then comes from the text alone."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +34,13 @@ class RequestImages:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._fetcher = ImageFetcher(limits)
+        self.fetcher = ImageFetcher(limits)
         self._home = tempfile.TemporaryDirectory(prefix="pricestack-pictures-")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
 
     @property
     def folder(self) -> Path:
         return Path(self._home.name)
-
-    async def fetch(self, url: str) -> bytes:
-        """The bytes behind the URL. Raises ImageError."""
-        try:
-            return await self._fetcher.fetch(url)
-        except ImageUrlError as error:
-            raise ImageError(str(error)) from None
 
     async def put(self, data: bytes) -> StoredImage:
         """Puts the image into the folder, until `drop`. Raises ImageError for what is none within the limits."""

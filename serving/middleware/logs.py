@@ -80,7 +80,7 @@ def _redacted(value: Any) -> Any:
 
 
 def _place(traceback: TracebackType | None) -> str:
-    """`module:line` where the exception left the house's own code; "" where it never was in it."""
+    """`module:line` where the exception left the project's own code; "" where it never was in it."""
     place = ""
     while traceback is not None:
         file = Path(traceback.tb_frame.f_code.co_filename)

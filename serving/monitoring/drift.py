@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from core.arrays import Floats
-from serving.bundle.reference_stats import NONE, OTHER, script
+from serving.bundle.reference_stats import NONE, OTHER
 
 RARE = 1e-6
 """Chance alone may exceed a threshold in one window of a million: windows overlap, and many figures are watched for months."""
@@ -25,12 +25,41 @@ _HALF_A_ROW = 0.5
 """Stands for none: what is not among so many rows may still be there, and PSI's logarithm wants a number."""
 
 
+class DriftMeasure(StrEnum):
+    """Distance between two distributions: population stability index, Kolmogorov-Smirnov."""
+
+    PSI = "psi"
+    KS = "ks"
+
+
+MOST_PSI = 0.25
+"""Above, something has changed if chance does not explain it: the PSI that credit scoring calls a major shift."""
+_MOST = {DriftMeasure.PSI: MOST_PSI, DriftMeasure.KS: 0.2}
+
+
 @dataclass(frozen=True)
 class Distance:
-    """figure: PSI or KS. chance: what it would rarely exceed if nothing had changed."""
+    """value: of the measure. chance: what it would rarely exceed if nothing had changed."""
 
-    figure: float
+    measure: DriftMeasure
+    value: float
     chance: float
+
+    @property
+    def limit(self) -> float:
+        """Limit that the value must exceed to count."""
+        return max(_MOST[self.measure], self.chance)
+
+    @property
+    def drifted(self) -> bool:
+        return self.value > self.limit
+
+
+@dataclass(frozen=True)
+class Figure(Distance):
+    """One comparison. what: `length`, `unit`, `price`, ..."""
+
+    what: str
 
 
 def psi(expected: Floats, counts: Floats, rows: int) -> Distance:
@@ -44,7 +73,7 @@ def psi(expected: Floats, counts: Floats, rows: int) -> Distance:
     sought = np.maximum(expected, _HALF_A_ROW / rows)
     figure = float(((shares - sought) * np.log(shares / sought)).sum())
     scale = 1.0 / total + 1.0 / rows
-    return Distance(figure, float(chdtri(max(1, len(expected) - 1), RARE) * scale))
+    return Distance(DriftMeasure.PSI, figure, float(chdtri(max(1, len(expected) - 1), RARE) * scale))
 
 
 def psi_of_numbers(quantiles: Sequence[float], values: Floats, rows: int) -> Distance:
@@ -110,7 +139,7 @@ def ks(quantiles: Sequence[float], values: Floats, rows: int) -> Distance:
     places = np.arange(count)
     figure = float(max(((places + 1) / count - right).max(), (left - places / count).max(), 0.0))
     chance = np.sqrt(-0.5 * np.log(RARE / 2) * (1.0 / count + 1.0 / max(rows, 1)))
-    return Distance(figure, float(chance))
+    return Distance(DriftMeasure.KS, figure, float(chance))
 
 
 WINDOW = 500
@@ -133,47 +162,12 @@ class Row:
     price: float
 
 
-class DriftMeasure(StrEnum):
-    """Distance between two distributions: population stability index, Kolmogorov-Smirnov."""
-
-    PSI = "psi"
-    KS = "ks"
-
-
-MOST_PSI = 0.25
-"""Above, something has changed if chance does not explain it: the PSI that credit scoring calls a major shift."""
-_MOST = {DriftMeasure.PSI: MOST_PSI, DriftMeasure.KS: 0.2}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One comparison. what: `length`, `unit`, `price`, ..."""
-
-    what: str
-    measure: DriftMeasure
-    value: float
-    chance: float
-
-    @property
-    def limit(self) -> float:
-        """Limit that the value must exceed to count."""
-        return max(_MOST[self.measure], self.chance)
-
-    @property
-    def drifted(self) -> bool:
-        return self.value > self.limit
-
-
-def row_of(text: str, unit: str, brand: str, image: bool, price: float) -> Row:
-    return Row(len(text), unit, brand, script(text), not image, price)
-
-
 class Drift:
     """The window over the rows of one service. statistics: the bundle's (`serving.bundle.reference_stats.describe`)."""
 
-    def __init__(self, statistics: Mapping[str, Any], window: int = WINDOW) -> None:
+    def __init__(self, statistics: Mapping[str, Any]) -> None:
         self._known = statistics
-        self._rows: deque[Row] = deque(maxlen=window)
+        self._rows: deque[Row] = deque(maxlen=WINDOW)
         self._new = 0
         self.figures: tuple[Figure, ...] = ()
 
@@ -194,24 +188,19 @@ class Drift:
 
     def _compare(self) -> tuple[Figure, ...]:
         rows, inputs, prices = list(self._rows), self._known["rows"]["inputs"], self._known["rows"]["prices"]
-        found = []
+        found: list[tuple[str, Distance]] = []
         numbers = {
             "length": (np.array([row.length for row in rows], dtype=np.float64), "length", inputs),
             "price": (np.log([row.price for row in rows]), "log_price", prices),
         }
         for what, (values, name, count) in numbers.items():
-            quantiles = self._known["numbers"][name]
-            found += [_figure(what, DriftMeasure.PSI, psi_of_numbers(quantiles, values, count))]
-            found += [_figure(what, DriftMeasure.KS, ks(quantiles, values, count))]
+            found += [
+                (what, distance(self._known["numbers"][name], values, count)) for distance in (psi_of_numbers, ks)
+            ]
         for what in ("unit", "brand", "script"):
-            expected = self._known["words"][what]
-            found.append(
-                _figure(what, DriftMeasure.PSI, psi_of_words(expected, [getattr(row, what) for row in rows], inputs))
-            )
+            words = [getattr(row, what) for row in rows]
+            found.append((what, psi_of_words(self._known["words"][what], words, inputs)))
         share, missing = self._known["missing_pictures"], sum(row.missing_image for row in rows)
         images = psi(np.array([share, 1 - share]), np.array([missing, len(rows) - missing], dtype=np.float64), inputs)
-        return (*found, _figure("missing_picture", DriftMeasure.PSI, images))
-
-
-def _figure(what: str, measure: DriftMeasure, distance: Distance) -> Figure:
-    return Figure(what, measure, distance.figure, distance.chance)
+        found.append(("missing_picture", images))
+        return tuple(Figure(**vars(distance), what=what) for what, distance in found)

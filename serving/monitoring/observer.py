@@ -13,9 +13,10 @@ import numpy as np
 
 from core.atomic_files import read_json
 from serving.bundle.bundle import STATISTICS, Bundle
+from serving.bundle.reference_stats import script
 from serving.engine.service import PricedRow
 from serving.monitoring.alerts import Alert, AlertKind, Alerts, Thresholds
-from serving.monitoring.drift import Drift, Figure, row_of
+from serving.monitoring.drift import Drift, Figure, Row
 from serving.monitoring.feedback import Feedback, FeedbackStatus
 from serving.monitoring.prometheus_metrics import Metrics
 
@@ -131,7 +132,8 @@ class Observer:
         self._stats.row(priced)
         answer = priced.answer
         if self.drift is not None:
-            figures = self.drift.add(row_of(text, answer.unit, answer.brand, image, answer.price))
+            row = Row(len(text), answer.unit, answer.brand, script(text), not image, answer.price)
+            figures = self.drift.add(row)
             if figures is not None:
                 self.metrics.drift(figures)
                 self._report([_drift_alert(figure) for figure in figures if figure.drifted])

@@ -10,9 +10,9 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from serving.common.image_urls import ImageError
 from serving.common.limits import Limits, check_text
 from serving.engine.engine import Overloaded
-from serving.engine.request_images import ImageError
 from serving.engine.service import PricedRow, Service
 from serving.middleware.problems import request_id
 from serving.monitoring.feedback import FeedbackStatus
@@ -51,7 +51,7 @@ class Pricing:
         bulk = row is not None
         if image is None and asked.image_url is not None:
             try:
-                image = await self._service.images.fetch(asked.image_url)
+                image = await self._service.images.fetcher.fetch(asked.image_url)
             except ImageError as error:
                 missing = str(error)
         try:

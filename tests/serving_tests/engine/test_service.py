@@ -12,10 +12,10 @@ import pytest
 
 from core.atomic_files import read_json, write_json
 from serving.bundle.bundle import open_bundle
+from serving.common.image_urls import ImageError
 from serving.common.limits import Limits
 from serving.engine.engine import EngineConfig, Overloaded
 from serving.engine.process_worker import RowAnswer, WorkerBatch
-from serving.engine.request_images import ImageError
 from serving.engine.service import CacheConfig, PricedRow, Service, SwapError
 from tests.serving_tests.conftest import png
 from tests.serving_tests.engines import Script, answers, losing

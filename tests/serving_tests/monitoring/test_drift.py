@@ -86,13 +86,13 @@ def test_brands_that_were_frequent_by_chance_are_no_drift(brands: int) -> None:
         known = shares(generator.choice(names, 2_000))
         for size in (FEWEST, 500) * 5:
             distance = psi_of_words(known, generator.choice(names, size).tolist(), 2_000)
-            assert distance.figure < max(MOST_PSI, distance.chance)
+            assert distance.value < max(MOST_PSI, distance.chance)
 
 
 def test_a_bin_that_one_window_does_not_hit_is_no_drift() -> None:
     """Of a twentieth of the rows, one window of a hundred in 170 has none."""
-    assert psi(np.array([0.05, 0.95]), np.array([0.0, 100.0]), ROWS).figure < MOST_PSI
-    assert psi(np.array([0.1, 0.9]), np.array([0.0, 500.0]), ROWS).figure > MOST_PSI
+    assert psi(np.array([0.05, 0.95]), np.array([0.0, 100.0]), ROWS).value < MOST_PSI
+    assert psi(np.array([0.1, 0.9]), np.array([0.0, 500.0]), ROWS).value > MOST_PSI
 
 
 def test_few_rows_make_no_figure() -> None:
@@ -112,22 +112,22 @@ floats = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 @settings(max_examples=200)
 def test_distances_are_finite_and_never_negative(known: list[float], values: list[float]) -> None:
     for distance in (each(quantiles(known), np.array(values), 10) for each in (psi_of_numbers, ks)):
-        assert np.isfinite(distance.figure) and distance.figure >= 0
+        assert np.isfinite(distance.value) and distance.value >= 0
         assert distance.chance > 0
 
 
 @given(st.lists(st.integers(0, 5), min_size=5, max_size=80))
 def test_a_sample_is_not_far_from_itself(values: list[int]) -> None:
     array = np.array(values, dtype=np.float64)
-    assert ks(quantiles(values), array, len(values)).figure <= 1.0 / len(values) + 0.02
+    assert ks(quantiles(values), array, len(values)).value <= 1.0 / len(values) + 0.02
     words = [str(value) for value in values]
-    assert psi_of_words(shares(words), words, len(words)).figure == pytest.approx(0.0, abs=1e-9)
+    assert psi_of_words(shares(words), words, len(words)).value == pytest.approx(0.0, abs=1e-9)
 
 
 def test_figures_are_those_of_their_formulas() -> None:
-    assert psi(np.array([0.5, 0.5]), np.array([30.0, 10.0]), 100).figure == pytest.approx(0.5 * np.log(3) / 2)
+    assert psi(np.array([0.5, 0.5]), np.array([30.0, 10.0]), 100).value == pytest.approx(0.5 * np.log(3) / 2)
     spread: NDArray[np.float64] = np.linspace(0, 1, 1001)
-    assert ks(quantiles(spread), spread[spread > 0.5], 1000).figure == pytest.approx(0.5, abs=0.01)
+    assert ks(quantiles(spread), spread[spread > 0.5], 1000).value == pytest.approx(0.5, abs=0.01)
 
 
 def test_chance_exceeds_its_bound_rarely() -> None:
@@ -137,4 +137,4 @@ def test_chance_exceeds_its_bound_rarely() -> None:
     for _ in range(2_000):
         values = generator.normal(size=200)
         for distance in (psi_of_numbers(known, values, ROWS), ks(known, values, ROWS)):
-            assert distance.figure < distance.chance
+            assert distance.value < distance.chance
