@@ -29,8 +29,6 @@ STOP_SECONDS = 5.0
 """Seconds a process is given to end by itself before it is killed."""
 _READY = "ready"
 _WARM_UP_TEXT = "Item Name: warming up, Pack of 2"
-_WORDS = ("unit", "brand")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class ProcessLost(Exception):
