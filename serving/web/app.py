@@ -28,7 +28,7 @@ from serving.middleware.protect import protect
 from serving.middleware.rate import RateLimiter, client_network
 from serving.monitoring.observer import Observer
 from serving.monitoring.prometheus_metrics import CONTENT_TYPE
-from serving.web import examples, schemas
+from serving.web import schemas
 from serving.web.requests import Pricing, record_outcomes, validation_error
 from serving.web.schemas import Problem
 
@@ -52,7 +52,7 @@ BODY = {
                             "description": "its picture, as a file; goes before image_url",
                         },
                     },
-                    "examples": [{"catalog_content": examples.TEXT, "image": "(the bytes of jam.jpg)"}],
+                    "examples": [{"catalog_content": schemas.TEXT, "image": "(the bytes of jam.jpg)"}],
                 }
             },
         },

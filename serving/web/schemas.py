@@ -1,4 +1,4 @@
-"""Request and response schemas (pydantic), from which the OpenAPI document is made."""
+"""Request and response schemas (pydantic) with their examples, from which the OpenAPI document is made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,71 @@ from pydantic import BaseModel, ConfigDict, Field
 from serving.bundle.bundle import AnswerLevel
 from serving.bundle.interval import LEVEL
 from serving.monitoring.drift import DriftMeasure
-from serving.web import examples
+
+TEXT = "Item Name: Blackberry Jam, 9 oz (Pack of 6)\nBullet Point 1: No added sugar\nValue: 54.0\nUnit: Ounce\n"
+URL = "https://images.example.com/jam.jpg"
+_ID = "5c0f3b1e9a7d4c2f8b6e1d3a9f7c5b20"
+_VERSION = "3-0a1b2c3d4e5f"
+PRICE = {
+    "id": _ID,
+    "predicted_price": 27.4,
+    "interval": {"low": 15.1, "high": 49.8, "level": LEVEL, "coverage": 0.801},
+    "model_version": _VERSION,
+    "members": ["boosted-9244d30f0e03", "text-28f84790c980"],
+    "level": "stack",
+    "fallback": False,
+    "cached": False,
+    "picture": "not had",
+    "note": "this service fetches no image URLs",
+}
+REQUEST = {"catalog_content": TEXT, "image_url": URL}
+BATCH_REQUEST = {"rows": [{"catalog_content": TEXT}, {"catalog_content": "Item Name: Black Tea, 100 Bags"}]}
+BATCH = {
+    "results": [{**PRICE, "id": f"{_ID}:0"}, {"error": "catalog_content: Input should be a valid string"}],
+    "priced": 1,
+    "failed": 1,
+}
+EXPLANATION = {
+    "predicted_price": 27.4,
+    "fields": {"kind": "jam", "pack": 6.0, "total_g": 1530.9},
+    "pieces": [
+        {"text": "Item Name: Blackberry Jam, 9 oz (Pack of 6)", "change": 41.2},
+        {"text": "Bullet Point 1: No added sugar", "change": -2.3},
+    ],
+}
+OUTCOMES_REQUEST = {"outcomes": [{"id": _ID, "price": 24.99}]}
+OUTCOMES = {
+    "known": 2,
+    "unknown": 1,
+    "repeated": 0,
+    "failed": 1,
+    "errors": [{"row": 3, "error": "price: Input should be greater than 0"}],
+    "smape": 33.9,
+    "standard_error": 1.2,
+    "coverage": 0.79,
+    "rows": 412,
+}
+VERSION = {
+    "name": "shop",
+    "version": _VERSION,
+    "nested_smape": 34.61,
+    "coverage": 0.801,
+    "members": PRICE["members"],
+    "code": {"core": "4", "features": "2"},
+    "previous": ["shop-2-5b6c7d8e9f00"],
+}
+DRIFT = {
+    "rows": 500,
+    "figures": [{"what": "length", "measure": "ks", "value": 0.31, "limit": 0.2, "drifted": True}],
+}
+UNFIT = {
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "request_id": _ID,
+    "detail": "the request does not fit the schema in 1 place",
+    "errors": [{"loc": ["body", "catalog_content"], "msg": "Field required", "type": "missing"}],
+}
+LATER = {"title": "Too Many Requests", "status": 429, "request_id": _ID, "detail": "try again in 3 s"}
 
 
 def _example(*values: dict[str, Any]) -> ConfigDict:
@@ -25,24 +89,24 @@ class Strict(BaseModel):
 class PriceRequest(Strict):
     """A product: its catalog text, and perhaps where its image is."""
 
-    model_config = _example(examples.REQUEST)
+    model_config = _example(REQUEST)
 
-    catalog_content: str = Field(description="the product's text, as in the catalog", examples=[examples.TEXT])
+    catalog_content: str = Field(description="the product's text, as in the catalog", examples=[TEXT])
     image_url: str | None = Field(
-        None, description="of its picture; fetched only where the operator allows its host", examples=[examples.URL]
+        None, description="of its picture; fetched only where the operator allows its host", examples=[URL]
     )
 
 
 class BatchRequest(Strict):
     """Rows, each handled by itself: what is wrong with one changes nothing for the others."""
 
-    model_config = _example(examples.BATCH_REQUEST)
+    model_config = _example(BATCH_REQUEST)
 
     rows: list[Any] = Field(
         min_length=1,
         description="products, at most 1,024 (`batch_rows`)",
         json_schema_extra={"items": {"$ref": "#/components/schemas/PriceRequest"}},
-        examples=[[{"catalog_content": examples.TEXT}]],
+        examples=[[{"catalog_content": TEXT}]],
     )
 
 
@@ -67,7 +131,7 @@ class ImageStatus(StrEnum):
 class PriceAnswer(BaseModel):
     """A price in the catalog's currency, and where it is from."""
 
-    model_config = ConfigDict(protected_namespaces=(), **_example(examples.PRICE))
+    model_config = ConfigDict(protected_namespaces=(), **_example(PRICE))
 
     id: str = Field(description="by which its true price may be sent later (/outcomes)")
     predicted_price: float = Field(gt=0)
@@ -95,7 +159,7 @@ class RowError(BaseModel):
 class BatchAnswer(BaseModel):
     """One result per row, in the rows' order."""
 
-    model_config = _example(examples.BATCH)
+    model_config = _example(BATCH)
 
     results: list[PriceAnswer | RowError]
     priced: int
@@ -112,7 +176,7 @@ class Piece(BaseModel):
 class Explanation(BaseModel):
     """The price, the fields that the models read in its text, and what each piece of it does to the price."""
 
-    model_config = _example(examples.EXPLANATION)
+    model_config = _example(EXPLANATION)
 
     predicted_price: float
     fields: dict[str, float | str]
@@ -129,7 +193,7 @@ class Outcome(Strict):
 class OutcomesRequest(Strict):
     """Outcomes, each handled by itself: what is wrong with one changes nothing for the others."""
 
-    model_config = _example(examples.OUTCOMES_REQUEST)
+    model_config = _example(OUTCOMES_REQUEST)
 
     outcomes: list[Any] = Field(
         min_length=1,
@@ -149,7 +213,7 @@ class OutcomeError(BaseModel):
 class OutcomesAnswer(BaseModel):
     """What became of the outcomes, and the live figures over the last `rows` of all; those come with the second one."""
 
-    model_config = _example(examples.OUTCOMES)
+    model_config = _example(OUTCOMES)
 
     known: int = Field(description="outcomes whose prediction is remembered")
     unknown: int = Field(description="outcomes of ids that are not, or no longer, remembered")
@@ -163,7 +227,7 @@ class OutcomesAnswer(BaseModel):
 
 
 class ReloadRequest(Strict):
-    model_config = _example(examples.NEWEST, examples.OLDER)
+    model_config = _example({}, {"bundle": "shop-2-5b6c7d8e9f00"})
 
     bundle: str | None = Field(
         None, max_length=200, description="name of a folder beside the served bundle; the newest if not given"
@@ -173,7 +237,7 @@ class ReloadRequest(Strict):
 class Version(BaseModel):
     """What is served."""
 
-    model_config = _example(examples.VERSION)
+    model_config = _example(VERSION)
 
     name: str
     version: str
@@ -193,7 +257,7 @@ class ServiceStatus(StrEnum):
 
 
 class State(BaseModel):
-    model_config = _example(examples.STATE)
+    model_config = _example({"status": "ready"})
 
     status: ServiceStatus
 
@@ -211,7 +275,7 @@ class DriftFigure(BaseModel):
 class DriftAnswer(BaseModel):
     """The last rows beside the bundle's catalog; no figures before there are enough of them."""
 
-    model_config = _example(examples.DRIFT)
+    model_config = _example(DRIFT)
 
     rows: int
     figures: list[DriftFigure]
@@ -220,7 +284,7 @@ class DriftAnswer(BaseModel):
 class Problem(BaseModel):
     """RFC 9457."""
 
-    model_config = _example(examples.UNFIT, examples.LATER)
+    model_config = _example(UNFIT, LATER)
 
     title: str
     status: int

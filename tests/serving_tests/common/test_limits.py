@@ -1,14 +1,17 @@
-"""The settings object: its defaults, and how they are changed."""
+"""Limits: defaults, changes, and texts that they let through."""
 
 from __future__ import annotations
 
+import json
 from ipaddress import ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.data.reading import MAX_TEXT
-from serving.common.limits import Limits, read_limits
+from serving.common.limits import Limits, check_text, read_limits
 from tests.errors import refused
 
 
@@ -53,3 +56,22 @@ def test_mistakes_are_named(line: str, code: str) -> None:
     with refused(code) as caught:
         read_limits([line])
     assert ("json_depth" if line.startswith("json") else line.partition("=")[0]) in str(caught.value)
+
+
+SHORT = Limits(text_chars=40)
+
+
+@given(st.text(max_size=40))
+def test_texts_pass_as_they_are(text: str) -> None:
+    assert check_text(text, SHORT) == text
+
+
+def test_long_texts_are_refused() -> None:
+    with pytest.raises(ValueError, match="41 characters, more than the limit of 40"):
+        check_text("\N{HOT BEVERAGE}" * 41, SHORT)
+
+
+def test_halves_of_surrogate_pairs_are_refused() -> None:
+    assert check_text(json.loads('"\\ud83d\\ude00"'), SHORT) == "\N{GRINNING FACE}"
+    with pytest.raises(ValueError, match="character 3 of the text is half a surrogate pair"):
+        check_text(json.loads('"ab\\ud83d"'), SHORT)

@@ -84,41 +84,40 @@ def test_a_minute_of_nothing_has_no_figures_of_what_did_not_happen() -> None:
     assert MinuteStats().figures(1.0) == {"requests_per_second": 0.0}
 
 
+TEN = RowAnswer(10.0, 5.0, 15.0, (), "stack")
+
+
 def test_outcomes_find_their_predictions() -> None:
     outcomes = Feedback()
-    outcomes.record_prediction("a", RowAnswer(10.0, 5.0, 15.0, (), "stack"))
+    outcomes.record_prediction("a", TEN)
     outcomes.record_prediction("b", RowAnswer(20.0, 18.0, 22.0, (), "stack"))
     assert outcomes.record_true_price("c", 3.0) is FeedbackStatus.UNKNOWN
     assert (outcomes.live, outcomes.rows) == (None, 0)
     assert outcomes.record_true_price("a", 12.0) is FeedbackStatus.FIRST
     assert (outcomes.live, outcomes.rows) == (None, 1)
     assert outcomes.record_true_price("b", 30.0) is FeedbackStatus.FIRST
-    live = outcomes.live
-    assert live is not None
-    assert (live.rows, live.coverage) == (2, 0.5)
-    assert live.smape == pytest.approx(smape([12.0, 30.0], [10.0, 20.0]))
+    assert (outcomes.live.rows, outcomes.live.coverage) == (2, 0.5)
+    assert outcomes.live.smape == pytest.approx(smape([12.0, 30.0], [10.0, 20.0]))
 
 
 def test_an_id_counts_once_with_its_last_price() -> None:
     outcomes = Feedback()
     for name in ("a", "b"):
-        outcomes.record_prediction(name, RowAnswer(10.0, 5.0, 15.0, (), "stack"))
+        outcomes.record_prediction(name, TEN)
         outcomes.record_true_price(name, 10.0)
     assert outcomes.record_true_price("a", 10.0) is FeedbackStatus.AGAIN
     assert outcomes.record_true_price("a", 30.0) is FeedbackStatus.AGAIN
-    live = outcomes.live
-    assert live is not None
-    assert (live.rows, live.coverage) == (2, 0.5)
-    assert live.smape == pytest.approx(smape([30.0, 10.0], [10.0, 10.0]))
+    assert (outcomes.live.rows, outcomes.live.coverage) == (2, 0.5)
+    assert outcomes.live.smape == pytest.approx(smape([30.0, 10.0], [10.0, 10.0]))
 
 
 def test_the_window_moves_and_what_has_left_it_does_not_come_back() -> None:
     outcomes = Feedback()
     for number in range(WINDOW + 1):
-        outcomes.record_prediction(str(number), RowAnswer(10.0, 5.0, 15.0, (), "stack"))
+        outcomes.record_prediction(str(number), TEN)
         outcomes.record_true_price(str(number), 100.0 if number == 0 else 10.0)
     before = outcomes.live
-    assert before is not None and (before.rows, before.smape) == (WINDOW, 0.0)
+    assert (before.rows, before.smape) == (WINDOW, 0.0)
     assert outcomes.record_true_price("0", 100.0) is FeedbackStatus.AGAIN
     assert outcomes.live == before
 
