@@ -100,7 +100,7 @@ def exported(_exported: Bundle, tmp_path: Path) -> Path:
 
 
 def reads_images(bundle: Path) -> tuple[str, ...]:
-    """From now on the bundle says that its members read images; returns their ids."""
+    """Marks the bundle's members as readers of images; returns their ids."""
     facts, manifest = read_json(bundle / FACTS), read_json(bundle / MANIFEST)
     for member in facts["members"]:
         member["pictures"] = True

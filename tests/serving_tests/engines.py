@@ -1,4 +1,4 @@
-"""Workers that take no process, for tests of what the engine does with them."""
+"""Fake workers without a process, for tests of the engine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def losing(text: str) -> Reply:
 
 
 class FakeWorker:
-    """Stands where `Worker` does. `reply` answers; `batches` are what was asked, in all of them together."""
+    """Stands where `Worker` does. `reply` answers; `batches` are the requests of all of them together."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -55,7 +55,7 @@ class FakeWorker:
 
 
 class Script:
-    """What the engine's workers do. gate: answers wait for it."""
+    """Script of the engine's workers. gate: answers wait for it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reply: Reply = answers

@@ -1,4 +1,4 @@
-"""Servers of images on this machine, which say whatever a test wants them to, and a fetcher that may connect to them."""
+"""Servers of images on this machine with scripted answers, and a fetcher that may connect to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 def reply(body: bytes = b"picture", status: str = "200 OK", **headers: str) -> Answer:
-    """An answer that is written at once; its headers are those of a JPEG unless they say otherwise (`_` stands for `-`)."""
+    """An answer that is written at once; its headers are those of a JPEG unless they are given (`_` stands for `-`)."""
     fields = {"content-type": "image/jpeg", "content-length": str(len(body))}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
@@ -40,7 +40,7 @@ def moved(location: str, status: str = "302 Found") -> Answer:
 
 @dataclass
 class Server:
-    """A server on 127.0.0.1 that says what `answers` has for a path, and remembers what it was asked.
+    """A server on 127.0.0.1 that sends what `answers` has for a path, and remembers its requests.
 
     left: how connections ended that the fetcher closed before its answer was written.
     """

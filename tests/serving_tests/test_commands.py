@@ -1,4 +1,4 @@
-"""What the two commands print and refuse; `tests/test_end_to_end.py` types them."""
+"""Output and refusals of the two commands; `tests/test_end_to_end.py` types them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.errors import refused
 
 
 def run(app: typer.Typer, *arguments: object) -> str:
-    """What the command prints."""
+    """Output of the command."""
     return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False).output
 
 

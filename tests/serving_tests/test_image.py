@@ -1,4 +1,4 @@
-"""What the small image installs (`deploy/light.txt`) is what a service of light members needs."""
+"""The small container image installs (`deploy/light.txt`) all that a service of light members needs."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_columns_with_nothing_in_them_are_taken(exported: Path, tmp_path: Path) 
 
 
 def test_registering_prints_nothing(exported: Path, tmp_path: Path) -> None:
-    """In a process of its own: what MLflow says depends on what was imported before."""
+    """In a process of its own: MLflow's output depends on earlier imports."""
     code = (
         "import sys; from pathlib import Path; from serving.bundle.bundle import open_bundle\n"
         "from serving.bundle.mlflow_registry import register\n"

@@ -15,7 +15,7 @@ from serving.bundle.predictor import LEVELS, Distances, Predictor, ServedMember
 
 
 class Broken:
-    """A model that fails, or gives what is no price, for rows whose text says so."""
+    """A model that fails, or gives what is no price, for rows whose text has the word."""
 
     def __init__(self, model: ServedMember, word: str = "", value: float | None = None) -> None:
         self.model, self.word, self.value = model, word, value

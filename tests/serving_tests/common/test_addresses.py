@@ -1,4 +1,4 @@
-"""Which addresses count as public, against Python's own tables and against all ways to put one address into another."""
+"""Public addresses, against Python's own tables and against all ways to put one address into another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which hosts images are fetched from: a table of hostile URLs, redirects, names that change, certificates."""
+"""Hosts that images are fetched from: a table of hostile URLs, redirects, names that change, certificates."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Stop(Exception):
 
 
 def price(job: BatchJob, stop_at: int = 10**9, notes: list[str] | None = None) -> tuple[BatchResult, list[int]]:
-    """What came of it, and how far it was each time it told."""
+    """The result, and the rows priced at each report."""
     reported: list[int] = []
     noted = [] if notes is None else notes
 
@@ -148,7 +148,7 @@ def test_notes_come_before_the_first_price(job: BatchJob) -> None:
 
 
 def test_a_pipe_is_refused(job: BatchJob) -> None:
-    """It would have nothing left to read when the rows are priced; nobody waits for somebody to write into it."""
+    """It would have nothing left to read when the rows are priced; the test waits for no writer."""
     pipe = job.source.parent / "pipe"
     os.mkfifo(pipe)
     with refused("predict-pipe"):

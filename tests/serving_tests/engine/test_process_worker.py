@@ -1,4 +1,4 @@
-"""The computing process: what it answers, and what becomes of the service when it dies."""
+"""Worker processes: their answers, and the service when they die."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two replicas of a bundle in a Ray cluster answer what the bundle says."""
+"""Two replicas of a bundle in a Ray cluster give the bundle's prices."""
 
 from __future__ import annotations
 

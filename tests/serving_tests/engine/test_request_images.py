@@ -1,4 +1,4 @@
-"""Images from strangers: every bound, and a fuzz of all that a file may be."""
+"""Images of requests: every bound, and a fuzz of all that a file may be."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_cut_anywhere_it_is_read_or_refused(name: str) -> None:
 
 
 def read_or_refused(data: bytes) -> None:
-    """Nothing but these two may happen, and the refusal tells nothing of this machine."""
+    """Nothing but these two may happen, and the refusal holds nothing of this machine."""
     try:
         pixels = decode_image(data, SIZE, LIMITS)
     except UnreadableImageError as refused:

@@ -221,7 +221,7 @@ def test_a_bundle_that_arrives_slowly_is_served_once_it_is_there(
         shutil.copy(whole / "manifest.json", coming)
         await until(lambda: refusals() > 0)
         seen = len(looks)
-        await until(lambda: len(looks) > seen + 10)  # it stands still, and is not spoken of again
+        await until(lambda: len(looks) > seen + 10)  # it stands still, and is not logged again
         assert refusals() == 1
         shutil.copytree(whole, coming, dirs_exist_ok=True)
         await until(lambda: service.served.bundle.version.startswith("2-"))

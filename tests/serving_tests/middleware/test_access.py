@@ -1,4 +1,4 @@
-"""Who gets in: with keys, callers who send one; without, this machine and none of the pages that its browsers show."""
+"""Access: with keys, callers who send one; without, this machine and none of the pages that its browsers show."""
 
 from __future__ import annotations
 

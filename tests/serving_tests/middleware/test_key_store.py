@@ -1,4 +1,4 @@
-"""API keys: what the file keeps, who is let in, and what a running service learns of changes."""
+"""API keys: contents of the file, valid callers, and changes while a service runs."""
 
 from __future__ import annotations
 

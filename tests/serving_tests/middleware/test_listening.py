@@ -1,4 +1,4 @@
-"""Sockets are bound before anything slow, and what cannot be bound is said in a sentence."""
+"""Listening sockets: bound before anything slow, and refused by code where they cannot be."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_texts_are_written_only_where_asked() -> None:
 
 
 def caught() -> Exception:
-    """Raised by a house's function below one of Python's."""
+    """Error raised by a function of the project below one of Python's."""
     try:
         BodyLimits(echo, Limits())._check_json(b"\0")
     except Exception as error:  # noqa: BLE001

@@ -1,4 +1,4 @@
-"""Alerts are told once, to the log and to a webhook, and outcomes become live figures."""
+"""Alerts: sent once, to the log and to a webhook. Outcomes: live figures."""
 
 from __future__ import annotations
 

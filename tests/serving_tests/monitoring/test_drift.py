@@ -63,7 +63,7 @@ def test_rows_of_another_kind_are_seen_within_a_window(what: str, change: dict[s
 
 
 def test_brands_that_are_all_rare_are_known_all_the_same() -> None:
-    """A hundred brands of 1% each: nothing of the catalog's kind is told, and a window of other brands is."""
+    """A hundred brands of 1% each: rows of the catalog's kind do not drift, and a window of other brands does."""
     generator = np.random.default_rng(4)
     words = {"unit": {}, "script": {}, "brand": dict.fromkeys(BRANDS[:100], 0.01)}
     drift = Drift({**statistics(generator), "words": words})

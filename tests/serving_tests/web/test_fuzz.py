@@ -1,4 +1,4 @@
-"""Whatever strangers send: an answer or a refusal, and never a fault."""
+"""Fuzzing of requests: an answer or a refusal, and never a fault."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def images(draw: st.DrawFn) -> bytes:
 
 
 def priced_with(client: TestClient, data: bytes) -> str:
-    """What became of the image of a row that has a price."""
+    """Status of the image of a row that has a price."""
     fields, files = {"catalog_content": "Item Name: nut"}, {"image": ("a", data, "image/png")}
     answer = client.post("/predict", data=fields, files=files)
     assert answer.status_code == 200
