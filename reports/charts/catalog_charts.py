@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from core.formatting import plain
-from reports.charts.chart_base import ROW, SERIES, Chart, Spec, chart, field, listed, logarithmic
-
-Content = Mapping[str, Any]
+from reports.charts.chart_base import SERIES, Chart, Content, Spec, bar_list, chart, coded, field, logarithmic, tips
 
 
 def data_charts(data: Content) -> Iterator[Chart]:
@@ -40,29 +37,23 @@ def histogram(content: Content, name: str, what: str, labels: Sequence[str]) -> 
         for place, share in enumerate(shares)
     ]
     x = logarithmic("low", what, scale={"domain": [edges[0], edges[-1]], "padding": 0})
-    color = field("rows", kind="nominal", scale={"domain": list(labels), "range": list(SERIES[: len(labels)])})
+    color = coded("rows", dict(zip(labels, SERIES, strict=False)))
+    dash = coded("rows", dict(zip(labels, ([1, 0], [4, 2]), strict=False)))
+    y = field("percent", "share of rows (%)")
     bars: Spec = {
         "mark": {"type": "rect", "opacity": 0.3},
         "encoding": {
             "x": x,
             "x2": {"field": "high"},
-            "y": field("percent", "share of rows (%)"),
+            "y": y,
             "y2": {"datum": 0},
             "color": color,
-            "tooltip": [field(each, kind="nominal") for each in ("rows", "bin", "percent")],
+            "tooltip": tips("rows", "bin", "percent"),
         },
     }
     tops: Spec = {
         "mark": {"type": "rule", "strokeWidth": 2},
-        "encoding": {
-            "x": x,
-            "x2": {"field": "high"},
-            "y": field("percent", "share of rows (%)"),
-            "color": color,
-            "strokeDash": field(
-                "rows", kind="nominal", scale={"domain": list(labels), "range": [[1, 0], [4, 2]][: len(labels)]}
-            ),
-        },
+        "encoding": {"x": x, "x2": {"field": "high"}, "y": y, "color": color, "strokeDash": dash},
     }
     modes = [int(np.argmax(shares)) for shares in content["shares"]]
     words = "; ".join(
@@ -79,33 +70,18 @@ def histogram(content: Content, name: str, what: str, labels: Sequence[str]) -> 
 
 def adversarial_chart(content: Content) -> Chart:
     """Features of adversarial validation by their share of the gain."""
+    means = [["–" if mean is None else f"{mean:.3g}" for mean in each["means"]] for each in content["columns"]]
     rows = [
-        {
-            **each,
-            "percent": round(100 * each["share"], 1),
-            "in train": _mean(each["means"][0]),
-            "in test": _mean(each["means"][1]),
-        }
-        for each in content["columns"]
+        {**each, "percent": round(100 * each["share"], 1), "in train": train, "in test": test}
+        for each, (train, test) in zip(content["columns"], means, strict=True)
     ]
-    bars: Spec = {
-        "mark": {"type": "bar", "height": {"band": 0.65}},
-        "encoding": {
-            "y": listed("name"),
-            "x": field("percent", "share of the classifier's gain (%)"),
-            "tooltip": [field(each, kind="nominal") for each in ("name", "percent", "in train", "in test")],
-        },
-    }
+    x = field("percent", "share of the classifier's gain (%)")
     return Chart(
         "shift",
         "Features by which a classifier separates test rows from training rows; hover for the mean in each file.",
         f"AUC {content['auc']:.3f}; used most: {', '.join(each['name'] for each in content['columns'][:5])}.",
-        chart(rows, bars, height=60 + ROW * max(1, len(rows))),
+        bar_list(rows, "name", x, ("name", "percent", "in train", "in test")),
     )
-
-
-def _mean(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
 
 
 def power_chart(content: Sequence[Content]) -> Chart:
@@ -118,25 +94,12 @@ def power_chart(content: Sequence[Content]) -> Chart:
         }
         for each in content
     ]
-    bars: Spec = {
-        "mark": {"type": "bar", "height": {"band": 0.65}},
-        "encoding": {
-            "y": listed("field"),
-            "x": field("percent", "variance of log prices explained (%)", scale={"domain": [0, 100]}),
-            "color": field(
-                "look",
-                kind="nominal",
-                legend=None,
-                scale={"domain": ["usual", "suspicious"], "range": [SERIES[0], SERIES[1]]},
-            ),
-            "tooltip": [field(each, kind="nominal") for each in ("field", "percent", "look")],
-        },
-    }
+    x = field("percent", "variance of log prices explained (%)", scale={"domain": [0, 100]})
+    color = coded("look", {"usual": SERIES[0], "suspicious": SERIES[1]}, legend=None)
+    words = "; ".join(f"{row['field']} {row['percent']} %" for row in rows[:6])
     return Chart(
         "strengths",
         "Share of the variance of log prices that one field alone explains, in other products' rows.",
-        "Share of the variance of log prices explained by one field: "
-        + "; ".join(f"{row['field']} {row['percent']} %" for row in rows[:6])
-        + ".",
-        chart(rows, bars, height=60 + ROW * len(rows)),
+        f"Share of the variance of log prices explained by one field: {words}.",
+        bar_list(rows, "field", x, ("field", "percent", "look"), color=color),
     )

@@ -13,7 +13,8 @@ from typing import Any
 from core.architectures import ARCHITECTURES
 
 Spec = dict[str, Any]
-Rows = Sequence[Mapping[str, Any]]
+Content = Mapping[str, Any]
+Rows = Sequence[Content]
 
 INK, MUTED, LINE, ACCENT = "var(--ink)", "var(--muted)", "var(--line)", "var(--accent)"
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 6))
@@ -96,6 +97,21 @@ def field(name: str, title: str | None = None, kind: str = "quantitative", **mor
     return {"field": name, "type": kind, "title": title, **more}
 
 
+def tips(*columns: str) -> list[Spec]:
+    """A tooltip with these columns."""
+    return [field(column, kind="nominal") for column in columns]
+
+
+def coded(column: str, codes: Mapping[str, Any], **more: Any) -> Spec:
+    """A column of words, each drawn by its code: a colour, a dash or a shape."""
+    return field(column, kind="nominal", scale={"domain": list(codes), "range": list(codes.values())}, **more)
+
+
+def spread(center: float, error: float | None) -> dict[str, float]:
+    """The ends of a whisker: one standard error to each side, none where it is not known."""
+    return {"low": center - (error or 0.0), "high": center + (error or 0.0)}
+
+
 def logarithmic(name: str, title: str, **more: Any) -> Spec:
     """A column of positive numbers on a logarithmic axis with plain numbers at it."""
     axis = {"format": ",~r", "tickCount": 6, **more.pop("axis", {})}
@@ -125,8 +141,8 @@ def by_architecture(names: Sequence[str], column: str = "architecture") -> Spec:
     shown = [name for name in [*known, OTHER] if name in names]
     places = [known.index(name) if name in known else len(SERIES) - 1 for name in shown]
     return {
-        "color": field(column, kind="nominal", scale={"domain": shown, "range": [SERIES[place] for place in places]}),
-        "shape": field(column, kind="nominal", scale={"domain": shown, "range": [SHAPES[place] for place in places]}),
+        name: coded(column, {each: codes[place] for each, place in zip(shown, places, strict=True)})
+        for name, codes in (("color", SERIES), ("shape", SHAPES))
     }
 
 
@@ -142,9 +158,36 @@ def listed(column: str, title: str | None = None) -> Spec:
     )
 
 
-def whisker(low: str, high: str, **encoding: Any) -> Spec:
-    """A horizontal bar from one column to another."""
+def whisker(**encoding: Any) -> Spec:
+    """A horizontal bar from the column `low` to the column `high`."""
     return {
         "mark": {"type": "rule", "strokeWidth": 2},
-        "encoding": {"x": field(low), "x2": {"field": high}, **encoding},
+        "encoding": {"x": field("low"), "x2": {"field": "high"}, **encoding},
     }
+
+
+def reference_line(axis: str, value: float, title: str | None = None, **more: Any) -> Spec:
+    """A dashed line across the chart."""
+    return {
+        "data": {"values": [{axis: value}]},
+        "mark": {"type": "rule", "strokeDash": [3, 3]},
+        "encoding": {axis: field(axis, title, **more)},
+    }
+
+
+def bar_list(rows: Rows, line: str, x: Spec, tooltip: Sequence[str], **encoding: Any) -> Spec:
+    """A chart with a bar for each row. line: the column that names its line."""
+    bars = {
+        "mark": {"type": "bar", "height": {"band": 0.65}},
+        "encoding": {"y": listed(line), "x": x, "tooltip": tips(*tooltip), **encoding},
+    }
+    return chart(rows, bars, height=60 + ROW * max(1, len(rows)))
+
+
+def point_list(rows: Rows, y: Spec, x: Spec, tooltip: Sequence[str], *behind: Spec, **encoding: Any) -> Spec:
+    """A chart with a point for each row and a whisker from `low` to `high`, before other layers."""
+    points = {
+        "mark": {"type": "point", "size": 60, "opacity": 1},
+        "encoding": {"y": y, "x": x, "tooltip": tips(*tooltip), **encoding},
+    }
+    return chart(rows, *behind, whisker(y=y), points, height=60 + ROW * len(rows))

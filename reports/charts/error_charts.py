@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from core.formatting import figure_text, plain, range_text
 from reports.charts.chart_base import (
     ACCENT,
     INK,
-    MUTED,
     PADDING,
-    ROW,
     SERIES,
     Chart,
+    Content,
     Spec,
     chart,
     field,
     listed,
     logarithmic,
-    whisker,
+    point_list,
+    reference_line,
+    spread,
+    tips,
     zoomable,
 )
 
-Content = Mapping[str, Any]
 BANDS = {
     "by_price": "true price (currency units)",
     "by_length": "text length (characters)",
@@ -61,25 +61,24 @@ def density_chart(density: Content) -> Chart:
     ]
     ends = [{"x": edges[0], "y": edges[0]}, {"x": edges[-1], "y": edges[-1]}]
     scale = {"domain": [edges[0], edges[-1]], "padding": 0}
+    true = logarithmic("x", "true price (currency units)", scale=scale)
+    predicted = logarithmic("y", "predicted price (currency units)", scale=scale)
     squares: Spec = {
         "params": [zoomable()],
         "mark": {"type": "rect", "color": ACCENT, "clip": True},
         "encoding": {
-            "x": logarithmic("x", "true price (currency units)", scale=scale),
+            "x": true,
             "x2": {"field": "x2"},
-            "y": logarithmic("y", "predicted price (currency units)", scale=scale),
+            "y": predicted,
             "y2": {"field": "y2"},
             "opacity": field("rows", scale={"type": "log", "range": [0.16, 1]}, legend=None),
-            "tooltip": [field(name, kind="nominal") for name in ("true price", "predicted price", "rows")],
+            "tooltip": tips("true price", "predicted price", "rows"),
         },
     }
     line: Spec = {
         "data": {"values": ends},
         "mark": {"type": "line", "color": INK, "strokeWidth": 1, "opacity": 0.7, "clip": True},
-        "encoding": {
-            "x": logarithmic("x", "true price (currency units)", scale=scale),
-            "y": logarithmic("y", "predicted price (currency units)", scale=scale),
-        },
+        "encoding": {"x": true, "y": predicted},
     }
     near = sum(count for x, y, count in cells if abs(x - y) <= 1)
     return Chart(
@@ -97,11 +96,6 @@ def calibration_chart(bands: Sequence[Content]) -> Chart:
     x = logarithmic("predicted", "predicted price (currency units)")
     scale = {"type": "log", "nice": False, "padding": PADDING}
     ratio: Spec = {"title": "true / predicted price", "scale": scale, "axis": {"format": ".2~f", "tickCount": 5}}
-    one: Spec = {
-        "data": {"values": [{"y": 1}]},
-        "mark": {"type": "rule", "strokeDash": [3, 3]},
-        "encoding": {"y": field("y", "true / predicted price", scale=scale)},
-    }
     bars: Spec = {
         "mark": {"type": "rule", "strokeWidth": 2, "color": SERIES[0]},
         "encoding": {"x": x, "y": {**field("low"), **ratio}, "y2": {"field": "high"}},
@@ -121,40 +115,31 @@ def calibration_chart(bands: Sequence[Content]) -> Chart:
         "too high nor too low.",
         f"Median of true over predicted price in {len(bands)} bands; farthest from 1 is {worst['ratio']:.2f} near "
         f"{plain(worst['predicted'])}.",
-        chart(rows, one, bars, points, height=380),
+        chart(rows, reference_line("y", 1, "true / predicted price", scale=scale), bars, points, height=380),
     )
 
 
 def bands(rows: Sequence[Content], name: str, words: str, sampled: int | None) -> Chart:
     """SMAPE with one standard error in each part of the rows."""
-    labels = band_labels(rows)
+    named = list(zip(band_labels(rows), rows, strict=True))
     shown = [
         {
             "band": label,
             "SMAPE": round(band["smape"], 3),
-            "low": band["smape"] - (band["standard_error"] or 0.0),
-            "high": band["smape"] + (band["standard_error"] or 0.0),
+            **spread(band["smape"], band["standard_error"]),
             "rows": band["rows"],
             "predicted / true": round(band["ratio"], 3),
         }
-        for band, label in zip(rows, labels, strict=True)
+        for label, band in named
     ]
-    y = listed("band", words)
-    points: Spec = {
-        "mark": {"type": "point", "size": 60, "opacity": 1},
-        "encoding": {
-            "y": y,
-            "x": field("SMAPE", "SMAPE (%), ± one standard error", scale={"zero": False, "padding": PADDING}),
-            "tooltip": [field(each, kind="nominal") for each in ("band", "SMAPE", "rows", "predicted / true")],
-        },
-    }
-    figures = "; ".join(f"{label}: {figure_text(band)}" for band, label in zip(rows, labels, strict=True))
+    x = field("SMAPE", "SMAPE (%), ± one standard error", scale={"zero": False, "padding": PADDING})
+    figures = "; ".join(f"{label}: {figure_text(band)}" for label, band in named)
     of = f" Of {sampled:,} rows drawn at random." if sampled else ""
     return Chart(
         name,
         f"SMAPE by {words}.{of}",
         f"SMAPE by {words}. {figures}.",
-        chart(shown, whisker("low", "high", y=y), points, height=60 + ROW * len(shown)),
+        point_list(shown, listed("band", words), x, ("band", "SMAPE", "rows", "predicted / true")),
     )
 
 
@@ -162,17 +147,9 @@ def drift_chart(drift: Content) -> Chart:
     """Mean log error along the ids: at a slope or a step rows are of another kind, or leaked."""
     rows = [{**part, "ids": f"{part['from']} to {part['to']}"} for part in drift["parts"]]
     what = "id" if drift["by"] == "id" else "row of the training file"
-    x = field(
-        "place",
-        f"rows in the order of their {'ids' if drift['by'] == 'id' else 'place in the training file'}",
-        axis={"format": ",~r"},
-    )
+    order = "ids" if drift["by"] == "id" else "place in the training file"
+    x = field("place", f"rows in the order of their {order}", axis={"format": ",~r"})
     title = "mean of ln(true / predicted)"
-    zero: Spec = {
-        "data": {"values": [{"y": drift["mean"]}]},
-        "mark": {"type": "rule", "strokeDash": [3, 3], "color": MUTED},
-        "encoding": {"y": field("y", title)},
-    }
     area: Spec = {
         "mark": {"type": "area", "color": SERIES[0], "opacity": 0.18},
         "encoding": {"x": x, "y": field("low", title), "y2": {"field": "high"}},
@@ -192,7 +169,7 @@ def drift_chart(drift: Content) -> Chart:
         f"Residuals by {what}, with two standard errors; dashed is the mean of all. By chance one part in twenty lies off it.",
         f"Mean log error in {len(rows)} parts by {what}; {outside} of them are off the mean of all by "
         "more than two standard errors.",
-        chart(rows, zero, area, line),
+        chart(rows, reference_line("y", drift["mean"], title), area, line),
     )
 
 

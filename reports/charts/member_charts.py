@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from core.formatting import figure_text
 from reports.charts.chart_base import (
     ACCENT,
-    MUTED,
+    INK,
     PADDING,
     ROW,
     SERIES,
     Chart,
-    Rows,
+    Content,
     Spec,
+    bar_list,
     by_architecture,
     chart,
+    coded,
     field,
     kind_of,
     listed,
+    point_list,
+    reference_line,
+    spread,
+    tips,
     whisker,
 )
-
-Content = Mapping[str, Any]
 
 
 def member_charts(
@@ -52,8 +55,7 @@ def scores(members: Sequence[Content], stack: Content | None) -> Chart:
             "member": label,
             "architecture": kind,
             "SMAPE": round(figures["smape"], 3),
-            "low": figures["smape"] - (figures["standard_error"] or 0.0),
-            "high": figures["smape"] + (figures["standard_error"] or 0.0),
+            **spread(figures["smape"], figures["standard_error"]),
             "shown": figure_text(figures),
         }
         for label, figures, kind in named
@@ -64,12 +66,10 @@ def scores(members: Sequence[Content], stack: Content | None) -> Chart:
         for fold, value in enumerate(member["fold_smape"])
         if value is not None
     ]
-    names = [row["architecture"] for row in rows]
-    look = by_architecture(names)
-    for scale in (look["color"]["scale"], look["shape"]["scale"]):
-        if stack:
-            scale["domain"] = [*scale["domain"], "stack"]
-            scale["range"] = [*scale["range"], "var(--ink)" if scale is look["color"]["scale"] else "circle"]
+    look = by_architecture([row["architecture"] for row in rows])
+    for name, code in (("color", INK), ("shape", "circle")) if stack else ():
+        look[name]["scale"]["domain"].append("stack")
+        look[name]["scale"]["range"].append(code)
     y = listed("member")
     zero = {"zero": False, "padding": PADDING}
     ticks: Spec = {
@@ -78,7 +78,7 @@ def scores(members: Sequence[Content], stack: Content | None) -> Chart:
         "encoding": {
             "y": y,
             "x": field("SMAPE", scale=zero),
-            "tooltip": [field(name, kind="nominal") for name in ("member", "fold", "SMAPE")],
+            "tooltip": tips("member", "fold", "SMAPE"),
         },
     }
     points: Spec = {
@@ -86,7 +86,7 @@ def scores(members: Sequence[Content], stack: Content | None) -> Chart:
         "encoding": {
             "y": y,
             "x": field("SMAPE", "out-of-fold SMAPE (%)", scale=zero),
-            "tooltip": [field(name, kind="nominal") for name in ("member", "shown")],
+            "tooltip": tips("member", "shown"),
             **look,
         },
     }
@@ -95,7 +95,7 @@ def scores(members: Sequence[Content], stack: Content | None) -> Chart:
         "members",
         "Out-of-fold SMAPE ± one standard error; the small ticks are the single folds.",
         f"Out-of-fold SMAPE: {words}.",
-        chart(rows, whisker("low", "high", y=y, color=look["color"]), ticks, points, height=60 + ROW * len(rows)),
+        chart(rows, whisker(y=y, color=look["color"]), ticks, points, height=60 + ROW * len(rows)),
     )
 
 
@@ -117,21 +117,15 @@ def error_correlations(members: Sequence[Content], correlation: Sequence[Sequenc
     axis = {"labelLimit": 130, "ticks": False, "domain": False}
     x = field("other", None, "nominal", sort=None, axis={**axis, "labelAngle": -60, "orient": "top"})
     y = field("one", None, "nominal", sort=None, axis=axis)
-    tips = [field(name, kind="nominal") for name in ("one", "other", "correlation")]
+    tooltip = tips("one", "other", "correlation")
+    opacity = field("strength", legend=None, scale={"domain": [0, 1], "range": [0.03, 0.75]})
     cells: Spec = {
         "mark": {"type": "rect", "color": ACCENT},
-        "encoding": {
-            "x": x,
-            "y": y,
-            "opacity": field(
-                "strength", kind="quantitative", legend=None, scale={"domain": [0, 1], "range": [0.03, 0.75]}
-            ),
-            "tooltip": tips,
-        },
+        "encoding": {"x": x, "y": y, "opacity": opacity, "tooltip": tooltip},
     }
     words: Spec = {
         "mark": {"type": "text", "fontSize": 10},
-        "encoding": {"x": x, "y": y, "text": field("shown", kind="nominal"), "tooltip": tips},
+        "encoding": {"x": x, "y": y, "text": field("shown", kind="nominal"), "tooltip": tooltip},
     }
     pairs = [row for row in rows if row["one"] != row["other"]]
     least = min(pairs, key=lambda row: row["correlation"], default=None)
@@ -155,88 +149,49 @@ def _short(value: float) -> str:
 
 def weights(members: Sequence[Content]) -> Chart:
     rows = [{"member": member["label"], "weight": round(member["weight"] or 0.0, 4)} for member in members]
-    bars: Spec = {
-        "mark": {"type": "bar", "height": {"band": 0.65}},
-        "encoding": {
-            "y": listed("member"),
-            "x": field("weight", "weight in the stack's linear parts"),
-            "tooltip": [field(name, kind="nominal") for name in ("member", "weight")],
-        },
-    }
     words = "; ".join(f"{row['member']} {row['weight']:.2f}" for row in rows if row["weight"])
     return Chart(
         "weights",
         "How much each member counts in the linear parts of the stack.",
         f"Weights in the stack: {words or 'none'}.",
-        chart(rows, bars, height=60 + ROW * len(rows)),
+        bar_list(rows, "member", field("weight", "weight in the stack's linear parts"), ("member", "weight")),
     )
 
 
 def leave_one_out(members: Sequence[Content]) -> Chart:
     """Leave-one-out cost of each member, with one standard error."""
+    costs = {member["label"]: member["without"] for member in members if member["without"]}
     rows = [
-        {
-            "member": member["label"],
-            "points": round(member["without"]["cost"], 4),
-            "low": member["without"]["cost"] - member["without"]["error"],
-            "high": member["without"]["cost"] + member["without"]["error"],
-        }
-        for member in members
-        if member["without"]
+        {"member": name, "points": round(each["cost"], 4), **spread(each["cost"], each["error"])}
+        for name, each in costs.items()
     ]
-    y = listed("member")
-    points: Spec = {
-        "mark": {"type": "point", "size": 60, "color": SERIES[1], "opacity": 1},
-        "encoding": {
-            "y": y,
-            "x": field("points", "SMAPE points lost without it"),
-            "tooltip": [field(name, kind="nominal") for name in ("member", "points")],
-        },
-    }
-    zero: Spec = {
-        "data": {"values": [{"x": 0}]},
-        "mark": {"type": "rule", "strokeDash": [3, 3], "color": MUTED},
-        "encoding": {"x": field("x")},
-    }
+    x, color = field("points", "SMAPE points lost without it"), {"value": SERIES[1]}
     words = "; ".join(f"{row['member']} {row['points']:+.2f}" for row in rows)
     return Chart(
         "absences",
         "What leaving one member out costs the best weights of the others, on rows that neither has seen; ± one standard error.",
         f"SMAPE points lost without each member: {words}.",
-        chart(rows, zero, whisker("low", "high", y=y), points, height=60 + ROW * len(rows)),
+        point_list(rows, listed("member"), x, ("member", "points"), reference_line("x", 0), color=color),
     )
 
 
 def candidates(stack: Content) -> Chart:
     """Every way to combine that was tried, behind the best of them."""
-    rows: Rows = [
+    choice = stack["choice"]["name"]
+    rows = [
         {
-            "way": each["name"] + (" (chosen)" if each["name"] == stack["choice"]["name"] else ""),
+            "way": each["name"] + (" (chosen)" if each["name"] == choice else ""),
             "SMAPE": round(each["smape"], 3),
-            "low": each["smape"] - each["standard_error"],
-            "high": each["smape"] + each["standard_error"],
-            "chosen": "chosen" if each["name"] == stack["choice"]["name"] else "tried",
+            **spread(each["smape"], each["standard_error"]),
+            "chosen": "chosen" if each["name"] == choice else "tried",
         }
         for each in sorted(stack["candidates"], key=lambda each: each["smape"])[:16]
     ]
-    y = listed("way")
-    points: Spec = {
-        "mark": {"type": "point", "size": 60, "opacity": 1},
-        "encoding": {
-            "y": y,
-            "x": field("SMAPE", "cross-validated SMAPE (%)", scale={"zero": False, "padding": PADDING}),
-            "color": field(
-                "chosen",
-                kind="nominal",
-                legend=None,
-                scale={"domain": ["chosen", "tried"], "range": [SERIES[1], SERIES[0]]},
-            ),
-            "tooltip": [field(name, kind="nominal") for name in ("way", "SMAPE")],
-        },
-    }
+    x = field("SMAPE", "cross-validated SMAPE (%)", scale={"zero": False, "padding": PADDING})
+    color = coded("chosen", {"chosen": SERIES[1], "tried": SERIES[0]}, legend=None)
     return Chart(
         "candidates",
         "Ways to combine the members, each cross-validated over groups of products; ± one standard error.",
-        f"Cross-validated SMAPE of {len(rows)} ways to combine; chosen: {stack['choice']['name']}.",
-        chart(rows, whisker("low", "high", y=y), points, height=60 + ROW * len(rows)),
+        f"Cross-validated SMAPE of {len(rows)} ways to combine; chosen: {choice}.",
+        point_list(rows, listed("way"), x, ("way", "SMAPE"), color=color),
     )

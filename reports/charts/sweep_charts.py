@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,22 @@ from reports.charts.chart_base import (
     ROW,
     SERIES,
     Chart,
+    Content,
     Rows,
     Spec,
+    bar_list,
     by_architecture,
     chart,
+    coded,
     field,
     kind_of,
-    listed,
+    tips,
     toggled,
     zoomable,
 )
 from reports.figures.study_records import TrialEnd
 from reports.figures.sweep_figures import Purpose
 
-Content = Mapping[str, Any]
 PURPOSES = {
     Purpose.FINISHED: SERIES[0],
     Purpose.STOPPED: SERIES[1],
@@ -93,9 +95,8 @@ def progress(sweep: Content, finished: Rows, along: str, words: str) -> Chart:
         }
         for trial in finished
     ]
-    names = [row["architecture"] for row in rows]
+    look = by_architecture([row["architecture"] for row in rows])
     select, faded = toggled("architecture")
-    tips = [field(name, kind="nominal") for name in ("trial", "SMAPE", "documented best")]
     scale, measure = {"zero": False, "padding": PADDING}, "SMAPE on the holdout fold (%)"
     x = field(along, words, axis={"format": ",~r"})
     line = {
@@ -105,7 +106,7 @@ def progress(sweep: Content, finished: Rows, along: str, words: str) -> Chart:
             "y": field("best so far", measure, scale=scale),
             "opacity": faded,
             "detail": {"field": "name"},
-            "color": by_architecture(names)["color"],
+            "color": look["color"],
         },
     }
     points = {
@@ -114,9 +115,9 @@ def progress(sweep: Content, finished: Rows, along: str, words: str) -> Chart:
         "encoding": {
             "x": x,
             "y": field("shown", measure, scale=scale),
-            "tooltip": tips,
+            "tooltip": tips("trial", "SMAPE", "documented best"),
             "opacity": faded,
-            **by_architecture(names),
+            **look,
         },
     }
     above = int((values > top).sum())
@@ -147,13 +148,10 @@ def learning_curves(trials: Rows) -> Chart:
     ]
     values = np.array([row["SMAPE"] for row in rows])
     low, top = float(values.min()), min(float(values.max()), 2 * float(np.median(values)))
+    known = {row["state"] for row in rows}
     dashes = {
-        TrialEnd.COMPLETE: [1, 0],
-        TrialEnd.PRUNED: [4, 3],
-        TrialEnd.FAILED: [1, 3],
-        TrialEnd.INTERRUPTED: [1, 3],
+        state: dash for state, dash in zip(TrialEnd, ([1, 0], [4, 3], [1, 3], [1, 3]), strict=True) if state in known
     }
-    states = [state for state in dashes if any(row["state"] == state for row in rows)]
     select, _ = toggled("state")
     lines = {
         "params": [select, zoomable()],
@@ -162,16 +160,10 @@ def learning_curves(trials: Rows) -> Chart:
             "x": field("epoch", "epoch", axis={"tickMinStep": 1}),
             "y": field("SMAPE", "SMAPE on the holdout fold (%)", scale={"domain": [low, top]}),
             "detail": {"field": "trial"},
-            "color": field(
-                "architecture",
-                kind="nominal",
-                scale=by_architecture([row["architecture"] for row in rows])["color"]["scale"],
-            ),
-            "strokeDash": field(
-                "state", kind="nominal", scale={"domain": states, "range": [dashes[state] for state in states]}
-            ),
+            "color": by_architecture([row["architecture"] for row in rows])["color"],
+            "strokeDash": coded("state", dashes),
             "opacity": _opacity("datum.state === 'complete'", 0.28),
-            "tooltip": [field(name, kind="nominal") for name in ("trial", "epoch", "SMAPE", "state")],
+            "tooltip": tips("trial", "epoch", "SMAPE", "state"),
         },
     }
     stopped = sum(trial["state"] == TrialEnd.PRUNED for trial in trials)
@@ -209,11 +201,9 @@ def parallel(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
             "x": x,
             "y": y,
             "detail": {"field": "trial"},
-            "color": field(
-                "group", kind="nominal", scale={"domain": ["best fifth", "others"], "range": [SERIES[1], MUTED]}
-            ),
+            "color": coded("group", {"best fifth": SERIES[1], "others": MUTED}),
             "opacity": _opacity("datum.group === 'best fifth'", 0.25),
-            "tooltip": [field(key, kind="nominal") for key in ("trial", "SMAPE", "setting", "value")],
+            "tooltip": tips("trial", "SMAPE", "setting", "value"),
         },
     }
     labels = {
@@ -276,7 +266,7 @@ def slices(name: str, trials: Rows, settings: Sequence[str]) -> Chart:
     medians = {"mark": {"type": "line", "color": MUTED}, "encoding": {"x": x, "y": {**y, "aggregate": "median"}}}
     points = {
         "mark": {"type": "point", "color": ACCENT, "opacity": 0.6},
-        "encoding": {"x": x, "y": y, "tooltip": [field(key, kind="nominal") for key in ("trial", "value", "SMAPE")]},
+        "encoding": {"x": x, "y": y, "tooltip": tips("trial", "value", "SMAPE")},
     }
     spec = {
         "data": {"values": rows},
@@ -316,46 +306,28 @@ def importances(rows: Rows) -> Chart:
         }
         for row in rows
     ]
-    bars = {
-        "mark": {"type": "bar", "height": {"band": 0.65}},
-        "encoding": {
-            "y": listed("setting"),
-            "x": field("percent", "share of the variance of SMAPE (%)"),
-            "tooltip": [field(name, kind="nominal") for name in ("study", "setting", "percent")],
-        },
-    }
+    x = field("percent", "share of the variance of SMAPE (%)")
     words = "; ".join(f"{row['setting']} {row['percent']} %" for row in shown[:8])
     return Chart(
         "importances",
         "How much of the differences between finished trials each setting explains, alone or with others (functional ANOVA).",
         f"Importances of settings: {words}.",
-        chart(shown, bars, height=60 + ROW * len(shown)),
+        bar_list(shown, "setting", x, ("study", "setting", "percent")),
     )
 
 
 def time_chart(rows: Rows) -> Chart:
     """Minutes by architecture and purpose."""
     shown = [{**row, "minutes": round(row["seconds"] / 60, 3)} for row in rows]
-    purposes = [purpose for purpose in PURPOSES if any(row["purpose"] == purpose for row in rows)]
-    bars = {
-        "mark": {"type": "bar", "height": {"band": 0.65}},
-        "encoding": {
-            "y": listed("architecture"),
-            "x": field("minutes", "minutes of work"),
-            "color": field(
-                "purpose",
-                kind="nominal",
-                scale={"domain": purposes, "range": [PURPOSES[purpose] for purpose in purposes]},
-                sort=purposes,
-            ),
-            "tooltip": [field(name, kind="nominal") for name in ("architecture", "purpose", "minutes")],
-        },
-    }
+    known = {row["purpose"] for row in rows}
+    purposes = {purpose: color for purpose, color in PURPOSES.items() if purpose in known}
+    color = coded("purpose", purposes, sort=list(purposes))
+    x, tooltip = field("minutes", "minutes of work"), ("architecture", "purpose", "minutes")
     words = "; ".join(f"{row['architecture']}, {row['purpose']}: {row['minutes']:.1f} min" for row in shown)
-    kinds = len({row["architecture"] for row in rows})
+    height = 70 + ROW * len({row["architecture"] for row in rows})
     return Chart(
         "time",
         "Where the time went. Trials that became a fold of a member count as cross-validation: they were not trained twice.",
         f"Minutes of work. {words}.",
-        chart(shown, bars, height=70 + ROW * kinds),
+        {**bar_list(shown, "architecture", x, tooltip, color=color), "height": height},
     )
