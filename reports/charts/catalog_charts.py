@@ -10,7 +10,8 @@ from core.formatting import plain
 from reports.charts.chart_base import SERIES, Chart, Content, Spec, bar_list, chart, coded, field, logarithmic, tips
 
 
-def data_charts(data: Content) -> Iterator[Chart]:
+def data_charts(content: Content) -> Iterator[Chart]:
+    data = content["data"]
     yield histogram(
         data["price_histogram"], "prices", "price (currency units)", ["training rows, true", "test rows, predicted"]
     )

@@ -102,7 +102,7 @@ def tips(*columns: str) -> list[Spec]:
     return [field(column, kind="nominal") for column in columns]
 
 
-def coded(column: str, codes: Mapping[str, Any], **more: Any) -> Spec:
+def coded(column: str, codes: Mapping[Any, Any], **more: Any) -> Spec:
     """A column of words, each drawn by its code: a colour, a dash or a shape."""
     return field(column, kind="nominal", scale={"domain": list(codes), "range": list(codes.values())}, **more)
 

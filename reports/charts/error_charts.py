@@ -34,7 +34,10 @@ BANDS = {
 """Ways to part the rows, and what their values are called."""
 
 
-def error_charts(errors: Content) -> Iterator[Chart]:
+def error_charts(content: Content) -> Iterator[Chart]:
+    errors = content["errors"]
+    if not errors:
+        return
     yield density_chart(errors["density"])
     yield calibration_chart(errors["calibration"])
     for name, words in BANDS.items():

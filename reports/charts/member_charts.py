@@ -29,9 +29,8 @@ from reports.charts.chart_base import (
 )
 
 
-def member_charts(
-    members: Sequence[Content], correlation: Sequence[Sequence[float | None]], stack: Content | None
-) -> Iterator[Chart]:
+def member_charts(content: Content) -> Iterator[Chart]:
+    members, correlation, stack = content["members"], content["correlation"], content["stack"]
     if not members:
         return
     yield scores(members, stack)

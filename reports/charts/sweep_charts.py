@@ -47,8 +47,11 @@ _POOR = 1.5
 """Times the median beyond which a trial is drawn at the frame: one hopeless trial must not flatten all others."""
 
 
-def sweep_charts(sweep: Content) -> Iterator[Chart]:
+def sweep_charts(content: Content) -> Iterator[Chart]:
     """Of very many trials the best and others drawn at random are shown, so that the page stays small."""
+    sweep = content["sweep"]
+    if not sweep:
+        return
     finished = [
         trial for trial in sweep["trials"] if trial["state"] == TrialEnd.COMPLETE and trial["smape"] is not None
     ]

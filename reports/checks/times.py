@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from reports.figures.report_inputs import ReportInputs
 from reports.figures.study_records import Record, TrialEnd
 from reports.figures.sweep_figures import Purpose, time_spent
 
+Shares = dict[str, float]
 SLOW, STAGES, LOST = "slow-training", "stages", "lost-time"
 WORTH_SECONDS = 30.0
 """Trainings that take less in the mean are not slow, wherever their time goes."""
@@ -47,31 +47,8 @@ _STAGES = {Purpose.CROSS_VALIDATION: "cross-validation", Purpose.STACKING: "stac
 _LIGHT = "its parts are not timed"
 
 
-@dataclass(frozen=True)
-class Split:
-    """Seconds of trainings by what they were spent on. beside: preparation, loading and saving."""
-
-    steps: float
-    waiting: float
-    judging: float
-    beside: float
-
-    @property
-    def total(self) -> float:
-        return self.steps + self.waiting + self.judging + self.beside
-
-    def share(self, part: str) -> float:
-        return float(getattr(self, part)) / self.total if self.total else 0.0
-
-    @property
-    def sentence(self) -> str:
-        names = {
-            "steps": "training steps",
-            "waiting": "waiting for data",
-            "judging": "evaluation",
-            "beside": "the rest",
-        }
-        return ", ".join(f"{self.share(part):.0%} {words}" for part, words in names.items())
+_PARTS = {"steps": "training steps", "waiting": "waiting for data", "judging": "evaluation", "beside": "the rest"}
+"""Parts of a training's time: keys of a finding's figures, and their names."""
 
 
 def slow_training(inputs: ReportInputs) -> list[Finding]:
@@ -88,12 +65,12 @@ def _training(inputs: ReportInputs, architecture: str, trials: Sequence[Record])
     figures: dict[str, Any] = {"seconds": seconds, "mean_seconds": mean, "trials": len(trials)}
     if not timed:
         return Finding(SLOW, Grade.OK, f"{took}; {_LIGHT}.", figures, about=architecture)
-    split = split_of(timed)
-    figures |= {part: split.share(part) for part in ("steps", "waiting", "judging", "beside")}
-    state, advice, again = _advice(inputs, architecture, timed, split)
+    shares = _shares(timed)
+    state, advice, again = _advice(inputs, architecture, timed, shares)
     if mean < WORTH_SECONDS:
         state = Grade.OK
-    return settle(SLOW, state, f"{took}: {split.sentence}.", figures, advice, again, architecture)
+    parts = ", ".join(f"{shares[part]:.0%} {name}" for part, name in _PARTS.items())
+    return settle(SLOW, state, f"{took}: {parts}.", {**figures, **shares}, advice, again, architecture)
 
 
 def _is_timed(trial: Record) -> bool:
@@ -101,30 +78,34 @@ def _is_timed(trial: Record) -> bool:
     return bool(epochs) and all({"seconds", "waiting_seconds", "judging_seconds"} <= each.keys() for each in epochs)
 
 
-def split_of(trials: Sequence[Record]) -> Split:
-    """Seconds by part. A resumed training reports its earlier epochs too, and so more seconds than it took."""
+def _shares(trials: Sequence[Record]) -> Shares:
+    """Share of each part. A resumed training reports its earlier epochs too, and so more seconds than it took."""
 
     def total(name: str) -> float:
         return float(sum(each[name] for trial in trials for each in trial["epochs"]))
 
     learning, waiting, judging = (total(name) for name in ("seconds", "waiting_seconds", "judging_seconds"))
-    beside = sum(trial["seconds"] for trial in trials) - learning - judging
-    return Split(learning - waiting, waiting, judging, max(0.0, beside))
+    beside = max(0.0, sum(trial["seconds"] for trial in trials) - learning - judging)
+    seconds = (learning - waiting, waiting, judging, beside)
+    whole = sum(seconds)
+    return {part: each / whole if whole else 0.0 for part, each in zip(_PARTS, seconds, strict=True)}
 
 
-def _advice(inputs: ReportInputs, architecture: str, trials: Sequence[Record], split: Split) -> tuple[Grade, str, str]:
+def _advice(
+    inputs: ReportInputs, architecture: str, trials: Sequence[Record], shares: Mapping[str, float]
+) -> tuple[Grade, str, str]:
     """By the part that takes more than its due, the cheapest to mend first; else by what makes steps slow."""
-    if split.share("waiting") >= WAITING:
-        state = graded(split.share("waiting"), WAITING, MOSTLY_WAITING)
+    if shares["waiting"] >= WAITING:
+        state = graded(shares["waiting"], WAITING, MOSTLY_WAITING)
         advice = "let more processes make the batches (loader_workers), and see that the cache was not too small (--cache-limit)"
         return state, advice, search(inputs, architecture, trials, loader_workers=_more_workers(trials))
-    if split.share("beside") >= BESIDE:
+    if shares["beside"] >= BESIDE:
         advice = (
             "the first training fills the cache and later ones read it: see whether entries had to leave, and raise "
             "--cache-limit; otherwise this is loading and pricing, which larger sweeps do not shorten"
         )
         return Grade.LOOK, advice, command(inputs, "core.cache")
-    if split.share("judging") >= EVALUATING:
+    if shares["judging"] >= EVALUATING:
         epochs = max(1, max(trial["settings"]["epochs"] for trial in trials) // 2)
         advice = "every epoch is evaluated on the holdout fold: fewer epochs, or fewer and larger folds to learn from"
         return Grade.LOOK, advice, search(inputs, architecture, trials, epochs=epochs)

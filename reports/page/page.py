@@ -58,7 +58,7 @@ MOST_TRIALS = 1_000
 
 def render(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     """The whole page. pictures: data URIs of the top residuals' images by file name."""
-    sections = [section for section in (OVERVIEW, *SECTIONS) if section.shown(content)]
+    sections = [each for each in (OVERVIEW, *SECTIONS) if each.needs is None or content[each.needs]]
     charts = {chart.name: chart for section in SECTIONS for chart in section.charts(content)}
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     library = _library()

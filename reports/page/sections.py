@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.arrays import Floats
 from core.quality.label_noise import SuspectLabel
 from reports.charts.catalog_charts import data_charts
 from reports.charts.chart_base import Chart
@@ -41,7 +40,8 @@ class SectionInputs:
 @dataclass(frozen=True)
 class Section:
     """Section of the page. anchor: id of its element, which `template` (Jinja) writes. figures: keys and plain values it adds to
-    report.json, from the inputs and the figures of the sections before it. charts: drawn from report.json. shown: of report.json.
+    report.json, from the inputs and the figures of the sections before it. charts: drawn from report.json. needs: key of
+    report.json without whose value the section is left out.
     """
 
     anchor: str
@@ -49,7 +49,7 @@ class Section:
     template: str
     figures: Callable[[SectionInputs, Figures], Figures] = lambda inputs, figures: {}
     charts: Callable[[Mapping[str, Any]], Iterable[Chart]] = lambda content: ()
-    shown: Callable[[Mapping[str, Any]], bool] = lambda content: True
+    needs: str | None = None
 
 
 def _sweep(inputs: SectionInputs, figures: Figures) -> Figures:
@@ -65,29 +65,19 @@ def _members(inputs: SectionInputs, figures: Figures) -> Figures:
     return {"members": members, "correlation": correlation}
 
 
-def _stack(inputs: SectionInputs, figures: Figures) -> Figures:
-    return {"stack": stack_figures(inputs.report.stack, figures["members"])}
-
-
 def _errors(inputs: SectionInputs, figures: Figures) -> Figures:
-    evaluated = _evaluated(inputs.report, figures["members"])
-    if evaluated is None:
-        return {"errors": None}
-    report, (name, prices) = inputs.report, evaluated
+    """Of the stack's nested prices, else of the best member's."""
+    report, ordered = inputs.report, figures["members"]
     by_id = {member.id: member for member in report.members}
-    members = [by_id[member["id"]] for member in figures["members"]]
+    members = [by_id[member["id"]] for member in ordered]
+    if report.stack_oof is not None:
+        name, prices = "the stack, nested", report.stack_oof
+    elif members:
+        name, prices = f"the best member, {ordered[0]['label']}", members[0].oof
+    else:
+        return {"errors": None}
     errors = error_figures(report.train, report.folds, prices, members, inputs.findings, inputs.fields)
     return {"errors": {"judged": name, **errors}}
-
-
-def _evaluated(report: ReportInputs, members: list[Figures]) -> tuple[str, Floats] | None:
-    """Name and prices (n,) of the predictions whose rows are evaluated: the stack's nested ones, else the best member's."""
-    if report.stack_oof is not None:
-        return "the stack, nested", report.stack_oof
-    if not members:
-        return None
-    by_id = {member.id: member.oof for member in report.members}
-    return f"the best member, {members[0]['label']}", by_id[members[0]["id"]]
 
 
 def _data(inputs: SectionInputs, figures: Figures) -> Figures:
@@ -99,12 +89,10 @@ def _data(inputs: SectionInputs, figures: Figures) -> Figures:
 
 def _data_quality(inputs: SectionInputs, figures: Figures) -> Figures:
     report = inputs.report
+    notes = None if report.leaks is None else list(report.leaks)
     return {
         "labels": label_figures(inputs.findings, report.train, report.labels is not None),
-        "leaks": {
-            "notes": None if report.leaks is None else list(report.leaks),
-            "too_good": too_good(figures["members"]),
-        },
+        "leaks": {"notes": notes, "too_good": too_good(figures["members"])},
     }
 
 
@@ -112,37 +100,19 @@ def _template(name: str) -> str:
     return (TEMPLATES / f"{name}.html").read_text(encoding="utf-8")
 
 
-def _sweep_charts(content: Figures) -> Iterable[Chart]:
-    return sweep_charts(content["sweep"]) if content["sweep"] else ()
-
-
-def _member_charts(content: Figures) -> Iterable[Chart]:
-    return member_charts(content["members"], content["correlation"], content["stack"])
-
-
-def _error_charts(content: Figures) -> Iterable[Chart]:
-    return error_charts(content["errors"]) if content["errors"] else ()
-
-
-def _data_charts(content: Figures) -> Iterable[Chart]:
-    return data_charts(content["data"])
-
-
-def _has_errors(content: Figures) -> bool:
-    return bool(content["errors"])
-
-
-def _has_stack(content: Figures) -> bool:
-    return bool(content["stack"])
-
-
 SECTIONS: tuple[Section, ...] = (
-    Section("sweep", "Sweep", _template("sweep"), _sweep, _sweep_charts),
-    Section("members", "Members", _template("members"), _members, _member_charts),
-    Section("stack", "Stack", _template("stack"), _stack, shown=_has_stack),
-    Section("errors", "Errors", _template("errors"), _errors, _error_charts, _has_errors),
-    Section("worst", "Top residuals", _template("top_residuals"), shown=_has_errors),
-    Section("data", "Data", _template("data"), _data, _data_charts),
+    Section("sweep", "Sweep", _template("sweep"), _sweep, sweep_charts),
+    Section("members", "Members", _template("members"), _members, member_charts),
+    Section(
+        "stack",
+        "Stack",
+        _template("stack"),
+        lambda inputs, figures: {"stack": stack_figures(inputs.report.stack, figures["members"])},
+        needs="stack",
+    ),
+    Section("errors", "Errors", _template("errors"), _errors, error_charts, needs="errors"),
+    Section("worst", "Top residuals", _template("top_residuals"), needs="errors"),
+    Section("data", "Data", _template("data"), _data, data_charts),
     Section("doubts", "Data quality", _template("data_quality"), _data_quality),
 )
 """Sections below the overview. A new one is a file and a line here."""
