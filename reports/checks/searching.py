@@ -98,15 +98,8 @@ def _few(inputs: ReportInputs, architecture: str, trials: Sequence[Record]) -> F
         f"{FEWEST_TRIALS} at least; with the flags of the first sweep what is there counts, and repeats cost nothing"
     )
     again = f"{search(inputs, architecture, _finished(inputs, architecture))} --trials {max(FEWEST_TRIALS, 2 * len(trials))}"
-    return settle(
-        FEW,
-        Grade.LOOK if ended_well < FEWEST_TRIALS else Grade.OK,
-        saw,
-        {"configs": ended_well},
-        advice,
-        again,
-        architecture,
-    )
+    state = Grade.LOOK if ended_well < FEWEST_TRIALS else Grade.OK
+    return settle(FEW, state, saw, {"configs": ended_well}, advice, again, architecture)
 
 
 def _finished(inputs: ReportInputs, architecture: str) -> list[Record]:

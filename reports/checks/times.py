@@ -92,7 +92,7 @@ def _shares(trials: Sequence[Record]) -> Shares:
 
 
 def _advice(
-    inputs: ReportInputs, architecture: str, trials: Sequence[Record], shares: Mapping[str, float]
+    inputs: ReportInputs, architecture: str, trials: Sequence[Record], shares: Shares
 ) -> tuple[Grade, str, str]:
     """By the part that takes more than its due, the cheapest to mend first; else by what makes steps slow."""
     if shares["waiting"] >= WAITING:

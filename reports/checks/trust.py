@@ -49,9 +49,9 @@ def _nested_cv(inputs: ReportInputs) -> tuple[str, float, float] | None:
         nested = inputs.stack["nested"]
         return "The stack, nested,", nested["smape"], nested["standard_error"]
     best = next(iter(_members(inputs)), None)
-    return (
-        None if best is None else (f"The best member, {best['label']},", best["smape"], best["standard_error"] or 0.0)
-    )
+    if best is None:
+        return None
+    return f"The best member, {best['label']},", best["smape"], best["standard_error"] or 0.0
 
 
 def leaks(inputs: ReportInputs) -> list[Finding]:
@@ -80,10 +80,8 @@ def too_good(inputs: ReportInputs) -> list[Finding]:
 
 
 def _suspect(inputs: ReportInputs, found: Mapping[str, Any]) -> Finding:
-    share, label = (
-        found["smape"] / found["usual"],
-        short_labels([member.id for member in inputs.members])[found["id"]],
-    )
+    share = found["smape"] / found["usual"]
+    label = short_labels([member.id for member in inputs.members])[found["id"]]
     among = "all other members" if found["of"] == data_quality.ALL_KINDS else f"the other {found['of']} members"
     saw = f"{label} has SMAPE {found['smape']:.2f}, {share:.0%} of the median of {among} ({found['usual']:.2f})."
     advice = (

@@ -27,6 +27,7 @@ OTHERS = 2
 ALL_KINDS = "all"
 """Kind of the members compared where a member's own kind has too few."""
 SHOWN = 20
+_LISTED = ("sample_id", "kind", "price", "low", "high", "reason")
 
 
 def all_findings(inputs: ReportInputs) -> list[SuspectLabel]:
@@ -48,12 +49,11 @@ def duplicates(train: Catalog, test: Catalog, folds: Folds) -> dict[str, Any]:
     inside, outside = ([normalised(text) for text in catalog.texts] for catalog in (train, test))
     known, sizes = set(inside), np.unique(folds.groups, return_counts=True)[1]
     repeated = len(inside) - len(known)
-    grouped = int((sizes - 1).sum())
     return {
         "train": repeated,
         "test": len(outside) - len(set(outside)),
         "both": sum(text in known for text in outside),
-        "near": max(0, grouped - repeated),
+        "near": max(0, int((sizes - 1).sum()) - repeated),
         "sizes": [[int(size), int(count)] for size, count in zip(*np.unique(sizes, return_counts=True), strict=True)],
     }
 
@@ -127,15 +127,7 @@ def label_figures(findings: Sequence[SuspectLabel], train: Catalog, examined: bo
         "rows": len({finding.sample_id for finding in findings}),
         "suggested": len(suggested),
         "worst": [
-            {
-                "sample_id": finding.sample_id,
-                "kind": finding.kind,
-                "price": finding.price,
-                "low": finding.low,
-                "high": finding.high,
-                "reason": finding.reason,
-                "suggested": finding.sample_id in suggested,
-            }
+            {**{key: getattr(finding, key) for key in _LISTED}, "suggested": finding.sample_id in suggested}
             for finding in findings[:SHOWN]
         ],
         "conflicts": pairs[:SHOWN],
@@ -158,12 +150,6 @@ def too_good(members: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         usual = float(np.median([each["smape"] for each in compared]))
         if member["smape"] < TOO_GOOD * usual:
-            found.append(
-                {
-                    "id": member["id"],
-                    "smape": member["smape"],
-                    "usual": usual,
-                    "of": member["architecture"] if compared is kind else ALL_KINDS,
-                }
-            )
+            of = member["architecture"] if compared is kind else ALL_KINDS
+            found.append({"id": member["id"], "smape": member["smape"], "usual": usual, "of": of})
     return found

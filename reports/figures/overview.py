@@ -102,16 +102,11 @@ def warnings(content: Mapping[str, Any]) -> list[dict[str, str]]:
         if each["suspicious"]
     ]
     if shift and shift["auc"] >= STRONG:
-        found.append(
-            ("data", f"Test rows are not like training rows: a classifier separates them with AUC {shift['auc']:.2f}.")
-        )
+        apart = f"a classifier separates them with AUC {shift['auc']:.2f}"
+        found.append(("data", f"Test rows are not like training rows: {apart}."))
     if labels["suggested"] >= _MANY_LABELS * data["rows"]["train"]:
-        found.append(
-            (
-                "doubts",
-                f"The prices of {count(labels['suggested'], 'training row')} look wrong, and are suggested for correction.",
-            )
-        )
+        rows = count(labels["suggested"], "training row")
+        found.append(("doubts", f"The prices of {rows} look wrong, and are suggested for correction."))
     if content["stack"] and content["stack"]["optimism"] >= _MUCH_OPTIMISM:
         found.append(("stack", f"The stack is {content['stack']['optimism']:.2f} points better in-sample than nested."))
     return [{"place": place, "text": text} for place, text in found]

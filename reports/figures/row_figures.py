@@ -74,10 +74,10 @@ def by_value(values: Sequence[str], prices: Floats, predicted: Floats, groups: I
         (f"{len(counts) - len(shown):,} others", others),
         ("not stated", named == ""),
     ]
-    there = [(name, rows) for name, rows in parts if rows.any()]
-    if len(there) < 2:
-        return []  # nothing is parted
-    return [{"value": name, **_scores(prices[rows], predicted[rows], groups[rows])} for name, rows in there]
+    found = [
+        {"value": name, **_scores(prices[rows], predicted[rows], groups[rows])} for name, rows in parts if rows.any()
+    ]
+    return found if len(found) > 1 else []
 
 
 def _scores(prices: Floats, predicted: Floats, groups: Ints) -> dict[str, Any]:
@@ -105,15 +105,8 @@ def calibration(prices: Floats, predicted: Floats) -> list[dict[str, Any]]:
     found = []
     for inside in (band == number for number in np.unique(band)):
         low, middle, high = np.quantile(ratio[inside], [0.25, 0.5, 0.75]).tolist()
-        found.append(
-            {
-                "predicted": float(np.median(predicted[inside])),
-                "rows": int(inside.sum()),
-                "low": low,
-                "ratio": middle,
-                "high": high,
-            }
-        )
+        known = {"predicted": float(np.median(predicted[inside])), "rows": int(inside.sum())}
+        found.append({**known, "low": low, "ratio": middle, "high": high})
     return found
 
 
@@ -134,14 +127,6 @@ def drift(ids: Sequence[str], prices: Floats, predicted: Floats, groups: Ints) -
         error = group_standard_error(errors[rows], groups[order[rows]])
         spread = 2 * error if np.isfinite(error) else 0.0
         first, last = str(ids[order[rows[0]]]), str(ids[order[rows[-1]]])
-        parts.append(
-            {
-                "from": first,
-                "to": last,
-                "place": int(rows[0] + rows[-1]) / 2 + 1,
-                "mean": mean,
-                "low": mean - spread,
-                "high": mean + spread,
-            }
-        )
+        place = {"from": first, "to": last, "place": int(rows[0] + rows[-1]) / 2 + 1}
+        parts.append({**place, "mean": mean, "low": mean - spread, "high": mean + spread})
     return {"by": "id" if numbered else "row", "mean": float(errors.mean()), "parts": parts}

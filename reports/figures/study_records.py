@@ -83,14 +83,8 @@ def _history(workspace: Workspace, notes: list[str]) -> list[Record]:
 
 
 def _facts(record: Record | None) -> Record:
-    if record is None:
-        return {"settings": None, "metrics": None, "epochs": [], "cut": False}
-    return {
-        "settings": record["settings"],
-        "metrics": record["metrics"],
-        "epochs": record.get("epochs", []),
-        "cut": record.get("cut", False),
-    }
+    defaults: Record = {"settings": None, "metrics": None, "epochs": [], "cut": False}
+    return {key: (record or {}).get(key, value) for key, value in defaults.items()}
 
 
 def _study(architecture: str, records: Sequence[Record]) -> Record:
@@ -100,9 +94,7 @@ def _study(architecture: str, records: Sequence[Record]) -> Record:
             "number": number,
             "state": TrialEnd.COMPLETE,
             "config": record["config"],
-            "params": {
-                name: value for name, value in record["settings"].items() if not isinstance(value, (dict, list))
-            },
+            "params": {key: value for key, value in record["settings"].items() if not isinstance(value, (dict, list))},
             "origin": None,
             "smape": record["metrics"]["smape"],
             "standard_error": record.get("standard_error"),

@@ -94,9 +94,8 @@ class CauseFinder:
         named = {finding.sample_id: finding for finding in reversed(self.findings)}
         found = []
         for place, row in enumerate(rows.tolist()):
-            near, similarity = (
-                nearest_rows(self.matrix, row) if self.matrix.shape[1] else (np.array([], int), np.array([]))
-            )
+            nothing = np.array([], int), np.array([])
+            near, similarity = nearest_rows(self.matrix, row) if self.matrix.shape[1] else nothing
             members = self.oof[row][np.isfinite(self.oof[row])]
             error = ErrorContext(
                 float(logs[row]),
@@ -203,26 +202,24 @@ def top_residuals(
     places = np.argsort(-terms, kind="stable")[:MOST_RESIDUALS]
     rows = known[places]
     causes = cause_finder.causes(rows, predicted)
-    found = []
-    for row, term, cause in zip(rows.tolist(), terms[places].tolist(), causes, strict=True):
-        found.append(
-            {
-                "sample_id": str(train.ids[row]),
-                "row": row + 1,
-                "fold": int(folds.assignment[row]),
-                "price": float(train.known_prices[row]),
-                "predicted": float(predicted[row]),
-                "smape": float(term),
-                "short": shortened(train.texts[row]),
-                "text": train.texts[row][:TEXT_LIMIT],
-                "text_length": len(train.texts[row]),
-                "members": {member.id: _known(member.oof[row]) for member in members},
-                "picture": str(train.image_names[row]),
-                "cause": cause.kind,
-                "because": cause.sentence,
-            }
-        )
-    return found
+    return [
+        {
+            "sample_id": str(train.ids[row]),
+            "row": row + 1,
+            "fold": int(folds.assignment[row]),
+            "price": float(train.known_prices[row]),
+            "predicted": float(predicted[row]),
+            "smape": float(term),
+            "short": shortened(train.texts[row]),
+            "text": train.texts[row][:TEXT_LIMIT],
+            "text_length": len(train.texts[row]),
+            "members": {member.id: _known(member.oof[row]) for member in members},
+            "picture": str(train.image_names[row]),
+            "cause": cause.kind,
+            "because": cause.sentence,
+        }
+        for row, term, cause in zip(rows.tolist(), terms[places].tolist(), causes, strict=True)
+    ]
 
 
 def images_of(names: Sequence[str], folder: Path | None) -> dict[str, str]:
