@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what computes is imported when there is something to comput
     from ensemble.pipeline.result import Paths, StackResult
 
 SUBMISSION = "submission.csv"
+_BESIDE = ("stack.json", "timings.json", "stack_oof.parquet")
 _HELP = (
     """
 Combines members' predictions into one submission with the lowest SMAPE on unseen rows, and reports its nested-CV score.
@@ -70,13 +71,7 @@ def stack_workspace(
     _ = workspace.facts  # a folder that is no workspace is not written into
     workspace.check_writable()
     matrix = from_workspace(workspace, config.screening)
-    paths = Paths(
-        out or workspace.path(SUBMISSION),
-        workspace.path("stack.json"),
-        workspace.path("timings.json"),
-        workspace.path("stack_oof.parquet"),
-        workspace.path(STACK),
-    )
+    paths = Paths(out or workspace.path(SUBMISSION), *map(workspace.path, (*_BESIDE, STACK)))
     return _stack(matrix, paths, config, start, report)
 
 
@@ -105,7 +100,7 @@ def stack_files(
         seed=config.seed,
         rules=config.screening,
     )
-    others = (out.with_name(f"{out.stem}.{name}") for name in ("stack.json", "timings.json", "stack_oof.parquet"))
+    others = (out.with_name(f"{out.stem}.{name}") for name in _BESIDE)
     return _stack(matrix, Paths(out, *others), config, start, report)
 
 
@@ -192,13 +187,8 @@ def _choice(record: dict[str, Any]) -> str:
 
 
 def _figures(scores: dict[str, float]) -> list[str]:
-    return [
-        f"{scores['smape']:.2f}",
-        f"{scores['standard_error']:.2f}",
-        f"{scores['mae']:,.2f}",
-        f"{scores['rmse']:,.2f}",
-        f"{scores['r2']:.3f}",
-    ]
+    formats = {"smape": ".2f", "standard_error": ".2f", "mae": ",.2f", "rmse": ",.2f", "r2": ".3f"}
+    return [format(scores[name], form) for name, form in formats.items()]
 
 
 if __name__ == "__main__":

@@ -138,14 +138,15 @@ def _check_header(header: Sequence[str], path: Path) -> None:
         )
 
 
+def _check_column(table: pd.DataFrame, name: str, what: str, code: str) -> None:
+    """Raises UserError, with the nearest column, where the table has none of that name."""
+    if name not in table:
+        raise UserError(what, code=code, hint=suggestion(name, map(str, table.columns)))
+
+
 def read_ids(table: pd.DataFrame, path: Path) -> Strings:
     """The sample_id of each row as text. Raises UserError where one is missing or doubled, and for a table without rows."""
-    if ID not in table:
-        raise UserError(
-            f"{path} has no column '{ID}'",
-            code="predictions-no-id-column",
-            hint=suggestion(ID, map(str, table.columns)),
-        )
+    _check_column(table, ID, f"{path} has no column '{ID}'", "predictions-no-id-column")
     if not len(table):
         raise UserError(f"{path} has a header and no rows", code="predictions-no-rows", hint="give one row per product")
     ids = np.array([str(value) for value in table[ID].tolist()], dtype=object)
@@ -186,12 +187,7 @@ def _members(left: pd.DataFrame, right: pd.DataFrame, oof: Path, test: Path, res
 
 
 def _true_prices(table: pd.DataFrame, ids: Strings, path: Path) -> NDArray[np.float64]:
-    if PRICE not in table:
-        raise UserError(
-            f"{path} has no column '{PRICE}' with the true prices",
-            code="predictions-no-true-prices",
-            hint=suggestion(PRICE, map(str, table.columns)),
-        )
+    _check_column(table, PRICE, f"{path} has no column '{PRICE}' with the true prices", "predictions-no-true-prices")
     prices = read_numbers(table, PRICE, path)
     bad = np.flatnonzero(~(np.isfinite(prices) & (prices > 0)))
     if len(bad):
@@ -237,12 +233,7 @@ def _features(left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str], oof
                 hint="name another column",
             )
         for table, path in ((left, oof), (right, test)):
-            if name not in table:
-                raise UserError(
-                    f"--features: {path} has no column {name!r}",
-                    code="predictions-feature-missing",
-                    hint=suggestion(name, map(str, table.columns)),
-                )
+            _check_column(table, name, f"--features: {path} has no column {name!r}", "predictions-feature-missing")
         parts = left[name], right[name]
         numbers = [_as_numbers(part) for part in parts]
         if all((np.isnan(values) <= _empty(part)).all() for values, part in zip(numbers, parts, strict=True)):

@@ -112,6 +112,11 @@ def from_workspace(workspace: Workspace, rules: ScreeningConfig | None = None) -
     targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids)
     kept, notes = select(columns, targets, rules or ScreeningConfig())
     taken = {column.name for column in kept}
+    outside = [
+        f"member {column.name} was made outside: its folds are not known to be these, its score may be too good"
+        for column in kept
+        if column.external
+    ]
     return assemble(
         kept,
         targets=targets,
@@ -119,11 +124,7 @@ def from_workspace(workspace: Workspace, rules: ScreeningConfig | None = None) -
         hashes=DataHashes(facts.catalog, facts.folds),
         features=of_catalog(train, test, workspace.cache()),
         left_out=tuple(column.name for column in columns if column.name not in taken),
-        notes=(
-            *read_leak_notes(workspace),
-            *map(_external_note, (column.name for column in kept if column.external)),
-            *notes,
-        ),
+        notes=(*read_leak_notes(workspace), *outside, *notes),
     )
 
 
@@ -196,10 +197,6 @@ def _quantiles(columns: Sequence[Column]) -> tuple[MemberQuantiles, MemberQuanti
     places = [place for place, _ in given]
     train, test = (MemberQuantiles.of(places, [parts[side] for _, parts in given]) for side in (0, 1))
     return train, test
-
-
-def _external_note(name: str) -> str:
-    return f"member {name} was made outside: its folds are not known to be these, its score may be too good"
 
 
 def _check_origin(name: str, record: dict[str, object], facts: WorkspaceFacts, workspace: Workspace) -> None:

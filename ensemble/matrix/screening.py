@@ -147,15 +147,14 @@ def _without_dropped(columns: Sequence[Column], rules: ScreeningConfig) -> list[
 
 def _check_prices(column: Column, targets: Targets) -> None:
     """Raises UserError for a column of the wrong length, or with values that are no prices."""
-    parts = ((column.oof, targets.ids, "out-of-fold", "training"), (column.test, targets.test_ids, "test", "test"))
-    for values, ids, what, kind in parts:
+    for values, ids, what, kind in _parts(column, targets):
         if len(values) != len(ids):
             raise UserError(
                 f"member {column.name} has {len(values)} {what} prices for {len(ids)} {kind} rows",
                 code="member-row-count",
                 hint="remove that member and train it again",
             )
-    for values, ids, what, _ in parts:
+    for values, ids, what, _ in _parts(column, targets):
         if listed := no_prices(values, ids):
             hint = unit_hint(column, targets)
             raise UserError(
@@ -163,6 +162,11 @@ def _check_prices(column: Column, targets: Targets) -> None:
                 code="member-bad-prices",
                 hint=f"{PRICE_HINT}; --drop {shlex.quote(column.name)} leaves the member out{f'; here, {hint}' if hint else ''}",
             )
+
+
+def _parts(column: Column, targets: Targets) -> tuple[tuple[Floats, Strings, str, str], ...]:
+    """(prices, ids of their rows, name of the prices, kind of the rows) of both parts."""
+    return ((column.oof, targets.ids, "out-of-fold", "training"), (column.test, targets.test_ids, "test", "test"))
 
 
 def no_prices(values: Floats, ids: Strings) -> str:
@@ -220,10 +224,7 @@ def _without_missing(columns: Sequence[Column], targets: Targets, screening: _Sc
 def describe_missing(column: Column, targets: Targets) -> str:
     """Sentence that counts the rows without a price."""
     found = []
-    for values, ids, what, kind in (
-        (column.oof, targets.ids, "out-of-fold", "training"),
-        (column.test, targets.test_ids, "test", "test"),
-    ):
+    for values, ids, what, kind in _parts(column, targets):
         missing = np.flatnonzero(np.isnan(values))
         if len(missing):
             first = f"the first: row {missing[0] + 1}, sample_id {ids[missing[0]]}"

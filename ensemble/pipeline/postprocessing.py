@@ -62,12 +62,8 @@ class Shrinkage:
 
     def predict(self, prices: Floats, rows: Rows) -> Floats:
         logs = np.log(prices)
-        changed = (
-            logs
-            + (self.below - 1) * np.minimum(logs - self.low, 0)
-            + (self.above - 1) * np.maximum(logs - self.high, 0)
-        )
-        return np.exp(changed)
+        below, above = np.minimum(logs - self.low, 0), np.maximum(logs - self.high, 0)
+        return np.exp(logs + (self.below - 1) * below + (self.above - 1) * above)
 
     def describe(self) -> dict[str, Any]:
         return {name: round(value, 6) for name, value in vars(self).items()}

@@ -126,7 +126,9 @@ def save(value: Any, folder: Path) -> None:
     """Writes an object of a stored dataclass; whatever else was in the folder is gone afterwards."""
     writer = _Writer()
     record = {**_VERSIONS, "value": writer.encode(value)}
-    arrays = _bytes_of(writer.arrays)
+    stream = io.BytesIO()
+    np.savez(stream, *writer.arrays)
+    arrays = stream.getvalue()
     contents = {f"{digest(arrays)}.npz": arrays}
     texts = [text.encode() for text in writer.boosters]
     names = [f"{digest(text)}.txt" for text in texts]
@@ -169,12 +171,6 @@ def load(folder: Path, kind: type[Kind]) -> Kind:
             hint="name another folder",
         )
     return value
-
-
-def _bytes_of(arrays: list[NDArray[Any]]) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, *arrays)
-    return stream.getvalue()
 
 
 def _content(folder: Path, name: str) -> bytes:

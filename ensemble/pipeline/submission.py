@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +80,6 @@ def verify_submission(path: Path, ids: Strings, *, name: Path | None = None) -> 
 
 
 def _is_price(text: str) -> bool:
-    try:
-        value = float(text)
-    except ValueError:
-        return False
-    return bool(np.isfinite(value)) and value > 0
+    with suppress(ValueError):
+        return 0 < float(text) < math.inf
+    return False
