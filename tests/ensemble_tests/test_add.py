@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +18,15 @@ from ensemble.stack_options import StackConfig
 from experiments.tracking.comparison import member_side
 from experiments.tracking.run_record import record_of_member
 from reports.build import build_report
+from tests.commands import run_module
 from tests.ensemble_tests import toys
 from tests.errors import refused
-from tests.paths import ROOT
 
 
 def source(workspace: Workspace, folder: Path, column: str = "price", seed: int = 5) -> MemberTables:
     """Shuffled tables with good prices for the workspace's rows."""
     member = toys.add_member(workspace, "template", seed)
-    for path in (workspace.store.folder / "template").iterdir():
-        path.unlink()
-    (workspace.store.folder / "template").rmdir()
+    shutil.rmtree(workspace.store.folder / "template")
     for part, ids, prices in (("oof", workspace.train.ids, member.oof), ("test", workspace.test.ids, member.test)):
         table = pd.DataFrame({"sample_id": ids, column: prices}).sample(frac=1, random_state=0)
         table.to_csv(folder / f"{part}.csv", index=False)
@@ -49,12 +46,9 @@ def files(workspace: Workspace) -> list[str]:
 @pytest.mark.e2e
 def test_command_imports_a_member_that_the_stack_then_names(toy_workspace: Workspace, tmp_path: Path) -> None:
     given = source(toy_workspace, tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PRICESTACK_WORKSPACE": "runs"}
-    command = [sys.executable, "-m", "ensemble.add", "deberta-v3.1", "--oof", given.oof, "--test", given.test]
-    run = lambda more: subprocess.run(  # noqa: E731
-        [*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
-    done = run([])
+    command = ["ensemble.add", "deberta-v3.1", "--oof", str(given.oof), "--test", str(given.test)]
+    run = partial(run_module, *command, cwd=tmp_path, PRICESTACK_WORKSPACE="runs")
+    done = run()
     assert done.returncode == 0, done.stderr
     member = toy_workspace.store.read("deberta-v3.1")
     score = smape(toy_workspace.train.known_prices, member.oof)
@@ -62,9 +56,9 @@ def test_command_imports_a_member_that_the_stack_then_names(toy_workspace: Works
     assert "as given; its folds are not known" in done.stdout
     assert "next:   python -m ensemble.stack --workspace runs" in done.stdout
     assert str(tmp_path) not in json.dumps(member.record)
-    again = run([])
+    again = run()
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
-    assert run(["--replace"]).returncode == 0
+    assert run("--replace").returncode == 0
     result = stack_workspace(toy_workspace)
     assert result.matrix.external == ("deberta-v3.1",)
     assert "deberta-v3.1 was made outside" in result.record["notes"][0]

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +14,12 @@ from core.store.workspace import Workspace
 from ensemble.pipeline.submission import verify_submission
 from ensemble.stack import stack_files, stack_workspace
 from ensemble.stack_options import StackConfig
+from tests.commands import run_module
 from tests.ensemble_tests.toys import add_member, frames, save
-from tests.paths import ROOT
 
 
 def stack(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    environment.pop("PRICESTACK_WORKSPACE", None)
-    command = [sys.executable, "-m", "ensemble.stack", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return run_module("ensemble.stack", *arguments, cwd=cwd)
 
 
 @pytest.mark.e2e

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,9 +14,9 @@ from core.quality.label_noise import SuspectLabel, read_findings, write_findings
 from core.store.workspace import Workspace
 from ensemble.stack import stack_workspace
 from reports.build import build_report
+from tests.commands import run_module
 from tests.conftest import made_workspace, write_toys
 from tests.errors import refused
-from tests.paths import ROOT
 from tests.reports_tests.toys import (
     add_member,
     add_plausible_members,
@@ -177,14 +174,8 @@ def test_hostile_texts_are_text(toy_workspace: Workspace) -> None:
     prices[: len(HOSTILE)] *= 100
     hostile = {"<b>key": "</dd><script>", "rate": "$\\frac{1}{2}$"}
     for name in ("<script>x-1", "$m$-2"):
-        add_member(
-            workspace,
-            name,
-            prices,
-            architecture="<i>a",
-            settings=hostile,
-            notes=["<script>note</script>"],
-        )
+        record = {"architecture": "<i>a", "settings": hostile, "notes": ["<script>note</script>"]}
+        add_member(workspace, name, prices, **record)
     path = build_report(workspace)
     page, html = Page(path), path.read_text(encoding="utf-8")
     assert page.tags.count("script") == 3 and "img" not in page.tags and "i" not in page.tags
@@ -306,30 +297,22 @@ def test_labels_of_any_kind_and_however_low_a_price(full: Workspace) -> None:
 @pytest.mark.e2e
 def test_the_command_writes_the_page_and_prints_its_path(toy_workspace: Workspace) -> None:
     add_plausible_members(toy_workspace, 2)
-    ran = _command("--workspace", str(toy_workspace.folder))
+    ran = run_module("reports.build", "--workspace", toy_workspace.folder)
     assert (ran.returncode, ran.stdout) == (0, f"report: {toy_workspace.path('report.html')}\n")
     assert toy_workspace.path("report.html").exists()
 
 
 @pytest.mark.e2e
 def test_the_command_refuses_other_folders_and_shows_examples(tmp_path: Path) -> None:
-    ran = _command("--workspace", str(tmp_path))
+    ran = run_module("reports.build", "--workspace", tmp_path)
     assert ran.returncode == 2 and "is not a workspace" in ran.stderr and "Traceback" not in ran.stderr
-    assert "python -m reports.build --workspace runs/demo" in _command("--help").stdout
+    assert "python -m reports.build --workspace runs/demo" in run_module("reports.build", "--help").stdout
 
 
 @pytest.mark.e2e
 def test_another_process_gives_the_same_bytes(full: Workspace) -> None:
     pages = set()
     for seed in ("1", "2"):
-        assert _command("--workspace", str(full.folder), hash_seed=seed).returncode == 0
+        assert run_module("reports.build", "--workspace", full.folder, PYTHONHASHSEED=seed).returncode == 0
         pages.add((full.path("report.html").read_bytes(), full.path("report.json").read_bytes()))
     assert len(pages) == 1
-
-
-def _command(*arguments: str, hash_seed: str = "random") -> subprocess.CompletedProcess[str]:
-    command, environment = (
-        [sys.executable, "-m", "reports.build", *arguments],
-        {**os.environ, "PYTHONHASHSEED": hash_seed},
-    )
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env=environment)

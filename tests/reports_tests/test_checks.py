@@ -31,6 +31,7 @@ from reports.checks import diagnose, fitting, non_finite, searching, times
 from reports.checks.finding import Check, Finding
 from reports.figures.report_inputs import read_report_inputs
 from tests.core_tests.trainer_toys import Toy, config, context, make
+from tests.reports_tests import toys
 from tests.reports_tests.toys import add_plausible_members
 
 SETTINGS = {
@@ -43,17 +44,9 @@ SETTINGS = {
 def epochs(smapes: Sequence[float], losses: Sequence[float] | None = None, **more: float) -> list[dict[str, float]]:
     """As a training reports them, 10 s each."""
     falling = losses or [1.0 - 0.05 * number for number in range(len(smapes))]
-    times = {"seconds": 10.0, "waiting_seconds": 0.5, "judging_seconds": 1.0}
+    times = {"skipped_steps": 0, "seconds": 10.0, "waiting_seconds": 0.5, "judging_seconds": 1.0}
     return [
-        {
-            **all_metrics([10.0], [11.0]),
-            "epoch": number,
-            "smape": smape,
-            "loss": loss,
-            "skipped_steps": 0,
-            **times,
-            **more,
-        }
+        {**all_metrics([10.0], [11.0]), **times, **more, "epoch": number, "smape": smape, "loss": loss}
         for number, (smape, loss) in enumerate(zip(smapes, falling, strict=True), start=1)
     ]
 
@@ -71,25 +64,14 @@ def finish(workspace: Workspace, name: str, done: list[dict[str, float]], second
 
 
 def trial(number: int, state: str = "complete", **more: Any) -> dict[str, Any]:
-    """A trial as `experiments.tracking.history` writes it."""
-    known = {
-        "number": number, "state": state, "config": f"text-{number:012x}", "params": {"learning_rate": 1e-3, "loss": "huber"},
-        "origin": None, "smape": 40.0, "standard_error": None, "curve": [], "best_epoch": None, "start": 0.0, "end": 1.0,
-        "seconds": 60.0, "answered_from": None, "error": None,
-    }  # fmt: skip
-    return {**known, **more}
+    """A trial of a minute as `experiments.tracking.history` writes it."""
+    known = toys.trial(number, 40.0, state=state, config=f"text-{number:012x}", curve=[], seconds=60.0)
+    return {**known, "params": {"learning_rate": 1e-3, "loss": "huber"}, **more}
 
 
-def write_study(workspace: Workspace, trials: Sequence[dict[str, Any]], architecture: str = "text") -> None:
+def write_study(workspace: Workspace, trials: Sequence[dict[str, Any]]) -> None:
     """Writes `history.json` with one study."""
-    study = {
-        "name": f"{architecture}-1",
-        "architecture": architecture,
-        "documented": {},
-        "space": {},
-        "importances": None,
-    }
-    write_json(workspace.path("history.json"), {"format": 1, "studies": [{**study, "trials": list(trials)}]})
+    toys.write_history(workspace, toys.study("text", *trials))
 
 
 def the(check: Check, workspace: Workspace) -> Finding:
@@ -143,11 +125,7 @@ def test_what_a_real_training_leaves_is_understood(toy_workspace: Workspace) -> 
     outcome = run_job(job, lambda epoch, metrics: None, toy_workspace.folder)
     steps = the(non_finite.left_out_steps, toy_workspace)
     assert (steps.state, steps.figures["steps"], steps.figures["worst_share"]) == ("ok", 0, 0.0)
-    assert (
-        the(fitting.overfitting, toy_workspace).figures["of"]
-        == the(fitting.underfitting, toy_workspace).figures["of"]
-        == 1
-    )
+    assert [the(check, toy_workspace).figures["of"] for check in (fitting.overfitting, fitting.underfitting)] == [1, 1]
     spent = the(times.slow_training, toy_workspace).figures
     assert spent["seconds"] == pytest.approx(outcome.seconds)
     assert spent["steps"] > 0 and spent["judging"] > 0
@@ -166,10 +144,8 @@ def test_steps_left_out_are_counted_up_over_the_epochs(toy_workspace: Workspace,
     assert (finding.state, finding.figures["steps"], finding.figures["of"]) == (state, skipped, 2)
     if skipped:
         assert "all with learning_rate=0.001, loss=huber, precision=auto" in finding.saw
-        assert (
-            "--set text.learning_rate=0.0005" in finding.command and "--set text.gradient_norm=0.5" in finding.command
-        )
-        assert "--set text.precision=fp32" in finding.command and "--set text.text_encoder=tiny" in finding.command
+        for setting in ("learning_rate=0.0005", "gradient_norm=0.5", "precision=fp32", "text_encoder=tiny"):
+            assert f"--set text.{setting}" in finding.command
 
 
 def test_no_steps_are_known_of_light_trials(toy_workspace: Workspace) -> None:
@@ -275,9 +251,8 @@ def slow(workspace: Workspace, seconds: float = 120.0, settings: dict[str, Any] 
 def test_steps_are_where_the_time_should_go(toy_workspace: Workspace) -> None:
     finding = slow(toy_workspace)
     assert finding.state == "ok"
-    assert (
-        finding.saw
-        == "1 training took 2.0 min, 120.0 s each: 79% training steps, 4% waiting for data, 8% evaluation, 8% the rest."
+    assert finding.saw == (
+        "1 training took 2.0 min, 120.0 s each: 79% training steps, 4% waiting for data, 8% evaluation, 8% the rest."
     )
 
 

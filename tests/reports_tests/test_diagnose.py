@@ -14,6 +14,7 @@ import pytest
 from core.store.workspace import Workspace
 from reports.checks import CHECKS, diagnose
 from reports.figures.report_inputs import read_report_inputs
+from tests.commands import run_module
 from tests.paths import ROOT
 from tests.reports_tests.test_checks import epochs, finish, trial, write_study
 from tests.reports_tests.toys import add_member, add_plausible_members
@@ -73,7 +74,7 @@ def test_checks_need_no_torch() -> None:
 
 @pytest.mark.e2e
 def test_the_command_prints_problems_and_ends_with_1(troubled: Workspace) -> None:
-    ran = _command("--workspace", str(troubled.folder))
+    ran = run_module("reports.diagnose", "--workspace", troubled.folder)
     lines = ran.stdout.splitlines()
     assert ran.returncode == 1 and lines[0].startswith("problem  overfitting, text") and "Traceback" not in ran.stderr
     assert lines[2].startswith("         try: ")
@@ -84,13 +85,13 @@ def test_the_command_prints_problems_and_ends_with_1(troubled: Workspace) -> Non
 @pytest.mark.e2e
 def test_the_command_ends_with_0_where_there_is_no_problem(toy_workspace: Workspace) -> None:
     add_plausible_members(toy_workspace, 2)
-    assert _command("--workspace", str(toy_workspace.folder)).returncode == 0
+    assert run_module("reports.diagnose", "--workspace", toy_workspace.folder).returncode == 0
 
 
 @pytest.mark.e2e
 def test_json_is_a_list_of_findings_and_notes_go_elsewhere(troubled: Workspace) -> None:
     add_member(troubled, "strange-1", np.ones(120), catalog="another")
-    ran = _command("--workspace", str(troubled.folder), "--json")
+    ran = run_module("reports.diagnose", "--workspace", troubled.folder, "--json")
     found = json.loads(ran.stdout)
     assert ran.returncode == 1 and "strange-1 is not shown" in ran.stderr
     assert all(set(each) == {"check", "about", "state", "saw", "figures", "advice", "command"} for each in found)
@@ -99,12 +100,7 @@ def test_json_is_a_list_of_findings_and_notes_go_elsewhere(troubled: Workspace) 
 
 @pytest.mark.e2e
 def test_the_command_refuses_other_folders_and_shows_examples(tmp_path: Path) -> None:
-    ran = _command("--workspace", str(tmp_path))
+    ran = run_module("reports.diagnose", "--workspace", tmp_path)
     assert ran.returncode == 2 and "is not a workspace" in ran.stderr and "Traceback" not in ran.stderr
-    shown = _command("--help").stdout
+    shown = run_module("reports.diagnose", "--help").stdout
     assert "python -m reports.diagnose --workspace runs/demo" in shown and "1 with one" in shown
-
-
-def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reports.diagnose", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

@@ -51,18 +51,8 @@ def add_trials(workspace: Workspace, results: Sequence[tuple[str, float]]) -> No
         path = workspace.path("trials", f"{architecture}-{number:012x}", "trial.json")
         metrics = {**all_metrics([10.0, 20.0], [11.0, 19.0]), "smape": smape}
         settings = {"learning_rate": [1e-5, 2e-5, 5e-5][number % 3], "dropout": 0.4, "epochs": 20}
-        write_json(
-            path,
-            {
-                "architecture": architecture,
-                "settings": settings,
-                "seed": 0,
-                "metrics": metrics,
-                "best_epoch": 1 + number,
-                "seconds": 10.0 + number,
-                "cut": False,
-            },
-        )
+        record = {"architecture": architecture, "settings": settings, "seed": 0, "metrics": metrics, "cut": False}
+        write_json(path, {**record, "best_epoch": 1 + number, "seconds": 10.0 + number})
         os.utime(path, ns=(10**18 + number * 10**9,) * 2)
 
 

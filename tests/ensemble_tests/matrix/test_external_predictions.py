@@ -114,39 +114,41 @@ def test_price_of_the_test_table_is_noted_as_unused(tmp_path: Path) -> None:
     assert "is not used" in found.notes[0]
 
 
-def broken(change: Callable[[Frames], object]) -> Callable[[Frames], Frames]:
+def edited(part: int, row: int, column: object, value: object) -> Callable[[Frames], Frames]:
+    """The tables with another value in a cell of one of them."""
+
     def apply(tables: Frames) -> Frames:
-        changed = change(tables)
-        return changed if isinstance(changed, tuple) else tables
+        tables[part].loc[row, column] = value
+        return tables
 
     return apply
 
 
 CASES: dict[str, tuple[Callable[[Frames], Frames], str]] = {
-    "no id column": (broken(lambda t: (t[0].rename(columns={"sample_id": "sampleid"}), t[1])), "no column 'sample_id'"),
+    "no id column": (lambda t: (t[0].rename(columns={"sample_id": "sampleid"}), t[1]), "no column 'sample_id'"),
     "no price": (
-        broken(lambda t: (t[0].rename(columns={"price": "Price"}), t[1])),
+        lambda t: (t[0].rename(columns={"price": "Price"}), t[1]),
         "no column 'price' with the true prices",
     ),
-    "no members": (broken(lambda t: (t[0][["sample_id", "price"]], t[1])), "no column with predictions"),
-    "member not in test": (broken(lambda t: (t[0], t[1].drop(columns="b"))), "test.csv has no column 'b'"),
-    "member not in oof": (broken(lambda t: (t[0].drop(columns="a"), t[1])), "oof.csv has no column 'a'"),
-    "doubled id": (broken(lambda t: t[0].loc.__setitem__((5, "sample_id"), "0004")), "more than one row: 0004"),
-    "doubled test id": (broken(lambda t: t[1].loc.__setitem__((5, "sample_id"), "0044")), "more than one row: 0044"),
-    "empty id": (broken(lambda t: t[0].loc.__setitem__((5, "sample_id"), "")), "row 6 has no sample_id"),
-    "shared ids": (broken(lambda t: t[1].loc.__setitem__((5, "sample_id"), "0004")), "1 sample_id are in both"),
-    "infinite": (broken(lambda t: t[0].loc.__setitem__((2, "a"), np.inf)), r"member a .*row 3 \(sample_id 0002\): inf"),
-    "zero": (broken(lambda t: t[1].loc.__setitem__((2, "b"), 0.0)), r"member b has test .*row 3 \(sample_id 0042\): 0"),
-    "negative": (broken(lambda t: t[0].loc.__setitem__((2, "a"), -2.0)), r"row 3 .*: -2"),
+    "no members": (lambda t: (t[0][["sample_id", "price"]], t[1]), "no column with predictions"),
+    "member not in test": (lambda t: (t[0], t[1].drop(columns="b")), "test.csv has no column 'b'"),
+    "member not in oof": (lambda t: (t[0].drop(columns="a"), t[1]), "oof.csv has no column 'a'"),
+    "doubled id": (edited(0, 5, "sample_id", "0004"), "more than one row: 0004"),
+    "doubled test id": (edited(1, 5, "sample_id", "0044"), "more than one row: 0044"),
+    "empty id": (edited(0, 5, "sample_id", ""), "row 6 has no sample_id"),
+    "shared ids": (edited(1, 5, "sample_id", "0004"), "1 sample_id are in both"),
+    "infinite": (edited(0, 2, "a", np.inf), r"member a .*row 3 \(sample_id 0002\): inf"),
+    "zero": (edited(1, 2, "b", 0.0), r"member b has test .*row 3 \(sample_id 0042\): 0"),
+    "negative": (edited(0, 2, "a", -2.0), r"row 3 .*: -2"),
     "word": (
-        broken(lambda t: (t[0].astype({"a": object}).replace({"a": {t[0]["a"][1]: "dear"}}), t[1])),
+        lambda t: (t[0].astype({"a": object}).replace({"a": {t[0]["a"][1]: "dear"}}), t[1]),
         "row 2: 'dear'",
     ),
-    "bad price": (broken(lambda t: t[0].loc.__setitem__((2, "price"), -1.0)), r"column 'price': row 3"),
-    "missing price": (broken(lambda t: t[0].loc.__setitem__((2, "price"), np.nan)), r"column 'price': row 3"),
-    "no rows": (broken(lambda t: (t[0], t[1][:0])), "no rows"),
+    "bad price": (edited(0, 2, "price", -1.0), r"column 'price': row 3"),
+    "missing price": (edited(0, 2, "price", np.nan), r"column 'price': row 3"),
+    "no rows": (lambda t: (t[0], t[1][:0]), "no rows"),
     "all holes": (
-        broken(lambda t: t[0].loc.__setitem__((2, ["a", "b"]), np.nan)),
+        edited(0, 2, ["a", "b"], np.nan),
         "no member is left to stack",
     ),
 }
