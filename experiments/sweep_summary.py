@@ -80,7 +80,7 @@ def show_plan(
         f"fold's rows, {facts.overlap['folds']:.0%} of these folds' rows"
     )
     for each in found:
-        for note in each.resolution.notes:
+        for note in (*each.resolution.notes, *each.idle_settings()):
             say(f"{each.name}: {note}")
     table = plain_table("architecture", "space", "points", "trials", "members", "estimate", "memory", left=2)
     total = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -126,10 +126,19 @@ class Space:
             return otherwise
         return choices.high if isinstance(choices, Range) else max(choices)
 
+    def renamed(self, name: str, choices: Mapping[Any, Any]) -> Space:
+        """The space with each of a setting's choices replaced, in the points to try first too; equal ones become one."""
+
+        def changed(point: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: choices[value] if key == name else value for key, value in point.items()}
+
+        values = {**self.values, name: tuple(dict.fromkeys(choices.values()))}
+        return replace(self, values=values, best=changed(self.best), then=tuple(map(changed, self.then)))
+
     def without(self, fixed: Mapping[str, Any]) -> Space:
         """The space that is left when the user has fixed some settings."""
 
         def left(settings: Mapping[str, Any]) -> dict[str, Any]:
             return {name: value for name, value in settings.items() if name not in fixed}
 
-        return Space(self.source, left(self.values), left(self.best), tuple(map(left, self.then)))
+        return replace(self, values=left(self.values), best=left(self.best), then=tuple(map(left, self.then)))

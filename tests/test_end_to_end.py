@@ -197,6 +197,31 @@ def test_a_time_budget_is_kept_members_included(tmp_path: Path, toy_files: Calla
     assert "complete  SMAPE" in text
 
 
+def test_points_that_differ_only_beyond_an_encoders_positions_are_trained_once(
+    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]], here: Callable[..., str]
+) -> None:
+    train, test = toy_files(120, 30)
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "values: {max_length: [1024, 2048], batch_size: [16, 32]}\n"
+        "initial_points: [{max_length: 1024, batch_size: 16}, {max_length: 2048}]"
+    )
+    sweep = ["text", "--text-encoder", "tiny", "--train", train, "--test", test, "--workspace", tmp_path / "runs"]
+    sweep += ["--space", space, "--grid", "--set", "epochs=1", "--folds", 2, "--members", 1, "--max-concurrent", 1]
+    plan = "max_length: 2048 means 1024, the most that tiny reads; trained once"
+    assert plan in here(*sweep, "--dry-run")
+    text = run("experiments.sweep", *sweep)
+    assert plan in text and text.count(" started  max_length") == 2
+    first, repeat, other = trials(tmp_path / "runs")
+    assert repeat.user_attrs["answered_from"] == first.number and repeat.params == {
+        "max_length": 2048,
+        "batch_size": 16,
+    }
+    assert (repeat.value, repeat.state) == (first.value, TrialState.COMPLETE) and other.params["batch_size"] == 32
+    assert len(list(tmp_path.glob("runs/trials/*/trial.json"))) == 2
+    assert "started" not in run("experiments.sweep", *sweep)  # nor when it goes on
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -24,6 +24,7 @@ from core.classical.frozen_encoder import (
     encoder_identity,
     prepare_states,
     reader_for,
+    reading_limits,
     reading_seconds,
     settled_encoder,
     states_memory,
@@ -40,7 +41,7 @@ from core.errors import UserError
 from core.fields.reader import FEATURES_VERSION, fields_of
 from core.hardware import Machine
 from core.metrics import all_metrics
-from core.protocols.architecture import Architecture, Config, Context, Resolution, range_of
+from core.protocols.architecture import Architecture, Config, Context, Limit, Resolution, range_of
 from core.quality.label_noise import Suspects, row_weights
 
 _LEAST_BATCH = 8
@@ -117,13 +118,14 @@ class LexicalConfig(Config):
         """The encoder that is really read."""
         return self.frozen_encoder if self.parts & {"neighbours", "kernel"} else None
 
-    def without_effect(self) -> set[str]:
+    def without_effect(self) -> dict[str, str]:
         used = set().union(*(_USED_BY[part] for part in self.parts))
         unused = set().union(*_USED_BY.values()) - used
-        unused |= {"max_length"} if self.encoder is None else set()
         if "linear" not in self.parts and not ("neighbours" in self.parts and self.encoder is None):
             unused |= {"number_weight"}  # the others scale the numbers themselves
-        return unused | (set() if self.model == "blend" else {"mlp_weight"})
+        unused |= set() if self.model == "blend" else {"mlp_weight"}
+        unread = {"max_length": f"without {SETTING}"} if self.encoder is None else {}
+        return unread | dict.fromkeys(sorted(unused), f"with model={self.model}")
 
     def recipe(self, rows: int) -> MlpSettings:
         """Settings of nets on so many rows: with more rows larger batches, so that the steps stay about as many."""
@@ -149,6 +151,9 @@ class LexicalArchitecture(Architecture):
 
     def identity(self, config: LexicalConfig) -> dict[str, str]:
         return encoder_identity(config.encoder)
+
+    def limits(self, config: LexicalConfig) -> dict[str, Limit]:
+        return reading_limits(config.encoder)
 
     def estimate_seconds(self, catalog: Catalog, config: LexicalConfig, machine: Machine) -> float:
         # Measured on one core: about 0.5 ms per row for the text and the linear model, 1.2 ms with the terms of 75,000 rows.

@@ -91,15 +91,19 @@ class MultimodalConfig(NeuralConfig):
             return super().frozen_passes(part)
         return self.epochs if self.live_pixels else 1 + self.views.count
 
-    def without_effect(self) -> set[str]:
+    def without_effect(self) -> dict[str, str]:
         unused, frozen = super().without_effect(), "vision" in self.frozen()
         if frozen == self._keeps_by_default:
-            unused |= {"freeze_vision"}
-        if not frozen or not self.augment or self.use_mixup:
-            unused |= {"cached_views"}
-        if not self.use_mixup:
-            unused |= {"mixup_alpha"}
-        return unused if self.augment else unused | {"random_erase"}
+            unused["freeze_vision"] = f"where it is what {self.vision_encoder} has by default"
+        if self.use_mixup:
+            unused["cached_views"] = "with use_mixup"
+        else:
+            unused["mixup_alpha"] = "without use_mixup"
+        if not self.augment:
+            unused |= dict.fromkeys(("cached_views", "random_erase"), "without augment")
+        if not frozen:
+            unused["cached_views"] = "without freeze_vision"
+        return unused
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from core.atomic_files import digest, link, write_text
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.encoders import tiny
-from core.encoders.loading import available, build_encoder, identity, load_encoder, locate, parameters
+from core.encoders.loading import available, build_encoder, identity, load_encoder, locate, max_positions, parameters
 from core.encoders.presets import AUTO, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
 from core.fields.field_inputs import FieldEncoder, learn_fields, reader_from, table_of, with_line
@@ -27,7 +27,7 @@ from core.inputs.tokens import clean
 from core.nn.precision import PrecisionName, Settled, has_fast_bf16
 from core.nn.precision import choose as choose_precision
 from core.nn.price_bins import histogram_quantiles
-from core.protocols.architecture import ALONE, Architecture, Context, Group, Prices, Resolution
+from core.protocols.architecture import ALONE, Architecture, Context, Group, Limit, Prices, Resolution
 from core.training import checkpoint
 from core.training.batching import Examples
 from core.training.inference import answers, prices_of
@@ -152,6 +152,7 @@ class NeuralArchitecture(Architecture):
     is_network: ClassVar[bool] = True
     encoder_settings: ClassVar[tuple[str, ...]] = ("text_encoder",)
     random_encoders: ClassVar[frozenset[str]] = frozenset({TINY, TINY_VISION})
+    freezing_settings: ClassVar[Mapping[str, str]] = {"text_encoder": "freeze_text"}
 
     @abstractmethod
     def network(self, encoders: Encoders, config: Any, numbers: int = 0) -> Network:
@@ -191,6 +192,10 @@ class NeuralArchitecture(Architecture):
             part: own[name] if name == _tiny(part) else identity(name, part)
             for part, name in self._settled(config).encoders().items()
         }
+
+    def limits(self, config: Any) -> dict[str, Limit]:
+        name = self._settled(config).text_encoder
+        return {"max_length": Limit(max_positions(name), name)}
 
     def refit_config(self, config: Any, best_epoch: int) -> Any:
         return config.model_copy(update={"stop_epoch": best_epoch})

@@ -66,17 +66,19 @@ class NeuralConfig(TrainerConfig):
     def has_line(self) -> bool:
         return self.fields in ("tokens", "both")
 
-    def without_effect(self) -> set[str]:
+    def without_effect(self) -> dict[str, str]:
         unused = super().without_effect()
         if self.freeze_text:
-            unused |= {"frozen_layers", "layer_decay", "lora_rank"}
+            unused |= dict.fromkeys(("frozen_layers", "layer_decay", "lora_rank"), "with freeze_text")
         if self.head == "point":
-            unused |= {"bins"}
+            unused["bins"] = "with head=point"
         if self.head == "bins":
-            unused |= {"loss", *losses.loss_parameters()}
+            unused |= dict.fromkeys(("loss", *losses.loss_parameters()), "with head=bins")
+        if not self.categories:
+            unused["category_dropout"] = "without categories"
         if not self.has_branch:
-            unused |= {"categories", "category_dropout"}
-        return unused if self.categories else unused | {"category_dropout"}
+            unused |= dict.fromkeys(("categories", "category_dropout"), f"with fields={self.fields}")
+        return unused
 
     def memory_key(self) -> str:
         parts = [f"{name}{' (frozen)' if part in self.frozen() else ''}" for part, name in self.encoders().items()]

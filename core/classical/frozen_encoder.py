@@ -26,7 +26,7 @@ from core.data.catalog import Catalog
 from core.encoders.presets import AUTO, TINY, choose
 from core.errors import UserError
 from core.hardware import Machine, detect
-from core.protocols.architecture import Context
+from core.protocols.architecture import Context, Limit
 
 if TYPE_CHECKING:
     from core.inputs.tokens import Tokens
@@ -185,6 +185,15 @@ def encoder_identity(name: str | None) -> dict[str, str]:
     from core.encoders.loading import identity
 
     return {"text": identity(name, "text")}
+
+
+def reading_limits(name: str | None) -> dict[str, Limit]:
+    """The encoder's positions, beyond which `max_length` changes nothing; none without an encoder."""
+    if name is None:
+        return {}
+    from core.encoders.loading import max_positions
+
+    return {"max_length": Limit(max_positions(name), name)}
 
 
 def prepare_states(catalogs: Mapping[str, Catalog], name: str | None, max_length: int, cache: Cache) -> None:

@@ -6,7 +6,8 @@ What needs `transformers` imports it where it is used: that takes two seconds, w
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ from torch import nn
 
 from core.atomic_files import digest, digest_file, read_json
 from core.console import warn
+from core.encoders import tiny
 from core.encoders.bin_weights import as_safetensors
 from core.encoders.hub_cache import CONTENT, found
 from core.encoders.hub_download import fetch, repository_of
 from core.encoders.neobert import NeoBERT, NeoBERTConfig, config_from, load_published, unplaced
 from core.encoders.presets import AUTO, PRESETS, TINY, TINY_VISION, Part, known
-from core.encoders.tiny import TinyVision
 from core.encoders.weights import bin_files, count, tensor_shapes, weight_files
 from core.errors import UserError, suggestion
 
@@ -46,6 +47,38 @@ def load_encoder(name: str, part: Part | None = None) -> tuple[nn.Module, Tokeni
     from core.encoders import transformers_encoders
 
     folder = locate(name, part)
+    with _reading(folder, part) as (reads, kind):
+        if reads == "vision":
+            return transformers_encoders.load_vision(folder), None
+        tokenizer = _load_tokenizer(folder)
+        if kind == _NEOBERT:
+            _tell_left_out(folder)
+            return _load_neobert(folder), tokenizer
+        return transformers_encoders.load_text(folder, _tokenizer_limit(folder)), tokenizer
+
+
+def max_positions(name: str) -> int:
+    """Tokens of a text that the text encoder of that name reads at most: its `max_positions`, without its weights."""
+    if name == TINY:
+        return tiny.POSITIONS
+    folder = locate(name, "text")
+    return _max_positions(folder, tuple((path.name, *_stamp(path)) for path in sorted(folder.glob("*.json"))))
+
+
+@lru_cache(maxsize=64)
+def _max_positions(folder: Path, files: tuple[tuple[str, int, int], ...]) -> int:
+    """files: the config's and the tokenizer's with their size and time of change, so that changed ones are read again."""
+    from core.encoders import transformers_encoders
+
+    with _reading(folder, "text") as (_, kind):
+        if kind == _NEOBERT:
+            return config_from(read_json(folder / "config.json")).max_length
+        return transformers_encoders.positions(folder, _tokenizer_limit(folder))
+
+
+@contextmanager
+def _reading(folder: Path, part: Part | None) -> Iterator[tuple[Part, str]]:
+    """Part that the encoder in the folder reads, and its model type. Raises UserError where it is another part or damaged."""
     try:
         reads, kind = _reads(folder)
         if part not in (None, reads):
@@ -54,13 +87,7 @@ def load_encoder(name: str, part: Part | None = None) -> tuple[nn.Module, Tokeni
                 code="encoder-wrong-input",
                 hint=f"name it with --{reads}-encoder, or name a {part} encoder",
             )
-        if reads == "vision":
-            return transformers_encoders.load_vision(folder), None
-        tokenizer, limit = _load_tokenizer(folder)
-        if kind == _NEOBERT:
-            _tell_left_out(folder)
-            return _load_neobert(folder), tokenizer
-        return transformers_encoders.load_text(folder, limit), tokenizer
+        yield reads, kind
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(
             f"the {f'{part} ' if part else ''}encoder in {folder} cannot be loaded: {str(error).splitlines()[0]}",
@@ -73,7 +100,7 @@ def build_encoder(spec: dict[str, Any]) -> nn.Module:
     """An encoder as its `spec` describes it, with random weights: a saved model fills them from its own file."""
     kinds: dict[str, Callable[[], nn.Module]] = {
         "neobert": lambda: NeoBERT(NeoBERTConfig(**spec["config"])),
-        "tiny-vision": TinyVision,
+        "tiny-vision": tiny.TinyVision,
         "hub-text": lambda: _from_hub(spec),
         "hub-vision": lambda: _from_hub(spec),
     }
@@ -257,27 +284,27 @@ def _load_neobert(folder: Path) -> NeoBERT:
     return load_published(config_from(read_json(folder / "config.json")), weights, str(folder))
 
 
-def _load_tokenizer(folder: Path) -> tuple[Tokenizer | None, int | None]:
-    """(tokenizer, most tokens it is meant for); None for a folder without one."""
-    settings = folder / "tokenizer_config.json"
+def _load_tokenizer(folder: Path) -> Tokenizer | None:
+    """The tokenizer beside the weights; None for a folder without one."""
     try:
-        tokenizer = _read_tokenizer(folder)
+        if (folder / "tokenizer.json").is_file():
+            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        if not any((folder / name).is_file() for name in _VOCABULARIES):
+            return None
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).backend_tokenizer
     except Exception as error:  # the tokenizers library raises nothing more exact
         raise UserError(
             f"the tokenizer in {folder} cannot be read: {str(error).splitlines()[0]}",
             code="encoder-damaged-tokenizer",
             hint="copy or fetch the folder again, with the tokenizer that it was trained with",
         ) from error
+
+
+def _tokenizer_limit(folder: Path) -> int | None:
+    """Most tokens that the folder's tokenizer is meant for; None without a limit."""
+    settings = folder / "tokenizer_config.json"
     limit = read_json(settings).get("model_max_length") if settings.is_file() else None
     # transformers writes 1e30 for "no limit".
-    return tokenizer, int(limit) if isinstance(limit, (int, float)) and limit < 1e9 else None
-
-
-def _read_tokenizer(folder: Path) -> Tokenizer | None:
-    if (folder / "tokenizer.json").is_file():
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
-        return None
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).backend_tokenizer
+    return int(limit) if isinstance(limit, (int, float)) and limit < 1e9 else None

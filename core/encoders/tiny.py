@@ -13,6 +13,7 @@ from core.inputs.augment import Triple
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 VOCABULARY = 4_000
+POSITIONS = 1_024
 TEXT_IDENTITY = "neobert-64x1x4-bpe4000-v1"
 VISION_IDENTITY = "conv-24-48-64-mix4-v1"
 
@@ -43,7 +44,7 @@ def text_encoder(vocabulary: int) -> NeoBERT:
             num_attention_heads=4,
             intermediate_size=96,
             vocab_size=vocabulary,
-            max_length=1024,
+            max_length=POSITIONS,
         )
     )
 

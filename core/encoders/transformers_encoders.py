@@ -105,8 +105,13 @@ def load_text(folder: Path, tokenizer_limit: int | None) -> HubText:
             hint="name an encoder; docs/encoders.md lists families",
         )
     model = _load(AutoModel, folder, config)
-    positions = _positions(model)
-    return HubText(model, min(positions, tokenizer_limit or positions))
+    return HubText(model, _positions(model, tokenizer_limit))
+
+
+def positions(folder: Path, tokenizer_limit: int | None) -> int:
+    """`max_positions` that the text encoder in the folder will have; reads no weights."""
+    with torch.device("meta"):
+        return _positions(AutoModel.from_config(_read(folder)), tokenizer_limit)
 
 
 def load_vision(folder: Path) -> HubVision:
@@ -151,12 +156,13 @@ def _read(folder: Path) -> Any:
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def _positions(model: Any) -> int:
+def _positions(model: Any, tokenizer_limit: int | None) -> int:
     """Number of tokens that the model can read: RoBERTa and its kin count positions from behind the padding's number."""
     positions = getattr(model.config, "max_position_embeddings", None) or _UNREAD
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     unused = getattr(table, "padding_idx", None)
-    return int(positions if unused is None else positions - unused - 1)
+    own = int(positions if unused is None else positions - unused - 1)
+    return min(own, tokenizer_limit or own)
 
 
 def _load(kind: Any, folder: Path, config: Any) -> Any:

@@ -93,13 +93,16 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    def without_effect(self) -> set[str]:
-        """Names of settings that change nothing given the others (`mixup_alpha` while MixUp is off)."""
-        return set()
+    not_learnt: ClassVar[frozenset[str]] = frozenset()
+    """Settings that change how a training runs, and (rounding apart) not what comes of it."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing given the others, each with the reason (`mixup_alpha`: `without use_mixup`)."""
+        return {}
 
     def canonical(self) -> dict[str, Any]:
         """The settings that matter, JSON-ready: two configs that train the same model give the same dictionary."""
-        return self.model_dump(mode="json", exclude=self.without_effect())
+        return self.model_dump(mode="json", exclude={*self.not_learnt, *self.without_effect()})
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -173,6 +176,14 @@ class Resolution:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Limit:
+    """Value of a setting beyond which higher ones change nothing. owner: the encoder that sets it."""
+
+    value: int
+    owner: str
+
+
 @runtime_checkable
 class Model(Protocol):
     """Trained model: predicts, and can be written to a folder and read back from it."""
@@ -209,6 +220,8 @@ class Architecture(ABC):
     """Config fields that name encoders."""
     random_encoders: ClassVar[frozenset[str]] = frozenset()
     """Names of encoders that start from random weights."""
+    freezing_settings: ClassVar[Mapping[str, str]] = {}
+    """By config field that names an encoder the one that keeps its weights, where a head alone can be trained in less time."""
 
     def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
         """Settles what depends on the machine. Raises UserError at once for an encoder that is named but cannot be had."""
@@ -226,6 +239,15 @@ class Architecture(ABC):
     def identity(self, config: Any) -> dict[str, str]:
         """Content hashes of what the config only names (encoder folders), part of a member's id."""
         return {}
+
+    def limits(self, config: Any) -> dict[str, Limit]:
+        """Settings of which every value beyond a limit trains what the limit itself does (`max_length`)."""
+        return {}
+
+    def effective(self, config: Any) -> Any:
+        """The config with each such setting at its limit at most: it trains the same model."""
+        lowered = {name: min(getattr(config, name), limit.value) for name, limit in self.limits(config).items()}
+        return config.model_copy(update=lowered)
 
     def refit_config(self, config: Any, best_epoch: int) -> Any:
         """The config that trains without validation rows what the search found to be best after `best_epoch` epochs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, create_model
@@ -10,10 +10,6 @@ from pydantic import Field, create_model
 from core.nn.losses import LOSSES, Loss, loss_parameters, make_loss
 from core.nn.precision import PrecisionName
 from core.protocols.architecture import Config
-
-_NOT_LEARNT = {"loader_workers", "loader_prefetch", "loader_timeout", "tokens_per_pass", "compile"}
-"""Settings that change how a training runs, and (rounding apart) not what comes of it."""
-
 
 if TYPE_CHECKING:
 
@@ -34,6 +30,10 @@ else:
 class TrainerConfig(LossConfig):
     """Settings of the trainer. A float without a unit is a plain factor."""
 
+    not_learnt: ClassVar[frozenset[str]] = frozenset(
+        {"loader_workers", "loader_prefetch", "loader_timeout", "tokens_per_pass", "compile"}
+    )
+
     learning_rate: float = Field(2e-5, gt=0, le=1, description="highest, after warm-up")
     batch_size: int = Field(64, ge=1, le=65_536, description="rows per step")
     weight_decay: float = Field(0.03, ge=0, le=1, description="AdamW's; norms and biases have none")
@@ -49,8 +49,9 @@ class TrainerConfig(LossConfig):
     loader_prefetch: int | None = Field(None, ge=1, le=64, description="batches each makes ahead; null: by device")
     loader_timeout: float = Field(120.0, gt=0, description="seconds after which a silent one is replaced")
 
-    def without_effect(self) -> set[str]:
-        return {*_NOT_LEARNT, *loss_parameters()} - set(LOSSES[self.loss].model_fields)
+    def without_effect(self) -> dict[str, str]:
+        others = loss_parameters().keys() - LOSSES[self.loss].model_fields.keys()
+        return dict.fromkeys(sorted(others), f"with loss={self.loss}")
 
     def row_loss(self) -> Loss:
         """The loss that `loss` names, with its parameters."""

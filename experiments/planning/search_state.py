@@ -171,6 +171,7 @@ def _open(
         plan.space,
         storage,
         identify=lambda searched: members.key(plan.kind, plan.settings(searched)).id,
+        effect=lambda searched: members.key(plan.kind, plan.effective_settings(searched)).id,
         known=partial(read_trial, members.workspace),
         settings=StudySettings(
             asked.sampler_name,

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from core.architectures import ARCHITECTURES, architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import FEW_ROWS, HOLDOUT
-from core.encoders.presets import TINY
 from core.errors import UserError
-from core.formatting import duration
+from core.formatting import duration, setting
 from core.hardware import Machine
-from core.protocols.architecture import Architecture, Resolution, make_config
+from core.protocols.architecture import Architecture, Limit, Resolution, make_config
 from core.store.workspace import Workspace
 from experiments.execution.ray_pool import Resources
 from experiments.execution.resource_config import ResourceConfig
 from experiments.planning.budget import BudgetConfig
 from experiments.planning.marginal_gain import NEW_KIND, PRETRAINED, UNTRAINED
-from experiments.search.search_config import ALL, SearchConfig
-from search_spaces import Space, load_space
+from experiments.search.search_config import ALL, SearchConfig, encoder_flag
+from search_spaces import Choices, Range, Space, load_space
+
+_MOST_POINTS = 5_000
+"""Points of a space that are looked at for settings without effect."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,63 @@ class ArchitecturePlan:
     def encoder_folders(self) -> set[str]:
         """Encoders that the user named by a local folder: other machines do not have it."""
         searched = {key: self.space.listed(key) or () for key in self.space.values}
-        values = {**{key: (value,) for key, value in self.settings(self.space.best).items()}, **searched}
-        named = {
-            str(value)
-            for key, choices in values.items()
-            if key in self.kind.encoder_settings
-            for value in choices
-            if value is not None
-        }
-        return {name for name in named if Path(name).expanduser().is_dir()}
+        settings = self.settings(self.space.best)
+        choices = [value for key in self.kind.encoder_settings for value in searched.get(key, (settings[key],))]
+        return {str(value) for value in choices if value is not None and Path(value).expanduser().is_dir()}
+
+    def config(self, searched: Mapping[str, Any]) -> Any:
+        """The config with these searched values."""
+        return make_config(self.kind.Config, {**self.resolution.settings, **searched})
 
     def settings(self, searched: Mapping[str, Any]) -> dict[str, Any]:
         """Every setting of the config with these searched values, JSON-ready."""
-        config = make_config(self.kind.Config, {**self.resolution.settings, **searched})
-        return config.model_dump(mode="json")
+        settings: dict[str, Any] = self.config(searched).model_dump(mode="json")
+        return settings
+
+    def effective_settings(self, searched: Mapping[str, Any]) -> dict[str, Any]:
+        """The same without values beyond a limit: equal for all that train the same."""
+        settings: dict[str, Any] = self.kind.effective(self.config(searched)).model_dump(mode="json")
+        return settings
+
+    def idle_settings(self) -> list[str]:
+        """Sentences on settings that have no effect anywhere in the space, and on values beyond a limit, fixed ones included."""
+        random = Random(0)
+        walked = self.space.points <= _MOST_POINTS
+        points = self.space.grid() if walked else (self.space.sample(random) for _ in range(_MOST_POINTS))
+        configs = [self.config(point) for point in points]
+        reasons = [config.without_effect() for config in configs]
+        limits = dict.fromkeys(each for config in configs for each in self.kind.limits(config).items())
+        fixed = {key: (value,) for key, value in self.resolution.settings.items() if value is not None}
+        given = {**fixed, **self.space.values}
+        idle = [name for name in given if all(name in each for each in reasons)]
+        said = [_without_effect(name, given[name], {each[name]: None for each in reasons}) for name in idle]
+        return said + [text for name, limit in limits if name in given for text in _beyond(name, given[name], limit)]
+
+
+def _without_effect(name: str, choices: Choices, reasons: Iterable[str]) -> str:
+    single = not isinstance(choices, Range) and len(choices) == 1
+    verb, once = ("has", "") if single else ("have", "; trained once")
+    return f"{name}: {_listed(choices)} {verb} no effect {' or '.join(reasons)}{once}"
+
+
+def _beyond(name: str, choices: Choices, limit: Limit) -> Iterator[str]:
+    """The sentence on the choices above a limit, if there are any."""
+    meant = f"{limit.value}, the most that {limit.owner} reads"
+    if isinstance(choices, Range):
+        if choices.high > limit.value:
+            yield f"{name}: all above {limit.value} mean {meant}; trained once"
+        return
+    higher = [choice for choice in choices if choice > limit.value]
+    if higher:
+        once = "; trained once" if len(higher) + (limit.value in choices) > 1 else ""
+        yield f"{name}: {_listed(higher)} {'means' if len(higher) == 1 else 'mean'} {meant}{once}"
+
+
+def _listed(choices: Choices | Sequence[Any]) -> str:
+    if isinstance(choices, Range):
+        return f"{setting(choices.low)} to {setting(choices.high)}"
+    *others, last = map(setting, choices)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def for_catalog(
@@ -77,23 +123,24 @@ def for_catalog(
     if ALL not in asked.architectures:
         return found, ()
     fixed = asked.fixed_settings([each.kind for each in found])
-    reasons = {each.name: _reason_to_leave_out(each, "text_encoder" in fixed[each.name], workspace) for each in found}
+    reasons = {each.name: _reason_to_leave_out(each, fixed[each.name], workspace) for each in found}
     notes = tuple(f"{name} is left out of `{ALL}`: {why}" for name, why in reasons.items() if why is not None)
     return [each for each in found if reasons[each.name] is None], notes
 
 
-def _reason_to_leave_out(plan: ArchitecturePlan, named: bool, workspace: Workspace) -> str | None:
-    """Reason to leave the architecture out of `all`, or None. named: the user chose its text encoder."""
+def _reason_to_leave_out(plan: ArchitecturePlan, fixed: Mapping[str, Any], workspace: Workspace) -> str | None:
+    """Reason to leave the architecture out of `all`, or None. fixed: by the user; who named an encoder wants it."""
     if plan.kind.reads_images:
         return (
             None
             if workspace.facts.images is not None
             else "there are no images, so it would learn what others learn from the texts"
         )
-    if prior_of(plan) == UNTRAINED and not named:
+    if prior_of(plan) == UNTRAINED and not fixed.keys() & set(plan.kind.encoder_settings):
+        flags = " or ".join(encoder_flag(plan.name, key) for key in plan.kind.encoder_settings)
         return (
             "an encoder that starts from random weights finds nothing in texts that the classical models do not "
-            "(docs/benchmarks.md); name one with --text-encoder"
+            f"(docs/benchmarks.md); name one with {flags}"
         )
     return None
 
@@ -122,25 +169,30 @@ class Planner:
         for kind in kinds:
             make_config(kind.Config, fixed[kind.name])
             whole = self._plan(kind, fixed[kind.name])
-            found.append(self._with_frozen_text(whole, fixed[kind.name]) or whole)
+            found.append(self._with_frozen_encoders(whole, fixed[kind.name]) or whole)
         return found
 
-    def _with_frozen_text(self, whole: ArchitecturePlan, fixed: Mapping[str, Any]) -> ArchitecturePlan | None:
-        """The same with the weights of its text encoder as they are, where fine-tuning one member takes longer than there is time
+    def _with_frozen_encoders(self, whole: ArchitecturePlan, fixed: Mapping[str, Any]) -> ArchitecturePlan | None:
+        """The same with the weights of its encoders as they are, where fine-tuning one member takes longer than there is time
         and no setting forbids it; else None.
         """
-        encoder, minutes = whole.resolution.settings.get("text_encoder", TINY), self.budget.minutes
-        if minutes is None or self.search.space or encoder == TINY or "freeze_text" in fixed:
+        kind, minutes, member = whole.kind, self.budget.minutes, self.workspace.folds.k * whole.estimate
+        if minutes is None or self.search.space or member <= 60 * minutes:
             return None
-        member = self.workspace.folds.k * whole.estimate
-        if member <= 60 * minutes:
+        pretrained = {
+            key: freeze
+            for key, freeze in kind.freezing_settings.items()
+            if freeze not in fixed and whole.resolution.settings.get(key) not in {None, *kind.random_encoders}
+        }
+        if not pretrained:
             return None
-        frozen = self._plan(whole.kind, {**fixed, "freeze_text": True})
-        note = (
-            f"text encoder's weights: as they are (auto: fine-tuning one member would take about {duration(member)} of the "
-            f"{minutes:g} min; --set {whole.name}.freeze_text=false does it all the same)"
+        frozen = self._plan(kind, {**fixed, **dict.fromkeys(pretrained.values(), True)})
+        notes = tuple(
+            f"{key.replace('_', ' ')}'s weights: as they are (auto: fine-tuning one member would take about "
+            f"{duration(member)} of the {minutes:g} min; --set {kind.name}.{freeze}=false does it all the same)"
+            for key, freeze in pretrained.items()
         )
-        return replace(frozen, resolution=replace(frozen.resolution, notes=(*frozen.resolution.notes, note)))
+        return replace(frozen, resolution=replace(frozen.resolution, notes=(*frozen.resolution.notes, *notes)))
 
     def _resolved(self, kind: Architecture, fixed: Mapping[str, Any]) -> tuple[Resolution, Space]:
         """Settings and space, with every encoder in them looked up: also each choice, where encoders are searched."""
@@ -151,15 +203,13 @@ class Planner:
         choices = {key: space.listed(key) or () for key in kind.encoder_settings if key in space.values}
         first = {key: listed[0] for key, listed in choices.items()}
         resolution = kind.resolve({**fixed, **first}, self.machine, self.budget.minutes)
-        values, notes = dict(space.values), list(resolution.notes)
+        notes = list(resolution.notes)
         for key, listed in choices.items():
-            settled = [
-                kind.resolve({**fixed, **first, key: each}, self.machine, self.budget.minutes) for each in listed
-            ]
-            names = tuple(dict.fromkeys(str(each.settings[key]) for each in settled))
-            values[key] = names
-            notes.append(f"{key} is searched: {', '.join(names)}")
-        return replace(resolution, notes=tuple(notes)), replace(space, values=values)
+            asked = ({**fixed, **first, key: each} for each in listed)
+            settled = [kind.resolve(each, self.machine, self.budget.minutes).settings[key] for each in asked]
+            space = space.renamed(key, dict(zip(listed, settled, strict=True)))
+            notes.append(f"{key} is searched: {', '.join(map(str, space.listed(key) or ()))}")
+        return replace(resolution, notes=tuple(notes)), space
 
     def _plan(self, kind: Architecture, fixed: Mapping[str, Any]) -> ArchitecturePlan:
         resolution, space = self._resolved(kind, fixed)

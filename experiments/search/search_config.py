@@ -16,6 +16,14 @@ from core.protocols.architecture import Architecture
 
 ALL = "all"
 
+_ENCODER_FLAGS = ("text_encoder", "vision_encoder")
+
+
+def encoder_flag(architecture: str, setting: str) -> str:
+    """Command-line option that names the encoder of that setting."""
+    return f"--{setting.replace('_', '-')}" if setting in _ENCODER_FLAGS else f"--set {architecture}.{setting}=NAME"
+
+
 _one_or_more = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 
 
@@ -88,8 +96,8 @@ class SearchConfig(CommandConfig):
         Raises UserError for a key that none of the architectures has, and for one without a value.
         """
         settings: dict[str, dict[str, Any]] = {kind.name: {} for kind in kinds}
-        for key, value in (("text_encoder", self.text_encoder), ("vision_encoder", self.vision_encoder)):
-            if value is not None:
+        for key in _ENCODER_FLAGS:
+            if (value := getattr(self, key)) is not None:
                 _assign(settings, kinds, key, value)
         for text in self.settings:
             key, equals, raw = text.partition("=")

@@ -119,8 +119,9 @@ class Study:
     Every trial that runs is in the storage with its settings from the first moment, and what is to be tried again is read
     from the trials themselves: a driver may be killed between any two of its writes.
 
-    identify: gives the name of the config with these searched settings. known: the outcome of a finished trial of that name
-    in any earlier study, or None.
+    identify: gives the name of the config with these searched settings. effect: a key that all configs which train the same
+    share (`Architecture.effective`), the name itself where not given: the first that is tried stands for them all. known: the
+    outcome of a finished trial of that name in any earlier study, or None.
     """
 
     def __init__(
@@ -131,9 +132,11 @@ class Study:
         *,
         identify: Callable[[Mapping[str, Any]], str],
         known: Callable[[str], JobOutcome | None],
+        effect: Callable[[Mapping[str, Any]], str] | None = None,
         settings: StudySettings = StudySettings(),
     ) -> None:
-        self.space, self.name, self._identify, self._known = space, name, identify, known
+        self.space, self.name, self._own_name, self._known = space, name, identify, known
+        self._effect = effect or identify
         self._distributions: dict[str, BaseDistribution] = {
             key: distribution(choices) for key, choices in space.values.items()
         }
@@ -147,8 +150,14 @@ class Study:
         self._results: dict[str, FrozenTrial] = {
             trial.user_attrs["config"]: trial
             for trial in before
-            if trial.state in FINISHED and "config" in trial.user_attrs
+            if trial.state in FINISHED
+            and "config" in trial.user_attrs
+            and not isinstance(trial.user_attrs.get("answered_from"), int)
         }
+        self._by_effect: dict[str, str] = {}  # the config that stands for those with that effect
+        for name, trial in self._results.items():
+            if self._is_point(trial.params) and name == self._own_name(trial.params):
+                self._by_effect.setdefault(self._effect(trial.params), name)
         self._settle(before)
         trials = self._trial_store.trials()
         self._sampler_adapter = SamplerAdapter(
@@ -188,7 +197,7 @@ class Study:
                     return None
                 queued = _Queued(untried, "untried point")
             advice = self._sampler_adapter.propose() if queued is None else self._sampler_adapter.place(queued.params)
-            name = self._identify(advice.params)
+            name = self._stand_for(advice.params)
             differs = self.differences(advice.params)
             attributes = {"differs": differs, "config": name}
             if queued is not None:
@@ -315,12 +324,25 @@ class Study:
                 told.number, told.user_attrs = trial.number, facts
                 self._results[name] = told
 
+    def _identify(self, params: Mapping[str, Any]) -> str:
+        """Name of the config with these settings, or of the one that stands for all with its effect."""
+        own = self._own_name(params)
+        standing = self._by_effect.get(self._effect(params), own)
+        return standing if standing in self._running or standing in self._failed or self._has_result(standing) else own
+
+    def _stand_for(self, params: Mapping[str, Any]) -> str:
+        """The same, remembered: from now on that config stands for all with its effect."""
+        name = self._identify(params)
+        self._by_effect[self._effect(params)] = name
+        return name
+
     @property
     def _begun(self) -> int:
         """Number of different configs that have a result or run."""
         return len(self._results) + sum(name not in self._results for name in self._running)
 
-    def _is_taken(self, name: str) -> bool:
+    def _is_taken(self, effect: str) -> bool:
+        name = self._by_effect.get(effect)
         return name in self._results or name in self._running or name in self._failed
 
     def _untried(self) -> dict[str, Any] | None:
@@ -331,12 +353,12 @@ class Study:
             points = iter(self._random.sample(list(self._points.values()), len(self._points)))
         else:
             points = (self.space.sample(self._random) for _ in range(WALKED))
-        return next((point for point in points if not self._is_taken(self._identify(point))), None)
+        return next((point for point in points if not self._is_taken(self._effect(point))), None)
 
     @cached_property
     def _points(self) -> dict[str, dict[str, Any]]:
-        """Every different config of the space by its name."""
-        return {self._identify(point): point for point in self.space.grid()}
+        """Every different config of the space by its effect."""
+        return {self._effect(point): point for point in self.space.grid()}
 
     def _settle(self, trials: Iterable[FrozenTrial]) -> None:
         """Ends what an earlier driver, or a write whose answer was lost, left RUNNING.
@@ -348,7 +370,7 @@ class Study:
                 continue
             answer, name = None, ""
             if self._is_point(trial.params):
-                name = self._identify(trial.params)
+                name = self._stand_for(trial.params)
                 answer = self._answer(name)
             if answer is None:
                 self._trial_store.end(trial._trial_id, TrialResult(TrialState.FAIL, None, dict(_INTERRUPTED)))

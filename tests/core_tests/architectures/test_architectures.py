@@ -14,7 +14,7 @@ from core.architectures import ARCHITECTURES, architecture
 from core.architectures.multimodal import MultimodalConfig
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.protocols.architecture import LEVELS, Context, Model, make_config
+from core.protocols.architecture import LEVELS, Context, Limit, Model, make_config
 from pricestack.testing.architectures import (
     LAPTOP,
     ArchitectureContract,
@@ -64,6 +64,18 @@ def test_settings_without_effect_are_not_canonical() -> None:
     off = MultimodalConfig(mixup_alpha=0.2, augment=False, random_erase=0.1, smape_weight=0.1)
     assert off.canonical() == MultimodalConfig(augment=False).canonical()
     assert MultimodalConfig(use_mixup=True, mixup_alpha=0.2).canonical() != MultimodalConfig(use_mixup=True).canonical()
+    assert off.without_effect()["mixup_alpha"] == "without use_mixup"
+
+
+@pytest.mark.parametrize(("name", "setting"), [("text", "text_encoder"), ("boosted", "frozen_encoder")])
+def test_tokens_beyond_an_encoders_positions_are_not_effective(name: str, setting: str, tmp_path: Path) -> None:
+    made, encoder = architecture(name), str(save_bert(tmp_path))
+    short, long, longer = (
+        made.effective(make_config(made.Config, {setting: encoder, "max_length": length})) for length in (64, 512, 1024)
+    )
+    assert short != long == longer
+    assert made.limits(longer) == {"max_length": Limit(512, encoder)}
+    assert architecture("boosted").limits(architecture("boosted").Config()) == {}
 
 
 @pytest.mark.parametrize("name", ["text", "multimodal"])

@@ -51,7 +51,7 @@ from transformers import (
 
 from core.atomic_files import read_json, write_json
 from core.encoders import load_encoder
-from core.encoders.loading import build_encoder
+from core.encoders.loading import build_encoder, max_positions
 from core.encoders.tiny import train_tokenizer
 from tests.errors import refused
 
@@ -164,6 +164,7 @@ def test_a_text_encoder_of_each_family(family: str, tmp_path: Path) -> None:
 
     assert tokenizer is not None
     assert (encoder.width, encoder.max_positions, encoder.pad) == (16, positions, pad)
+    assert max_positions(str(folder)) == positions
     ids = torch.tensor([tokenizer.encode(text).ids[:7] for text in ("green tea 20 bags oil", "oak table 500 ml 1 g")])
     assert ids.shape[1] >= 6
     assert ids.max() < SMALL["vocab_size"]
@@ -191,7 +192,7 @@ def test_the_tokenizer_says_how_many_tokens_are_meant(tmp_path: Path) -> None:
     own(folder)
     for meant, read in ((20, 20), (512, 48), (10**30, 48)):
         write_json(folder / "tokenizer_config.json", {"model_max_length": meant})
-        assert load_encoder(str(folder))[0].max_positions == read
+        assert load_encoder(str(folder))[0].max_positions == max_positions(str(folder)) == read
 
 
 VISION: dict[str, tuple[Callable[[], Any], int, int]] = {

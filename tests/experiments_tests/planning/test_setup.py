@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from core.architectures import architecture
+from core.architectures.boosted import BoostedArchitecture
+from core.data.catalog import Catalog
 from core.hardware import Machine
+from core.protocols.architecture import Config, Resolution
 from core.store.workspace import Workspace
 from experiments.execution.ray_pool import Resources
 from experiments.execution.resource_config import ResourceConfig
 from experiments.planning.budget import BudgetConfig
 from experiments.planning.marginal_gain import NEW_KIND, UNTRAINED
 from experiments.planning.search_state import job_defaults
-from experiments.planning.setup import Planner, cluster_resources, prior_of, resources
+from experiments.planning.setup import ArchitecturePlan, Planner, cluster_resources, for_catalog, prior_of, resources
 from experiments.search.search_config import SearchConfig
 from tests.core_tests.classical_toys import small_encoder
 from tests.errors import refused
@@ -106,6 +111,97 @@ def test_what_is_expected_of_a_kind_follows_from_its_encoder(toy_workspace: Work
         "lexical": NEW_KIND,
         "boosted": NEW_KIND,
     }
+
+
+def planned(workspace: Workspace, name: str, space: Path | None = None, **search: object) -> ArchitecturePlan:
+    asked = SearchConfig(architectures=(name,), space=space, **search)  # type: ignore[arg-type]
+    [found] = Planner(asked, BudgetConfig(), workspace, LAPTOP).plans(asked.kinds())
+    return found
+
+
+def test_what_cannot_matter_is_said_once_per_setting(toy_workspace: Workspace, tmp_path: Path) -> None:
+    encoder, space = small_encoder(tmp_path / "encoder"), tmp_path / "space.yaml"
+    found = planned(toy_workspace, "multimodal", vision_encoder="tiny-vision", settings=("cached_views=2",))
+    assert found.idle_settings() == ["cached_views: 2 has no effect without freeze_vision"]
+    found = planned(toy_workspace, "multimodal", Path("multimodal"), text_encoder="tiny", vision_encoder="tiny-vision")
+    assert found.idle_settings() == ["mixup_alpha: 0.2, 0.3 and 0.5 have no effect without use_mixup; trained once"]
+    space.write_text(
+        f"values: {{text_encoder: [tiny, {encoder}], max_length: [256, 625, 1024, 2048]}}", encoding="utf-8"
+    )
+    assert planned(toy_workspace, "text", space).idle_settings() == [
+        "max_length: 2048 means 1024, the most that tiny reads; trained once",
+        f"max_length: 625, 1024 and 2048 mean 512, the most that {encoder} reads; trained once",
+    ]
+    space.write_text("values: {max_length: {low: 8, high: 2000}, bins: [8, 9]}", encoding="utf-8")
+    found = planned(toy_workspace, "text", space, text_encoder="tiny", settings=("head=point", "max_length=1500"))
+    assert found.idle_settings() == [
+        "bins: 8 and 9 have no effect with head=point; trained once",
+        "max_length: 1500 means 1024, the most that tiny reads",
+    ]
+    found = planned(toy_workspace, "text", space, text_encoder="tiny")
+    assert found.idle_settings() == ["max_length: all above 1024 mean 1024, the most that tiny reads; trained once"]
+    assert planned(toy_workspace, "lexical").idle_settings() == planned(toy_workspace, "boosted").idle_settings() == []
+
+
+def test_auto_among_the_encoders_is_settled_in_the_first_points_too(toy_workspace: Workspace, tmp_path: Path) -> None:
+    encoder, space = small_encoder(tmp_path / "encoder"), tmp_path / "space.yaml"
+    space.write_text(
+        f"values: {{text_encoder: [auto, {encoder}], epochs: [1, 2]}}\ninitial_points: [{{text_encoder: auto, epochs: 1}}, "
+        f"{{text_encoder: {encoder}}}, {{epochs: 2}}]",
+        encoding="utf-8",
+    )
+    found = planned(toy_workspace, "text", space).space
+    assert found.values["text_encoder"] == ("tiny", str(encoder))
+    assert found.best == {"text_encoder": "tiny", "epochs": 1}
+    assert found.then == ({"text_encoder": str(encoder), "epochs": 1}, {"text_encoder": "tiny", "epochs": 2})
+    space.write_text(f"values: {{frozen_encoder: [null, tiny, {encoder}]}}", encoding="utf-8")
+    assert planned(toy_workspace, "boosted", space).space.values == {"frozen_encoder": (None, str(encoder))}
+
+
+class TitleConfig(Config):
+    """Settings of an architecture whose encoder has a name of its own."""
+
+    title_encoder: str = "noise"
+    freeze_title: bool = False
+
+
+class TitleArchitecture(BoostedArchitecture):
+    """An architecture with encoder settings that no shipped one has."""
+
+    name = "title"
+    Config = TitleConfig
+    encoder_settings = ("title_encoder",)
+    random_encoders = frozenset({"noise"})
+    freezing_settings: ClassVar[dict[str, str]] = {"title_encoder": "freeze_title"}
+
+    def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
+        return Resolution({"title_encoder": "noise", **settings}, "title")
+
+    def estimate_seconds(self, catalog: Catalog, config: TitleConfig, machine: Machine) -> float:  # type: ignore[override]
+        return 60.0
+
+    def estimate_memory(self, catalog: Catalog, config: TitleConfig, machine: Machine) -> int:  # type: ignore[override]
+        return 1
+
+
+def test_an_architecture_with_other_encoder_settings_is_planned_by_what_it_declares(
+    toy_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search_spaces.FOLDER", tmp_path)
+    (tmp_path / "title.yaml").write_text("values: {}", encoding="utf-8")
+
+    def made(*settings: str) -> tuple[ArchitecturePlan, list[ArchitecturePlan], tuple[str, ...]]:
+        search = SearchConfig(architectures=("all",), settings=settings)
+        [found] = Planner(search, BudgetConfig(minutes=2), toy_workspace, LAPTOP).plans([TitleArchitecture()])
+        return found, *for_catalog([found], search, toy_workspace)
+
+    random, kept, notes = made()
+    assert not kept and "--set title.title_encoder=NAME" in notes[0]
+    assert "freeze_title" not in random.resolution.settings
+    pretrained, kept, notes = made("title.title_encoder=words")
+    assert kept == [pretrained] and not notes
+    assert pretrained.resolution.settings["freeze_title"] is True
+    assert pretrained.resolution.notes[-1].startswith("title encoder's weights: as they are (auto: fine-tuning")
 
 
 def test_an_encoder_that_the_minutes_cannot_fine_tune_is_read_as_it_is_and_said_so(

@@ -93,6 +93,31 @@ def test_points_that_differ_only_in_settings_without_effect_are_one_config(url: 
     assert sorted(seen) == ["depth 1", "depth 2", "depth 3"]
 
 
+def test_points_with_one_effect_are_trained_once_under_the_name_of_the_first(url: str) -> None:
+    """As 625 and 1,024 tokens are for an encoder that reads 512: each has a name of its own, also when the study goes on."""
+
+    def opened() -> Study:
+        return Study(
+            "toy", SPACE, open_storage(url), identify=identify, known={}.get,
+            effect=lambda searched: identify({**searched, "depth": min(searched["depth"], 2)}),
+            settings=StudySettings("grid"),
+        )  # fmt: skip
+
+    first = opened().ask()
+    assert first is not None and first.searched == SPACE.best  # and is interrupted
+    seen = []
+    while (proposal := (search := opened()).ask()) is not None:
+        seen.append(proposal.searched)
+        search.complete(proposal.name, outcome(40.0 + 10 * proposal.searched["rate"]))
+    assert seen[0] == SPACE.best and len(seen) == 6 == search.distinct
+    assert {(point["depth"] > 1, point["rate"]) for point in seen} == {
+        (d, r) for d in (False, True) for r in (0.1, 0.2, 0.4)
+    }
+    search._queue.append(_Queued({"depth": 3, "rate": 0.2}, "test"))
+    assert search.ask() is None or not search._queue
+    assert all(each.name == identify(each.searched) for each in search.ranking())
+
+
 def test_a_repeat_is_answered_with_the_first_ones_value_and_curve(url: str) -> None:
     search = study(url)
     first = search.ask()
