@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError
 
 from core.errors import UserError, suggestion
 from core.protocols.architecture import Config, make_config
@@ -17,25 +17,6 @@ __all__ = ["FOLDER", "Choices", "Range", "Space", "load_space"]
 
 FOLDER = Path(__file__).parent
 _KEYS = {"values", "best", "then", "initial_points"}
-
-
-class _RangeEntry(BaseModel):
-    """A range as it is written: `{low: 1e-6, high: 1e-4, log: true}`, `{low: 2, high: 12, step: 2}`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    low: int | float
-    high: int | float
-    log: bool = False
-    step: int | float | None = Field(None, gt=0)
-
-    @model_validator(mode="after")
-    def _in_order(self) -> _RangeEntry:
-        if not self.low < self.high:
-            raise ValueError(f"low {self.low} must be below high {self.high}")
-        if self.log and (self.low <= 0 or self.step is not None):
-            raise ValueError("a logarithmic range begins above 0 and has no step")
-        return self
 
 
 def load_space(name: str | Path, kind: type[Config]) -> Space:
@@ -94,7 +75,7 @@ def _choices(source: str, key: Any, given: Any, kind: type[Config]) -> Choices:
         )
     if isinstance(given, dict):
         try:
-            entry = _RangeEntry.model_validate(given)
+            found = TypeAdapter(Range).validate_python(given)
         except ValidationError as error:
             first = error.errors()[0]
             raise UserError(
@@ -104,7 +85,6 @@ def _choices(source: str, key: Any, given: Any, kind: type[Config]) -> Choices:
                 code="space-bad-range",
                 hint=f"write `{key}: {{low: 1e-6, high: 1e-4, log: true}}` or `{key}: {{low: 2, high: 12, step: 2}}`",
             ) from None
-        found = Range(entry.low, entry.high, entry.log, entry.step)
         for end in (found.low, found.high):
             make_config(kind, {key: end})
         return found
@@ -128,28 +108,20 @@ def _number(kind: type[Config], key: str, choice: Any) -> Any:
 def _first_points(
     source: str, content: Mapping[str, Any], values: Mapping[str, Choices]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    best, changes = dict(content.get("best") or {}), list(content.get("then") or [])
-    listed = content.get("initial_points") or []
-    if (
-        isinstance(content.get("then") or [], list)
-        and isinstance(listed, list)
-        and all(isinstance(each, dict) for each in listed)
-    ):
-        if not best and listed:
-            best, listed = dict(listed[0]), listed[1:]
-        changes += listed
-    else:
-        changes = [None]
+    best, lists = dict(content.get("best") or {}), [content.get(key) or [] for key in ("then", "initial_points")]
+    readable = all(isinstance(each, list) and all(isinstance(point, dict) for point in each) for each in lists)
+    if readable and not best and lists[1]:
+        best, *lists[1] = lists[1]
     if best and set(best) != set(values):
         raise UserError(
             f"{source}: best lacks {sorted(set(values) - set(best))}",
             code="space-best-incomplete",
             hint="give one value for every setting",
         )
-    if changes and not (best and all(isinstance(each, dict) for each in changes)):
+    if not readable or (any(lists) and not best):
         raise UserError(
             f"{source}: `then` and `initial_points` must list settings that they change of `best`",
             code="space-bad-initial-points",
             hint="write `initial_points: [{setting: value}]`",
         )
-    return best, [{**best, **each} for each in changes]
+    return best, [{**best, **each} for listed in lists for each in listed]

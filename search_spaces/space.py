@@ -9,20 +9,32 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass as checked_dataclass
+
 from core.errors import UserError
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Range:
-    """Values from `low` to `high`, both included. log: drawn evenly in the logarithm. step: distance of neighbouring values.
+    """Values from `low` to `high`, both included, as a file has it: `{low: 1e-6, high: 1e-4, log: true}`.
 
+    log: drawn evenly in the logarithm. step: distance of neighbouring values.
     A range of two whole numbers is one of whole numbers. Without a step it has no list of values and cannot be walked.
     """
 
-    low: float
-    high: float
+    low: int | float
+    high: int | float
     log: bool = False
-    step: float | None = None
+    step: int | float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("a logarithmic range begins above 0 and has no step")
+        return self
 
     @property
     def whole(self) -> bool:
