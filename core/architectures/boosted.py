@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,17 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from core.arrays import Floats, load_arrays, save_arrays
 from core.atomic_files import digest, digest_json, read_json, write_json, write_text
-from core.cache import Cache
-from core.classical.frozen_encoder import (
-    SETTING,
-    encoder_identity,
-    prepare_states,
-    reader_for,
-    reading_limits,
-    reading_seconds,
-    settled_encoder,
-    states_memory,
-)
+from core.classical.frozen_encoder import SETTING, ClassicalArchitecture, reader_for, reading_seconds, states_memory
 from core.classical.gradient_boosting import OBJECTIVES, boost, boost_quantiles, choose_rounds
 from core.classical.target_encoding import DIMENSIONS
 from core.classical.target_features import (
@@ -41,17 +31,7 @@ from core.data.folds import inner_folds
 from core.fields.reader import FEATURES_VERSION
 from core.hardware import Machine
 from core.metrics import all_metrics
-from core.protocols.architecture import (
-    LEVELS,
-    Architecture,
-    Config,
-    Context,
-    Limit,
-    PriceRange,
-    Prices,
-    Resolution,
-    range_of,
-)
+from core.protocols.architecture import LEVELS, Config, Context, PriceRange, Prices, range_of
 from core.quality.label_noise import without_suspects
 
 AMOUNTS = frozenset(name for names in DIMENSIONS.values() for name in names) | {"amount", "value"}
@@ -105,6 +85,11 @@ class BoostedConfig(Config):
                 "LightGBM refuses monotone constraints with objective l1; take huber, smape or l2, or monotone=false"
             )
         return self
+
+    @property
+    def encoder(self) -> str | None:
+        """The encoder that is read."""
+        return self.frozen_encoder
 
     def without_effect(self) -> dict[str, str]:
         unused = {} if self.objective == "huber" else {"huber_delta": f"with objective={self.objective}"}
@@ -186,23 +171,12 @@ class BoostedModel:
         write_json(folder / "boosted.json", record)
 
 
-class BoostedArchitecture(Architecture):
+class BoostedArchitecture(ClassicalArchitecture):
     """Gradient-boosted trees on structured fields and price statistics."""
 
     name: ClassVar[str] = "boosted"
     summary: ClassVar[str] = "LightGBM on structured fields, out-of-fold price statistics and reduced text"
     Config: ClassVar[type[Config]] = BoostedConfig
-    encoder_settings: ClassVar[tuple[str, ...]] = (SETTING,)
-
-    def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
-        settled, notes = settled_encoder(settings, machine, minutes)
-        return Resolution(settled, "boosted", notes)
-
-    def identity(self, config: BoostedConfig) -> dict[str, str]:
-        return encoder_identity(config.frozen_encoder)
-
-    def limits(self, config: BoostedConfig) -> dict[str, Limit]:
-        return reading_limits(config.frozen_encoder)
 
     def estimate_seconds(self, catalog: Catalog, config: BoostedConfig, machine: Machine) -> float:
         # Measured on one core: about 1 ms per row for the features, and 0.3 microseconds per row and tree of 15 leaves.
@@ -215,12 +189,6 @@ class BoostedArchitecture(Architecture):
         columns = 100 + config.svd_components
         features = 40 * len(catalog) * columns  # in five copies at most
         return text_memory(catalog) + features + states_memory(catalog, config.frozen_encoder)
-
-    def prepare(
-        self, catalogs: Mapping[str, Catalog], config: BoostedConfig, cache: Cache, *, drop_bad: bool
-    ) -> tuple[str, ...]:
-        prepare_states(catalogs, config.frozen_encoder, config.max_length, cache)
-        return ()  # every other feature is learnt from the training rows of a fold
 
     def train(self, train: Catalog, valid: Catalog | None, config: BoostedConfig, context: Context) -> BoostedModel:
         with threadpool_limits(context.threads):

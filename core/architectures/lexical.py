@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,17 +16,13 @@ from threadpoolctl import threadpool_limits
 
 from core.arrays import Floats, load_arrays, save_arrays, sparse_arrays, sparse_from
 from core.atomic_files import digest_json
-from core.cache import Cache
 from core.classical import gaussian_process
 from core.classical.frozen_encoder import (
     SETTING,
+    ClassicalArchitecture,
     FrozenTextEncoder,
-    encoder_identity,
-    prepare_states,
     reader_for,
-    reading_limits,
     reading_seconds,
-    settled_encoder,
     states_memory,
 )
 from core.classical.lexical_model import LexicalModel, Nearest, comparable, load_lexical
@@ -41,7 +37,7 @@ from core.errors import UserError
 from core.fields.reader import FEATURES_VERSION, fields_of
 from core.hardware import Machine
 from core.metrics import all_metrics
-from core.protocols.architecture import Architecture, Config, Context, Limit, Resolution, range_of
+from core.protocols.architecture import Config, Context, range_of
 from core.quality.label_noise import Suspects, row_weights
 
 _LEAST_BATCH = 8
@@ -135,7 +131,7 @@ class LexicalConfig(Config):
         return MlpSettings(widths, self.epochs, batch, rate, self.dropout, decay, self.smape_weight)
 
 
-class LexicalArchitecture(Architecture):
+class LexicalArchitecture(ClassicalArchitecture):
     """TF-IDF with linear models, small sparse nets, nearest products, or a Gaussian process."""
 
     name: ClassVar[str] = "lexical"
@@ -143,17 +139,6 @@ class LexicalArchitecture(Architecture):
         "word and character TF-IDF with linear models, sparse nets, neighbours or Gaussian processes"
     )
     Config: ClassVar[type[Config]] = LexicalConfig
-    encoder_settings: ClassVar[tuple[str, ...]] = (SETTING,)
-
-    def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
-        settled, notes = settled_encoder(settings, machine, minutes)
-        return Resolution(settled, "lexical", notes)
-
-    def identity(self, config: LexicalConfig) -> dict[str, str]:
-        return encoder_identity(config.encoder)
-
-    def limits(self, config: LexicalConfig) -> dict[str, Limit]:
-        return reading_limits(config.encoder)
 
     def estimate_seconds(self, catalog: Catalog, config: LexicalConfig, machine: Machine) -> float:
         # Measured on one core: about 0.5 ms per row for the text and the linear model, 1.2 ms with the terms of 75,000 rows.
@@ -183,12 +168,6 @@ class LexicalArchitecture(Architecture):
             references, sample = min(len(catalog), config.kernel_rows), min(len(catalog), config.kernel_sample_rows)
             memory += max(4 * sample**2 * _KERNEL_MATRICES, 8 * references**2 * (8 + config.kernel_samples))
         return memory + states_memory(catalog, config.encoder)
-
-    def prepare(
-        self, catalogs: Mapping[str, Catalog], config: LexicalConfig, cache: Cache, *, drop_bad: bool
-    ) -> tuple[str, ...]:
-        prepare_states(catalogs, config.encoder, config.max_length, cache)
-        return ()  # every other feature is learnt from the training rows of a fold
 
     def train(self, train: Catalog, valid: Catalog | None, config: LexicalConfig, context: Context) -> LexicalModel:
         with threadpool_limits(context.threads):

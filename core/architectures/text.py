@@ -98,10 +98,6 @@ class TextEncodingNetwork(Network):
         """(B, width) pooled states: computed from (B, L) ids and mask, or those that the frozen encoder gave before."""
         if states is not None:
             return states.float()
-        return self.states(input_ids, attention_mask)
-
-    def states(self, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
-        """(B, width) pooled states of (B, L) ids and mask."""
         pooled: Tensor = self.pooling(self.encoders["text"](input_ids, attention_mask), attention_mask)
         return pooled
 

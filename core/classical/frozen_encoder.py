@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from core.data.catalog import Catalog
 from core.encoders.presets import AUTO, TINY, choose
 from core.errors import UserError
 from core.hardware import Machine, detect
-from core.protocols.architecture import Context, Limit
+from core.protocols.architecture import Architecture, Context, Limit, Resolution
 
 if TYPE_CHECKING:
     from core.inputs.tokens import Tokens
@@ -153,55 +153,52 @@ def reader_for(name: str, max_length: int, context: Context) -> FrozenTextEncode
     return FrozenTextEncoder(name, content, max_length, context.cache, context.device, context.threads)
 
 
-def settled_encoder(
-    settings: Mapping[str, Any], machine: Machine, minutes: float | None
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The settings with `auto` replaced by the policy's choice, and what was chosen and why.
+class ClassicalArchitecture(Architecture):
+    """Base class of classical architectures. `config.encoder` names the frozen encoder that reads the texts, if any does."""
 
-    The tiny encoder learns from scratch or not at all: frozen it says nothing, so a config that names it, or gets it by the
-    policy, reads no encoder here. Raises UserError at once for an encoder that is named but cannot be had.
-    """
-    name = settings.get(SETTING)
-    if name is None:
-        return dict(settings), ()
-    why = "named"
-    if name == AUTO:
-        from core.encoders.loading import available
+    encoder_settings: ClassVar[tuple[str, ...]] = (SETTING,)
 
-        name, why = choose("text", machine, available(), minutes)
-        why = f"auto: {why}"
-    if name == TINY:
-        return {**settings, SETTING: None}, (f"frozen encoder: none ({why}; {TINY} says nothing while frozen)",)
-    from core.encoders.loading import locate
+    def resolve(self, settings: Mapping[str, Any], machine: Machine, minutes: float | None) -> Resolution:
+        """Replaces `auto` by the policy's choice. Raises UserError at once for an encoder that is named but cannot be had.
 
-    locate(name, "text")
-    return {**settings, SETTING: name}, (f"frozen encoder: {name} ({why})",)
+        The tiny encoder learns from scratch or not at all: frozen it says nothing, so a config that names it, or gets it by the
+        policy, reads no encoder here.
+        """
+        name, why = settings.get(SETTING), "named"
+        if name is None:
+            return Resolution(dict(settings), self.name)
+        from core.encoders.loading import available, locate
 
+        if name == AUTO:
+            name, why = choose("text", machine, available(), minutes)
+            why = f"auto: {why}"
+        if name == TINY:
+            note = f"frozen encoder: none ({why}; {TINY} says nothing while frozen)"
+            return Resolution({**settings, SETTING: None}, self.name, (note,))
+        locate(name, "text")
+        return Resolution({**settings, SETTING: name}, self.name, (f"frozen encoder: {name} ({why})",))
 
-def encoder_identity(name: str | None) -> dict[str, str]:
-    """The content hash of the encoder's files, by part."""
-    if name is None:
-        return {}
-    from core.encoders.loading import identity
+    def identity(self, config: Any) -> dict[str, str]:
+        if config.encoder is None:
+            return {}
+        from core.encoders.loading import identity
 
-    return {"text": identity(name, "text")}
+        return {"text": identity(config.encoder, "text")}
 
+    def limits(self, config: Any) -> dict[str, Limit]:
+        if config.encoder is None:
+            return {}
+        from core.encoders.loading import max_positions
 
-def reading_limits(name: str | None) -> dict[str, Limit]:
-    """The encoder's positions, beyond which `max_length` changes nothing; none without an encoder."""
-    if name is None:
-        return {}
-    from core.encoders.loading import max_positions
+        return {"max_length": Limit(max_positions(config.encoder), config.encoder)}
 
-    return {"max_length": Limit(max_positions(name), name)}
-
-
-def prepare_states(catalogs: Mapping[str, Catalog], name: str | None, max_length: int, cache: Cache) -> None:
-    """Lets the encoder read every row once, before the trainings of the folds ask for parts of them."""
-    if name is None:
-        return
-    reader = FrozenTextEncoder(name, encoder_identity(name)["text"], max_length, cache, detect().device)
-    reader.states([text for catalog in catalogs.values() for text in catalog.texts])
+    def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
+        """Lets the encoder read every row once; every other feature is learnt from the training rows of a fold."""
+        if config.encoder is not None:
+            content = self.identity(config)["text"]
+            reader = FrozenTextEncoder(config.encoder, content, config.max_length, cache, detect().device)
+            reader.states([text for catalog in catalogs.values() for text in catalog.texts])
+        return ()
 
 
 def states_memory(catalog: Catalog, name: str | None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,36 @@ class Linear(PriceNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(self.dropout(x)).squeeze(-1)
+
+
+class Killed(Toy):
+    """Kills its process in the middle of the training's `step`-th batch, from 1."""
+
+    def __init__(self, step: int, n: int = 64, noise: float = 0.0) -> None:
+        super().__init__(n, noise=noise)
+        self.left = step
+
+    def batch(self, rows: RowIndices, generator: torch.Generator | None) -> Batch:
+        if generator is not None:
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(rows, generator)
+
+
+class Hungry(Linear):
+    """Runs out of memory with more than so many rows in one pass, as a large network would."""
+
+    def __init__(self, rows: int) -> None:
+        torch.manual_seed(0)
+        super().__init__()
+        self.rows, self.passes = rows, list[int]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes.append(len(x))
+        if len(x) > self.rows:
+            torch.empty(2**60, dtype=torch.uint8)  # the allocator's own error
+        return super().forward(x)
 
 
 def make(seed: int = 0, dropout: float = 0.0) -> Linear:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from core.architectures import ARCHITECTURES, architecture
 from core.cache import Cache
@@ -21,14 +18,14 @@ from core.protocols.architecture import ALONE, Context, Group, make_config
 from core.training.trainer import fit, seeded
 from pricestack.testing.architectures import small_settings, toy_catalog
 from tests.core_tests.group_toys import Lost, alone, together
-from tests.core_tests.trainer_toys import Linear, Toy, config, make
+from tests.core_tests.trainer_toys import Hungry, Killed, Linear, Toy, config, make
 
 FAULTS = pytest.mark.faults
 CLOSE = 1e-4
 ROWS = 66  # with batches of 16 the last one has two rows: fewer than three processes
 SETTINGS: dict[str, Any] = {"epochs": 5, "patience": 5, "learning_rate": 0.05}
 
-Curve = list[dict[str, float]]
+Curve = list[Mapping[str, float]]
 
 
 def curve_of(
@@ -40,23 +37,22 @@ def curve_of(
     **context: Any,
 ) -> tuple[Curve, int, list[float]]:
     """(reports of each epoch, best epoch, weights) of a training of the toy."""
-    reports: dict[int, dict[str, float]] = {}
-
-    def watch(epoch: int, metrics: Mapping[str, float]) -> None:
-        reports[epoch] = dict(metrics)
-
-    where = Context(
-        0, Cache(folder / "cache"), folder / "run", report=watch, group=group, **{"checkpoint_seconds": 0.0, **context}
-    )
+    reports: dict[int, Mapping[str, float]] = {}
+    own = {"checkpoint_seconds": 0.0, "report": reports.__setitem__, "group": group, **context}
+    where = Context(0, Cache(folder / "cache"), folder / "run", **own)
     with seeded(where):
         network = network or make()
         best = fit(network, examples or Toy(ROWS), Toy(), config(**settings), where)
     return list(reports.values()), best, network.layer.weight.flatten().tolist()
 
 
+def assert_same_curve(one: Curve, other: Curve) -> None:
+    for key in ("loss", "smape"):
+        assert [epoch[key] for epoch in one] == pytest.approx([epoch[key] for epoch in other], abs=CLOSE)
+
+
 def assert_same(one: tuple[Curve, int, list[float]], other: tuple[Curve, int, list[float]]) -> None:
-    assert [epoch["loss"] for epoch in one[0]] == pytest.approx([epoch["loss"] for epoch in other[0]], abs=CLOSE)
-    assert [epoch["smape"] for epoch in one[0]] == pytest.approx([epoch["smape"] for epoch in other[0]], abs=CLOSE)
+    assert_same_curve(one[0], other[0])
     assert one[1] == other[1]
     assert one[2] == pytest.approx(other[2], abs=CLOSE)
 
@@ -81,19 +77,13 @@ def train(
     settings = {**small_settings(name), "dropout": 0.0, "category_dropout": 0.0, "epochs": 2, **given}
     if name == "multimodal":
         settings["augment"] = False
-    reports: list[dict[str, float]] = []
-    context = Context(
-        7,
-        Cache(folder / "cache"),
-        folder / "run",
-        report=lambda epoch, metrics: reports.append(dict(metrics)),
-        group=group,
-    )
+    reports: dict[int, Mapping[str, float]] = {}
+    context = Context(7, Cache(folder / "cache"), folder / "run", report=reports.__setitem__, group=group)
     kind = architecture(name)
     model = kind.train(catalog.take(rows[:-10]), catalog.take(rows[-10:]), make_config(kind.Config, settings), context)
     if group.leads:  # whoever keeps a model asks it alone
         model.predict_quantiles(catalog)
-    return reports, model.predict(catalog.without_prices()).tolist()
+    return list(reports.values()), model.predict(catalog.without_prices()).tolist()
 
 
 @pytest.mark.parametrize(
@@ -111,8 +101,7 @@ def test_a_real_network_learns_together_what_it_learns_alone(
     work = partial(train, name=name, catalog=toy_catalog(tmp_path / "pictures"), given=given)
     curve, prices = alone(work, tmp_path / "alone")
     (first, same), *others = together(size, work, tmp_path / "together")
-    for key in ("loss", "smape"):
-        assert [epoch[key] for epoch in first] == pytest.approx([epoch[key] for epoch in curve], abs=CLOSE)
+    assert_same_curve(first, curve)
     assert same == pytest.approx(prices, rel=CLOSE)
     assert all(other == ([], same) for other in others)
 
@@ -144,21 +133,7 @@ def test_early_stopping_and_the_best_epoch_are_the_same_on_all(tmp_path: Path) -
     assert_same(first, alone(work, tmp_path / "alone"))
 
 
-class Hungry(Linear):
-    """Runs out of memory with more than so many rows in one pass."""
-
-    def __init__(self, rows: int) -> None:
-        super().__init__()
-        self.rows = rows
-
-    def forward(self, x: Tensor) -> Tensor:
-        if len(x) > self.rows:
-            torch.empty(2**60, dtype=torch.uint8)  # the allocator's own error
-        return super().forward(x)
-
-
 def hungry_at(group: Group, folder: Path, rank: int) -> tuple[Curve, int, list[float]]:
-    torch.manual_seed(0)
     return curve_of(group, folder, network=Hungry(3 if group.rank == rank else 1_000))
 
 
@@ -196,23 +171,8 @@ def test_whoever_stops_rank_0_stops_all(tmp_path: Path) -> None:
     assert together(2, stopped, tmp_path) == [("Stop", ""), ("Ended", "")]
 
 
-class Killed(Toy):
-    """Kills its process in the middle of the training's `step`-th batch."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(ROWS)
-        self.left = step
-
-    def batch(self, rows: np.ndarray, generator: torch.Generator | None):  # type: ignore[no-untyped-def]
-        if generator is not None:
-            self.left -= 1
-            if not self.left:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return super().batch(rows, generator)
-
-
 def die_together(group: Group, folder: Path, step: int, dropout: float) -> None:
-    curve_of(group, folder, Killed(step), make(dropout=dropout))
+    curve_of(group, folder, Killed(step, ROWS), make(dropout=dropout))
 
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=FAULTS), 3, pytest.param(8, marks=FAULTS)])
@@ -238,7 +198,7 @@ def test_more_or_fewer_processes_go_on_from_the_same_states(before: int, after: 
 
 
 def die_at_rank_1(group: Group, folder: Path) -> tuple[Curve, int, list[float]]:
-    return curve_of(group, folder, Killed(4) if group.rank == 1 else None)
+    return curve_of(group, folder, Killed(4, ROWS) if group.rank == 1 else None)
 
 
 def test_whoever_is_left_says_that_another_is_gone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from core.protocols.architecture import Context
 from core.training import checkpoint
 from core.training.batching import MicroBatchSize
 from core.training.trainer import fit, seeded
-from tests.core_tests.trainer_toys import Linear, Toy, config, context, make
+from tests.core_tests.trainer_toys import Hungry, Killed, Linear, Toy, config, context, make
 from tests.errors import refused
 
 PROCESSES = multiprocessing.get_context("fork")
@@ -36,42 +37,32 @@ def training(where: Context) -> tuple[int, Linear]:
 
 
 def smapes(where: Context) -> tuple[list[float], int, Tensor]:
-    reports: dict[int, float] = {}
-
-    def watch(epoch: int, metrics: Mapping[str, float]) -> None:
-        reports[epoch] = metrics["smape"]
-
-    best, network = training(Context(**{**vars(where), "report": watch}))
+    """(SMAPE of each epoch, best epoch, weights) of such a training."""
+    reports: dict[int, Mapping[str, float]] = {}
+    best, network = training(replace(where, report=reports.__setitem__))
     assert list(reports) == list(range(1, len(reports) + 1))
-    return list(reports.values()), best, network.layer.weight.detach().clone()
+    return [metrics["smape"] for metrics in reports.values()], best, network.layer.weight.detach().clone()
 
 
 def die_at(step: int, folder: Path) -> None:
-    """Runs the training until SIGKILL hits it in the middle of that step."""
-    taken = 0
-
-    class Killed(Toy):
-        def batch(self, rows: np.ndarray, generator: torch.Generator | None):  # type: ignore[no-untyped-def]
-            nonlocal taken
-            if generator is not None:
-                if taken == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                taken += 1
-            return super().batch(rows, generator)
-
     torch.set_num_threads(1)  # a forked child must not wait for threads that only its parent has
     where = context(folder, checkpoint_seconds=0.0)
     with seeded(where):
-        fit(make(where.seed, dropout=0.3), Killed(noise=0.1), Toy(), config(**SETTINGS), where)
+        fit(make(where.seed, dropout=0.3), Killed(step + 1, noise=0.1), Toy(), config(**SETTINGS), where)
+
+
+def stopped(folder: Path, after: int) -> None:
+    """Leaves the states of a training that SIGKILL hit after so many steps."""
+    process = PROCESSES.Process(target=die_at, args=(after, folder))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("step", [0, 1, 3, 4, 7, 10, STEPS - 1])
 def test_killed_at_any_step_and_started_again_it_ends_the_same(step: int, tmp_path: Path) -> None:
     undisturbed = smapes(context(tmp_path / "undisturbed"))
-    process = PROCESSES.Process(target=die_at, args=(step, tmp_path / "killed"))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    stopped(tmp_path / "killed", step)
     curve, best, weights = smapes(context(tmp_path / "killed", checkpoint_seconds=0.0))
     assert curve == pytest.approx(undisturbed[0], abs=1e-6)
     assert best == undisturbed[1]
@@ -82,23 +73,13 @@ def test_killed_at_any_step_and_started_again_it_ends_the_same(step: int, tmp_pa
 def test_killed_again_and_again_it_still_ends_the_same(tmp_path: Path) -> None:
     undisturbed = smapes(context(tmp_path / "undisturbed"))
     for _ in range(4):
-        process = PROCESSES.Process(target=die_at, args=(4, tmp_path / "killed"))
-        process.start()
-        process.join(60)
-        assert process.exitcode == -signal.SIGKILL
+        stopped(tmp_path / "killed", 4)
     curve, *_ = smapes(context(tmp_path / "killed", checkpoint_seconds=0.0))
     assert curve == pytest.approx(undisturbed[0], abs=1e-6)
 
 
 def states(folder: Path) -> list[Path]:
     return sorted((folder / "run").glob("state-*.safetensors"), key=lambda path: int(path.stem.rpartition("-")[2]))
-
-
-def stopped(folder: Path, after: int) -> None:
-    """Leaves the states of a training that was killed after so many steps."""
-    process = PROCESSES.Process(target=die_at, args=(after, folder))
-    process.start()
-    process.join(60)
 
 
 def test_the_last_two_states_are_kept_and_the_best_apart(tmp_path: Path) -> None:
@@ -117,9 +98,9 @@ def test_a_damaged_state_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_states_of_another_training_are_no_beginning(tmp_path: Path) -> None:
-    undisturbed = smapes(Context(**{**vars(context(tmp_path / "undisturbed")), "seed": 7}))
+    undisturbed = smapes(replace(context(tmp_path / "undisturbed"), seed=7))
     stopped(tmp_path / "killed", 9)
-    curve, *_ = smapes(Context(**{**vars(context(tmp_path / "killed")), "seed": 7}))
+    curve, *_ = smapes(replace(context(tmp_path / "killed"), seed=7))
     assert curve == undisturbed[0]
 
 
@@ -153,13 +134,13 @@ class Explodes(Toy):
 def test_after_ten_bad_steps_it_goes_back_and_learns_at_half_the_rate(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    network, reports = make(), []
-    where = context(tmp_path, checkpoint_seconds=0.0, report=lambda epoch, metrics: reports.append((epoch, metrics)))
+    network, reports = make(), dict[int, Mapping[str, float]]()
+    where = context(tmp_path, checkpoint_seconds=0.0, report=reports.__setitem__)
     # The states of bad steps differ from the one before the first of them in nothing but counters.
     assert fit(network, Explodes(range(9, 19)), Toy(), config(epochs=6, patience=6), where) >= 1
     assert "10 steps in a row without a finite loss" in caplog.text
-    assert reports[-1][1]["skipped_steps"] == 10
-    assert np.isfinite(reports[-1][1]["smape"])
+    last = list(reports.values())[-1]
+    assert last["skipped_steps"] == 10 and np.isfinite(last["smape"])
 
 
 def test_twice_is_once_too_often_and_the_rows_are_named(tmp_path: Path) -> None:
@@ -178,29 +159,10 @@ def test_frozen_weights_are_not_in_a_checkpoint(tmp_path: Path) -> None:
     assert network.layer.bias.item() == make().layer.bias.item()
 
 
-class Hungry(Linear):
-    """Runs out of memory with more than so many rows in one pass, as a large network would."""
-
-    def __init__(self, rows: int) -> None:
-        super().__init__()
-        self.rows, self.passes = rows, []
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.passes.append(len(x))
-        if len(x) > self.rows:
-            torch.empty(2**60, dtype=torch.uint8)  # the allocator's own error
-        return super().forward(x)
-
-
-def hungry(rows: int) -> Hungry:
-    torch.manual_seed(0)
-    return Hungry(rows)
-
-
 def test_where_memory_is_too_small_passes_are_halved_and_the_batch_stays_whole(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    roomy, narrow = hungry(64), hungry(5)
+    roomy, narrow = Hungry(64), Hungry(5)
     same = {"epochs": 3, "learning_rate": 0.01}
     fit(roomy, Toy(), None, config(**same), context(tmp_path / "roomy"))
     fit(narrow, Toy(), None, config(**same), context(tmp_path / "narrow"))
@@ -210,8 +172,8 @@ def test_where_memory_is_too_small_passes_are_halved_and_the_batch_stays_whole(
 
 
 def test_the_size_that_fits_is_remembered(tmp_path: Path) -> None:
-    fit(hungry(5), Toy(), None, config(epochs=1), context(tmp_path))
-    again = hungry(5)
+    fit(Hungry(5), Toy(), None, config(epochs=1), context(tmp_path))
+    again = Hungry(5)
     fit(again, Toy(), None, config(epochs=1), context(tmp_path))
     assert max(again.passes) == 4
     other = MicroBatchSize.remembered(context(tmp_path), "another encoder", "fp32", None)
@@ -220,7 +182,7 @@ def test_the_size_that_fits_is_remembered(tmp_path: Path) -> None:
 
 def test_memory_for_not_even_one_row_is_an_error_with_a_cure(tmp_path: Path) -> None:
     with refused("out-of-memory-single-row") as failure:
-        fit(hungry(0), Toy(), None, config(epochs=1), context(tmp_path))
+        fit(Hungry(0), Toy(), None, config(epochs=1), context(tmp_path))
     assert "max_length" in failure.value.hint
 
 
