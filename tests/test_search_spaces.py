@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.architectures import ARCHITECTURES, architecture
 from core.protocols.architecture import make_config
 from experiments.search.study import distribution
-from search_spaces import FOLDER, Range, load_space
+from search_spaces import FOLDER, Range, Space, load_space
 from tests.errors import refused
 
 TEXT = architecture("text").Config
@@ -37,8 +37,7 @@ DOCUMENTED = {
         },
         {
             "learning_rate": 1e-5, "batch_size": 64, "max_length": 512, "dropout": 0.4, "weight_decay": 0.05,
-            "regressor_width": 512,
-            "regressor_depth": 2, "mixup_alpha": 0.3, "random_erase": 0.2,
+            "regressor_width": 512, "regressor_depth": 2, "mixup_alpha": 0.3, "random_erase": 0.2,
         },
     ),
 }  # fmt: skip
@@ -50,6 +49,13 @@ def test_the_documented_grids_are_exact(name: str) -> None:
     space = load_space(name, architecture(name).Config)
     assert space.values == values
     assert space.best == best
+
+
+def written(folder: Path, text: str) -> Space:
+    """The space that is read from this text of a file."""
+    path = folder / "space.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_space(path, TEXT)
 
 
 def owner(stem: str) -> str:
@@ -71,11 +77,8 @@ def test_every_architecture_has_a_space() -> None:
 
 
 def test_points_to_try_next_say_what_they_change_of_the_best(tmp_path: Path) -> None:
-    path = tmp_path / "space.yaml"
-    path.write_text(
-        "values: {dropout: [0.1, 0.2], epochs: [3, 4]}\nbest: {dropout: 0.1, epochs: 3}\nthen: [{epochs: 4}, {dropout: 0.2}]"
-    )
-    space = load_space(path, TEXT)
+    values = "values: {dropout: [0.1, 0.2], epochs: [3, 4]}"
+    space = written(tmp_path, f"{values}\nbest: {{dropout: 0.1, epochs: 3}}\nthen: [{{epochs: 4}}, {{dropout: 0.2}}]")
     assert space.then == ({"dropout": 0.1, "epochs": 4}, {"dropout": 0.2, "epochs": 3})
     assert space.without({"epochs": 4}).then == ({"dropout": 0.1}, {"dropout": 0.2})
 
@@ -112,10 +115,8 @@ def test_what_the_user_fixed_is_not_searched() -> None:
     ],
 )
 def test_mistakes_in_a_space_file_are_named(tmp_path: Path, content: str, code: str) -> None:
-    path = tmp_path / "space.yaml"
-    path.write_text(content)
     with refused(code):
-        load_space(path, TEXT)
+        written(tmp_path, content)
 
 
 def test_a_missing_space_is_answered_with_the_known_ones(tmp_path: Path) -> None:
@@ -123,16 +124,9 @@ def test_a_missing_space_is_answered_with_the_known_ones(tmp_path: Path) -> None
         load_space(tmp_path / "none.yaml", TEXT)
 
 
-def written(folder: Path, text: str) -> Path:
-    path = folder / "space.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
 def test_ranges_are_read_also_where_yaml_reads_a_number_as_text(tmp_path: Path) -> None:
     ranges = "learning_rate: {low: 1e-6, high: 1e-4, log: true}, epochs: {low: 2, high: 12, step: 2}"
-    text = f"values: {{{ranges}, dropout: [1e-1, 0.2]}}"
-    space = load_space(written(tmp_path, text), TEXT)
+    space = written(tmp_path, f"values: {{{ranges}, dropout: [1e-1, 0.2]}}")
     assert space.values == {
         "learning_rate": Range(1e-6, 1e-4, log=True),
         "epochs": Range(2, 12, step=2),
@@ -145,26 +139,26 @@ def test_ranges_are_read_also_where_yaml_reads_a_number_as_text(tmp_path: Path) 
 
 
 def test_a_grid_over_a_range_without_a_step_is_refused(tmp_path: Path) -> None:
-    endless = load_space(written(tmp_path, "values: {dropout: {low: 0.1, high: 0.5}}"), TEXT)
+    endless = written(tmp_path, "values: {dropout: {low: 0.1, high: 0.5}}")
     with refused("space-endless-grid") as caught:
         endless.check_finite("--grid")
     assert "dropout" in caught.value.what and "--grid" in caught.value.what
-    finite = load_space(written(tmp_path, "values: {dropout: {low: 0.1, high: 0.5, step: 0.2}, epochs: [3, 4]}"), TEXT)
+    finite = written(tmp_path, "values: {dropout: {low: 0.1, high: 0.5, step: 0.2}, epochs: [3, 4]}")
     assert finite.points == 6 == sum(1 for _ in finite.grid())
 
 
 def test_a_space_is_found_by_its_name_or_its_file(tmp_path: Path) -> None:
     assert load_space(Path("text-tiny"), TEXT) == load_space("text-tiny", TEXT)
-    assert load_space(written(tmp_path, "values: {dropout: [0.1]}"), TEXT).values == {"dropout": (0.1,)}
+    assert written(tmp_path, "values: {dropout: [0.1]}").values == {"dropout": (0.1,)}
 
 
 def test_initial_points_are_tried_first(tmp_path: Path) -> None:
     text = "values: {dropout: {low: 0.1, high: 0.5}, epochs: [3, 4]}\ninitial_points: [{dropout: 0.2, epochs: 3}, {epochs: 4}]"
-    space = load_space(written(tmp_path, text), TEXT)
+    space = written(tmp_path, text)
     assert space.best == {"dropout": 0.2, "epochs": 3}
     assert space.then == ({"dropout": 0.2, "epochs": 4},)
     text = "values: {dropout: [0.1, 0.2]}\nbest: {dropout: 0.1}\ninitial_points: [{dropout: 0.2}]"
-    assert load_space(written(tmp_path, text), TEXT).then == ({"dropout": 0.2},)
+    assert written(tmp_path, text).then == ({"dropout": 0.2},)
 
 
 ENDS = st.one_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,25 +62,21 @@ class Runtime:
     group: Group = ALONE
 
 
+@dataclass(eq=False, repr=False)
 class NeuralModel:
     """Trained network with tokenizer, fields and config (`core.protocols.architecture.Model`).
 
     A group that trained it also predicts together: all of its processes ask for the same prices.
     """
 
-    def __init__(
-        self,
-        architecture: NeuralArchitecture,
-        network: Network,
-        tokenizer: Tokenizer,
-        config: NeuralConfig,
-        fields: FieldEncoder | None = None,
-        best_epoch: int = 1,
-        runtime: Runtime | None = None,
-    ) -> None:
-        self.architecture, self.network, self.tokenizer, self.config = architecture, network, tokenizer, config
-        self.fields, self.best_epoch, self.runtime = fields, best_epoch, runtime or Runtime()
-        self._quantiles: dict[str, Prices] = {}
+    architecture: NeuralArchitecture
+    network: Network
+    tokenizer: Tokenizer
+    config: NeuralConfig
+    fields: FieldEncoder | None = None
+    best_epoch: int = 1
+    runtime: Runtime = Runtime()
+    _quantiles: dict[str, Prices] = field(init=False, default_factory=dict)
 
     @cached_property
     def tokenizer_key(self) -> str:

@@ -9,12 +9,13 @@ import lightgbm
 import numpy as np
 import pytest
 
-from core.architectures.boosted import BoostedArchitecture, BoostedConfig
+from core.architectures.boosted import BoostedArchitecture, BoostedConfig, BoostedModel
 from core.classical.gradient_boosting import OBJECTIVES, smoothed_smape_objective
 from core.classical.neighbours import SHARPNESS, learn_neighbours
 from core.classical.neighbours import STATISTICS as NEAR
 from core.classical.target_encoding import STATISTICS, learn_targets, targets_from_record
 from core.classical.target_features import PRICED, TargetFeatures, learn_target_features
+from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.encoders.loading import identity
 from core.errors import OutOfTime
@@ -29,11 +30,18 @@ BOOSTED = BoostedArchitecture()
 SMALL = {"max_rounds": 60, "learning_rate": 0.1, "bags": 1, "min_leaf_rows": 5, "feature_fraction": 0.8}
 
 
+def fitted(folder: Path, train: Catalog, valid: Catalog | None = None, **settings: object) -> BoostedModel:
+    return BOOSTED.train(train, valid, make_config(BoostedConfig, {**SMALL, **settings}), context(folder))
+
+
+def smoothed_smape(d: np.ndarray) -> np.ndarray:
+    return 2 * np.tanh((np.sqrt(d * d + 0.01) - 0.1) / 2)
+
+
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES))
 def test_beats_the_constant_by_far_and_reads_back_the_same(objective: str, tmp_path: Path) -> None:
     train, test = products(240), products(60, seed=1)
-    config = make_config(BoostedConfig, {**SMALL, "objective": objective})
-    trained = BOOSTED.train(train, test, config, context(tmp_path))
+    trained = fitted(tmp_path, train, test, objective=objective)
     predicted = trained.predict(test)
     assert smape(test.known_prices, predicted) < 0.5 * constant_floor(test.known_prices)[1]
     trained.save(tmp_path / "model")
@@ -44,18 +52,17 @@ def test_beats_the_constant_by_far_and_reads_back_the_same(objective: str, tmp_p
 
 
 def test_same_seed_same_prices_with_and_without_the_cache(tmp_path: Path) -> None:
-    train, test, config = products(80), products(40, seed=1), make_config(BoostedConfig, SMALL)
-    first = BOOSTED.train(train, None, config, context(tmp_path / "a")).predict(test)
-    fresh = BOOSTED.train(train, test, config, context(tmp_path / "b")).predict(test)
-    cached = BOOSTED.train(train, None, config, context(tmp_path / "a")).predict(test)
+    train, test = products(80), products(40, seed=1)
+    first = fitted(tmp_path / "a", train).predict(test)
+    fresh = fitted(tmp_path / "b", train, test).predict(test)
+    cached = fitted(tmp_path / "a", train).predict(test)
     np.testing.assert_array_equal(first, fresh)
     np.testing.assert_array_equal(first, cached)
 
 
 def test_deciles_rise_cover_and_are_read_back(tmp_path: Path) -> None:
     train, test = products(240), products(80, seed=1)
-    config = make_config(BoostedConfig, {**SMALL, "quantiles": True})
-    trained = BOOSTED.train(train, None, config, context(tmp_path))
+    trained = fitted(tmp_path, train, quantiles=True)
     deciles = trained.predict_quantiles(test)
     assert deciles is not None and deciles.shape == (len(test), len(LEVELS))
     assert (np.diff(deciles, axis=1) >= 0).all() and (deciles > 0).all()
@@ -64,15 +71,14 @@ def test_deciles_rise_cover_and_are_read_back(tmp_path: Path) -> None:
     trained.save(tmp_path / "model")
     again = BOOSTED.load(tmp_path / "model").predict_quantiles(test)
     np.testing.assert_allclose(again, deciles, rtol=1e-9)
-    plain = BOOSTED.train(train, None, make_config(BoostedConfig, SMALL), context(tmp_path))
+    plain = fitted(tmp_path, train)
     assert plain.predict_quantiles(test) is None
     np.testing.assert_array_equal(plain.predict(test), trained.predict(test))
 
 
 @pytest.mark.parametrize("objective", ["huber", "smape"])
 def test_a_monotone_model_never_falls_with_the_amount(objective: str, tmp_path: Path) -> None:
-    config = make_config(BoostedConfig, {**SMALL, "objective": objective, "monotone": True})
-    trained = BOOSTED.train(products(160), None, config, context(tmp_path))
+    trained = fitted(tmp_path, products(160), objective=objective, monotone=True)
     rows = np.repeat(trained.target_features.features(products(20, seed=1)), 30, axis=0)
     for name in ("total_g", "value_g", "amount"):
         swept = rows.copy()
@@ -149,13 +155,8 @@ def test_own_price_changes_no_own_feature() -> None:
 
 
 def test_prices_per_base_unit_are_compared_within_a_dimension() -> None:
-    texts = [
-        "Item Name: ACME tea, 100 g",
-        "Item Name: ACME tea, 200 g",
-        "Item Name: ACME tea, 3 count",
-        "Item Name: ACME tea",
-    ]
-    fields = fields_of(catalog_of(texts, None))
+    amounts = (", 100 g", ", 200 g", ", 3 count", "")
+    fields = fields_of(catalog_of([f"Item Name: ACME tea{amount}" for amount in amounts], None))
     log_prices = np.log([1.0, 4.0, 30.0, 7.0])
     per_unit = learn_targets(fields, log_prices, smoothing=0.0).encode(fields)[:, STATISTICS.index("brand per unit")]
     gram = (np.log(1 / 100) + np.log(4 / 200)) / 2
@@ -195,31 +196,26 @@ def at_zero(rows: int) -> lightgbm.Dataset:
 def test_the_objectives_gradient_is_the_losses() -> None:
     difference, step = np.linspace(-6, 6, 241) + 0.003, 1e-5
 
-    def loss(d: np.ndarray) -> np.ndarray:
-        return 2 * np.tanh((np.sqrt(d * d + 0.01) - 0.1) / 2)
-
     slope, curvature = smoothed_smape_objective(difference, at_zero(len(difference)))
-    np.testing.assert_allclose(slope, (loss(difference + step) - loss(difference - step)) / (2 * step), atol=1e-6)
+    np.testing.assert_allclose(
+        slope, (smoothed_smape(difference + step) - smoothed_smape(difference - step)) / (2 * step), atol=1e-6
+    )
     assert (curvature > 0).all()
-    np.testing.assert_allclose(loss(difference), 2 * np.tanh(np.abs(difference) / 2), atol=0.1)
+    np.testing.assert_allclose(smoothed_smape(difference), 2 * np.tanh(np.abs(difference) / 2), atol=0.1)
 
 
 def test_the_curvature_bounds_the_loss_from_above() -> None:
-    def loss(d: np.ndarray) -> np.ndarray:
-        return 2 * np.tanh((np.sqrt(d * d + 0.01) - 0.1) / 2)
-
     points = np.linspace(-5, 5, 101)
     for at in points:
         slope, curvature = (float(part[0]) for part in smoothed_smape_objective(np.array([at]), at_zero(1)))
-        parabola = loss(np.array([at])) + slope * (points - at) + curvature * np.square(points - at) / 2
-        assert (parabola >= loss(points) - 1e-9).all()
+        parabola = smoothed_smape(np.array([at])) + slope * (points - at) + curvature * np.square(points - at) / 2
+        assert (parabola >= smoothed_smape(points) - 1e-9).all()
 
 
 def test_constant_prices_stay_constant(tmp_path: Path) -> None:
     train = products(40)
     flat = catalog_of(list(train.texts), np.full(len(train), 7.0), train.groups)
-    predicted = BOOSTED.train(flat, None, make_config(BoostedConfig, SMALL), context(tmp_path)).predict(strangers())
-    np.testing.assert_allclose(predicted, 7.0, rtol=1e-3)
+    np.testing.assert_allclose(fitted(tmp_path, flat).predict(strangers()), 7.0, rtol=1e-3)
 
 
 def test_the_deadline_ends_a_training_and_leaves_no_half_cache(tmp_path: Path) -> None:
@@ -234,8 +230,7 @@ def test_models_of_one_fold_share_what_they_know_and_make_of_rows(
     train, rows = products(120), products(40, seed=1)
     loaded = []
     for objective in ("huber", "l2"):
-        config = make_config(BoostedConfig, {**SMALL, "objective": objective, "quantiles": False})
-        BOOSTED.train(train, None, config, context(tmp_path / objective)).save(tmp_path / objective / "model")
+        fitted(tmp_path / objective, train, objective=objective).save(tmp_path / objective / "model")
         loaded.append(BOOSTED.load(tmp_path / objective / "model"))
     assert loaded[0].target_features is loaded[1].target_features
     made: list[int] = []

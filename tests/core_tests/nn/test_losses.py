@@ -58,18 +58,25 @@ def test_smape_lies_between_0_and_2_and_smape_huber_between_its_parts(z: float, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(z=finite, y=st.floats(5e-324, 1e7), weight=st.floats(0, 1))
-def test_value_and_gradient_are_finite_in_float64_and_for_any_price(
-    name: str, z: float, y: float, weight: float
-) -> None:
-    output = double(z).requires_grad_()
-    loss = made(name, weight)(output, double(math.log1p(y)))
+@given(z=finite32, y=price)
+def test_value_and_gradient_are_finite_for_any_finite_output(name: str, z: float, y: float) -> None:
+    assert_finite(name, torch.tensor([z], requires_grad=True), torch.tensor([math.log1p(y)]))
+
+
+def assert_finite(name: str, output: torch.Tensor, target: torch.Tensor, weight: float = 0.5) -> torch.Tensor:
+    """Asserts that loss and gradient are; returns the gradient."""
+    loss = made(name, weight)(output, target)
     loss.sum().backward()
-    assert output.grad is not None
-    assert torch.isfinite(loss).all()
-    assert torch.isfinite(output.grad).all()
+    assert output.grad is not None and torch.isfinite(loss).all() and torch.isfinite(output.grad).all()
+    return output.grad
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(z=finite, y=st.floats(5e-324, 1e7), weight=st.floats(0, 1))
+def test_they_are_in_float64_and_for_any_price(name: str, z: float, y: float, weight: float) -> None:
+    gradient = assert_finite(name, double(z).requires_grad_(), double(math.log1p(y)), weight)
     # d ln p / dz is at most (1 + p) / p, and no price is below a cent.
-    assert output.grad.abs().item() <= (1 + losses.LOWEST_PRICE) / losses.LOWEST_PRICE
+    assert gradient.abs().item() <= (1 + losses.LOWEST_PRICE) / losses.LOWEST_PRICE
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,17 +87,6 @@ def test_a_batch_is_its_rows(name: str, zs: list[float], y: float) -> None:
     alone = torch.cat([made(name)(outputs[row : row + 1], targets[:1]) for row in range(len(zs))])
     assert together.shape == outputs.shape
     torch.testing.assert_close(together, alone)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@given(z=finite32, y=price)
-def test_value_and_gradient_are_finite_for_any_finite_output(name: str, z: float, y: float) -> None:
-    output = torch.tensor([z], requires_grad=True)
-    loss = made(name)(output, torch.tensor([math.log1p(y)]))
-    loss.sum().backward()
-    assert output.grad is not None
-    assert torch.isfinite(loss).all()
-    assert torch.isfinite(output.grad).all()
 
 
 @given(z=finite32)
