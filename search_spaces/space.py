@@ -26,7 +26,7 @@ class Range:
     low: int | float
     high: int | float
     log: bool = False
-    step: int | float | None = Field(None, gt=0)
+    step: int | float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _in_order(self) -> Range:

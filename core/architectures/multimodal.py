@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -80,11 +80,8 @@ class MultimodalConfig(NeuralConfig):
     @property
     def views(self) -> AugmentedViews:
         """The augmented views that training reads from the cache."""
-        return (
-            AugmentedViews(self.cached_views, self.random_erase)
-            if self.augment and not self.live_pixels
-            else AugmentedViews()
-        )
+        fixed = self.augment and not self.live_pixels
+        return AugmentedViews(self.cached_views, self.random_erase) if fixed else AugmentedViews()
 
     def frozen_passes(self, part: Part) -> int:
         if part == "text":
@@ -225,10 +222,10 @@ class MultimodalArchitecture(NeuralArchitecture):
 def _pixels(catalog: Catalog, cache: Cache | None, size: int, threads: int | None) -> Pixels:
     if cache is not None:
         return load_pixels(catalog, cache, size, threads=threads)
-    return catalog.derived(("pixels", size), partial(_decoded, catalog, size, threads))
 
+    def decoded() -> Pixels:
+        with TemporaryDirectory() as folder:
+            pixels = load_pixels(catalog, Cache(Path(folder)), size, threads=threads)
+            return replace(pixels, array=np.array(pixels.array))
 
-def _decoded(catalog: Catalog, size: int, threads: int | None) -> Pixels:
-    with TemporaryDirectory() as folder:
-        pixels = load_pixels(catalog, Cache(Path(folder)), size, threads=threads)
-        return replace(pixels, array=np.array(pixels.array))
+    return catalog.derived(("pixels", size), decoded)

@@ -46,21 +46,13 @@ class TextExamples:
 
     def batch(self, rows: RowIndices, generator: torch.Generator | None) -> Batch:
         known = None if self.prices is None else torch.from_numpy(losses.targets(self.prices[rows])).float()
-        return Batch({**self._text(rows), **self._fields(rows)}, known)
-
-    def _text(self, rows: RowIndices) -> dict[str, Tensor]:
         if self.states is not None:
-            return {"states": torch.from_numpy(self.states[rows])}
-        ids, mask = self.tokens.batch(rows, self.max_length)
-        return {"input_ids": ids, "attention_mask": mask}
-
-    def _fields(self, rows: RowIndices) -> dict[str, Tensor]:
-        if self.fields is None:
-            return {}
-        return {
-            "numbers": torch.from_numpy(self.fields.numbers[rows]),
-            "words": torch.from_numpy(self.fields.words[rows]),
-        }
+            inputs = {"states": torch.from_numpy(self.states[rows])}
+        else:
+            inputs = dict(zip(("input_ids", "attention_mask"), self.tokens.batch(rows, self.max_length), strict=True))
+        if self.fields is not None:
+            inputs |= {name: torch.from_numpy(getattr(self.fields, name)[rows]) for name in ("numbers", "words")}
+        return Batch(inputs, known)
 
 
 def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.nn.losses import Loss, PriceNetwork
+from core.nn.losses import PriceNetwork
 from core.nn.precision import Settled, autocast
 from core.protocols.architecture import ALONE, Group
 from core.training.batching import Batch
+from core.training.trainer_config import TrainerConfig
 
 _SPARSE_FROM = 2**20
 """Weights of an embedding from which on a processor gathers only the rows that a batch touched: filling 12 million zeros per
@@ -28,23 +29,15 @@ class Optimiser:
     """
 
     def __init__(
-        self,
-        network: PriceNetwork,
-        loss: Loss,
-        device: str,
-        precision: Settled,
-        *,
-        weight_decay: float,
-        gradient_norm: float,
-        group: Group = ALONE,
+        self, network: PriceNetwork, config: TrainerConfig, device: str, precision: Settled, group: Group = ALONE
     ) -> None:
-        self.network, self.loss, self.device, self.precision, self.group = network, loss, device, precision, group
-        self.gradient_norm = gradient_norm
+        self.network, self.device, self.precision, self.group = network, device, precision, group
+        self.loss, self.gradient_norm = config.row_loss(), config.gradient_norm
         learning = {name: weights for name, weights in network.named_parameters() if weights.requires_grad}
         self.learning = list(learning.values())
         if device == "cpu":
             _gather_sparsely(network)
-        self.adamw = torch.optim.AdamW(_groups(learning, network.rates(), weight_decay), fused=True)
+        self.adamw = torch.optim.AdamW(_groups(learning, network.rates(), config.weight_decay), fused=True)
         self.scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
 
     def step(self, batches: Iterable[Batch], rows: int, learning_rate: float) -> float:

@@ -84,15 +84,7 @@ class Training:
         self.network, self.train, self.valid, self.config, self.context = network, train, valid, config, context
         self.group = context.group
         self.precision = settled(network, config, context.device)
-        self.optimiser = Optimiser(
-            network,
-            config.row_loss(),
-            context.device,
-            self.precision,
-            weight_decay=config.weight_decay,
-            gradient_norm=config.gradient_norm,
-            group=self.group,
-        )
+        self.optimiser = Optimiser(network, config, context.device, self.precision, self.group)
         workers, prefetch = config.loader_workers, config.loader_prefetch
         loading = loader_settings(context.device, context.threads, workers, prefetch, config.loader_timeout)
         self.loader = BatchLoader(train, loading, context.seed, self.group.rank)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import ARCHITECTURES, architecture
 from core.architectures.multimodal import MultimodalConfig
@@ -22,6 +22,7 @@ from pricestack.testing.architectures import (
     small_settings,
     toy_catalog,
 )
+from tests.core_tests.classical_toys import small_encoder
 from tests.errors import refused
 from tests.paths import SHARED
 
@@ -69,7 +70,7 @@ def test_settings_without_effect_are_not_canonical() -> None:
 
 @pytest.mark.parametrize(("name", "setting"), [("text", "text_encoder"), ("boosted", "frozen_encoder")])
 def test_tokens_beyond_an_encoders_positions_are_not_effective(name: str, setting: str, tmp_path: Path) -> None:
-    made, encoder = architecture(name), str(save_bert(tmp_path))
+    made, encoder = architecture(name), str(small_encoder(tmp_path / "bert"))
     short, long, longer = (
         made.effective(make_config(made.Config, {setting: encoder, "max_length": length})) for length in (64, 512, 1024)
     )
@@ -87,25 +88,13 @@ def test_resolve_says_which_encoder_it_took_and_why(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["text", "multimodal"])
 def test_a_frozen_encoder_has_a_space_of_its_own(name: str, tmp_path: Path) -> None:
-    settings = {"text_encoder": str(save_bert(tmp_path)), "vision_encoder": "tiny-vision"}
+    settings = {"text_encoder": str(small_encoder(tmp_path / "bert")), "vision_encoder": "tiny-vision"}
     taken = {key: value for key, value in settings.items() if key in architecture(name).Config.model_fields}
     for frozen, space in ((False, name), (True, f"{name}-frozen")):
         assert architecture(name).resolve({**taken, "freeze_text": frozen}, LAPTOP, None).space == space
     assert (
         architecture(name).resolve({"text_encoder": "tiny", "freeze_text": True}, LAPTOP, None).space == f"{name}-tiny"
     )
-
-
-def save_bert(folder: Path) -> Path:
-    shape = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "vocab_size": 40,
-    }
-    BertModel(BertConfig(**shape)).save_pretrained(folder / "bert")
-    return folder / "bert"
 
 
 def prices_of(catalog: Catalog, folder: Path, **settings: object) -> np.ndarray:

@@ -112,13 +112,6 @@ def test_a_bad_step_is_left_out(tmp_path: Path) -> None:
     assert Toy().prices == pytest.approx(prices, rel=0.2)
 
 
-def test_ten_bad_steps_in_a_row_are_an_error_that_names_rows(tmp_path: Path) -> None:
-    everything = tuple(range(64))
-    with refused("training-not-finite") as failure:
-        fit(make(), Toy(bad=everything), Toy(), config(), context(tmp_path))
-    assert "learning_rate" in failure.value.hint
-
-
 def test_predictions_that_are_not_numbers_name_their_rows() -> None:
     network, rows = make(), Toy()
     rows.x[5] = np.nan
