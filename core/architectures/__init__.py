@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import cast
 
 from core.errors import UserError, suggestion
@@ -45,5 +45,4 @@ def architecture(name: str) -> Architecture:
         raise UserError(
             f"unknown architecture '{name}'", code="architecture-unknown", hint=suggestion(name, ARCHITECTURES)
         )
-    module, _, attribute = ARCHITECTURES[name].path.partition(":")
-    return cast(Architecture, getattr(import_module(module), attribute)())
+    return cast(Architecture, resolve_name(ARCHITECTURES[name].path)())

@@ -41,18 +41,12 @@ AMOUNTS = frozenset(name for names in DIMENSIONS.values() for name in names) | {
 class BoostedConfig(Config):
     """Settings of `boosted`."""
 
-    objective: Literal["l2", "l1", "huber", "smape"] = Field(
-        "huber", description="loss of log prices that trees reduce"
-    )
-    suspects: Literal["keep", "drop"] = Field(
-        "keep", description="whether rows far from what other rows say are left out"
-    )
+    objective: Literal["l2", "l1", "huber", "smape"] = Field("huber", description="the trees' loss of log prices")
+    suspects: Literal["keep", "drop"] = Field("keep", description="rows far from what other rows say")
     learning_rate: float = Field(0.05, gt=0, le=1, description="weight of each tree")
     num_leaves: int = Field(31, ge=2, le=1024, description="leaves per tree")
     min_leaf_rows: int = Field(5, ge=1, description="rows that a leaf must hold")
-    max_rounds: int = Field(
-        400, ge=1, le=20_000, description="most trees; how many are used is found on inner group folds"
-    )
+    max_rounds: int = Field(400, ge=1, le=20_000, description="most trees; how many: by inner group folds")
     feature_fraction: float = Field(0.7, gt=0, le=1, description="share of the features that a tree may use")
     extra_trees: bool = Field(False, description="one random threshold per feature and split instead of the best")
     row_fraction: float = Field(0.8, gt=0, le=1, description="share of the rows that a tree sees")
@@ -65,9 +59,7 @@ class BoostedConfig(Config):
     neighbour_rows: int = Field(20_000, ge=1, description="most products that neighbours are sought among")
     svd_components: int = Field(16, ge=0, le=512, description="components of the TF-IDF matrix")
     max_terms: int = Field(60_000, ge=100, description="terms kept per TF-IDF block, the most frequent")
-    number_weight: float = Field(
-        0.1, gt=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
-    )
+    number_weight: float = Field(0.1, gt=0, le=10, description="size of number fields beside a row of TF-IDF (1)")
     monotone: bool = Field(False, description="no larger amount makes a product cheaper; not with l1")
     quantiles: bool = Field(False, description="also learn the deciles of each price")
     quantile_rounds: int = Field(60, ge=1, le=5_000, description="trees per decile, at a learning rate of 0.1")

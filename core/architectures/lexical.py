@@ -74,17 +74,13 @@ class LexicalConfig(Config):
     linear_loss: Literal["square", "huber"] = Field("square", description="loss of the linear model")
     mlp_weight: float = Field(0.5, ge=0, le=1, description="weight of the net's log price in the blend")
     max_terms: int = Field(60_000, ge=100, description="terms kept per TF-IDF block, the most frequent")
-    number_weight: float = Field(
-        0.1, gt=0, le=10, description="size of number fields beside a row of TF-IDF (length 1)"
-    )
+    number_weight: float = Field(0.1, gt=0, le=10, description="size of number fields beside a row of TF-IDF (1)")
     nets: int = Field(4, ge=1, le=16, description="nets averaged")
     net_inputs: Literal["tfidf", "binary", "both"] = Field(
         "both", description="TF-IDF, which terms are there at all, or the nets in turn one and the other"
     )
     net_number_weight: float = Field(1.0, gt=0, le=10, description="number_weight of the nets")
-    hidden: int = Field(
-        32, ge=4, le=1024, description="width of the first hidden layer; the next are half as wide each"
-    )
+    hidden: int = Field(32, ge=4, le=1024, description="width of the first hidden layer; each next is half as wide")
     layers: int = Field(2, ge=1, le=4, description="hidden layers")
     epochs: int = Field(16, ge=1, le=200, description="passes over the rows")
     steps: int = Field(80, ge=1, le=10_000, description="batches in the first epoch; batches then grow, up to 8-fold")

@@ -37,20 +37,11 @@ class MultimodalConfig(NeuralConfig):
     """Settings of `multimodal`; defaults are the documented ones."""
 
     vision_encoder: str = Field(AUTO, description="short name, hub name or folder of the vision encoder")
-    freeze_vision: bool | None = Field(
-        None, description="keep the vision encoder's weights; null: unless it is tiny-vision"
-    )
-    image_tokens: Literal["patches", "pooled"] = Field(
-        "patches", description="what the text asks: all patches or their mean"
-    )
+    freeze_vision: bool | None = Field(None, description="keep its weights; null: unless it is tiny-vision")
+    image_tokens: Literal["patches", "pooled"] = Field("patches", description="all that the text asks, or their mean")
     augment: bool = Field(True, description="crop, flip, turn, recolour and erase images in training")
-    cached_views: int = Field(
-        4,
-        ge=0,
-        le=64,
-        description="augmented views per image that a frozen vision encoder reads once, before training; 0: it reads "
-        "images augmented anew on every step, as it always does with use_mixup",
-    )
+    cached_views: int = Field(4, ge=0, le=64, description="augmented views per image that a frozen encoder reads once")
+    """0, and always with use_mixup: it reads images augmented anew on every step."""
     random_erase: float = Field(0.2, ge=0, le=1, description="probability of an erased rectangle")
     use_mixup: bool = Field(False, description="mix pixels and prices of two rows in training")
     mixup_alpha: float = Field(0.3, gt=0, le=10, description="lambda ~ Beta(alpha, alpha)")

@@ -23,13 +23,9 @@ class NeuralConfig(TrainerConfig):
 
     text_encoder: str = Field(AUTO, description="short name, hub name or folder of the text encoder")
     freeze_text: bool = Field(False, description="keep the text encoder's weights as they are: cheap, read once")
-    frozen_layers: int = Field(
-        0, ge=0, description="keep the embeddings and so many layers from the bottom as they are"
-    )
+    frozen_layers: int = Field(0, ge=0, description="keep the embeddings and so many lowest layers as they are")
     layer_decay: float = Field(1.0, gt=0, le=1, description="each layer learns at so much of the rate of the one above")
-    lora_rank: int = Field(
-        0, ge=0, le=1024, description="rank of the changes to the encoder's matrices; 0: all of them"
-    )
+    lora_rank: int = Field(0, ge=0, le=1024, description="rank of changes to the encoder's matrices; 0: all of them")
     head_rate: float = Field(1.0, gt=0, le=1e4, description="times the learning rate for all that is not encoder")
     max_length: int = Field(625, ge=8, le=100_000, description="tokens read of each text, if the encoder reads so many")
     pooling: PoolingName = Field("mean", description="how the text encoder's states become one")

@@ -13,7 +13,6 @@ import scipy.sparse as sp
 from core.architectures.lexical import LexicalArchitecture, LexicalConfig
 from core.classical import mlp
 from core.classical.linear import fit_huber, fit_ridge
-from core.classical.tfidf_inputs import learn_inputs, load_inputs
 from core.data.folds import inner_folds
 from core.errors import OutOfTime
 from core.metrics import constant_floor, smape
@@ -165,14 +164,6 @@ def test_backpropagation_agrees_with_differences() -> None:
         down = loss()
         parameter[place] = before
         assert slope[place] == pytest.approx((up - down) / (2 * step), rel=0.05, abs=1e-4)
-
-
-def test_inputs_read_back_give_the_same_matrix(tmp_path: Path) -> None:
-    train, test = products(60), products(20, seed=1)
-    inputs = learn_inputs(train, 1000, 0.1)
-    inputs.save(tmp_path)
-    difference = inputs.matrix(test) - load_inputs(tmp_path).matrix(test)
-    assert abs(difference).sum() == 0
 
 
 def test_inner_folds_keep_groups_whole_and_even() -> None:

@@ -58,12 +58,9 @@ def test_schedule_rises_then_falls_to_nothing() -> None:
 
 def test_stop_epoch_follows_the_schedule_of_all_epochs(tmp_path: Path) -> None:
     long, short = make(), make()
-    states = []
-
-    def watch(epoch: int, metrics: Mapping[str, float]) -> None:
-        states.append(long.layer.weight.detach().clone())
-
-    fit(long, Toy(), Toy(), config(epochs=6, patience=6), context(tmp_path, report=watch))
+    states: list[torch.Tensor] = []
+    watched = context(tmp_path, report=lambda *_: states.append(long.layer.weight.detach().clone()))
+    fit(long, Toy(), Toy(), config(epochs=6, patience=6), watched)
     assert fit(short, Toy(), None, config(epochs=6, stop_epoch=3), context(tmp_path)) == 3
     torch.testing.assert_close(short.layer.weight.detach(), states[2])
 
