@@ -15,7 +15,7 @@ from core.data.folds import FEW_ROWS, HOLDOUT
 from core.errors import UserError
 from core.formatting import duration, setting
 from core.hardware import Machine
-from core.protocols.architecture import Architecture, Limit, Resolution, make_config
+from core.protocols.architecture import Architecture, Config, Limit, Resolution, make_config
 from core.store.workspace import Workspace
 from experiments.execution.ray_pool import Resources
 from experiments.execution.resource_config import ResourceConfig
@@ -61,14 +61,13 @@ class ArchitecturePlan:
         choices = [value for key in self.kind.encoder_settings for value in searched.get(key, (settings[key],))]
         return {str(value) for value in choices if value is not None and Path(value).expanduser().is_dir()}
 
-    def config(self, searched: Mapping[str, Any]) -> Any:
+    def config(self, searched: Mapping[str, Any]) -> Config:
         """The config with these searched values."""
         return make_config(self.kind.Config, {**self.resolution.settings, **searched})
 
     def settings(self, searched: Mapping[str, Any]) -> dict[str, Any]:
         """Every setting of the config with these searched values, JSON-ready."""
-        settings: dict[str, Any] = self.config(searched).model_dump(mode="json")
-        return settings
+        return self.config(searched).model_dump(mode="json")
 
     def effective_settings(self, searched: Mapping[str, Any]) -> dict[str, Any]:
         """The same without values beyond a limit: equal for all that train the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import traceback
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,20 @@ def together(size: int, work: Work, folder: Path) -> list[Any]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / f"store-{len(list(folder.glob('store-*')))}"
-    pipes = [PROCESSES.Pipe(duplex=False) for _ in range(size)]
-    started = [
-        PROCESSES.Process(target=_run, args=(rank, size, work, folder, store, pipes[rank][1])) for rank in range(size)
-    ]
+    return _answers([partial(_run, rank, size, work, folder, store) for rank in range(size)])
+
+
+def alone(work: Work, folder: Path) -> Any:
+    """What `work` returns in a process of its own, without a group."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (answer,) = _answers([partial(_answered, lambda: work(ALONE, folder))])
+    return answer
+
+
+def _answers(works: list[Callable[[Connection], None]]) -> list[Any]:
+    """What each sends from a process of its own. Raises Lost if one died."""
+    pipes = [PROCESSES.Pipe(duplex=False) for _ in works]
+    started = [PROCESSES.Process(target=work, args=(sent,)) for work, (_, sent) in zip(works, pipes, strict=True)]
     for process in started:
         process.start()
     for _, sent in pipes:
@@ -48,20 +59,6 @@ def together(size: int, work: Work, folder: Path) -> list[Any]:
     if any(process.exitcode for process in started):
         raise Lost([process.exitcode for process in started])
     return answers
-
-
-def alone(work: Work, folder: Path) -> Any:
-    """What `work` returns in a process of its own, without a group."""
-    folder.mkdir(parents=True, exist_ok=True)
-    received, sent = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=_answered, args=(lambda: work(ALONE, folder), sent))
-    process.start()
-    sent.close()
-    answer = _answer(received)
-    process.join(PATIENCE)
-    if process.exitcode:
-        raise Lost([process.exitcode])
-    return answer
 
 
 def _answer(received: Connection) -> Any:
