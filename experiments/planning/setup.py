@@ -81,7 +81,12 @@ class ArchitecturePlan:
         points = self.space.grid() if walked else (self.space.sample(random) for _ in range(_MOST_POINTS))
         configs = [self.config(point) for point in points]
         reasons = [config.without_effect() for config in configs]
-        limits = dict.fromkeys(each for config in configs for each in self.kind.limits(config).items())
+        # To ask an encoder takes a millisecond, so only where it may answer otherwise.
+        reading = {
+            (*sorted(self.kind.encoder_names(dict(config))), *unused): config
+            for config, unused in zip(configs, reasons, strict=True)
+        }
+        limits = dict.fromkeys(each for config in reading.values() for each in self.kind.limits(config).items())
         fixed = {key: (value,) for key, value in self.resolution.settings.items() if value is not None}
         given = {**fixed, **self.space.values}
         idle = [name for name in given if all(name in each for each in reasons)]
