@@ -24,6 +24,15 @@ def whole(path: Path, rows: int) -> list[list[object]]:
     return [[value for part in parts for value in getattr(part, name)] for name in ("ids", "texts", "links")]
 
 
+def refused_alike(path: Path) -> None:
+    """Asserts that reading the file whole and in parts raises the same error."""
+    with pytest.raises(UserError) as one:
+        read_catalog(path, "test")
+    with pytest.raises(UserError) as other:
+        whole(path, 2)
+    assert str(other.value) == str(one.value)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -49,22 +58,14 @@ def whole(path: Path, rows: int) -> list[list[object]]:
 def test_what_is_refused_whole_is_refused_in_parts_in_the_same_words(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "test.csv"
     path.write_bytes(content)
-    with pytest.raises(UserError) as one:
-        read_catalog(path, "test")
-    with pytest.raises(UserError) as other:
-        whole(path, 2)
-    assert str(other.value) == str(one.value)
+    refused_alike(path)
 
 
 def test_missing_files_folders_and_broken_archives(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(HEADER + GOOD * 1)[:-6])
     (tmp_path / "b.csv.gz").write_bytes(HEADER + GOOD)
     for name in ("missing.csv", ".", "a.csv.gz", "b.csv.gz"):
-        with pytest.raises(UserError) as one:
-            read_catalog(tmp_path / name, "test")
-        with pytest.raises(UserError) as other:
-            whole(tmp_path / name, 2)
-        assert str(other.value) == str(one.value)
+        refused_alike(tmp_path / name)
     with refused("images-no-folder"):
         next(read_in_parts(tmp_path / "b.csv.gz", 2, images=tmp_path / "pictures"))
 

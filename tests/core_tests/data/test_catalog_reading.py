@@ -15,6 +15,7 @@ from tests.paths import SHARED
 
 HEADER = ["sample_id", "catalog_content", "image_link", "price"]
 DATA = SHARED / "data"
+_TO_UTF8 = "iconv -f LATIN1 -t UTF-8"
 
 
 def good_rows(count: int = 30) -> list[list[str]]:
@@ -78,16 +79,8 @@ def test_bad_prices(tmp_path: Path, test_file: Path, price: str, kind: str) -> N
     rows = good_rows()
     rows[2][3] = price
     train = write(tmp_path / "train.csv", rows)
-    refused_reading(
-        "catalog-bad-rows",
-        train,
-        test_file,
-        "train.csv",
-        "row 3 (line 6), column price",
-        kind,
-        repr(price),
-        "--drop-bad",
-    )
+    facts = ("train.csv", "row 3 (line 6), column price", kind, repr(price), "--drop-bad")
+    refused_reading("catalog-bad-rows", train, test_file, *facts)
     result = read(train, test_file, drop_bad=True)
     assert len(result.train) == 29
     assert "002" not in result.train.ids
@@ -101,20 +94,11 @@ def test_all_kinds_are_reported_at_once_and_the_first_ten_are_shown(tmp_path: Pa
     rows[20][1] = "  "
     rows[21][0] = "020"
     rows[22][0] = "t1"
-    message = refused_reading(
-        "catalog-bad-rows",
-        write(tmp_path / "train.csv", rows),
-        test_file,
-        "15 bad rows",
-        "12 zero",
-        "1 empty text",
-        "... and 5 more",
-    )
+    train = write(tmp_path / "train.csv", rows)
+    kinds = ("12 zero", "1 empty text", "1 id used before", "1 id also in the test file")
+    message = refused_reading("catalog-bad-rows", train, test_file, "15 bad rows", *kinds, "... and 5 more")
     assert message.count("column price") == 10
-    assert "1 id used before" in message
-    assert "1 id also in the test file" in message
-    result = read(tmp_path / "train.csv", test_file, drop_bad=True)
-    assert len(result.train) == 25
+    assert len(read(train, test_file, drop_bad=True).train) == 25
 
 
 def test_a_test_row_is_never_dropped(tmp_path: Path) -> None:
@@ -137,21 +121,16 @@ def test_a_column_with_another_name_is_suggested(tmp_path: Path, test_file: Path
     refused_reading("csv-missing-column", train, test_file, f"`{right}`", f"'{wrong}'")
 
 
-def test_no_price_column(tmp_path: Path, test_file: Path) -> None:
-    train = write(tmp_path / "train.csv", [row[:3] for row in good_rows()], HEADER[:3])
-    refused_reading("csv-missing-column", train, test_file, "train.csv, line 1", "`price`")
-
-
-def test_missing_folder_empty_and_header_only(tmp_path: Path, test_file: Path) -> None:
+def test_files_without_usable_rows_or_prices(tmp_path: Path, test_file: Path) -> None:
     refused_reading("csv-missing", tmp_path / "none.csv", test_file, "none.csv")
     refused_reading("csv-is-folder", tmp_path, test_file)
     (tmp_path / "empty.csv").touch()
     refused_reading("csv-empty", tmp_path / "empty.csv", test_file, "empty.csv")
     refused_reading("csv-no-rows", write(tmp_path / "header.csv", []), test_file)
-
-
-def test_too_few_training_rows(tmp_path: Path, test_file: Path) -> None:
-    refused_reading("catalog-too-few-rows", write(tmp_path / "train.csv", good_rows(3)), test_file, str(MIN_TRAIN_ROWS))
+    few = write(tmp_path / "few.csv", good_rows(3))
+    refused_reading("catalog-too-few-rows", few, test_file, str(MIN_TRAIN_ROWS))
+    unpriced = write(tmp_path / "train.csv", [row[:3] for row in good_rows()], HEADER[:3])
+    refused_reading("csv-missing-column", unpriced, test_file, "train.csv, line 1", "`price`")
 
 
 def test_long_text_is_cut_with_a_note(tmp_path: Path, test_file: Path) -> None:
@@ -163,40 +142,45 @@ def test_long_text_is_cut_with_a_note(tmp_path: Path, test_file: Path) -> None:
     assert "row 5 (line 10): 200,000" in result.notes[0]
 
 
-def test_nul_bytes(tmp_path: Path, test_file: Path) -> None:
+@pytest.mark.parametrize(
+    ("cells", "encoding", "code", "facts"),
+    [
+        ({(0, 1): "a\0b"}, "utf-8", "catalog-bad-rows", ["row 1 (line 2), column catalog_content", "tr -d"]),
+        ({(1, 1): "Crème"}, "latin-1", "csv-not-utf8", ["row 2 (line 4), column catalog_content", "0xe8", _TO_UTF8]),
+        (
+            {(0, 1): "x" * 200_000, (1, 1): "Crème"},
+            "latin-1",
+            "csv-not-utf8",
+            ["row 2 (line 3), column catalog_content"],
+        ),
+        ({}, "utf-16", "csv-utf16", ["iconv -f UTF-16"]),
+        ({}, "utf-16-le", "csv-utf16", ["iconv -f UTF-16"]),
+    ],
+    ids=["NUL", "latin-1", "latin-1 after a long text", "utf-16", "utf-16 without a mark"],
+)
+def test_bytes_that_are_no_text_are_located(
+    tmp_path: Path, test_file: Path, cells: dict[tuple[int, int], str], encoding: str, code: str, facts: list[str]
+) -> None:
     rows = good_rows()
-    rows[0][1] = "a\0b"
-    refused_reading(
-        "catalog-bad-rows",
-        write(tmp_path / "train.csv", rows),
-        test_file,
-        "row 1 (line 2), column catalog_content",
-        "tr -d",
-    )
+    for (row, column), text in cells.items():
+        rows[row][column] = text
+    refused_reading(code, write(tmp_path / "train.csv", rows, encoding=encoding), test_file, *facts)
 
 
-def test_latin1_names_the_row_and_the_byte(tmp_path: Path, test_file: Path) -> None:
-    rows = good_rows()
-    rows[1][1] = "Crème"
-    train = write(tmp_path / "train.csv", rows, encoding="latin-1")
-    refused_reading(
-        "csv-not-utf8", train, test_file, "row 2 (line 4), column catalog_content", "0xe8", "iconv -f LATIN1 -t UTF-8"
-    )
-
-
-def test_latin1_after_a_long_text_is_still_located(tmp_path: Path, test_file: Path) -> None:
-    rows = good_rows()
-    rows[0][1], rows[1][1] = "x" * 200_000, "Crème"
-    train = write(tmp_path / "train.csv", rows, encoding="latin-1")
-    refused_reading("csv-not-utf8", train, test_file, "row 2 (line 3), column catalog_content")
-
-
-def test_utf8_with_a_mark_and_utf16(tmp_path: Path, test_file: Path) -> None:
+def test_utf8_with_a_mark(tmp_path: Path, test_file: Path) -> None:
     assert read(write(tmp_path / "train.csv", good_rows(), encoding="utf-8-sig"), test_file).train.ids[0] == "000"
-    for encoding in ("utf-16", "utf-16-le"):
-        refused_reading(
-            "csv-utf16", write(tmp_path / "train.csv", good_rows(), encoding=encoding), test_file, "iconv -f UTF-16"
-        )
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "fact"), [('"open', "csv-bad-quote", ""), ("x" * 1_001, "csv-field-too-long", "1,000 characters")]
+)
+def test_open_quotes_and_fields_that_are_too_long(
+    tmp_path: Path, test_file: Path, monkeypatch: pytest.MonkeyPatch, text: str, code: str, fact: str
+) -> None:
+    monkeypatch.setattr(csv_table, "MAX_FIELD", 1_000)
+    train = write(tmp_path / "train.csv", good_rows())
+    train.write_text(train.read_text() + f"999,{text},,3\n")
+    refused_reading(code, train, test_file, "row 31 (line 62)", fact)
 
 
 @pytest.mark.parametrize(("separator", "spoken"), [(";", "semicolons"), ("\t", "tabs")])
@@ -210,24 +194,8 @@ def test_ragged_rows(tmp_path: Path, test_file: Path) -> None:
     rows = good_rows()
     rows[1].append("more")
     rows[3].pop()
-    train = write(tmp_path / "train.csv", rows)
     facts = "row 2 (line 4): 5 fields", "row 4 (line 8): 3 fields"
-    refused_reading("csv-ragged-rows", train, test_file, *facts)
-
-
-def test_a_quote_that_is_never_closed(tmp_path: Path, test_file: Path) -> None:
-    train = write(tmp_path / "train.csv", good_rows())
-    train.write_text(train.read_text() + '999,"open,,3\n')
-    refused_reading("csv-bad-quote", train, test_file, "row 31 (line 62)")
-
-
-def test_a_field_that_is_too_long_may_be_one_text_or_a_quote(
-    tmp_path: Path, test_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(csv_table, "MAX_FIELD", 1_000)
-    train = write(tmp_path / "train.csv", good_rows())
-    train.write_text(train.read_text() + f"999,{'x' * 1_001},,3\n")
-    refused_reading("csv-field-too-long", train, test_file, "row 31 (line 62)", "1,000 characters")
+    refused_reading("csv-ragged-rows", write(tmp_path / "train.csv", rows), test_file, *facts)
 
 
 def test_gzip_and_the_pictures_folder(tmp_path: Path, test_file: Path) -> None:

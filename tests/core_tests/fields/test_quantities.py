@@ -17,62 +17,33 @@ from core.fields.units import COUNT, LENGTH, MASS, UNITS, VOLUME
 OZ, LB, FL_OZ = 28.349523, 453.59237, 29.57353
 
 
-@pytest.mark.parametrize(
-    ("name", "pack"),
-    [
-        ("pack of 12", 12),
-        ("Pack of 1", 1),
-        ("2-pack", 2),
-        ("soap (2 pack)", 2),
-        ("oil 2 pck", 2),
-        ("three-pack", 3),
-        ("twin pack", 2),
-        ("set of two candles", 2),
-        ("pack of a dozen", 12),
-        ("Doppelpack", 2),
-        ("Sechserpack", 6),
-        ("6er-Pack", 6),
-        ("3er Set", 3),
-        ("Packung mit 6", 6),
-        ("lot de 4", 4),
-        ("lot de deux", 2),
-        ("boîte de 20", 20),
-        ("paquete de 3", 3),
-        ("caja de 12", 12),
-        ("confezione da 6", 6),
-        ("24/case", 24),
-        ("6per case", 6),
-        ("16 per pack -- 12 packs per case", 192),
-        ("107 patties per case", 107),
-        ("hot sauce -- 12 case", 12),
-        ("case of 1,200", 1200),
-        ("8 bottles", 8),
-        ("lager, 12 flaschen", 12),
-        ("18 snack packs", 18),
-        ("pallet of 84 cases, 24 bottles per case", 84 * 24),
-        ("6-pack (pack of 6)", 6),
-        ("18 jars (3 x 6-pack)", 18),
-        ("spoon, 1 ea", 1),
-    ],
-)
+_PACKS = {
+    12: ["pack of 12", "pack of a dozen", "caja de 12", "hot sauce -- 12 case", "lager, 12 flaschen"],
+    1: ["Pack of 1", "spoon, 1 ea"],
+    2: ["2-pack", "soap (2 pack)", "oil 2 pck", "twin pack", "set of two candles", "Doppelpack", "lot de deux"],
+    3: ["three-pack", "3er Set", "paquete de 3"],
+    6: ["Sechserpack", "6er-Pack", "Packung mit 6", "confezione da 6", "6per case", "6-pack (pack of 6)"],
+    4: ["lot de 4"],
+    20: ["boîte de 20"],
+    24: ["24/case"],
+    192: ["16 per pack -- 12 packs per case"],
+    107: ["107 patties per case"],
+    1200: ["case of 1,200"],
+    8: ["8 bottles"],
+    18: ["18 snack packs", "18 jars (3 x 6-pack)"],
+    84 * 24: ["pallet of 84 cases, 24 bottles per case"],
+}
+
+
+@pytest.mark.parametrize(("name", "pack"), [(name, pack) for pack, names in _PACKS.items() for name in names])
 def test_packs(name: str, pack: int) -> None:
     assert read_quantities(name.lower())["pack"] == pack
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "fruit cake, 12 oz",
-        "confezione da 500 g",
-        "boîte de 250 g",
-        "two brothers coffee",
-        "iphone 12 case",
-        "twin bed",
-        "model 500",
-        "table with 4 legs",
-        "bagels 12 oz (4 bagels/pack)",
-    ],
-)
+@pytest.mark.parametrize("name", [
+    "fruit cake, 12 oz", "confezione da 500 g", "boîte de 250 g", "two brothers coffee", "iphone 12 case", "twin bed",
+    "model 500", "table with 4 legs", "bagels 12 oz (4 bagels/pack)",
+])  # fmt: skip
 def test_no_packs(name: str) -> None:
     assert "pack" not in read_quantities(name)
 
@@ -189,20 +160,9 @@ def test_units_differ_by_their_factor(size: float, units: tuple[str, str]) -> No
     assert first / second == pytest.approx(UNITS[units[0]].factor / UNITS[units[1]].factor)
 
 
-_NAMES = st.lists(
-    st.sampled_from(
-        [
-            "cola 6 x 330 ml",
-            "rice 1 1/2 lb",
-            "pack of 12",
-            "shelf 80x28 cm",
-            "Rum 12 ans 40%",
-            "",
-            "organic tea (20 ct)",
-        ]
-    ),
-    max_size=12,
-)
+_NAMES = st.lists(st.sampled_from([
+    "cola 6 x 330 ml", "rice 1 1/2 lb", "pack of 12", "shelf 80x28 cm", "Rum 12 ans 40%", "", "organic tea (20 ct)",
+]), max_size=12)  # fmt: skip
 
 
 @settings(max_examples=50, deadline=None)
@@ -214,30 +174,10 @@ def test_the_order_of_rows_does_not_matter(names: list[str], random) -> None:
     assert straight.iloc[order].reset_index(drop=True).equals(shuffled)
 
 
-_TOKENS = st.sampled_from(
-    [
-        "12",
-        "x",
-        "/",
-        "-",
-        "oz",
-        "pack",
-        "of",
-        "per",
-        "case",
-        "1/2",
-        "lb",
-        "(",
-        ")",
-        "six",
-        "dozen",
-        "9" * 12,
-        "ct",
-        '"',
-        ",",
-        "0",
-    ]
-)
+_TOKENS = st.sampled_from([
+    "12", "x", "/", "-", "oz", "pack", "of", "per", "case", "1/2", "lb", "(", ")", "six", "dozen", "9" * 12, "ct", '"',
+    ",", "0",
+])  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)

@@ -36,10 +36,8 @@ def test_bad_pictures_are_named_with_row_column_file_and_cure(images: Path) -> N
     assert f"{len(words)} rows" in message
     for row, (name, word) in enumerate(words.items(), start=2):
         (line,) = [line for line in message.splitlines() if f"test row {row} " in line]
-        assert f"sample_id id{row - 1}" in line
-        assert "column image_link" in line
-        assert str(images / name) in line
-        assert word in line
+        for fact in (f"sample_id id{row - 1}", "column image_link", str(images / name), word):
+            assert fact in line
     assert "--drop-bad" in caught.value.hint
 
 
@@ -47,9 +45,7 @@ def test_ten_bad_pictures_are_shown_and_the_others_counted(images: Path) -> None
     (images / "empty.jpg").write_bytes(b"")
     with refused("images-unusable") as caught:
         check_images(catalog_of(["empty.jpg"] * 13, images))
-    lines = caught.value.what.splitlines()
-    assert len(lines) == 1 + 10 + 1
-    assert lines[-1].strip() == "and 3 more"
+    assert caught.value.what.splitlines()[11:] == ["  and 3 more"]
 
 
 def test_drop_bad_treats_them_as_missing(images: Path, tmp_path: Path) -> None:
@@ -66,21 +62,9 @@ def test_drop_bad_treats_them_as_missing(images: Path, tmp_path: Path) -> None:
     assert list(pixels.index) == [0, *[-1] * (len(names) - 1)]
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
-        "..",
-        "../",
-        "https://x.example/..",
-        "../../etc/passwd",
-        "a\x00b.jpg",
-        "x" * 5000,
-        ".",
-        "sub",
-        "/",
-        "http://[x/none.jpg",
-    ],
-)
+@pytest.mark.parametrize("link", [
+    "..", "../", "https://x.example/..", "../../etc/passwd", "a\x00b.jpg", "x" * 5000, ".", "sub", "/", "http://[x/none.jpg",
+])  # fmt: skip
 def test_no_link_leads_out_of_the_folder(images: Path, tmp_path: Path, link: str) -> None:
     (images / "sub").mkdir()
     (tmp_path / "passwd").write_text("secret")
@@ -135,8 +119,7 @@ def test_decoding_fits_pads_with_white_and_does_not_distort(tmp_path: Path) -> N
     wide.save(tmp_path / "wide.png")
     pixels = decode(tmp_path / "wide.png", SIZE)
     assert (pixels[8:24] == (10, 20, 30)).all()
-    assert (pixels[:8] == PAD).all()
-    assert (pixels[24:] == PAD).all()
+    assert (pixels[[*range(8), *range(24, 32)]] == PAD).all()
     Image.new("RGB", (4000, 1), (10, 20, 30)).save(tmp_path / "line.png")
     assert (decode(tmp_path / "line.png", SIZE) == (10, 20, 30)).all(axis=2).sum() == SIZE
 
