@@ -1,7 +1,6 @@
 import csv
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from core.demo.products import HIGHEST, LOWEST, TIERS, Product, Shop, describe
 from core.demo.shop_words import KINDS
 from core.metrics import smape
 from tests.errors import refused
-from tests.paths import ROOT
 
 ROWS = 400
 
@@ -83,10 +81,7 @@ def test_the_same_product_stands_in_train_and_test(demo: DemoPaths) -> None:
 def test_prices_are_log_normal_within_bounds() -> None:
     shop = Shop(4000, seed=3)
     prices = np.array([shop.next_row()[2] for _ in range(4000)])
-    assert prices.min() >= LOWEST
-    assert prices.max() <= HIGHEST
-    assert prices.min() < 1.5
-    assert prices.max() > 1000
+    assert LOWEST <= prices.min() < 1.5 and 1000 < prices.max() <= HIGHEST
     logs = np.log(prices)
     skew = np.mean(((logs - logs.mean()) / logs.std()) ** 3)
     assert abs(skew) < 0.6
@@ -131,12 +126,8 @@ def test_colour_and_height_measured_in_the_pictures_tell_tier_and_fill(tmp_path:
     array = np.stack(pixels).astype(np.float64)
     bright = array.max(axis=3) - array.min(axis=3) > 80
     hidden = np.array([product.tier for product in products.values()])
-    mean = np.stack(
-        [
-            picture[mask].mean(axis=0) if mask.any() else np.array(SEALS[0])
-            for picture, mask in zip(array, bright, strict=True)
-        ]
-    )
+    seals = zip(array, bright, strict=True)
+    mean = np.stack([one[mask].mean(axis=0) if mask.any() else np.array(SEALS[0]) for one, mask in seals])
     nearest = np.argmin(((mean[:, None] - np.array(SEALS)[None]) ** 2).sum(axis=2), axis=1)
     assert np.mean(nearest == hidden) > 0.9
     assert set(hidden) == set(range(TIERS))
@@ -237,15 +228,11 @@ def test_two_processes_may_make_the_same_catalog_at_once(tmp_path: Path) -> None
     assert len(read(made[0].train)) == 240
 
 
-def test_the_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "core.demo", "--no-images", "--out", str(tmp_path / "shop")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert str(tmp_path / "shop" / "train.csv") in done.stdout
+def test_the_command(typed: Callable[..., str], tmp_path: Path) -> None:
+    command = ("core.demo.__main__", "--no-images", "--out", tmp_path / "shop")
+    assert str(tmp_path / "shop" / "train.csv") in typed(*command)
     assert len(read(tmp_path / "shop" / "train.csv")) == 1600
-    again = subprocess.run([*command, "--seed", "1"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert again.returncode == 2
-    assert "[demo-other-settings]" in again.stderr
-    assert "Traceback" not in again.stderr
+    assert "[demo-other-settings]" in typed(*command, "--seed", 1, code=2)
 
 
 def test_every_kind_can_be_sold() -> None:

@@ -54,8 +54,7 @@ def test_preprocessing_is_clips() -> None:
 
 def test_other_encoders_statistics_can_be_given() -> None:
     half = normalise(pictures(), (0.5,) * 3, (0.5,) * 3)
-    assert half.min() >= -1
-    assert half.max() <= 1
+    assert half.min() >= -1 and half.max() <= 1
     assert torch.allclose(half, to_unit(pictures()) * 2 - 1, atol=1e-6)
 
 
@@ -69,12 +68,8 @@ def test_augmented_pictures_are_finite_in_range_and_determined_by_the_seed(
     seen = augment(pixels, erase, generator(seed))
     assert seen.shape == (rows, 3, size, size)
     assert seen.dtype == torch.float32
-    lowest, highest = (
-        normalise(torch.zeros(1, 1, 1, 3, dtype=torch.uint8)),
-        normalise(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8)),
-    )
-    assert (seen >= lowest - 1e-4).all()
-    assert (seen <= highest + 1e-4).all()
+    lowest, highest = (normalise(torch.full((1, 1, 1, 3), value, dtype=torch.uint8)) for value in (0, 255))
+    assert ((lowest - 1e-4 <= seen) & (seen <= highest + 1e-4)).all()
     assert torch.equal(seen, augment(pixels, erase, generator(seed)))
     assert torch.equal(pixels, before)
 
@@ -119,9 +114,7 @@ def test_rotation_turns_about_the_centre_by_fifteen_degrees_at_most(monkeypatch:
     weight = moved.sum(dim=(1, 2))
     x, y = (moved * place).sum(dim=(1, 2)) / weight, (moved * place[:, None]).sum(dim=(1, 2)) / weight
     angles = torch.rad2deg(torch.atan2(x, -y))
-    assert angles.abs().max() < 15.5
-    assert angles.max() > 13
-    assert angles.min() < -13
+    assert -15.5 < angles.min() < -13 and 13 < angles.max() < 15.5
     assert torch.hypot(x, y).sub(16).abs().max() < 1.0
 
 
@@ -129,20 +122,14 @@ def test_crops_keep_seven_tenths_of_the_area_at_least(monkeypatch: pytest.Monkey
     still(monkeypatch, crop=True)
     size = 64
     ramp = torch.linspace(0, 1, size)
-    unit = torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size), torch.zeros(size, size)]).expand(
-        500, -1, -1, -1
-    )
-    moved = random_geometry(unit, generator(0))
+    unit = torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size), torch.zeros(size, size)])
+    moved = random_geometry(unit.expand(500, -1, -1, -1), generator(0))
     width = (moved[:, 0, 32, -8] - moved[:, 0, 32, 8]).abs() * (size - 1) / (size - 16)
     height = (moved[:, 1, -8, 32] - moved[:, 1, 8, 32]).abs() * (size - 1) / (size - 16)
-    area = width * height
-    assert 0.68 < area.min() < 0.74
-    assert 0.94 < area.max() < 1.02
-    ratio = width / height
-    assert ratio.min() > 0.73
-    assert ratio.max() < 1.37
-    assert moved.min() >= 0
-    assert moved.max() <= 1
+    area, ratio = width * height, width / height
+    assert 0.68 < area.min() < 0.74 and 0.94 < area.max() < 1.02
+    assert ratio.min() > 0.73 and ratio.max() < 1.37
+    assert moved.min() >= 0 and moved.max() <= 1
 
 
 def test_brightness_and_saturation_are_pillows() -> None:
@@ -173,31 +160,24 @@ def test_hue_is_colorsyss(rgb: tuple[float, float, float], shift: float) -> None
 def test_jitter_stays_in_range_and_small() -> None:
     unit = smooth(64, 16)
     changed = color_jitter(unit, generator(0))
-    assert changed.min() >= 0
-    assert changed.max() <= 1
+    assert changed.min() >= 0 and changed.max() <= 1
     brightness = changed.mean(dim=(1, 2, 3)) / unit.mean(dim=(1, 2, 3))
-    assert 0.65 < brightness.min() < 0.8
-    assert 1.15 < brightness.max() < 1.35
+    assert 0.65 < brightness.min() < 0.8 and 1.15 < brightness.max() < 1.35
 
 
 @settings(deadline=None, max_examples=40)
 @given(
-    rows=st.integers(1, 6),
-    high=st.integers(8, 60),
-    wide=st.integers(8, 60),
+    shape=st.tuples(st.integers(1, 6), st.just(3), st.integers(8, 60), st.integers(8, 60)),
     probability=st.floats(0, 1),
     seed=st.integers(0, 999),
 )
-def test_erased_area_is_one_rectangle_within_bounds(
-    rows: int, high: int, wide: int, probability: float, seed: int
-) -> None:
-    pixels = torch.ones(rows, 3, high, wide)
+def test_erased_area_is_one_rectangle_within_bounds(shape: tuple[int, ...], probability: float, seed: int) -> None:
+    pixels, (high, wide) = torch.ones(shape), shape[2:]
     erased = random_erase(pixels, probability, generator(seed))
     assert (pixels == 1).all()
     for picture in erased:
         hole = picture == 0
-        assert torch.equal(hole[0], hole[1])
-        assert torch.equal(hole[0], hole[2])
+        assert (hole == hole[:1]).all()
         if hole.any():
             ys, xs = torch.where(hole[0])
             tall, broad = int(ys.max() - ys.min()) + 1, int(xs.max() - xs.min()) + 1
@@ -216,8 +196,7 @@ def test_erasing_happens_as_often_as_asked_and_anywhere() -> None:
     assert areas.mean().item() == pytest.approx(sum(ERASE_SCALE) / 2, abs=0.02)
     where = erased.float().mean(dim=(0, 1))
     assert where.min() > 0
-    assert torch.allclose(where, where.flip(0), atol=0.05)
-    assert torch.allclose(where, where.flip(1), atol=0.05)
+    assert all(torch.allclose(where, where.flip(axis), atol=0.05) for axis in (0, 1))
 
 
 def shares_of(alpha: float, rows: int = 4000) -> np.ndarray:
@@ -235,8 +214,7 @@ def shares_of(alpha: float, rows: int = 4000) -> np.ndarray:
 @pytest.mark.parametrize("alpha", [0.2, 0.3, 0.5, 2.0])
 def test_lambda_is_beta_folded_at_one_half(alpha: float) -> None:
     shares = shares_of(alpha)
-    assert shares.min() >= 0.5 - 1e-9
-    assert shares.max() <= 1 + 1e-9
+    assert shares.min() >= 0.5 - 1e-9 and shares.max() <= 1 + 1e-9
     # P(max(l, 1-l) <= s) = F(s) - F(1-s) for symmetric l
     law = stats.beta(alpha, alpha)
     rounded = np.clip(shares, 0.5, 1.0)
@@ -244,11 +222,7 @@ def test_lambda_is_beta_folded_at_one_half(alpha: float) -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(
-    logs=st.lists(st.floats(-3, 10), min_size=1, max_size=12),
-    alpha=st.floats(0.05, 5),
-    seed=st.integers(0, 999),
-)
+@given(logs=st.lists(st.floats(-3, 10), min_size=1, max_size=12), alpha=st.floats(0.05, 5), seed=st.integers(0, 999))
 def test_mixed_prices_lie_between_their_parents_and_inputs_are_left_alone(
     logs: list[float], alpha: float, seed: int
 ) -> None:
@@ -256,15 +230,12 @@ def test_mixed_prices_lie_between_their_parents_and_inputs_are_left_alone(
     pixels = prices.view(-1, 1, 1, 1).expand(-1, 3, 4, 4).clone()
     kept_prices, kept_pixels = prices.clone(), pixels.clone()
     mixed_pixels, mixed_prices = mixup(pixels, prices, alpha, generator(seed))
-    assert torch.equal(prices, kept_prices)
-    assert torch.equal(pixels, kept_pixels)
-    assert (mixed_prices >= prices.min() - 1e-3).all()
-    assert (mixed_prices <= prices.max() + 1e-3).all()
+    assert torch.equal(prices, kept_prices) and torch.equal(pixels, kept_pixels)
+    assert prices.min() - 1e-3 <= mixed_prices.min() and mixed_prices.max() <= prices.max() + 1e-3
     # the same lambda for picture and price
     assert torch.allclose(mixed_pixels, mixed_prices.view(-1, 1, 1, 1).expand_as(mixed_pixels), atol=1e-3)
     again = mixup(pixels, prices, alpha, generator(seed))
-    assert torch.equal(again[0], mixed_pixels)
-    assert torch.equal(again[1], mixed_prices)
+    assert torch.equal(again[0], mixed_pixels) and torch.equal(again[1], mixed_prices)
 
 
 def test_prices_mix_to_the_geometric_mean() -> None:
@@ -278,8 +249,7 @@ def test_prices_mix_to_the_geometric_mean() -> None:
 
 def test_half_precision_pictures_keep_their_type() -> None:
     mixed, prices = mixup(torch.ones(4, 3, 2, 2, dtype=torch.bfloat16), torch.zeros(4), 0.3, generator())
-    assert mixed.dtype == torch.bfloat16
-    assert prices.dtype == torch.float32
+    assert (mixed.dtype, prices.dtype) == (torch.bfloat16, torch.float32)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -6,6 +6,7 @@ import multiprocessing
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,8 @@ def test_features_are_what_the_tower_answers_to_the_clean_pictures(tower: Path, 
         black = np.zeros((1, SIZE, SIZE, 3), np.uint8)
         squares = torch.from_numpy(np.concatenate([pixels.array, black]))
         answers = encoder(normalise(squares, encoder.mean, encoder.std))
-    assert features.array.shape == (6, 3, 5, 12)
-    assert features.array.dtype == np.float16
     assert isinstance(features.array, np.memmap)
+    assert (features.array.shape, features.array.dtype) == ((6, 3, 5, 12), np.float16)
     np.testing.assert_allclose(features.array[:, 0], answers.numpy(), **FP16)
     rows = np.array([2, 0, 3])
     np.testing.assert_allclose(features.take(rows, None).numpy(), answers[[-1, 1, 2]].numpy(), **FP16)
@@ -113,10 +113,8 @@ def test_views_differ_from_each_other_and_are_the_same_in_every_process(tower: P
         frozen = frozen_tower(tower, tmp_path / f"here-{threads}", threads=threads)
         here = image_features(some_pixels(), frozen, AugmentedViews(3, 0.5), pooled=False).array
         np.testing.assert_allclose(there, here, **FP16)
-    for picture in there[:-1]:
-        for one in range(4):
-            for other in range(one):
-                assert np.abs(picture[one] - picture[other]).max() > 0.02
+    for one, other in combinations(range(4), 2):
+        assert (np.abs(there[:-1, one] - there[:-1, other]).max(axis=(1, 2)) > 0.02).all()
 
 
 def test_a_picture_has_the_same_views_among_other_pictures(tower: Path, tmp_path: Path) -> None:
@@ -136,31 +134,27 @@ def test_one_entry_per_pictures_encoder_views_and_pooling(tower: Path, tmp_path:
         image_features(some_pixels(), one, AugmentedViews(2, 0.2), pooled=False)
     assert sum(calls) == 6 * 3
     assert len(stored(tmp_path / "cache", "features")) == 1
-    others = [
-        (some_pixels(seed=1), frozen, AugmentedViews(2, 0.2), False),
-        (
-            some_pixels(),
-            frozen_tower(save_tower(tmp_path / "other", seed=1), tmp_path / "cache"),
-            AugmentedViews(2, 0.2),
-            False,
-        ),
-        (some_pixels(), frozen_tower(tower, tmp_path / "cache", precision="bf16"), AugmentedViews(2, 0.2), False),
-        (some_pixels(), frozen, AugmentedViews(2, 0.3), False),
-        (some_pixels(), frozen, AugmentedViews(1, 0.2), False),
-        (some_pixels(), frozen, AugmentedViews(0, 0.2), False),
-        (some_pixels(), frozen, AugmentedViews(2, 0.2), True),
+    given: dict[str, Any] = {
+        "pixels": some_pixels(),
+        "frozen": frozen,
+        "views": AugmentedViews(2, 0.2),
+        "pooled": False,
+    }
+    others: list[dict[str, Any]] = [
+        {"pixels": some_pixels(seed=1)},
+        {"frozen": frozen_tower(save_tower(tmp_path / "other", seed=1), tmp_path / "cache")},
+        {"frozen": frozen_tower(tower, tmp_path / "cache", precision="bf16")},
+        *({"views": AugmentedViews(count, erase)} for count, erase in ((2, 0.3), (1, 0.2), (0, 0.2))),
+        {"pooled": True},
     ]
-    for pixels, one, views, pooled in others:
-        image_features(pixels, one, views, pooled=pooled)
-    assert len(stored(tmp_path / "cache", "features")) == 1 + len(others)
-    image_features(some_pixels(), frozen, AugmentedViews(0, 0.9), pooled=False)
+    for change in (*others, {"views": AugmentedViews(0, 0.9)}):
+        image_features(**given | change)
     assert len(stored(tmp_path / "cache", "features")) == 1 + len(others)
 
 
 def test_random_weights_have_different_keys(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    keys = {FrozenEncoder(text_encoder(50), Cache(tmp_path)).key for _ in range(2)}
-    assert len(keys) == 2
+    assert len({FrozenEncoder(text_encoder(50), Cache(tmp_path)).key for _ in range(2)}) == 2
 
 
 def test_the_number_of_threads_is_as_before(tower: Path, tmp_path: Path) -> None:
@@ -184,10 +178,9 @@ def test_a_failing_encoder_leaves_no_entry(tower: Path, tmp_path: Path) -> None:
 
 def test_a_deadline_ends_the_reading_of_pictures(tower: Path, tmp_path: Path) -> None:
     late = Context(0, Cache(tmp_path / "cache"), tmp_path, deadline=0.0)
+    frozen = frozen_tower(tower, tmp_path, check_time=late.check_time)
     with pytest.raises(OutOfTime, match="reading pictures"):
-        image_features(
-            some_pixels(40), frozen_tower(tower, tmp_path, check_time=late.check_time), AugmentedViews(), pooled=False
-        )
+        image_features(some_pixels(40), frozen, AugmentedViews(), pooled=False)
     assert not stored(tmp_path, "features")
 
 
@@ -200,13 +193,10 @@ def test_training_takes_augmented_views_and_evaluation_the_clean_one(views: int,
     rows = np.arange(pictures + 1).repeat(30)
     clean = features.take(rows, None).flatten()
     assert (clean == torch.from_numpy(np.where(features.index < 0, pictures, features.index)[rows] * 10)).all()
-    draw = torch.Generator().manual_seed(seed)
-    drawn = features.take(rows, draw).flatten() - clean
-    assert set(drawn.tolist()) <= (set(range(1, views + 1)) or {0})
-    again = features.take(rows, torch.Generator().manual_seed(seed)).flatten() - clean
+    drawn, again = (features.take(rows, torch.Generator().manual_seed(seed)).flatten() - clean for _ in range(2))
     assert torch.equal(drawn, again)
-    if views > 1:
-        assert len(set(drawn.tolist())) > 1
+    assert set(drawn.tolist()) <= (set(range(1, views + 1)) or {0})
+    assert views < 2 or len(set(drawn.tolist())) > 1
 
 
 def some_tokens(texts: int = 30) -> Tokens:
@@ -248,11 +238,8 @@ def test_states_of_the_same_texts_in_another_selection_are_not_computed_again(tm
     assert sum(calls) == 26
     np.testing.assert_array_equal(states[[0, 1, 4, 5]], [parts[1][8], parts[0][3], parts[0][11], parts[0][3]])
     np.testing.assert_allclose(states[2:4], text_states(some(new), 16, 100, frozen, "mean"), **FP16)
-    for other in (
-        (text_states(some(mixed), 12, 100, frozen, "mean")),
-        (text_states(some(mixed), 16, 100, frozen, "cls")),
-    ):
-        assert np.abs(other - states).max() > 0.01
+    for length, pooling in ((12, "mean"), (16, "cls")):
+        assert np.abs(text_states(some(mixed), length, 100, frozen, pooling) - states).max() > 0.01
     assert sum(calls) == 26 + 2 * len(mixed)
 
 
@@ -384,12 +371,15 @@ def equal(one: dict[str, object], other: dict[str, object]) -> bool:
 def test_canonical_configs_are_equal_where_trainings_are() -> None:
     clip, tiny = {"vision_encoder": "clip"}, {"vision_encoder": "tiny-vision"}
     more = {"cached_views": 9}
-    assert not equal(clip, clip | more)
-    assert not equal(clip, clip | {"cached_views": 0})
-    assert not equal(tiny | {"freeze_vision": True}, tiny | {"freeze_vision": True} | more)
-    for unused in (tiny, clip | {"freeze_vision": False}, clip | {"augment": False}, clip | {"use_mixup": True}):
+    frozen, live = {"freeze_vision": True}, {"freeze_vision": False}
+    for unused in (tiny, clip | live, clip | {"augment": False}, clip | {"use_mixup": True}):
         assert equal(unused, unused | more)
-    assert equal(clip, clip | {"freeze_vision": True})
-    assert equal(tiny, tiny | {"freeze_vision": False})
-    assert not equal(clip, clip | {"freeze_vision": False})
-    assert not equal(tiny, tiny | {"freeze_vision": True})
+    assert equal(clip, clip | frozen) and equal(tiny, tiny | live)
+    for base, change in (
+        (clip, more),
+        (clip, {"cached_views": 0}),
+        (tiny | frozen, more),
+        (clip, live),
+        (tiny, frozen),
+    ):
+        assert not equal(base, base | change)

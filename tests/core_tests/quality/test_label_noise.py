@@ -145,15 +145,8 @@ def test_findings_are_a_table_and_a_few_lines(tmp_path: Path) -> None:
     ]
     write_findings(tmp_path / "labels.csv", found)
     table = pd.read_csv(tmp_path / "labels.csv")
-    assert table.columns.tolist() == [
-        "sample_id",
-        "kind",
-        "price",
-        "expected_low",
-        "expected_high",
-        "reason",
-        "other_rows",
-    ]
+    columns = ["sample_id", "kind", "price", "expected_low", "expected_high", "reason", "other_rows"]
+    assert table.columns.tolist() == columns
     assert table.iloc[0].tolist() == ["b", LabelNoise.CONFLICT, 9.0, 3.0, 4.0, "far", "c; d"]
     lines = summary(found, tmp_path / "labels.csv", worst=1)
     assert lines[0].startswith(

@@ -153,11 +153,8 @@ def test_rows_of_one_product_are_no_proof() -> None:
     rng = np.random.default_rng(0)
     logs, groups = np.repeat(rng.normal(2.6, 1.0, 60), 5), np.repeat(np.arange(60), 5)
     numbers = [str(number) for number in np.repeat(rng.integers(0, 10**6, 60), 5)]
-    assert (
-        variance_explained_by_digits(numbers, logs, groups)
-        < 0.1
-        < variance_explained_by_digits(numbers, logs, np.arange(300))
-    )
+    by_product, by_row = (variance_explained_by_digits(numbers, logs, each) for each in (groups, np.arange(300)))
+    assert by_product < 0.1 < by_row
 
 
 def test_vocabulary_knows_words_and_shapes_of_rows() -> None:
@@ -177,12 +174,8 @@ def test_preparing_a_sweep_logs_and_stores_leaks(tmp_path: Path) -> None:
         pd.read_parquet(tmp_path / "rows.parquet").to_csv(tmp_path / f"{name}.csv", index=False)
     workspace = Workspace(tmp_path / "runs")
     logged: list[str] = []
-    fill_workspace(
-        workspace,
-        CatalogConfig(train=tmp_path / "train.csv", test=tmp_path / "test.csv"),
-        0,
-        logged.append,
-    )
+    files = CatalogConfig(train=tmp_path / "train.csv", test=tmp_path / "test.csv")
+    fill_workspace(workspace, files, 0, logged.append)
     (note,) = [line for line in logged if line.startswith("possible leak")]
     assert "the number at place 2 of the ids" in note
     assert read_leak_notes(workspace) == (note,)
