@@ -147,9 +147,7 @@ class Workspace:
                 code="workspace-unwritable",
                 hint="make the folder writable, or name another one with --workspace",
             ) from None
-        usage = os.statvfs(self.folder)
-        free = usage.f_bavail * usage.f_frsize
-        if free < _NEEDED_BYTES:
+        if (free := shutil.disk_usage(self.folder).free) < _NEEDED_BYTES:
             raise UserError(
                 f"only {free / 2**20:.0f} MiB are free on the disk of {self.folder}; "
                 f"a run needs {_NEEDED_BYTES // 2**20} MiB at least",

@@ -85,12 +85,9 @@ def test_a_word_of_one_file_alone_is_named_with_its_shares() -> None:
     assert first.kind == LeakKind.ONE_SIDED
     assert "in 100% of the training rows and 0% of the test rows" in first.note
     assert [each.kind for each in others] == [LeakKind.NUMBER]
-    assert kinds(made.retexted(list(made.train.texts), [f"{text} refurbished" for text in test])) == [
-        LeakKind.ONE_SIDED
-    ]
-    assert kinds(made.retexted([f"{text} {'#' * (row % 2)}" for row, text in enumerate(made.train.texts)], test)) == [
-        LeakKind.ONE_SIDED
-    ]
+    refurbished = made.retexted(list(made.train.texts), [f"{text} refurbished" for text in test])
+    marked = made.retexted([f"{text} {'#' * (row % 2)}" for row, text in enumerate(made.train.texts)], test)
+    assert kinds(refurbished) == kinds(marked) == [LeakKind.ONE_SIDED]
 
 
 def test_a_number_that_tells_the_price_is_named_with_its_word() -> None:

@@ -141,11 +141,14 @@ def test_an_entry_that_goes_soon_after_its_use_is_logged(tmp_path: Path, capsys:
     assert names(cache) == ["c"]
 
 
-def test_the_newest_entry_stays_even_where_it_alone_is_over_the_limit(tmp_path: Path) -> None:
+def test_the_newest_entry_stays_and_is_logged_where_it_alone_is_over_the_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cache = Cache(tmp_path, limit=10)
     for key in ("a", "large", "b", "large"):
         cache.get("toys", key, filled(11 if key == "large" else 6), lambda path: None)
         assert names(cache) == [key]
+    assert "toys/large takes 11 B, more than the whole limit of 10 B" in capsys.readouterr().err
     assert [entry.name for entry in cache.prune()] == ["toys/large"]
 
 
@@ -246,8 +249,3 @@ def test_pruning_removes_what_a_killed_maker_left(tmp_path: Path) -> None:
     assert list(tmp_path.glob("toys/.*.tmp"))
     Cache(tmp_path).prune()
     assert not list(tmp_path.glob("toys/.*.tmp"))
-
-
-def test_an_entry_over_the_limit_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Cache(tmp_path, limit=10).get("toys", "large", filled(11), lambda path: None)
-    assert "toys/large takes 11 B, more than the whole limit of 10 B" in capsys.readouterr().err
