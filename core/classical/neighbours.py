@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
 from core.arrays import Floats
-from core.classical.target_encoding import own_dimension
+from core.classical.target_encoding import own_amounts
 
 Vectors: TypeAlias = "sp.csr_matrix | NDArray[np.float64]"
 """Rows to compare: sparse TF-IDF, or dense states of an encoder."""
@@ -85,8 +85,7 @@ class Neighbours:
 
     def _ratios(self, nearest: NDArray[np.int64], log_amounts: Floats) -> Floats:
         """(b, count) log ratio of each row's amount to its neighbours', in the row's own dimension; NaN where one is unknown."""
-        dimension = own_dimension(log_amounts)
-        own = log_amounts[np.arange(len(dimension)), dimension]
+        dimension, own = own_amounts(log_amounts)
         return np.asarray(own[:, None] - self.log_amounts[nearest, dimension[:, None]], dtype=np.float64)
 
 

@@ -76,12 +76,10 @@ class TargetStatistics:
         return np.hstack([*keys, self._of_words(fields["name"]), self._per_unit(fields)])
 
     def _per_unit(self, fields: pd.DataFrame) -> Floats:
-        amounts = log_amounts(fields)
-        dimension = own_dimension(amounts)
-        own = amounts[np.arange(len(dimension)), dimension] + self.unit_means[dimension]
-        return np.column_stack(
-            [own + self.units[key].encode(_unit_key(fields, key, dimension))[:, 0] for key in UNIT_KEYS]
-        )
+        dimension, own = own_amounts(log_amounts(fields))
+        base = own + self.unit_means[dimension]
+        encoded = [self.units[key].encode(_unit_key(fields, key, dimension))[:, 0] for key in UNIT_KEYS]
+        return np.column_stack([base + each for each in encoded])
 
     def _of_words(self, names: pd.Series) -> Floats:
         out = np.zeros((len(names), 4))
@@ -122,9 +120,8 @@ def learn_targets(fields: pd.DataFrame, log_prices: Floats, smoothing: float) ->
 
 
 def _learn_units(fields: pd.DataFrame, log_prices: Floats, smoothing: float) -> tuple[dict[str, TargetTable], Floats]:
-    amounts = log_amounts(fields)
-    dimension = own_dimension(amounts)
-    per_unit = log_prices - amounts[np.arange(len(dimension)), dimension]
+    dimension, own = own_amounts(log_amounts(fields))
+    per_unit = log_prices - own
     known = ~np.isnan(per_unit)
     rows = np.bincount(dimension[known], minlength=len(DIMENSIONS))
     sums = np.bincount(dimension[known], weights=per_unit[known], minlength=len(DIMENSIONS))
@@ -182,6 +179,7 @@ def log_amounts(fields: pd.DataFrame) -> Floats:
     return np.log(np.where(amounts > 0, amounts, np.nan))
 
 
-def own_dimension(amounts: Floats) -> NDArray[np.int64]:
-    """(n,) the first dimension in which each row of (n, a) log amounts knows its amount; 0 where it knows none."""
-    return np.asarray((~np.isnan(amounts)).argmax(axis=1), dtype=np.int64)
+def own_amounts(amounts: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """(n,) the first dimension in which each row of (n, a) log amounts knows its amount (0: in none), and that amount."""
+    dimension = np.asarray((~np.isnan(amounts)).argmax(axis=1), dtype=np.int64)
+    return dimension, amounts[np.arange(len(dimension)), dimension]

@@ -60,12 +60,12 @@ def _read(folder: Path) -> pd.DataFrame:
 
 def with_line(texts: Iterable[str], fields: pd.DataFrame) -> list[str]:
     """The texts, each behind a short line of its fields: `brand bonne maman · pack 12 · total 3960 ml`."""
-    columns = [_parts(fields[name], words) for name, words in _LINE.items()]
+    columns = [_phrases(fields[name], words) for name, words in _LINE.items()]
     lines = (" · ".join(filter(None, row)) for row in zip(*columns, strict=True))
     return [f"{line}\n{text}" for line, text in zip(lines, texts, strict=True)]
 
 
-def _parts(column: pd.Series, words: str) -> list[str]:
+def _phrases(column: pd.Series, words: str) -> list[str]:
     if column.dtype == np.float64:
         return ["" if np.isnan(value) else words.format(_number(value)) for value in column]
     return [words.format(value) if value else "" for value in column]
@@ -129,12 +129,8 @@ def reader_from(record: Mapping[str, Any]) -> FieldEncoder:
 
 def _hashes(fields: pd.DataFrame) -> NDArray[np.int64]:
     """(n, len(CATEGORIES)) hashes of field and word; _NO_WORD where there is none."""
-    return np.column_stack([_hashed(name, fields[name]) for name in CATEGORIES])
-
-
-def _hashed(name: str, words: Iterable[str]) -> NDArray[np.int64]:
-    hashes = {"": _NO_WORD}
-    for word in words:
-        if word not in hashes:
-            hashes[word] = zlib.crc32(f"{name} {word}".encode())
-    return np.array([hashes[word] for word in words], dtype=np.int64)
+    columns = []
+    for name in CATEGORIES:
+        hashes = {word: zlib.crc32(f"{name} {word}".encode()) if word else _NO_WORD for word in set(fields[name])}
+        columns.append(np.array([hashes[word] for word in fields[name]], dtype=np.int64))
+    return np.column_stack(columns)
