@@ -65,14 +65,15 @@ def test_words_that_the_training_rows_do_not_repeat_are_unknown() -> None:
     assert (words[2] == UNKNOWN).all()
 
 
-def test_a_word_is_not_known_by_another_that_shares_its_place() -> None:
+def test_a_word_is_not_known_by_another_that_shares_its_place_which_is_the_same_in_every_process() -> None:
     def place(brand: str) -> int:
         return 1 + zlib.crc32(f"brand {brand}".encode()) % BUCKETS
 
     other = next(name for name in (f"x{number}" for number in range(100_000)) if place(name) == place("acme"))
     reader = learn_fields(read_fields(["ACME red chair", "ACME oak table", f"{other} iron shelf"]))
     words = reader.read(read_fields(["ACME stool", f"{other} stool"])).words[:, CATEGORIES.index("brand")]
-    assert words.tolist() == [place("acme"), UNKNOWN]
+    assert words.tolist() == [place("acme"), UNKNOWN]  # Python's own hash of a string would differ from run to run
+    assert reader.known.tolist() == sorted(reader.known.tolist())
 
 
 def test_a_reader_survives_json_and_reads_rows_alone(catalog: Catalog) -> None:
@@ -83,14 +84,6 @@ def test_a_reader_survives_json_and_reads_rows_alone(catalog: Catalog) -> None:
         together = getattr(reader.read(read_fields(catalog.texts)), name)
         np.testing.assert_array_equal(getattr(again.read(read_fields(catalog.texts)), name), together)
         np.testing.assert_array_equal(getattr(reader.read(read_fields(catalog.take(rows).texts)), name), together[rows])
-
-
-def test_places_do_not_depend_on_the_process() -> None:
-    """Saved models count on it: Python's own hash of a string differs from run to run."""
-    reader = learn_fields(read_fields(["ACME red chair", "ACME red chair"]))
-    assert reader.known.tolist() == sorted(reader.known.tolist())
-    words = reader.read(read_fields(["ACME red chair"])).words[0].tolist()
-    assert words[CATEGORIES.index("brand")] == 1 + zlib.crc32(b"brand acme") % BUCKETS
 
 
 def test_there_may_be_no_rows(catalog: Catalog) -> None:
