@@ -106,7 +106,6 @@ class FoldReport:
     and for those that were made. threshold: similarity from which rows stayed together, None for random folds.
     """
 
-    mode: str
     test_overlap: float
     random_overlap: float
     fold_overlap: float
@@ -157,14 +156,13 @@ def make_folds(
         distances = np.array([_distance(inside, train, each, k, target) for each in tried])
         chosen = tried[int(np.argmax(distances <= distances.min() + _TOLERANCE))]  # the mildest of the good ones
     assignment, similarity = _drawn(inside, train, chosen, k, seed)
-    mode = "random" if chosen.threshold is None else "groups"
     at_random = similarity if chosen is random else _drawn(inside, train, random, k, seed)[1]
     test_overlap, random_overlap, fold_overlap = (
         float((profile >= SAME_PRODUCT).mean()) for profile in (target, at_random, similarity)
     )
     sentence = _sentence(chosen.threshold, fold_groups, (test_overlap, random_overlap, fold_overlap))
-    report = FoldReport(mode, test_overlap, random_overlap, fold_overlap, chosen.threshold, sentence)
-    return Folds(assignment, chosen.groups, mode), report
+    report = FoldReport(test_overlap, random_overlap, fold_overlap, chosen.threshold, sentence)
+    return Folds(assignment, chosen.groups, "random" if chosen.threshold is None else "groups"), report
 
 
 def catalog_links(train: Catalog, test: Catalog) -> Links:
