@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,12 @@ from core.cache.__main__ import age, main
 from tests.errors import refused
 
 
-def fill_folder(folder: Path, size: int) -> None:
-    (folder / "data").write_bytes(bytes(size))
-
-
 def fill(workspace: Path) -> Cache:
     """Three entries of 1, 2 and 3 KB, the first used five days ago and the second three hours ago."""
     cache = Cache(workspace / "cache")
     for kind, key, size, days in (("tokens", "one", 1, 5), ("pixels-64", "two", 2, 0.125), ("tokens", "three", 3, 0)):
-        cache.get(kind, key, partial(fill_folder, size=1_000 * size), lambda folder: None)
+        data = bytes(1_000 * size)
+        cache.get(kind, key, lambda folder, data=data: (folder / "data").write_bytes(data), lambda folder: None)
         os.utime(cache.folder / kind / key, (time.time() - days * 86_400,) * 2)
     return cache
 
