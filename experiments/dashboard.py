@@ -45,9 +45,9 @@ def main(
     studies = open_studies(place.folder, storage)
     record = read_record(place.folder)
     uri = tracking or (record.tracking if record is not None and record.tracking else None)
-    signal.signal(signal.SIGINT, _end)
-    signal.signal(signal.SIGTERM, _end)
-    with suppress(_Ended), ExitStack() as stack:
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where Ctrl-C is ignored, as in a shell's background jobs
+        signal.signal(number, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
         url = stack.enter_context(optuna_dashboard(studies, free_port(port)))
         say(
             f"trials:  {url}  (a trial's page shows its learning curve, why it failed or was stopped, and its MLflow run)"
@@ -68,14 +68,6 @@ def main(
             code="dashboard-mlflow-ended",
             hint=f"see {place.path('mlflow-ui.log')}",
         )
-
-
-class _Ended(BaseException):
-    """Somebody asked for the end: Ctrl-C, or a signal of `make` or the system."""
-
-
-def _end(*_: object) -> None:
-    raise _Ended
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -152,11 +144,9 @@ def free_port(wanted: int) -> int:
 
 def answers(port: int) -> bool:
     """True if something listens on the port."""
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 if __name__ == "__main__":

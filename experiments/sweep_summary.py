@@ -88,7 +88,7 @@ def show_plan(
         trials, members = each.trials or 1, each.members or 1
         seconds = each.estimate * (trials + members * facts.k) / share.concurrent
         total += seconds
-        wanted = [_wanted(each.trials), _wanted(each.members)]
+        wanted = ["as time allows" if count is None else str(count) for count in (each.trials, each.members)]
         table.add_row(
             each.name,
             each.space.source,
@@ -120,10 +120,6 @@ def show_plan(
     assert cache.limit is not None, "a workspace's cache has a limit"
     default = "half of the free disk; --cache-limit" if config.resources.cache_limit is None else "--cache-limit"
     say(f"cache: {cache.folder}, at most {size_text(cache.limit)} ({default})")
-
-
-def _wanted(count: int | None) -> str:
-    return "as time allows" if count is None else str(count)
 
 
 def show_outcome(workspace: Workspace, scheduler: JobScheduler) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from core.data.catalog import ID, LINK, PRICE, TEXT
 from core.data.folds import FEW_ROWS, make_folds
 from core.data.reading import read_catalogs
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
+from tests.commands import Running, Start
 
 KINDS = {"tea": 4.0, "coffee": 9.0, "saffron": 40.0, "olive oil": 14.0}
 BRANDS = {"Acme": 0.8, "Bonita": 1.0, "Corvus": 1.6}
@@ -107,3 +108,27 @@ def here(typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Callable
     import_module("experiments.run")  # now, and not while something waits
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return partial(typed, "experiments.sweep")
+
+
+@pytest.fixture
+def toy_sweep(tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]) -> list[object]:
+    """Arguments of a sweep of seconds: four trials, two at once, and one member of two folds. Later arguments replace these."""
+    train, test = toy_files(150, 40)
+    return [
+        "--train", train, "--test", test, "--workspace", tmp_path / "runs", "--trials", 4, "--members", 1,
+        "--folds", 2, "--max-concurrent", 2,
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a command as a process of its own; it and those that it started are killed at the end."""
+    started: list[Running] = []
+
+    def begin(module: str, *arguments: object, **environment: str) -> Running:
+        started.append(Running(tmp_path / f"output-{len(started)}.txt", module, *arguments, **environment))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.kill()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,34 +19,9 @@ from core.store.workspace import Workspace
 from experiments.search.lease import driver_of
 from experiments.search.storage import open_storage
 from experiments.tracking.mlflow_log import tracking_uri
-from tests.paths import ROOT
+from tests.commands import Start, run, trials
 
 pytestmark = pytest.mark.e2e
-
-
-def command(module: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-m", module, *map(str, arguments)]
-
-
-def run(module: str, *arguments: object, code: int = 0, **environment: str) -> str:
-    """Standard output and error of the command, which must end with this exit code."""
-    done = subprocess.run(
-        command(module, *arguments), cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
-    )  # fmt: skip
-    text = done.stdout + done.stderr
-    assert done.returncode == code, text
-    return text
-
-
-def trials(workspace: Path) -> list[optuna.trial.FrozenTrial]:
-    storage = f"sqlite:///{workspace}/optuna.db"
-    return [
-        trial
-        for name in optuna.get_all_study_names(storage)
-        for trial in optuna.load_study(study_name=name, storage=storage).trials
-        if trial.state != TrialState.WAITING
-    ]
 
 
 def assert_valid_submission(path: Path, test: Path) -> None:
@@ -60,14 +32,13 @@ def assert_valid_submission(path: Path, test: Path) -> None:
 
 
 def test_from_csv_to_submission_and_a_second_run_trains_nothing(
-    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]], here: Callable[..., str]
+    tmp_path: Path, toy_sweep: list[object], here: Callable[..., str]
 ) -> None:
-    train, test = toy_files(150, 40)
-    workspace = tmp_path / "runs"
-    sweep = ["lexical", "boosted", "--train", train, "--test", test, "--workspace", workspace]
-    sweep += ["--trials", 2, "--members", 1, "--folds", 3]
+    workspace, train = tmp_path / "runs", tmp_path / "train.csv"
+    sweep = ["lexical", "boosted", *toy_sweep, "--trials", 2, "--folds", 3]
     plan = here(*sweep, "--dry-run")
-    assert "dry run: nothing was trained" in plan and "150 training rows" in plan and not trials_exist(workspace)
+    assert "dry run: nothing was trained" in plan and "150 training rows" in plan
+    assert not (workspace / "optuna.db").exists()
     assert f"cache: {workspace}/cache, at most" in plan and "half of the free disk" in plan
 
     first = run("experiments.sweep", *sweep)
@@ -75,7 +46,7 @@ def test_from_csv_to_submission_and_a_second_run_trains_nothing(
     assert {trial.state for trial in trials(workspace)} == {TrialState.COMPLETE}
     stacked = run("ensemble.stack", "--workspace", workspace)
     assert "nested" in stacked and "floor" in stacked
-    assert_valid_submission(workspace / "submission.csv", test)
+    assert_valid_submission(workspace / "submission.csv", tmp_path / "test.csv")
     submission = (workspace / "submission.csv").read_bytes()
 
     listed = run("core.cache", "--workspace", workspace)
@@ -97,10 +68,6 @@ def test_from_csv_to_submission_and_a_second_run_trains_nothing(
     assert "holds another catalog" in here(*sweep, code=2)
 
 
-def trials_exist(workspace: Path) -> bool:
-    return (workspace / "optuna.db").exists()
-
-
 def test_both_neural_architectures_on_the_demo(tmp_path: Path) -> None:
     demo = make_demo(tmp_path / "demo", rows=260, seed=1)
     workspace = tmp_path / "runs"
@@ -113,78 +80,54 @@ def test_both_neural_architectures_on_the_demo(tmp_path: Path) -> None:
     run("ensemble.stack", "--workspace", workspace)
     assert_valid_submission(workspace / "submission.csv", demo.test)
 
-    told = run("serving.export", "--workspace", workspace)
-    assert "prices within 0.0" in told and "nested SMAPE" in told
+    exported = run("serving.export", "--workspace", workspace)
+    assert "prices within 0.0" in exported and "nested SMAPE" in exported
     (bundle,) = (workspace / "bundles").glob("runs-1-*")
     moved = bundle.rename(tmp_path / "bundle")
     shutil.rmtree(workspace / "members")
     prices = tmp_path / "prices.csv"
-    told = run("serving.predict", "--bundle", moved, "--in", demo.test, "--images", demo.images, "--out", prices)
-    assert "rows priced by runs 1-" in told and "not by the whole stack" not in told
+    predicted = run("serving.predict", "--bundle", moved, "--in", demo.test, "--images", demo.images, "--out", prices)
+    assert "rows priced by runs 1-" in predicted and "not by the whole stack" not in predicted
     assert_valid_submission(prices, demo.test)
     expected, found = (pd.read_csv(path)["price"].to_numpy() for path in (workspace / "submission.csv", prices))
     assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
-    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
+    tmp_path: Path, toy_sweep: list[object], start: Start
 ) -> None:
-    train, test = toy_files(150, 40)
-    workspace = tmp_path / "runs"
-    sweep = ["boosted", "--train", train, "--test", test, "--workspace", workspace, "--trials", 3, "--members", 1]
-    sweep += ["--folds", 2, "--max-concurrent", 1]
-    process = subprocess.Popen(
-        command("experiments.sweep", *sweep), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert process.stdout is not None
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if "boosted #1 started" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    seen += process.stdout.read()
-    assert process.wait(timeout=120) == 130, seen
-    assert "run the same command to go on" in seen
-    states = [trial.state for trial in trials(workspace)]
+    sweep = ["experiments.sweep", "boosted", *toy_sweep, "--trials", 3, "--max-concurrent", 1]
+    first = start(*sweep)
+    first.until("boosted #1 started")
+    first.send(signal.SIGINT)
+    assert "run the same command to go on" in first.end(code=130)
+    states = [trial.state for trial in trials(tmp_path / "runs")]
     assert TrialState.RUNNING not in states and TrialState.COMPLETE in states
 
-    finished = run("experiments.sweep", *sweep)
-    assert "member boosted" in finished
-    ended = trials(workspace)
+    assert "member boosted" in run(*sweep)
+    ended = trials(tmp_path / "runs")
     assert len({trial.user_attrs["config"] for trial in ended if trial.state == TrialState.COMPLETE}) == 3
     assert TrialState.RUNNING not in [trial.state for trial in ended]
 
 
 def test_a_second_driver_on_one_study_is_refused_and_ctrl_c_lets_it_go(
-    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]], here: Callable[..., str]
+    tmp_path: Path, toy_sweep: list[object], start: Start, here: Callable[..., str]
 ) -> None:
     """Two workspaces, as on two machines, with one journal in a shared folder."""
-    train, test = toy_files(150, 40)
     journal = tmp_path / "shared" / "studies.log"
-    sweep = ["boosted", "--train", train, "--test", test, "--trials", 3, "--members", 1, "--folds", 2]
-    sweep += ["--max-concurrent", 1, "--storage", journal]
-    first = subprocess.Popen(
-        command("experiments.sweep", *sweep, "--workspace", tmp_path / "a"),
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert first.stdout is not None
-    seen = ""
-    for line in first.stdout:
-        seen += line
-        if "boosted #0 started" in line:
-            break
-    refused = here(*sweep, "--workspace", tmp_path / "b", code=2)
-    assert f"is being driven by process {first.pid} on " in refused and "what to do" in refused
+    sweep = ["boosted", *toy_sweep, "--trials", 3, "--max-concurrent", 1, "--storage", journal]
+    first = start("experiments.sweep", *sweep)
+    first.until("boosted #0 started")
+    refused = here(*sweep, "--workspace", tmp_path / "other", code=2)
+    assert f"is being driven by process {first.process.pid} on " in refused and "what to do" in refused
     assert "started" not in refused
-    first.send_signal(signal.SIGINT)
-    seen += first.stdout.read()
-    assert first.wait(timeout=120) == 130, seen
+    first.send(signal.SIGINT)
+    first.end(code=130)
 
     study = optuna.load_study(study_name=None, storage=open_storage(str(journal)))
     assert driver_of(study.user_attrs) is None
     assert TrialState.RUNNING not in [trial.state for trial in study.trials]
-    assert "member boosted" in run("experiments.sweep", *sweep, "--workspace", tmp_path / "b")
+    assert "member boosted" in run("experiments.sweep", *sweep, "--workspace", tmp_path / "other")
     assert len({trial.user_attrs["config"] for trial in study.trials if trial.state == TrialState.COMPLETE}) == 3
 
 
@@ -241,34 +184,23 @@ def test_points_that_differ_only_beyond_an_encoders_positions_are_trained_once(
         (["lexical", "--address", "127.0.0.1:1"], "no Ray cluster answers"),
     ],
 )
-def test_misuse_is_answered_with_a_cure(
-    tmp_path: Path,
-    toy_files: Callable[..., tuple[Path, Path]],
-    here: Callable[..., str],
-    arguments: list[str],
-    message: str,
+def test_misuse_ends_with_a_message_and_a_hint(
+    toy_sweep: list[object], here: Callable[..., str], arguments: list[str], message: str
 ) -> None:
-    train, test = toy_files(60, 10)
-    given = [] if "--train" in arguments else ["--train", train, "--test", test]
-    text = here(*arguments, *given, "--workspace", tmp_path / "runs", code=2)
+    text = here(arguments[0], *toy_sweep, *arguments[1:], code=2)
     assert message in text and "what to do:" in text
 
 
-def test_misuse_ends_with_exit_code_2_and_without_a_traceback(
-    tmp_path: Path, toy_files: Callable[..., tuple[Path, Path]]
-) -> None:
-    train, test = toy_files(60, 10)
-    given = ["text", "--folds", 4000, "--train", train, "--test", test, "--workspace", tmp_path / "runs"]
-    text = run("experiments.sweep", *given, code=2)
+def test_misuse_ends_with_exit_code_2_and_without_a_traceback(toy_sweep: list[object]) -> None:
+    text = run("experiments.sweep", "text", *toy_sweep, "--folds", 4000, code=2)
     assert "what to do:" in text and "Traceback" not in text
 
 
 def test_a_workspace_that_cannot_be_written_is_refused(
-    toy_files: Callable[..., tuple[Path, Path]], here: Callable[..., str]
+    tmp_path: Path, toy_sweep: list[object], here: Callable[..., str]
 ) -> None:
-    train, test = toy_files(60, 10)
-    for folder in ("/proc/pricestack", train / "below-a-file"):
-        text = here("text", "--train", train, "--test", test, "--workspace", folder, code=2)
+    for folder in ("/proc/pricestack", tmp_path / "train.csv" / "below-a-file"):
+        text = here("text", *toy_sweep, "--workspace", folder, code=2)
         assert "cannot be written" in text and "--workspace" in text
 
 

@@ -54,6 +54,11 @@ class Job:
             return f"{self.architecture} #{self.number}"
         return f"{self.name[:-8]} fold {self.fold}"
 
+    @property
+    def folder(self) -> str:
+        """Folder, below one for all trainings, of the states that it keeps until it has ended."""
+        return f"{self.name}/{self.kind}-{self.fold}"
+
 
 @dataclass(frozen=True)
 class JobOutcome:

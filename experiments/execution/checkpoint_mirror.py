@@ -71,7 +71,7 @@ class CheckpointMirror:
             ) from None
 
     def folder(self, job: Job) -> str:
-        return f"{self._place[1]}/{job.name}/{job.kind}-{job.fold}"
+        return f"{self._place[1]}/{job.folder}"
 
     def store(self, job: Job, number: int, files: list[Path]) -> None:
         """Copies a state, then removes older ones. It counts once its last file is written."""

@@ -63,7 +63,7 @@ def refit_settings(kind: Architecture, settings: Mapping[str, Any], best_epoch: 
 
 def scratch_folder(workspace: Workspace, job: Job) -> Path:
     """Folder of the states that a training keeps until it has ended."""
-    return workspace.path("trials", job.name, f"{job.kind}-{job.fold}")
+    return workspace.path("trials", job.folder)
 
 
 def run_job(

@@ -95,12 +95,9 @@ class PerArchitecture(TrialScheduler):
         self._pruner = pruner
         self._schedulers: dict[str, TrialScheduler] = {}
         self._best: dict[str, float] = {}  # by trial id
-        self._reasons: dict[str, StopReason] = {}
+        self.reasons: dict[str, StopReason] = {}
+        """Of the trials that were stopped, by Ray's id of the trial; none where their pruner does not explain itself."""
         self._metric, self._mode = "smape", "min"
-
-    def reason(self, trial_id: str) -> StopReason | None:
-        """Reason that the trial was stopped; None where its pruner does not explain itself."""
-        return self._reasons.get(trial_id)
 
     def _of(self, trial: Any) -> TrialScheduler:
         job = trial.config["job"]
@@ -129,7 +126,7 @@ class PerArchitecture(TrialScheduler):
         if action == TrialScheduler.STOP and compared is not None:
             rung, threshold, rivals = compared
             rank = 1 + sum(each < best for each in rivals)
-            self._reasons[trial.trial_id] = StopReason(rung, best, threshold, rank, len(rivals) + 1)
+            self.reasons[trial.trial_id] = StopReason(rung, best, threshold, rank, len(rivals) + 1)
         return action
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ from experiments.execution.ray_pool import Capacity, Resources
 Work = Callable[..., JobOutcome]
 """Function that trains: gets a job and a `Report`, and of several workers what `experiments.execution.data_parallel` adds."""
 
+EPOCH_METRICS = (*METRICS, "loss", "skipped_steps", "seconds")
+"""Figures of an epoch that are handed on to the source, where a training reports them."""
+
 NODE_CHECK_SECONDS = 5.0
 """Between checks that there is still a node to work on."""
 
@@ -41,7 +44,7 @@ def run(
     True if it was not interrupted by Ctrl-C.
     """
     scheduler = PerArchitecture(pruner)
-    bridge = _Bridge(source, Capacity(resources), scheduler)
+    searcher = _JobSearcher(source, Capacity(resources), scheduler)
     trainable = tune.with_resources(
         partial(_train, work=work, resources=resources), partial(_needs, resources=resources)
     )
@@ -49,7 +52,7 @@ def run(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_JobSearcher(bridge),
+            search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
             time_budget_s=seconds,
@@ -57,7 +60,7 @@ def run(
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
-            name="jobs", storage_path=str(folder.resolve()), verbose=0, callbacks=[_TuneCallback(bridge, interrupts)]
+            name="jobs", storage_path=str(folder.resolve()), verbose=0, callbacks=[_TuneCallback(searcher, interrupts)]
         ),
     )
     with interrupts:
@@ -66,7 +69,7 @@ def run(
         except ray.tune.error.TuneError as error:
             # Ray wraps what a source raises in its own error, which holds the traceback as text only.
             raise error.__context__ or error from None
-    for job in bridge.live.values():
+    for job in searcher.live.values():
         source.interrupted(job)
     return not interrupts.received
 
@@ -136,32 +139,45 @@ def _train(config: dict[str, Any], work: Work, resources: Resources) -> None:
         tune.report({"epoch": outcome.best_epoch, **outcome.metrics, "outcome": json.dumps(asdict(outcome))})
 
 
-@dataclass
-class _Bridge:
-    """Maps Ray's trial ids to our jobs. `live`: started and not ended.
+class _JobSearcher(Searcher):
+    """Ray Tune searcher: takes jobs from the source while there is capacity, and reports their ends to it.
 
+    Ray's own limiter would hide its `None`. live: jobs that were started and have not ended, by Ray's id of the trial.
     broken: error that the source raised while a trial ended, which Ray would only log: it ends the run.
     """
 
-    source: JobSource
-    capacity: Capacity
-    scheduler: PerArchitecture
-    live: dict[str, Job] = field(default_factory=dict)
-    broken: Exception | None = None
+    def __init__(self, source: JobSource, capacity: Capacity, scheduler: PerArchitecture) -> None:
+        super().__init__(metric="smape", mode="min")
+        self.source, self._capacity, self._scheduler = source, capacity, scheduler
+        self.live: dict[str, Job] = {}
+        self.broken: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray pickles its searchers so that it could restore them, but a sweep goes on from Optuna's storage."""
         return {}
 
-    def epoch(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        if "smape" in result and "outcome" not in result:
-            self.source.epoch(self.live[trial_id], int(result["epoch"]), _metrics(result))
-
-    def end(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """A job ended: with an outcome it has finished, without one its scheduler stopped it."""
-        job = self.live.pop(trial_id, None)
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.source.done:
+            return Searcher.FINISHED
+        if len(self.live) >= self._capacity.slots():
+            return None
+        job = self.source.next()
         if job is None:
-            return
+            return Searcher.FINISHED if self.source.done and not self.live else None
+        self.live[trial_id] = job
+        return {"job": vars(job)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        job = None if error else self.live.pop(trial_id, None)
+        if job is not None:
+            try:
+                self._end(job, trial_id, result or {})
+            except Exception as fault:
+                self.broken = fault
+                raise
+
+    def _end(self, job: Job, trial_id: str, result: Mapping[str, Any]) -> None:
+        """A job ended: with an outcome it has finished, without one its scheduler stopped it."""
         if "outcome" in result:
             self.source.finished(job, JobOutcome(**json.loads(result["outcome"])))
         elif "out_of_time" in result:
@@ -169,56 +185,22 @@ class _Bridge:
         elif "error" in result:
             self.source.failed(job, str(result["error"]), result["error_code"])
         elif "smape" in result:
-            self.source.pruned(job, int(result["epoch"]), float(result["smape"]), self.scheduler.reason(trial_id))
+            self.source.pruned(job, int(result["epoch"]), float(result["smape"]), self._scheduler.reasons.get(trial_id))
         else:
             self.source.failed(job, "stopped before it had a result: the time was over", FailureCode.WITHOUT_RESULT)
 
-    def lose(self, trial_id: str, error: str) -> None:
-        job = self.live.pop(trial_id, None)
-        if job is not None:
-            self.source.lost(job, error)
-
-
-class _JobSearcher(Searcher):
-    """Ray Tune searcher: takes jobs from the source while there is capacity. Ray's own limiter would hide its `None`."""
-
-    def __init__(self, bridge: _Bridge) -> None:
-        super().__init__(metric="smape", mode="min")
-        self.bridge = bridge
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        bridge = self.bridge
-        if bridge.source.done:
-            return Searcher.FINISHED
-        if len(bridge.live) >= bridge.capacity.slots():
-            return None
-        job = bridge.source.next()
-        if job is None:
-            return Searcher.FINISHED if bridge.source.done and not bridge.live else None
-        bridge.live[trial_id] = job
-        return {"job": vars(job)}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if error:
-            return
-        try:
-            self.bridge.end(trial_id, result or {})
-        except Exception as fault:
-            self.bridge.broken = fault
-            raise
-
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: Optuna's storage is the memory, and a sweep goes on from there."""
+        """Nothing: see `__getstate__`."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see `save`."""
+        """Nothing: see `__getstate__`."""
 
 
 class _TuneCallback(tune.Callback):
     """Ray Tune callback: forwards epochs and lost workers, ends the run with the last node, frees placement groups."""
 
-    def __init__(self, bridge: _Bridge, interrupts: _Interrupts) -> None:
-        self.bridge, self._interrupts = bridge, interrupts
+    def __init__(self, searcher: _JobSearcher, interrupts: _Interrupts) -> None:
+        self._searcher, self._interrupts = searcher, interrupts
         self._checked = time.monotonic()
         self._groups: dict[str, PlacementGroup] = {}
 
@@ -226,8 +208,8 @@ class _TuneCallback(tune.Callback):
         self._interrupts.observe()
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        if self.bridge.broken is not None:
-            raise self.bridge.broken
+        if self._searcher.broken is not None:
+            raise self._searcher.broken
         if time.monotonic() - self._checked > NODE_CHECK_SECONDS:
             self._checked = time.monotonic()
             if not any(node["Alive"] for node in ray.nodes()):  # Ray itself would wait for ever
@@ -240,22 +222,17 @@ class _TuneCallback(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if PLACEMENT_GROUP in result:
             self._groups[trial.trial_id] = result[PLACEMENT_GROUP]
-        if trial.trial_id in self.bridge.live:
-            self.bridge.epoch(trial.trial_id, result)
+        job = self._searcher.live.get(trial.trial_id)
+        if job is not None and "smape" in result and "outcome" not in result:
+            metrics = {name: float(result[name]) for name in EPOCH_METRICS if name in result}
+            self._searcher.source.epoch(job, int(result["epoch"]), metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._clear(trial.trial_id)
-
-    def _clear(self, trial_id: str) -> None:
-        """Workers whose trial has ended are of no use, and where it was stopped or killed they may still be there."""
-        if group := self._groups.pop(trial_id, None):
+        """Removes the trial's workers: they are of no use, and where it was stopped or killed they may still be there."""
+        if group := self._groups.pop(trial.trial_id, None):
             remove_placement_group(group)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._clear(trial.trial_id)
-        self.bridge.lose(trial.trial_id, "its worker process died (killed, or out of memory)")
-
-
-def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    names = (*METRICS, "loss", "skipped_steps", "seconds")
-    return {name: float(result[name]) for name in names if name in result}
+        self.on_trial_complete(iteration, trials, trial)
+        if job := self._searcher.live.pop(trial.trial_id, None):
+            self._searcher.source.lost(job, "its worker process died (killed, or out of memory)")

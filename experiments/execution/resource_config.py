@@ -31,14 +31,10 @@ class ResourceConfig(CommandConfig):
         int, Field(ge=1, description="processes that train one text or multimodal model together")
     ] = 1
     address: Annotated[
-        str | None,
-        Field(description="of a running Ray cluster, or auto (docs/cluster.md)"),
-        Flag(metavar="HOST:PORT"),
+        str | None, Field(description="of a running Ray cluster, or auto (docs/cluster.md)"), Flag(metavar="HOST:PORT")
     ] = None
     storage_path: Annotated[
-        str | None,
-        Field(description="copies of trainings' states: a folder, s3://, gs:// ..."),
-        Flag(metavar="URL"),
+        str | None, Field(description="copies of trainings' states: a folder, s3://, gs:// ..."), Flag(metavar="URL")
     ] = None
     cache_limit: Annotated[
         int | None,

@@ -98,9 +98,7 @@ class BudgetAllocator:
         self._add_candidate(plan, plan.architecture + SEEDS, self._store.read_fit(name, HOLDOUT).valid, seconds)
 
     def opening_member(self, now: float, busy: Sequence[float]) -> str | None:
-        """The documented best of an architecture whose cross-validation is short: it waits for no search. With few rows, any
-        documented point.
-        """
+        """The documented best (with few rows, any documented point) of an architecture that is cross-validated at once."""
         for search in self._opening_searches():
             name = self._best(search.name)
             if name is not None and self._candidate(name, 0.0, busy).wall <= self._left(now):
@@ -108,18 +106,14 @@ class BudgetAllocator:
         return None
 
     def opening_trial(self, now: float, busy: Sequence[float]) -> str | None:
-        """The architecture of the opening whose trial is due, the cheapest before the others; None once all have had theirs:
-        one, or with few rows all documented points.
-        """
+        """The architecture of the opening whose trial is due, the cheapest first: one each, or with few rows all documented."""
         lacking = [each for each in self._opening_searches() if each.wants_more]
         due = [each for each in lacking if self.small_data_members or not each.tried]
         fitting = [each for each in due if self._wall(each.seconds, busy) <= self._left(now)]
         return min(fitting, key=lambda each: (each.tried, each.seconds)).name if fitting else None
 
     def _opening_searches(self) -> list[ArchitectureSearch]:
-        """Architectures without a member that have one as soon as they have a trial; with few rows, those whose documented
-        points are not all members yet.
-        """
+        """Architectures whose first trial becomes a member; with few rows, those with documented points that are no members."""
         if self.small_data_members is not None:
             return [each for each in self.searches.values() if each.wants_more or self._best(each.name)]
         lacking = [each for each in self.searches.values() if not self._count(each.name) and self._wanted(each.name)]
@@ -260,12 +254,10 @@ class BudgetAllocator:
                 continue
             work, wall = self._k * search.seconds, self._wall(search.seconds, busy)
             awaited = search.running and not search.measured  # its first trial has not ended yet
-            if search.wants_more and not awaited:
-                yield MemberSource(
-                    search.name, self._prior(search.name), self._seen_gains(search.name, gains_now), work, wall
-                )
+            names = [search.name] if search.wants_more and not awaited else []
             if self._seedable(search.name) and not search.failures.hopeless:
-                name = search.name + SEEDS
+                names.append(search.name + SEEDS)
+            for name in names:
                 yield MemberSource(name, self._prior(name), self._seen_gains(name, gains_now), work, wall)
 
     def _seen_gains(self, source: str, gains_now: Mapping[str, float]) -> tuple[float, ...]:

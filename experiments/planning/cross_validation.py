@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from core.arrays import Floats
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.protocols.architecture import Architecture, Prices
 from core.store.oof_store import FoldFit, Member, MemberKey, geometric_mean
@@ -85,9 +86,7 @@ class MemberBuilder:
         if store.has_member(name) or not all(store.has_fit(name, fold) for fold in range(folds.k)):
             return None
         fits = [store.read_fit(name, fold) for fold in range(folds.k)]
-        oof = np.full(len(folds.assignment), np.nan)
-        for fit in fits:
-            oof[folds.split(fit.fold)[1]] = fit.valid
+        oof = self._out_of_fold([fit.valid for fit in fits])
         record = self._record(plan, fits, oof)
         self._keep_quantiles(name, fits)
         store.write_member(Member(name, oof, geometric_mean([fit.test for fit in fits]), record))
@@ -109,13 +108,16 @@ class MemberBuilder:
         }
 
     def _keep_quantiles(self, name: str, fits: list[FoldFit]) -> None:
-        store, folds = self.workspace.store, self.workspace.folds
         valid = [fit.valid_quantiles for fit in fits if fit.valid_quantiles is not None]
         test = [fit.test_quantiles for fit in fits if fit.test_quantiles is not None]
-        if len(valid) != len(fits) or len(test) != len(fits):
-            return
-        oof = np.full((len(folds.assignment), valid[0].shape[1]), np.nan)
-        for fit, quantiles in zip(fits, valid, strict=True):
-            oof[folds.split(fit.fold)[1]] = quantiles
-        store.write_quantiles(name, "oof", oof)
-        store.write_quantiles(name, "test", geometric_mean(test))
+        if len(valid) == len(test) == len(fits):
+            self.workspace.store.write_quantiles(name, "oof", self._out_of_fold(valid))
+            self.workspace.store.write_quantiles(name, "test", geometric_mean(test))
+
+    def _out_of_fold(self, folds: Sequence[Floats]) -> Floats:
+        """(rows, ...) of the whole catalog from the folds' rows, in the order of the folds."""
+        assignment = self.workspace.folds.assignment
+        joined = np.full((len(assignment), *folds[0].shape[1:]), np.nan)
+        for number, values in enumerate(folds):
+            joined[self.workspace.folds.split(number)[1]] = values
+        return joined

@@ -196,11 +196,11 @@ class JobScheduler:
 
     def _candidate(self, search: ArchitectureSearch) -> MemberPlan | None:
         """The best config of the architecture that is not a member yet."""
-        if search.members is None or search.promoted >= search.members:
+        ranking = search.ranking()
+        if search.promoted >= min(search.members or 0, len(ranking)):
             return None
-        for best in search.ranking()[search.promoted : search.promoted + 1]:
-            return self.members.plan(search.kind, search.make_settings(best.searched), best)
-        return None
+        best = ranking[search.promoted]
+        return self.members.plan(search.kind, search.make_settings(best.searched), best)
 
     def likely_members(self, count: int) -> set[str]:
         """Ids of possible members, now or in a later sweep: of the best `count` configs of each architecture."""
@@ -278,7 +278,7 @@ class JobScheduler:
         if job.kind == JobKind.TRIAL:
             search.study.fail(job.name, error, code)
         else:
-            self._skip_member(job, error)
+            self._skip(job, f"fold {job.fold} failed: {headline(error)}")
         for callback in self.callbacks:
             callback.failed(job, error, code)
         if summary := search.failures.summary():
@@ -328,14 +328,11 @@ class JobScheduler:
         return search
 
     def _skip(self, job: Job, why: str) -> None:
+        """Leaves out the member that this fold is of: its other folds are not trained."""
         self.skipped.append(f"{job.name}: {why}")
         if self.allocator is not None:
             self.allocator.drop_member(job.name)
         self._fits = [other for other in self._fits if other.name != job.name]
-
-    def _skip_member(self, job: Job, error: str) -> None:
-        """Skips a member that lost a fold: its other folds are not trained."""
-        self._skip(job, f"fold {job.fold} failed: {headline(error)}")
 
 
 def finished(job: Job, outcome: JobOutcome) -> Finished:

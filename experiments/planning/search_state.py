@@ -159,12 +159,7 @@ def _identity(plan: ArchitecturePlan, seed: int, workspace: Workspace) -> dict[s
 
 
 def _open(
-    plan: ArchitecturePlan,
-    name: str,
-    asked: SearchConfig,
-    members: MemberBuilder,
-    storage: BaseStorage,
-    held: Lease,
+    plan: ArchitecturePlan, name: str, asked: SearchConfig, members: MemberBuilder, storage: BaseStorage, held: Lease
 ) -> ArchitectureSearch:
     study = Study(
         name,

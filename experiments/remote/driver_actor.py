@@ -55,7 +55,8 @@ class ArtifactReceiver:
                     code="artifact-incomplete",
                     hint="run the same command again",
                 )
-        missing = [name for name in sorted(sizes, key=_rank) if not self._is_there(name)]
+        in_order = sorted(sizes, key=lambda name: [name.endswith(f"/{marker}") for marker in reversed(_MARKERS)])
+        missing = [name for name in in_order if not self._is_there(name)]
         for name in missing:
             sync(waiting[name])
         for name in missing:
@@ -112,11 +113,6 @@ def _artifacts(workspace: Workspace, job: Job) -> Iterator[Path]:
         yield from (holdout_path(workspace, job.name), trial_path(workspace, job.name))
 
 
-def _rank(name: str) -> int:
-    last = name.rpartition("/")[2]
-    return _MARKERS.index(last) + 1 if last in _MARKERS else 0
-
-
 class DriverActor(ArtifactReceiver):
     """Ray actor on the driver's node: serves the payload, receives artifacts, lists ended jobs."""
 
@@ -130,9 +126,9 @@ class DriverActor(ArtifactReceiver):
     def read(self, offset: int) -> bytes:
         return self._payload.read(offset)
 
-    def end(self, training: str) -> None:
-        self._ended.add(training)
+    def end(self, folder: str) -> None:
+        self._ended.add(folder)
 
-    def ended(self, trainings: Collection[str]) -> list[str]:
-        """Those of these trainings that have ended: the node need not keep their states."""
-        return [each for each in trainings if each in self._ended]
+    def ended(self, folders: Collection[str]) -> list[str]:
+        """Those of these folders whose trainings have ended (`Job.folder`): the node need not keep their states."""
+        return [each for each in folders if each in self._ended]

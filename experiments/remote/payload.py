@@ -179,11 +179,7 @@ def _fill(folder: Path, contents: Manifest, stream: Stream) -> None:
 
 def _is_whole(path: Path, item: Item) -> bool:
     """Files get their time of change once they are written: one that was cut short has another."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (item.size, item.changed)
+    return path.exists() and _item(item.name, path) == item
 
 
 def place_below(folder: Path, name: str) -> Path:

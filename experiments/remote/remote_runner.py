@@ -21,7 +21,7 @@ from core.encoders.loading import moved
 from core.protocols.architecture import ALONE, Group, Report, make_config
 from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome
-from experiments.execution.job_worker import run_job, scratch_folder
+from experiments.execution.job_worker import run_job
 from experiments.remote.driver_actor import DriverActor, deliver
 from experiments.remote.payload import Manifest, Payload, WorkerFolder, node_folder, unpack
 
@@ -64,7 +64,7 @@ class RemoteRunner:
 
     def end(self, job: Job) -> None:
         """On the driver: tells the nodes that this job will not go on."""
-        self.driver.end.remote(_training(job))
+        self.driver.end.remote(job.folder)
 
 
 def start_driver_actor(payload: Payload, workspace: Path) -> Any:
@@ -95,16 +95,10 @@ def _stream(driver: Any, offset: int) -> Iterator[bytes]:
 
 def _drop_ended(driver: Any, workspace: Workspace) -> None:
     """States of trials that were stopped: their own worker cannot tell a stop from an interruption, and keeps them."""
-    there = {
-        f"{path.parent.name}/{path.name}": path for path in workspace.path("trials").glob("*/*-*") if path.is_dir()
-    }
-    for training in _call(driver.ended, list(there)) if there else ():
-        shutil.rmtree(there[training], ignore_errors=True)
-
-
-def _training(job: Job) -> str:
-    scratch = scratch_folder(Workspace(Path()), job)
-    return f"{scratch.parent.name}/{scratch.name}"
+    trials = workspace.path("trials")
+    there = [path.relative_to(trials).as_posix() for path in trials.glob("*/*-*") if path.is_dir()]
+    for folder in _call(driver.ended, there) if there else ():
+        shutil.rmtree(trials / folder, ignore_errors=True)
 
 
 def _call(method: Any, *arguments: Any) -> Any:

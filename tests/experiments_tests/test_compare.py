@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +11,23 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
-from typer.testing import CliRunner
 
 from core.atomic_files import write_json
-from core.errors import UserError
 from core.metrics import all_metrics, group_standard_error, smape_terms
 from core.store.oof_store import Member
 from core.store.workspace import Workspace
-from experiments.compare import app, curves, spark
+from experiments.compare import curves, spark
 from experiments.tracking.comparison import Comparand, Finder, paired, workspace_side
 from experiments.tracking.sweep_record import open_studies
+from tests.experiments_tests.test_status import add_trial
+
+Compare = Callable[..., str]
 
 
-def compare(workspace: Workspace, *names: str) -> str:
-    done = CliRunner().invoke(app, [*names, "--workspace", str(workspace.folder)], catch_exceptions=False)
-    return done.output
-
-
-def failure(workspace: Workspace, *names: str) -> str:
-    with pytest.raises(UserError) as error:
-        compare(workspace, *names)
-    return str(error.value)
+@pytest.fixture
+def compare(filled: Workspace, typed: Callable[..., str]) -> Compare:
+    """Output of the command for two names in the workspace `filled`."""
+    return partial(typed, "experiments.compare", "--workspace", filled.folder)
 
 
 def add_member(workspace: Workspace, name: str, noise: float, seed: int) -> None:
@@ -48,49 +46,31 @@ def filled(toy_workspace: Workspace) -> Workspace:
     for seed, (name, noise) in enumerate((("text-good", 0.1), ("text-equal", 0.1), ("text-bad", 0.8))):
         add_member(toy_workspace, name, noise, seed)
     study = optuna.create_study(storage=f"sqlite:///{toy_workspace.path('optuna.db')}", study_name="text-1a2b3c4d")
-    for number, epochs in enumerate((4, 2, 0)):
-        trial = study.ask()
-        trial.suggest_float("dropout", 0.0, 0.5)
-        trial.set_user_attr("config", f"text-{number}{number}{number}{number}")
-        for epoch in range(1, epochs + 1):
-            trial.report(50.0 - epoch - number, epoch)
-        if number == 0:
-            for key, value in {
-                "smape": 46.0,
-                "mae": 2.0,
-                "rmse": 3.0,
-                "r2": 0.5,
-                "best_epoch": 4,
-                "seconds": 7.5,
-            }.items():
-                trial.set_user_attr(key, value)
-            study.tell(trial, 46.0)
-            settings = {"settings": {"dropout": 0.0, "loss": "huber"}}
-            write_json(toy_workspace.path("trials", "text-0000", "trial.json"), settings)
-        elif number == 1:
-            trial.set_user_attr("smape", 47.0)
-            study.tell(trial, state=TrialState.PRUNED)
-        else:
-            trial.set_user_attr("error", "MemoryError: too large\nTraceback")
-            study.tell(trial, state=TrialState.FAIL)
+    figures = {"mae": 2.0, "rmse": 3.0, "r2": 0.5, "best_epoch": 4, "seconds": 7.5}
+    curve = {1: 49.0, 2: 48.0, 3: 47.0, 4: 46.0}
+    add_trial(study, TrialState.COMPLETE, 46.0, curve, config="text-0000", smape=46.0, **figures)
+    add_trial(study, TrialState.PRUNED, None, {1: 48.0, 2: 47.0}, config="text-1111", smape=47.0)
+    add_trial(study, TrialState.FAIL, None, {}, config="text-2222", error="MemoryError: too large\nTraceback")
+    settings = {"settings": {"dropout": 0.0, "loss": "huber"}}
+    write_json(toy_workspace.path("trials", "text-0000", "trial.json"), settings)
     return toy_workspace
 
 
-def test_trials_are_found_by_number_config_and_study(filled: Workspace) -> None:
+def test_trials_are_found_by_number_config_and_study(compare: Compare) -> None:
     for first, second in (("text#0", "text#1"), ("0", "1"), ("text-0000", "text-1111"), ("text-1a2b3c4d#0", "text#1")):
-        text = compare(filled, first, second)
+        text = compare(first, second)
         assert "A: trial text-1a2b3c4d#0" in text and "B: trial text-1a2b3c4d#1" in text
         assert "COMPLETE" in text and "PRUNED" in text
         assert "loss" not in text  # a stopped trial has what all trials of its study have
         assert "+1.000" in text and "7.5 s" in text
         assert "49.00 -> 46.00" in text and "48.00 -> 47.00" in text
-    assert "MemoryError: too large" in compare(filled, "text#0", "text#2")
+    assert "MemoryError: too large" in compare("text#0", "text#2")
 
 
-def test_members_are_paired_over_the_same_rows(filled: Workspace) -> None:
-    text = compare(filled, "text-good", "text-bad")
+def test_members_are_paired_over_the_same_rows(filled: Workspace, compare: Compare) -> None:
+    text = compare("text-good", "text-bad")
     assert "A is better" in text and "noise" in text and "0.8" in text
-    text = compare(filled, "text-good", "text-equal")
+    text = compare("text-good", "text-equal")
     assert "noise: less than two standard errors" in text
     good, bad = (Finder(filled, open_studies(filled.folder, None)).find(name) for name in ("text-good", "text-bad"))
     found = paired(good, bad)
@@ -101,10 +81,10 @@ def test_members_are_paired_over_the_same_rows(filled: Workspace) -> None:
     assert found.error == pytest.approx(group_standard_error(terms, filled.train.product_groups))
 
 
-def test_studies_and_workspaces(filled: Workspace) -> None:
-    text = compare(filled, "text-1a2b3c4d", "text-1a2b3c4d")
+def test_studies_and_workspaces(filled: Workspace, compare: Compare) -> None:
+    text = compare("text-1a2b3c4d", "text-1a2b3c4d")
     assert "the same settings" in text and "pruned" in text
-    text = compare(filled, str(filled.folder), str(filled.folder))
+    text = compare(str(filled.folder), str(filled.folder))
     assert "members" in text and "+0.000 ± 0.000" in text and "noise" in text
     assert workspace_side(filled.folder).figures["members"] == 3
 
@@ -116,14 +96,14 @@ def test_workspaces_of_other_folds_are_not_paired(filled: Workspace) -> None:
     assert paired(one, Comparand("workspace", "other", {}, {}, member=(other, "text-bad"))) is None
 
 
-def test_unknown_names_get_suggestions(filled: Workspace, tmp_path: Path) -> None:
-    assert "did you mean 'text-good'" in failure(filled, "text-goood", "text#0")
-    assert "did you mean 'text'" in failure(filled, "txt#0", "text#0")
-    assert "it has trials 0 to 2" in failure(filled, "text#0", "text#9")
-    assert "did you mean 'text-0000'" in failure(filled, "text-00", "text#0")
-    assert "is a trial, text-1a2b3c4d a study" in failure(filled, "text#0", "text-1a2b3c4d")
-    assert "is not a workspace" in failure(filled, str(tmp_path), "text#0")
-    assert "a trial's figures are of the holdout" in compare(filled, "text#0", "text-good")
+def test_unknown_names_get_suggestions(compare: Compare, tmp_path: Path) -> None:
+    assert "did you mean 'text-good'" in compare("text-goood", "text#0", code=2)
+    assert "did you mean 'text'" in compare("txt#0", "text#0", code=2)
+    assert "it has trials 0 to 2" in compare("text#0", "text#9", code=2)
+    assert "did you mean 'text-0000'" in compare("text-00", "text#0", code=2)
+    assert "is a trial, text-1a2b3c4d a study" in compare("text#0", "text-1a2b3c4d", code=2)
+    assert "is not a workspace" in compare(str(tmp_path), "text#0", code=2)
+    assert "a trial's figures are of the holdout" in compare("text#0", "text-good")
 
 
 def test_curves_share_one_scale_and_stay_short() -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
-import sys
-import time
 import urllib.request
 
 import optuna
@@ -17,8 +14,9 @@ from core.store.workspace import Workspace
 from experiments.dashboard import answers, free_port, optuna_dashboard
 from experiments.tracking.mlflow_log import RunLog
 from experiments.tracking.sweep_record import open_studies
+from tests.commands import Start
 from tests.errors import refused
-from tests.paths import ROOT
+from tests.experiments_tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -48,23 +46,20 @@ def test_a_taken_port_is_passed_over() -> None:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_starts_both_and_ends_both(filled: Workspace, end: signal.Signals) -> None:
+def test_the_command_starts_both_and_ends_both(filled: Workspace, start: Start, end: signal.Signals) -> None:
     with RunLog(filled, {}, {}):
         pass
     ports = free_port(18090), free_port(15000)
-    command = [sys.executable, "-m", "experiments.dashboard", "--workspace", str(filled.folder)]
-    command += ["--port", str(ports[0]), "--mlflow-port", str(ports[1])]
-    with subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(3)]
-        assert f"http://127.0.0.1:{ports[0]}" in lines[0] and f"http://127.0.0.1:{ports[1]}" in lines[1]
-        assert "lead there" in lines[2]  # not MLflow's usual port
-        for port, path in zip(ports, ("/api/studies", "/health"), strict=True):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
-                assert answer.status == 200
-        process.send_signal(end)
-        assert process.wait(30) == 0
-    deadline = time.monotonic() + 30
-    while any(answers(port) for port in ports):
-        assert time.monotonic() < deadline, "a server was left behind"
-        time.sleep(0.1)
+    running = start(
+        "experiments.dashboard", "--workspace", filled.folder, "--port", ports[0], "--mlflow-port", ports[1]
+    )  # fmt: skip
+    running.until("lead there")  # not MLflow's usual port
+    assert all(
+        f"http://127.0.0.1:{port}" in line for port, line in zip(ports, running.output.splitlines(), strict=False)
+    )
+    for port, path in zip(ports, ("/api/studies", "/health"), strict=True):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+            assert answer.status == 200
+    running.send(end)
+    running.end()
+    wait_for(lambda: not any(answers(port) for port in ports), 30.0)

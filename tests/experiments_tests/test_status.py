@@ -6,19 +6,22 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
 
 from core.atomic_files import write_json
 from core.errors import UserError
 from core.store.workspace import Workspace
+from experiments.common.jobs import SweepStatus
 from experiments.search.lease import KEY, Driver
 from experiments.tracking.sweep_record import RECORD, Record, read_record, recorded
 from tests.errors import refused
@@ -27,50 +30,43 @@ from tests.paths import ROOT
 STUDY = "text-1a2b3c4d"
 
 
-class Status:
-    """What the command says of a workspace."""
-
-    def __init__(self, typed: Callable[..., str]) -> None:
-        self._typed = typed
-
-    def __call__(self, workspace: Path, *arguments: str, code: int = 0) -> str:
-        return self._typed("experiments.status", "--workspace", workspace, *arguments, code=code)
-
-    def state(self, workspace: Path) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self(workspace, "--json"))
-        return found
+Status = Callable[..., str]
 
 
 @pytest.fixture
 def status(typed: Callable[..., str]) -> Status:
-    return Status(typed)
+    """Output of the command for a workspace, with further arguments."""
+    return partial(typed, "experiments.status", "--workspace")
+
+
+def add_trial(
+    study: optuna.Study, state: TrialState, value: float | None, curve: Mapping[int, float], **attributes: object
+) -> None:
+    """Adds a trial. curve: SMAPE by epoch. attributes: of the user, as a sweep keeps them."""
+    study.add_trial(
+        create_trial(
+            state=state, value=value, params={"dropout": 0.1}, distributions={"dropout": FloatDistribution(0.0, 0.5)},
+            user_attrs=attributes, intermediate_values=dict(curve),
+        )
+    )  # fmt: skip
 
 
 def make_study(workspace: Workspace, storage: str | None = None) -> None:
     """Trials 0 to 3: complete, stopped, failed, running at epoch 2."""
     study = optuna.create_study(storage=storage or f"sqlite:///{workspace.path('optuna.db')}", study_name=STUDY)
-    for number in range(4):
-        trial = study.ask()
-        trial.suggest_categorical("dropout", [0.1, 0.2])
-        trial.set_user_attr("config", f"text-{number}")
-        for epoch in (1, 2):
-            trial.report(50.0 - epoch, epoch)
-        if number == 0:
-            trial.set_user_attr("seconds", 12.0)
-            study.tell(trial, 41.25)
-        elif number == 1:
-            study.tell(trial, state=TrialState.PRUNED)
-        elif number == 2:
-            trial.set_user_attr("error", "MemoryError: too large\nTraceback ...")
-            study.tell(trial, state=TrialState.FAIL)
+    add_trial(study, TrialState.COMPLETE, 41.25, {1: 49.0, 2: 48.0}, config="text-0", seconds=12.0)
+    add_trial(study, TrialState.PRUNED, None, {1: 49.0, 2: 48.0}, config="text-1")
+    error = "MemoryError: too large\nTraceback ..."
+    add_trial(study, TrialState.FAIL, None, {1: 49.0, 2: 48.0}, config="text-2", error=error)
+    add_trial(study, TrialState.RUNNING, None, {1: 49.0, 2: 48.0}, config="text-3")
 
 
 def record(**changes: Any) -> Record:
-    facts: dict[str, Any] = {
-        "pid": 1, "host": "here", "start": time.time() - 60, "end": None, "folds": 3, "storage": "", "tracking": "",
-        "studies": {"text": STUDY}, "trials": {"text": 8}, "members": 2, "command": "python -m experiments.sweep text",
-    }  # fmt: skip
-    return Record(**{**facts, **changes})
+    made = Record(
+        pid=1, host="here", start=time.time() - 60, end=None, folds=3, storage="", tracking="", studies={"text": STUDY},
+        trials={"text": 8}, members=2, command="python -m experiments.sweep text",
+    )  # fmt: skip
+    return replace(made, **changes)
 
 
 DRIVER = """
@@ -101,8 +97,8 @@ def driver(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
 def test_a_running_sweep_a_killed_one_and_one_that_ended(toy_workspace: Workspace, status: Status) -> None:
     make_study(toy_workspace)
     with driver(toy_workspace) as process:
-        found = status.state(toy_workspace.folder)
-        assert found["driver"] == "running" and found["record"]["pid"] == process.pid
+        found = json.loads(status(toy_workspace.folder, "--json"))
+        assert found["driver"] == SweepStatus.RUNNING and found["record"]["pid"] == process.pid
         assert 500 < found["left"] <= 600
         text = status(toy_workspace.folder)
         assert f"process {process.pid}" in text and "left" in text and "experiments.dashboard" in text
@@ -122,14 +118,14 @@ def test_a_running_sweep_a_killed_one_and_one_that_ended(toy_workspace: Workspac
 
 def test_counts_best_errors_and_members(toy_workspace: Workspace, status: Status) -> None:
     make_study(toy_workspace)
-    write_json(toy_workspace.path(RECORD), asdict(record(state="finished", ended=time.time())))
+    write_json(toy_workspace.path(RECORD), asdict(record(state=SweepStatus.FINISHED, ended=time.time())))
     half, whole = (toy_workspace.store.folder / name for name in ("text-half", "text-whole"))
     for fold in (0, 1):
         write_json(half / f"fold-{fold}" / "fit.json", {"fold": fold, "seconds": 1.0})
     write_json(toy_workspace.store.folder / "text-lone" / "fold-0" / "fit.json", {"fold": 0, "seconds": 1.0})
     write_json(whole / "member.json", {"metrics": {"smape": 40.0}})
 
-    found = status.state(toy_workspace.folder)
+    found = json.loads(status(toy_workspace.folder, "--json"))
     [search] = found["searches"]
     assert search["counts"] == {"complete": 1, "pruned": 1, "fail": 1, "running": 1} and search["wanted"] == 8
     assert search["best"]["trial"] == 0 and search["best"]["smape"] == 41.25 and search["seconds"] == 12.0
@@ -150,20 +146,20 @@ def test_a_driver_on_another_machine_is_known_by_its_sign_of_life(toy_workspace:
     study.set_user_attr(KEY, asdict(driver))
     assert "process 7 on elsewhere" in status(toy_workspace.folder)
     study.set_user_attr(KEY, asdict(replace(driver, time=time.time() - 3600)))
-    assert status.state(toy_workspace.folder)["driver"] == "unknown"
+    assert json.loads(status(toy_workspace.folder, "--json"))["driver"] == SweepStatus.UNKNOWN
 
 
 def test_another_storage_is_found_through_the_record(toy_workspace: Workspace, tmp_path: Path, status: Status) -> None:
     storage = f"sqlite:///{tmp_path / 'elsewhere.db'}"
     make_study(toy_workspace, storage)
     write_json(toy_workspace.path(RECORD), asdict(record(storage=storage)))
-    assert status.state(toy_workspace.folder)["searches"][0]["study"] == STUDY
+    assert json.loads(status(toy_workspace.folder, "--json"))["searches"][0]["study"] == STUDY
     write_json(toy_workspace.path(RECORD), asdict(record(storage="postgresql+psycopg://me:***@db/optuna")))
     assert "give the URL with --storage" in status(toy_workspace.folder, code=2)
     assert "41.25" in status(toy_workspace.folder, "--storage", storage)
 
 
-def test_what_is_not_there_is_said_with_a_cure_and_nothing_is_made(tmp_path: Path, status: Status) -> None:
+def test_a_workspace_without_a_study_is_refused_with_a_hint_and_nothing_is_made(tmp_path: Path, status: Status) -> None:
     text = status(tmp_path / "nothing", code=2)
     assert "what to do:" in text and not (tmp_path / "nothing").exists()
     text = status(tmp_path, code=2)
@@ -180,21 +176,15 @@ def test_it_starts_fast_because_it_imports_little() -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_the_record_tells_how_a_sweep_ended(tmp_path: Path) -> None:
-    with recorded(tmp_path, record()) as states:
-        assert read_record(tmp_path) == record(start=found_start(tmp_path))
-        states.append("interrupted")
+def test_the_record_holds_how_a_sweep_ended(tmp_path: Path) -> None:
+    with recorded(tmp_path, made := record()) as states:
+        assert read_record(tmp_path) == made
+        states.append(SweepStatus.INTERRUPTED)
     ended = read_record(tmp_path)
-    assert ended is not None and ended.state == "interrupted" and ended.ended is not None
+    assert ended is not None and ended.state == SweepStatus.INTERRUPTED and ended.ended is not None
     with pytest.raises(UserError), recorded(tmp_path, record()):
         raise UserError("the disk is full", hint="free some space")
     failed = read_record(tmp_path)
-    assert failed is not None and (failed.state, failed.error) == ("failed", "the disk is full")
+    assert failed is not None and (failed.state, failed.error) == (SweepStatus.FAILED, "the disk is full")
     (tmp_path / RECORD).write_text('{"from": "another version"}')
     assert read_record(tmp_path) is None
-
-
-def found_start(folder: Path) -> float:
-    found = read_record(folder)
-    assert found is not None
-    return found.start

@@ -17,7 +17,7 @@ from core.cache import Cache
 from core.errors import FailureCode
 from core.protocols.architecture import Context
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job, JobOutcome, StopReason
+from experiments.common.jobs import Job, JobKind, JobOutcome, StopReason
 from experiments.execution import checkpoint_mirror
 from experiments.execution.checkpoint_mirror import CheckpointCleanup, CheckpointMirror, mirrored
 from tests.errors import refused
@@ -31,13 +31,14 @@ class NodeDied(BaseException):
 
 
 def job(fold: int = 0) -> Job:
-    return Job("trial", "text", "text-0123456789ab", SETTINGS, fold, 0, 1, "cpu", number=3)
+    return Job(JobKind.TRIAL, "text", "text-0123456789ab", SETTINGS, fold, 0, 1, "cpu", number=3)
 
 
-@pytest.fixture(params=["folder", "file", "memory"])
+@pytest.fixture(
+    params=["{folder}/states", "file://{folder}/states", "memory://{name}"], ids=["folder", "file", "memory"]
+)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    place = {"folder": f"{tmp_path}/states", "file": f"file://{tmp_path}/states", "memory": f"memory://{tmp_path.name}"}
-    return place[request.param]
+    return str(request.param.format(folder=tmp_path, name=tmp_path.name))
 
 
 def listing(url: str) -> list[str]:
@@ -50,9 +51,8 @@ def train(workspace: Workspace, scratch: Path, report: Callable[[int, Mapping[st
     kind = architecture("text")
     rows, held_out = workspace.folds.split(0)
     valid = workspace.train.take(held_out)
-    context = Context(
-        0, Cache(workspace.path("cache")), scratch, "cpu", 1, report=report, checkpoint_seconds=0.0
-    )  # fmt: skip
+    cache = Cache(workspace.path("cache"))
+    context = Context(0, cache, scratch, "cpu", 1, report=report, checkpoint_seconds=0.0)
     model = kind.train(workspace.train.take(rows), valid, kind.Config(**SETTINGS), context)
     return model.predict(valid.without_prices())
 
@@ -89,17 +89,16 @@ def test_a_training_goes_on_on_another_node_and_ends_as_it_would_have(
 
 def test_half_a_copy_is_none_and_the_one_before_it_counts(tmp_path: Path, url: str) -> None:
     mirror = CheckpointMirror(url)
-    files = []
-    for name in ("state-5.json", "state-5.safetensors"):
-        files.append(tmp_path / name)
-        files[-1].write_bytes(name.encode())
+    files = [tmp_path / "state-5.json", tmp_path / "state-5.safetensors"]
+    for file in files:
+        file.write_bytes(file.name.encode())
     mirror.store(job(), 5, files)
     system, path = fsspec.core.url_to_fs(url)
     half = f"{path}/{job().name}/trial-0/state-9"
     system.makedirs(half)
     system.pipe_file(f"{half}/state-9.safetensors", b"half")
     assert mirror.fetch(job(), tmp_path / "node")
-    assert sorted(path.name for path in (tmp_path / "node").iterdir()) == ["state-5.json", "state-5.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "node").iterdir()) == [file.name for file in files]
     assert not mirror.fetch(job(fold=1), tmp_path / "other") and not (tmp_path / "other").exists()
 
 
@@ -149,14 +148,13 @@ def test_the_probe_leaves_nothing(url: str) -> None:
 
 
 def test_states_are_removed_when_a_training_will_not_go_on_and_kept_when_it_will() -> None:
-    heard: list[Job] = []
-    endings = CheckpointCleanup([heard.append])
-    done = JobOutcome({"smape": 1.0}, 1, 1.0)
-    endings.failed(job(0), "the sweep was interrupted", FailureCode.INTERRUPTED)
-    assert heard == []
-    endings.finished(job(1), done)
-    endings.failed(job(2), "a bug")
-    endings.pruned(job(3), 2, 50.0, StopReason(2, 48.0, 45.5, 3, 4))
-    assert heard == [job(1), job(2), job(3)]
-    endings.settle()
-    assert heard[3:] == [job(3)], "it may have been copying when it was stopped"
+    removed: list[Job] = []
+    cleanup = CheckpointCleanup([removed.append])
+    cleanup.failed(job(0), "the sweep was interrupted", FailureCode.INTERRUPTED)
+    assert removed == []
+    cleanup.finished(job(1), JobOutcome({"smape": 1.0}, 1, 1.0))
+    cleanup.failed(job(2), "a bug")
+    cleanup.pruned(job(3), 2, 50.0, StopReason(2, 48.0, 45.5, 3, 4))
+    assert removed == [job(1), job(2), job(3)]
+    cleanup.settle()
+    assert removed[3:] == [job(3)], "it may have been copying when it was stopped"

@@ -1,4 +1,4 @@
-"""How much memory trainings take, and which fit side by side."""
+"""Memory of trainings: the peak that is measured, and which fit side by side."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def test_what_is_available_is_less_than_the_machine_has() -> None:
 @given(need=NEEDS, other=NEEDS, limit=st.integers(1, 2**36))
 def test_what_fits_beside_others_fits_alone_and_within_a_larger_limit(need: int, other: int, limit: int) -> None:
     needs = {"one": need, "other": other}
-    room = MemoryBudget(limit, needs)
-    if room.fits("one", ["other"]):
-        assert room.fits("one")
+    budget = MemoryBudget(limit, needs)
+    if budget.fits("one", ["other"]):
+        assert budget.fits("one")
         assert MEMORY_MARGIN * (need + other) + DRIVER_BYTES <= limit
         assert MemoryBudget(2 * limit, needs).fits("one", ["other"])
         assert MemoryBudget(None, needs).fits("one", ["other"])
 
 
 def test_a_measurement_replaces_the_estimate_and_the_largest_counts() -> None:
-    room = MemoryBudget(DRIVER_BYTES + 1200, {"lexical": 5000})
-    assert not room.fits("lexical")
-    room.measure("lexical", 400)
-    assert room.fits("lexical", ["lexical"])
-    room.measure("lexical", 900)
-    room.measure("lexical", 100)
-    assert room.fits("lexical") and not room.fits("lexical", ["lexical"])
+    budget = MemoryBudget(DRIVER_BYTES + 1200, {"lexical": 5000})
+    assert not budget.fits("lexical")
+    budget.measure("lexical", 400)
+    assert budget.fits("lexical", ["lexical"])
+    budget.measure("lexical", 900)
+    budget.measure("lexical", 100)
+    assert budget.fits("lexical") and not budget.fits("lexical", ["lexical"])

@@ -51,13 +51,13 @@ def test_a_stop_is_explained_by_rung_threshold_and_rank() -> None:
     curves = [[60.0 + number, 50.0 + number] for number in range(8)]
     found = decisions(pruner, [*curves, [70.0, 54.5]])
     assert found[8] == [CONTINUE, STOP]
-    assert pruner.reason("8") == StopReason(2, 54.5, pytest.approx(51.75), 6, 9)
+    assert pruner.reasons.get("8") == StopReason(2, 54.5, pytest.approx(51.75), 6, 9)
 
 
 def test_brackets_compare_a_trial_with_its_own_bracket_alone() -> None:
     pruner = PerArchitecture("hyperband")
     found = decisions(pruner, [[60.0 + number, 50.0 + number] for number in range(24)])
-    stopped = [pruner.reason(str(number)) for number, actions in enumerate(found) if STOP in actions]
+    stopped = [pruner.reasons.get(str(number)) for number, actions in enumerate(found) if STOP in actions]
     assert stopped and all(reason is not None and 1 < reason.rank <= reason.compared < 24 for reason in stopped)
 
 
@@ -65,7 +65,7 @@ def test_the_median_rule_explains_itself() -> None:
     pruner = PerArchitecture("median")
     found = decisions(pruner, [[50.0, 50.0], [52.0, 52.0], [54.0, 54.0], [60.0, 59.0]])
     assert found[3] == [CONTINUE, STOP]
-    assert pruner.reason("3") == StopReason(2, 59.0, 52.0, 4, 4)
+    assert pruner.reasons.get("3") == StopReason(2, 59.0, 52.0, 4, 4)
 
 
 @pytest.mark.parametrize("name", [name for name in PRUNERS if name != "none"])
@@ -73,7 +73,7 @@ def test_a_trial_that_has_run_all_its_epochs_is_never_stopped(name: str) -> None
     pruner = PerArchitecture(name)
     found = decisions(pruner, [*[[50.0, 50.0]] * 8, [90.0, 90.0]], epochs=2)
     assert found[8] == [CONTINUE, CONTINUE]
-    assert pruner.reason("8") is None
+    assert pruner.reasons.get("8") is None
 
 
 def test_the_reason_is_read_back_from_a_trials_attributes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,40 +77,39 @@ def source(name: str, prior: float, *seen: float, work: float = 12.0) -> MemberS
     return MemberSource(name, prior, seen, work, work)
 
 
+def chosen(
+    candidates: list[NextStep], sources: Sequence[MemberSource] = (), left: float = 1000.0
+) -> tuple[StepKind, str] | None:
+    step = next_step(candidates, sources, left)
+    return None if step is None else (step.kind, step.name)
+
+
 def test_the_step_of_the_highest_gain_per_second_is_taken() -> None:
     steps = [candidate("dear", 0.5, work=100.0), candidate("cheap", 0.1, work=10.0)]
-    step = next_step(steps, [], left=1000.0)
-    assert step is not None and (step.kind, step.name) == ("member", "cheap")
+    assert chosen(steps) == (StepKind.MEMBER, "cheap")
 
 
 def test_a_search_goes_on_while_it_is_expected_to_find_better_than_what_is_at_hand() -> None:
     poor, good = candidate("a", 0.01), candidate("b", 0.3)
-    step = next_step([poor], [source("lexical", 0.2, 0.01)], left=1000.0)
-    assert step is not None and (step.kind, step.name) == ("candidate", "lexical")
-    step = next_step([poor, good], [source("lexical", 0.2, 0.01, 0.3)], left=1000.0)
-    assert step is not None and (step.kind, step.name) == ("member", "b")
+    assert chosen([poor], [source("lexical", 0.2, 0.01)]) == (StepKind.CANDIDATE, "lexical")
+    assert chosen([poor, good], [source("lexical", 0.2, 0.01, 0.3)]) == (StepKind.MEMBER, "b")
 
 
 def test_an_architecture_that_keeps_disappointing_gives_way_to_another() -> None:
-    sources = [source("lexical", 0.2, 0.0, 0.0, 0.0), source("text", 0.2, 0.0, work=24.0)]
-    step = next_step([], sources, left=1000.0)
-    assert step is not None and step.name == "lexical"
-    sources[0] = source("lexical", 0.2, *[0.0] * 6)
-    step = next_step([], sources, left=1000.0)
-    assert step is not None and step.name == "text"
+    other = source("text", 0.2, 0.0, work=24.0)
+    assert chosen([], [source("lexical", 0.2, *[0.0] * 3), other]) == (StepKind.CANDIDATE, "lexical")
+    assert chosen([], [source("lexical", 0.2, *[0.0] * 6), other]) == (StepKind.CANDIDATE, "text")
 
 
 def test_a_candidate_that_would_not_fit_any_more_goes_first_if_it_brings_more_than_all_that_would_follow() -> None:
     cheap, dear = candidate("cheap", 0.1, work=10.0), candidate("dear", 0.5, work=100.0)
     assert cheap.gain / (1.0 - FADING) < dear.gain
-    step = next_step([cheap, dear], [], left=105.0)
-    assert step is not None and step.name == "dear"
-    step = next_step([cheap, candidate("dear", 0.15, work=100.0)], [], left=105.0)
-    assert step is not None and step.name == "cheap"
+    assert chosen([cheap, dear], left=105.0) == (StepKind.MEMBER, "dear")
+    assert chosen([cheap, candidate("dear", 0.15, work=100.0)], left=105.0) == (StepKind.MEMBER, "cheap")
 
 
-def test_what_gains_nothing_is_no_member() -> None:
-    assert next_step([candidate("a", 0.0), candidate("b", -0.2)], [], left=1000.0) is None
+def test_a_candidate_without_gain_is_no_member() -> None:
+    assert chosen([candidate("a", 0.0), candidate("b", -0.2)]) is None
 
 
 CANDIDATES = st.builds(candidate, st.text("ab", min_size=1), st.floats(-1.0, 1.0), st.floats(0.0, 100.0))

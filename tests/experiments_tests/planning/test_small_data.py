@@ -37,9 +37,7 @@ def test_a_search_that_was_asked_for_is_made(toy_workspace: Workspace, asked: di
     assert not is_small_data(toy_workspace, config.search, config.budget)
 
 
-def test_random_weights_are_left_out_of_all_and_noted_but_not_where_they_were_named(
-    toy_workspace: Workspace,
-) -> None:
+def test_random_weights_are_left_out_of_all_and_noted_but_not_where_they_were_named(toy_workspace: Workspace) -> None:
     for names, kept in ((("all",), ["lexical", "boosted"]), (("text", "lexical"), ["text", "lexical"])):
         vision = "tiny-vision" if "all" in names else None
         search = SearchConfig(architectures=names, text_encoder="tiny", vision_encoder=vision)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -20,20 +19,21 @@ from core.data.catalog_config import CatalogConfig
 from core.demo import make_demo
 from core.errors import UserError
 from core.store.workspace import Workspace
-from experiments.common.jobs import Job
+from experiments.common.jobs import Job, JobKind
 from experiments.execution.job_worker import member_key, read_trial, run_job
-from experiments.execution.ray_pool import Resources, session
+from experiments.execution.ray_pool import Resources, session, staged_code
 from experiments.prepare import fill_workspace
 from experiments.remote.driver_actor import ArtifactReceiver, deliver
-from experiments.remote.payload import ENVIRONMENT, Payload, WorkerFolder, node_folder, place_below, unpack
-from experiments.remote.remote_runner import RemoteRunner, _training, start_driver_actor
+from experiments.remote.payload import ENVIRONMENT, Payload, Stream, WorkerFolder, node_folder, place_below, unpack
+from experiments.remote.remote_runner import RemoteRunner, start_driver_actor
 from tests.errors import refused
+from tests.experiments_tests.waiting import wait_for
 
 LEXICAL = "lexical-0123456789ab"
 DELIVERY = "0f" * 16
 
 
-def stream(payload: Payload, size: int = 1000) -> object:
+def stream(payload: Payload, size: int = 1000) -> Stream:
     """The payload's bytes from an offset on, in pieces of `size`."""
 
     def pieces(offset: int) -> Iterator[bytes]:
@@ -44,14 +44,19 @@ def stream(payload: Payload, size: int = 1000) -> object:
     return pieces
 
 
-def job(kind: str = "fit", fold: int = 1, name: str = LEXICAL) -> Job:
+def job() -> Job:
     config = architecture("lexical").Config(model="ridge")
-    return Job(kind, "lexical", name, config.model_dump(mode="json"), fold, 0, 1, "cpu")  # type: ignore[arg-type]
+    return Job(JobKind.FIT, "lexical", LEXICAL, config.model_dump(mode="json"), 1, 0, 1, "cpu")
 
 
 @pytest.fixture
-def pictured(tmp_path: Path) -> Workspace:
-    """A workspace of the demo catalog with its pictures."""
+def payload(toy_workspace: Workspace) -> Payload:
+    return Payload(toy_workspace, images=False)
+
+
+@pytest.fixture
+def with_images(tmp_path: Path) -> Workspace:
+    """A workspace of the demo catalog with its images."""
     demo = make_demo(tmp_path / "demo", rows=200, seed=0)
     workspace = Workspace(tmp_path / "runs")
     files = CatalogConfig(train=demo.train, test=demo.test, images=demo.images, folds=2)
@@ -60,16 +65,16 @@ def pictured(tmp_path: Path) -> Workspace:
 
 
 def test_a_job_runs_on_what_was_unpacked_when_nothing_of_the_drivers_folder_is_left(
-    pictured: Workspace, tmp_path: Path
+    with_images: Workspace, tmp_path: Path
 ) -> None:
-    facts, folds = pictured.facts, pictured.folds
-    payload = Payload(pictured, images=True)
+    facts, folds = with_images.facts, with_images.folds
+    payload = Payload(with_images, images=True)
     node = tmp_path / "node"
     node.mkdir()
-    shared = unpack(payload.manifest, stream(payload), node)  # type: ignore[arg-type]
+    shared = unpack(payload.manifest, stream(payload), node)
     before = {path.name: path.read_bytes() for path in (tmp_path / "demo" / "images").iterdir()}
     shutil.rmtree(tmp_path / "demo")
-    pictured.folder.rename(tmp_path / "moved")
+    with_images.folder.rename(tmp_path / "moved")
 
     there = Workspace(WorkerFolder(shared).folder)
     assert there.facts == replace(facts, images=str(shared / "pictures"))
@@ -80,8 +85,8 @@ def test_a_job_runs_on_what_was_unpacked_when_nothing_of_the_drivers_folder_is_l
 
     run_job(job(), lambda epoch, metrics: None, there.folder)
     left = {path.name: path.read_bytes() for path in there.store.fold_folder(LEXICAL, 1).iterdir()}
-    arrivals = ArtifactReceiver(tmp_path / "driver")
-    deliver(there, job(), arrivals)
+    receiver = ArtifactReceiver(tmp_path / "driver")
+    deliver(there, job(), receiver.receive, receiver.complete)
     arrived = tmp_path / "driver" / "members" / LEXICAL / "fold-1"
     assert {path.name: path.read_bytes() for path in arrived.iterdir()} == left and "fit.json" in left
     assert not list((tmp_path / "driver" / "ray" / "arrivals").iterdir())
@@ -92,45 +97,42 @@ def test_a_job_runs_on_what_was_unpacked_when_nothing_of_the_drivers_folder_is_l
     np.testing.assert_allclose(again, Workspace(tmp_path / "driver").store.read_fit(LEXICAL, 1).valid)
 
 
-def test_pictures_keep_their_times_of_change_and_stay_start_driver_actor_where_nobody_looks_at_them(
-    pictured: Workspace, tmp_path: Path
+def test_images_keep_their_times_of_change_and_travel_only_where_an_architecture_reads_them(
+    with_images: Workspace, tmp_path: Path
 ) -> None:
-    """The cache of decoded pictures knows a file by its name, size and time of change."""
-    payload, without = Payload(pictured, images=True), Payload(pictured, images=False)
+    """The cache of decoded images knows a file by its name, size and time of change."""
+    payload, without = Payload(with_images, images=True), Payload(with_images, images=False)
     assert not [item for item in without.manifest.items if item.name.startswith("pictures")]
     assert without.manifest.key != payload.manifest.key and without.manifest.facts.images is None
-    shared = unpack(payload.manifest, stream(payload), tmp_path)  # type: ignore[arg-type]
+    shared = unpack(payload.manifest, stream(payload), tmp_path)
     for item in payload.manifest.items:
         status = (shared / item.name).stat()
         assert (status.st_size, status.st_mtime_ns) == (item.size, item.changed)
-    bare = unpack(without.manifest, stream(without), tmp_path)  # type: ignore[arg-type]
+    bare = unpack(without.manifest, stream(without), tmp_path)
     assert bare != shared and Workspace(bare).train.images is None
 
 
 @pytest.mark.parametrize("size", [1, 97, 10**9])
-def test_the_stream_is_the_files_one_after_the_other_whatever_the_pieces(toy_workspace: Workspace, size: int) -> None:
-    payload = Payload(toy_workspace, images=False)
+def test_the_stream_is_the_files_one_after_the_other_whatever_the_pieces(
+    toy_workspace: Workspace, payload: Payload, size: int
+) -> None:
     files = [toy_workspace.folder / item.name for item in payload.manifest.items]
     whole = b"".join(file.read_bytes() for file in files)
     start = len(whole) // 3 if size > 1 else len(whole) - 50
-    assert b"".join(stream(payload, size)(start)) == whole[start:]  # type: ignore[operator]
+    assert b"".join(stream(payload, size)(start)) == whole[start:]
     assert payload.read(len(whole)) == b""
 
 
 def test_unpacking_that_was_killed_goes_on_and_fetches_only_what_is_missing(
-    toy_workspace: Workspace, tmp_path: Path
+    toy_workspace: Workspace, payload: Payload, tmp_path: Path
 ) -> None:
-    payload = Payload(toy_workspace, images=False)
     first = payload.manifest.items[0]
-
-    class Killed(Exception):
-        pass
 
     def dies(offset: int) -> Iterator[bytes]:
         yield payload.read(0, first.size + 10)
-        raise Killed
+        raise InterruptedError
 
-    with pytest.raises(Killed):
+    with pytest.raises(InterruptedError):
         unpack(payload.manifest, dies, tmp_path)
     assert not (tmp_path / payload.manifest.key / "workspace.json").exists()
     asked: list[int] = []
@@ -143,14 +145,13 @@ def test_unpacking_that_was_killed_goes_on_and_fetches_only_what_is_missing(
     assert asked == [first.size]
     assert Workspace(shared).train.fingerprint == toy_workspace.train.fingerprint
 
-    def never(offset: int) -> Iterator[bytes]:
-        raise AssertionError("it is all there")
-
-    assert unpack(payload.manifest, never, tmp_path) == shared
+    assert unpack(payload.manifest, rest, tmp_path) == shared
+    assert len(asked) == 1, "it is all there"
 
 
-def test_a_stream_that_ends_early_and_a_file_that_changed_are_told(toy_workspace: Workspace, tmp_path: Path) -> None:
-    payload = Payload(toy_workspace, images=False)
+def test_a_stream_that_ends_early_and_a_file_that_changed_are_refused(
+    toy_workspace: Workspace, payload: Payload, tmp_path: Path
+) -> None:
     with refused("payload-truncated"):
         unpack(payload.manifest, lambda offset: iter([b"x"]), tmp_path)
     toy_workspace.path("catalog", "train.parquet").write_bytes(b"shorter")
@@ -164,7 +165,7 @@ def test_encoder_folders_travel_without_what_no_encoder_needs(toy_workspace: Wor
     for name in ("config.json", "model.safetensors", "modeling.py", "pytorch_model.bin"):
         (encoder / name).write_text(name)
     payload = Payload(toy_workspace, images=False, encoders=[str(encoder)])
-    shared = unpack(payload.manifest, stream(payload), tmp_path)  # type: ignore[arg-type]
+    shared = unpack(payload.manifest, stream(payload), tmp_path)
     place = shared / payload.manifest.encoders[str(encoder)]
     assert sorted(path.name for path in place.iterdir()) == ["config.json", "model.safetensors"]
 
@@ -182,7 +183,7 @@ def test_nothing_is_unpacked_outside(name: str, tmp_path: Path) -> None:
 
 @given(st.text(max_size=40))
 @settings(deadline=None, max_examples=300)
-def test_whatever_a_picture_is_called_it_stays_in_its_folder(name: str) -> None:
+def test_whatever_an_image_is_called_it_stays_in_its_folder(name: str) -> None:
     folder = Path("/node/key")
     try:
         place = place_below(folder, f"pictures/{name}")
@@ -192,37 +193,32 @@ def test_whatever_a_picture_is_called_it_stays_in_its_folder(name: str) -> None:
 
 
 @given(st.text(alphabet="abl./-0123456789\\\0\n~ trialsmembersfoldjon", max_size=60))
+@example(f"trials/{LEXICAL}/../trial.json")
+@example(f"members/{LEXICAL}/fold-1/../../x")
+@example(f"members/{LEXICAL}/fold-1/.hidden")
+@example(f"members/{LEXICAL}/member.json")
+@example(f"trials/{LEXICAL}/trial.json\n")
+@example("optuna.db")
+@example("workspace.json")
 @settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_node_can_write_nothing_but_what_finished_jobs_leave(tmp_path: Path, name: str) -> None:
-    arrivals = ArtifactReceiver(tmp_path / "driver")
+    receiver = ArtifactReceiver(tmp_path / "driver")
     with refused("artifact-bad-name"):
-        arrivals.receive(DELIVERY, name, 0, b"x")
+        receiver.receive(DELIVERY, name, 0, b"x")
+    with refused("artifact-bad-name"):
+        receiver.complete("../" * 10, {f"trials/{LEXICAL}/trial.json": 0})
     assert not (tmp_path / "driver").exists()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        f"trials/{LEXICAL}/../trial.json", f"members/{LEXICAL}/fold-1/../../x", f"members/{LEXICAL}/fold-1/.hidden",
-        f"members/{LEXICAL}/member.json", f"trials/{LEXICAL}/trial.json\n", "optuna.db", "workspace.json",
-    ],
-)  # fmt: skip
-def test_names_near_the_allowed_ones_are_refused(name: str, tmp_path: Path) -> None:
-    with refused("artifact-bad-name"):
-        ArtifactReceiver(tmp_path).receive(DELIVERY, name, 0, b"x")
-    with refused("artifact-bad-name"):
-        ArtifactReceiver(tmp_path).complete("../" * 10, {f"trials/{LEXICAL}/trial.json": 0})
-
-
 def test_half_a_delivery_leaves_nothing_and_the_marker_is_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrivals = ArtifactReceiver(tmp_path)
+    receiver = ArtifactReceiver(tmp_path)
     names = [f"members/{LEXICAL}/fold-0/{name}" for name in ("fit.json", "oof.parquet", "model.json")]
     for name in names:
-        arrivals.receive(DELIVERY, name, 0, b"12345")
+        receiver.receive(DELIVERY, name, 0, b"12345")
     with refused("artifact-incomplete"):
-        arrivals.complete(DELIVERY, dict.fromkeys(names, 6))
+        receiver.complete(DELIVERY, dict.fromkeys(names, 6))
     with refused("artifact-bad-offset"):
-        arrivals.receive(DELIVERY, names[0], 4, b"x")
+        receiver.receive(DELIVERY, names[0], 4, b"x")
     assert not (tmp_path / "members").exists()
     order: list[str] = []
     move = Path.replace
@@ -232,18 +228,18 @@ def test_half_a_delivery_leaves_nothing_and_the_marker_is_last(tmp_path: Path, m
         return move(self, target)
 
     monkeypatch.setattr(Path, "replace", noted)
-    arrivals.complete(DELIVERY, dict.fromkeys(names, 5))
+    receiver.complete(DELIVERY, dict.fromkeys(names, 5))
     assert order[-1] == "fit.json" and len(order) == 3
 
 
-def test_what_comes_home_twice_stays_as_it_came_first(tmp_path: Path) -> None:
-    arrivals = ArtifactReceiver(tmp_path)
+def test_an_artifact_that_arrives_twice_stays_as_it_came_first(tmp_path: Path) -> None:
+    receiver = ArtifactReceiver(tmp_path)
     names = [f"members/{LEXICAL}/fold-0/{name}" for name in ("fit.json", "oof.parquet")]
     for delivery, data in (("a" * 32, b"first"), ("b" * 32, b"later")):
         for name in names:
-            arrivals.receive(delivery, name, 0, data)
-    arrivals.complete("a" * 32, dict.fromkeys(names, 5))
-    arrivals.complete("b" * 32, dict.fromkeys(names, 5))
+            receiver.receive(delivery, name, 0, data)
+    receiver.complete("a" * 32, dict.fromkeys(names, 5))
+    receiver.complete("b" * 32, dict.fromkeys(names, 5))
     assert {(tmp_path / name).read_bytes() for name in names} == {b"first"}
     assert not list((tmp_path / "ray" / "arrivals").iterdir())
 
@@ -253,9 +249,8 @@ def test_leftovers_of_an_earlier_sweep_are_cleared(tmp_path: Path) -> None:
     assert not list(ArtifactReceiver(tmp_path).workspace.rglob("trial.json"))
 
 
-def test_workers_of_a_node_share_caches_and_states_and_nothing_else(toy_workspace: Workspace, tmp_path: Path) -> None:
-    payload = Payload(toy_workspace, images=False)
-    shared = unpack(payload.manifest, stream(payload), tmp_path)  # type: ignore[arg-type]
+def test_workers_of_a_node_share_caches_and_states_and_nothing_else(payload: Payload, tmp_path: Path) -> None:
+    shared = unpack(payload.manifest, stream(payload), tmp_path)
     one, other = WorkerFolder(shared), WorkerFolder(shared)
     write_json(one.folder / "trials" / LEXICAL / "trial-0" / "state-0.json", {})
     assert (other.folder / "trials" / LEXICAL / "trial-0" / "state-0.json").exists()
@@ -266,9 +261,8 @@ def test_workers_of_a_node_share_caches_and_states_and_nothing_else(toy_workspac
     one._life.close()  # as the kernel does when the process dies
     third = WorkerFolder(shared)
     assert not one.folder.exists() and other.folder.exists() and third.folder.exists()
-    assert (shared / "trials" / LEXICAL / "trial-0" / "state-0.json").exists(), (
-        "links are removed, not what they lead to"
-    )
+    state = shared / "trials" / LEXICAL / "trial-0" / "state-0.json"
+    assert state.exists(), "links are removed, not what they lead to"
 
 
 def test_the_nodes_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,6 +273,16 @@ def test_the_nodes_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "link"))
     with refused("node-folder-foreign"):
         node_folder()
+
+
+def test_the_code_that_travels_is_these_packages_and_their_data() -> None:
+    with staged_code() as folder:
+        names = sorted(path.name for path in folder.iterdir())
+        assert names == ["core", "ensemble", "experiments", "reports", "search_spaces"]
+        assert (folder / "search_spaces" / "text.yaml").exists()
+        assert list((folder / "reports").glob("page/template/*.html"))
+        assert not list(folder.rglob("__pycache__"))
+    assert not folder.exists()
 
 
 def test_a_manifest_names_its_content(toy_workspace: Workspace) -> None:
@@ -292,11 +296,11 @@ def test_a_manifest_names_its_content(toy_workspace: Workspace) -> None:
     assert key() != first
 
 
-def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_on_the_driver(
-    pictured: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_remote_worker_trains_on_images_and_an_encoder_that_are_gone_on_the_driver(
+    with_images: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole worker's side with the real actor; what the driver's node keeps is read before the files are moved."""
-    import ray  # not before the house has set it up
+    import ray  # not before `experiments` has set it up
 
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "node"))
     kind = architecture("multimodal")
@@ -307,28 +311,27 @@ def test_a_worker_far_away_trains_on_pictures_and_an_encoder_that_are_gone_on_th
     CLIPVisionModelWithProjection(tower).save_pretrained(tmp_path / "clip")
     choice = {"text_encoder": "tiny", "vision_encoder": str(tmp_path / "clip"), "epochs": 1, "cached_views": 1}
     config = kind.Config(**choice)
-    name = member_key(pictured, kind, choice, 0).id
-    work = Job("trial", "multimodal", name, config.model_dump(mode="json"), 0, 0, 1, "cpu", number=0)
-    payload = Payload(pictured, images=True, encoders=[str(tmp_path / "clip")])
+    name = member_key(with_images, kind, choice, 0).id
+    work = Job(JobKind.TRIAL, "multimodal", name, config.model_dump(mode="json"), 0, 0, 1, "cpu", number=0)
+    payload = Payload(with_images, images=True, encoders=[str(tmp_path / "clip")])
     with session(Resources(1, 1.0, 0.0)):
-        driver = start_driver_actor(payload, pictured.folder)
-        away = RemoteRunner(driver, {"multimodal": choice})
-        first = away(work, lambda epoch, metrics: None)
+        driver = start_driver_actor(payload, with_images.folder)
+        runner = RemoteRunner(driver, {"multimodal": choice})
+        first = runner(work, lambda epoch, metrics: None)
         shutil.rmtree(tmp_path / "clip")
         shutil.rmtree(tmp_path / "demo")
-        pictured.path("trials", name, "trial.json").unlink()
-        again = away(work, lambda epoch, metrics: None)
+        with_images.path("trials", name, "trial.json").unlink()
+        again = runner(work, lambda epoch, metrics: None)
         stopped = tmp_path / "node" / payload.manifest.key / "trials" / "text-0123456789ab" / "trial-0"
         stopped.mkdir(parents=True)
-        over = Job("trial", "text", "text-0123456789ab", {}, 0, 0, 1, "cpu")
-        away.end(over)
-        while not ray.get(driver.ended.remote([_training(over)])):  # nobody waits for that call
-            time.sleep(0.05)
-        away(work, lambda epoch, metrics: None)
+        over = Job(JobKind.TRIAL, "text", "text-0123456789ab", {}, 0, 0, 1, "cpu")
+        runner.end(over)
+        wait_for(lambda: ray.get(driver.ended.remote([over.folder])))  # `end` does not wait for the actor
+        runner(work, lambda epoch, metrics: None)
         assert not stopped.exists(), "the states of what will not go on are removed"
     assert again.metrics == first.metrics
-    assert read_trial(pictured, name) is not None
+    assert read_trial(with_images, name) is not None
     node = tmp_path / "node" / payload.manifest.key
-    assert list(node.glob("cache/pixels-32/*")) and not pictured.path("cache").exists()
-    refit = pictured.store.folder.glob("multimodal-*/fold-0/fit.json")
+    assert list(node.glob("cache/pixels-32/*")) and not with_images.path("cache").exists()
+    refit = with_images.store.folder.glob("multimodal-*/fold-0/fit.json")
     assert [marker.parent.parent.name for marker in refit]
