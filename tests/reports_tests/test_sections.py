@@ -19,12 +19,8 @@ def test_anchors_and_templates_fit() -> None:
 
 
 def test_a_section_is_one_object_in_the_registry(toy_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    added = Section(
-        "sizes",
-        "Sizes",
-        '<section id="sizes">{{ sizes }} rows</section>',
-        lambda inputs, _: {"sizes": len(inputs.report.train)},
-    )
+    template = '<section id="sizes">{{ sizes }} rows</section>'
+    added = Section("sizes", "Sizes", template, lambda inputs, _: {"sizes": len(inputs.report.train)})
     monkeypatch.setattr(page, "SECTIONS", (*SECTIONS, added))
     html = build_report(toy_workspace).read_text(encoding="utf-8")
     assert '<li><a href="#sizes">Sizes</a></li>' in html and '<section id="sizes">120 rows</section>' in html

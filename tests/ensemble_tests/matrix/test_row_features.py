@@ -19,15 +19,12 @@ def test_words_are_numbered_by_frequency_in_the_training_rows() -> None:
 
 
 def test_numbers_beyond_32_bits_are_unknown_and_constant_columns_left_out() -> None:
-    found = from_columns(
-        {
-            "kept": (np.array([1.0, 2.0, np.inf]), np.array([1e300, 5.0])),
-            "constant": (np.array([1.0, 1.0, np.nan]), np.array([1.0, 2.0])),
-            "empty": (np.full(3, np.nan), np.array([1.0, 2.0])),
-        },
-        3,
-        2,
-    )
+    columns = {
+        "kept": (np.array([1.0, 2.0, np.inf]), np.array([1e300, 5.0])),
+        "constant": (np.array([1.0, 1.0, np.nan]), np.array([1.0, 2.0])),
+        "empty": (np.full(3, np.nan), np.array([1.0, 2.0])),
+    }
+    found = from_columns(columns, 3, 2)
     assert found.names == ("kept",)
     assert found.train[:, 0] == pytest.approx([1, 2, np.nan], nan_ok=True)
     assert found.test[:, 0] == pytest.approx([np.nan, 5], nan_ok=True)

@@ -134,10 +134,8 @@ def test_a_member_that_is_absurd_on_some_rows_does_not_stop_the_descent() -> Non
     oof[rng.integers(0, 2000, 40), rng.integers(0, 30, 40)] *= 1e8
     table = relative_prices(oof, prices, "price")
     greedy = select_greedily(table, "price")
-    assert (
-        blend_smape(table, fit_simplex(oof, prices, "price").weights, "price")
-        < blend_smape(table, greedy, "price") - 0.001
-    )
+    found = fit_simplex(oof, prices, "price").weights
+    assert blend_smape(table, found, "price") < blend_smape(table, greedy, "price") - 0.001
 
 
 @settings(max_examples=15, deadline=None)
@@ -164,10 +162,8 @@ def test_currency_changes_nothing(case: tuple[int, int, int, Space], factor: flo
 def test_copies_of_a_member_share_its_weight(case: tuple[int, int, int, Space]) -> None:
     height, count, seed, space = case
     oof, prices = members(height, count, seed)
-    once, thrice = (
-        fit_simplex(oof, prices, space),
-        fit_simplex(np.column_stack([oof, oof[:, 0], oof[:, 0]]), prices, space),
-    )
+    copied = np.column_stack([oof, oof[:, 0], oof[:, 0]])
+    once, thrice = fit_simplex(oof, prices, space), fit_simplex(copied, prices, space)
     assert np.allclose(thrice.weights[1:count], once.weights[1:])
     assert np.allclose(thrice.weights[[0, count, count + 1]], once.weights[0] / 3)
 

@@ -48,9 +48,8 @@ def test_differences_are_paired_and_clustered() -> None:
     worse = first if first.smape > second.smape else second
     assert worse.difference == pytest.approx(abs(apart.mean()))
     assert worse.difference_error == pytest.approx(group_standard_error(apart, groups))
-    assert [
-        each.difference for each in compare(prices, {"x": oof[:, 0], "y": oof[:, 1]}, groups, "y")
-    ] == pytest.approx([apart.mean(), 0.0])
+    beside = compare(prices, {"x": oof[:, 0], "y": oof[:, 1]}, groups, "y")
+    assert [each.difference for each in beside] == pytest.approx([apart.mean(), 0.0])
 
 
 def test_a_blend_is_scored_on_rows_its_weights_have_not_seen() -> None:

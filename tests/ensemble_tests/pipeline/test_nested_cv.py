@@ -141,9 +141,8 @@ def test_as_many_groups_as_folds(folds: int) -> None:
     groups = np.arange(400, dtype=np.int64) % max(folds, 3)
     found = validate(matrix(oof, prices, groups=groups, folds=folds))
     assert np.isfinite(found.nested).all()
-    assert not {"residual", "lightgbm-smape"} & set(
-        found.candidates
-    )  # a booster cannot leave a fifth of the groups out
+    # a booster cannot leave a fifth of the groups out
+    assert not {"residual", "lightgbm-smape"} & set(found.candidates)
 
 
 def test_a_group_of_nearly_all_rows() -> None:

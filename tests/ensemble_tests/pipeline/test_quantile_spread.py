@@ -97,9 +97,8 @@ def test_crossing_quantiles_are_sorted_and_the_better_member_counts_more() -> No
     noise = np.random.default_rng(2).normal(0, 1.5, 1000)
     moved = quantiles.logs + (noise + np.log(oof[:, 0] / oof[:, 1]))[:, None, None]
     oof[:, 0] *= np.exp(noise)
-    both = MemberQuantiles(
-        np.array([0, 1]), np.concatenate([moved[:, :, ::-1], quantiles.logs], axis=1).astype(np.float32)
-    )
+    logs = np.concatenate([moved[:, :, ::-1], quantiles.logs], axis=1)
+    both = MemberQuantiles(np.array([0, 1]), logs.astype(np.float32))
     step = fit_spread(oof[:, 1], prices, Rows(oof, np.empty((1000, 0)), both), 0)
     assert step is not None and step.weights[1] > step.weights[0]
     alone = Rows(oof, np.empty((1000, 0)), quantiles)

@@ -32,10 +32,6 @@ def test_data_figures_count_rows_products_and_links(toy_workspace: Workspace) ->
     assert found["links"] == {"train": 0.0, "test": 0.0} and found["pictures"] is None
 
 
-def repeated(catalog: Catalog, rows: list[int]) -> Catalog:
-    return catalog.take(np.array([*range(len(catalog)), *rows]))
-
-
 def test_duplicates_are_counted_within_and_between_the_files(toy_workspace: Workspace) -> None:
     train = toy_workspace.train
     texts = train.texts.copy()
@@ -81,11 +77,8 @@ def test_products_on_one_side_do_not_separate_the_files() -> None:
 
 
 def test_few_rows_are_not_validated(toy_workspace: Workspace) -> None:
-    few = toy_workspace.test.take(np.arange(10))
-    assert (
-        adversarial_validation(*read_tables(toy_workspace.train, few).validation_sample(toy_workspace.train, few))
-        is None
-    )
+    train, few = toy_workspace.train, toy_workspace.test.take(np.arange(10))
+    assert adversarial_validation(*read_tables(train, few).validation_sample(train, few)) is None
 
 
 def test_a_field_that_predicts_the_price_is_suspicious(toy_workspace: Workspace) -> None:

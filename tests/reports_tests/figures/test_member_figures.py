@@ -56,10 +56,7 @@ def test_correlation_matches_numpy_on_rows_that_both_have() -> None:
 
 
 def test_labels_are_short_and_different() -> None:
-    assert short_labels(["text-abcdef", "boosted-abcdef"]) == {
-        "text-abcdef": "text-abcd",
-        "boosted-abcdef": "boosted-abcd",
-    }
+    assert list(short_labels(["text-abcdef", "boosted-abcdef"]).values()) == ["text-abcd", "boosted-abcd"]
     assert set(short_labels(["text-abcdef", "text-abcdxx"]).values()) == {"text-abcde", "text-abcdx"}
     assert short_labels(["deberta", "text-abcdef"]) == {"deberta": "deberta", "text-abcdef": "text-abcd"}
     assert short_labels([]) == {}
