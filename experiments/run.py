@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from core.cache import Cache
@@ -25,6 +25,7 @@ from experiments.execution.ray_pool import Resources, joined, nodes, session
 from experiments.execution.ray_tuner import Work, run
 from experiments.planning.budget import MOST_MEMBERS, Budget, SweepLimits, after_seconds
 from experiments.planning.cross_validation import MemberBuilder
+from experiments.planning.encoder_downloads import download_encoders
 from experiments.planning.job_scheduler import JobScheduler
 from experiments.planning.search_state import ArchitectureSearch, job_defaults, open_searches
 from experiments.planning.setup import (
@@ -41,6 +42,7 @@ from experiments.planning.setup import (
 from experiments.prepare import fill_workspace
 from experiments.remote.payload import Payload
 from experiments.remote.remote_runner import RemoteRunner, start_driver_actor
+from experiments.search.search_config import ALL
 from experiments.search.storage import without_password
 from experiments.search.study import check_sampler
 from experiments.sweep_config import SweepConfig
@@ -101,7 +103,9 @@ class _Sweep:
         """Plans under the workspace's lock, and trains unless it is a dry run; False if it was interrupted."""
         with self.workspace.lock():
             with silenced() if self.config.tracking.quiet else nullcontext():
-                plans, limits = self._plan(kinds)
+                fill_workspace(self.workspace, self.config.catalog, self.config.search.seed, say)
+                sweep = replace(self, start=self.start + self._download(kinds))
+                plans, limits = sweep._plan(kinds)
                 if self.config.dry_run:
                     say("dry run: nothing was trained")
                     return True
@@ -109,9 +113,16 @@ class _Sweep:
                     catalogs = {"train": self.workspace.train, "test": self.workspace.test}
                     for note in each.prepare(catalogs, self._cache, self.config.catalog.drop_bad):
                         say(f"{each.name}: {note}")
-            scheduler, finished = self._train(plans, limits)
-            self._sum_up(scheduler, finished)
+            scheduler, finished = sweep._train(plans, limits)
+            sweep._sum_up(scheduler, finished)
             return finished
+
+    def _download(self, kinds: list[Architecture]) -> float:
+        """Seconds of downloads, which do not count; `all` leaves out what reads images where there are none."""
+        config = self.config
+        everything = ALL in config.search.architectures and self.workspace.facts.images is None
+        able = [kind for kind in kinds if not (everything and kind.reads_images)]
+        return download_encoders(able, config.search, self.machine, config.budget.minutes)
 
     @cached_property
     def _cache(self) -> Cache:
@@ -124,7 +135,6 @@ class _Sweep:
     def _plan(self, kinds: list[Architecture]) -> tuple[list[ArchitecturePlan], SweepLimits]:
         """The architectures' plans and the limits of time and memory, printed."""
         config, workspace = self.config, self.workspace
-        fill_workspace(workspace, config.catalog, config.search.seed, say)
         planner = Planner(config.search, config.budget, workspace, self.machine)
         plans, notes = for_catalog(planner.plans(kinds), config.search, workspace)
         small = is_small_data(workspace, config.search, config.budget)
@@ -200,7 +210,7 @@ class _Sweep:
             local = partial(run_job, folder=folder, cache_limit=self._cache.limit, storage_path=asked.storage_path)
             return local, CheckpointCleanup(stores)
         images = any(each.kind.reads_images for each in plans)
-        encoders = {name for each in plans for name in each.encoder_folders()}
+        encoders = {name: path for each in plans for name, path in each.encoder_folders().items()}
         driver = start_driver_actor(Payload(self.workspace, images=images, encoders=encoders), folder)
         preparations = {each.name: each.settings(each.space.best) for each in plans}
         away = RemoteRunner(driver, preparations, self.config.catalog.drop_bad, asked.cache_limit, asked.storage_path)

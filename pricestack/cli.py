@@ -28,7 +28,7 @@ COMMANDS = {
     "cache": ("core.cache.__main__", "list or shrink a workspace's cache"),
     "images": ("core.images", "preview augmented images"),
     "labels": ("core.labels", "list training rows whose price looks wrong"),
-    "encoders": ("core.backbones", "count the parameters of encoders and networks"),
+    "encoders": ("core.encoders.__main__", "download encoders, list them, count their parameters"),
     "demo": ("pricestack.demo", "run the whole journey on the demo catalog (make demo)"),
 }
 """Module of each command (its Typer application is named `app`, and it is imported when it is run) and what it does."""

@@ -138,6 +138,13 @@ class Space:
             return otherwise
         return choices.high if isinstance(choices, Range) else max(choices)
 
+    def lowest(self, name: str, otherwise: Any) -> Any:
+        """The smallest value of a setting; `otherwise` where it is not searched."""
+        choices = self.values.get(name)
+        if choices is None:
+            return otherwise
+        return choices.low if isinstance(choices, Range) else min(choices)
+
     def renamed(self, name: str, choices: Mapping[Any, Any]) -> Space:
         """The space with each of a setting's choices replaced, in the points to try first too; equal ones become one."""
 

@@ -126,7 +126,9 @@ def test_bad_trials_end_alone_and_name_what_they_share(tmp_path: Path, toy_sweep
     (damaged / "config.json").write_text('{"model_type": "bert", "hidden_size": 32, "num_attention_heads": 2}')
     save_file({"other.weight": np.zeros((2, 2), np.float32)}, damaged / "model.safetensors")
     space = tmp_path / "space.yaml"
-    space.write_text(f"values:\n  text_encoder: [tiny, {damaged}]\n  batch_size: [8, 16, 32]\n")
+    space.write_text(
+        f"values:\n  text_encoder: [tiny, {damaged}]\n  batch_size: [8, 16, 32]\n  learning_rate: [1.0e-3]\n"
+    )
     text = run(
         "experiments.sweep", "text", *toy_sweep, "--space", space, "--grid", "--set", "epochs=2", "--trials", 6,
         "--max-concurrent", 1, "--pruner", "none",

@@ -17,8 +17,17 @@ from core.atomic_files import digest, link, write_text
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.encoders import tiny
-from core.encoders.loading import available, build_encoder, identity, load_encoder, locate, max_positions, parameters
-from core.encoders.presets import AUTO, TINY, TINY_VISION, Part, choose
+from core.encoders.loading import (
+    available,
+    build_encoder,
+    check_encoder,
+    identity,
+    load_encoder,
+    max_positions,
+    no_tokenizer,
+    parameters,
+)
+from core.encoders.presets import AUTO, DOCUMENTED, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
 from core.fields.field_inputs import FieldEncoder, learn_fields, reader_from, table_of, with_line
 from core.hardware import Machine, detect
@@ -167,20 +176,47 @@ class NeuralArchitecture(Architecture):
             if name == AUTO:
                 name, why = choose(part, machine, available(), minutes)
                 why = f"auto: {why}"
-            elif name != _tiny(part):
-                locate(name, part)
+            if name != _tiny(part):
+                check_encoder(name, part)
             settled[key] = name
             notes.append(f"{part} encoder: {name} ({why})")
+        notes += self._keep_text(settled)
         names = {part: settled[f"{part}_encoder"] for part in defaults.encoders()}
         precision, why = _precision(settled.get("precision", defaults.precision), names, machine)
         notes.append(f"precision: {precision} ({why})")
         return Resolution(settled, self._space(settled), tuple(notes))
 
+    def _keep_text(self, settled: dict[str, Any]) -> list[str]:
+        """Freezes a pretrained text encoder beside a random vision encoder, and says so: no one rate suits both.
+
+        Raises UserError where the user's settings ask for both to be trained.
+        """
+        if (
+            settled["text_encoder"] == TINY
+            or settled.get("vision_encoder") != TINY_VISION
+            or settled.get("freeze_text")
+        ):
+            return []
+        if settled.get("freeze_text") is False or settled.get("lora_rank"):
+            raise UserError(
+                f"{settled['text_encoder']} is pretrained and {TINY_VISION} is random: no one learning rate suits both",
+                code="encoders-of-two-rates",
+                hint=f"name a pretrained vision encoder (--vision-encoder {DOCUMENTED['vision']}), or leave out the settings "
+                "by which the text encoder is trained",
+            )
+        settled["freeze_text"] = True
+        return [
+            f"text encoder's weights: as they are ({TINY_VISION} starts from random weights, and no one learning rate suits "
+            f"both; `python -m core.encoders fetch {DOCUMENTED['vision']}` downloads a pretrained one)"
+        ]
+
     def _space(self, settled: Mapping[str, Any]) -> str:
         """Random weights, and a head alone, learn nothing at the rates that suit encoders which know their language."""
         if settled["text_encoder"] == TINY:
             return f"{self.name}-tiny"
-        return f"{self.name}-frozen" if settled.get("freeze_text") else self.name
+        if not settled.get("freeze_text"):
+            return self.name
+        return f"{self.name}-{'tiny-vision' if settled.get('vision_encoder') == TINY_VISION else 'frozen'}"
 
     def identity(self, config: Any) -> dict[str, str]:
         own = {TINY: tiny.TEXT_IDENTITY, TINY_VISION: tiny.VISION_IDENTITY}
@@ -283,11 +319,7 @@ class NeuralArchitecture(Architecture):
                 encoders[part], own = load_encoder(name, part)
                 tokenizer = own or tokenizer
         if tokenizer is None:
-            raise UserError(
-                f"the text encoder '{config.text_encoder}' has no tokenizer beside its weights",
-                code="encoder-no-tokenizer",
-                hint="put the tokenizer.json it was trained with into its folder",
-            )
+            raise no_tokenizer(config.text_encoder)
         return encoders, tokenizer
 
 

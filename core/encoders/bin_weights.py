@@ -32,12 +32,13 @@ def converted_folder() -> Path:
 
 
 def as_safetensors(folder: Path) -> Path:
-    """Folder with the same encoder in safetensors: written once, and made anew where the `.bin` files have changed.
+    """Folder with the same encoder in safetensors: written once, and made anew where a file has changed.
 
     Raises UserError for files that are damaged or hold anything but tensors: such a file could run code when it is opened.
     """
     files = bin_files(folder)
-    stamps = [f"{path.name}|{path.stat().st_size}|{path.stat().st_mtime_ns}" for path in files]
+    others = [path for path in sorted(folder.iterdir()) if path.suffix in CONTENT]
+    stamps = [f"{path.name}|{path.stat().st_size}|{path.stat().st_mtime_ns}" for path in (*files, *others)]
     name = f"{_label(folder)}-{digest(_VERSION, str(folder.resolve()), *stamps)[:16]}"
     target = converted_folder() / name
     if target.is_dir():
@@ -45,7 +46,7 @@ def as_safetensors(folder: Path) -> Path:
     converted_folder().mkdir(parents=True, exist_ok=True)
     with locked(converted_folder() / f".{name}.lock"):
         if not target.is_dir():  # another process may have written it meanwhile
-            _convert(folder, files, target)
+            _convert(files, others, target)
     return target
 
 
@@ -54,7 +55,7 @@ def _label(folder: Path) -> str:
     return folder.parent.parent.name if folder.parent.name == "snapshots" else folder.resolve().name
 
 
-def _convert(folder: Path, files: list[Path], target: Path) -> None:
+def _convert(files: list[Path], others: list[Path], target: Path) -> None:
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         places: dict[str, str] = {}
@@ -68,8 +69,8 @@ def _convert(folder: Path, files: list[Path], target: Path) -> None:
             size += sum(tensor.nbytes for tensor in tensors.values())
         if len(files) > 1:
             write_json(made / INDEX, {"metadata": {"total_size": size}, "weight_map": places})
-        for path in folder.iterdir():
-            if path.suffix in CONTENT and path.name != BIN_INDEX:
+        for path in others:
+            if path.name != BIN_INDEX:
                 shutil.copyfile(path, made / path.name)
         made.chmod(0o755)
         made.replace(target)

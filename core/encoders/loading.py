@@ -133,6 +133,17 @@ def locate(name: str, part: Part | None = None) -> Path:
     local = _MOVED.get(name, Path(name).expanduser())
     if local.is_dir():
         return _checked(local)
+    check_name(name, part)
+    repository = repository_of(name)
+    if found(repository) is None:
+        fetch([name])
+    folder = found(repository)
+    assert folder is not None, "what was fetched is there"
+    return _checked(folder)
+
+
+def check_name(name: str, part: Part | None = None) -> None:
+    """Raises UserError for a name that is neither a short name of this part with weights nor formed like a hub name."""
     if name in PRESETS and part not in (None, PRESETS[name].part):
         raise UserError(
             f"'{name}' is a {PRESETS[name].part} encoder", code="encoder-wrong-part", hint=suggestion(name, known(part))
@@ -143,17 +154,40 @@ def locate(name: str, part: Part | None = None) -> Path:
             code="encoder-random-weights",
             hint="name a folder, a hub name or one of " + ", ".join(sorted(PRESETS)),
         )
-    if name not in PRESETS and (name.count("/") != 1 or local.is_absolute()):
+    if name not in PRESETS and (name.count("/") != 1 or Path(name).is_absolute()):
         what = f"{part} encoder" if part else "encoder"
         raise UserError(
             f"unknown {what} '{name}' (and no such folder)", code="encoder-unknown", hint=suggestion(name, known(part))
         )
-    repository = repository_of(name)
-    if found(repository) is None:
-        fetch([name])
-    folder = found(repository)
-    assert folder is not None, "what was fetched is there"
-    return _checked(folder)
+
+
+def is_here(name: str) -> bool:
+    """True for a folder, and for a name that needs no download."""
+    return name in _MOVED or Path(name).expanduser().is_dir() or found(repository_of(name)) is not None
+
+
+def check_encoder(name: str, part: Part | None = None) -> Path:
+    """Folder of the encoder, loaded once on trial: raises here, before a sweep begins, what `load_encoder` would raise later."""
+    folder = locate(name, part)
+    _tried(folder, part, tuple(_stamp(path) for path in sorted(folder.iterdir()) if path.suffix in CONTENT))
+    return folder
+
+
+@lru_cache(maxsize=64)
+def _tried(folder: Path, part: Part | None, stamps: tuple[tuple[int, int], ...]) -> None:
+    """Sizes and times of change are part of the key, so that changed files are tried again."""
+    _, tokenizer = load_encoder(str(folder), part)
+    if part == "text" and tokenizer is None:
+        raise no_tokenizer(str(folder))
+
+
+def no_tokenizer(name: str) -> UserError:
+    """The error of a text encoder that has no tokenizer beside its weights."""
+    return UserError(
+        f"the text encoder '{name}' has no tokenizer beside its weights",
+        code="encoder-no-tokenizer",
+        hint="put the tokenizer.json it was trained with into its folder",
+    )
 
 
 _AT: dict[str, Path] = {}

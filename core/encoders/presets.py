@@ -15,6 +15,9 @@ TINY, TINY_VISION = "tiny", "tiny-vision"
 
 AUTO = "auto"
 
+HIGHEST_PRETRAINED_RATE = 5e-5
+"""Highest learning rate of the documented grids: random weights learn nothing at such rates."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -46,6 +49,15 @@ _ORDER: dict[Part, tuple[str, ...]] = {
     "text": ("neobert", "rexbert", "deberta-v3", "modernbert"),
     "vision": ("clip", "siglip"),
 }
+DOCUMENTED: dict[Part, str] = {part: names[0] for part, names in _ORDER.items()}
+"""The encoders of the documented network, which `auto` is on a GPU."""
+
+
+def part_of(setting: str) -> Part:
+    """What the encoder reads that this config field names (`text_encoder`, `vision_encoder`, `frozen_encoder`)."""
+    return "vision" if setting.startswith("vision") else "text"
+
+
 # Fine-tuning on some 3,000 rows of 60 tokens for 5 epochs, at 30 GFLOP/s per core, takes about 3 core-minutes per million
 # parameters (6 FLOPs per parameter and token).
 CORE_MINUTES_PER_MILLION = 3.0
@@ -56,9 +68,11 @@ def choose(part: Part, machine: Machine, available: Collection[str], minutes: fl
     tiny = TINY if part == "text" else TINY_VISION
     candidates = [name for name in _ORDER[part] if name in available]
     if not candidates:
-        return tiny, f"the weights of none of {', '.join(_ORDER[part])} are on this machine"
+        return tiny, f"the weights of none of {', '.join(_ORDER[part])} are on this machine; {_how(DOCUMENTED[part])}"
     if machine.has_gpu:
-        return candidates[0], "the first of the documented encoders whose weights are here, and there is a GPU"
+        if candidates[0] == DOCUMENTED[part]:
+            return candidates[0], "the documented encoder, and there is a GPU"
+        return candidates[0], f"there is a GPU, and {DOCUMENTED[part]} is not on this machine; {_how(DOCUMENTED[part])}"
     smallest = min(candidates, key=lambda name: PRESETS[name].parameters)
     needed = CORE_MINUTES_PER_MILLION * PRESETS[smallest].parameters / machine.cores
     if minutes is None:
@@ -66,3 +80,7 @@ def choose(part: Part, machine: Machine, available: Collection[str], minutes: fl
     if minutes < needed:
         return tiny, f"there is no GPU, and {minutes:g} minutes do not cover the {needed:.0f} of training {smallest}"
     return smallest, f"there is no GPU, but {minutes:g} minutes cover the {needed:.0f} of one training"
+
+
+def _how(name: str) -> str:
+    return f"`python -m core.encoders fetch {name}` downloads it"

@@ -190,8 +190,8 @@ def _load(kind: Any, folder: Path, config: Any) -> Any:
 
 def _statistics(folder: Path, kind: str) -> tuple[Triple, Triple]:
     """Channel mean and deviation: the processor's where the folder has one, else those of the family."""
-    path = folder / "preprocessor_config.json"
-    record = read_json(path) if path.exists() else {}
+    old, new = folder / "preprocessor_config.json", folder / "processor_config.json"
+    record = read_json(old) if old.is_file() else read_json(new).get("image_processor", {}) if new.is_file() else {}
     if "image_mean" in record and "image_std" in record:
         return _triple(record["image_mean"]), _triple(record["image_std"])
     return ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) if kind.startswith("siglip") else (CLIP_MEAN, CLIP_STD)

@@ -12,6 +12,7 @@ from core.architectures import ARCHITECTURES, architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import FEW_ROWS, HOLDOUT
+from core.encoders.presets import HIGHEST_PRETRAINED_RATE, part_of
 from core.errors import UserError
 from core.formatting import duration, setting
 from core.hardware import Machine
@@ -54,12 +55,21 @@ class ArchitecturePlan:
         config = make_config(self.kind.Config, self.settings(self.space.best))
         return self.kind.prepare(catalogs, config, cache, drop_bad=drop_bad)
 
-    def encoder_folders(self) -> set[str]:
-        """Encoders that the user named by a local folder: other machines do not have it."""
+    def encoder_folders(self) -> dict[str, Path]:
+        """Folder on this machine of each encoder that has weights, by its name: other machines do not have it."""
         searched = {key: self.space.listed(key) or () for key in self.space.values}
         settings = self.settings(self.space.best)
-        choices = [value for key in self.kind.encoder_settings for value in searched.get(key, (settings[key],))]
-        return {str(value) for value in choices if value is not None and Path(value).expanduser().is_dir()}
+        named = {
+            (str(value), part_of(key))
+            for key in self.kind.encoder_settings
+            for value in searched.get(key, (settings[key],))
+            if value is not None and value not in self.kind.random_encoders
+        }
+        if not named:
+            return {}
+        from core.encoders.loading import locate  # torch, which a search without networks can do without
+
+        return {name: locate(name, part) for name, part in named}
 
     def config(self, searched: Mapping[str, Any]) -> Config:
         """The config with these searched values."""
@@ -186,7 +196,9 @@ class Planner:
         pretrained = {
             key: freeze
             for key, freeze in kind.freezing_settings.items()
-            if freeze not in fixed and whole.resolution.settings.get(key) not in {None, *kind.random_encoders}
+            if freeze not in fixed
+            and not whole.resolution.settings.get(freeze)
+            and whole.resolution.settings.get(key) not in {None, *kind.random_encoders}
         }
         if not pretrained:
             return None
@@ -210,14 +222,16 @@ class Planner:
         notes = list(resolution.notes)
         for key, listed in choices.items():
             asked = ({**fixed, **first, key: each} for each in listed)
-            settled = [kind.resolve(each, self.machine, self.budget.minutes).settings[key] for each in asked]
-            space = space.renamed(key, dict(zip(listed, settled, strict=True)))
+            found = [kind.resolve(each, self.machine, self.budget.minutes) for each in asked]
+            _check_alike(key, found)
+            space = space.renamed(key, dict(zip(listed, (each.settings[key] for each in found), strict=True)))
             notes.append(f"{key} is searched: {', '.join(map(str, space.listed(key) or ()))}")
         return replace(resolution, notes=tuple(notes)), space
 
     def _plan(self, kind: Architecture, fixed: Mapping[str, Any]) -> ArchitecturePlan:
         resolution, space = self._resolved(kind, fixed)
         config = make_config(kind.Config, {**resolution.settings, **space.best})
+        _check_rates(kind, config, space)
         wanted = self.budget.wanted_trials(self.search.grid)
         if self.search.sampler_name == "grid":
             space.check_finite("--grid" if self.search.grid else "--sampler grid")
@@ -229,6 +243,37 @@ class Planner:
         seconds = kind.estimate_seconds(learnt, config, self.machine)
         memory = kind.estimate_memory(learnt, config, self.machine)
         return ArchitecturePlan(kind, resolution, space, trials, self.budget.wanted_members, longest, seconds, memory)
+
+
+def _check_alike(key: str, settled: Sequence[Resolution]) -> None:
+    """Raises UserError where one of the encoders that are searched needs the text encoder frozen and another does not."""
+    frozen = {str(each.settings[key]): bool(each.settings.get("freeze_text")) for each in settled}
+    if len(set(frozen.values())) > 1:
+        raise UserError(
+            f"the search among {', '.join(frozen)} would train random and pretrained encoders at the same rates",
+            code="encoders-searched-together",
+            hint="list random and pretrained encoders in spaces of their own, or --set freeze_text=true",
+        )
+
+
+def _check_rates(kind: Architecture, config: Any, space: Space) -> None:
+    """Raises UserError where an encoder with random weights would be trained at the rates of pretrained ones."""
+    named = {
+        str(value)
+        for key in kind.encoder_settings
+        for value in (space.listed(key) if key in space.values else ()) or ()
+    }
+    random = sorted((named | kind.encoder_names(config.model_dump())) & kind.random_encoders)
+    if not random:
+        return
+    lowest = space.lowest("learning_rate", config.learning_rate)
+    if lowest <= HIGHEST_PRETRAINED_RATE:
+        raise UserError(
+            f"{kind.name} would train {' and '.join(random)}, whose weights are random, at a learning rate of {lowest:g}, "
+            "where it learns nothing",
+            code="random-encoder-low-rate",
+            hint="name a pretrained encoder, or take rates from 1e-4 to 3e-3 (search_spaces/text-tiny.yaml)",
+        )
 
 
 def together(nodes: Sequence[Machine]) -> Machine:

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
@@ -53,18 +53,19 @@ class Manifest:
 class Payload:
     """Files of one workspace that a node needs, as the driver serves them."""
 
-    def __init__(self, workspace: Workspace, *, images: bool, encoders: Collection[str] = ()) -> None:
-        """images: an architecture reads them. encoders: local folders, as the settings name them.
+    def __init__(self, workspace: Workspace, *, images: bool, encoders: Mapping[str, Path] | None = None) -> None:
+        """images: an architecture reads them. encoders: folders by the names that the settings have.
 
         Raises UserError for a folder of images that cannot be read.
         """
         facts = workspace.facts if images else replace(workspace.facts, images=None)
-        places = {name: f"encoders/{place}" for place, name in enumerate(sorted(encoders))}
+        folders = encoders or {}
+        places = {name: f"encoders/{place}" for place, name in enumerate(sorted(folders))}
         sources = {f"catalog/{name}": workspace.path("catalog", name) for name in _CATALOG}
         sources |= {f"pictures/{name}": path for name, path in _named_images(workspace, facts).items()}
         for name, place in places.items():
-            files = sorted(Path(name).expanduser().iterdir())
-            sources |= {f"{place}/{path.name}": path for path in files if path.suffix in _ENCODER_FILES}
+            files = sorted(path for path in folders[name].iterdir() if path.suffix in _ENCODER_FILES)
+            sources |= {f"{place}/{path.name}": path for path in files}
         items = tuple(_item(name, path) for name, path in sources.items())
         self._sources = list(sources.values())
         self._ends = list(accumulate(item.size for item in items))

@@ -44,6 +44,7 @@ class SearchConfig(CommandConfig):
         str | None, Field(description="hub name, folder, or auto neobert modernbert deberta-v3 rexbert tiny")
     ] = None
     vision_encoder: Annotated[str | None, Field(description="hub name, folder, or auto clip siglip tiny-vision")] = None
+    offline: Annotated[bool, Field(description="download no encoder; what is here runs instead")] = False
     settings: Annotated[
         tuple[str, ...],
         _one_or_more,

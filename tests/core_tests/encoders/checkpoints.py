@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import sentencepiece
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     BertConfig,
@@ -22,6 +23,7 @@ from transformers import (
     RobertaModel,
 )
 
+from core.encoders.neobert import NeoBERT, NeoBERTConfig
 from core.encoders.tiny import train_tokenizer
 
 TEXTS = [f"Item Name: green tea {bags} bags, oak table {bags * 7} cm, olive oil" for bags in range(40)]
@@ -92,3 +94,22 @@ def roberta(folder: Path) -> Path:
     )
     tokenizer.save_model(str(folder))
     return as_bin(folder, shards=2)
+
+
+def neobert(folder: Path) -> Path:
+    """NeoBERT as chandar-lab/NeoBERT has it: prefixed names, code beside the weights, tokenizer.json."""
+    torch.manual_seed(0)
+    folder.mkdir(parents=True)
+    tokenizer = train_tokenizer(TEXTS)
+    config = NeoBERTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        vocab_size=tokenizer.get_vocab_size(), max_length=64,
+    )  # fmt: skip
+    record = {**asdict(config), "model_type": "neobert", "auto_map": {"AutoModel": "model.NeoBERT"}}
+    (folder / "config.json").write_text(json.dumps(record))
+    (folder / "model.py").write_text("raise SystemExit('this code must not run')")
+    save_file(
+        {f"model.{key}": value for key, value in NeoBERT(config).state_dict().items()}, folder / "model.safetensors"
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder

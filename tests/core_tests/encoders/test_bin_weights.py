@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import constants
 from transformers import AutoModel, AutoTokenizer, CLIPModel
 
+from core.atomic_files import read_json, write_json
 from core.encoders import load_encoder
 from core.encoders.bin_weights import converted_folder
 from core.encoders.loading import identity, locate, parameters
@@ -42,6 +43,10 @@ def test_clip_as_it_is_published(tmp_path: Path) -> None:
     folder = clip(tmp_path / "clip")
     encoder, _ = load_encoder(str(folder), "vision")
     assert (encoder.mean, encoder.std, encoder.size) == ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 32)
+    processor = read_json(folder / "preprocessor_config.json")
+    (folder / "preprocessor_config.json").unlink()
+    write_json(folder / "processor_config.json", {"processor_class": "CLIPProcessor", "image_processor": processor})
+    assert load_encoder(str(folder), "vision")[0].mean == (0.4, 0.5, 0.6)
     pixels = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         model = CLIPModel.from_pretrained(folder).eval()

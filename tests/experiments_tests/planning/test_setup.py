@@ -126,7 +126,8 @@ def test_what_cannot_matter_is_said_once_per_setting(toy_workspace: Workspace, t
     found = planned(toy_workspace, "multimodal", Path("multimodal"), text_encoder="tiny", vision_encoder="tiny-vision")
     assert found.idle_settings() == ["mixup_alpha: 0.2, 0.3 and 0.5 have no effect without use_mixup; trained once"]
     space.write_text(
-        f"values: {{text_encoder: [tiny, {encoder}], max_length: [256, 625, 1024, 2048]}}", encoding="utf-8"
+        f"values: {{text_encoder: [tiny, {encoder}], learning_rate: [1.0e-3], max_length: [256, 625, 1024, 2048]}}",
+        encoding="utf-8",
     )
     assert planned(toy_workspace, "text", space).idle_settings() == [
         "max_length: 2048 means 1024, the most that tiny reads; trained once",

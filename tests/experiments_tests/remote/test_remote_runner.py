@@ -164,7 +164,7 @@ def test_encoder_folders_travel_without_what_no_encoder_needs(toy_workspace: Wor
     encoder.mkdir()
     for name in ("config.json", "model.safetensors", "modeling.py", "pytorch_model.bin"):
         (encoder / name).write_text(name)
-    payload = Payload(toy_workspace, images=False, encoders=[str(encoder)])
+    payload = Payload(toy_workspace, images=False, encoders={str(encoder): encoder})
     shared = unpack(payload.manifest, stream(payload), tmp_path)
     place = shared / payload.manifest.encoders[str(encoder)]
     assert sorted(path.name for path in place.iterdir()) == ["config.json", "model.safetensors"]
@@ -313,7 +313,7 @@ def test_a_remote_worker_trains_on_images_and_an_encoder_that_are_gone_on_the_dr
     config = kind.Config(**choice)
     name = member_key(with_images, kind, choice, 0).id
     work = Job(JobKind.TRIAL, "multimodal", name, config.model_dump(mode="json"), 0, 0, 1, "cpu", number=0)
-    payload = Payload(with_images, images=True, encoders=[str(tmp_path / "clip")])
+    payload = Payload(with_images, images=True, encoders={str(tmp_path / "clip"): tmp_path / "clip"})
     with session(Resources(1, 1.0, 0.0)):
         driver = start_driver_actor(payload, with_images.folder)
         runner = RemoteRunner(driver, {"multimodal": choice})
