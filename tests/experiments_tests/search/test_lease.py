@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -126,8 +127,7 @@ def test_after_kill_9_the_next_driver_takes_over_at_once(
     monkeypatch.setattr("experiments.search.lease.EXPIRY", 60.0)
     first = driving(storage_text)
     first.process.kill()
-    if reaped:
-        first.process.wait()
+    os.waitid(os.P_PID, first.process.pid, os.WEXITED | (0 if reaped else os.WNOWAIT))
     storage = open_storage(storage_text)
     began = time.monotonic()
     with lease(storage, ["toy"], settle=0.0):
