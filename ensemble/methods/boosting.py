@@ -61,9 +61,10 @@ class Start(Protocol):
         """(n,) prices, finite and > 0."""
 
 
+@stored("Boosted")
 @dataclass(frozen=True, eq=False)
-class Corrected:
-    """Boosters, and the combination `start` that they correct in log price."""
+class Boosted:
+    """`start` times the exponential of several boosters' mean correction."""
 
     start: Start
     models: tuple[lightgbm.Booster, ...]
@@ -73,21 +74,11 @@ class Corrected:
         """(m,) the weights of what is corrected: what trees make of a member is no weight."""
         return self.start.weights
 
-    def corrections(self, rows: Rows) -> tuple[Floats, list[Floats]]:
-        """((n,) prices of the start, (n,) corrections by each booster)."""
-        start = self.start.predict(rows)
-        shown = table(rows, start)
-        return start, [np.asarray(model.predict(shown, num_threads=1)) for model in self.models]
-
-
-@stored("Boosted")
-@dataclass(frozen=True, eq=False)
-class Boosted(Corrected):
-    """`start` times the exponential of several boosters' mean correction."""
-
     def predict(self, rows: Rows) -> Floats:
         """(n,) prices."""
-        start, corrections = self.corrections(rows)
+        start = self.start.predict(rows)
+        shown = table(rows, start)
+        corrections = [model.predict(shown, num_threads=1) for model in self.models]
         return np.asarray(start * np.exp(np.mean(corrections, axis=0)))
 
     def describe(self) -> dict[str, Any]:

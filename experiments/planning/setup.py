@@ -14,6 +14,7 @@ from core.data.catalog import Catalog
 from core.data.folds import FEW_ROWS, HOLDOUT
 from core.encoders.presets import HIGHEST_PRETRAINED_RATE, part_of
 from core.errors import UserError
+from core.fields.learnt_fields import LABELLED
 from core.formatting import duration, setting
 from core.hardware import Machine
 from core.protocols.architecture import Architecture, Config, Limit, Resolution, make_config
@@ -182,9 +183,15 @@ class Planner:
         found = []
         for kind in kinds:
             make_config(kind.Config, fixed[kind.name])
-            whole = self._plan(kind, fixed[kind.name])
-            found.append(self._with_frozen_encoders(whole, fixed[kind.name]) or whole)
+            settings = {**self._of_workspace(kind), **fixed[kind.name]}
+            whole = self._plan(kind, settings)
+            found.append(self._with_frozen_encoders(whole, settings) or whole)
         return found
+
+    def _of_workspace(self, kind: Architecture) -> dict[str, Any]:
+        """Settings that follow from when the workspace was made: an older one goes on without fields of any name."""
+        labelled = self.workspace.facts.labelled_fields and LABELLED in kind.Config.model_fields
+        return {LABELLED: True} if labelled else {}
 
     def _with_frozen_encoders(self, whole: ArchitecturePlan, fixed: Mapping[str, Any]) -> ArchitecturePlan | None:
         """The same with the weights of its encoders as they are, where fine-tuning one member takes longer than there is time
