@@ -133,7 +133,7 @@ def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence
     """
     import lightgbm
 
-    from core.classical.gradient_boosting import smape_metric
+    from core.classical.gradient_boosting import on_free_cores, smape_metric
 
     settings = {
         **SETTINGS,
@@ -148,11 +148,12 @@ def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence
     for seed in seeds:
         learn, stop = task.data(seed)
         early = lightgbm.early_stopping(PATIENCE, verbose=False)
-        models.append(
-            lightgbm.train(
-                {**settings, "seed": seed}, learn, MAX_ROUNDS, valid_sets=[stop], feval=smape_metric, callbacks=[early]
-            )
-        )
+        with on_free_cores(task.threads) as adapting:
+            model = lightgbm.train(
+                {**settings, "seed": seed}, learn, MAX_ROUNDS, valid_sets=[stop], feval=smape_metric,
+                callbacks=[early, *adapting],
+            )  # fmt: skip
+        models.append(model)
     return Boosted(task.start, tuple(models))
 
 
