@@ -33,8 +33,9 @@ sys.meta_path.insert(0, Watch())
 """
 _PRINT = "print(os.environ.get('GOMP_SPINCOUNT'))"
 _RAY = """
-import os, ray
+import os
 from experiments.execution.ray_pool import Resources, joined, session
+import ray
 
 with {start}:
     print(ray.get(ray.remote(lambda: os.environ.get("GOMP_SPINCOUNT")).remote()))
