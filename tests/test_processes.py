@@ -69,7 +69,8 @@ def last_line(script: str, *arguments: object, **environment: str) -> str:
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_commands_limit_spinning_before_they_load_a_library(module: str) -> None:
-    run = f"import runpy\ntry:\n    runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\nexcept SystemExit:\n    pass\n"
+    call = f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    run = f"import runpy\ntry:\n    {call}\nexcept SystemExit:\n    pass\n"
     assert last_line(f"{_WATCH}{run}{_PRINT}", "--help") == SPIN_LIMITS["GOMP_SPINCOUNT"]
 
 
