@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,5 +112,8 @@ def is_own_fault(error: BaseException) -> bool:
 def _with_write_ahead(path: Path) -> None:
     """Readers (`mlflow ui`) and the run log do not block each other, and a write takes a third of the time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=20)) as connection:
+    connection = sqlite3.connect(path, timeout=20)
+    try:
         connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()

@@ -61,8 +61,9 @@ def watching(
         if config.quiet:
             callbacks.append(WarningsOnly())
         else:
-            plan = {each.name: each.trials for each in entries}
-            callbacks.append(stack.enter_context(LiveView(console, budget, plan)))
+            callbacks.append(
+                stack.enter_context(LiveView(console, budget, {each.name: each.trials for each in entries}))
+            )
         if events is not None:
             callbacks.append(events)
         yield callbacks
