@@ -149,8 +149,7 @@ def environment_of(spin: str, checkout: Path | None = None) -> dict[str, str]:
     """This process's, with that spinning and nothing else said of threads. spin: `limited`, `default` or a number."""
     threads = ("OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_")
     found = {name: value for name, value in os.environ.items() if not name.startswith(threads)}
-    if checkout is not None:
-        found["PYTHONPATH"] = str(checkout.resolve())
+    found["PYTHONPATH"] = str((checkout or Path(__file__).parents[1]).resolve())
     if spin == "default":
         return {**found, **RUNTIMES}
     return found if spin == "limited" else {**found, "GOMP_SPINCOUNT": spin}

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+import time
+import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SPIN_LIMITS = {"GOMP_SPINCOUNT": "1000"}
-"""Environment variables by which runtimes limit how long a thread that waits for others spins: GNU's OpenMP, in iterations."""
+SPIN_LIMITS = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1", "OPENBLAS_THREAD_TIMEOUT": "20"}
+"""Environment variables by which runtimes limit how long a thread that waits for others spins: GNU's OpenMP in iterations,
+Intel's and LLVM's in milliseconds (200 by default), OpenBLAS in powers of two of clock cycles (26)."""
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables by which libraries with threads are told how many they may start."""
+_FREE_SECONDS = 0.25
+"""Between looks at what other processes use."""
 _WAIT_POLICY = "OMP_WAIT_POLICY"
 """OpenMP's own word on it, which a runtime's variable overrides."""
 
@@ -22,9 +28,19 @@ def limit_spinning(environment: MutableMapping[str, str]) -> None:
     A spinning thread holds the core that the thread it waits for needs: beside a busy process a training takes 50 times as long.
     Runtimes read the variables once, when they are loaded, so every package calls this before it imports a library.
     """
-    if _WAIT_POLICY not in environment:
-        for name, value in SPIN_LIMITS.items():
-            environment.setdefault(name, value)
+    if _WAIT_POLICY in environment:
+        return
+    if "GOMP_SPINCOUNT" not in environment and (
+        late := [name for name in ("lightgbm", "torch") if name in sys.modules]
+    ):
+        warnings.warn(
+            f"{' and '.join(late)} was imported before Pricestack, so its threads spin for long in this process: beside other "
+            "work import Pricestack first (docs/troubleshooting.md)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    for name, value in SPIN_LIMITS.items():
+        environment.setdefault(name, value)
 
 
 def limit_threads(environment: MutableMapping[str, str]) -> None:
@@ -101,6 +117,45 @@ def _quota_of_version_1(folder: Path) -> float | None:
         return None
     quota = int(file.read_text())
     return None if quota <= 0 else quota / int((folder / "cpu.cfs_period_us").read_text())
+
+
+class FreeCores:
+    """Cores that this process uses or nobody does, out of those in its affinity; measured every quarter of a second."""
+
+    def __init__(self) -> None:
+        self._before, self._count = self._read(), math.inf
+
+    def count(self) -> float:
+        """As last measured; infinite before."""
+        now = self._read() if time.monotonic() - self._before[0] > _FREE_SECONDS else None
+        if now is not None:
+            seconds, free = now[0] - self._before[0], now[1] - self._before[1]
+            self._before, self._count = now, free / seconds
+        return self._count
+
+    @staticmethod
+    def _read() -> tuple[float, float]:
+        """Now, and seconds that the cores were idle or worked for this process."""
+        import psutil
+
+        own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        each = psutil.cpu_times(percpu=True)
+        chosen = each if own is None or own[-1] >= len(each) else [each[core] for core in own]
+        idle = sum(core.idle + getattr(core, "iowait", 0.0) for core in chosen)
+        return time.monotonic(), idle + time.process_time()
+
+
+def busy_note(load: float, cores: int, all_cores: int) -> str | None:
+    """Sentence for people where other processes leave fewer than `cores` free; None where they do not.
+
+    load: processes that run or wait to, over the last minute. all_cores: of the machine, of which a container may have some.
+    """
+    if all_cores - load > 0.75 * cores:
+        return None
+    return (
+        f"this machine is busy (load {load:.1f}, {cores} cores for this sweep): trainings take longer than estimated "
+        "(docs/troubleshooting.md)"
+    )
 
 
 def detect() -> Machine:

@@ -73,6 +73,7 @@ def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> 
         mode,
         folds.mode,
         {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap},
+        labelled_fields=True,
     )
     write_leak_notes(workspace, leaks)  # before the workspace counts as made
     write_findings(workspace.path(FILE), labels)

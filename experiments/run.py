@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -13,7 +14,7 @@ from functools import cached_property, partial
 from core.cache import Cache
 from core.console import results_to_stderr, say, silenced
 from core.errors import UserError
-from core.hardware import Machine, detect
+from core.hardware import Machine, busy_note, detect
 from core.protocols.architecture import Architecture
 from core.store.workspace import Workspace
 from experiments.common.jobs import SweepStatus
@@ -141,6 +142,8 @@ class _Sweep:
         if small:
             plans, more = for_small_data(plans, config.search)
             notes += more
+        if not self._on_cluster and (busy := busy_note(os.getloadavg()[0], self.machine.cores, os.cpu_count() or 1)):
+            notes += (busy,)
         for note in notes:
             say(note)
         limits = SweepLimits(self._budget(), self._memory(plans), SMALL_DATA_MEMBERS if small else None)

@@ -97,6 +97,8 @@ def main(config: ServiceConfig) -> None:
     from serving.common.limits import read_limits
     from serving.middleware.access import check_exposure
     from serving.middleware.logs import logging_config
+    from serving.monitoring.alerts import Alerts, Thresholds, webhook
+    from serving.monitoring.observer import Observer
     from serving.web.app import make_app
 
     hosts = [f"image_hosts={json.dumps(config.image_hosts)}"] if config.image_hosts else []
@@ -105,7 +107,9 @@ def main(config: ServiceConfig) -> None:
     sockets = bind(config.host, config.port)
     log_config = logging_config(texts=config.log_texts, level=config.log_level.upper())
     logging.config.dictConfig(log_config)
-    observer, run_logger = _observer(config.quiet_minutes), None
+    address = os.environ.get(WEBHOOK)
+    observer = Observer(Alerts(webhook(address) if address else None, 60 * config.quiet_minutes), Thresholds())
+    run_logger = None
     if config.mlflow is not None:
         from serving.monitoring.mlflow_logger import MlflowRunLogger  # MLflow, whose import takes seconds
 
@@ -155,14 +159,6 @@ async def _serve(
         raise
     say(f"{bundle.folder.name} at {url(host, sockets)}    (Ctrl-C ends it)")
     await uvicorn.Server(config).serve(sockets)
-
-
-def _observer(quiet_minutes: float) -> Observer:
-    from serving.monitoring.alerts import Alerts, Thresholds, webhook
-    from serving.monitoring.observer import Observer
-
-    address = os.environ.get(WEBHOOK)
-    return Observer(Alerts(webhook(address) if address else None, 60 * quiet_minutes), Thresholds())
 
 
 def _ring(keys: Path | None) -> KeyRing | None:

@@ -116,15 +116,15 @@ def table(done: pd.DataFrame) -> str:
 
 
 def revision(arguments: argparse.Namespace) -> dict[str, str]:
-    def output_of(*command: str) -> str:
+    def said(*command: str) -> str:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *CODE], check=False).returncode
-    own = output_of("git", "log", "-1", "--format=%h", "--", *CODE) + ("+" if changed else "")
+    own = said("git", "log", "-1", "--format=%h", "--", *CODE) + ("+" if changed else "")
     found = {"pricestack": own, "pricestack, encoder": own}
     if arguments.autogluon:
         script = "import importlib.metadata as m; print(m.version('autogluon.tabular'))"
-        found["autogluon"] = found["autogluon, numbers"] = output_of(str(arguments.autogluon), "-c", script)
+        found["autogluon"] = found["autogluon, numbers"] = said(str(arguments.autogluon), "-c", script)
     return found
 
 

@@ -36,7 +36,7 @@ WHOLE = next(iter(PARTS))
 _WEIGHTS = "simplex-log"
 
 
-def scored(ground: Ground, columns: Sequence[Column], part: Part, seed: int) -> dict[str, float]:
+def judged(ground: Ground, columns: Sequence[Column], part: Part, seed: int) -> dict[str, float]:
     """Nested and test SMAPE of the stack of these members, and nested SMAPE of weights alone."""
     matrix = matrix_of(ground, columns)
     found = validate(matrix, seed=seed, methods=part.methods, steps=part.steps)
@@ -70,7 +70,7 @@ def measure(ground: Ground, parts: Mapping[str, Part], seed: int, cores: int) ->
                 for column in columns if label == WHOLE else ():
                     score, test = smape(ground.train.known_prices, column.oof), smape(ground.true, column.test)
                     print(f"{ground.name}: {column.name}: {score:.2f}, test {test:.2f}, {column.seconds:.0f} s")
-                done[key] = scored(ground, columns, part, seed)
+                done[key] = judged(ground, columns, part, seed)
                 write_json(results, done)
             print(f"{ground.name}, seed {seed}, {label}: {json.dumps(done[key])}", flush=True)
 

@@ -48,7 +48,7 @@ def members(ground: Ground, pool: ProcessPoolExecutor) -> dict[tuple[str, int], 
     return found
 
 
-def scored(ground: Ground, columns: Sequence[Column]) -> dict[str, float]:
+def judged(ground: Ground, columns: Sequence[Column]) -> dict[str, float]:
     renamed = [
         Column(f"{column.name} {number}", column.oof, column.test, column.seconds, kind=column.kind)
         for number, column in enumerate(columns)
@@ -82,7 +82,7 @@ def main() -> None:
                     found = members(ground, pool)
                     single = {label: smape(ground.true, found[label, 0].test) for label in LIGHT}
                     stacks = {
-                        label: scored(
+                        label: judged(
                             ground, [found[kind, seed] for kind, seeds in choice.items() for seed in range(seeds)]
                         )
                         for label, choice in CHOICES.items()

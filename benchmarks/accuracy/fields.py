@@ -58,40 +58,40 @@ JUDGED: dict[str, tuple[str, str]] = {
 """Causes that somebody found by reading, by sample_id, and what is wrong."""
 
 
-Stated = Mapping[str, Any]
+Said = Mapping[str, Any]
 
 
-def totals(stated: Stated, dimension: str) -> list[float]:
+def totals(said: Said, dimension: str) -> list[float]:
     """What the name may mean by the label's number, in base units of `dimension`."""
     if dimension == "count":
-        numbers = [stated["total_count"], stated["pack"]]
+        numbers = [said["total_count"], said["pack"]]
     else:
         other, factor = ("ml", OUNCE_G / OUNCE_ML) if dimension == "g" else ("g", OUNCE_ML / OUNCE_G)
-        numbers = [stated[f"total_{dimension}"], stated[f"total_{other}"] * factor]
+        numbers = [said[f"total_{dimension}"], said[f"total_{other}"] * factor]
     return [number for number in numbers if not math.isnan(number)]
 
 
 def naive(name: str) -> dict[str, float]:
     """The peer: the first number with a unit, times `pack of N`."""
-    stated = dict.fromkeys(QUANTITIES, math.nan)
+    said = dict.fromkeys(QUANTITIES, math.nan)
     if pack := NAIVE_PACK.search(name):
-        stated["pack"] = float(pack[1] or pack[2])
+        said["pack"] = float(pack[1] or pack[2])
     if size := NAIVE_SIZE.search(name):
         unit = UNITS[size[2].replace(".", "")]
         dimension = {MASS: "g", VOLUME: "ml", COUNT: "count"}[unit.dimension]
-        stated[f"total_{dimension}"] = float(size[1]) * unit.factor * (stated["pack"] if pack else 1.0)
-    return stated
+        said[f"total_{dimension}"] = float(size[1]) * unit.factor * (said["pack"] if pack else 1.0)
+    return said
 
 
-def agrees(stated: Stated, dimension: str, label: float, *, one: bool = False) -> bool:
+def agrees(said: Said, dimension: str, label: float, *, one: bool = False) -> bool:
     """one: a name with a size and no count is one piece."""
-    numbers = totals(stated, dimension)
+    numbers = totals(said, dimension)
     if one and dimension == "count" and not numbers:
         numbers = [1.0]
     return any(abs(number - label) <= TOLERANCE * label for number in numbers)
 
 
-def cause(row: Stated, dimension: str, label: float) -> tuple[str, str]:
+def cause(row: Said, dimension: str, label: float) -> tuple[str, str]:
     """Why name and label differ: the kind of cause, and what somebody who read the row says."""
     if row["sample_id"] in JUDGED:
         return JUDGED[row["sample_id"]]
@@ -115,10 +115,10 @@ def agreement(folder: Path) -> None:
         dimension = next(each for each in DIMENSIONS if not math.isnan(row[f"value_{each}"]))
         label = row[f"value_{dimension}"]
         comparable = bool(totals(row, dimension))
-        for reader, stated in (("core.fields", row), ("a naive pattern", naive(row["name"]))):
-            counts[reader, "of all"] += agrees(stated, dimension, label)
-            counts[reader, "of the label's kind"] += comparable and agrees(stated, dimension, label)
-            counts[reader, "size alone is one piece"] += agrees(stated, dimension, label, one=True)
+        for reader, said in (("core.fields", row), ("a naive pattern", naive(row["name"]))):
+            counts[reader, "of all"] += agrees(said, dimension, label)
+            counts[reader, "of the label's kind"] += comparable and agrees(said, dimension, label)
+            counts[reader, "size alone is one piece"] += agrees(said, dimension, label, one=True)
         counts["rows", "of the label's kind"] += comparable
         if not agrees(row, dimension, label):
             why, detail = cause(row, dimension, label)

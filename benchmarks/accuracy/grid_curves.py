@@ -9,6 +9,7 @@ finished training is a line of benchmarks/data/grid_curves.jsonl and is never re
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,8 +54,14 @@ def main() -> None:
     with TemporaryDirectory() as cache, progress("grid") as advance:
         for number, point in enumerate(GRID.grid(), 1):
             if point not in done:
+                start = time.perf_counter()
                 curve = learning_curve(rows, {**FIXED, **point}, 0, Cache(Path(cache)), arguments.threads)
-                add_line(RESULTS, {"point": point, **curve})
+                record = {
+                    "point": point,
+                    "smape": [round(value, 3) for value in curve],
+                    "seconds": round(time.perf_counter() - start, 2),
+                }
+                add_line(RESULTS, record)
             advance(number, GRID.points)
 
 

@@ -10,6 +10,7 @@ repeated. The stages come in the order of what they tell: losses first, then poo
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,9 +92,13 @@ def one(
     done = read()
     if ((done[KEY] == [name, loss, pooling, seed]).all(axis=1)).any():
         return
+    start = time.perf_counter()
     settings = {**FIXED, "text_encoder": how.text_encoder, "loss": loss, "pooling": pooling}
     curve = learning_curve(rows, settings, seed, cache, how.threads)
-    record = {"catalog": name, "loss": loss, "pooling": pooling, "seed": seed, **curve, "epochs": len(curve["smape"])}
+    record = {
+        "catalog": name, "loss": loss, "pooling": pooling, "seed": seed, "smape": [round(one, 3) for one in curve],
+        "epochs": len(curve), "seconds": round(time.perf_counter() - start, 1),
+    }  # fmt: skip
     add_line(RESULTS, record)
     print(record, flush=True)
 

@@ -137,8 +137,10 @@ def run(given: argparse.Namespace, cache: Cache) -> None:
             settings = {"patience": 100, **BASES[given.base], **OPTIONS[option]}
             if given.text_encoder:
                 settings["text_encoder"] = given.text_encoder
+            start = time.perf_counter()
             curve = learning_curve((learn, held), settings, seed, cache, given.threads)
-            record = {**dict(zip(KEY, key, strict=True)), **curve}
+            seconds = round(time.perf_counter() - start, 1)
+            record = {**dict(zip(KEY, key, strict=True)), "smape": [round(one, 3) for one in curve], "seconds": seconds}
             add_line(RESULTS, record)
             print(record, flush=True)
 

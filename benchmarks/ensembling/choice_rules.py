@@ -47,8 +47,8 @@ def rules(case: Case) -> dict[str, float]:
             predicted[name][~seen] = each.predict(rows.take(~seen))
     final = fit_methods(names, CombinationProblem(rows, made.prices, groups, (0, 1, 2)))
     tested = {name: each.predict(test) for name, each in final.items()}
-    evaluation = EvaluationRows(made.prices, rows, blocks, groups)
-    built = conclude(predicted, evaluation, blend=True, steps=(), seed=0)
+    judged = EvaluationRows(made.prices, rows, blocks, groups)
+    built = conclude(predicted, judged, blend=True, steps=(), seed=0)
     blend = fit_simplex(np.column_stack([predicted[name] for name in names]), made.prices, "log")
     tested[BLEND] = blend.predict(Rows(np.column_stack([tested[name] for name in names]), test.features))
     candidates = built.candidates
@@ -74,8 +74,8 @@ def main() -> None:
             for rule, score in found.items():
                 ratios[case[0]][rule].append(score / found["built"])
     for count, by_rule in ratios.items():
-        figures = ", ".join(f"{rule} {np.mean(scores):.4f}" for rule, scores in by_rule.items())
-        print(f"{count} rows, {len(cases) // len(arguments.rows)} matrices: {figures}")
+        told = ", ".join(f"{rule} {np.mean(scores):.4f}" for rule, scores in by_rule.items())
+        print(f"{count} rows, {len(cases) // len(arguments.rows)} matrices: {told}")
 
 
 if __name__ == "__main__":

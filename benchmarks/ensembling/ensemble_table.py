@@ -103,8 +103,8 @@ def _against_greedy(results: Sequence[Record], configuration: Configuration, spa
         known = median(ours[seed]["seconds"] / buffers[seed]["seconds"] for seed in ours.keys() & buffers.keys())
         yield f"  {'(no aim)':12}  simplex-{space}: of the seconds of greedy in buffers: {known:.2f} at the median"
     gaps = [ours[seed]["smape"] - greedy[seed]["smape"] for seed in seeds]
-    figures = f"{median(gaps):+.4f} at the median, no higher on {sum(gap <= 0 for gap in gaps)} of {len(seeds)} seed(s)"
-    yield _line(median(gaps) <= 0, lower, f"{figures}, {max(gaps):+.4f} at most")
+    told = f"{median(gaps):+.4f} at the median, no higher on {sum(gap <= 0 for gap in gaps)} of {len(seeds)} seed(s)"
+    yield _line(median(gaps) <= 0, lower, f"{told}, {max(gaps):+.4f} at most")
 
 
 def _cost(
@@ -145,7 +145,7 @@ def _against_peers(results: Sequence[Record], configuration: Configuration, abse
     closest = min(lower, key=lambda seed: lower[seed])
     middle = median(lower.values())
     wanting = sorted({name for name, records in peers.items() if best.keys() - records.keys()} | set(absent))
-    marks = [
+    verdicts = [
         (
             lower[closest] > 0,
             f"lower on {sum(gap > 0 for gap in lower.values())} of {len(lower)} seed(s), "
@@ -153,13 +153,13 @@ def _against_peers(results: Sequence[Record], configuration: Configuration, abse
         ),
         (middle >= RELATIVE, f"{middle:.2%} lower"),
     ]
-    for aim, (met, figures) in zip(aims, marks, strict=False):  # the second aim is one where kinds matter
-        yield _line(met, aim, figures, wanting)
+    for aim, (met, told) in zip(aims, verdicts, strict=False):  # the second aim is one where kinds matter
+        yield _line(met, aim, told, wanting)
 
 
-def _line(met: bool, aim: str, figures: str, wanting: Sequence[str] = ()) -> str:
-    mark = "MISSED" if not met else "not judged" if wanting else "met"
-    return f"  {mark:12}  {aim}: {figures}" + (f"; without {', '.join(wanting)}" if wanting else "")
+def _line(met: bool, aim: str, told: str, wanting: Sequence[str] = ()) -> str:
+    verdict = "MISSED" if not met else "not judged" if wanting else "met"
+    return f"  {verdict:12}  {aim}: {told}" + (f"; without {', '.join(wanting)}" if wanting else "")
 
 
 def _unmeasured(aim: str) -> str:

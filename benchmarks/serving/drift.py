@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import tempfile
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from service_process import free_port, served, service
+from service_process import FREE, free_port, served
 
 STEP = 25
 
@@ -51,8 +52,18 @@ def main() -> None:
     generator = np.random.default_rng(0)
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    command = service(arguments.bundle, port, "error")
-    with tempfile.TemporaryDirectory() as scratch, served(command, port, Path(scratch)):
+    command = [
+        sys.executable,
+        "-m",
+        "serving.api",
+        "--bundle",
+        arguments.bundle,
+        "--port",
+        port,
+        "--log-level",
+        "error",
+    ]
+    with tempfile.TemporaryDirectory() as scratch, served([*command, *FREE], port, Path(scratch)):
         sent = 0
         while sent < arguments.rows:
             post(address, [own[place] for place in generator.permutation(len(own))[:STEP]])

@@ -26,7 +26,7 @@ from threading import Event, Thread
 import numpy as np
 import pandas as pd
 import psutil
-from service_process import free_port, served, service
+from service_process import FREE, free_port, served
 
 LUA = Path(__file__).with_suffix(".lua")
 LITERAL = """
@@ -71,12 +71,12 @@ def load(port: int, bodies: Path, seconds: float, connections: int, **environmen
         "-s",
         LUA,
     ]
-    done = subprocess.run(
+    said = subprocess.run(
         list(map(str, [*command, f"http://127.0.0.1:{port}"])), check=True, capture_output=True, text=True,
         env={**os.environ, "BODIES": str(bodies), "SALT": str(time.time_ns()), **environment},
     )  # fmt: skip
-    match = re.search(r"RESULT (\{.*\})", done.stdout)
-    assert match, done.stdout
+    match = re.search(r"RESULT (\{.*\})", said.stdout)
+    assert match, said.stdout
     found: dict[str, float] = json.loads(match[1])
     return {**found, "rate": found["requests"] / found["seconds"]}
 
@@ -143,7 +143,18 @@ def main() -> None:
             peer = load(port, bodies, arguments.seconds, arguments.connections)
         shown("literal service", peer)
         port = free_port()
-        with served([*service(arguments.bundle, port, "warning"), *extra], port, scratch) as process:
+        ours = [
+            sys.executable,
+            "-m",
+            "serving.api",
+            "--bundle",
+            arguments.bundle,
+            "--port",
+            port,
+            "--log-level",
+            "warning",
+        ]
+        with served([*ours, *FREE, *extra], port, scratch) as process:
             load(port, bodies, 5, arguments.connections)
             found = load(port, bodies, arguments.seconds, arguments.connections)
             shown("ours", found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,11 +15,8 @@ from typing import Any
 
 import psutil
 
-
-def service(bundle: Path, port: int, level: str) -> list[Any]:
-    """Command of the service, which lets one caller ask as fast as it can. level: of its log."""
-    free = [f"--limit={name}=1000000000" for name in ("requests_per_second", "burst")]
-    return [sys.executable, "-m", "serving.api", "--bundle", bundle, "--port", port, "--log-level", level, *free]
+FREE = tuple(f"--limit={name}=1000000000" for name in ("requests_per_second", "burst"))
+"""Flags of `serving.api` that let one caller ask as fast as it can."""
 
 
 def free_port() -> int:

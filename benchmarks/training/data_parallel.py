@@ -48,7 +48,7 @@ def work(rank: int, size: int, threads: int, folder: Path, catalog: Catalog, set
         folder / "run",
         "cpu",
         threads,
-        lambda _, metrics: losses.append(metrics["loss"]),
+        lambda _, told: losses.append(told["loss"]),
         group=group,
     )
     config = make_config(kind.Config, settings)

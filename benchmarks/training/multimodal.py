@@ -80,7 +80,7 @@ class Speed:
     """Seconds per row of a training step, and of them those for its picture."""
 
     row: float
-    image: float
+    picture: float
 
 
 def save_tower(folder: Path) -> Path:
@@ -119,16 +119,16 @@ def literal_loop(given: Setting, steps: int) -> Speed:
         pixels = augment(squares, given.config.random_erase, generator, encoders["vision"].mean, encoders["vision"].std)
         with torch.no_grad():
             seen = encoders["vision"](pixels)
-        images = time.perf_counter()
+        pictures = time.perf_counter()
         ids, mask = (padded(tensor) for tensor in tokens.batch(rows, LENGTH))
         z = network(there, ids, mask, features=seen)
         optimizer.zero_grad()
         loss_of(z, targets[torch.from_numpy(rows)]).mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        seconds.append((time.perf_counter() - start, images - start))
-    whole, image = np.array(seconds[1:]).mean(axis=0) / BATCH
-    return Speed(whole, image)
+        seconds.append((time.perf_counter() - start, pictures - start))
+    whole, picture = np.array(seconds[1:]).mean(axis=0) / BATCH
+    return Speed(whole, picture)
 
 
 def decoded(catalog: Catalog, size: int) -> tuple[Tensor, Tensor]:
@@ -216,8 +216,8 @@ def main() -> None:
         peer, ours = literal_loop(given, options.steps), cached_training(given)
         print(f"training, rows per second   {1 / ours.row:8.0f}     literal loop             {1 / peer.row:8.1f}     "
               f"ratio {peer.row / ours.row:.1f} (aim: 20)")  # fmt: skip
-        print(f"picture part, ms per row    {ours.image * 1e3:8.3f}     literal loop             {peer.image * 1e3:8.1f}     "
-              f"ratio {peer.image / ours.image:.0f}")  # fmt: skip
+        print(f"picture part, ms per row    {ours.picture * 1e3:8.3f}     literal loop             {peer.picture * 1e3:8.1f}     "
+              f"ratio {peer.picture / ours.picture:.0f}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,6 +28,7 @@ from core.classical.target_features import (
 from core.classical.tfidf_inputs import text_memory
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
+from core.fields.learnt_fields import LABELLED
 from core.fields.reader import FEATURES_VERSION
 from core.hardware import Machine
 from core.metrics import all_metrics
@@ -40,6 +41,8 @@ AMOUNTS = frozenset(name for names in DIMENSIONS.values() for name in names) | {
 
 class BoostedConfig(Config):
     """Settings of `boosted`."""
+
+    added_later: ClassVar[Mapping[str, Any]] = {LABELLED: False}
 
     objective: Literal["l2", "l1", "huber", "smape"] = Field("huber", description="the trees' loss of log prices")
     suspects: Literal["keep", "drop"] = Field("keep", description="rows far from what other rows say")
@@ -60,6 +63,9 @@ class BoostedConfig(Config):
     svd_components: int = Field(16, ge=0, le=512, description="components of the TF-IDF matrix")
     max_terms: int = Field(60_000, ge=100, description="terms kept per TF-IDF block, the most frequent")
     number_weight: float = Field(0.1, gt=0, le=10, description="size of number fields beside a row of TF-IDF (1)")
+    labelled_fields: bool = Field(
+        False, description="labelled lines of any name (`Baujahr: 2004`) are fields as well, by frequency and content"
+    )
     monotone: bool = Field(False, description="no larger amount makes a product cheaper; not with l1")
     quantiles: bool = Field(False, description="also learn the deciles of each price")
     quantile_rounds: int = Field(60, ge=1, le=5_000, description="trees per decile, at a learning rate of 0.1")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,6 +34,7 @@ from core.classical.tfidf_inputs import TfidfInputs, learn_inputs, load_inputs, 
 from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.errors import UserError
+from core.fields.learnt_fields import LABELLED
 from core.fields.reader import FEATURES_VERSION, fields_of
 from core.hardware import Machine
 from core.metrics import all_metrics
@@ -64,6 +65,11 @@ _PARTS: dict[str, set[str]] = {
 class LexicalConfig(Config):
     """Settings of `lexical`."""
 
+    added_later: ClassVar[Mapping[str, Any]] = {LABELLED: False}
+
+    labelled_fields: bool = Field(
+        False, description="labelled lines of any name (`Baujahr: 2004`) are fields as well, by frequency and content"
+    )
     model: Literal["ridge", "mlp", "blend", "neighbours", "kernel"] = Field(
         "kernel", description="linear model, net, the geometric mean of both, nearest products, or Gaussian process"
     )
@@ -222,7 +228,7 @@ def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[Tf
     """The inputs learnt of these rows and their matrix: the same for every trial, so kept in the shared cache."""
 
     def write(folder: Path) -> None:
-        inputs = learn_inputs(train, config.max_terms, config.number_weight)
+        inputs = learn_inputs(train, config.max_terms, config.number_weight, labelled=config.labelled_fields)
         inputs.save(folder)
         save_arrays(folder / "matrix.npz", sparse_arrays(inputs.matrix(train), "matrix"))
 
@@ -230,6 +236,7 @@ def _inputs(train: Catalog, config: LexicalConfig, context: Context) -> tuple[Tf
         return load_inputs(folder), sparse_from(load_arrays(folder / "matrix.npz"), "matrix")
 
     settings = [FEATURES_VERSION, train.fingerprint, config.max_terms, config.number_weight]
+    settings += [True] if config.labelled_fields else []
     return context.cache.get("lexical", digest_json(settings), write, read)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from core.architectures.neural_architecture import PATCHES, NeuralArchitecture, NeuralModel
+from core.architectures.neural_architecture import PATCHES, NeuralArchitecture, NeuralModel, Runtime
 from core.architectures.neural_model import Encoders, NeuralConfig
 from core.architectures.text import TextEncodingNetwork, TextExamples, text_examples
 from core.arrays import RowIndices
@@ -27,6 +27,7 @@ from core.encoders.presets import AUTO, TINY_VISION, Part
 from core.encoders.tiny import TinyVision
 from core.inputs.augment import Triple, augment, mixup, normalise
 from core.inputs.frozen_features import AugmentedViews, FrozenEncoder, ImageFeatures, image_features
+from core.inputs.images.files import Padding
 from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
 from core.nn.heads import CrossAttention, heads_for
 from core.protocols import architecture
@@ -34,11 +35,14 @@ from core.training.batching import Batch, Examples
 
 
 class MultimodalConfig(NeuralConfig):
-    """Settings of `multimodal`; defaults are the documented ones."""
+    """Settings of `multimodal`; its grid is the documented one."""
+
+    added_later: ClassVar[Mapping[str, Any]] = {**NeuralConfig.added_later, "padding": "white"}
 
     vision_encoder: str = Field(AUTO, description="short name, hub name or folder of the vision encoder")
     freeze_vision: bool | None = Field(None, description="keep its weights; null: unless it is tiny-vision")
     image_tokens: Literal["patches", "pooled"] = Field("patches", description="all that the text asks, or their mean")
+    padding: Padding = Field("white", description="colour of the bars that make an image square")
     augment: bool = Field(True, description="crop, flip, turn, recolour and erase images in training")
     cached_views: int = Field(4, ge=0, le=64, description="augmented views per image that a frozen encoder reads once")
     """0, and always with use_mixup: it reads images augmented anew on every step."""
@@ -192,7 +196,7 @@ class MultimodalArchitecture(NeuralArchitecture):
         name = config.vision_encoder
         size = TinyVision.size if name == TINY_VISION else int(getattr(load_encoder(name, "vision")[0], "size"))  # noqa: B009
         with progress("decoding images") as advance:
-            bad = prepare_pixels(catalogs, cache, size, drop_bad=drop_bad, progress=advance)
+            bad = prepare_pixels(catalogs, cache, size, padding=config.padding, drop_bad=drop_bad, progress=advance)
         return (f"{bad} images could not be decoded and count as missing",) if bad else ()
 
     def network(self, encoders: Encoders, config: MultimodalConfig, numbers: int = 0) -> MultimodalNetwork:
@@ -202,7 +206,7 @@ class MultimodalArchitecture(NeuralArchitecture):
         vision: Any = model.network.encoders["vision"]
         config: Any = model.config
         run = model.runtime
-        pixels = _pixels(catalog, run.cache, vision.size, run.threads)
+        pixels = _pixels(catalog, run, vision.size, config.padding)
         features = None
         if run.cache is not None and "vision" in config.read_once():
             frozen = FrozenEncoder(vision, run.cache, run.device, run.threads, config.precision, run.check_time)
@@ -210,13 +214,13 @@ class MultimodalArchitecture(NeuralArchitecture):
         return MultimodalExamples(text_examples(model, catalog), pixels, features, vision.mean, vision.std, config)
 
 
-def _pixels(catalog: Catalog, cache: Cache | None, size: int, threads: int | None) -> Pixels:
-    if cache is not None:
-        return load_pixels(catalog, cache, size, threads=threads)
+def _pixels(catalog: Catalog, run: Runtime, size: int, padding: Padding) -> Pixels:
+    if run.cache is not None:
+        return load_pixels(catalog, run.cache, size, padding=padding, threads=run.threads)
 
     def decoded() -> Pixels:
         with TemporaryDirectory() as folder:
-            pixels = load_pixels(catalog, Cache(Path(folder)), size, threads=threads)
+            pixels = load_pixels(catalog, Cache(Path(folder)), size, padding=padding, threads=run.threads)
             return replace(pixels, array=np.array(pixels.array))
 
-    return catalog.derived(("pixels", size), decoded)
+    return catalog.derived(("pixels", size, padding), decoded)

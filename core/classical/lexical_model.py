@@ -150,7 +150,7 @@ def comparable(
 ) -> gaussian_process.KernelRows:
     """Rows as the Gaussian process compares them: TF-IDF blocks of their `matrix`, an encoder's states, number fields."""
     states = [] if reader is None else [reader.states(catalog.texts.tolist())]
-    return gaussian_process.KernelRows([*inputs.blocks(matrix), *states], inputs.scale.apply(fields_of(catalog)))
+    return gaussian_process.KernelRows([*inputs.blocks(matrix), *states], inputs.scale.apply(inputs.fields(catalog)))
 
 
 def _kernel_arrays(model: gaussian_process.KernelModel) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.arrays import Floats
+from core.fields.learnt_fields import FieldValues
 
 KEYS: dict[str, tuple[str, ...]] = {
     "brand": ("brand",),
@@ -38,13 +39,13 @@ class TargetTable:
     means: Floats
     counts: Floats
 
-    def encode(self, values: Sequence[str]) -> Floats:
+    def encode(self, values: Iterable[str]) -> Floats:
         """(n, 2): mean and log1p of the count; zeros for a value never seen."""
         found = np.array([self.places.get(value, len(self.means)) for value in values], dtype=np.int64)
         return np.column_stack([np.append(self.means, 0.0)[found], np.log1p(np.append(self.counts, 0.0)[found])])
 
 
-def learn_table(values: Sequence[str], log_prices: Floats, smoothing: float) -> TargetTable:
+def learn_table(values: Sequence[str] | NDArray[np.object_], log_prices: Floats, smoothing: float) -> TargetTable:
     """The statistics of one key's values (n,) with their log prices (n,); n may be 0."""
     if len(values) == 0:
         return TargetTable({}, np.zeros(0), np.zeros(0))
@@ -52,6 +53,68 @@ def learn_table(values: Sequence[str], log_prices: Floats, smoothing: float) -> 
     counts = np.bincount(codes, minlength=len(names)).astype(np.float64)
     sums = np.bincount(codes, weights=log_prices - log_prices.mean(), minlength=len(names))
     return TargetTable({str(name): place for place, name in enumerate(names)}, sums / (counts + smoothing), counts)
+
+
+@dataclass(frozen=True)
+class CategoryStatistics:
+    """Tables of learnt categories and of the items of learnt lists, by the name of the field."""
+
+    categories: dict[str, TargetTable]
+    items: dict[str, TargetTable]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns of `encode`."""
+        of_lists = [f"{name} items {statistic}" for name in self.items for statistic in _OF_SEVERAL]
+        return [*(f"{name} {part}" for name in self.categories for part in ("mean", "count")), *of_lists]
+
+    def encode(self, values: FieldValues) -> Floats:
+        """(n, len(names)): mean and count of each category, then the statistics of the items' means."""
+        parts = [table.encode(values.categories[name]) for name, table in self.categories.items()]
+        parts += [_of_several(table, values.lists[name]) for name, table in self.items.items()]
+        return np.hstack([np.zeros((len(values.numbers), 0)), *parts])
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {part: {name: _record(table) for name, table in getattr(self, part).items()} for part in _PARTS}
+
+
+_PARTS = ("categories", "items")
+_OF_SEVERAL = ("mean", "highest", "lowest", "sure mean")
+
+
+def learn_categories(values: FieldValues, log_prices: Floats, smoothing: float) -> CategoryStatistics:
+    """Statistics of these rows' prices by learnt fields; to encode rows that are not among them."""
+    items = {name: _learn_words(lists, log_prices, smoothing) for name, lists in values.lists.items()}
+    categories = {name: learn_table(column, log_prices, smoothing) for name, column in values.categories.items()}
+    return CategoryStatistics(categories, items)
+
+
+def categories_from_record(record: dict[str, Any]) -> CategoryStatistics:
+    """Reads back what `CategoryStatistics.record` gave; {} for models without learnt fields."""
+    return CategoryStatistics(
+        *({name: _table(entry) for name, entry in record.get(part, {}).items()} for part in _PARTS)
+    )
+
+
+def _learn_words(rows: Iterable[Sequence[str]], log_prices: Floats, smoothing: float) -> TargetTable:
+    listed = list(rows)
+    repeated = np.repeat(log_prices, [len(row) for row in listed])
+    return learn_table([word for row in listed for word in row], repeated, smoothing)
+
+
+def _of_several(table: TargetTable, rows: Iterable[Sequence[str]]) -> Floats:
+    """(n, 4): mean, highest, lowest of each row's words, and their mean weighted by how often each was seen."""
+    listed = list(rows)
+    out = np.zeros((len(listed), len(_OF_SEVERAL)))
+    flat = table.encode([word for row in listed for word in row])
+    ends = np.cumsum([len(row) for row in listed])
+    for place, (start, end) in enumerate(zip(np.append(0, ends[:-1]), ends, strict=True)):
+        if end > start:
+            means, counts = flat[start:end, 0], flat[start:end, 1]
+            sure = (means * counts).sum() / max(counts.sum(), 1e-9)
+            out[place] = means.mean(), means.max(), means.min(), sure
+    return out
 
 
 @dataclass(frozen=True)
@@ -73,25 +136,13 @@ class TargetStatistics:
         key's price per base unit, NaN for a row that states no amount.
         """
         keys = [self.tables[key].encode(_key(fields, key)) for key in KEYS]
-        return np.hstack([*keys, self._of_words(fields["name"]), self._per_unit(fields)])
+        return np.hstack([*keys, _of_several(self.words, map(_words, fields["name"])), self._per_unit(fields)])
 
     def _per_unit(self, fields: pd.DataFrame) -> Floats:
         dimension, own = own_amounts(log_amounts(fields))
         base = own + self.unit_means[dimension]
         encoded = [self.units[key].encode(_unit_key(fields, key, dimension))[:, 0] for key in UNIT_KEYS]
         return np.column_stack([base + each for each in encoded])
-
-    def _of_words(self, names: pd.Series) -> Floats:
-        out = np.zeros((len(names), 4))
-        words = [_words(name) for name in names]
-        flat = self.words.encode([word for row in words for word in row])
-        ends = np.cumsum([len(row) for row in words])
-        for place, (start, end) in enumerate(zip(np.append(0, ends[:-1]), ends, strict=True)):
-            if end > start:
-                means, counts = flat[start:end, 0], flat[start:end, 1]
-                sure = (means * counts).sum() / max(counts.sum(), 1e-9)
-                out[place] = means.mean(), means.max(), means.min(), sure
-        return out
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
@@ -105,7 +156,7 @@ class TargetStatistics:
 
 STATISTICS: tuple[str, ...] = (
     *(f"{key} {statistic}" for key in KEYS for statistic in ("mean", "count")),
-    *(f"words {statistic}" for statistic in ("mean", "highest", "lowest", "sure mean")),
+    *(f"words {statistic}" for statistic in _OF_SEVERAL),
     *(f"{key} per unit" for key in UNIT_KEYS),
 )
 
@@ -113,10 +164,8 @@ STATISTICS: tuple[str, ...] = (
 def learn_targets(fields: pd.DataFrame, log_prices: Floats, smoothing: float) -> TargetStatistics:
     """Statistics of these rows' prices; to encode rows that are not among them."""
     tables = {key: learn_table(_key(fields, key), log_prices, smoothing) for key in KEYS}
-    words = [_words(name) for name in fields["name"]]
-    repeated = np.repeat(log_prices, [len(row) for row in words])
-    of_words = learn_table([word for row in words for word in row], repeated, smoothing)
-    return TargetStatistics(tables, of_words, *_learn_units(fields, log_prices, smoothing))
+    words = _learn_words(map(_words, fields["name"]), log_prices, smoothing)
+    return TargetStatistics(tables, words, *_learn_units(fields, log_prices, smoothing))
 
 
 def _learn_units(fields: pd.DataFrame, log_prices: Floats, smoothing: float) -> tuple[dict[str, TargetTable], Floats]:

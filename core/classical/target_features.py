@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from core.classical.target_encoding import log_amounts
 from core.classical.tfidf_inputs import TfidfInputs, learn_inputs, load_inputs
 from core.data.catalog import Catalog
 from core.fields import NUMBERS
-from core.fields.reader import fields_of
+from core.fields.learnt_fields import FieldValues
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class TargetFeatureSettings:
     embedding_components: int
     max_terms: int
     number_weight: float
+    labelled_fields: bool
     seed: int
 
 
@@ -46,6 +48,7 @@ class ComparedRows:
     """Rows as they are compared: fields, sparse inputs (n, d), log amounts (n, a), and states of an encoder (n, width)."""
 
     fields: pd.DataFrame
+    values: FieldValues
     inputs: sp.csr_matrix
     log_amounts: Floats
     states: Floats | None
@@ -53,7 +56,9 @@ class ComparedRows:
     def take(self, rows: NDArray[np.bool_]) -> ComparedRows:
         """The rows where the mask (n,) is true."""
         states = None if self.states is None else self.states[rows]
-        return ComparedRows(self.fields[rows], self.inputs[rows], self.log_amounts[rows], states)
+        return ComparedRows(
+            self.fields[rows], self.values.take(rows), self.inputs[rows], self.log_amounts[rows], states
+        )
 
 
 @dataclass(frozen=True)
@@ -64,21 +69,24 @@ class PriceStatistics:
     """
 
     targets: target.TargetStatistics
+    categories: target.CategoryStatistics
     ridge: LinearModel
     neighbours: near.Neighbours
     by_states: tuple[LinearModel, near.Neighbours] | None
 
     def features(self, view: ComparedRows, telling: NDArray[np.bool_]) -> Floats:
-        """(n, f) in the order of PRICED, and of PRICED_BY_STATES with an encoder."""
+        """(n, f) in the order of PRICED, the learnt categories, and PRICED_BY_STATES with an encoder."""
         linear = self.ridge.predict(view.inputs)[:, None]
         found = self.neighbours.statistics(view.inputs[:, telling], view.log_amounts)
-        parts = [self.targets.encode(view.fields), linear, found]
+        parts = [self.targets.encode(view.fields), linear, found, self.categories.encode(view.values)]
         if self.by_states is not None and view.states is not None:
             ridge, neighbours = self.by_states
             parts += [ridge.predict(view.states)[:, None], neighbours.statistics(view.states, view.log_amounts)]
         return np.hstack(parts)
 
 
+_UNSAFE = re.compile(r"[\s\[\]{}:\",]+")
+"""LightGBM refuses JSON's own characters in names of features."""
 PRICED: tuple[str, ...] = (*target.STATISTICS, "ridge", *near.STATISTICS)
 PRICED_BY_STATES: tuple[str, ...] = ("state ridge", *(f"state {name}" for name in near.STATISTICS))
 
@@ -108,11 +116,16 @@ class TargetFeatures:
     @property
     def names(self) -> list[str]:
         """Names of the feature table's columns."""
-        parts = [*NUMBERS, *PRICED, *(PRICED_BY_STATES if self.reading else ())]
+        parts = [*self.numbers, *PRICED, *self.priced.categories.names, *(PRICED_BY_STATES if self.reading else ())]
         parts += [f"svd {place}" for place in range(self.components.shape[1])]
         if self.reading is not None:
             parts += [f"state {place}" for place in range(self.reading.components.shape[1])]
-        return [name.replace(" ", "_") for name in parts]
+        return _distinct([_UNSAFE.sub("_", name) for name in parts])
+
+    @property
+    def numbers(self) -> list[str]:
+        """The number fields, those that rules read before the learnt ones."""
+        return [*NUMBERS, *self.inputs.learnt.number_names]
 
     def features(self, catalog: Catalog) -> Floats:
         """(n, f) features of rows that were not learnt from."""
@@ -124,7 +137,7 @@ class TargetFeatures:
 
     def table(self, view: ComparedRows, priced: Floats) -> Floats:
         """(n, f): number fields, price features, components."""
-        parts = [view.fields[list(NUMBERS)].to_numpy(np.float64), priced, view.inputs @ self.components]
+        parts = [view.fields[self.numbers].to_numpy(np.float64), priced, view.inputs @ self.components]
         if self.reading is not None and view.states is not None:
             parts.append((view.states - self.reading.mean) @ self.reading.components)
         return np.hstack(parts)
@@ -143,7 +156,7 @@ def learn_target_features(
     the price of its product's other rows. reader: of an encoder whose states are features as well.
     """
     log_prices = np.log(catalog.known_prices)
-    inputs = learn_inputs(catalog, settings.max_terms, settings.number_weight)
+    inputs = learn_inputs(catalog, settings.max_terms, settings.number_weight, labelled=settings.labelled_fields)
     view = _view(catalog, inputs, reader)
     telling = near.telling_columns(view.inputs)
     check_time("reading the text")
@@ -155,7 +168,8 @@ def learn_target_features(
     everything = learn(np.ones(len(catalog), np.bool_))
     components, reading = _components(view.inputs, settings), _reading(view.states, reader, settings)
     target_features = TargetFeatures(inputs, components, telling, everything, reading)
-    priced = np.empty((len(catalog), len(PRICED) + (len(PRICED_BY_STATES) if reading else 0)))
+    width = len(PRICED) + len(everything.categories.names) + (len(PRICED_BY_STATES) if reading else 0)
+    priced = np.empty((len(catalog), width))
     for fold in np.unique(folds):
         inside = folds == fold
         priced[inside] = learn(~inside).features(view.take(inside), telling)
@@ -164,9 +178,14 @@ def learn_target_features(
 
 
 def _view(catalog: Catalog, inputs: TfidfInputs, reader: FrozenTextEncoder | None) -> ComparedRows:
-    fields = fields_of(catalog)
+    fields = inputs.fields(catalog)
     states = None if reader is None else reader.states(catalog.texts.tolist())
-    return ComparedRows(fields, inputs.matrix(catalog), log_amounts(fields), states)
+    return ComparedRows(fields, inputs.values(catalog), inputs.matrix(catalog), log_amounts(fields), states)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, a repeated one with its place behind it."""
+    return [name if name not in names[:place] else f"{name}_{place}" for place, name in enumerate(names)]
 
 
 _STATE_ALPHA = 1.0
@@ -186,6 +205,7 @@ def _learn_priced(
         by_states = fit_dense_ridge(view.states, log_prices, _STATE_ALPHA), neighbours(view.states)
     return PriceStatistics(
         target.learn_targets(view.fields, log_prices, settings.smoothing),
+        target.learn_categories(view.values, log_prices, settings.smoothing),
         fit_ridge(view.inputs, log_prices, alpha),
         neighbours(view.inputs[:, telling]),
         by_states,
@@ -214,7 +234,7 @@ def save_target_features(target_features: TargetFeatures, folder: Path) -> None:
     """Writes everything but the encoder itself, which is named by its files' hash."""
     priced, reading = target_features.priced, target_features.reading
     target_features.inputs.save(folder)
-    write_json(folder / "targets.json", priced.targets.record())
+    write_json(folder / "targets.json", priced.targets.record() | priced.categories.record())
     arrays: dict[str, NDArray[Any]] = {"components": target_features.components, "telling": target_features.telling}
     arrays |= {**linear_arrays(priced.ridge, "ridge"), **neighbour_arrays(priced.neighbours, "near")}
     if reading is not None and priced.by_states is not None:
@@ -235,13 +255,15 @@ def load_target_features(folder: Path, reader: FrozenTextEncoder | None = None) 
 
 def _load(folder: Path, reader: FrozenTextEncoder | None) -> TargetFeatures:
     arrays, path = load_arrays(folder / "knowledge.npz"), folder / "reader.json"
+    targets = read_json(folder / "targets.json")
     by_states, reading = None, None
     if path.exists():
         by_states = linear_from(arrays, "state"), neighbours_from(arrays, "state near")
         reader = reader or FrozenTextEncoder(**read_json(path))
         reading = StateProjection(reader, arrays["state mean"], arrays["state components"])
     priced = PriceStatistics(
-        target.targets_from_record(read_json(folder / "targets.json")),
+        target.targets_from_record(targets),
+        target.categories_from_record(targets),
         linear_from(arrays, "ridge"),
         neighbours_from(arrays, "near"),
         by_states,

@@ -17,10 +17,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from core.arrays import load_arrays, loaded_once, save_arrays
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
-from core.fields.reader import fields_of
+from core.fields import NUMBERS
+from core.fields.learnt_fields import NO_FIELDS, FieldValues, LearntFields, learn_fields_of, learnt_from
+from core.fields.reader import fields_of, labelled_of
 from core.fields.splines import NumberScale, learn_scale
 
-_TEXT = "text"
+_TEXT, _LABELLED = "text", "labelled"
+_MOST_SCALED = 64
+"""Learnt number fields that linear models and the Gaussian process read, the most frequent: each costs a length scale."""
 _PROCESS_BYTES, _BYTES_PER_CHARACTER = 400 * 2**20, 60
 _FILES = ("inputs.json", "inputs.npz")
 _SCALE = ("means", "spreads", "knots")
@@ -28,7 +32,7 @@ _SCALE = ("means", "spreads", "knots")
 
 @dataclass(frozen=True)
 class Block:
-    """One TF-IDF: which part of the row it reads (a field, or the whole `text`) and what its terms are."""
+    """One TF-IDF: which part of the row it reads (a field, the whole `text`, or `labelled` values) and what its terms are."""
 
     name: str
     part: str
@@ -38,7 +42,7 @@ class Block:
 
     def vectorizer(self, max_terms: int, terms: Sequence[str] | None = None) -> TfidfVectorizer:
         return TfidfVectorizer(
-            analyzer=self.analyzer,
+            analyzer=list if self.part == _LABELLED else self.analyzer,
             ngram_range=self.ngrams,
             min_df=self.min_rows if terms is None else 1,
             max_features=max_terms if terms is None else None,
@@ -54,6 +58,7 @@ BLOCKS = (
     Block("name letters", "name", "char_wb", (2, 5), 2),
     Block("kind words", "kind", "word", (1, 2), 1),
     Block("text words", _TEXT, "word", (1, 1), 2),
+    Block("labelled values", _LABELLED, "values", (1, 1), 2),
 )
 
 
@@ -69,14 +74,23 @@ class TfidfInputs:
     fitted: list[tuple[Block, TfidfVectorizer]]
     scale: NumberScale
     number_weight: float
+    learnt: LearntFields = NO_FIELDS
+
+    def values(self, catalog: Catalog) -> FieldValues:
+        """The fields of any name of these rows."""
+        return catalog.derived(("learnt fields", self.learnt), lambda: self.learnt.read(labelled_of(catalog)))
+
+    def fields(self, catalog: Catalog) -> pd.DataFrame:
+        """The fields that rules read, and behind them the learnt numbers."""
+        return _with_numbers(fields_of(catalog), self.learnt, self.values(catalog))
 
     def matrix(self, catalog: Catalog) -> sp.csr_matrix:
         """(n, d) float32; words that were never seen are left out."""
         return catalog.derived(self, lambda: self._matrix(catalog))
 
     def _matrix(self, catalog: Catalog) -> sp.csr_matrix:
-        fields = fields_of(catalog)
-        columns = [vectorizer.transform(_column(block, catalog, fields)) for block, vectorizer in self.fitted]
+        fields, values = self.fields(catalog), self.values(catalog)
+        columns = [vectorizer.transform(_column(block, catalog, fields, values)) for block, vectorizer in self.fitted]
         numbers = sp.csr_matrix(np.hstack([self.scale.apply(fields), self.scale.bent(fields)]) * self.number_weight)
         return sp.hstack([*columns, numbers]).tocsr().astype(np.float32)
 
@@ -102,6 +116,7 @@ class TfidfInputs:
     def save(self, folder: Path) -> None:
         terms = {block.name: vectorizer.get_feature_names_out().tolist() for block, vectorizer in self.fitted}
         record = {"terms": terms, "number_fields": self.scale.fields, "number_weight": self.number_weight}
+        record |= {"learnt_fields": self.learnt.record()} if self.learnt.columns else {}
         write_json(folder / "inputs.json", record)
         arrays: dict[str, NDArray[Any]] = {block.name: vectorizer.idf_ for block, vectorizer in self.fitted}
         save_arrays(folder / "inputs.npz", arrays | {part: getattr(self.scale, part) for part in _SCALE})
@@ -121,23 +136,36 @@ def _load_inputs(folder: Path) -> TfidfInputs:
             vectorizer.idf_ = arrays[block.name]
             blocks.append((block, vectorizer))
     scale = NumberScale(record["number_fields"], *(arrays[part] for part in _SCALE))
-    return TfidfInputs(blocks, scale, float(record["number_weight"]))
+    return TfidfInputs(blocks, scale, float(record["number_weight"]), learnt_from(record.get("learnt_fields", [])))
 
 
-def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float) -> TfidfInputs:
-    """Learns vocabulary and scales of these rows; prices are not looked at. max_terms: per block, the most frequent."""
-    fields = fields_of(catalog)
+def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float, *, labelled: bool = False) -> TfidfInputs:
+    """Learns vocabulary and scales of these rows; prices are not looked at. max_terms: per block, the most frequent.
+
+    labelled: whether labelled lines of any name are fields as well.
+    """
+    learnt = learn_fields_of(labelled_of(catalog)) if labelled else NO_FIELDS
+    values = learnt.read(labelled_of(catalog) if labelled else [{}] * len(catalog))
+    fields = _with_numbers(fields_of(catalog), learnt, values)
     fitted = []
     for block in BLOCKS:
         vectorizer = block.vectorizer(max_terms)
         try:
-            vectorizer.fit(_column(block, catalog, fields))
+            vectorizer.fit(_column(block, catalog, fields, values))
         except ValueError:
             # scikit-learn refuses an empty vocabulary: no term of this part stands in enough rows, so it says nothing.
             continue
         fitted.append((block, vectorizer))
-    return TfidfInputs(fitted, learn_scale(fields), number_weight)
+    scale = learn_scale(fields, (*NUMBERS, *learnt.number_names[:_MOST_SCALED]))
+    return TfidfInputs(fitted, scale, number_weight, learnt)
 
 
-def _column(block: Block, catalog: Catalog, fields: pd.DataFrame) -> list[str]:
+def _with_numbers(fields: pd.DataFrame, learnt: LearntFields, values: FieldValues) -> pd.DataFrame:
+    numbers = pd.DataFrame(values.numbers, columns=learnt.number_names, index=fields.index)
+    return pd.concat([fields, numbers], axis=1) if learnt.columns else fields
+
+
+def _column(block: Block, catalog: Catalog, fields: pd.DataFrame, values: FieldValues) -> Sequence[str | list[str]]:
+    if block.part == _LABELLED:
+        return values.tokens()
     return list(catalog.texts) if block.part == _TEXT else fields[block.part].tolist()

@@ -12,6 +12,7 @@ import pandas as pd
 
 from core.data.catalog import Catalog
 from core.fields.grades import GRADES, read_grades
+from core.fields.learnt_fields import labelled_values
 from core.fields.quantities import read_quantities, read_sides, read_value
 from core.fields.rules import COUNTS, RULES, Parts, split_parts
 
@@ -67,6 +68,7 @@ class FieldCache:
     def __init__(self) -> None:
         self._lock = Lock()
         self._rows: dict[str, int] = {}
+        self._labelled: dict[str, dict[str, str]] = {}
         self._table = read_fields([])
 
     def read(self, texts: Sequence[str]) -> pd.DataFrame:
@@ -81,13 +83,22 @@ class FieldCache:
                 self._rows.update(zip(unread, range(len(self._rows), len(self._rows) + len(unread)), strict=True))
             return self._table.iloc[[self._rows[text] for text in texts]].reset_index(drop=True)
 
+    def labelled(self, texts: Sequence[str]) -> list[dict[str, str]]:
+        """`labelled_values` of the texts, each different text read once."""
+        with self._lock:
+            if len(self._labelled) > _MOST_TEXTS:
+                self._labelled = {}
+            return [
+                self._labelled.get(text) or self._labelled.setdefault(text, labelled_values(text)) for text in texts
+            ]
+
     def clear(self) -> None:
         """Forgets all texts: for a service, which reads other ones each time."""
         with self._lock:
             self._clear()
 
     def _clear(self) -> None:
-        self._rows, self._table = {}, read_fields([])
+        self._rows, self._table, self._labelled = {}, read_fields([]), {}
 
 
 def _read_row(parts: Parts) -> tuple[dict[str, str], dict[str, float]]:
@@ -153,3 +164,8 @@ field_cache = FieldCache()
 def fields_of(catalog: Catalog) -> pd.DataFrame:
     """`read_fields` of the catalog's texts, each text read once in the life of the process."""
     return catalog.derived("fields", lambda: field_cache.read(list(catalog.texts)))
+
+
+def labelled_of(catalog: Catalog) -> list[dict[str, str]]:
+    """`labelled_values` of the catalog's texts, each text read once in the life of the process."""
+    return catalog.derived("labelled", lambda: field_cache.labelled(list(catalog.texts)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +47,11 @@ class NumberScale:
         return np.clip((_signed_log(values) - self.means) / self.spreads, -_CLIP, _CLIP)
 
 
-def learn_scale(fields: pd.DataFrame) -> NumberScale:
-    """The scale of the fields that stand in at least 1% of the rows (and in two); knots at quantiles."""
-    values = fields[list(NUMBERS)].to_numpy(np.float64)
+def learn_scale(fields: pd.DataFrame, candidates: Sequence[str] = NUMBERS) -> NumberScale:
+    """The scale of those candidates that stand in at least 1% of the rows (and in two); knots at quantiles."""
+    values = fields[list(candidates)].to_numpy(np.float64)
     there = (~np.isnan(values)).sum(axis=0)
-    names = [name for name, count in zip(NUMBERS, there, strict=True) if count >= max(2, _RARE_FIELD * len(values))]
+    names = [name for name, count in zip(candidates, there, strict=True) if count >= max(2, _RARE_FIELD * len(values))]
     logs = _signed_log(fields[names].to_numpy(np.float64))
     means, spreads = np.nanmean(logs, axis=0), np.nanstd(logs, axis=0)
     spreads = np.where(spreads > 1e-6, spreads, 1.0)

@@ -1,13 +1,13 @@
 """Pixel cache: images decoded once per resolution and kept as memory-mapped arrays.
 
-pixels-<size>/<key>/pixels.npy      (m, size, size, 3) uint8
+pixels-<size>/<key>/pixels.npy      (m, size, size, 3) uint8; padded with black: pixels-<size>-black
 pixels-<size>/<key>/pictures.json   the images' keys in the array's order, and which are bad: `drop_bad`
                                     has black rows for them
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from core.errors import UserError
 from core.inputs.images.files import (
     BadImage,
     ImageFile,
+    Padding,
     Progress,
     UnreadableImageError,
     bad_images_error,
@@ -65,6 +66,7 @@ class _Stored:
     array: NDArray[np.uint8]
     images: Sequence[str] = ()
     bad: frozenset[str] = frozenset()
+    padding: Padding = "white"
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -73,7 +75,7 @@ class _Stored:
 
     @property
     def key(self) -> str:
-        return digest(_key(self.images), str(self.array.shape), *sorted(self.bad))
+        return digest(_key(self.images), str(self.array.shape), *sorted(self.bad), *_unless_white(self.padding))
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,25 @@ class _Decoding:
     """Settings for decoding missing images."""
 
     size: int
+    padding: Padding
     threads: int | None
     progress: Progress | None
     drop_bad: bool = False
 
+    @property
+    def kind(self) -> str:
+        """Folder of the cache: images padded with other colours are other pixels."""
+        return "-".join(["pixels", str(self.size), *_unless_white(self.padding)])
+
 
 def load_pixels(
-    catalog: Catalog, cache: Cache, size: int, *, threads: int | None = None, progress: Progress | None = None
+    catalog: Catalog,
+    cache: Cache,
+    size: int,
+    *,
+    padding: Padding = "white",
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> Pixels:
     """The catalog's images at `size` x `size`, from the cache or decoded into it.
 
@@ -99,7 +113,7 @@ def load_pixels(
     images, and for a cache that cannot be written.
     """
     files = _files_by_row(catalog)
-    stored = _ensure({"catalog": catalog}, cache, _Decoding(size, threads, progress))
+    stored = _ensure({"catalog": catalog}, cache, _Decoding(size, padding, threads, progress))
     index = np.array([-1 if file is None else stored.rows[file.key] for file in files], dtype=np.int64)
     return Pixels(index, stored.array, stored.key)
 
@@ -109,6 +123,7 @@ def prepare_pixels(
     cache: Cache,
     size: int,
     *,
+    padding: Padding = "white",
     drop_bad: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -119,7 +134,7 @@ def prepare_pixels(
     Otherwise raises what `load_pixels` raises; messages name the role. `check_images` finds nearly all bad
     images sooner; damage inside a JPEG shows only here.
     """
-    rows = _ensure(catalogs, cache, _Decoding(size, threads, progress, drop_bad)).rows
+    rows = _ensure(catalogs, cache, _Decoding(size, padding, threads, progress, drop_bad)).rows
     keys = {file.key for catalog in catalogs.values() for file in _files_by_row(catalog) if file is not None}
     return sum(rows[key] < 0 for key in keys)
 
@@ -158,13 +173,13 @@ def _ensure(catalogs: Mapping[str, Catalog], cache: Cache, decoding: _Decoding) 
 
 def _stored(cache: Cache, needed: Mapping[str, ImageFile], decoding: _Decoding) -> _Stored:
     """The array of the cache that has most of the needed images or, where it lacks some, a new one with these behind."""
-    kind = f"pixels-{decoding.size}"
-    old = _largest(cache.paths(kind), needed)
+    kind, read = decoding.kind, partial(_read, padding=decoding.padding)
+    old = _largest(cache.paths(kind), needed, read)
     have: Sequence[str] = () if old is None else old.images
     fresh = [needed[key] for key in sorted(needed.keys() - set(have))]
     images = [*have, *(file.key for file in fresh)]
     try:
-        return cache.get(kind, _key(images), partial(_write, old=old, fresh=fresh, decoding=decoding), _read)
+        return cache.get(kind, _key(images), partial(_write, old=old, fresh=fresh, decoding=decoding), read)
     except OSError as error:
         raise UserError(
             f"the cache of decoded pictures {cache.folder / kind} cannot be written "
@@ -174,12 +189,14 @@ def _stored(cache: Cache, needed: Mapping[str, ImageFile], decoding: _Decoding) 
         ) from None
 
 
-def _largest(folders: Sequence[Path], needed: Mapping[str, ImageFile]) -> _Stored | None:
+def _largest(
+    folders: Sequence[Path], needed: Mapping[str, ImageFile], read: Callable[[Path], _Stored]
+) -> _Stored | None:
     """The array that has most of the needed images; None where none has any."""
     best, most = None, 0
     for folder in folders:
         try:
-            stored = _read(folder)
+            stored = read(folder)
         except FileNotFoundError:
             continue  # removed by another process while we looked
         share = sum(key in needed for key in stored.images)
@@ -188,9 +205,9 @@ def _largest(folders: Sequence[Path], needed: Mapping[str, ImageFile]) -> _Store
     return best
 
 
-def _read(folder: Path) -> _Stored:
+def _read(folder: Path, padding: Padding) -> _Stored:
     record = read_json(folder / _IMAGES)
-    return _Stored(np.load(folder / _ARRAY, mmap_mode="r"), record["pictures"], frozenset(record["bad"]))
+    return _Stored(np.load(folder / _ARRAY, mmap_mode="r"), record["pictures"], frozenset(record["bad"]), padding)
 
 
 def _write(folder: Path, old: _Stored | None, fresh: Sequence[ImageFile], decoding: _Decoding) -> None:
@@ -205,7 +222,7 @@ def _write(folder: Path, old: _Stored | None, fresh: Sequence[ImageFile], decodi
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         if old is not None:
             file.write(old.array.data)
-        work = partial(_decoded, size=size)
+        work = partial(_decoded, size=size, padding=decoding.padding)
         decoded = in_threads(work, fresh, threads=decoding.threads, progress=decoding.progress)
         for image, pixels in zip(fresh, decoded, strict=True):
             if isinstance(pixels, str):
@@ -223,9 +240,14 @@ def _key(images: Sequence[str]) -> str:
     return digest(_VERSION, *images)
 
 
-def _decoded(image: ImageFile, size: int) -> NDArray[np.uint8] | str:
+def _unless_white(padding: Padding) -> tuple[str, ...]:
+    """The padding as a part of names; none for white, which had no name when there was no other."""
+    return () if padding == "white" else (padding,)
+
+
+def _decoded(image: ImageFile, size: int, padding: Padding) -> NDArray[np.uint8] | str:
     """The pixels, or what is wrong with the file: one bad image must not hide the others."""
     try:
-        return decode(image.path, size)
+        return decode(image.path, size, padding=padding)
     except UnreadableImageError as error:
         return str(error)

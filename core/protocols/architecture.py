@@ -95,6 +95,8 @@ class Config(BaseModel):
 
     not_learnt: ClassVar[frozenset[str]] = frozenset()
     """Settings that change how a training runs, and (rounding apart) not what comes of it."""
+    added_later: ClassVar[Mapping[str, Any]] = {}
+    """Settings that older members did not have, with the value that describes those members: their ids leave it out."""
 
     def without_effect(self) -> dict[str, str]:
         """Settings that change nothing given the others, each with the reason (`mixup_alpha`: `without use_mixup`)."""
@@ -102,7 +104,8 @@ class Config(BaseModel):
 
     def canonical(self) -> dict[str, Any]:
         """The settings that matter, JSON-ready: two configs that train the same model give the same dictionary."""
-        return self.model_dump(mode="json", exclude={*self.not_learnt, *self.without_effect()})
+        old = {name for name, value in self.added_later.items() if getattr(self, name) == value}
+        return self.model_dump(mode="json", exclude={*self.not_learnt, *self.without_effect(), *old})
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -38,7 +38,10 @@ _LOCK_TRIES = 5
 
 @dataclass(frozen=True)
 class WorkspaceFacts:
-    """Facts about the catalog that a workspace was made for (`workspace.json`)."""
+    """Facts about the catalog that a workspace was made for (`workspace.json`).
+
+    labelled_fields: whether its trainings read labelled lines of any name as fields; workspaces from before that go on without.
+    """
 
     train: str
     test: str
@@ -49,6 +52,7 @@ class WorkspaceFacts:
     fold_groups: str
     fold_mode: str
     overlap: dict[str, float]
+    labelled_fields: bool = False
     format: int = FORMAT
 
 

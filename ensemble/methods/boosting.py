@@ -61,9 +61,10 @@ class Start(Protocol):
         """(n,) prices, finite and > 0."""
 
 
+@stored("Boosted")
 @dataclass(frozen=True, eq=False)
-class Corrected:
-    """Boosters, and the combination `start` that they correct in log price."""
+class Boosted:
+    """`start` times the exponential of several boosters' mean correction."""
 
     start: Start
     models: tuple[lightgbm.Booster, ...]
@@ -73,21 +74,11 @@ class Corrected:
         """(m,) the weights of what is corrected: what trees make of a member is no weight."""
         return self.start.weights
 
-    def corrections(self, rows: Rows) -> tuple[Floats, list[Floats]]:
-        """((n,) prices of the start, (n,) corrections by each booster)."""
-        start = self.start.predict(rows)
-        shown = table(rows, start)
-        return start, [np.asarray(model.predict(shown, num_threads=1)) for model in self.models]
-
-
-@stored("Boosted")
-@dataclass(frozen=True, eq=False)
-class Boosted(Corrected):
-    """`start` times the exponential of several boosters' mean correction."""
-
     def predict(self, rows: Rows) -> Floats:
         """(n,) prices."""
-        start, corrections = self.corrections(rows)
+        start = self.start.predict(rows)
+        shown = table(rows, start)
+        corrections = [model.predict(shown, num_threads=1) for model in self.models]
         return np.asarray(start * np.exp(np.mean(corrections, axis=0)))
 
     def describe(self) -> dict[str, Any]:
@@ -142,7 +133,7 @@ def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence
     """
     import lightgbm
 
-    from core.classical.gradient_boosting import smape_metric
+    from core.classical.gradient_boosting import on_free_cores, smape_metric
 
     settings = {
         **SETTINGS,
@@ -157,11 +148,12 @@ def fit_booster(task: Task, objective: str | Callable[..., Any], seeds: Sequence
     for seed in seeds:
         learn, stop = task.data(seed)
         early = lightgbm.early_stopping(PATIENCE, verbose=False)
-        models.append(
-            lightgbm.train(
-                {**settings, "seed": seed}, learn, MAX_ROUNDS, valid_sets=[stop], feval=smape_metric, callbacks=[early]
-            )
-        )
+        with on_free_cores(task.threads) as adapting:
+            model = lightgbm.train(
+                {**settings, "seed": seed}, learn, MAX_ROUNDS, valid_sets=[stop], feval=smape_metric,
+                callbacks=[early, *adapting],
+            )  # fmt: skip
+        models.append(model)
     return Boosted(task.start, tuple(models))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from core.arrays import Floats
 from ensemble.matrix.level_one import Rows
 from ensemble.matrix.stored_types import stored
-from ensemble.methods.boosting import SETTINGS, Corrected, Task, table, tree_hash
+from ensemble.methods.boosting import SETTINGS, Start, Task, table, tree_hash
 
 if TYPE_CHECKING:
     import lightgbm
@@ -45,13 +45,23 @@ def smape_point(atoms: Floats) -> Floats:
 
 @stored("Quantiles")
 @dataclass(frozen=True, eq=False)
-class Quantiles(Corrected):
+class Quantiles:
     """Quantile boosters for the correction of `start`, one per level of LEVELS."""
+
+    start: Start
+    models: tuple[lightgbm.Booster, ...]
+
+    @property
+    def weights(self) -> Floats:
+        """(m,) the weights of what is corrected."""
+        return self.start.weights
 
     def atoms(self, rows: Rows) -> Floats:
         """(n, 9) log prices in rising order; crossing quantiles are sorted (Chernozhukov, Fernandez-Val, Galichon 2010)."""
-        start, corrections = self.corrections(rows)
-        return np.log(start)[:, None] + np.sort(np.column_stack(corrections), axis=1)
+        start = self.start.predict(rows)
+        shown = table(rows, start)
+        corrections = np.column_stack([model.predict(shown, num_threads=1) for model in self.models])
+        return np.log(start)[:, None] + np.sort(corrections, axis=1)
 
     def predict(self, rows: Rows) -> Floats:
         """(n,) prices of lowest expected SMAPE."""

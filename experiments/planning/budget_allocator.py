@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,6 +91,12 @@ class BudgetAllocator:
             self._add_candidate(plan, search.name, self._store.read_fit(plan.name, HOLDOUT).valid, seconds)
         elif path.exists():
             self._add_candidate(plan, search.name, read_prices(path), seconds)
+
+    def slow_down(self, architecture: str, ratio: float) -> None:
+        """Makes further trainings of the architecture's candidates so many times as long as theirs were."""
+        for name, each in self._candidates.items():
+            if each.plan.architecture == architecture:
+                self._candidates[name] = replace(each, seconds=ratio * each.seconds)
 
     def seed_finished(self, name: str, seconds: float) -> None:
         """Adds a config with another seed, whose holdout fold was trained, to the candidates."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from core.console import say
-from core.encoders.presets import AUTO, DOCUMENTED, RANDOM, Part, choose, part_of
+from core.encoders.presets import AUTO, DOCUMENTED, Part, choose, part_of
 from core.errors import UserError
 from core.hardware import Machine
 from core.protocols.architecture import Architecture
@@ -29,10 +29,10 @@ def download_encoders(
     if not asked:
         return 0.0
     from core.encoders.hub_download import fetch
-    from core.encoders.loading import check_name, is_here, is_hub_name
+    from core.encoders.loading import check_name, is_here
 
     started = time.monotonic()
-    named = [(name, part) for name, part in asked if is_hub_name(name) and not is_here(name)]
+    named = [(name, part) for name, part in asked if name != AUTO and not is_here(name)]
     for name, part in named:
         check_name(name, part)
     parts = dict.fromkeys(part for name, part in asked if name == AUTO and machine.has_gpu)
@@ -60,7 +60,7 @@ def _asked(kinds: Sequence[Architecture], search: SearchConfig) -> Iterator[tupl
         choices = _searched(kind, search, fixed[kind.name])
         for key in kind.encoder_settings:
             for value in choices.get(key, [fixed[kind.name].get(key, kind.Config.model_fields[key].default)]):
-                if value is not None and value not in RANDOM | kind.random_encoders:
+                if value is not None and value not in kind.random_encoders:
                     found[str(value), part_of(key)] = None
     return iter(found)
 

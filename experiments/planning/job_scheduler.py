@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from core.data.folds import HOLDOUT
 from core.errors import FailureCode
@@ -246,12 +247,9 @@ class JobScheduler:
 
     def finished(self, job: Job, outcome: JobOutcome) -> None:
         search = self._ended(job)
-        search.succeed(job.searched, outcome.seconds)
+        self._measure(search, outcome.seconds, job.searched)
         if outcome.memory is not None:
             self.memory.measure(search.name, outcome.memory)
-        if len(search.measured) == 1 and self.budget.end is not None:
-            k = self.members.workspace.folds.k
-            self._note(f"{search.name}: {affordable(search.seconds, k, self.budget, time.time())}")
         if job.kind == JobKind.TRIAL:
             search.study.complete(job.name, outcome)
         for callback in self.callbacks:
@@ -263,6 +261,19 @@ class JobScheduler:
             self._assemble(job.name)
         elif self.allocator is not None:
             self.allocator.trial_finished(search, finished(job, outcome), outcome.seconds)
+
+    def _measure(self, search: ArchitectureSearch, seconds: float, searched: Mapping[str, Any] | None) -> None:
+        """Compares a training's seconds with the plan, and plans on with them."""
+        first, expected = not search.measured, search.seconds
+        ratio = search.slowdown(seconds)
+        if ratio is not None and self.allocator is not None:
+            self.allocator.slow_down(search.name, ratio)
+        search.succeed(searched, seconds)
+        if first and self.budget.end is not None:
+            k = self.members.workspace.folds.k
+            self._note(f"{search.name}: {affordable(search.seconds, k, self.budget, time.time())}")
+        elif ratio is not None:
+            self._note(f"{search.name}: a training took {seconds:.1f} s, not {expected:.1f}: planned again with that")
 
     def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
         search = self._ended(job)

@@ -29,6 +29,11 @@ from experiments.search.storage import StorageError, cause, open_storage
 from experiments.search.study import Study, StudySettings, study_name
 from experiments.search.trial_selection import Finished, survivors
 
+SLOWDOWN = 1.5
+"""A training that takes this multiple of what was expected makes the planner plan again with what it took."""
+SLOWDOWN_SECONDS = 1.0
+"""Shorter differences change no plan."""
+
 
 @dataclass
 class ArchitectureSearch:
@@ -76,6 +81,17 @@ class ArchitectureSearch:
     @property
     def wants_more(self) -> bool:
         return self.is_open and (self.trials is None or self.tried < self.trials) and not self.study.exhausted
+
+    def slowdown(self, seconds: float) -> float | None:
+        """Ratio of a training's seconds to those expected, where the plan no longer holds; else None.
+
+        What was measured before is forgotten then: machine or configs are not what they were.
+        """
+        ratio = seconds / self.seconds
+        if ratio <= SLOWDOWN or seconds - self.seconds < SLOWDOWN_SECONDS:
+            return None
+        self.measured.clear()
+        return ratio
 
     def succeed(self, searched: Mapping[str, Any] | None, seconds: float | None = None) -> None:
         """Records a training with a result. seconds: of one that ran to its end."""

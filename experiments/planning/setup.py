@@ -12,8 +12,9 @@ from core.architectures import ARCHITECTURES, architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import FEW_ROWS, HOLDOUT
-from core.encoders.presets import HIGHEST_PRETRAINED_RATE, RANDOM, part_of
+from core.encoders.presets import HIGHEST_PRETRAINED_RATE, part_of
 from core.errors import UserError
+from core.fields.learnt_fields import LABELLED
 from core.formatting import duration, setting
 from core.hardware import Machine
 from core.protocols.architecture import Architecture, Config, Limit, Resolution, make_config
@@ -63,13 +64,13 @@ class ArchitecturePlan:
             (str(value), part_of(key))
             for key in self.kind.encoder_settings
             for value in searched.get(key, (settings[key],))
-            if value is not None and value not in RANDOM | self.kind.random_encoders
+            if value is not None and value not in self.kind.random_encoders
         }
         if not named:
             return {}
-        from core.encoders.loading import is_here, locate  # torch, which a search without networks can do without
+        from core.encoders.loading import locate  # torch, which a search without networks can do without
 
-        return {name: locate(name, part) for name, part in named if is_here(name)}
+        return {name: locate(name, part) for name, part in named}
 
     def config(self, searched: Mapping[str, Any]) -> Config:
         """The config with these searched values."""
@@ -182,9 +183,15 @@ class Planner:
         found = []
         for kind in kinds:
             make_config(kind.Config, fixed[kind.name])
-            whole = self._plan(kind, fixed[kind.name])
-            found.append(self._with_frozen_encoders(whole, fixed[kind.name]) or whole)
+            settings = {**self._of_workspace(kind), **fixed[kind.name]}
+            whole = self._plan(kind, settings)
+            found.append(self._with_frozen_encoders(whole, settings) or whole)
         return found
+
+    def _of_workspace(self, kind: Architecture) -> dict[str, Any]:
+        """Settings that follow from when the workspace was made: an older one goes on without fields of any name."""
+        labelled = self.workspace.facts.labelled_fields and LABELLED in kind.Config.model_fields
+        return {LABELLED: True} if labelled else {}
 
     def _with_frozen_encoders(self, whole: ArchitecturePlan, fixed: Mapping[str, Any]) -> ArchitecturePlan | None:
         """The same with the weights of its encoders as they are, where fine-tuning one member takes longer than there is time
@@ -266,8 +273,8 @@ def _check_rates(kind: Architecture, config: Any, space: Space) -> None:
     random = sorted((named | kind.encoder_names(config.model_dump())) & kind.random_encoders)
     if not random:
         return
-    lowest = space.lowest("learning_rate", getattr(config, "learning_rate", None))
-    if lowest is not None and lowest <= HIGHEST_PRETRAINED_RATE:
+    lowest = space.lowest("learning_rate", config.learning_rate)
+    if lowest <= HIGHEST_PRETRAINED_RATE:
         raise UserError(
             f"{kind.name} would train {' and '.join(random)}, whose weights are random, at a learning rate of {lowest:g}, "
             "where it learns nothing",

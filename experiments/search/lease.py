@@ -100,27 +100,27 @@ def lease(storage: BaseStorage, studies: Sequence[str], *, settle: float = SETTL
     try:
         for study in studies:
             held.take(study, settle)
-        held.start()
+        held.thread.start()
         yield held
     except StorageError:  # all patience is spent: releasing would wait once more
-        held.stop()
+        held.studies.clear()
         raise
     finally:
         held.release()
 
 
 class Lease:
-    """Makes this process the only driver of studies. `check` may be called from any thread."""
+    """Makes this process the only driver of `studies`, by id; `thread` shows signs of life. `check` is for any thread."""
 
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage
         self._token = secrets.token_hex(8)
         self._me = Driver(socket.gethostname(), os.getpid(), _machine(), _born(os.getpid()) or "", self._token)
-        self._studies: dict[int, str] = {}
+        self.studies: dict[int, str] = {}
         self._beat, self._lost, self._lock = 0, "", threading.Lock()
         self._renewed = time.monotonic(), time.time()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def take(self, study: str, settle: float = SETTLE) -> None:
         """Raises UserError where another driver shows signs of life; waits for those of one whose fate is unknown."""
@@ -133,15 +133,12 @@ class Lease:
         winner = self._other(number)
         if winner is not None:
             raise _refusal(study, winner, "has just started")
-        self._studies[number] = study
+        self.studies[number] = study
 
     def _find(self, study: str) -> int:
         with suppress(KeyError):
             return self._storage.get_study_id_from_name(study)
-        try:
-            return self._storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], study)
-        except optuna.exceptions.DuplicatedStudyError:
-            return self._storage.get_study_id_from_name(study)
+        return optuna.create_study(study_name=study, storage=self._storage, load_if_exists=True)._study_id
 
     def _other(self, number: int) -> Driver | None:
         found = driver_of(self._storage.get_study_user_attrs(number))
@@ -154,10 +151,8 @@ class Lease:
         """
         if other.is_here:
             raise _refusal(study, other, f"gave its last sign of life {max(0.0, time.time() - other.time):.0f} s ago")
-        say(
-            f"{study} was last driven by {other}; waiting up to {EXPIRY:.0f} s for a sign of life from it",
-            style="yellow",
-        )
+        waiting = f"waiting up to {EXPIRY:.0f} s for a sign of life from it"
+        say(f"{study} was last driven by {other}; {waiting}", style="yellow")
         for look in range(int(EXPIRY)):
             time.sleep(1.0)
             found = self._other(number)
@@ -171,10 +166,6 @@ class Lease:
         self._beat += 1
         mine = {**asdict(self._me), "beat": self._beat, "time": time.time()}
         self._storage.set_study_user_attr(number, KEY, mine)
-
-    def start(self) -> None:
-        """Signs of life from now on, from a thread of their own."""
-        self._thread.start()
 
     def check(self) -> None:
         """Raises UserError once another driver has taken a study over. To be called before anything is written."""
@@ -190,7 +181,7 @@ class Lease:
 
     def _renew(self) -> None:
         with self._lock:
-            for number, study in list(self._studies.items()):
+            for number, study in list(self.studies.items()):
                 other = self._other(number)
                 if other is not None:
                     self._lost = f"{study} is driven by {other} now: this sweep was taken for dead, and ends"
@@ -206,18 +197,13 @@ class Lease:
                 # The driver meets the same error with its next write, and ends the sweep with it if it lasts.
                 warn(f"no sign of life could be written to the study's storage: {cause(error)}")
 
-    def stop(self) -> None:
-        """No more signs of life; the studies keep their driver's name."""
-        self._stop.set()
-        self._studies.clear()
-
     def release(self) -> None:
         """The studies have no driver any more, those apart that another one has taken over."""
         self._stop.set()
-        if self._studies and self._thread.is_alive():
-            self._thread.join()
+        if self.studies and self.thread.is_alive():
+            self.thread.join()
         try:
-            for number in self._studies:
+            for number in self.studies:
                 if self._other(number) is None:
                     self._storage.set_study_user_attr(number, KEY, None)
         except (*StorageError, OSError) as error:

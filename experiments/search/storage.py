@@ -90,9 +90,9 @@ def open_storage(text: str) -> BaseStorage:
 
 
 def cause(error: BaseException) -> str:
-    """The first line of the error that began the chain, `database or disk is full`, not what was made of it. Has no password."""
+    """The first line of the error that began the chain, `database or disk is full`, or that error's type. Has no password."""
     *_, first = _chain(error)
-    return without_password(str(first).partition("\n")[0])
+    return without_password(str(first).partition("\n")[0]) or type(error).__name__
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -155,20 +155,15 @@ def _has_raced(error: BaseException) -> bool:
     return any(words in str(each) for each in _chain(error) for words in _RACED)
 
 
-def _is_locked(error: BaseException) -> bool:
-    codes = (each.sqlite_errorcode & 0xFF for each in _chain(error) if isinstance(each, sqlite3.OperationalError))
-    return any(code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) for code in codes)
-
-
 _PASSING_STATES = ("08", "40", "57P", "53300", "55P03")
 """PostgreSQL's codes of lost connections, conflicts, restarts, too many clients and locks."""
 
 
 def passes(error: BaseException) -> bool:
     """True for a failure that ends by itself: a lock, a lost connection, a server that restarts."""
-    if _is_locked(error):
-        return True
     for each in _chain(error):
+        if isinstance(each, sqlite3.OperationalError):
+            return each.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
         if isinstance(each, psycopg.Error):
             if each.sqlstate is not None:
                 return each.sqlstate.startswith(_PASSING_STATES)
@@ -212,27 +207,6 @@ class PatientStorage(RDBStorage):
         finally:
             self._local.waiting = False
 
-    create_new_study = _patient(RDBStorage.create_new_study)
-    set_study_user_attr = _patient(RDBStorage.set_study_user_attr)
-    set_study_system_attr = _patient(RDBStorage.set_study_system_attr)
-    get_study_id_from_name = _patient(RDBStorage.get_study_id_from_name)
-    get_study_name_from_id = _patient(RDBStorage.get_study_name_from_id)
-    get_study_directions = _patient(RDBStorage.get_study_directions)
-    get_study_user_attrs = _patient(RDBStorage.get_study_user_attrs)
-    get_study_system_attrs = _patient(RDBStorage.get_study_system_attrs)
-    get_all_studies = _patient(RDBStorage.get_all_studies)
-    delete_study = _patient(RDBStorage.delete_study)
-    get_trial_id_from_study_id_trial_number = _patient(RDBStorage.get_trial_id_from_study_id_trial_number)
-    set_trial_intermediate_value = _patient(RDBStorage.set_trial_intermediate_value)
-    set_trial_user_attr = _patient(RDBStorage.set_trial_user_attr)
-    set_trial_system_attr = _patient(RDBStorage.set_trial_system_attr)
-    get_trial = _patient(RDBStorage.get_trial)
-    get_all_trials = _patient(RDBStorage.get_all_trials)
-    _create_new_trial = _patient(RDBStorage._create_new_trial)
-    _set_trial_param = _patient(RDBStorage._set_trial_param)
-    _get_trials = _patient(RDBStorage._get_trials)
-    _get_best_trial_id = _patient(RDBStorage._get_best_trial_id)
-
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As Optuna's; a second try that finds the trial in the wanted state has succeeded."""
         tries = 0
@@ -249,6 +223,16 @@ class PatientStorage(RDBStorage):
             return changed or (tries > 1 and self.get_trial(trial_id).state == state)
 
         return self.patiently(call)
+
+
+for _name in (
+    "create_new_study", "set_study_user_attr", "set_study_system_attr", "get_study_id_from_name",
+    "get_study_name_from_id", "get_study_directions", "get_study_user_attrs", "get_study_system_attrs",
+    "get_all_studies", "delete_study", "get_trial_id_from_study_id_trial_number", "set_trial_intermediate_value",
+    "set_trial_user_attr", "set_trial_system_attr", "get_trial", "get_all_trials", "_create_new_trial",
+    "_set_trial_param", "_get_trials", "_get_best_trial_id",
+):  # fmt: skip
+    setattr(PatientStorage, _name, _patient(getattr(RDBStorage, _name)))
 
 
 class _Wait:
@@ -273,11 +257,10 @@ class _Wait:
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
-        if self._told or error is None or _has_raced(error):
-            return
-        self._told = True
-        reason = cause(error)
-        warn(f"waiting for the study's storage {self._what} ({reason}), up to {self._limit:.0f} s; nothing is lost")
+        if not self._told and error is not None and not _has_raced(error):
+            self._told = True
+            where = f"{self._what} ({cause(error)})"
+            warn(f"waiting for the study's storage {where}, up to {self._limit:.0f} s; nothing is lost")
 
 
 class _Journal(JournalFileBackend):

@@ -44,10 +44,7 @@ SAMPLERS: dict[str, Callable[[Space, int], BaseSampler]] = {
 
 INTERRUPTED = "the sweep was interrupted"
 _INTERRUPTED = {"error": INTERRUPTED, "error_code": FailureCode.INTERRUPTED.value}
-_FAILED_BEFORE = {
-    "error": "this config has failed before in this sweep",
-    "error_code": FailureCode.FAILED_BEFORE.value,
-}
+_FAILED_BEFORE = {"error": "this config has failed before in this sweep", "error_code": FailureCode.FAILED_BEFORE.value}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 CARRIED = {"best_epoch", "seconds", "steady_smape", "standard_error", STOPPED}
 """Facts of a trial that a repeat of it takes over."""
@@ -74,11 +71,12 @@ def check_sampler(name: str) -> None:
 
 @dataclass
 class _Open:
-    """A trial that runs: its id and number in the storage, and itself in the sampler's memory."""
+    """A trial that runs: its id and number in the storage, itself in the sampler's memory, and the epochs that it reported."""
 
     id: int
     number: int
     advice: optuna.Trial
+    epochs: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -137,14 +135,11 @@ class Study:
     ) -> None:
         self.space, self.name, self._own_name, self._known = space, name, identify, known
         self._effect = effect or identify
-        self._distributions: dict[str, BaseDistribution] = {
-            key: distribution(choices) for key, choices in space.values.items()
-        }
+        self._distributions = {key: distribution(choices) for key, choices in space.values.items()}
         self._trial_store = TrialStore(storage, name, self._distributions, settings.guard)
         self._trial_store.describe(settings.attributes)
         self._random, self._exhaustive = random.Random(settings.seed), settings.sampler == "grid"
         self._running: dict[str, list[_Open]] = {}
-        self._reported: dict[str, set[int]] = {}  # epochs of what runs
         self._failed: set[str] = set()  # in this run: the next sweep may try them again
         before = self._trial_store.trials()
         self._results: dict[str, FrozenTrial] = {
@@ -160,11 +155,8 @@ class Study:
                 self._by_effect.setdefault(self._effect(trial.params), name)
         self._settle(before)
         trials = self._trial_store.trials()
-        self._sampler_adapter = SamplerAdapter(
-            SAMPLERS[settings.sampler](space, settings.seed),
-            self._distributions,
-            (each for each in trials if each.state in FINISHED),
-        )
+        sampler, history = SAMPLERS[settings.sampler](space, settings.seed), (t for t in trials if t.state in FINISHED)
+        self._sampler_adapter = SamplerAdapter(sampler, self._distributions, history)
         self._queue = deque(self._due(trials))
 
     @property
@@ -220,12 +212,11 @@ class Study:
 
         A training that goes on from its last state reports its earlier epochs again; they are known.
         """
-        known = self._reported.setdefault(name, set())
-        if epoch not in known:
-            trial = self._running[name][0]
+        trial = self._running[name][0]
+        if epoch not in trial.epochs:
             self._trial_store.report(trial.id, epoch, smape)
             trial.advice.report(smape, epoch)
-            known.add(epoch)
+            trial.epochs.add(epoch)
 
     def complete(self, name: str, outcome: JobOutcome) -> None:
         """The trial of that config has finished: it, and every repeat that waited for it, is COMPLETE."""
@@ -263,9 +254,8 @@ class Study:
         for name, trial in self._results.items():
             if trial.state == TrialState.COMPLETE and trial.value is not None:
                 facts = trial.user_attrs
-                steady, error = float(facts["steady_smape"]), facts["standard_error"]
-                epoch = int(facts["best_epoch"])
-                found.append(Finished(trial.number, dict(trial.params), name, trial.value, epoch, steady, error))
+                judged = int(facts["best_epoch"]), float(facts["steady_smape"]), facts["standard_error"]
+                found.append(Finished(trial.number, dict(trial.params), name, trial.value, *judged))
         return sorted(found, key=lambda each: (each.steady, each.number))
 
     def threshold(self, place: int) -> float | None:
@@ -286,9 +276,8 @@ class Study:
         """A repeat, ended at once, in the storage and for the sampler."""
         for epoch, smape in answer.curve.items():
             advice.report(smape, epoch)
-        told = self._sampler_adapter.tell(
-            advice, answer.state, answer.value if answer.state == TrialState.COMPLETE else None
-        )
+        value = answer.value if answer.state == TrialState.COMPLETE else None
+        told = self._sampler_adapter.tell(advice, answer.state, value)
         trial = self._trial_store.enter(advice.params, answer, waiting)
         if answer.state in FINISHED and not self._has_result(name):
             told.number, told.user_attrs = self._trial_store.number(trial), answer.attributes
@@ -315,7 +304,6 @@ class Study:
 
     def _end(self, name: str, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> None:
         first, *repeats = self._running.pop(name)
-        self._reported.pop(name, None)
         for trial in (first, *repeats):
             told = self._sampler_adapter.tell(trial.advice, state, value)
             facts = dict(attributes) if trial is first else {**attributes, "answered_from": first.number}
@@ -368,10 +356,8 @@ class Study:
         for trial in trials:
             if trial.state != TrialState.RUNNING:
                 continue
-            answer, name = None, ""
-            if self._is_point(trial.params):
-                name = self._stand_for(trial.params)
-                answer = self._answer(name)
+            name = self._stand_for(trial.params) if self._is_point(trial.params) else ""
+            answer = self._answer(name) if name else None
             if answer is None:
                 self._trial_store.end(trial._trial_id, TrialResult(TrialState.FAIL, None, dict(_INTERRUPTED)))
                 continue

@@ -41,9 +41,7 @@ class TrialStore:
     ) -> None:
         guard()
         self._storage = optuna.storages.get_storage(storage)
-        self._study = optuna.create_study(
-            study_name=study, storage=self._storage, direction="minimize", load_if_exists=True
-        )
+        self._study = optuna.create_study(study_name=study, storage=self._storage, load_if_exists=True)
         self._distributions, self._guard = dict(distributions), guard
 
     def describe(self, attributes: Mapping[str, Any]) -> None:
@@ -99,14 +97,11 @@ class TrialStore:
         self._guard()
         self._storage.set_trial_intermediate_value(trial, epoch, float(smape))
 
-    def note(self, trial: int, key: str, value: Any) -> None:
-        self._guard()
-        self._storage.set_trial_user_attr(trial, key, value)
-
     def end(self, trial: int, answer: TrialResult) -> None:
         """Ends a running trial, its state last: until then it runs, and a later driver decides what becomes of it."""
         for key, attribute in answer.attributes.items():
-            self.note(trial, key, attribute)
+            self._guard()
+            self._storage.set_trial_user_attr(trial, key, attribute)
         for epoch, smape in answer.curve.items():
             self.report(trial, epoch, smape)
         self._guard()

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.atomic_files import read_json
 from core.errors import UserError, suggestion
+from core.formatting import headline
 from core.metrics import METRICS, group_standard_error, smape_terms
 from core.store.workspace import Workspace
 from experiments.common.jobs import stop_sentence
@@ -88,9 +89,8 @@ class Finder:
 
     def _trial_side(self, study: str, number: int) -> Comparand:
         trials = self._trials(study)
-        for trial in trials:
-            if trial.number == number:
-                return self._side(study, trial)
+        if (found := next((trial for trial in trials if trial.number == number), None)) is not None:
+            return self._side(study, found)
         last = f"0 to {len(trials) - 1}" if trials else "none"
         raise UserError(
             f"{short_name(study)} has no trial {number}", code="compare-no-trial", hint=f"it has trials {last}"
@@ -104,9 +104,8 @@ class Finder:
             known |= {str(trial.user_attrs["config"]) for trial in trials if "config" in trial.user_attrs}
             hits = [trial for trial in trials if trial.user_attrs.get("config") == config]
             if hits:
-                return self._side(
-                    study, min(hits, key=lambda trial: (trial.state != TrialState.COMPLETE, trial.number))
-                )
+                hits.sort(key=lambda trial: (trial.state != TrialState.COMPLETE, trial.number))
+                return self._side(study, hits[0])
         examples = [f"{architecture}#0" for architecture in self._latest]
         near = get_close_matches(config, known, n=10, cutoff=0.5)
         names = {*self._workspace.store.complete(), *self._studies, *examples, *near}
@@ -124,12 +123,11 @@ class Finder:
             figures["seconds"] = float(known.get("seconds", trial.duration.total_seconds()))
         facts = {"state": trial.state.name, **self._fixed(study), **trial.params}
         if "error" in known:
-            facts["error"] = str(known["error"]).partition("\n")[0]
+            facts["error"] = headline(str(known["error"]))
         if (why := stop_sentence(known)) is not None:
             facts["stopped"] = why
-        return Comparand(
-            "trial", f"{short_name(study)}#{trial.number}", facts, figures, dict(trial.intermediate_values)
-        )
+        label = f"{short_name(study)}#{trial.number}"
+        return Comparand("trial", label, facts, figures, dict(trial.intermediate_values))
 
     def _fixed(self, study: str) -> dict[str, Any]:
         """Every setting of a finished trial of the study: beside what is searched, all its trials have the same."""
@@ -158,20 +156,15 @@ class Finder:
         return Comparand("study", name, facts, figures, curve)
 
     def _trials(self, study: str) -> list[FrozenTrial]:
-        return [
-            trial
-            for trial in optuna.load_study(study_name=study, storage=self._storage).get_trials(deepcopy=False)
-            if trial.state != TrialState.WAITING
-        ]
+        trials = optuna.load_study(study_name=study, storage=self._storage).get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state != TrialState.WAITING]
 
 
 def member_side(workspace: Workspace, name: str) -> Comparand:
     record = read_json(workspace.store.folder / name / "member.json")
     figures = {**record["metrics"], **{key: record.get(key) for key in ("standard_error", "seconds")}}
     folds = {f"fold {fold} smape": value for fold, value in enumerate(record["fold_smape"])}
-    known = {
-        key: value for key, value in {**figures, **folds}.items() if value is not None
-    }  # one made outside has no seconds
+    known = {key: value for key, value in (figures | folds).items() if value is not None}  # imported: without seconds
     facts = {**({"seed": record["seed"]} if "seed" in record else {}), **record["settings"]}
     return Comparand("member", name, facts, known, member=(workspace, name))
 

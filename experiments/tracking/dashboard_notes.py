@@ -29,12 +29,11 @@ _FAILURES = (OptunaError, SQLAlchemyError, OSError)
 
 @dataclass
 class _Trial:
-    """Content of a trial's note. versions: how often it was written."""
+    """Content of a trial's note. why: it failed or was stopped. versions: how often it was written."""
 
     job: Job
+    why: str = ""
     link: str = ""
-    error: str = ""
-    stopped: str = ""
     note: str = ""
     versions: int = 0
 
@@ -69,35 +68,24 @@ class DashboardNotes(RunCallback):
             self._trials.setdefault((job.architecture, job.number), _Trial(job))  # one whose worker died starts again
 
     def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
-        if reason is not None and (trial := self._of(job)) is not None:
-            trial.stopped = reason.sentence
-            self._write(trial)
+        if reason is not None:
+            self._write(job, why=f"**Stopped**: {reason.sentence}")
 
     def failed(self, job: Job, error: str, code: str | None = None) -> None:
-        if (trial := self._of(job)) is not None:
-            trial.error = error
-            self._write(trial)
+        self._write(job, why=f"**Failed**\n\n```\n{error.strip()}\n```")
 
     def linked(self, job: Job, run: str, url: str) -> None:
         """Adds the trial's MLflow run: a user attribute while it runs, a link in its note in any case."""
-        trial = self._of(job)
-        if trial is None:
-            return
         with suppress(UpdateFinishedTrialError):  # it was quicker than MLflow: the note has the link
             self._storage.set_trial_user_attr(self._id(job), "mlflow_run", run)
-        trial.link = url
-        self._write(trial)
+        self._write(job, link=f"[MLflow run]({url})")
 
-    def _of(self, job: Job) -> _Trial | None:
-        return self._trials.get((job.architecture, job.number)) if job.kind == "trial" else None
-
-    def _write(self, trial: _Trial) -> None:
-        parts = [trial.job.differs] if trial.job.differs else []
-        parts += [f"**Failed**\n\n```\n{trial.error.strip()}\n```"] if trial.error else []
-        parts += [f"**Stopped**: {trial.stopped}"] if trial.stopped else []
-        parts += [f"[MLflow run]({trial.link})"] if trial.link else []
-        trial.note = "\n\n".join(parts)
-        self._tasks.put(lambda: self._save(trial))
+    def _write(self, job: Job, **parts: str) -> None:
+        if job.kind == "trial":
+            trial = self._trials[job.architecture, job.number]
+            vars(trial).update(parts)
+            trial.note = "\n\n".join(filter(None, (job.differs, trial.why, trial.link)))
+            self._tasks.put(lambda: self._save(trial))
 
     def _save(self, trial: _Trial) -> None:
         """As `optuna_dashboard.save_note` does, which is 0.8 s of importing away and reads all notes of the study for each."""

@@ -54,9 +54,7 @@ def _before(path: Path) -> list[dict[str, Any]]:
     try:
         found = read_json(path)
     except ValueError as error:
-        warn(
-            f"{path} is damaged ({error}): its records of earlier studies are lost to the report, though not to their storage"
-        )
+        warn(f"{path} is damaged ({error}): the report loses its records of earlier studies, their storage has them")
         return []
     kept: list[dict[str, Any]] = found["studies"] if found["format"] == HISTORY_FORMAT else []
     return kept

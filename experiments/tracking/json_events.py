@@ -27,11 +27,8 @@ class Events(RunCallback):
         self._stream = stream if stream is not None else sys.stdout
 
     def started(self, job: Job) -> None:
-        if job.kind == "trial":
-            settings = {"searched": job.searched, "differs": job.differs, "settings": job.settings}
-            self.write("trial_started", **_named(job), epochs=job.epochs, **settings)
-        else:
-            self.write("fold_started", **_named(job))
+        known = ("epochs", "searched", "differs", "settings") if job.kind == "trial" else ()
+        self.write(f"{_thing(job)}_started", **_named(job), **{name: getattr(job, name) for name in known})
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, float]) -> None:
         self.write("epoch", **_named(job), epoch=epoch, **metrics)
@@ -41,40 +38,23 @@ class Events(RunCallback):
         self.write(f"{_thing(job)}_finished", **_named(job), state="COMPLETE", **ended, **outcome.metrics)
 
     def pruned(self, job: Job, epoch: int, smape: float, reason: StopReason | None) -> None:
-        self.write(
-            "trial_stopped",
-            **_named(job),
-            state="PRUNED",
-            epoch=epoch,
-            smape=smape,
-            reason=None if reason is None else asdict(reason),
-        )
+        why = None if reason is None else asdict(reason)
+        self.write("trial_stopped", **_named(job), state="PRUNED", epoch=epoch, smape=smape, reason=why)
 
     def failed(self, job: Job, error: str, code: str | None = None) -> None:
         failure = {"error": headline(error), "code": code, "details": error}
         self.write(f"{_thing(job)}_failed", **_named(job), state="FAIL", **failure)
 
     def member(self, name: str, record: Mapping[str, Any]) -> None:
-        self.write(
-            "member",
-            architecture=record["architecture"],
-            member=name,
-            seconds=record["seconds"],
-            standard_error=record["standard_error"],
-            fold_smape=record["fold_smape"],
-            **record["metrics"],
-        )
+        kept = {key: record[key] for key in ("architecture", "seconds", "standard_error", "fold_smape")}
+        self.write("member", member=name, **kept, **record["metrics"])
 
     def note(self, text: str) -> None:
         self.write("note", text=text)
 
     def write(self, event: str, **fields: Any) -> None:
         """One line: `time` (seconds since 1970), `event`, then the fields. What is not finite becomes null."""
-        line = {
-            "time": round(time.time(), 3),
-            "event": event,
-            **{name: _finite(value) for name, value in fields.items()},
-        }
+        line = {"time": round(time.time(), 3), "event": event, **_finite(fields)}
         self._stream.write(json.dumps(line, allow_nan=False) + "\n")
         self._stream.flush()
 
@@ -105,10 +85,8 @@ def say_start(events: Events, workspace: Workspace, record: Record) -> None:
 
 
 def say_end(events: Events, state: str, workspace: Workspace, scheduler: JobScheduler) -> None:
-    best = {
-        name: ranking[0].smape for name, search in scheduler.searches.items() if (ranking := search.study.ranking())
-    }
-    counts = {name: search.study.counts() for name, search in scheduler.searches.items()}
-    seconds = round(time.time() - scheduler.budget.start, 3)
-    members = workspace.store.complete()
+    studies = {name: search.study for name, search in scheduler.searches.items()}
+    best = {name: ranking[0].smape for name, study in studies.items() if (ranking := study.ranking())}
+    counts = {name: study.counts() for name, study in studies.items()}
+    seconds, members = round(time.time() - scheduler.budget.start, 3), workspace.store.complete()
     events.write("sweep_ended", state=state, seconds=seconds, counts=counts, best=best, members=members)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,8 +113,5 @@ def is_own_fault(error: BaseException) -> bool:
 def _with_write_ahead(path: Path) -> None:
     """Readers (`mlflow ui`) and the run log do not block each other, and a write takes a third of the time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=20)
-    try:
+    with closing(sqlite3.connect(path, timeout=20)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()

@@ -223,7 +223,7 @@ class RunLogWriter(threading.Thread):
 
     def run(self) -> None:
         try:
-            from experiments.tracking.mlflow_client import OUTAGES, is_own_fault
+            from experiments.tracking.mlflow_client import OUTAGES
 
             retrying = Retrying(
                 retry=retry_if_exception(lambda error: isinstance(error, OUTAGES)),
@@ -236,7 +236,7 @@ class RunLogWriter(threading.Thread):
             while not (self._closing.is_set() and self.missing == 0):
                 self._wake.wait()
                 self._wake.clear()
-                retrying(self._write_all, is_own_fault)
+                retrying(self._write_all)
                 if time.monotonic() > self._deadline:
                     return
         except BaseException as error:  # noqa: BLE001  # a fault of ours: raised by `close`, in the driver's thread
@@ -255,14 +255,17 @@ class RunLogWriter(threading.Thread):
         assert error is not None, "only failures are tried again"
         if not self.problem:
             warn(
-                f"run log: {without_password(self.uri)} cannot be written now ({reason(error)}); "
+                f"run log: {without_password(self.uri)} cannot be written now ({cause(error)}); "
                 "the sweep goes on and tries again"
             )
-        self.problem = reason(error)
+        self.problem = cause(error)
 
-    def _write_all(self, is_own_fault: Callable[[BaseException], bool]) -> None:
+    def _write_all(self) -> None:
         if self._experiment is None:
-            self._experiment = self._open()
+            from experiments.tracking.mlflow_client import MlflowExperiment
+
+            artifacts = self._workspace.path("mlartifacts") if self._own else None
+            self._experiment = MlflowExperiment(self.uri, experiment_name(self._workspace), artifacts)
         while True:
             with self._lock:
                 run_record = next(iter(self._records.values()), None)
@@ -271,7 +274,7 @@ class RunLogWriter(threading.Thread):
                 self._in_progress = int(run_record is not None)
                 share = self._shares[0] if run_record is None and self._shares else None
             if run_record is not None:
-                self._write(self._experiment, run_record, is_own_fault)
+                self._write(self._experiment, run_record)
             elif share is not None:
                 self._check(self._experiment, share)
                 with self._lock:
@@ -282,28 +285,20 @@ class RunLogWriter(threading.Thread):
                 say("run log: it can be written again")
                 self.problem = ""
 
-    def _open(self) -> MlflowExperiment:
-        from experiments.tracking.mlflow_client import MlflowExperiment
-
-        artifacts = self._workspace.path("mlartifacts") if self._own else None
-        return MlflowExperiment(self.uri, experiment_name(self._workspace), artifacts)
-
-    def _write(
-        self, experiment: MlflowExperiment, run_record: RunRecord, is_own_fault: Callable[[BaseException], bool]
-    ) -> None:
+    def _write(self, experiment: MlflowExperiment, run_record: RunRecord) -> None:
         """Writes one run record, or puts it back before what came since and raises."""
+        from experiments.tracking.mlflow_client import is_own_fault
+
         try:
             self._write_run(experiment, run_record)
         except BaseException as error:
             if is_own_fault(error):
-                warn(f"run log: MLflow refuses the record of {run_record.name or run_record.key}: {reason(error)}")
+                warn(f"run log: MLflow refuses the record of {run_record.name or run_record.key}: {cause(error)}")
                 return
             with self._lock:
                 since = self._records.pop(run_record.key, None)
-                self._records = {
-                    run_record.key: run_record if since is None else run_record.then(since),
-                    **self._records,
-                }
+                whole = run_record if since is None else run_record.then(since)
+                self._records = {run_record.key: whole, **self._records}
                 self._in_progress = 0
             raise
 
@@ -336,10 +331,8 @@ class RunLogWriter(threading.Thread):
                 known.add(key)
             elif key in makers:
                 run_record = makers[key]()
-                written = experiment.steps(run.id, "smape")
-                run_record.points = [
-                    point for point in run_record.points if point.name != "smape" or point.step not in written
-                ]
+                written = {("smape", step) for step in experiment.steps(run.id, "smape")}
+                run_record.points = [each for each in run_record.points if (each.name, each.step) not in written]
                 run_record.params = {name: value for name, value in run_record.params.items() if name not in run.params}
                 self._runs[key] = run.id
                 self.put(run_record)
@@ -348,8 +341,3 @@ class RunLogWriter(threading.Thread):
         for key in makers.keys() - known - self._runs.keys() - found.keys():
             self.put(makers[key]())
         known.update(makers)
-
-
-def reason(error: BaseException) -> str:
-    """The first line of the error that began the chain, `database or disk is full`, without passwords."""
-    return cause(error) or type(error).__name__

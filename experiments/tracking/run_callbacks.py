@@ -61,9 +61,8 @@ def watching(
         if config.quiet:
             callbacks.append(WarningsOnly())
         else:
-            callbacks.append(
-                stack.enter_context(LiveView(console, budget, {each.name: each.trials for each in entries}))
-            )
+            plan = {each.name: each.trials for each in entries}
+            callbacks.append(stack.enter_context(LiveView(console, budget, plan)))
         if events is not None:
             callbacks.append(events)
         yield callbacks

@@ -55,17 +55,11 @@ class RunRecord:
     def then(self, later: RunRecord) -> RunRecord:
         """Both run records joined."""
         return RunRecord(
-            self.key,
-            self.name,
-            self.started,
-            {**self.tags, **later.tags},
-            {**self.params, **later.params},
-            [*self.points, *later.points],
-            {**self.texts, **later.texts},
-            (*self.files, *later.files),
-            later.status or self.status,
-            later.ended or self.ended,
-        )
+            self.key, self.name, self.started,
+            self.tags | later.tags, self.params | later.params, self.points + later.points,
+            self.texts | later.texts, self.files + later.files,
+            later.status or self.status, later.ended or self.ended,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -120,21 +120,14 @@ def _search(architecture: str, study: optuna.Study, wanted: int | None) -> Searc
         study.study_name,
         {state.name.lower(): counts[state] for state in TrialState if counts[state]},
         wanted,
-        None if best is None else _best(best),
+        {"trial": best.number, "smape": best.value, "config": best.user_attrs.get("config"), "searched": best.params}
+        if best is not None
+        else None,
         [_running(trial) for trial in trials if trial.state == TrialState.RUNNING],
         errors.most_common(),
         seconds[len(seconds) // 2] if seconds else None,
         [(trial.number, why) for trial in reversed(trials) if (why := stop_sentence(trial.user_attrs))],
     )
-
-
-def _best(trial: FrozenTrial) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "smape": trial.value,
-        "config": trial.user_attrs.get("config"),
-        "searched": trial.params,
-    }
 
 
 def _running(trial: FrozenTrial) -> RunningTrial:

@@ -108,6 +108,11 @@ class BundleFacts:
     largest_difference: float
     code: dict[str, str]
 
+    @property
+    def image_readers(self) -> list[str]:
+        """Ids of the members that read images."""
+        return [member.id for member in self.members if member.pictures]
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -64,10 +64,10 @@ def register(bundle: Bundle, uri: str) -> str:
 
 def image_notes(facts: BundleFacts) -> list[str]:
     """Notes where members read images, which are missing where MLflow runs the model (`serving.bundle.pyfunc_model`)."""
-    readers = [member.id for member in facts.members if member.pictures]
-    if not readers:
-        return []
-    return [f"what is registered reads no pictures: {some(readers)} will answer as for rows that have none"]
+    readers = some(facts.image_readers)
+    return (
+        [f"what is registered reads no pictures: {readers} will answer as for rows that have none"] if readers else []
+    )
 
 
 def _experiment(uri: str) -> str:

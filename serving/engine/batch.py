@@ -25,7 +25,7 @@ from core.data.reading import read_in_parts
 from core.errors import UserError, some
 from ensemble.pipeline.submission import check_place
 from serving.bundle.bundle import BundleFacts
-from serving.bundle.predictor import LEVELS, Prediction, Predictor
+from serving.bundle.predictor import LEVELS, Predictor
 from serving.engine.batch_job import BatchJob
 
 OnProgress = Callable[[int, int], None]
@@ -90,7 +90,11 @@ def _price(job: BatchJob, predictor: Predictor, result: BatchResult, on_progress
     finished = result.resumed
     with job.parts.open("a", encoding="utf-8", newline="") as stream:
         for part in _remaining(job, result.resumed):
-            _append(stream, part, predictor.predict(part, rows=job.rows))
+            answer = predictor.predict(part, rows=job.rows)
+            numbers = (map(repr, column.tolist()) for column in (answer.prices, answer.low, answer.high))
+            levels = (LEVELS[level] for level in answer.levels)
+            _writer(stream).writerows(zip(part.ids, *numbers, levels, strict=True))
+            stream.flush()
             finished += len(part)
             on_progress(finished, result.rows)
 
@@ -122,7 +126,7 @@ def _scan(job: BatchJob) -> FileSummary:
 
 def image_notes(facts: BundleFacts, images: Path | None, summary: FileSummary) -> list[str]:
     """Warnings where members read images that are not there."""
-    readers = [member.id for member in facts.members if member.pictures]
+    readers = facts.image_readers
     if not readers or summary.found == summary.images > 0:
         return []
     if images is None:
@@ -175,13 +179,6 @@ def _remaining(job: BatchJob, skipped: int) -> Iterator[Catalog]:
         before += len(part)
         if first < len(part):
             yield part.take(np.arange(first, len(part)))
-
-
-def _append(stream: TextIO, part: Catalog, answer: Prediction) -> None:
-    numbers = (map(repr, column.tolist()) for column in (answer.prices, answer.low, answer.high))
-    levels = (LEVELS[level] for level in answer.levels)
-    _writer(stream).writerows(zip(part.ids, *numbers, levels, strict=True))
-    stream.flush()
 
 
 def _finish(job: BatchJob, result: BatchResult) -> None:

@@ -146,8 +146,8 @@ class Service:
         elif kept is not None:
             self.images.drop(kept)
         answer = known or await asyncio.shield(self._in_progress[key]) or _median(served.bundle.facts)
-        readers = {each.id for each in served.bundle.facts.members if each.pictures}
-        used_image = image is not None and not readers.isdisjoint(answer.members)
+        readers = served.bundle.facts.image_readers
+        used_image = image is not None and any(name in readers for name in answer.members)
         priced = PricedRow(answer, known is not None, served.bundle.version, used_image)
         self._on_row(text, image is not None, priced)
         return priced

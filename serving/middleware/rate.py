@@ -9,11 +9,13 @@ from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 
 from cachetools import LRUCache
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.common.limits import Limits
 from serving.middleware.access import caller_of
-from serving.middleware.problems import problem
+from serving.middleware.problems import answer_http_exception
 
 _SITE = 64
 """Bits of an IPv6 address that one customer of a provider holds all addresses of."""
@@ -60,18 +62,23 @@ class RateLimit:
         self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = caller_of(scope)
-        wait = 0.0
-        if caller is not None and scope["type"] == "http":
-            wait = self._limiter.take(caller.name or client_network(scope))
-        if wait > 0:
-            seconds = math.ceil(wait)
-            answer = problem(
-                HTTPStatus.TOO_MANY_REQUESTS, f"try again in {seconds} s", headers={"Retry-After": str(seconds)}
-            )
-            await answer(scope, receive, send)
-            return
+        if caller_of(scope) is not None and scope["type"] == "http":
+            try:
+                check_rate(self._limiter, scope)
+            except HTTPException as error:
+                answer = await answer_http_exception(Request(scope), error)
+                await answer(scope, receive, send)
+                return
         await self._app(scope, receive, send)
+
+
+def check_rate(limiter: RateLimiter, scope: Scope, cost: float = 1.0, *, taken: float = 0.0) -> None:
+    """Takes tokens of the scope's caller, as `RateLimiter.take` does. Raises HTTPException 429 where there are too few."""
+    caller = caller_of(scope)
+    wait = limiter.take((caller.name if caller else "") or client_network(scope), cost, taken=taken)
+    if wait > 0:
+        seconds = str(math.ceil(wait))
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, f"try again in {seconds} s", headers={"Retry-After": seconds})
 
 
 def client_network(scope: Scope) -> str:

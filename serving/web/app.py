@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -21,11 +20,11 @@ from starlette.responses import FileResponse, Response
 from serving.common.limits import Limits
 from serving.engine.engine import Overloaded
 from serving.engine.service import Service, SwapError
-from serving.middleware.access import admin_only, caller_of
+from serving.middleware.access import admin_only
 from serving.middleware.key_store import KeyRing
 from serving.middleware.problems import problem
 from serving.middleware.protect import protect
-from serving.middleware.rate import RateLimiter, client_network
+from serving.middleware.rate import RateLimiter, check_rate
 from serving.monitoring.observer import Observer
 from serving.monitoring.prometheus_metrics import CONTENT_TYPE
 from serving.web import schemas
@@ -146,13 +145,13 @@ def _pricing_routes(pricing: Pricing, limits: Limits, limiter: RateLimiter) -> A
             raise validation_error(
                 "rows", ValueError(f"{len(batch.rows):,} rows, more than the limit of {limits.batch_rows:,}")
             )
-        _take(request, limiter, len(batch.rows) - 1)
+        check_rate(limiter, request.scope, len(batch.rows) - 1, taken=1)  # the middleware took the first token
         return await pricing.batch(batch.rows)
 
     @router.post("/explain")
     async def explain(request: Request, asked: schemas.PriceRequest) -> schemas.Explanation:
         """What drove the price of a text: it is priced once more without each of its pieces."""
-        _take(request, limiter, 8)
+        check_rate(limiter, request.scope, 8, taken=1)
         try:
             return await pricing.explain(asked)
         except ValueError as error:
@@ -239,16 +238,6 @@ def _version(service: Service) -> schemas.Version:
         code=bundle.facts.code,
         previous=sorted(path.name for path in service.others()),
     )
-
-
-def _take(request: Request, limiter: RateLimiter, cost: int) -> None:
-    """A request of many rows counts as many: the middleware took the first token."""
-    caller = caller_of(request.scope)
-    name = caller.name if caller and caller.name else client_network(request.scope)
-    wait = limiter.take(name, cost, taken=1.0) if cost > 0 else 0.0
-    if wait > 0:
-        seconds = str(math.ceil(wait))
-        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, f"try again in {seconds} s", headers={"Retry-After": seconds})
 
 
 async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:

@@ -47,37 +47,31 @@ class Pricing:
     async def one(self, asked: PriceRequest, upload: bytes | None, *, row: int | None = None) -> PriceAnswer:
         """row: its number in a batch, whose rows leave room for single requests. Raises ValueError for a text that is none."""
         text = check_text(asked.catalog_content, self._limits)
-        image, missing = upload, ""
-        bulk = row is not None
-        if image is None and asked.image_url is not None:
-            try:
-                image = await self._service.images.fetcher.fetch(asked.image_url)
-            except ImageError as error:
-                missing = str(error)
+        image, missing, bulk = upload, "", row is not None
         try:
+            if image is None and asked.image_url is not None:
+                image = await self._service.images.fetcher.fetch(asked.image_url)
             priced = await self._service.price(text, image, bulk=bulk)
         except ImageError as error:
             image, missing = None, str(error)
             priced = await self._service.price(text, bulk=bulk)
         status = _image_status(image is not None, missing, priced)
         self._observer.metrics.images.labels(status).inc()
-        return self._answer(
-            priced, row, status, "; ".join(filter(None, (missing, _empty_text_note(text, priced)))) or None
-        )
+        notes = filter(None, (missing, _empty_text_note(text, priced)))
+        return self._answer(priced, row, status, "; ".join(notes) or None)
 
     async def batch(self, rows: list[Any]) -> BatchAnswer:
         """Each row by itself. Raises Overloaded only where there was no room for any of them."""
         queue_rows = self._service.served.engine.config.queue_rows
         room = asyncio.Semaphore(max(1, min(AT_ONCE, queue_rows // 2)))
         results = await asyncio.gather(*(self._row(row, number, room) for number, row in enumerate(rows)))
-        if all(isinstance(result, Overloaded) for result in results):
-            raise results[0] if isinstance(results[0], Overloaded) else AssertionError
-        results_or_errors = [
-            RowError(error=str(result)) if isinstance(result, Overloaded) else result for result in results
-        ]
-        failed = sum(isinstance(result, RowError) for result in results_or_errors)
+        refused = [result for result in results if isinstance(result, Overloaded)]
+        if len(refused) == len(results):
+            raise refused[0]
+        answers = [RowError(error=str(result)) if isinstance(result, Overloaded) else result for result in results]
+        failed = sum(isinstance(answer, RowError) for answer in answers)
         self._observer.metrics.row_errors.inc(failed)
-        return BatchAnswer(results=results_or_errors, priced=len(results_or_errors) - failed, failed=failed)
+        return BatchAnswer(results=answers, priced=len(answers) - failed, failed=failed)
 
     async def explain(self, asked: PriceRequest) -> Explanation:
         """Of the text; images are left out. Raises ValueError for a text that is none."""

@@ -10,26 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from core.hardware import SPIN_LIMITS, limit_spinning, spin_limits, usable_cores
+from core.hardware import SPIN_LIMITS, busy_note, limit_spinning, spin_limits, usable_cores
 
 ROOT = Path(__file__).parents[2]
 THREADED = {"lightgbm", "scipy", "sklearn", "torch", "transformers"}
 """Libraries that bring a runtime with threads, which reads its environment when it is loaded."""
 
-_WATCH = """
-import os, sys
 
-class Watch:
-    def find_spec(self, name, *_):
-        assert name not in {threaded} or "GOMP_SPINCOUNT" in os.environ, name
-
-sys.meta_path.insert(0, Watch())
-import {package}
-print(os.environ["GOMP_SPINCOUNT"])
-"""
-
-
-def test_limits_are_set_where_nothing_is_said() -> None:
+def test_limits_are_set_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lightgbm", "torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     environment: dict[str, str] = {}
     limit_spinning(environment)
     assert environment == SPIN_LIMITS == spin_limits(environment)
@@ -43,14 +33,11 @@ def test_what_the_user_set_is_kept(given: dict[str, str]) -> None:
     assert "OMP_WAIT_POLICY" not in given or environment == given
 
 
-@pytest.mark.parametrize(
-    "package", ["core", "ensemble", "experiments", "pricestack", "reports", "search_spaces", "serving"]
-)
-def test_each_package_limits_spinning_before_it_loads_a_library(package: str) -> None:
-    script = _WATCH.format(package=package, threaded=THREADED)
-    clean = {name: value for name, value in os.environ.items() if name not in SPIN_LIMITS}
-    child = subprocess.run([sys.executable, "-c", script], env=clean, capture_output=True, text=True, check=True)
-    assert child.stdout.split() == [SPIN_LIMITS["GOMP_SPINCOUNT"]]
+def test_a_library_that_was_loaded_too_early_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightgbm", ast)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    with pytest.warns(RuntimeWarning, match="lightgbm"):
+        limit_spinning({})
 
 
 def _group(root: Path, memberships: str, files: dict[str, str]) -> Path:
@@ -89,6 +76,18 @@ def test_cores_follow_the_affinity_of_the_process() -> None:
         f"import os; os.sched_setaffinity(0, {{{one}}}); from core.hardware import usable_cores; print(usable_cores())"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "all_cores", "busy"),
+    [(0.1, 2, 2, False), (1.0, 2, 2, True), (20.0, 2, 64, False), (63.0, 2, 64, True), (1.0, 16, 16, False)],
+)
+def test_a_machine_is_busy_where_others_leave_too_few_cores(
+    load: float, cores: int, all_cores: int, busy: bool
+) -> None:
+    note = busy_note(load, cores, all_cores)
+    assert (note is not None) == busy
+    assert note is None or f"load {load:.1f}" in note
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.name)

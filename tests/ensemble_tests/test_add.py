@@ -93,7 +93,7 @@ def test_the_column_is_the_named_one_the_members_or_the_only_one(toy_workspace: 
     assert "--column" in caught.value.hint
 
 
-def test_members_made_outside_are_read_like_others(toy_workspace: Workspace, tmp_path: Path) -> None:
+def test_external_members_are_read_like_others(toy_workspace: Workspace, tmp_path: Path) -> None:
     add_member(toy_workspace, "outside", source(toy_workspace, tmp_path))
     for name in ("text", "lexical", "boosted"):
         toys.add_member(toy_workspace, f"{name}-abcdef", 3, architecture=name)

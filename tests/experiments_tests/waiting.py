@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -23,3 +26,23 @@ def wait_for(what: Callable[[], Any], seconds: float = 60.0, process: subprocess
         assert process is None or process.poll() is None, "the process has ended"
         time.sleep(0.05)
     return found
+
+
+_LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+connection.execute("COMMIT")
+"""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[Callable[[], None]]:
+    """Another process locks the SQLite file until what is yielded is called, or the block ends."""
+    with subprocess.Popen([sys.executable, "-c", _LOCK, str(path)], stdin=-1, stdout=-1, text=True) as locker:
+        assert locker.stdin is not None and locker.stdout is not None and locker.stdout.readline() == "locked\n"
+        yield locker.stdin.close
+        locker.stdin.close()
+        assert locker.wait() == 0

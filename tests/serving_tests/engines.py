@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,20 @@ def losing(text: str) -> Reply:
         return answers(batch)
 
     return reply
+
+
+def while_started(make: Callable[[], Any], work: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Result of work with an engine or a service, which is started before and stopped afterwards."""
+
+    async def whole() -> Any:
+        made = make()
+        await made.start()
+        try:
+            return await work(made)
+        finally:
+            await made.stop()
+
+    return asyncio.run(whole())
 
 
 class FakeWorker:

@@ -29,12 +29,14 @@ def reply(body: bytes = b"picture", status: str = "200 OK", **headers: str) -> A
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
 
     async def write(writer: asyncio.StreamWriter) -> None:
-        writer.write(f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body)
+        port = writer.get_extra_info("sockname")[1]
+        writer.write(f"HTTP/1.1 {status}\r\n{head}\r\n".replace("{port}", str(port)).encode() + body)
 
     return write
 
 
 def moved(location: str, status: str = "302 Found") -> Answer:
+    """A redirect; `{port}` in its location is the server's own."""
     return reply(b"", status, location=location)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 PIXEL_LIMIT = 80_000_000
 """Images with more pixels are refused by their header: decoding one takes over 240 MB, and 30,000 x 30,000 takes 2.7 GB."""
 
-PAD = 255
-"""Padding and the ground behind transparent images are white, as product photographs are. (No image at all is black.)"""
+Padding = Literal["white", "black"]
+"""Colour of the bars that make an image square. White is what product photographs have around them."""
+
+_BARS: dict[Padding, int] = {"white": 255, "black": 0}
+_GROUND = 255
+"""The ground behind transparent images is white. (No image at all is black.)"""
 
 _SHOWN = 10
 _BATCH = 256
@@ -182,9 +186,14 @@ def fault(path: Path) -> str:
 
 
 def decode(
-    source: Path | bytes, size: int, *, formats: Sequence[str] = FORMATS, pixel_limit: int = PIXEL_LIMIT
+    source: Path | bytes,
+    size: int,
+    *,
+    padding: Padding = "white",
+    formats: Sequence[str] = FORMATS,
+    pixel_limit: int = PIXEL_LIMIT,
 ) -> NDArray[np.uint8]:
-    """The image (a file, or a file's bytes) as (size, size, 3) RGB: upright, fitted into the square, centred on white.
+    """The image (a file, or a file's bytes) as (size, size, 3) RGB: upright, fitted into the square, centred on the padding.
 
     Raises UnreadableImageError. JPEGs are decoded at the smallest scale that still has twice the wanted resolution. Of an
     animation the first image is taken.
@@ -192,7 +201,7 @@ def decode(
     try:
         with _opened(source, formats, pixel_limit) as image:
             image.draft("RGB", (2 * size, 2 * size))
-            return _square(_opaque(_upright(image)), size)
+            return _square(_opaque(_upright(image)), size, _BARS[padding])
     except _UNREADABLE as error:
         raise UnreadableImageError(_reason(error, pixel_limit)) from None
 
@@ -267,15 +276,15 @@ def _opaque(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
     layered = image.convert("RGBA")
-    ground = Image.new("RGBA", layered.size, (PAD, PAD, PAD, 255))
+    ground = Image.new("RGBA", layered.size, (_GROUND, _GROUND, _GROUND, 255))
     return Image.alpha_composite(ground, layered).convert("RGB")
 
 
-def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+def _square(image: Image.Image, size: int, bars: int) -> NDArray[np.uint8]:
     scale = size / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     fitted = image.resize((width, height), Image.Resampling.BICUBIC)
-    square = np.full((size, size, 3), PAD, dtype=np.uint8)
+    square = np.full((size, size, 3), bars, dtype=np.uint8)
     top, left = (size - height) // 2, (size - width) // 2
     square[top : top + height, left : left + width] = np.asarray(fitted)
     return square

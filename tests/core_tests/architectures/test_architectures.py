@@ -61,6 +61,11 @@ def test_an_unknown_architecture_is_answered_with_the_nearest() -> None:
         architecture("multimodel")
 
 
+def test_white_padding_is_left_out_of_ids_as_older_members_have_none() -> None:
+    assert "padding" not in MultimodalConfig().canonical()
+    assert MultimodalConfig(padding="black").canonical()["padding"] == "black"
+
+
 def test_settings_without_effect_are_not_canonical() -> None:
     off = MultimodalConfig(mixup_alpha=0.2, augment=False, random_erase=0.1, smape_weight=0.1)
     assert off.canonical() == MultimodalConfig(augment=False).canonical()

@@ -12,7 +12,15 @@ from PIL import Image, ImageOps
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from core.cache import Cache
-from core.inputs.images.files import PAD, PIXEL_LIMIT, UnreadableImageError, check_images, decode, fault, list_images
+from core.inputs.images.files import (
+    PIXEL_LIMIT,
+    Padding,
+    UnreadableImageError,
+    check_images,
+    decode,
+    fault,
+    list_images,
+)
 from core.inputs.pixels import load_pixels
 from tests.core_tests.image_toys import SIZE, catalog_of, huge_png, noise, spoil
 from tests.errors import refused
@@ -114,14 +122,15 @@ def test_sixteen_bit_greys_keep_their_brightness(tmp_path: Path) -> None:
     assert np.abs(decode(tmp_path / "deep.png", SIZE).astype(int) - 128).max() <= 1
 
 
-def test_decoding_fits_pads_with_white_and_does_not_distort(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("padding", "bars"), [("white", 255), ("black", 0)])
+def test_decoding_fits_pads_and_does_not_distort(tmp_path: Path, padding: Padding, bars: int) -> None:
     wide = Image.new("RGB", (200, 100), (10, 20, 30))
     wide.save(tmp_path / "wide.png")
-    pixels = decode(tmp_path / "wide.png", SIZE)
+    pixels = decode(tmp_path / "wide.png", SIZE, padding=padding)
     assert (pixels[8:24] == (10, 20, 30)).all()
-    assert (pixels[[*range(8), *range(24, 32)]] == PAD).all()
+    assert (pixels[[*range(8), *range(24, 32)]] == bars).all()
     Image.new("RGB", (4000, 1), (10, 20, 30)).save(tmp_path / "line.png")
-    assert (decode(tmp_path / "line.png", SIZE) == (10, 20, 30)).all(axis=2).sum() == SIZE
+    assert (decode(tmp_path / "line.png", SIZE, padding=padding) == (10, 20, 30)).all(axis=2).sum() == SIZE
 
 
 def test_transparency_shows_the_white_ground_and_cameras_are_turned_upright(tmp_path: Path) -> None:

@@ -64,6 +64,18 @@ def test_new_pictures_are_added_and_old_ones_are_not_decoded_again(images: Path,
     assert other.array.shape[1:] == (SIZE // 2, SIZE // 2, 3)
 
 
+def test_images_padded_with_another_colour_are_other_pixels(images: Path, tmp_path: Path) -> None:
+    cache, catalog = Cache(tmp_path / "cache"), catalog_of(["tall.png", "0.jpg"], images)
+    white = load_pixels(catalog, cache, SIZE)
+    assert prepare_pixels({"train": catalog}, cache, SIZE, padding="black") == 0
+    before = cached(cache)
+    black = load_pixels(catalog, cache, SIZE, padding="black")
+    assert cached(cache) == before and len(before) == 2
+    assert white.key != black.key
+    assert (black.take(np.array([0]))[0] == decode(images / "tall.png", SIZE, padding="black")).all()
+    assert (load_pixels(catalog, cache, SIZE).take(np.arange(2)) == white.take(np.arange(2))).all()
+
+
 def test_prepared_catalogs_share_one_array(images: Path, tmp_path: Path) -> None:
     cache, decoded = Cache(tmp_path / "cache"), []
     train, test = catalog_of(["0.jpg", "1.jpg"], images), catalog_of(["1.jpg", "3.jpg"], images)

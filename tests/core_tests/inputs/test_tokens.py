@@ -91,9 +91,7 @@ def test_a_tokenizer_that_cuts_and_pads_is_asked_for_everything_and_stays_as_it_
 
 
 @given(rows=st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=9), max_length=st.integers(3, 300))
-def test_a_batch_is_its_texts_padded_and_cut_to_beginning_and_end(
-    tokenizer: Tokenizer, rows: list[int], max_length: int
-) -> None:
+def test_a_batch_is_its_texts_padded_and_cut(tokenizer: Tokenizer, rows: list[int], max_length: int) -> None:
     tokens = tokenise(TEXTS, tokenizer, 7, None)
     ids, mask = tokens.batch(np.array(rows), max_length)
     assert ids.dtype == torch.int64 and mask.dtype == torch.bool
@@ -103,8 +101,26 @@ def test_a_batch_is_its_texts_padded_and_cut_to_beginning_and_end(
         whole = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist()
         tail = max(max_length // 3, tokens.suffix)
         cut = whole if len(whole) <= max_length else whole[: max_length - tail] + whole[len(whole) - tail :]
-        assert found[there].tolist() == cut and cut[-1] == tokenizer.token_to_id("[SEP]")
+        assert found[there].tolist() == cut
         assert not there[len(cut) :].any()
+
+
+def test_a_cut_text_still_ends_with_its_special_token(tokenizer: Tokenizer) -> None:
+    tokens = tokenise(TEXTS, tokenizer, 0, None)
+    ids, mask = tokens.batch(np.array([2, 0]), 9)
+    end = tokenizer.token_to_id("[SEP]")
+    assert ids.shape == (2, 9)
+    assert ids[0, -1] == end
+    assert ids[1][mask[1]][-1] == end
+    assert (ids[~mask] == 0).all()
+
+
+def test_a_cut_text_keeps_its_beginning_and_its_end() -> None:
+    text = "Name: tea " + "very good " * 50 + "Value: 16"
+    tokenizer = train_tokenizer([text] * 3)
+    tokens = tokenise([text], tokenizer, 0, None)
+    (whole,), (cut,) = tokens.batch(np.array([0]), 1_000)[0], tokens.batch(np.array([0]), 30)[0]
+    assert torch.equal(cut, torch.cat([whole[:20], whole[-10:]]))
 
 
 def test_the_tokenizer_learns_the_same_from_the_same_texts() -> None:

@@ -13,6 +13,7 @@ from ensemble.pipeline.nested_cv import INNER_BOOSTERS, MANY_ROWS, OUTER_BOOSTER
 from tests.ensemble_tests.toys import matrix, members, rows
 from tests.errors import refused
 
+SIMPLE = ("single", "geometric", "simplex-log", "simplex-price")
 BOOSTED = ("residual", "lightgbm-l1", "lightgbm-huber", "lightgbm-smape", "quantiles", BLEND)
 
 

@@ -318,3 +318,29 @@ def test_an_architecture_that_fits_nowhere_is_left_out_with_a_note(toy_workspace
     assert sweep.scheduler.next() is None and sweep.scheduler.done
     (text,) = sweep.notes
     assert text.startswith("text: a training is expected to take 2 KB of memory") and "--memory" in text
+
+
+def test_a_training_far_slower_than_planned_is_planned_with_from_then_on(toy_workspace: Workspace) -> None:
+    sweep = LocalSweep(toy_workspace, "lexical", trials=1, minutes=16.0)
+    trial = sweep.start()
+    sweep.scheduler.finished(trial, replace(sweep.run(trial), seconds=1.0))
+    first = sweep.start()
+    assert sweep.notes[1:] == []  # as expected so far
+    # The median of 1 and 900 seconds would let the last fold begin, for which there is no time.
+    sweep.scheduler.finished(first, replace(sweep.run(first), seconds=900.0))
+    assert sweep.notes[1] == "lexical: a training took 900.0 s, not 1.0: planned again with that"
+    assert sweep.scheduler.searches["lexical"].seconds == 900.0
+    assert sweep.scheduler.next() is None and sweep.scheduler.done
+
+
+def test_candidates_of_an_architecture_that_became_slow_cost_more(toy_workspace: Workspace) -> None:
+    sweep = LocalSweep(toy_workspace, "lexical", "boosted", trials=2, minutes=16.0)
+    allocator = sweep.scheduler.allocator
+    assert allocator is not None
+    first, second = (sweep.start() for _ in range(2))
+    sweep.scheduler.finished(first, replace(sweep.run(first), seconds=1.0))
+    work = {each.plan.architecture: each.seconds for each in allocator._candidates.values()}
+    assert work == {first.architecture: 1.0}
+    allocator.slow_down(first.architecture, 3.0)
+    allocator.slow_down(second.architecture, 9.0)
+    assert [each.seconds for each in allocator._candidates.values()] == [3.0]

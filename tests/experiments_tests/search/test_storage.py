@@ -10,10 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -26,6 +23,7 @@ from core.errors import UserError
 from experiments.search.storage import PatientStorage, StorageError, cause, open_storage, without_password
 from tests.errors import refused
 from tests.experiments_tests import postgres
+from tests.experiments_tests.waiting import locked
 from tests.paths import ROOT
 
 SPACE = {"depth": optuna.distributions.CategoricalDistribution((1, 2, 3))}
@@ -41,12 +39,6 @@ def finish(search: optuna.Study, count: int) -> None:
         trial.report(50.0, 1)
         trial.set_user_attr("config", f"depth {trial.params['depth']}")
         search.tell(trial, float(trial.params["depth"]))
-
-
-def start(code: str, *arguments: str, **more: Any) -> subprocess.Popen[str]:
-    """Another Python process, in the repository's root."""
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **more)
 
 
 def test_what_is_written_is_read_by_another_process_and_by_the_dashboard(storage_text: str) -> None:
@@ -97,7 +89,8 @@ for _ in range(int(sys.argv[2])):
 def test_eight_concurrent_writers_lose_nothing(storage_text: str) -> None:
     """They even make the tables at the same time."""
     count = 12
-    writers = [start(WRITER, storage_text, str(count), str(writer)) for writer in range(8)]
+    command = [sys.executable, "-c", WRITER, storage_text, str(count)]
+    writers = [subprocess.Popen([*command, str(each)], cwd=ROOT, stdout=-1, text=True) for each in range(8)]
     told = sorted(int(number) for writer in writers for number in writer.communicate()[0].split())
     assert [writer.returncode for writer in writers] == [0] * 8
     trials = study(storage_text).trials
@@ -106,28 +99,6 @@ def test_eight_concurrent_writers_lose_nothing(storage_text: str) -> None:
     assert all(trial.value == trial.params["depth"] for trial in trials)
     by_writer = [sum(trial.user_attrs["writer"] == str(writer) for trial in trials) for writer in range(8)]
     assert by_writer == [count] * 8
-
-
-HOLDER = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN EXCLUSIVE")
-print("held", flush=True)
-sys.stdin.read()
-connection.execute("COMMIT")
-"""
-
-
-@contextmanager
-def held(path: Path, seconds: float) -> Iterator[None]:
-    """Another process locks the file, for so many seconds from the beginning of the block on."""
-    with start(HOLDER, str(path), stdin=subprocess.PIPE) as holder:
-        assert holder.stdin is not None and holder.stdout is not None and holder.stdout.readline() == "held\n"
-        release = threading.Timer(seconds, holder.stdin.close)
-        release.start()
-        yield
-        release.join()
-        assert holder.wait() == 0
 
 
 @pytest.mark.parametrize("seconds", [2.0, pytest.param(40.0, marks=pytest.mark.faults)])
@@ -139,7 +110,8 @@ def test_a_locked_sqlite_file_only_delays(
     search = study(f"sqlite:///{path}")
     finish(search, 1)
     began = time.monotonic()
-    with held(path, seconds):
+    with locked(path) as release:
+        threading.Timer(seconds, release).start()
         search.set_user_attr("note", "written when the lock is gone")
         assert time.monotonic() - began > seconds
     finish(search, 3)
@@ -153,7 +125,8 @@ def test_a_locked_file_is_waited_for_at_the_start_too(tmp_path: Path, monkeypatc
     monkeypatch.setattr("experiments.search.storage.BUSY", 0.1)
     path = tmp_path / "study.db"
     path.touch()
-    with held(path, 1.5):
+    with locked(path) as release:
+        threading.Timer(1.5, release).start()
         finish(study(f"sqlite:///{path}"), 1)
 
 
@@ -332,3 +305,4 @@ def test_what_began_an_error_is_told_without_its_password() -> None:
     wrapped = RuntimeError("not written")
     wrapped.__cause__ = OSError("no answer from postgresql://me:secret@db/optuna\nat all")
     assert cause(wrapped) == "no answer from postgresql://me:***@db/optuna"
+    assert cause(TimeoutError()) == "TimeoutError"

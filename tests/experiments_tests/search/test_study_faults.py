@@ -22,6 +22,7 @@ from experiments.search.storage import open_storage
 from experiments.search.study import INTERRUPTED, Study, StudySettings
 from search_spaces import Space
 from tests.experiments_tests import postgres
+from tests.experiments_tests.search.toy_search import ask
 
 SPACE = Space("toy", {"depth": tuple(range(1, 11)), "rate": tuple(range(1, 13))}, {"depth": 3, "rate": 3})
 FORK = multiprocessing.get_context("fork")  # a process of its own, without seconds of imports
@@ -173,8 +174,8 @@ def test_what_was_interrupted_comes_first_once_in_its_order(tmp_path: Path, stor
     lost = [proposal.searched for _ in range(3) if (proposal := dead.ask()) is not None]
     study()  # killed before it asked for anything
     second = study()
-    first = second.ask()
-    assert first is not None and first.searched == lost[0]  # killed with one of the three begun again
+    first = ask(second)
+    assert first.searched == lost[0]  # killed with one of the three begun again
     third = study()
     again = [proposal for _ in range(4) if (proposal := third.ask()) is not None]
     assert sorted(map(identify, lost)) == sorted(proposal.name for proposal in again[:3])
@@ -190,12 +191,11 @@ def test_a_result_that_reached_the_disk_and_not_the_study_is_the_running_trials(
     text = f"sqlite:///{tmp_path}/study.db"
     outcome = JobOutcome({"smape": 33.0, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, 2, 0.1)
     dead = Study("toy", SPACE, open_storage(text), identify=identify, known={}.get)
-    lost = dead.ask()
-    assert lost is not None
+    lost = ask(dead)
     study = Study("toy", SPACE, open_storage(text), identify=identify, known={lost.name: outcome}.get)
     assert [(each.number, each.smape) for each in study.ranking()] == [(0, 33.0)]
-    following = study.ask()
-    assert following is not None and following.name != lost.name
+    following = ask(study)
+    assert following.name != lost.name
     assert read(text)[0].state == TrialState.COMPLETE
 
 
@@ -206,8 +206,8 @@ def test_points_queued_by_a_person_are_tried_first(tmp_path: Path) -> None:
     by_hand.enqueue_trial({"depth": 77, "rate": 6})
     by_hand.enqueue_trial({"depth": 1, "rate": 6})
     study = Study("toy", SPACE, open_storage(text), identify=identify, known={}.get)
-    proposal = study.ask()
-    assert proposal is not None and (proposal.number, proposal.name) == (0, "1-6")
+    proposal = ask(study)
+    assert (proposal.number, proposal.name) == (0, "1-6")
     study.complete(proposal.name, JobOutcome({"smape": 40.0}, 1, 0.1))
     assert study.ask() is not None
     trials = read(text)

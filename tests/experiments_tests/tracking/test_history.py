@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,19 +9,12 @@ from optuna.storages import BaseStorage
 
 from core.atomic_files import read_json
 from core.store.workspace import Workspace
-from experiments.common.jobs import JobOutcome
 from experiments.search.storage import open_storage
 from experiments.search.study import Study
 from experiments.tracking.history import FEWEST, write_history
 from reports.build import build_report
 from reports.figures.study_records import HISTORY_FORMAT
-from search_spaces import Space
-
-SPACE = Space("toy", {"depth": (1, 2, 3), "rate": (0.1, 0.2, 0.4)}, {"depth": 2, "rate": 0.2})
-
-
-def identify(searched: Mapping[str, Any]) -> str:
-    return json.dumps(dict(sorted(searched.items())))
+from tests.experiments_tests.search.toy_search import SPACE, ask, identify, outcome
 
 
 def begun(workspace: Workspace, name: str = "text") -> tuple[BaseStorage, Study]:
@@ -31,13 +22,8 @@ def begun(workspace: Workspace, name: str = "text") -> tuple[BaseStorage, Study]
     return storage, Study(f"{name}-1", SPACE, storage, identify=identify, known={}.get)
 
 
-def outcome(smape: float) -> JobOutcome:
-    return JobOutcome({"smape": smape, "mae": 1.0, "rmse": 1.0, "r2": 0.5}, best_epoch=2, seconds=1.5)
-
-
 def run(study: Study, smape: float) -> None:
-    proposal = study.ask()
-    assert proposal is not None
+    proposal = ask(study)
     for epoch in (1, 2):
         study.report(proposal.name, epoch, smape + 2 - epoch)
     study.complete(proposal.name, outcome(smape))
@@ -54,8 +40,7 @@ def test_every_ended_trial_is_listed_with_its_curve(toy_workspace: Workspace) ->
     storage, study = begun(toy_workspace)
     run(study, 40.0)
     for end in ("prune", "fail", "interrupt"):
-        proposal = study.ask()
-        assert proposal is not None
+        proposal = ask(study)
         study.report(proposal.name, 1, 60.0)
         if end == "prune":
             study.prune(proposal.name, 60.0)
@@ -63,8 +48,7 @@ def test_every_ended_trial_is_listed_with_its_curve(toy_workspace: Workspace) ->
             study.fail(proposal.name, "MemoryError: no room", "out-of-memory")
         else:
             study.interrupt(proposal.name)
-    running = study.ask()
-    assert running is not None
+    ask(study)  # it runs
     write_history(toy_workspace, storage, {"text": study})
     [found] = history(toy_workspace)
     trained = [trial for trial in found["trials"] if trial["answered_from"] is None]

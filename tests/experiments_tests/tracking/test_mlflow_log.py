@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,9 +23,9 @@ from core.store.workspace import Workspace
 from experiments.common.jobs import Job, JobOutcome, StopReason
 from experiments.dashboard import answers
 from experiments.search.trial_store import differences
-from experiments.tracking.mlflow_log import RunLog, experiment_name, reason, tracking_uri
+from experiments.tracking.mlflow_log import RunLog, experiment_name, tracking_uri
 from experiments.tracking.run_record import RunRecord, StudyRuns
-from tests.experiments_tests.waiting import free_port, wait_for
+from tests.experiments_tests.waiting import free_port, locked, wait_for
 
 METRICS = {"smape": 41.0, "mae": 2.0, "rmse": 3.0, "r2": 0.5}
 RUNS = StudyRuns("text-1a2b", "text", {"seed": 0})
@@ -95,10 +94,11 @@ def test_trials_are_runs_with_params_curves_states_and_artifacts(toy_workspace: 
 
     found = runs(toy_workspace)
     assert states(found) == ALL_THREE
-    assert {number: run.info.run_id for number, run in enumerate(sorted(found.values(), key=by_key))} == links
+    numbered = [found[f"text-1a2b#{number}"].info for number in range(3)]
+    assert {number: run.run_id for number, run in enumerate(numbered)} == links
     done, crashed = found["text-1a2b#0"], found["text-1a2b#2"]
     assert (crashed.data.tags["error"], crashed.data.tags["error_code"]) == ("MemoryError: too large", "out-of-memory")
-    assert [run.info.run_name for run in sorted(found.values(), key=by_key)] == [
+    assert [run.run_name for run in numbered] == [
         "text #0 best known", "text #1 learning_rate 3e-5", "text #2 learning_rate 4e-5, dropout 0.2",
     ]  # fmt: skip
     assert done.data.params == {"learning_rate": "2e-05", "loss": "huber"}
@@ -110,26 +110,13 @@ def test_trials_are_runs_with_params_curves_states_and_artifacts(toy_workspace: 
     assert done.info.artifact_uri.startswith(toy_workspace.path("mlartifacts").as_uri())
 
 
-def by_key(run: Run) -> str:
-    return run.data.tags["key"]
-
-
 def test_the_driver_never_waits(toy_workspace: Workspace) -> None:
     with RunLog(toy_workspace, STUDIES, {}) as run_log:
         start = time.perf_counter()
         for _ in range(20):
             log_three_trials(run_log)
         assert time.perf_counter() - start < 1.0  # opening the database alone takes longer
-        assert not runs_exist(toy_workspace)
-
-
-def runs_exist(workspace: Workspace) -> bool:
-    path = workspace.path("mlflow.db")
-    if not path.exists():
-        return False
-    with sqlite3.connect(path) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        return "runs" in tables and connection.execute("SELECT count(*) FROM runs").fetchone()[0] > 0
+        assert run_log.writer.missing == 3, "no run is written yet"
 
 
 def test_folds_of_members_are_no_runs_of_their_own(toy_workspace: Workspace) -> None:
@@ -204,15 +191,6 @@ def test_what_a_killed_driver_left_is_written_from_the_study(toy_workspace: Work
         assert found["text-1a2b#2"].data.tags["error"] == "MemoryError: too large"
 
 
-LOCK = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN EXCLUSIVE")
-print("locked", flush=True)
-sys.stdin.read()
-"""
-
-
 def test_a_locked_database_is_waited_for(
     toy_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,17 +201,14 @@ def test_a_locked_database_is_waited_for(
 
     text = store.sql.text
     monkeypatch.setattr(store.sql, "text", lambda line: text(line.replace("= 20000", "= 200")))
-    path = str(toy_workspace.path("mlflow.db"))
     with RunLog(toy_workspace, STUDIES, {}) as run_log:
         run_log.started(job(0))
         wait_for(lambda: run_log.writer.missing == 0)
-        with subprocess.Popen([sys.executable, "-c", LOCK, path], stdin=-1, stdout=-1, text=True) as locker:
-            assert locker.stdout is not None and locker.stdout.readline() == "locked\n"
+        with locked(toy_workspace.path("mlflow.db")):
             start = time.perf_counter()
             log_three_trials(run_log)
             assert time.perf_counter() - start < 0.5
             wait_for(lambda: bool(run_log.writer.problem))
-            locker.communicate("")
         wait_for(lambda: run_log.writer.missing == 0)
     assert states(runs(toy_workspace)) == ALL_THREE
     printed = capsys.readouterr()
@@ -290,14 +265,3 @@ def test_a_server_that_never_answers_is_reported_and_waited_for_within_bounds(
     assert "3 entries were not written" in printed.err and "the next sweep here writes them" in printed.err
     assert "at most 2 s" in printed.out
     assert "secret" not in printed.err + printed.out
-
-
-def test_a_full_disk_is_named() -> None:
-    full = sqlite3.OperationalError("database or disk is full")
-    try:
-        try:
-            raise full
-        except sqlite3.OperationalError as error:
-            raise RuntimeError("(sqlite3.OperationalError) something long\nwith lines") from error
-    except RuntimeError as error:
-        assert reason(error) == "database or disk is full"

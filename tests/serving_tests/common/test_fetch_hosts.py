@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from serving.common.image_fetcher import ImageFetcher
-from serving.common.image_urls import Address, ImageUrlError, is_public
+from serving.common.image_urls import Address, ImageUrlError
 from serving.common.limits import Limits
 from tests.serving_tests.hostile import URLS, resolve
 from tests.serving_tests.image_servers import (
@@ -88,17 +88,9 @@ async def redirecting_resolver(host: str) -> Sequence[Address]:
      "http://cdn.example.com:22/b", "http://x@cdn.example.com:{port}/b", "gopher://127.0.0.1:{port}/b", "http://nowhere.example.com:{port}/"],
 )  # fmt: skip
 def test_redirects_inside_are_refused(location: str, status: str) -> None:
-    async def run() -> int:
-        async with running({"/b": reply(b"secret")}) as server:
-            server.answers["/a"] = moved(location.format(port=server.port), status)
-            rules = {"permits": lambda one: one == LOOPBACK or is_public(one)}
-            fetcher = fetcher_for(server, resolve=redirecting_resolver, **rules)
-            with pytest.raises(ImageUrlError) as refused:
-                await fetcher.fetch(f"http://cdn.example.com:{server.port}/a")
-            assert refused.value.kind in ("url", "host")
-            return len(server.connections)
-
-    assert asyncio.run(run()) == 1
+    found, server = fetch({"/a": moved(location, status), "/b": reply(b"secret")}, resolve=redirecting_resolver)
+    assert found in ("url", "host")
+    assert len(server.connections) == 1
 
 
 def test_a_redirect_to_a_host_that_was_not_named_is_refused() -> None:

@@ -16,7 +16,7 @@ from serving.engine.engine import FIRST_ROWS, WORK_SECONDS, AdaptiveBatchSize, E
 from serving.engine.process_worker import Failure, RowAnswer, WorkerBatch
 from serving.middleware.problems import request_id
 from tests.errors import refused
-from tests.serving_tests.engines import Script, answers, losing
+from tests.serving_tests.engines import Script, answers, losing, while_started
 
 FOLDER = Path("bundle")
 
@@ -24,17 +24,9 @@ FOLDER = Path("bundle")
 def run(
     work: Callable[[Engine], Awaitable[Any]], on_batch: OnBatch = lambda rows, seconds: None, **settings: float
 ) -> Any:
-    """Work with a started engine, which is stopped afterwards. settings: of EngineConfig; batches wait for no row by default."""
-
-    async def whole() -> Any:
-        engine = Engine(FOLDER, EngineConfig.of(**{"workers": 1, "batch_ms": 0, **settings}), on_batch=on_batch)
-        await engine.start()
-        try:
-            return await work(engine)
-        finally:
-            await engine.stop()
-
-    return asyncio.run(whole())
+    """Work with an engine. settings: of EngineConfig; batches wait for no row by default."""
+    config = EngineConfig.of(**{"workers": 1, "batch_ms": 0, **settings})
+    return while_started(lambda: Engine(FOLDER, config, on_batch=on_batch), work)
 
 
 async def priced(engine: Engine, texts: list[str], **how: Any) -> list[float | None]:

@@ -18,21 +18,14 @@ from serving.engine.engine import EngineConfig, Overloaded
 from serving.engine.process_worker import RowAnswer, WorkerBatch
 from serving.engine.service import CacheConfig, PricedRow, Service, SwapError
 from tests.serving_tests.conftest import png
-from tests.serving_tests.engines import Script, answers, losing
+from tests.serving_tests.engines import Script, answers, losing, while_started
 
 SETTINGS = EngineConfig(workers=1, batch_ms=0)
 
 
 def run(bundle: Path, work: Callable[[Service], Awaitable[Any]], **more: Any) -> Any:
-    async def whole() -> Any:
-        service = Service(bundle, more.pop("settings", SETTINGS), more.pop("limits", Limits()), **more)
-        await service.start()
-        try:
-            return await work(service)
-        finally:
-            await service.stop()
-
-    return asyncio.run(whole())
+    settings = more.pop("settings", SETTINGS)
+    return while_started(lambda: Service(bundle, settings, Limits(), **more), work)
 
 
 def renumbered(bundle: Path, number: int) -> Path:

@@ -69,24 +69,23 @@ def test_without_keys_this_machine_gets_in() -> None:
     assert converse(app, scope_of(client=("::1", 1), origin="http://127.0.0.1:8000", **LOCAL))[0] == 200
 
 
+HOSTS = ("", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8000", "127.0.0.1@evil", "0.0.0.0")
+ORIGINS = ("null", "http://evil.example", "http://127.0.0.1", "http://127.0.0.1:9000", "http://localhost:8000")
+
+
 @pytest.mark.parametrize(
-    "host", ["", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8000", "127.0.0.1@evil", "0.0.0.0"]
+    "scope",
+    [
+        *(scope_of(host=host) for host in HOSTS),
+        *(scope_of(origin=origin, **LOCAL) for origin in ORIGINS),
+        scope_of(client=("10.0.0.7", 1), **LOCAL),
+    ],
+    ids=[*(f"host {host}" for host in HOSTS), *(f"origin {origin}" for origin in ORIGINS), "client"],
 )
-def test_without_keys_other_names_for_this_machine_are_refused(host: str) -> None:
-    """DNS rebinding: a page of evil.example, whose name leads to 127.0.0.1 by now."""
-    status, _, body = converse(Access(who, None), scope_of(host=host))
+def test_without_keys_other_hosts_pages_and_machines_are_refused(scope: Scope) -> None:
+    """Hosts: DNS rebinding, where a page's name leads to 127.0.0.1 by now."""
+    status, _, body = converse(Access(who, None), scope)
     assert (status, json.loads(body)["detail"]) == (403, "without keys this service answers its own machine alone")
-
-
-@pytest.mark.parametrize(
-    "origin", ["null", "http://evil.example", "http://127.0.0.1", "http://127.0.0.1:9000", "http://localhost:8000"]
-)
-def test_without_keys_other_pages_are_refused(origin: str) -> None:
-    assert converse(Access(who, None), scope_of(origin=origin, **LOCAL))[0] == 403
-
-
-def test_without_keys_other_machines_are_refused() -> None:
-    assert converse(Access(who, None), scope_of(client=("10.0.0.7", 1), **LOCAL))[0] == 403
 
 
 def test_admins_alone_pass_the_dependency(path: Path) -> None:
