@@ -27,7 +27,7 @@ from core.encoders.loading import (
     no_tokenizer,
     parameters,
 )
-from core.encoders.presets import AUTO, DOCUMENTED, TINY, TINY_VISION, Part, choose
+from core.encoders.presets import AUTO, DOCUMENTED, RANDOM, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
 from core.fields.field_inputs import FieldEncoder, learn_fields, reader_from, table_of, with_line
 from core.hardware import Machine, detect
@@ -156,7 +156,7 @@ class NeuralArchitecture(Architecture):
     data_parallel: ClassVar[bool] = True
     is_network: ClassVar[bool] = True
     encoder_settings: ClassVar[tuple[str, ...]] = ("text_encoder",)
-    random_encoders: ClassVar[frozenset[str]] = frozenset({TINY, TINY_VISION})
+    random_encoders: ClassVar[frozenset[str]] = RANDOM
     freezing_settings: ClassVar[Mapping[str, str]] = {"text_encoder": "freeze_text"}
 
     @abstractmethod

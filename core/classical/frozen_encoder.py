@@ -167,7 +167,7 @@ class ClassicalArchitecture(Architecture):
         name, why = settings.get(SETTING), "named"
         if name is None:
             return Resolution(dict(settings), self.name)
-        from core.encoders.loading import available, locate
+        from core.encoders.loading import available, check_encoder
 
         if name == AUTO:
             name, why = choose("text", machine, available(), minutes)
@@ -175,7 +175,7 @@ class ClassicalArchitecture(Architecture):
         if name == TINY:
             note = f"frozen encoder: none ({why}; {TINY} says nothing while frozen)"
             return Resolution({**settings, SETTING: None}, self.name, (note,))
-        locate(name, "text")
+        check_encoder(name, "text")
         return Resolution({**settings, SETTING: name}, self.name, (f"frozen encoder: {name} ({why})",))
 
     def identity(self, config: Any) -> dict[str, str]:

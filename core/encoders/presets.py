@@ -13,6 +13,8 @@ Part = Literal["text", "vision"]
 TINY, TINY_VISION = "tiny", "tiny-vision"
 """Encoders with random weights, made on the spot and trained end to end; nothing is downloaded."""
 
+RANDOM = frozenset({TINY, TINY_VISION})
+
 AUTO = "auto"
 
 HIGHEST_PRETRAINED_RATE = 5e-5

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from core.console import say
-from core.encoders.presets import AUTO, DOCUMENTED, Part, choose, part_of
+from core.encoders.presets import AUTO, DOCUMENTED, RANDOM, Part, choose, part_of
 from core.errors import UserError
 from core.hardware import Machine
 from core.protocols.architecture import Architecture
@@ -60,7 +60,7 @@ def _asked(kinds: Sequence[Architecture], search: SearchConfig) -> Iterator[tupl
         choices = _searched(kind, search, fixed[kind.name])
         for key in kind.encoder_settings:
             for value in choices.get(key, [fixed[kind.name].get(key, kind.Config.model_fields[key].default)]):
-                if value is not None and value not in kind.random_encoders:
+                if value is not None and value not in RANDOM:
                     found[str(value), part_of(key)] = None
     return iter(found)
 

@@ -12,7 +12,7 @@ from core.architectures import ARCHITECTURES, architecture
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import FEW_ROWS, HOLDOUT
-from core.encoders.presets import HIGHEST_PRETRAINED_RATE, part_of
+from core.encoders.presets import HIGHEST_PRETRAINED_RATE, RANDOM, part_of
 from core.errors import UserError
 from core.fields.learnt_fields import LABELLED
 from core.formatting import duration, setting
@@ -64,7 +64,7 @@ class ArchitecturePlan:
             (str(value), part_of(key))
             for key in self.kind.encoder_settings
             for value in searched.get(key, (settings[key],))
-            if value is not None and value not in self.kind.random_encoders
+            if value is not None and value not in RANDOM
         }
         if not named:
             return {}

@@ -85,6 +85,13 @@ def test_on_a_processor_nothing_is_downloaded_unasked(documented: Hub, plan: Cal
     assert len(documented.api) == 1
 
 
+def test_a_frozen_encoder_of_classical_models_is_downloaded_too(documented: Hub, plan: Callable[..., str]) -> None:
+    assert "frozen encoder: none (named" in plan("lexical", "--set", "frozen_encoder=tiny")
+    assert documented.requests == []
+    assert "frozen encoder: neobert (named)" in plan("lexical", "--set", "frozen_encoder=neobert")
+    assert len(documented.api) == 1
+
+
 def test_a_named_encoder_that_is_not_here_is_refused_offline(documented: Hub, plan: Callable[..., str]) -> None:
     said = plan("text", "--text-encoder", "neobert", "--offline", code=2)
     assert "[encoder-needed-offline]" in said and "python -m core.encoders fetch neobert" in said
