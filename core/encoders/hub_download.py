@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,23 +34,18 @@ _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.5
 _PAST_THE_END = 416
 _PIECE = 2**20
+_SHA256_DIGITS = 64
 _RESERVE = 2**26
 """Bytes that stay free on the disk."""
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """File of a repository. sha256: of its bytes, for large files. git: its id in git, for small ones."""
+    """File of a repository. hash: SHA-256 of a large file, git's id of a small one; its name in the hub's cache."""
 
     name: str
     size: int
-    sha256: str | None
-    git: str | None
-
-    @property
-    def blob(self) -> str:
-        """Its name below `blobs`: what huggingface_hub calls it."""
-        return self.sha256 or self.git or hashlib.sha256(self.name.encode()).hexdigest()
+    hash: str
 
 
 @dataclass(frozen=True)
@@ -100,6 +96,12 @@ def ask(name: str) -> HubEncoder:
         if not files:
             listed = api.list_repo_tree(repository, revision=commit)
             files = {file.rfilename: _hub_file(file) for file in listed if isinstance(file, RepoFile)}
+    if not all(map(_is_hash, (commit, *(file.hash for file in files.values())))):
+        raise UserError(
+            f"the hub's answer about '{repository}' lacks hashes by which its files could be checked",
+            code="hub-bad-answer",
+            hint="ask who runs the proxy or mirror in between (HF_ENDPOINT)",
+        )
     chosen = tuple(files[each] for each in needed(files))
     encoder = HubEncoder(name, repository, commit, chosen, _licence(info), _parameters(name, info))
     _check_kind(encoder)
@@ -107,7 +109,12 @@ def ask(name: str) -> HubEncoder:
 
 
 def _hub_file(file: Any) -> HubFile:
-    return HubFile(file.rfilename, int(file.size), None if file.lfs is None else file.lfs["sha256"], file.blob_id)
+    return HubFile(file.rfilename, int(file.size), str(file.blob_id if file.lfs is None else file.lfs["sha256"]))
+
+
+def _is_hash(text: str) -> bool:
+    """True for what may name a file: anything else could lead out of the cache."""
+    return re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text) is not None
 
 
 def _licence(info: Any) -> str | None:
@@ -171,7 +178,7 @@ def _check_disk(encoders: Sequence[HubEncoder]) -> None:
 
 def _paths(encoder: HubEncoder, file: HubFile) -> tuple[Path, Path]:
     """The file's blob, and the file that it is written to before it is whole."""
-    blob = repository_folder(encoder.repository) / "blobs" / file.blob
+    blob = repository_folder(encoder.repository) / "blobs" / file.hash
     return blob, blob.with_name(f"{blob.name}.pricestack.incomplete")
 
 
@@ -200,7 +207,7 @@ def _point(encoder: HubEncoder, folder: Path) -> None:
     for file in sorted(encoder.files, key=lambda file: file.name == "config.json"):
         place, made = snapshot / file.name, snapshot / f".{file.name}.{os.getpid()}"
         made.unlink(missing_ok=True)
-        made.symlink_to(Path("..", "..", "blobs", file.blob))
+        made.symlink_to(Path("..", "..", "blobs", file.hash))
         made.replace(place)
     write_text(folder / "refs" / "main", encoder.commit)
 
@@ -286,13 +293,11 @@ class _Transfer:
         )
 
     def _wrong_hash(self) -> str | None:
-        if self._file.sha256 is not None:
-            return None if self._hash(hashlib.sha256()) == self._file.sha256 else "its SHA-256 differs"
-        if self._file.git is None:
-            return None
+        if len(self._file.hash) == _SHA256_DIGITS:
+            return None if self._hash(hashlib.sha256()) == self._file.hash else "its SHA-256 differs"
         # git hashes a header in front of the bytes; mirrors that are no git repository hash the bytes alone.
         framed = self._hash(hashlib.sha1(f"blob {self._file.size}\0".encode()))
-        known = framed == self._file.git or self._hash(hashlib.sha1()) == self._file.git
+        known = framed == self._file.hash or self._hash(hashlib.sha1()) == self._file.hash
         return None if known else "its SHA-1 differs"
 
     def _hash(self, state: Any) -> str:

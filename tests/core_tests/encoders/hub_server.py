@@ -26,20 +26,24 @@ class Repository:
     """Files of one repository, and what its server does wrong.
 
     cut: file -> bytes after which its connection breaks, as often as listed. sent: file -> other bytes than were announced.
-    bare: sizes and hashes are in the tree alone, as on some mirrors.
+    version: what is called the commit. bare: sizes and hashes are in the tree alone, as on some mirrors.
     """
 
     files: dict[str, bytes]
     licence: str | None = None
     gated: bool = False
     bare: bool = False
+    version: str | None = None
     cut: dict[str, list[int]] = field(default_factory=dict)
     sent: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def commit(self) -> str:
         """Name of the content, as git has one."""
-        return hashlib.sha1(b"".join(name.encode() + body for name, body in sorted(self.files.items()))).hexdigest()
+        return (
+            self.version
+            or hashlib.sha1(b"".join(name.encode() + body for name, body in sorted(self.files.items()))).hexdigest()
+        )
 
     def siblings(self) -> list[dict[str, Any]]:
         """The files with sizes and hashes, as the hub lists them with `blobs=true`."""

@@ -144,6 +144,13 @@ def test_gated_unknown_and_too_many_requests(hub: Hub, tmp_path: Path) -> None:
     assert found(NAME) is None
 
 
+def test_a_commit_that_leads_out_of_the_cache_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, bert(tmp_path / "made"), version="../../../elsewhere")
+    with refused("hub-bad-answer"):
+        fetch([NAME])
+    assert not list(tmp_path.rglob("elsewhere"))
+
+
 def test_a_repository_without_weights(hub: Hub, tmp_path: Path) -> None:
     folder = bert(tmp_path / "made")
     (folder / WEIGHTS).rename(folder / "tf_model.h5")
