@@ -5,6 +5,7 @@ What needs `transformers` imports it where it is used: that takes two seconds, w
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -154,11 +155,16 @@ def check_name(name: str, part: Part | None = None) -> None:
             code="encoder-random-weights",
             hint="name a folder, a hub name or one of " + ", ".join(sorted(PRESETS)),
         )
-    if name not in PRESETS and (name.count("/") != 1 or Path(name).is_absolute()):
+    if not is_hub_name(name):
         what = f"{part} encoder" if part else "encoder"
         raise UserError(
             f"unknown {what} '{name}' (and no such folder)", code="encoder-unknown", hint=suggestion(name, known(part))
         )
+
+
+def is_hub_name(name: str) -> bool:
+    """True for a short name with weights, and for what is formed like a name on the hub (`owner/name`)."""
+    return name in PRESETS or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
 
 
 def is_here(name: str) -> bool:

@@ -29,10 +29,10 @@ def download_encoders(
     if not asked:
         return 0.0
     from core.encoders.hub_download import fetch
-    from core.encoders.loading import check_name, is_here
+    from core.encoders.loading import check_name, is_here, is_hub_name
 
     started = time.monotonic()
-    named = [(name, part) for name, part in asked if name != AUTO and not is_here(name)]
+    named = [(name, part) for name, part in asked if is_hub_name(name) and not is_here(name)]
     for name, part in named:
         check_name(name, part)
     parts = dict.fromkeys(part for name, part in asked if name == AUTO and machine.has_gpu)
@@ -60,7 +60,7 @@ def _asked(kinds: Sequence[Architecture], search: SearchConfig) -> Iterator[tupl
         choices = _searched(kind, search, fixed[kind.name])
         for key in kind.encoder_settings:
             for value in choices.get(key, [fixed[kind.name].get(key, kind.Config.model_fields[key].default)]):
-                if value is not None and value not in RANDOM:
+                if value is not None and value not in RANDOM | kind.random_encoders:
                     found[str(value), part_of(key)] = None
     return iter(found)
 

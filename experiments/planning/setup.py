@@ -64,13 +64,13 @@ class ArchitecturePlan:
             (str(value), part_of(key))
             for key in self.kind.encoder_settings
             for value in searched.get(key, (settings[key],))
-            if value is not None and value not in RANDOM
+            if value is not None and value not in RANDOM | self.kind.random_encoders
         }
         if not named:
             return {}
-        from core.encoders.loading import locate  # torch, which a search without networks can do without
+        from core.encoders.loading import is_here, locate  # torch, which a search without networks can do without
 
-        return {name: locate(name, part) for name, part in named}
+        return {name: locate(name, part) for name, part in named if is_here(name)}
 
     def config(self, searched: Mapping[str, Any]) -> Config:
         """The config with these searched values."""
@@ -273,8 +273,8 @@ def _check_rates(kind: Architecture, config: Any, space: Space) -> None:
     random = sorted((named | kind.encoder_names(config.model_dump())) & kind.random_encoders)
     if not random:
         return
-    lowest = space.lowest("learning_rate", config.learning_rate)
-    if lowest <= HIGHEST_PRETRAINED_RATE:
+    lowest = space.lowest("learning_rate", getattr(config, "learning_rate", None))
+    if lowest is not None and lowest <= HIGHEST_PRETRAINED_RATE:
         raise UserError(
             f"{kind.name} would train {' and '.join(random)}, whose weights are random, at a learning rate of {lowest:g}, "
             "where it learns nothing",

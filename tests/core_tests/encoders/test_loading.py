@@ -122,6 +122,7 @@ def test_an_encoder_that_cannot_be_had_fails_at_once_with_the_way_to_get_it(name
         ("neobret", "text", "encoder-unknown"),
         ("clip", "text", "encoder-wrong-part"),
         ("/no/such", "text", "encoder-unknown"),
+        ("./missing", "text", "encoder-unknown"),
     ],
 )
 def test_names_that_are_not_known(name: str, part: loading.Part, said: str) -> None:

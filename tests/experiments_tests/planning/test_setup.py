@@ -121,9 +121,17 @@ def planned(workspace: Workspace, name: str, space: Path | None = None, **search
 
 def test_what_cannot_matter_is_said_once_per_setting(toy_workspace: Workspace, tmp_path: Path) -> None:
     encoder, space = small_encoder(tmp_path / "encoder"), tmp_path / "space.yaml"
+    fast = ("learning_rate=1e-3",)
     found = planned(toy_workspace, "multimodal", vision_encoder="tiny-vision", settings=("cached_views=2",))
     assert found.idle_settings() == ["cached_views: 2 has no effect without freeze_vision"]
-    found = planned(toy_workspace, "multimodal", Path("multimodal"), text_encoder="tiny", vision_encoder="tiny-vision")
+    found = planned(
+        toy_workspace,
+        "multimodal",
+        Path("multimodal"),
+        text_encoder="tiny",
+        vision_encoder="tiny-vision",
+        settings=fast,
+    )
     assert found.idle_settings() == ["mixup_alpha: 0.2, 0.3 and 0.5 have no effect without use_mixup; trained once"]
     space.write_text(
         f"values: {{text_encoder: [tiny, {encoder}], learning_rate: [1.0e-3], max_length: [256, 625, 1024, 2048]}}",
@@ -134,12 +142,14 @@ def test_what_cannot_matter_is_said_once_per_setting(toy_workspace: Workspace, t
         f"max_length: 625, 1024 and 2048 mean 512, the most that {encoder} reads; trained once",
     ]
     space.write_text("values: {max_length: {low: 8, high: 2000}, bins: [8, 9]}", encoding="utf-8")
-    found = planned(toy_workspace, "text", space, text_encoder="tiny", settings=("head=point", "max_length=1500"))
+    found = planned(
+        toy_workspace, "text", space, text_encoder="tiny", settings=("head=point", "max_length=1500", *fast)
+    )
     assert found.idle_settings() == [
         "bins: 8 and 9 have no effect with head=point; trained once",
         "max_length: 1500 means 1024, the most that tiny reads",
     ]
-    found = planned(toy_workspace, "text", space, text_encoder="tiny")
+    found = planned(toy_workspace, "text", space, text_encoder="tiny", settings=fast)
     assert found.idle_settings() == ["max_length: all above 1024 mean 1024, the most that tiny reads; trained once"]
     assert planned(toy_workspace, "lexical").idle_settings() == planned(toy_workspace, "boosted").idle_settings() == []
 
@@ -151,7 +161,7 @@ def test_auto_among_the_encoders_is_settled_in_the_first_points_too(toy_workspac
         f"{{text_encoder: {encoder}}}, {{epochs: 2}}]",
         encoding="utf-8",
     )
-    found = planned(toy_workspace, "text", space).space
+    found = planned(toy_workspace, "text", space, settings=("learning_rate=1e-3",)).space
     assert found.values["text_encoder"] == ("tiny", str(encoder))
     assert found.best == {"text_encoder": "tiny", "epochs": 1}
     assert found.then == ({"text_encoder": str(encoder), "epochs": 1}, {"text_encoder": "tiny", "epochs": 2})
