@@ -29,7 +29,9 @@ from core.encoders.loading import (
 )
 from core.encoders.presets import AUTO, DOCUMENTED, RANDOM, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
-from core.fields.field_inputs import FieldEncoder, learn_fields, reader_from, table_of, with_line
+from core.fields.field_inputs import FieldEncoder, learn_fields, reader_from, table_of, with_learnt, with_line
+from core.fields.learnt_fields import NO_FIELDS, learn_fields_of
+from core.fields.reader import labelled_of
 from core.hardware import Machine, detect
 from core.inputs.frozen_features import content_of, no_deadline
 from core.inputs.tokens import clean
@@ -262,7 +264,7 @@ class NeuralArchitecture(Architecture):
         config = self._settled(config)
         with seeded(context):
             encoders, tokenizer = self._encoders(config, train, context.cache)
-            fields = learn_fields(table_of(train, context.cache)) if config.has_branch else None
+            fields = _learn_fields(train, config, context.cache) if config.has_branch else None
             network = self.network(encoders, config, fields.width if fields else 0)
             network.head.start_at(train.known_prices)
             network.prepare_encoder()
@@ -342,6 +344,11 @@ def _precision(asked: PrecisionName, encoders: Mapping[Part, str], machine: Mach
 def texts_of(catalog: Catalog, config: NeuralConfig, cache: Cache | None) -> list[str]:
     """Texts of the rows as the text encoder reads them, before they are cleaned."""
     return with_line(catalog.texts, table_of(catalog, cache)) if config.has_line else catalog.texts.tolist()
+
+
+def _learn_fields(train: Catalog, config: NeuralConfig, cache: Cache) -> FieldEncoder:
+    learnt = learn_fields_of(labelled_of(train)) if config.labelled_fields else NO_FIELDS
+    return learn_fields(with_learnt(train, cache, learnt), learnt)
 
 
 def _learning_passes(config: NeuralConfig, part: Part) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from core.encoders.presets import AUTO, Part
+from core.fields.learnt_fields import LABELLED
 from core.nn import losses
 from core.nn.heads import FieldBranch, HeadName, PoolingName, PriceHead
 from core.nn.layers import add_adapters, depths, merge_adapters, still_modules
@@ -20,6 +22,8 @@ FieldsName = Literal["none", "dense", "tokens", "both"]
 
 class NeuralConfig(TrainerConfig):
     """Settings that `text` and `multimodal` have in common."""
+
+    added_later: ClassVar[Mapping[str, Any]] = {LABELLED: False}
 
     text_encoder: str = Field(AUTO, description="short name, hub name or folder of the text encoder")
     freeze_text: bool = Field(False, description="keep the text encoder's weights as they are: cheap, read once")
@@ -35,6 +39,9 @@ class NeuralConfig(TrainerConfig):
     head: HeadName = Field("both", description="prediction of a price: one number, bins of log price, or both")
     bins: int = Field(64, ge=8, le=1024, description="of log price")
     fields: FieldsName = Field("dense", description="fields beside the text: a branch of the network, tokens before it")
+    labelled_fields: bool = Field(
+        False, description="the branch also reads the numbers of labelled lines of any name (`Baujahr: 2004`)"
+    )
     categories: int = Field(16, ge=0, le=256, description="numbers per embedded word field (brand, kind) of the branch")
     category_dropout: float = Field(0.1, ge=0, lt=1, description="share of these words that training hides")
 
@@ -73,7 +80,8 @@ class NeuralConfig(TrainerConfig):
         if not self.categories:
             unused["category_dropout"] = "without categories"
         if not self.has_branch:
-            unused |= dict.fromkeys(("categories", "category_dropout"), f"with fields={self.fields}")
+            unread = ("categories", "category_dropout", LABELLED)
+            unused |= dict.fromkeys(unread, f"with fields={self.fields}")
         return unused
 
     def memory_key(self) -> str:

@@ -15,7 +15,7 @@ from core.architectures.neural_architecture import NeuralArchitecture, NeuralMod
 from core.architectures.neural_model import Encoders, Network, NeuralConfig
 from core.arrays import RowIndices
 from core.data.catalog import Catalog, Strings
-from core.fields.field_inputs import FieldInputs, table_of
+from core.fields.field_inputs import FieldInputs, with_learnt
 from core.inputs.frozen_features import FrozenEncoder, text_states
 from core.inputs.tokens import Tokens, tokenise
 from core.nn import losses
@@ -66,7 +66,7 @@ def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
         frozen = FrozenEncoder(encoder, run.cache, run.device, run.threads, config.precision, run.check_time)
         tokens_per_pass = MicroBatchSize.by_device(run.device, config.tokens_per_pass).tokens
         states = text_states(tokens, max_length, tokens_per_pass, frozen, config.pooling)
-    fields = None if model.fields is None else model.fields.read(table_of(catalog, run.cache))
+    fields = None if model.fields is None else model.fields.read(with_learnt(catalog, run.cache, model.fields.learnt))
     return TextExamples(catalog.ids, catalog.prices, tokens, max_length, states, fields)
 
 

@@ -18,13 +18,11 @@ from core.arrays import load_arrays, loaded_once, save_arrays
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
 from core.fields import NUMBERS
-from core.fields.learnt_fields import NO_FIELDS, FieldValues, LearntFields, learn_fields_of, learnt_from
+from core.fields.learnt_fields import MOST_SCALED, NO_FIELDS, FieldValues, LearntFields, learn_fields_of, learnt_from
 from core.fields.reader import fields_of, labelled_of
 from core.fields.splines import NumberScale, learn_scale
 
 _TEXT, _LABELLED = "text", "labelled"
-_MOST_SCALED = 64
-"""Learnt number fields that linear models and the Gaussian process read, the most frequent: each costs a length scale."""
 _PROCESS_BYTES, _BYTES_PER_CHARACTER = 400 * 2**20, 60
 _FILES = ("inputs.json", "inputs.npz")
 _SCALE = ("means", "spreads", "knots")
@@ -82,7 +80,7 @@ class TfidfInputs:
 
     def fields(self, catalog: Catalog) -> pd.DataFrame:
         """The fields that rules read, and behind them the learnt numbers."""
-        return _with_numbers(fields_of(catalog), self.learnt, self.values(catalog))
+        return self.learnt.beside(fields_of(catalog), self.values(catalog))
 
     def matrix(self, catalog: Catalog) -> sp.csr_matrix:
         """(n, d) float32; words that were never seen are left out."""
@@ -146,7 +144,7 @@ def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float, *, labe
     """
     learnt = learn_fields_of(labelled_of(catalog)) if labelled else NO_FIELDS
     values = learnt.read(labelled_of(catalog) if labelled else [{}] * len(catalog))
-    fields = _with_numbers(fields_of(catalog), learnt, values)
+    fields = learnt.beside(fields_of(catalog), values)
     fitted = []
     for block in BLOCKS:
         vectorizer = block.vectorizer(max_terms)
@@ -156,13 +154,8 @@ def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float, *, labe
             # scikit-learn refuses an empty vocabulary: no term of this part stands in enough rows, so it says nothing.
             continue
         fitted.append((block, vectorizer))
-    scale = learn_scale(fields, (*NUMBERS, *learnt.number_names[:_MOST_SCALED]))
+    scale = learn_scale(fields, (*NUMBERS, *learnt.number_names[:MOST_SCALED]))
     return TfidfInputs(fitted, scale, number_weight, learnt)
-
-
-def _with_numbers(fields: pd.DataFrame, learnt: LearntFields, values: FieldValues) -> pd.DataFrame:
-    numbers = pd.DataFrame(values.numbers, columns=learnt.number_names, index=fields.index)
-    return pd.concat([fields, numbers], axis=1) if learnt.columns else fields
 
 
 def _column(block: Block, catalog: Catalog, fields: pd.DataFrame, values: FieldValues) -> Sequence[str | list[str]]:

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from core.atomic_files import digest
 from core.cache import Cache
 from core.data.catalog import Catalog
-from core.fields.reader import FEATURES_VERSION, fields_of
+from core.fields import NUMBERS
+from core.fields.learnt_fields import MOST_SCALED, NO_FIELDS, LearntFields, learnt_from
+from core.fields.reader import FEATURES_VERSION, fields_of, labelled_of
 from core.fields.splines import NumberScale, learn_scale
 
 CATEGORIES = ("brand", "kind", "head", "unit")
@@ -44,6 +46,12 @@ _LINE: Mapping[str, str] = {
     "longest": "longest {} cm",
 }
 """What stands in the line, in this order; fields that the text does not say are left out."""
+
+
+def with_learnt(catalog: Catalog, cache: Cache | None, learnt: LearntFields) -> pd.DataFrame:
+    """`table_of` the catalog with the learnt numbers beside."""
+    table = table_of(catalog, cache)
+    return learnt.beside(table, learnt.read(labelled_of(catalog))) if learnt.columns else table
 
 
 def table_of(catalog: Catalog, cache: Cache | None) -> pd.DataFrame:
@@ -90,6 +98,7 @@ class FieldEncoder:
 
     scale: NumberScale
     known: NDArray[np.int64]
+    learnt: LearntFields = NO_FIELDS
 
     @property
     def width(self) -> int:
@@ -110,21 +119,23 @@ class FieldEncoder:
             "spreads": scale.spreads.tolist(),
             "knots": [[None if np.isnan(knot) else knot for knot in row] for row in scale.knots.tolist()],
             "known": self.known.tolist(),
+            **({"learnt_fields": self.learnt.record()} if self.learnt.columns else {}),
         }
 
 
-def learn_fields(fields: pd.DataFrame) -> FieldEncoder:
-    """The reader of these rows' fields."""
+def learn_fields(fields: pd.DataFrame, learnt: LearntFields = NO_FIELDS) -> FieldEncoder:
+    """The reader of these rows' fields (`with_learnt`)."""
     hashes, rows = np.unique(_hashes(fields), return_counts=True)
-    return FieldEncoder(learn_scale(fields), hashes[(rows >= _SEEN) & (hashes != _NO_WORD)])
+    scale = learn_scale(fields, (*NUMBERS, *learnt.number_names[:MOST_SCALED]))
+    return FieldEncoder(scale, hashes[(rows >= _SEEN) & (hashes != _NO_WORD)], learnt)
 
 
 def reader_from(record: Mapping[str, Any]) -> FieldEncoder:
     """Reads back what `FieldEncoder.record` gave."""
     means, spreads, knots = (np.array(record[part], dtype=np.float64) for part in ("means", "spreads", "knots"))
-    return FieldEncoder(
-        NumberScale(list(record["fields"]), means, spreads, knots), np.array(record["known"], dtype=np.int64)
-    )
+    scale = NumberScale(list(record["fields"]), means, spreads, knots)
+    known = np.array(record["known"], dtype=np.int64)
+    return FieldEncoder(scale, known, learnt_from(record.get("learnt_fields", [])))
 
 
 def _hashes(fields: pd.DataFrame) -> NDArray[np.int64]:

@@ -18,6 +18,8 @@ from core.fields.written_numbers import DATE, amounts_in, date_in, thousands_mar
 
 LABELLED = "labelled_fields"
 """Setting of architectures that read such fields."""
+MOST_SCALED = 64
+"""Number fields that linear models, Gaussian processes and networks read, the most frequent: each costs a length scale."""
 Labelled = Mapping[str, str]
 """One row: label -> value."""
 
@@ -129,6 +131,11 @@ class LearntFields:
             if column.listed:
                 lists[column.label] = object_array(column.items(value) for value in values)
         return FieldValues(numbers, categories, lists)
+
+    def beside(self, fields: pd.DataFrame, values: FieldValues) -> pd.DataFrame:
+        """A table of n rows with the learnt numbers as further columns."""
+        numbers = pd.DataFrame(values.numbers, columns=self.number_names, index=fields.index)
+        return pd.concat([fields, numbers], axis=1) if self.columns else fields
 
     def record(self) -> list[dict[str, Any]]:
         """For JSON."""

@@ -36,6 +36,22 @@ def products(count: int, seed: int = 0) -> Catalog:
     return catalog_of(texts, np.array(prices), np.repeat(np.arange(count // 2), 2))
 
 
+def houses(count: int, seed: int = 0) -> Catalog:
+    """Prices follow the area, the district and the number of extras, each in a line of its own; the heading says nothing."""
+    rng = np.random.default_rng(seed)
+    districts = ["Hafen", "Altstadt", "Westend", "Moor"]
+    texts, prices = [], []
+    for _ in range(count):
+        area, district = int(rng.integers(1_000, 20_000)), int(rng.integers(len(districts)))
+        extras = rng.choice(["Garage", "Sauna", "Garten", "Keller"], int(rng.integers(1, 4)), replace=False)
+        texts.append(
+            f"Haus {rng.integers(10**6)}\nLage: {districts[district]}\nAusstattung: {', '.join(extras)}\n"
+            f"Wohnfläche: {f'{area:,}'.replace(',', '.')} m²\nBaujahr: {rng.integers(1900, 2020)}"
+        )
+        prices.append(0.3 * area**0.9 * 1.5**district * 1.2 ** len(extras) * np.exp(rng.normal(0, 0.05)))
+    return catalog_of(texts, np.array(prices))
+
+
 def strangers() -> Catalog:
     """Texts that no training row prepares for."""
     return catalog_of(STRANGE, None)

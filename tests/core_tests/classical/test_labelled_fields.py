@@ -1,4 +1,4 @@
-"""Classical models on labelled lines: they learn from them, are saved with them, and see no row's own price through them."""
+"""Labelled lines as fields: models learn from them, are saved with them, and see no row's own price through them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,24 @@ import pytest
 from core.architectures import architecture
 from core.architectures.boosted import BoostedConfig
 from core.classical.target_features import learn_target_features
-from core.data.catalog import Catalog
 from core.data.folds import inner_folds
 from core.metrics import smape
 from core.protocols.architecture import make_config
-from tests.core_tests.classical_toys import catalog_of, context, strangers
+from tests.core_tests.classical_toys import context, houses, strangers
 
 SMALL: dict[str, dict[str, Any]] = {
     "boosted": {"max_rounds": 60, "learning_rate": 0.1, "bags": 1},
     "lexical": {"model": "kernel"},
 }
-
-
-def houses(count: int, seed: int = 0) -> Catalog:
-    """Prices follow the area, the district and the number of extras, each in a line of its own; the heading says nothing."""
-    rng = np.random.default_rng(seed)
-    districts = ["Hafen", "Altstadt", "Westend", "Moor"]
-    texts, prices = [], []
-    for _ in range(count):
-        area, district = int(rng.integers(1_000, 20_000)), int(rng.integers(len(districts)))
-        extras = rng.choice(["Garage", "Sauna", "Garten", "Keller"], int(rng.integers(1, 4)), replace=False)
-        texts.append(
-            f"Haus {rng.integers(10**6)}\nLage: {districts[district]}\nAusstattung: {', '.join(extras)}\n"
-            f"Wohnfläche: {f'{area:,}'.replace(',', '.')} m²\nBaujahr: {rng.integers(1900, 2020)}"
-        )
-        prices.append(0.3 * area**0.9 * 1.5**district * 1.2 ** len(extras) * np.exp(rng.normal(0, 0.05)))
-    return catalog_of(texts, np.array(prices))
+NETWORK = {
+    "text_encoder": "tiny",
+    "max_length": 32,
+    "regressor_width": 16,
+    "epochs": 1,
+    "batch_size": 16,
+    "categories": 0,
+    "precision": "fp32",
+}
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
@@ -82,3 +74,17 @@ def test_a_rows_own_price_never_reaches_its_features(tmp_path: Path) -> None:
     tables = [place for place, name in enumerate(names) if "_level_" in name or "_items_" in name]
     np.testing.assert_array_equal(features[np.ix_(inside, tables)], changed[np.ix_(inside, tables)])
     assert not np.array_equal(features[np.ix_(~inside, tables)], changed[np.ix_(~inside, tables)])
+
+
+def test_a_networks_branch_reads_labelled_numbers_and_is_saved_with_them(tmp_path: Path) -> None:
+    kind, train, test = architecture("text"), houses(40), houses(10, seed=1)
+    widths = {}
+    for labelled in (False, True):
+        config = make_config(kind.Config, {**NETWORK, "labelled_fields": labelled})
+        model: Any = kind.train(train, None, config, context(tmp_path / str(labelled)))
+        widths[labelled] = model.fields.width
+        model.save(tmp_path / "model")
+        loaded: Any = kind.load(tmp_path / "model")
+        assert loaded.fields.learnt == model.fields.learnt
+        np.testing.assert_allclose(loaded.predict(test), model.predict(test), rtol=1e-5)
+    assert widths[True] > widths[False]
