@@ -150,7 +150,21 @@ def test_points_that_differ_only_beyond_an_encoders_positions_are_trained_once(
         "initial_points: [{max_length: 1024, batch_size: 16}, {max_length: 2048}]"
     )
     sweep = ["text", "--text-encoder", "tiny", "--train", train, "--test", test, "--workspace", tmp_path / "runs"]
-    sweep += ["--space", space, "--grid", "--set", "epochs=1", "--folds", 2, "--members", 1, "--max-concurrent", 1]
+    sweep += [
+        "--space",
+        space,
+        "--grid",
+        "--set",
+        "epochs=1",
+        "--set",
+        "learning_rate=1e-3",
+        "--folds",
+        2,
+        "--members",
+        1,
+        "--max-concurrent",
+        1,
+    ]
     plan = "max_length: 2048 means 1024, the most that tiny reads; trained once"
     assert plan in here(*sweep, "--dry-run")
     text = run("experiments.sweep", *sweep)
