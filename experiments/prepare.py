@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from core.quality.label_noise import FILE, find_label_noise, summary, write_find
 from core.quality.leaks import find_leaks, write_leak_notes
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from experiments.planning.setup import default_folds
+from experiments.search.search_config import SWEEP_PRESETS, SearchConfig
+from experiments.sweep_config import SweepConfig
 
 DEMO_ROWS = 2000
 
@@ -49,6 +52,45 @@ def fill_workspace(workspace: Workspace, asked: CatalogConfig, seed: int, say: S
     _create(workspace, asked.model_copy(update={"train": train, "test": test, "images": images}), seed, say)
 
 
+def folds_of_preset(workspace: Workspace, asked: SweepConfig) -> CatalogConfig:
+    """The catalog's options with the folds of the preset, if one was asked for.
+
+    Raises UserError where the workspace has work on other folds, with the command for a workspace of the preset's own.
+    """
+    search = asked.search
+    if search.preset is None:
+        return asked.catalog
+    preset = SWEEP_PRESETS[search.preset]
+    if workspace.exists and workspace.has_work:
+        facts = workspace.facts
+        if (facts.k, facts.fold_seed) != (preset.folds, preset.seed):
+            seed = "a seed that was not recorded" if facts.fold_seed is None else f"seed {facts.fold_seed}"
+            raise UserError(
+                f"--preset {search.preset} is a split into {preset.folds} folds by seed {preset.seed}, but {workspace.folder} "
+                f"has {facts.k} folds by {seed}: folds are made once",
+                code="preset-other-folds",
+                hint=f"give the preset a workspace of its own: {_own_workspace(workspace, search)}",
+            )
+    return asked.catalog.model_copy(update={"folds": preset.folds})
+
+
+def _own_workspace(workspace: Workspace, search: SearchConfig) -> str:
+    """The command that sweeps the workspace's catalog with the preset in another folder."""
+    facts = workspace.facts
+    flags = {
+        "--preset": search.preset,
+        "--workspace": f"{workspace.folder}-{search.preset}",
+        "--train": facts.train,
+        "--test": facts.test,
+        "--images": facts.images,
+        "--text-encoder": search.text_encoder,
+        "--vision-encoder": search.vision_encoder,
+    }
+    words = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+    words += [word for each in search.settings for word in ("--set", each)]
+    return shlex.join(["python", "-m", "experiments.sweep", *search.names(), *words])
+
+
 def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> None:
     assert asked.train is not None and asked.test is not None, "the files are known by now"
     train, test = _read(asked.train, asked.test, asked.images, asked.drop_bad, say)
@@ -74,6 +116,7 @@ def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> 
         folds.mode,
         {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap},
         labelled_fields=True,
+        fold_seed=seed,
     )
     write_leak_notes(workspace, leaks)  # before the workspace counts as made
     write_findings(workspace.path(FILE), labels)

@@ -40,7 +40,7 @@ from experiments.planning.setup import (
     resources,
     together,
 )
-from experiments.prepare import fill_workspace
+from experiments.prepare import fill_workspace, folds_of_preset
 from experiments.remote.payload import Payload
 from experiments.remote.remote_runner import RemoteRunner, start_driver_actor
 from experiments.search.search_config import ALL
@@ -104,7 +104,8 @@ class _Sweep:
         """Plans under the workspace's lock, and trains unless it is a dry run; False if it was interrupted."""
         with self.workspace.lock():
             with silenced() if self.config.tracking.quiet else nullcontext():
-                fill_workspace(self.workspace, self.config.catalog, self.config.search.seed, say)
+                asked = folds_of_preset(self.workspace, self.config)
+                fill_workspace(self.workspace, asked, self.config.search.seed, say)
                 sweep = replace(self, start=self.start + self._download(kinds))
                 plans, limits = sweep._plan(kinds)
                 if self.config.dry_run:
@@ -200,7 +201,8 @@ class _Sweep:
             command=shlex.join(["python", "-m", "experiments.sweep", *map(without_password, sys.argv[1:])]),
             options={
                 "minutes": config.budget.minutes, "sampler": config.search.sampler_name, "pruner": config.search.pruner,
-                "seed": config.search.seed, "set": list(config.search.settings), "address": config.resources.address,
+                "seed": config.search.seed, "set": list(config.search.settings), "preset": config.search.preset,
+                "address": config.resources.address,
             },
         )  # fmt: skip
 

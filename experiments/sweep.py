@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 HELP_ORDER = [
     "train", "test", "images", "workspace", "trials", "minutes", "members", "folds", "fold_groups", "grid",
-    "sampler", "pruner", "seed", "text_encoder", "vision_encoder", "offline", "settings", "space", "max_concurrent",
+    "sampler", "pruner", "seed", "text_encoder", "vision_encoder", "offline", "settings", "space", "preset", "max_concurrent",
     "cpus_per_trial", "gpus_per_trial", "workers_per_trial", "storage", "address", "storage_path", "dry_run",
     "fresh", "drop_bad", "cache_limit", "memory", "tracking", "quiet", "json",
 ]  # fmt: skip

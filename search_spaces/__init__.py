@@ -16,7 +16,7 @@ from search_spaces.space import Choices, Range, Space
 __all__ = ["FOLDER", "Choices", "Range", "Space", "load_space"]
 
 FOLDER = Path(__file__).parent
-_KEYS = {"values", "best", "then", "initial_points"}
+_KEYS = {"fixed", "values", "best", "then", "initial_points"}
 
 
 def load_space(name: str | Path, kind: type[Config]) -> Space:
@@ -47,8 +47,8 @@ def load_space(name: str | Path, kind: type[Config]) -> Space:
 def _checked(source: str, content: Any, kind: type[Config]) -> Space:
     if not isinstance(content, dict) or not isinstance(content.get("values"), dict) or set(content) - _KEYS:
         raise UserError(
-            f"{source} must have the key `values` (setting: list of choices, or range) and, if wanted, `best`, `then` and "
-            "`initial_points`",
+            f"{source} must have the key `values` (setting: list of choices, or range) and, if wanted, `fixed`, `best`, `then` "
+            "and `initial_points`",
             code="space-bad-keys",
             hint="compare it with search_spaces/text.yaml",
         )
@@ -63,16 +63,32 @@ def _checked(source: str, content: Any, kind: type[Config]) -> Space:
                     code="space-not-a-choice",
                     hint=f"add it to `values: {key}`",
                 )
-    return Space(source, values, best, tuple(then))
+    return Space(source, values, best, tuple(then), _fixed(source, content.get("fixed") or {}, values, kind))
 
 
-def _choices(source: str, key: Any, given: Any, kind: type[Config]) -> Choices:
+def _fixed(source: str, given: Any, values: Mapping[str, Any], kind: type[Config]) -> dict[str, Any]:
+    if not isinstance(given, dict) or given.keys() & values.keys():
+        raise UserError(
+            f"{source}: `fixed` must give one value to settings that `values` does not list",
+            code="space-bad-fixed",
+            hint="write `fixed: {setting: value}`, and list what is searched in `values`",
+        )
+    for key in given:
+        _check_known(source, key, kind)
+    return {key: _number(kind, key, value) for key, value in given.items()}
+
+
+def _check_known(source: str, key: Any, kind: type[Config]) -> None:
     if key not in kind.model_fields:
         raise UserError(
             f"{source}: unknown setting '{key}'",
             code="space-unknown-setting",
             hint=suggestion(str(key), kind.model_fields),
         )
+
+
+def _choices(source: str, key: Any, given: Any, kind: type[Config]) -> Choices:
+    _check_known(source, key, kind)
     if isinstance(given, dict):
         try:
             found = TypeAdapter(Range).validate_python(given)

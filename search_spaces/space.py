@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -82,12 +82,14 @@ class Space:
     """values: the choices or the range of each searched setting, in the file's order. best: the point to try first, as trial 0.
 
     then: points to try next, before a sampler is asked: other kinds of model, which a stack gains most by.
+    fixed: settings that all points share, unless the user fixes them otherwise.
     """
 
     source: str
     values: dict[str, Choices]
     best: dict[str, Any]
     then: tuple[dict[str, Any], ...] = ()
+    fixed: dict[str, Any] = field(default_factory=dict)
 
     @property
     def points(self) -> float:

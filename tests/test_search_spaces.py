@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.architectures import ARCHITECTURES, architecture
 from core.protocols.architecture import make_config
+from experiments.search.search_config import SearchConfig
 from experiments.search.study import distribution
 from search_spaces import FOLDER, Range, Space, load_space
 from tests.errors import refused
@@ -43,10 +44,10 @@ DOCUMENTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(DOCUMENTED))
-def test_the_documented_grids_are_exact(name: str) -> None:
-    values, best = DOCUMENTED[name]
-    space = load_space(name, architecture(name).Config)
+@pytest.mark.parametrize("stem", [f"{name}{ending}" for name in sorted(DOCUMENTED) for ending in ("", "-documented")])
+def test_the_documented_grids_are_exact(stem: str) -> None:
+    values, best = DOCUMENTED[owner(stem)]
+    space = load_space(stem, architecture(owner(stem)).Config)
     assert space.values == values
     assert space.best == best
 
@@ -108,6 +109,10 @@ def test_what_the_user_fixed_is_not_searched() -> None:
         ("values: {dropout: {low: 0.1, high: 0.5, steps: 3}}", "space-bad-range"),
         ("values: {dropout: {low: 0.1, high: 7}}", "config-bad-value"),
         ("values: {dropout: {low: 0.1, high: 0.5}}\nbest: {dropout: 0.7}", "space-not-a-choice"),
+        ("values: {dropout: [0.1]}\nfixed: {dropout: 0.2}", "space-bad-fixed"),
+        ("values: {dropout: [0.1]}\nfixed: [epochs]", "space-bad-fixed"),
+        ("values: {dropout: [0.1]}\nfixed: {epoch: 3}", "space-unknown-setting"),
+        ("values: {dropout: [0.1]}\nfixed: {epochs: 0}", "config-bad-value"),
         ("dropout: [0.1]", "space-bad-keys"),
         ("values: {dropout: [0.1]}\nranges: {}", "space-bad-keys"),
         ("values: [", "space-not-yaml"),
@@ -117,6 +122,12 @@ def test_what_the_user_fixed_is_not_searched() -> None:
 def test_mistakes_in_a_space_file_are_named(tmp_path: Path, content: str, code: str) -> None:
     with refused(code):
         written(tmp_path, content)
+
+
+def test_settings_fixed_in_a_space_give_way_to_the_users(tmp_path: Path) -> None:
+    written(tmp_path, "values: {dropout: [0.1]}\nfixed: {learning_rate: 1e-3, epochs: 3}")
+    search = SearchConfig(architectures=("text",), space=tmp_path / "space.yaml", settings=("epochs=5",))
+    assert search.fixed_settings(search.kinds()) == {"text": {"learning_rate": 1e-3, "epochs": 5}}
 
 
 def test_a_missing_space_is_answered_with_the_known_ones(tmp_path: Path) -> None:

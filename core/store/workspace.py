@@ -41,6 +41,7 @@ class WorkspaceFacts:
     """Facts about the catalog that a workspace was made for (`workspace.json`).
 
     labelled_fields: whether its trainings read labelled lines of any name as fields; workspaces from before that go on without.
+    fold_seed: by which the folds were drawn; None in workspaces from before it was recorded.
     """
 
     train: str
@@ -53,6 +54,7 @@ class WorkspaceFacts:
     fold_mode: str
     overlap: dict[str, float]
     labelled_fields: bool = False
+    fold_seed: int | None = None
     format: int = FORMAT
 
 

@@ -28,6 +28,7 @@ from experiments.search.search_config import SearchConfig
 from experiments.search.storage import StorageError, cause, open_storage
 from experiments.search.study import Study, StudySettings, study_name
 from experiments.search.trial_selection import Finished, survivors
+from reports.figures.study_records import PRESET, PRESET_CHANGES
 
 SLOWDOWN = 1.5
 """A training that takes this multiple of what was expected makes the planner plan again with what it took."""
@@ -139,7 +140,9 @@ def open_searches(
     try:
         storage, workspace = open_storage(url), members.workspace
         names = [
-            study_name(each.name, _about(each, workspace), _identity(each, asked.seed, workspace), storage, asked.fresh)
+            study_name(
+                each.name, _about(each, asked, workspace), _identity(each, asked, workspace), storage, asked.fresh
+            )
             for each in plans
         ]
         # Nobody else comes to the workspace's own storage: the workspace is locked.
@@ -154,23 +157,25 @@ def open_searches(
         ) from error
 
 
-def _about(plan: ArchitecturePlan, workspace: Workspace) -> list[str]:
-    """Encoders and catalog of a plan, for the name of its study."""
+def _about(plan: ArchitecturePlan, asked: SearchConfig, workspace: Workspace) -> list[str]:
+    """Preset, encoders and catalog of a plan, for the name of its study."""
     settings = plan.settings(plan.space.best)
     encoders = [str(settings[key]) for key in plan.kind.encoder_settings if settings.get(key) is not None]
     catalog = f"{Path(workspace.facts.train).name}, {len(workspace.train):,} rows"
-    return [*([" + ".join(Path(name).name for name in encoders)] if encoders else []), catalog]
+    preset = [f"preset {asked.preset}"] if asked.preset else []
+    return [*preset, *([" + ".join(Path(name).name for name in encoders)] if encoders else []), catalog]
 
 
-def _identity(plan: ArchitecturePlan, seed: int, workspace: Workspace) -> dict[str, Any]:
+def _identity(plan: ArchitecturePlan, asked: SearchConfig, workspace: Workspace) -> dict[str, Any]:
     """Facts that make trials comparable: they name the study."""
     return {
         "catalog": workspace.facts.catalog,
         "folds": workspace.facts.folds,
-        "seed": seed,
+        "seed": asked.seed,
         "core": CORE_VERSION,
         "settings": plan.resolution.settings,
         "space": plan.space.record(),
+        **({"preset": asked.preset} if asked.preset else {}),
     }
 
 
@@ -187,7 +192,11 @@ def _open(
         settings=StudySettings(
             asked.sampler_name,
             asked.seed,
-            {"workspace": str(members.workspace.folder), "notes": list(plan.resolution.notes)},
+            {
+                "workspace": str(members.workspace.folder),
+                "notes": list(plan.resolution.notes),
+                **({PRESET: asked.preset, PRESET_CHANGES: asked.changes(plan.kind)} if asked.preset else {}),
+            },
             held.check,
         ),
     )

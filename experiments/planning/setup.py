@@ -221,7 +221,8 @@ class Planner:
         """Settings and space, with every encoder in them looked up: also each choice, where encoders are searched."""
         if self.search.space is None:
             resolution = kind.resolve(fixed, self.machine, self.budget.minutes)
-            return resolution, load_space(resolution.space, kind.Config).without(fixed)
+            space = load_space(self.search.space_name(kind) or resolution.space, kind.Config).without(fixed)
+            return replace(resolution, notes=(*resolution.notes, *self._preset_notes(kind))), space
         space = load_space(self.search.space, kind.Config).without(fixed)
         choices = {key: space.listed(key) or () for key in kind.encoder_settings if key in space.values}
         first = {key: listed[0] for key, listed in choices.items()}
@@ -234,6 +235,14 @@ class Planner:
             space = space.renamed(key, dict(zip(listed, (each.settings[key] for each in found), strict=True)))
             notes.append(f"{key} is searched: {', '.join(map(str, space.listed(key) or ()))}")
         return replace(resolution, notes=tuple(notes)), space
+
+    def _preset_notes(self, kind: Architecture) -> Iterator[str]:
+        if (preset := self.search.preset) is not None:
+            changes = [
+                f"{key} {setting(own)} ({preset}: {setting(literal)})"
+                for key, (literal, own) in self.search.changes(kind).items()
+            ]
+            yield f"preset {preset}: {'not to the letter: ' + ', '.join(changes) if changes else 'to the letter'}"
 
     def _plan(self, kind: Architecture, fixed: Mapping[str, Any]) -> ArchitecturePlan:
         resolution, space = self._resolved(kind, fixed)

@@ -3,6 +3,7 @@
 {"format": 1, "studies": [{
     "name", "architecture",
     "documented": the documented best point, "space": the values of each searched setting,
+    "preset": of a sweep with one, and "preset_changes": {setting: [the preset's value, the user's]}; else neither,
     "importances": {setting: share of what the SMAPE's variance owes to it (fANOVA)}, or null where too little was tried,
     "trials": [{
         "number", "state": complete | pruned | failed | interrupted, "config", "params", "origin": who queued it, or null,
@@ -31,7 +32,7 @@ from core.errors import FailureCode, failure_code
 from core.store.workspace import Workspace
 from experiments.common.jobs import STOPPED
 from experiments.search.study import Study
-from reports.figures.study_records import HISTORY, HISTORY_FORMAT, TrialEnd
+from reports.figures.study_records import HISTORY, HISTORY_FORMAT, PRESET, PRESET_CHANGES, TrialEnd
 
 FEWEST = 6
 """Finished trials that importances need at least."""
@@ -67,6 +68,7 @@ def _study(storage: BaseStorage, architecture: str, searched: Study) -> dict[str
         "architecture": architecture,
         "documented": dict(space.best),
         "space": space.record(),
+        **{key: study.user_attrs[key] for key in (PRESET, PRESET_CHANGES) if key in study.user_attrs},
         "importances": _importances(study),
         "trials": list(_trials(study.get_trials(deepcopy=False))),
     }

@@ -23,6 +23,9 @@ class TrialEnd(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+PRESET, PRESET_CHANGES = "preset", "preset_changes"
+"""Of a study: the preset of its sweep, and the settings that the user changed of it."""
+
 HISTORY = "history.json"
 HISTORY_FORMAT = 1
 

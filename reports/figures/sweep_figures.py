@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +13,7 @@ from core.architectures import ARCHITECTURES
 from core.formatting import headline
 from core.store.oof_store import Member
 from reports.figures.member_figures import IMPORTED
-from reports.figures.study_records import Record, TrialEnd
+from reports.figures.study_records import PRESET, PRESET_CHANGES, Record, TrialEnd
 
 
 class Purpose(StrEnum):
@@ -98,11 +98,13 @@ _SHOWN = (
 
 def _architecture(name: str, trials: Sequence[Record], studies: Sequence[Record]) -> Record:
     """best: the trial of the lowest SMAPE, None where none has finished. documented: what the documented best got. study: the
-    latest one; varied: the settings that it has tried more than one value of, with the best trial's."""
+    latest one; varied: the settings that it has tried more than one value of, with the best trial's. presets: see `_presets`."""
     finished = [trial for trial in trials if trial["state"] == TrialEnd.COMPLETE and trial["smape"] is not None]
     own = latest([study for study in studies if study["architecture"] == name])[0]["name"]
     winner = min(finished, key=lambda trial: (trial["smape"], trial["order"]), default=None)
-    documented = next((trial["smape"] for trial in finished if trial["documented"]), None)
+    of_presets = {study["name"] for study in studies if study.get(PRESET)}
+    ours = [trial for trial in finished if trial["study"] not in of_presets]
+    documented = _first_point(ours or finished)
     varied = varied_settings([trial["params"] for trial in finished if trial["study"] == own])
     return {
         "name": name,
@@ -113,7 +115,30 @@ def _architecture(name: str, trials: Sequence[Record], studies: Sequence[Record]
         "best": winner,
         "documented": documented,
         "varied": {key: winner["params"].get(key) for key in varied} if winner else {},
+        "presets": list(_presets([study for study in studies if study["architecture"] == name], finished, ours)),
     }
+
+
+def _first_point(finished: Sequence[Record]) -> float | None:
+    """SMAPE of the documented best among these trials; None where it has not finished."""
+    return next((trial["smape"] for trial in finished if trial["documented"]), None)
+
+
+def _presets(studies: Sequence[Record], finished: Sequence[Record], ours: Sequence[Record]) -> Iterator[Record]:
+    """Results of the sweeps with a preset, beside those without. smape: of the preset's first point; changes: what the user had
+    otherwise, {setting: [the preset's value, the user's]}. default, best: SMAPE of our first point and of our best trial.
+    """
+    for study in studies:
+        smape = _first_point([trial for trial in finished if trial["study"] == study["name"]])
+        if study.get(PRESET) and smape is not None:
+            yield {
+                "name": study[PRESET],
+                "study": study["name"],
+                "smape": smape,
+                "changes": study.get(PRESET_CHANGES, {}),
+                "default": _first_point(ours),
+                "best": min((trial["smape"] for trial in ours), default=None),
+            }
 
 
 def latest(studies: Sequence[Record]) -> list[Record]:

@@ -38,6 +38,24 @@ def test_the_documented_best_is_found_among_the_trials() -> None:
     assert [each["documented"] for each in found["trials"]] == [True, False]
 
 
+def test_a_presets_first_point_stands_beside_ours() -> None:
+    ours = study("text", trial(0, 60, rate=1), trial(1, 40, rate=2), documented={"rate": 1})
+    changes = {"epochs": [20, 1]}
+    literal = study(
+        "text", trial(0, 70, rate=2, end=-1.0), trial(1, 30, rate=3), documented={"rate": 2}, name="text | preset",
+        preset="documented", preset_changes=changes,
+    )  # fmt: skip
+    [shown] = figures(ours, literal)["architectures"]
+    assert shown["presets"] == [
+        {
+            "name": "documented", "study": "text | preset", "smape": 70, "changes": changes, "default": 60, "best": 40,
+        }
+    ]  # fmt: skip
+    assert shown["documented"] == 60 and shown["best"]["smape"] == 30
+    [alone] = figures(literal)["architectures"]
+    assert alone["documented"] == 70 and alone["presets"][0]["default"] is alone["presets"][0]["best"] is None
+
+
 def test_a_repeat_that_was_answered_costs_nothing() -> None:
     repeat = trial(1, 50, end=20, seconds=None, answered_from=0, rate=1)
     found = figures(study("text", trial(0, 50, end=10, rate=1), repeat))
