@@ -27,7 +27,7 @@ from core.encoders.weights import is_bin_weights, is_weights
 from core.errors import UserError
 
 NOT_STATED = "not stated"
-_ASK_SECONDS = 5.0
+_ASK_SECONDS = 10.0
 _READ_SECONDS = 30.0
 _ATTEMPTS = 4
 """Attempts of one file without a new byte before it is given up; the first pause between them, which doubles."""
@@ -268,7 +268,7 @@ class _Transfer:
             if have and response.status_code != 206:
                 output.truncate(0)
                 have = 0
-            for piece in response.iter_raw():
+            for piece in response.iter_bytes():
                 output.write(piece)
                 have += len(piece)
                 self._advance(have)

@@ -93,7 +93,11 @@ def test_resolve_says_which_encoder_it_took_and_why(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["text", "multimodal"])
 def test_a_frozen_encoder_has_a_space_of_its_own(name: str, tmp_path: Path) -> None:
-    settings = {"text_encoder": str(small_encoder(tmp_path / "bert")), "vision_encoder": "tiny-vision"}
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    CLIPVisionModelWithProjection(CLIPVisionConfig(**shape, image_size=32, patch_size=16)).save_pretrained(
+        tmp_path / "clip"
+    )
+    settings = {"text_encoder": str(small_encoder(tmp_path / "bert")), "vision_encoder": str(tmp_path / "clip")}
     taken = {key: value for key, value in settings.items() if key in architecture(name).Config.model_fields}
     for frozen, space in ((False, name), (True, f"{name}-frozen")):
         assert architecture(name).resolve({**taken, "freeze_text": frozen}, LAPTOP, None).space == space

@@ -106,6 +106,17 @@ def test_damaged_and_empty_files_are_named(tmp_path: Path) -> None:
         load_encoder(str(folder), "text")
 
 
+def test_files_written_before_2020_are_read_too(tmp_path: Path) -> None:
+    folder = as_bin(bert(tmp_path / "made"))
+    before = identity(str(folder), "text")
+    tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    tied = {**tensors, "head.weight": tensors["embeddings.word_embeddings.weight"]}
+    torch.save(tied, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    assert load_encoder(str(folder), "text")[0].width == 16 and identity(str(folder), "text") != before
+    torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    assert identity(str(folder), "text") == before
+
+
 def test_tensors_beside_other_things_of_a_training(tmp_path: Path) -> None:
     folder = as_bin(bert(tmp_path / "made"))
     weights = folder / "pytorch_model.bin"

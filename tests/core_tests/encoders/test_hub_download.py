@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import namedtuple
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,13 @@ def test_a_file_that_is_not_what_was_announced_counts_as_nothing(
     assert snapshots(NAME) == [] and found(NAME) is None
     served.sent.clear()
     load_encoder(NAME, "text")
+
+
+def test_two_at_once_transfer_each_file_once(hub: Hub, tmp_path: Path) -> None:
+    served = hub.add(NAME, bert(tmp_path / "made"))
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(fetch, [[NAME], [NAME]]))
+    assert all(len(hub.transfers(name)) == 1 for name in served.files)
 
 
 def test_a_hub_that_gives_sizes_in_the_tree_alone(hub: Hub, tmp_path: Path) -> None:
