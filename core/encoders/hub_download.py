@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from core.atomic_files import locked, write_text
 from core.cache import size_text
-from core.console import progress, say
+from core.console import ProgressBar, progress, say, warnings
 from core.encoders.hub_cache import cache_folder, found, needed, repository_folder
 from core.encoders.presets import PRESETS
 from core.encoders.weights import is_bin_weights, is_weights
@@ -32,6 +33,7 @@ _READ_SECONDS = 30.0
 _ATTEMPTS = 4
 """Attempts of one file without a new byte before it is given up; the first pause between them, which doubles."""
 _PAUSE_SECONDS = 0.5
+_LINE_SECONDS = 30.0
 _PAST_THE_END = 416
 _PIECE = 2**20
 _SHA256_DIGITS = 64
@@ -192,12 +194,26 @@ def _download(encoder: HubEncoder) -> None:
     folder = repository_folder(encoder.repository)
     (folder / "blobs").mkdir(parents=True, exist_ok=True)
     with locked(folder / ".pricestack.lock"), progress(f"fetching {encoder.name}") as bar:
-        done = 0
+        done, shown = 0, _Shown(encoder, bar)
         for file in encoder.files:
             bar.begin(file.name)
-            _Transfer(encoder, file, lambda here, done=done: bar(done + here, encoder.size)).run()  # type: ignore[misc]
+            _Transfer(encoder, file, partial(shown, done)).run()
             done += file.size
         _point(encoder, folder)
+
+
+class _Shown:
+    """What people see of a download: a bar on a terminal, else a line every half minute."""
+
+    def __init__(self, encoder: HubEncoder, bar: ProgressBar) -> None:
+        self._encoder, self._bar, self._last = encoder, bar, time.monotonic()
+
+    def __call__(self, before: int, here: int) -> None:
+        """before: bytes of the files that are whole. here: of the one that comes."""
+        self._bar(before + here, self._encoder.size)
+        if not warnings.is_terminal and time.monotonic() - self._last > _LINE_SECONDS:
+            self._last = time.monotonic()
+            say(f"{self._encoder.name}: {size_text(before + here)} of {size_text(self._encoder.size)}")
 
 
 def _point(encoder: HubEncoder, folder: Path) -> None:

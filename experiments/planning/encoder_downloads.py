@@ -75,7 +75,7 @@ def _searched(kind: Architecture, search: SearchConfig, fixed: Mapping[str, Any]
 
 def _needed_offline(names: Sequence[str]) -> UserError:
     return UserError(
-        f"--offline, and {' and '.join(names)} is not on this machine",
+        f"--offline, and {_are(names)} not on this machine",
         code="encoder-needed-offline",
         hint=f"with a network, run `python -m core.encoders fetch {' '.join(names)}`; or name an encoder that is here "
         "(`python -m core.encoders list`)",
@@ -91,7 +91,11 @@ def _say_instead(
     if absent:
         instead = [choose(part, machine, available(), minutes)[0] for part in parts]
         say(
-            f"{why}, and {' and '.join(absent)} is not on this machine: {' + '.join(instead)} runs instead; with a network, "
-            f"`python -m core.encoders fetch {' '.join(absent)}` downloads it",
+            f"{why}, and {_are(absent)} not on this machine: {' + '.join(instead)} runs instead; with a network, "
+            f"`python -m core.encoders fetch {' '.join(absent)}` downloads {'it' if len(absent) == 1 else 'them'}",
             style="yellow",
         )
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"

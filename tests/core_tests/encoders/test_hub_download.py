@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, snapshot_download
 
+from core.cache import size_text
 from core.encoders import hub_download, load_encoder
 from core.encoders.hub_cache import found, licence, needed
 from core.encoders.hub_download import fetch
@@ -81,6 +82,16 @@ def test_facts_are_printed_before_the_first_byte(hub: Hub, tmp_path: Path, capsy
     hub.add(PRESETS["clip"].hub, clip(tmp_path / "clip"))
     fetch(["clip"])
     assert "licence not stated, 88 M parameters" in capsys.readouterr().out
+
+
+def test_without_a_terminal_lines_say_how_far_it_is(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hub_download, "_LINE_SECONDS", 0.0)
+    served = hub.add(NAME, bert(tmp_path / "made"))
+    fetch([NAME])
+    whole = size_text(sum(len(body) for body in served.files.values()))
+    assert f"{NAME}: {whole} of {whole}" in capsys.readouterr().out
 
 
 def test_a_cut_download_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
