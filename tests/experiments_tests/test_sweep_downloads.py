@@ -19,6 +19,8 @@ from tests.paths import ROOT
 pytestmark = pytest.mark.e2e
 NAMED = ["multimodal", "--text-encoder", "neobert", "--vision-encoder", "clip"]
 SMALL = ["--trials", "2", "--members", "1", "--folds", "2", "--sampler", "grid", "--set", "epochs=1"]
+# The published encoders would take 16 GB; these are their little stand-ins.
+SMALL += ["--memory", "64GiB"]
 
 
 @pytest.fixture
