@@ -19,8 +19,8 @@ from tests.paths import ROOT
 pytestmark = pytest.mark.e2e
 NAMED = ["multimodal", "--text-encoder", "neobert", "--vision-encoder", "clip"]
 SMALL = ["--trials", "2", "--members", "1", "--folds", "2", "--sampler", "grid", "--set", "epochs=1"]
-# The published encoders would take 16 GB; these are their little stand-ins.
-SMALL += ["--memory", "64GiB"]
+MEMORY = ["--memory", "64GiB"]
+"""The published encoders would take 16 GB of this machine's; these are their little stand-ins."""
 
 
 @pytest.fixture
@@ -57,14 +57,14 @@ def transfers(hub: Hub) -> list[str]:
 
 
 def test_a_sweep_asks_once_and_never_again(hub: Hub, sweep: Callable[..., str]) -> None:
-    said = sweep("runs")
+    said = sweep("runs", *MEMORY)
     assert "fetched neobert" in said and "fetched clip" in said and "member multimodal-" in said
     files = [*hub.repositories[PRESETS["neobert"].hub].files, *hub.repositories[PRESETS["clip"].hub].files]
     unread = {"model.py", "tf_model.h5"}
     assert len(hub.api) <= 10
     assert transfers(hub) == sorted(name for name in files if name not in unread)
     asked = len(hub.requests)
-    assert "member multimodal-" in sweep("again", "--offline")
+    assert "member multimodal-" in sweep("again", "--offline", *MEMORY)
     assert len(hub.requests) == asked
 
 
