@@ -11,9 +11,13 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from core.architectures import ARCHITECTURES, architecture
-from core.architectures.multimodal import MultimodalConfig
+from core.architectures.multimodal import MultimodalArchitecture, MultimodalConfig
+from core.architectures.neural_architecture import NeuralModel, Runtime
+from core.architectures.neural_model import Encoders
 from core.cache import Cache
 from core.data.catalog import Catalog
+from core.encoders import tiny
+from core.inputs.images.files import Padding, decode
 from core.protocols.architecture import LEVELS, Context, Limit, Model, make_config
 from pricestack.testing.architectures import (
     LAPTOP,
@@ -23,6 +27,7 @@ from pricestack.testing.architectures import (
     toy_catalog,
 )
 from tests.core_tests.classical_toys import small_encoder
+from tests.core_tests.image_toys import catalog_of
 from tests.errors import refused
 from tests.paths import SHARED
 
@@ -64,6 +69,22 @@ def test_an_unknown_architecture_is_answered_with_the_nearest() -> None:
 def test_white_padding_is_left_out_of_ids_as_older_members_have_none() -> None:
     assert "padding" not in MultimodalConfig().canonical()
     assert MultimodalConfig(padding="black").canonical()["padding"] == "black"
+
+
+@pytest.mark.parametrize("padding", ["white", "black"])
+def test_a_network_reads_images_on_the_padding_of_its_config(images: Path, tmp_path: Path, padding: Padding) -> None:
+    made, catalog = MultimodalArchitecture(), catalog_of(["tall.png"], images)
+    config = MultimodalConfig(text_encoder="tiny", vision_encoder="tiny-vision", fields="none", padding=padding)
+    tokenizer = tiny.train_tokenizer(list(catalog.texts))
+    encoders: Encoders = {"text": tiny.text_encoder(tokenizer.get_vocab_size()), "vision": tiny.TinyVision()}
+    cache = Cache(tmp_path / "cache")
+    assert made.prepare({"train": catalog}, config, cache, drop_bad=False) == ()
+    for runtime in (Runtime(cache=cache), Runtime()):  # in training, and in the service
+        model = NeuralModel(made, made.network(encoders, config), tokenizer, config, runtime=runtime)
+        read: Any = made.examples(model, catalog)
+        expected = decode(images / "tall.png", tiny.TinyVision.size, padding=padding)
+        assert (read.pixels.take(np.array([0]))[0] == expected).all()
+    assert len(list(cache.folder.glob("pixels-*/*/pixels.npy"))) == 1
 
 
 def test_settings_without_effect_are_not_canonical() -> None:
