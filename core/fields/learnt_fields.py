@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Floats
 from core.data.catalog import Strings
-from core.fields.written_numbers import DATE, amounts_in, date_in, thousands_mark, year_in
+from core.fields.units import DATE, amounts_in, date_in, thousands_mark, year_in
 
 LABELLED = "labelled_fields"
 """Setting of architectures that read such fields."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.fields.written_numbers import amounts_in, date_in, thousands_mark, year_in
+from core.fields.units import amounts_in, date_in, thousands_mark, year_in
 
 
 @pytest.mark.parametrize(
