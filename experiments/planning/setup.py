@@ -100,7 +100,8 @@ class ArchitecturePlan:
         limits = dict.fromkeys(each for config in reading.values() for each in self.kind.limits(config).items())
         fixed = {key: (value,) for key, value in self.resolution.settings.items() if value is not None}
         given = {**fixed, **self.space.values}
-        idle = [name for name in given if all(name in each for each in reasons)]
+        # Fields of any name follow from the workspace, not from a choice that could be a mistake.
+        idle = [name for name in given if name != LABELLED and all(name in each for each in reasons)]
         said = [_without_effect(name, given[name], {each[name]: None for each in reasons}) for name in idle]
         return said + [text for name, limit in limits if name in given for text in _beyond(name, given[name], limit)]
 
