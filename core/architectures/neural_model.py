@@ -23,7 +23,7 @@ FieldsName = Literal["none", "dense", "tokens", "both"]
 class NeuralConfig(TrainerConfig):
     """Settings that `text` and `multimodal` have in common."""
 
-    added_later: ClassVar[Mapping[str, Any]] = {LABELLED: False}
+    added_later: ClassVar[Mapping[str, Any]] = {LABELLED: False, "text_prefix": ""}
 
     text_encoder: str = Field(AUTO, description="short name, hub name or folder of the text encoder")
     freeze_text: bool = Field(False, description="keep the text encoder's weights as they are: cheap, read once")
@@ -32,6 +32,9 @@ class NeuralConfig(TrainerConfig):
     lora_rank: int = Field(0, ge=0, le=1024, description="rank of changes to the encoder's matrices; 0: all of them")
     head_rate: float = Field(1.0, gt=0, le=1e4, description="times the learning rate for all that is not encoder")
     max_length: int = Field(625, ge=8, le=100_000, description="tokens read of each text, if the encoder reads so many")
+    text_prefix: str = Field(
+        "", max_length=1_000, description="put before each text, as embedding models ask: `query: `"
+    )
     pooling: PoolingName = Field("mean", description="how the text encoder's states become one")
     dropout: float = Field(0.4, ge=0, lt=1, description="in the regression head")
     regressor_width: int = Field(256, ge=1, le=65_536, description="neurons per hidden layer of the head")

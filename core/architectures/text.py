@@ -71,10 +71,12 @@ def text_examples(model: NeuralModel, catalog: Catalog) -> TextExamples:
 
 
 def _tokens(model: NeuralModel, catalog: Catalog, pad: int) -> Tokens:
-    def read() -> Tokens:
-        return tokenise(texts_of(catalog, model.config, model.runtime.cache), model.tokenizer, pad, model.runtime.cache)
+    config, cache = model.config, model.runtime.cache
 
-    return catalog.derived(("tokens", model.tokenizer_key, pad, model.config.has_line), read)
+    def read() -> Tokens:
+        return tokenise(texts_of(catalog, config, cache), model.tokenizer, pad, cache, config.text_prefix)
+
+    return catalog.derived(("tokens", model.tokenizer_key, pad, config.has_line, config.text_prefix), read)
 
 
 class TextEncodingNetwork(Network):

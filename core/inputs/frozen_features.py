@@ -145,7 +145,7 @@ def text_states(
 ) -> NDArray[np.float16]:
     """(n, width) pooled states of the texts, cut to `max_length`, from the cache or computed into it.
 
-    pooling: `cls` or `mean`; `attention` learns and cannot be computed before.
+    pooling: any but `attention`, which learns and cannot be computed before.
     """
     kind = digest(_VERSION, frozen.key, str(max_length), pooling, str(tokens.suffix))
     names = _row_names(tokens)

@@ -80,16 +80,19 @@ class Tokens:
         return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
-def tokenise(texts: Sequence[str], tokenizer: Tokenizer, pad: int, cache: Cache | None) -> Tokens:
+def tokenise(texts: Sequence[str], tokenizer: Tokenizer, pad: int, cache: Cache | None, prefix: str = "") -> Tokens:
     """Tokens of raw catalog texts, whole even if the tokenizer is set to cut or pad them (it stays so set).
 
+    prefix: put before each cleaned text as it is.
     With a cache, they are computed once per content and tokenizer, and all processes that read them share their memory.
     """
     whole = _whole(tokenizer)
     if cache is None:
-        return _encode(texts, whole, pad)
-    key = digest(_FORMAT, whole.to_str(), *texts)
-    return cache.get("tokens", key, lambda folder: _write(folder, _encode(texts, whole, pad)), partial(_read, pad=pad))
+        return _encode(texts, whole, pad, prefix)
+    # Without a prefix the key is that of the time when there was none.
+    key = digest(f"{_FORMAT} {prefix}" if prefix else _FORMAT, whole.to_str(), *texts)
+    make = partial(_encode, texts, whole, pad, prefix)
+    return cache.get("tokens", key, lambda folder: _write(folder, make()), partial(_read, pad=pad))
 
 
 def _whole(tokenizer: Tokenizer) -> Tokenizer:
@@ -102,14 +105,16 @@ def _whole(tokenizer: Tokenizer) -> Tokenizer:
     return copy
 
 
-def _encode(texts: Sequence[str], tokenizer: Tokenizer, pad: int) -> Tokens:
+def _encode(texts: Sequence[str], tokenizer: Tokenizer, pad: int, prefix: str) -> Tokens:
+    """A text of no tokens at all (an empty one, where the tokenizer adds none of its own) is one padding token."""
     ids, lengths = array("i"), [0]
     with progress("tokenising") as advance:
         for start in range(0, len(texts), _CHUNK):
             # Offsets into the text, which `encode_batch` would count as well, are of no use here.
-            for text in tokenizer.encode_batch_fast([clean(text) for text in texts[start : start + _CHUNK]]):
-                ids.fromlist(text.ids)
-                lengths.append(len(text))
+            for text in tokenizer.encode_batch_fast([prefix + clean(text) for text in texts[start : start + _CHUNK]]):
+                found = text.ids or [pad]
+                ids.fromlist(found)
+                lengths.append(len(found))
             advance(len(lengths) - 1, len(texts))
     return Tokens(np.frombuffer(ids, dtype=np.int32), np.cumsum(lengths, dtype=np.int64), pad, _suffix(tokenizer))
 

@@ -13,7 +13,7 @@ from core.fields.field_inputs import BUCKETS, CATEGORIES, UNKNOWN
 from core.nn import losses
 from core.nn.price_bins import PriceBins
 
-PoolingName = Literal["cls", "mean", "attention"]
+PoolingName = Literal["cls", "mean", "attention", "last"]
 HeadName = Literal["point", "bins", "both"]
 
 _BINS_SHARE = 0.1
@@ -21,7 +21,10 @@ _BINS_SHARE = 0.1
 
 
 class Pooling(nn.Module):
-    """(B, L, width) states and (B, L) mask to (B, width): the first state, the mean, or a learned weighted mean."""
+    """(B, L, width) states and (B, L) mask to (B, width): the first or last state, the mean, or a learned weighted mean.
+
+    Rows are padded on the right. `last` is for encoders that read from left to right, whose last state alone has seen all.
+    """
 
     def __init__(self, name: PoolingName, width: int) -> None:
         super().__init__()
@@ -31,6 +34,9 @@ class Pooling(nn.Module):
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         if self.name == "cls":
             return states[:, 0]
+        if self.name == "last":
+            places = (mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, states.shape[2])
+            return states.gather(1, places).squeeze(1)
         if self.score is None:
             weights = mask.to(states.dtype)
             weights = weights / weights.sum(dim=1, keepdim=True)

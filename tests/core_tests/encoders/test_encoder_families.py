@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,44 @@ from transformers import (
     CLIPVisionModelWithProjection,
     ConvNextConfig,
     ConvNextModel,
+    ConvNextV2Config,
+    ConvNextV2Model,
     DebertaV2Config,
     DebertaV2Model,
     Dinov2Config,
     Dinov2Model,
+    DINOv3ConvNextConfig,
+    DINOv3ConvNextModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
     DistilBertConfig,
     DistilBertModel,
+    EfficientNetConfig,
+    EfficientNetForImageClassification,
     ElectraConfig,
     ElectraModel,
+    GPT2Config,
+    GPT2Model,
+    GteConfig,
+    GteModel,
+    MobileNetV1Config,
+    MobileNetV1Model,
+    MobileNetV2Config,
+    MobileNetV2Model,
     ModernBertConfig,
     ModernBertForMaskedLM,
     MPNetConfig,
     MPNetModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    RegNetConfig,
+    RegNetModel,
+    ResNetConfig,
+    ResNetForImageClassification,
     RobertaConfig,
     RobertaModel,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
     SiglipConfig,
     SiglipModel,
     SiglipVisionConfig,
@@ -53,6 +78,7 @@ from core.atomic_files import read_json, write_json
 from core.encoders import load_encoder
 from core.encoders.loading import build_encoder, max_positions
 from core.encoders.tiny import train_tokenizer
+from core.nn.heads import Pooling
 from tests.errors import refused
 
 WORDS = ["green tea 20 bags", "oak table 2 m", "olive oil 500 ml", "saffron threads 1 g", "ground coffee 250 g"]
@@ -113,6 +139,13 @@ def sentence_pieces(folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", {"do_lower_case": False, "vocab_type": "spm"})
 
 
+def plain_pairs(folder: Path) -> None:
+    """A GPT-like `tokenizer.json`: byte-level pairs, and nothing put around a text."""
+    byte_pairs(folder)
+    record = read_json(folder / "tokenizer.json")
+    write_json(folder / "tokenizer.json", record | {"post_processor": None})
+
+
 def own(folder: Path) -> None:
     """Any `tokenizer.json`."""
     train_tokenizer(WORDS).save(str(folder / "tokenizer.json"))
@@ -144,6 +177,17 @@ FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[Path], None], int, int]] 
     ),
     "electra": (lambda: ElectraModel(ElectraConfig(embedding_size=16, **SMALL)), own, 48, 0),
     "albert": (lambda: AlbertModel(AlbertConfig(embedding_size=16, **SMALL)), own, 48, 0),
+    "gte": (lambda: GteModel(GteConfig(**SMALL, pad_token_id=1)), byte_pairs, 48, 1),
+    "qwen3": (
+        lambda: Qwen3ForCausalLM(Qwen3Config(**SMALL, num_key_value_heads=1, head_dim=8, pad_token_id=1)),
+        plain_pairs,
+        48,
+        1,
+    ),
+}
+FROM_LEFT_TO_RIGHT: dict[str, Callable[[], Any]] = {
+    "qwen3": FAMILIES["qwen3"][0],
+    "gpt2": lambda: GPT2Model(GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=48, vocab_size=90)),
 }
 
 
@@ -165,8 +209,9 @@ def test_a_text_encoder_of_each_family(family: str, tmp_path: Path) -> None:
     assert tokenizer is not None
     assert (encoder.width, encoder.max_positions, encoder.pad) == (16, positions, pad)
     assert max_positions(str(folder)) == positions
-    ids = torch.tensor([tokenizer.encode(text).ids[:7] for text in ("green tea 20 bags oil", "oak table 500 ml 1 g")])
-    assert ids.shape[1] >= 6
+    rows = [tokenizer.encode(text).ids for text in ("green tea 20 bags oil", "oak table 500 ml 1 g")]
+    ids = torch.tensor([row[: min(7, *map(len, rows))] for row in rows])
+    assert ids.shape[1] >= 5
     assert ids.max() < SMALL["vocab_size"]
     mask = torch.ones_like(ids, dtype=torch.bool)
     with torch.inference_mode():
@@ -185,6 +230,25 @@ def test_a_text_encoder_of_each_family(family: str, tmp_path: Path) -> None:
         again = build_encoder(encoder.spec)
         again.load_state_dict(encoder.state_dict())
         torch.testing.assert_close(again.eval()(ids, mask), states, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("family", FROM_LEFT_TO_RIGHT)
+def test_encoders_that_read_from_left_to_right_do_so(family: str, half: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = load_encoder(str(saved(FROM_LEFT_TO_RIGHT[family]().eval(), tmp_path / "encoder")))[0].eval()
+    ids = torch.randint(4, 90, (2, 9), generator=torch.Generator().manual_seed(1))
+    other = ids.clone()
+    other[:, 6:] = ids[:, 6:].flip(0) + 1 - 2 * (ids[:, 6:].flip(0) == 89).long()
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        one, two = encoder(ids, mask), encoder(other, mask)
+        assert torch.equal(one[:, :6], two[:, :6]) and not torch.equal(one[:, 6:], two[:, 6:])
+        # The last state that `pooling: last` takes is that of the row's last token, whatever it is padded with.
+        wide = torch.cat([ids, torch.full((2, 3), encoder.pad)], dim=1)
+        padding = torch.cat([mask, torch.zeros(2, 3, dtype=torch.bool)], dim=1)
+        pooled = Pooling("last", 16)(encoder(wide, padding), padding)
+    torch.testing.assert_close(pooled.float(), one[:, -1].float(), atol=0.05 if half else 1e-5, rtol=0)
 
 
 def test_the_tokenizer_says_how_many_tokens_are_meant(tmp_path: Path) -> None:
@@ -208,6 +272,10 @@ VISION: dict[str, tuple[Callable[[], Any], int, int]] = {
             Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16)
         ), 5, 16,
     ),
+    "dinov3": (lambda: DINOv3ViTModel(DINOv3ViTConfig(**TOWER, num_register_tokens=4)), 9, 16),
+    "siglip 2 of fixed size": (
+        lambda: SiglipModel(SiglipConfig(text_config={**CLIP_TEXT, "vocab_size": 120}, vision_config=TOWER)), 4, 16,
+    ),
 }  # fmt: skip
 
 
@@ -225,11 +293,85 @@ def test_a_vision_encoder_of_each_family(family: str, tmp_path: Path) -> None:
         again = build_encoder(encoder.spec)
         again.load_state_dict(encoder.state_dict())
         torch.testing.assert_close(again.eval()(pixels), states, atol=1e-6, rtol=0)
+        if "clip" not in family:  # CLIP's are held to its embedding below
+            known = (model.vision_model if "whole" in family or "fixed" in family else model)(pixel_values=pixels)
+            torch.testing.assert_close(states, known.last_hidden_state, atol=1e-5, rtol=0)
     assert states.shape == (2, tokens, width)
     if family == "clip, whole":  # the first token is what CLIP compares with texts
         embedding = model.get_image_features(pixel_values=pixels)
         embedding = getattr(embedding, "pooler_output", embedding)
         torch.testing.assert_close(states[:, 0], embedding, atol=1e-5, rtol=0)
+
+
+STAGES: dict[str, Any] = {"hidden_sizes": [8, 8, 16, 24], "depths": [1, 1, 1, 1]}
+SQUARE = {"size": {"height": 64, "width": 64}}
+# name: the model, its processor's file, states, width
+CONVOLUTIONS: dict[str, tuple[Callable[[], Any], dict[str, Any], int, int]] = {
+    "efficientnet": (
+        lambda: EfficientNetForImageClassification(
+            EfficientNetConfig(
+                image_size=64, width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=128, num_labels=3
+            )
+        ), SQUARE, 4, 128,
+    ),
+    "convnext": (
+        lambda: ConvNextModel(ConvNextConfig(**STAGES)), {"size": {"shortest_edge": 64}, "crop_pct": 0.875}, 4, 24,
+    ),
+    "convnextv2": (lambda: ConvNextV2Model(ConvNextV2Config(**STAGES, image_size=64)), {}, 4, 24),
+    "resnet": (
+        lambda: ResNetForImageClassification(ResNetConfig(**STAGES, embedding_size=8, num_labels=3)), {"size": 64}, 4, 24,
+    ),
+    "regnet": (
+        lambda: RegNetModel(RegNetConfig(**STAGES, embedding_size=8, groups_width=8)),
+        {"do_center_crop": False, "crop_size": 96, **SQUARE}, 4, 24,
+    ),
+    "mobilenet v1": (
+        lambda: MobileNetV1Model(MobileNetV1Config(depth_multiplier=0.1)),
+        {"do_center_crop": True, "crop_size": {"height": 64, "width": 64}, "size": {"shortest_edge": 72}}, 4, 102,
+    ),
+    "mobilenet v2": (
+        lambda: MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.1, finegrained_output=False)),
+        {"do_center_crop": True, "crop_size": {"height": 64, "width": 64}, "size": {"shortest_edge": 72}}, 4, 128,
+    ),
+    "dinov3 convnext": (lambda: DINOv3ConvNextModel(DINOv3ConvNextConfig(**STAGES)), SQUARE, 5, 24),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", CONVOLUTIONS)
+def test_the_last_map_of_a_convolutional_encoder_is_its_patches(family: str, tmp_path: Path) -> None:
+    make, processor, tokens, width = CONVOLUTIONS[family]
+    torch.manual_seed(0)
+    model = make().eval()
+    for name, statistic in model.named_buffers():  # not 0 and 1; negative means, or nothing would pass the last ReLU
+        if "running" in name:
+            statistic.uniform_(*((-1.0, 0.0) if name.endswith("mean") else (0.5, 1.5)))
+    folder = saved(model, tmp_path / "encoder")
+    write_json(folder / "preprocessor_config.json", processor | {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2] * 3})
+    encoder, tokenizer = load_encoder(str(folder))
+    assert tokenizer is None
+    assert (encoder.size, encoder.width, encoder.mean, encoder.std) == (64, width, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        states = encoder.eval()(pixels)
+        assert states.shape == (2, tokens, width) and float(states.std()) > 0
+        tower = model.base_model if hasattr(model, "classifier") else model
+        known = tower(pixel_values=pixels).last_hidden_state
+        if known.dim() == 4:  # left to right, top to bottom
+            known = torch.stack([known[:, :, row, column] for row in range(2) for column in range(2)], dim=1)
+        torch.testing.assert_close(states, known, atol=1e-5, rtol=0)
+        again = build_encoder(json.loads(json.dumps(encoder.spec)))
+        again.load_state_dict(encoder.state_dict())
+        torch.testing.assert_close(again.eval()(pixels), states, atol=1e-6, rtol=0)
+
+
+def test_batch_norms_keep_the_statistics_of_their_training(tmp_path: Path) -> None:
+    model = RegNetModel(RegNetConfig(**STAGES, embedding_size=8, groups_width=8))
+    encoder = load_encoder(str(saved(model, tmp_path / "encoder")))[0].train()
+    before = {name: statistic.clone() for name, statistic in encoder.named_buffers()}
+    states = encoder(torch.randn(2, 3, 64, 64))
+    states.sum().backward()
+    assert all(torch.equal(statistic, before[name]) for name, statistic in encoder.named_buffers())
+    assert all(weights.grad is not None for weights in encoder.parameters())
 
 
 def test_a_part_that_the_encoder_does_not_read_is_refused(tmp_path: Path) -> None:
@@ -249,8 +391,12 @@ def test_a_part_that_the_encoder_does_not_read_is_refused(tmp_path: Path) -> Non
             lambda: T5Model(T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, vocab_size=60)),
             "encoder-has-decoder",
         ),
-        (
-            lambda: ConvNextModel(ConvNextConfig(hidden_sizes=[8] * 4, depths=[1] * 4)),
+        (  # SigLIP 2 NaFlex: images of any ratio
+            lambda: Siglip2VisionModel(
+                Siglip2VisionConfig(
+                    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_patches=4
+                )
+            ),
             "encoder-no-patches",
         ),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,25 @@ def test_tokens_equal_the_tokenizers(tokenizer: Tokenizer) -> None:
         expected = tokenizer.encode(clean(text)).ids
         assert tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist() == expected
     assert tokenise([], tokenizer, 0, None).offsets.tolist() == [0]
+
+
+def test_a_prefix_stands_before_each_text_and_in_the_cache(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    plain = tokenise(TEXTS, tokenizer, 0, cache)
+    prefixed = tokenise(TEXTS, tokenizer, 0, cache, "tea: ")
+    assert len(cache.entries()) == 2
+    assert_same(tokenise(TEXTS, tokenizer, 0, cache, "tea: "), prefixed)
+    assert_same(tokenise(TEXTS, tokenizer, 0, cache), plain)
+    for row, text in enumerate(TEXTS):
+        expected = tokenizer.encode("tea: " + clean(text)).ids
+        assert prefixed.ids[prefixed.offsets[row] : prefixed.offsets[row + 1]].tolist() == expected
+
+
+def test_an_empty_text_without_special_tokens_is_one_token(tokenizer: Tokenizer) -> None:
+    bare = Tokenizer.from_str(json.dumps({**json.loads(tokenizer.to_str()), "post_processor": None}))
+    tokens = tokenise(["", "tea"], bare, 7, None)
+    ids, mask = tokens.batch(np.array([0, 1]), 8)
+    assert ids[0][mask[0]].tolist() == [7] and tokens.suffix == 0
 
 
 def test_the_array_is_the_file_itself_and_outlives_its_entry(tokenizer: Tokenizer, tmp_path: Path) -> None:

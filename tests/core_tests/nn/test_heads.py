@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.fields.field_inputs import UNKNOWN
 from core.nn import losses
-from core.nn.heads import FieldBranch, HeadName, PriceHead
+from core.nn.heads import FieldBranch, HeadName, Pooling, PriceHead
 
 PRICES = np.array([1.5, 4.0, 20.0, 21.0, 90.0])
 TARGETS = torch.from_numpy(losses.targets(PRICES)).float()
@@ -47,6 +47,13 @@ def test_both_heads_answer_with_their_mean() -> None:
     outputs = made(states()).detach()
     of_bins = torch.log1p(made.bins.point(made.logits(outputs)).exp())  # type: ignore[union-attr]
     torch.testing.assert_close(made.point(outputs), (outputs[:, 0] + of_bins) / 2)
+
+
+def test_the_last_state_is_that_of_the_last_token() -> None:
+    rows = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(2))
+    mask = torch.tensor([[True, True, True, True], [True, False, False, False], [True, True, False, False]])
+    pooled = Pooling("last", 6)(rows, mask)
+    assert torch.equal(pooled, torch.stack([rows[0, 3], rows[1, 0], rows[2, 1]]))
 
 
 def test_words_are_hidden_in_training_alone() -> None:

@@ -162,6 +162,7 @@ def test_settings_without_effect_are_not_canonical() -> None:
         assert not equal({}, ways)
     assert not equal(frozen, frozen | {"head_rate": 3.0})
     assert equal({"head": "point"}, {"head": "point", "bins": 32})
+    assert "text_prefix" not in NeuralConfig().canonical() and not equal({}, {"text_prefix": "query: "})
     assert not equal({"head": "both"}, {"head": "both", "bins": 32})
     assert equal({"head": "bins"}, {"head": "bins", "loss": "l1"})
     assert not equal({"head": "both"}, {"head": "both", "loss": "l1"})
