@@ -41,7 +41,10 @@ class _Part(nn.Module):
         self.network, self.part = network, part
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        found: Tensor = (self.network.states if self.part == "text" else self.network.features)(**inputs)
+        if self.part == "text":
+            found: Tensor = self.network.read(**inputs, states=None)
+        else:
+            found = self.network.features(**inputs)
         return found
 
 
