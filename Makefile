@@ -1,4 +1,4 @@
-# make demo | test | test-faults | lint | install | report.  Everything happens in .venv; nothing outside this folder is touched but /tmp.
+# make demo | test | test-faults | test-gpu | lint | install | report.  Everything happens in .venv; nothing outside this folder is touched but /tmp.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ DEMO := runs/demo
 WORKSPACE ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dashboard report test test-faults lint format clean
+.PHONY: help install demo dashboard report test test-faults test-gpu lint format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test: $(DONE)  ## the whole test suite
 
 test-faults: $(DONE)  ## the long ones: kills, restarts and outages that take minutes
 	$(BIN)/python -m pytest -m faults
+
+test-gpu: $(DONE)  ## what needs a GPU: parity, trainings, memory, two trials at once (skipped without one)
+	$(BIN)/python -m pytest -m gpu -rs
 
 lint: $(DONE)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
