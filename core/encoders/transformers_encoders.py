@@ -83,7 +83,7 @@ class HubVision(nn.Module):
         if isinstance(tower, CLIPVisionModel):
             states = tower.post_layernorm(states)
         if states.dim() == 4:
-            states = states.flatten(2).transpose(1, 2)
+            states = states.flatten(2).transpose(1, 2).contiguous()  # features are written as they lie in memory
         return self.model.visual_projection(states) if self.projected else states
 
     def train(self, mode: bool = True) -> HubVision:

@@ -353,7 +353,7 @@ def test_the_last_map_of_a_convolutional_encoder_is_its_patches(family: str, tmp
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         states = encoder.eval()(pixels)
-        assert states.shape == (2, tokens, width) and float(states.std()) > 0
+        assert states.shape == (2, tokens, width) and states.is_contiguous() and float(states.std()) > 0
         tower = model.base_model if hasattr(model, "classifier") else model
         known = tower(pixel_values=pixels).last_hidden_state
         if known.dim() == 4:  # left to right, top to bottom
