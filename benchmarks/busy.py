@@ -78,7 +78,7 @@ def ask(folder: Path) -> float:
     sys.path.insert(0, str(Path(__file__).parent / "serving"))
     from service_process import FREE, free_port, served
 
-    port, bundle = free_port(), next((folder / "runs/bundles").iterdir())
+    port, bundle = free_port(), next((folder / "runs/bundles").glob("*/manifest.json")).parent
     service = [sys.executable, "-m", "serving.api", "--bundle", bundle, "--port", port, *FREE]
     with tempfile.TemporaryDirectory() as scratch, served(service, port, Path(scratch)):
         start = time.perf_counter()

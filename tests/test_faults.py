@@ -16,9 +16,10 @@ import numpy as np
 import psutil
 import pytest
 from optuna.trial import TrialState
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from tests.commands import Running, Start, run, trials
+from tests.core_tests.classical_toys import small_encoder
 
 pytestmark = pytest.mark.e2e
 
@@ -120,14 +121,13 @@ def test_a_neural_trial_stopped_by_ctrl_c_goes_on_from_its_state(
 
 
 def test_bad_trials_end_alone_and_name_what_they_share(tmp_path: Path, toy_sweep: list[object]) -> None:
-    """Half of a space names an encoder whose weights do not fill its config, which only loading finds out."""
-    damaged = tmp_path / "damaged"
-    damaged.mkdir()
-    (damaged / "config.json").write_text('{"model_type": "bert", "hidden_size": 32, "num_attention_heads": 2}')
-    save_file({"other.weight": np.zeros((2, 2), np.float32)}, damaged / "model.safetensors")
+    """Half of a space names an encoder whose weights are no numbers, which only training finds out."""
+    broken = small_encoder(tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    save_file({name: np.full_like(values, np.nan) for name, values in weights.items()}, broken / "model.safetensors")
     space = tmp_path / "space.yaml"
     space.write_text(
-        f"values:\n  text_encoder: [tiny, {damaged}]\n  batch_size: [8, 16, 32]\n  learning_rate: [1.0e-3]\n"
+        f"values:\n  text_encoder: [tiny, {broken}]\n  batch_size: [8, 16, 32]\n  learning_rate: [1.0e-3]\n"
     )
     text = run(
         "experiments.sweep", "text", *toy_sweep, "--space", space, "--grid", "--set", "epochs=2", "--trials", 6,
@@ -135,8 +135,9 @@ def test_bad_trials_end_alone_and_name_what_they_share(tmp_path: Path, toy_sweep
     )  # fmt: skip
     found = trials(tmp_path / "runs")
     assert Counter(trial.state for trial in found) == {TrialState.COMPLETE: 3, TrialState.FAIL: 3}, text
-    assert f"3 in a row failed alike, all with text_encoder={damaged}" in text
-    assert all("damaged" in trial.user_attrs["error"] for trial in found if trial.state == TrialState.FAIL)
+    assert f"3 in a row failed alike, all with text_encoder={broken}" in text
+    codes = {trial.user_attrs["error_code"] for trial in found if trial.state == TrialState.FAIL}
+    assert codes == {"training-not-finite"}
 
 
 @pytest.mark.faults

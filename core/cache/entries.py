@@ -125,13 +125,14 @@ class Cache:
                 for written in (*temporary.rglob("*"), temporary):
                     sync(written)
                 _touch(temporary)
+                size = _size(temporary)  # once it is there another process may remove it
                 temporary.rename(path)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-        self._make_room(path)
+        self._make_room(path, size)
 
-    def _make_room(self, made: Path) -> None:
-        if self.limit is not None and (size := _size(made)) > self.limit:
+    def _make_room(self, made: Path, size: int) -> None:
+        if self.limit is not None and size > self.limit:
             warn(
                 f"cache limit: {made.parent.name}/{made.name} takes {size_text(size)}, more than the whole limit of "
                 f"{size_text(self.limit)}; it is kept until the next one is made; raise the limit with --cache-limit"

@@ -100,7 +100,7 @@ def test_external_members_are_read_like_others(toy_workspace: Workspace, tmp_pat
     stack_workspace(toy_workspace, StackConfig(methods=("mean",)))
     report = json.loads(build_report(toy_workspace).with_suffix(".json").read_text())
     assert [member["label"] for member in report["members"] if member["architecture"] == "external"] == ["outside"]
-    assert "external" not in report["verdict"]["next"]["command"]
+    assert "external" not in report["verdict"]["next"]["command"].split()
     record = toy_workspace.store.read("outside").record
     assert record_of_member(toy_workspace, "outside", record, {}).name == "outside"
     assert "seconds" not in member_side(toy_workspace, "outside").figures
