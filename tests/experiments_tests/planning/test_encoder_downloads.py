@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import ConvNextConfig, ConvNextModel
+from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
 import experiments.run
 from core.encoders import hub_download
@@ -134,8 +134,9 @@ def test_a_random_text_encoder_is_refused_at_the_rates_of_a_pretrained_one(hub: 
 
 
 def test_a_dry_run_refuses_what_the_sweep_would_refuse(hub: Hub, plan: Callable[..., str], tmp_path: Path) -> None:
-    ConvNextModel(ConvNextConfig(hidden_sizes=[8] * 4, depths=[1] * 4)).save_pretrained(tmp_path / "convnext")
-    said = plan("multimodal", "--vision-encoder", tmp_path / "convnext", code=2)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    Siglip2VisionModel(Siglip2VisionConfig(**shape, num_patches=4)).save_pretrained(tmp_path / "any-ratio")
+    said = plan("multimodal", "--vision-encoder", tmp_path / "any-ratio", code=2)
     assert "[encoder-no-patches]" in said
     folder = bert(tmp_path / "bert")
     (folder / "tokenizer.json").unlink()
