@@ -24,7 +24,7 @@ WorkspaceOption = Annotated[
 ]
 """`--workspace` of every command."""
 
-_PIPED_WIDTH = 160
+PIPED_WIDTH = 160
 _INTERRUPTED = 130
 _MENDABLE = {
     errno.ENOSPC: ("the disk is full", "free some space, or name a folder on another disk"),
@@ -39,7 +39,7 @@ def _console(*, stderr: bool) -> Console:
     """A console that prints text as it is: a path with brackets is no markup, and what is piped keeps its columns."""
     stream = sys.stderr if stderr else sys.stdout
     piped = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=_PIPED_WIDTH if piped else None)
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=PIPED_WIDTH if piped else None)
 
 
 console = _console(stderr=False)

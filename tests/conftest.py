@@ -92,6 +92,9 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         """Standard output and error of the command, which must end with this exit code."""
         app = import_module(module).app
         monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
+        monkeypatch.setattr(
+            console.console, "width", console.PIPED_WIDTH
+        )  # xdist's workers are told a terminal's width
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             console.run(app)

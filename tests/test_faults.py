@@ -120,7 +120,7 @@ def test_a_neural_trial_stopped_by_ctrl_c_goes_on_from_its_state(
     assert not list((tmp_path / "runs").glob("trials/*/trial-0"))
 
 
-def test_bad_trials_end_alone_and_name_what_they_share(tmp_path: Path, toy_sweep: list[object]) -> None:
+def test_bad_trials_end_alone_with_the_code_of_their_error(tmp_path: Path, toy_sweep: list[object]) -> None:
     """Half of a space names an encoder whose weights are no numbers, which only training finds out."""
     broken = small_encoder(tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
@@ -135,7 +135,6 @@ def test_bad_trials_end_alone_and_name_what_they_share(tmp_path: Path, toy_sweep
     )  # fmt: skip
     found = trials(tmp_path / "runs")
     assert Counter(trial.state for trial in found) == {TrialState.COMPLETE: 3, TrialState.FAIL: 3}, text
-    assert f"3 in a row failed alike, all with text_encoder={broken}" in text
     codes = {trial.user_attrs["error_code"] for trial in found if trial.state == TrialState.FAIL}
     assert codes == {"training-not-finite"}
 
