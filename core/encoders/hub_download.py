@@ -35,7 +35,6 @@ _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.5
 _LINE_SECONDS = 30.0
 _PAST_THE_END = 416
-_PIECE = 2**20
 _SHA256_DIGITS = 64
 _RESERVE = 2**26
 """Bytes that stay free on the disk."""
@@ -318,9 +317,7 @@ class _Transfer:
 
     def _hash(self, state: Any) -> str:
         with self._partial.open("rb") as file:
-            while piece := file.read(_PIECE):
-                state.update(piece)
-        return str(state.hexdigest())
+            return hashlib.file_digest(file, lambda: state).hexdigest()
 
     def _cut(self, have: int, cause: str) -> UserError:
         return UserError(
