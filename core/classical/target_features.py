@@ -155,6 +155,7 @@ def learn_target_features(
     Price features of a row in that table come from what the rows of other inner folds (n,) cost, never from its own price or
     the price of its product's other rows. reader: of an encoder whose states are features as well.
     """
+    catalog = catalog.with_memory()  # its learnt fields are asked for three times, and its matrix is kept anyway
     log_prices = np.log(catalog.known_prices)
     inputs = learn_inputs(catalog, settings.max_terms, settings.number_weight, labelled=settings.labelled_fields)
     view = _view(catalog, inputs, reader)

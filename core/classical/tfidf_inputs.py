@@ -19,7 +19,7 @@ from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
 from core.fields import NUMBERS
 from core.fields.learnt_fields import MOST_SCALED, NO_FIELDS, FieldValues, LearntFields, learn_fields_of, learnt_from
-from core.fields.reader import fields_of, labelled_of
+from core.fields.reader import fields_of, labelled_of, learnt_of
 from core.fields.splines import NumberScale, learn_scale
 
 _TEXT, _LABELLED = "text", "labelled"
@@ -76,7 +76,7 @@ class TfidfInputs:
 
     def values(self, catalog: Catalog) -> FieldValues:
         """The fields of any name of these rows."""
-        return catalog.derived(("learnt fields", self.learnt), lambda: self.learnt.read(labelled_of(catalog)))
+        return learnt_of(catalog, self.learnt)
 
     def fields(self, catalog: Catalog) -> pd.DataFrame:
         """The fields that rules read, and behind them the learnt numbers."""
@@ -87,7 +87,8 @@ class TfidfInputs:
         return catalog.derived(self, lambda: self._matrix(catalog))
 
     def _matrix(self, catalog: Catalog) -> sp.csr_matrix:
-        fields, values = self.fields(catalog), self.values(catalog)
+        values = self.values(catalog)
+        fields = self.learnt.beside(fields_of(catalog), values)
         columns = [vectorizer.transform(_column(block, catalog, fields, values)) for block, vectorizer in self.fitted]
         numbers = sp.csr_matrix(np.hstack([self.scale.apply(fields), self.scale.bent(fields)]) * self.number_weight)
         return sp.hstack([*columns, numbers]).tocsr().astype(np.float32)
@@ -143,7 +144,7 @@ def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float, *, labe
     labelled: whether labelled lines of any name are fields as well.
     """
     learnt = learn_fields_of(labelled_of(catalog)) if labelled else NO_FIELDS
-    values = learnt.read(labelled_of(catalog) if labelled else [{}] * len(catalog))
+    values = learnt_of(catalog, learnt)
     fields = learnt.beside(fields_of(catalog), values)
     fitted = []
     for block in BLOCKS:

@@ -17,7 +17,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog
 from core.fields import NUMBERS
 from core.fields.learnt_fields import MOST_SCALED, NO_FIELDS, LearntFields, learnt_from
-from core.fields.reader import FEATURES_VERSION, fields_of, labelled_of
+from core.fields.reader import FEATURES_VERSION, fields_of, learnt_of
 from core.fields.splines import NumberScale, learn_scale
 
 CATEGORIES = ("brand", "kind", "head", "unit")
@@ -50,8 +50,7 @@ _LINE: Mapping[str, str] = {
 
 def with_learnt(catalog: Catalog, cache: Cache | None, learnt: LearntFields) -> pd.DataFrame:
     """`table_of` the catalog with the learnt numbers beside."""
-    table = table_of(catalog, cache)
-    return learnt.beside(table, learnt.read(labelled_of(catalog))) if learnt.columns else table
+    return learnt.beside(table_of(catalog, cache), learnt_of(catalog, learnt))
 
 
 def table_of(catalog: Catalog, cache: Cache | None) -> pd.DataFrame:

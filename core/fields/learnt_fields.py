@@ -127,15 +127,17 @@ class LearntFields:
             start = end
             levels = [column.read_levels(value) if value else [""] * column.levels for value in values]
             for place, name in enumerate(column.category_names):
-                categories[name] = object_array(row[place] for row in levels)
+                categories[name] = np.fromiter((row[place] for row in levels), dtype=object)
             if column.listed:
-                lists[column.label] = object_array(column.items(value) for value in values)
+                lists[column.label] = np.fromiter(map(column.items, values), dtype=object)
         return FieldValues(numbers, categories, lists)
 
     def beside(self, fields: pd.DataFrame, values: FieldValues) -> pd.DataFrame:
         """A table of n rows with the learnt numbers as further columns."""
+        if not self.columns:
+            return fields
         numbers = pd.DataFrame(values.numbers, columns=self.number_names, index=fields.index)
-        return pd.concat([fields, numbers], axis=1) if self.columns else fields
+        return pd.concat([fields, numbers], axis=1)
 
     def record(self) -> list[dict[str, Any]]:
         """For JSON."""
@@ -231,15 +233,6 @@ def _is_list(values: list[str]) -> bool:
     items = [item for row in several for item in row]
     words = sum(len(item.split()) for item in items) / len(items)
     return words <= _ITEM_WORDS and len(set(items)) < 0.5 * len(items)
-
-
-def object_array(values: Iterable[Any]) -> Strings:
-    """(n,) array of any objects, tuples too, which NumPy would take for a second axis."""
-    listed = list(values)
-    array = np.empty(len(listed), dtype=object)
-    for place, value in enumerate(listed):
-        array[place] = value
-    return array
 
 
 def _share(values: list[str], test: Callable[[str], bool]) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from core.data.catalog import Catalog
 from core.fields.grades import GRADES, read_grades
-from core.fields.learnt_fields import labelled_values
+from core.fields.learnt_fields import FieldValues, LearntFields, labelled_values
 from core.fields.quantities import read_quantities, read_sides, read_value
 from core.fields.rules import COUNTS, RULES, Parts, split_parts
 
@@ -88,9 +88,10 @@ class FieldCache:
         with self._lock:
             if len(self._labelled) > _MOST_TEXTS:
                 self._labelled = {}
-            return [
-                self._labelled.get(text) or self._labelled.setdefault(text, labelled_values(text)) for text in texts
-            ]
+            for text in texts:
+                if text not in self._labelled:
+                    self._labelled[text] = labelled_values(text)
+            return [self._labelled[text] for text in texts]
 
     def clear(self) -> None:
         """Forgets all texts: for a service, which reads other ones each time."""
@@ -169,3 +170,10 @@ def fields_of(catalog: Catalog) -> pd.DataFrame:
 def labelled_of(catalog: Catalog) -> list[dict[str, str]]:
     """`labelled_values` of the catalog's texts, each text read once in the life of the process."""
     return catalog.derived("labelled", lambda: field_cache.labelled(list(catalog.texts)))
+
+
+def learnt_of(catalog: Catalog, learnt: LearntFields) -> FieldValues:
+    """The learnt fields of the catalog's rows; for models without any, no text is read."""
+    if not learnt.columns:
+        return learnt.read([{}] * len(catalog))
+    return catalog.derived(("learnt fields", learnt), lambda: learnt.read(labelled_of(catalog)))
