@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -101,6 +101,10 @@ class Space:
         """Every value of a setting; None for a range without a step."""
         choices = self.values[name]
         return choices.values if isinstance(choices, Range) else choices
+
+    def choices_of(self, names: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+        """Every value of those of these settings that are searched; none for a range without a step."""
+        return {name: self.listed(name) or () for name in names if name in self.values}
 
     def check_finite(self, flag: str) -> None:
         """Raises UserError where a range has no step: its points cannot be walked one by one, which `flag` asks for."""

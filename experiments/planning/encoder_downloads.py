@@ -65,12 +65,11 @@ def _asked(kinds: Sequence[Architecture], search: SearchConfig) -> Iterator[tupl
     return iter(found)
 
 
-def _searched(kind: Architecture, search: SearchConfig, fixed: Mapping[str, Any]) -> dict[str, Iterable[Any]]:
+def _searched(kind: Architecture, search: SearchConfig, fixed: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """By setting the encoders among which the search chooses."""
     if search.space is None:
         return {}
-    space = load_space(search.space, kind.Config).without(fixed)
-    return {key: space.listed(key) or () for key in kind.encoder_settings if key in space.values}
+    return load_space(search.space, kind.Config).without(fixed).choices_of(kind.encoder_settings)
 
 
 def _needed_offline(names: Sequence[str]) -> UserError:

@@ -58,7 +58,7 @@ class ArchitecturePlan:
 
     def encoder_folders(self) -> dict[str, Path]:
         """Folder on this machine of each encoder that has weights, by its name: other machines do not have it."""
-        searched = {key: self.space.listed(key) or () for key in self.space.values}
+        searched = self.space.choices_of(self.kind.encoder_settings)
         settings = self.settings(self.space.best)
         named = {
             (str(value), part_of(key))
@@ -225,7 +225,7 @@ class Planner:
             space = load_space(self.search.space_name(kind) or resolution.space, kind.Config).without(fixed)
             return replace(resolution, notes=(*resolution.notes, *self._preset_notes(kind))), space
         space = load_space(self.search.space, kind.Config).without(fixed)
-        choices = {key: space.listed(key) or () for key in kind.encoder_settings if key in space.values}
+        choices = space.choices_of(kind.encoder_settings)
         first = {key: listed[0] for key, listed in choices.items()}
         resolution = kind.resolve({**fixed, **first}, self.machine, self.budget.minutes)
         notes = list(resolution.notes)
@@ -275,11 +275,7 @@ def _check_alike(key: str, settled: Sequence[Resolution]) -> None:
 
 def _check_rates(kind: Architecture, config: Any, space: Space) -> None:
     """Raises UserError where an encoder with random weights would be trained at the rates of pretrained ones."""
-    named = {
-        str(value)
-        for key in kind.encoder_settings
-        for value in (space.listed(key) if key in space.values else ()) or ()
-    }
+    named = {str(value) for listed in space.choices_of(kind.encoder_settings).values() for value in listed}
     random = sorted((named | kind.encoder_names(config.model_dump())) & kind.random_encoders)
     if not random:
         return
