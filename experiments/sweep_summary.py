@@ -82,22 +82,7 @@ def show_plan(
     for each in found:
         for note in (*each.resolution.notes, *each.idle_settings()):
             say(f"{each.name}: {note}")
-    table = plain_table("architecture", "space", "points", "trials", "members", "estimate", "memory", left=2)
-    total = 0.0
-    for each in found:
-        trials, members = each.trials or 1, each.members or 1
-        seconds = each.estimate * (trials + members * facts.k) / share.concurrent
-        total += seconds
-        wanted = ["as time allows" if count is None else str(count) for count in (each.trials, each.members)]
-        table.add_row(
-            each.name,
-            each.space.source,
-            "endless" if math.isinf(each.space.points) else f"{each.space.points:,}",
-            *wanted,
-            duration(seconds),
-            size_text(each.memory),
-        )
-    console.print(table)
+    total = _show_table(found, facts.k, share)
     workers = f"{share.workers} workers per trial, " if share.workers > 1 else ""
     say(
         f"{share.concurrent} at once, {workers}{share.cpus:g} cores and {share.gpus:g} GPUs each; "
@@ -120,6 +105,27 @@ def show_plan(
     assert cache.limit is not None, "a workspace's cache has a limit"
     default = "half of the free disk; --cache-limit" if config.resources.cache_limit is None else "--cache-limit"
     say(f"cache: {cache.folder}, at most {size_text(cache.limit)} ({default})")
+
+
+def _show_table(found: Sequence[ArchitecturePlan], folds: int, share: Resources) -> float:
+    """Prints a line for each architecture; returns the estimated seconds of all."""
+    table = plain_table("architecture", "space", "points", "trials", "members", "estimate", "memory", left=2)
+    total = 0.0
+    for each in found:
+        trials, members = each.trials or 1, each.members or 1
+        seconds = each.estimate * (trials + members * folds) / share.concurrent
+        total += seconds
+        wanted = ["as time allows" if count is None else str(count) for count in (each.trials, each.members)]
+        table.add_row(
+            each.name,
+            each.space.source,
+            "endless" if math.isinf(each.space.points) else f"{each.space.points:,}",
+            *wanted,
+            duration(seconds),
+            size_text(each.memory),
+        )
+    console.print(table)
+    return total
 
 
 def show_outcome(workspace: Workspace, scheduler: JobScheduler) -> None:
