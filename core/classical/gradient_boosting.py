@@ -114,14 +114,23 @@ _free_cores = FreeCores()
 def on_free_cores(threads: int) -> Iterator[list[Callable[[Any], None]]]:
     """Callbacks for the one `lgb.train` of the block: at most `threads`, and no more than cores that others leave free.
 
-    Beside one busy core of two, two threads take four times as long as alone and one thread twice as long. LightGBM's trees are
-    the same on any number of threads where `deterministic` is set; changing `num_threads` itself would draw other bags.
+    Beside one busy core of two, two threads take four times as long as alone and one thread twice as long. Threads that a booster
+    begins with are never exceeded, because its buffers are as many; later rounds may have fewer. LightGBM's trees are the same
+    on any number of threads where `deterministic` is set; changing `num_threads` itself would draw other bags.
     """
+    most = _limit_threads(threads)
 
     def before_next_round(_: Any) -> None:
-        _LIB.LGBM_SetMaxThreads(max(1, round(min(threads, _free_cores.count()))))
+        _limit_threads(most)
 
     try:
-        yield [before_next_round] if threads > 1 else []
+        yield [before_next_round] if most > 1 else []
     finally:
-        _LIB.LGBM_SetMaxThreads(-1)  # buffers of the next booster are as large as `num_threads` says
+        _LIB.LGBM_SetMaxThreads(-1)
+
+
+def _limit_threads(most: int) -> int:
+    """Sets and returns how many threads LightGBM may use from here on. A quarter of a core counts as noise."""
+    threads = max(1, int(min(most, _free_cores.count() + 0.25)))
+    _LIB.LGBM_SetMaxThreads(threads)
+    return threads

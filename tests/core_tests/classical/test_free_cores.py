@@ -59,8 +59,19 @@ def test_trees_are_the_same_however_many_cores_are_free(monkeypatch: pytest.Monk
     free = iter([float("inf"), 2.6, 0.2, 1.4, 9.0] * 100)
     monkeypatch.setattr(gradient_boosting, "_free_cores", Cores(free))
     assert made() == expected
-    assert limits[:6] == [3, 3, 1, 1, 3, 3]
+    assert limits[:6] == [3, 2, 1, 1, 3, 3]
     assert limits[-1] == -1
+
+
+def test_no_round_has_more_threads_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A booster's buffers are as many as the threads that it begins with."""
+    limits: list[int] = []
+    monkeypatch.setattr(_LIB, "LGBM_SetMaxThreads", _spied(limits))
+    monkeypatch.setattr(gradient_boosting, "_free_cores", Cores(iter([2.1, 1.0, 8.0])))
+    with on_free_cores(3) as (before_next_round,):
+        before_next_round(None)
+        before_next_round(None)
+    assert limits == [2, 1, 2, -1]
 
 
 def test_one_thread_needs_no_look_at_the_machine() -> None:
