@@ -26,15 +26,17 @@ _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 @dataclass(frozen=True)
 class Table:
-    """columns: name -> one string per data row. lines: the line of the file (1-based) where each data row begins.
+    """columns: name -> one string per data row, for all columns of the file in its order.
 
-    before: how many rows of the file come before these.
+    lines: the line of the file (1-based) where each data row begins. before: how many rows of the file come before these.
+    notes: for people, on how the file was read.
     """
 
     path: Path
     columns: dict[str, list[str]]
     lines: list[int]
     before: int = 0
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -45,8 +47,9 @@ class Table:
 
 
 def read_table(path: Path, required: tuple[str, ...]) -> Table:
-    """The columns of a catalog that are in `path`; others are left out. Raises UserError for anything that is no CSV.
+    """All columns of `path`, `required` ones among them. Raises UserError for anything that is no CSV.
 
+    A name that stands in the header again gets a number, as pandas gives it (`note`, `note.1`); a required one is refused.
     Only separators, quotes and field counts are looked at here, never what the fields say. Names ending in `.gz` are
     unpacked. A byte order mark is skipped.
     """
@@ -189,8 +192,20 @@ def _malformed(place: str, error: csv.Error) -> UserError:
 def _table(path: Path, header: list[str], rows: list[list[str]], lines: list[int], before: int) -> Table:
     _check_widths(path, rows, lines, len(header), before)
     by_position = list(zip(*rows, strict=True))
-    columns = {name: list(by_position[header.index(name)]) for name in COLUMNS if name in header}
-    return Table(path, columns, lines, before)
+    return Table(path, dict(zip(_distinct(header), map(list, by_position), strict=True)), lines, before)
+
+
+def _distinct(header: list[str]) -> list[str]:
+    """The names, each once: a repeated one with the next number that is free."""
+    taken, names = set(header), list[str]()
+    for name in header:
+        number = 0
+        unique = name
+        while unique in names:
+            number += 1
+            unique = f"{name}.{number}" if f"{name}.{number}" not in taken else unique
+        names.append(unique)
+    return names
 
 
 def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> None:
@@ -210,7 +225,7 @@ def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> N
             code="csv-missing-column",
             hint=f"name the columns in the first line {', '.join(f'`{name}`' for name in required)}",
         )
-    twice = sorted({name for name in header if name in COLUMNS and header.count(name) > 1})
+    twice = sorted({name for name in header if name in {*COLUMNS, *required} and header.count(name) > 1})
     if twice:
         raise UserError(
             f"{path}, line 1: column `{twice[0]}` stands there twice",

@@ -86,7 +86,8 @@ def _checked(
     if found and not drop_bad:
         raise complaint(table, found, role)
     dropped = bad_rows(found)
-    notes = [f"{table.path}: {len(dropped)} bad rows dropped ({counts(found)})"] if found else []
+    notes = list(table.notes)
+    notes += [f"{table.path}: {len(dropped)} bad rows dropped ({counts(found)})"] if found else []
     kept = np.delete(np.arange(len(table)), dropped)
     if role == "train" and len(kept) < MIN_TRAIN_ROWS:
         raise UserError(

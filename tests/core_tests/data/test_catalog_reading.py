@@ -225,3 +225,11 @@ def test_real_catalogs(name: str, rows: tuple[int, int]) -> None:
     result = read(DATA / name / "train.csv", DATA / name / "test.csv")
     assert (len(result.train), len(result.test)) == rows
     assert result.notes == []
+
+
+def test_a_table_carries_all_columns_and_numbers_repeated_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.csv", [["1", "a", "b", "c", "d"]], ["sample_id", "note", "note", "note.1", ""])
+    table = csv_table.read_table(path, ("sample_id",))
+    assert table.columns == {"sample_id": ["1"], "note": ["a"], "note.2": ["b"], "note.1": ["c"], "": ["d"]}
+    with refused("csv-doubled-column"):
+        csv_table.read_table(path, ("sample_id", "note"))
