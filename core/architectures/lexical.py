@@ -156,7 +156,7 @@ class LexicalArchitecture(ClassicalArchitecture):
             seconds += rows * min(rows, config.neighbour_rows) * 1e-7
         if "kernel" in parts:
             sample, references = min(rows, config.kernel_sample_rows), min(rows, config.kernel_rows)
-            found = sample**2 * _KERNEL_STEPS * 6e-8
+            found = sample**2 * _KERNEL_STEPS * 4e-8
             seconds += config.kernel_samples * (found + rows * references**2 * 4e-11) + rows * references * 3e-7
         return seconds + reading_seconds(catalog, config.encoder, config.max_length, machine)
 
@@ -166,9 +166,11 @@ class LexicalArchitecture(ClassicalArchitecture):
             # Of a net's first layer there are weights, gradients, two moments and a spare, in four bytes each.
             memory += 20 * min(8 * len(catalog), 3 * config.max_terms) * config.hidden
         if "kernel" in config.parts:
-            # Of a sample a matrix for each block and field, in four bytes; of the references some in eight.
+            # Of a sample half a matrix for each block and field, in four bytes, and samples side by side; of the references some
+            # in eight.
             references, sample = min(len(catalog), config.kernel_rows), min(len(catalog), config.kernel_sample_rows)
-            memory += max(4 * sample**2 * _KERNEL_MATRICES, 8 * references**2 * (8 + config.kernel_samples))
+            at_once = min(config.kernel_samples, machine.cores)
+            memory += max(2 * at_once * sample**2 * _KERNEL_MATRICES, 8 * references**2 * (8 + config.kernel_samples))
         return memory + states_memory(catalog, config.encoder)
 
     def train(self, train: Catalog, valid: Catalog | None, config: LexicalConfig, context: Context) -> LexicalModel:
@@ -219,6 +221,7 @@ def _learnt(
             recipe,
             context.seed,
             _ticking(context, "fitting Gaussian processes"),
+            context.threads,
         )
         model = replace(model, kernel=found)
     return model

@@ -9,7 +9,8 @@ or a block that says nothing of prices gets a length scale so long that it no lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from core.arrays import Floats
 from core.classical.neighbours import Vectors
@@ -33,6 +35,8 @@ _JITTER = 1e-10
 _LIFTS = (1e-8, 1e-6, 1e-4)
 _IMPOSSIBLE = 1e9
 _CHUNK = 1_024
+_PAIR_ROWS = 64
+"""Rows whose pairs are computed together: what belongs to them stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,10 @@ def fit_kernel(
     settings: KernelSettings,
     seed: int,
     tick: Callable[[], None] = lambda: None,
+    threads: int = 1,
 ) -> KernelModel:
-    """A model of these rows' log prices (n,). groups: (n,) product numbers. `tick` is called often and may raise.
+    """A model of these rows' log prices (n,). groups: (n,) product numbers. `tick` is called often, by any of `threads`
+    threads, and may raise.
 
     Shapes are found on rows of different products: copies of one would say that prices hardly vary. Where a sample holds a row of
     every product, one shape says it all. With more rows than `settings.rows`, so many of them, drawn by seed, are the references
@@ -119,13 +125,13 @@ def fit_kernel(
     rng = np.random.default_rng(seed)
     mean, scale = float(log_prices.mean()), max(float(log_prices.std()), 1e-6)
     target = (log_prices - mean) / scale
-    shapes: list[KernelShape] = []
-    samples = settings.samples if len(np.unique(groups)) > settings.sample_rows else 1
-    for _ in range(samples):
+    samples: list[NDArray[np.int64]] = []
+    for _ in range(settings.samples if len(np.unique(groups)) > settings.sample_rows else 1):
         order = rng.permutation(len(rows))
         apart = order[np.sort(np.unique(groups[order], return_index=True)[1])]
-        sample = np.sort(apart[: settings.sample_rows])
-        shapes.append(_find_shape(rows.take(sample), target[sample], tick))
+        samples.append(np.sort(apart[: settings.sample_rows]))
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        shapes = list(pool.map(lambda sample: _find_shape(rows.take(sample), target[sample], tick), samples))
     if len(rows) <= settings.rows:
         unlike = _unlike(rows, rows)
         coefficients = [_exact(shape, unlike, rows.numbers, target, tick) for shape in shapes]
@@ -191,19 +197,45 @@ def _through_factor(own: Floats, normal: Floats, side: Floats, noise: float) -> 
     return np.asarray(solve_triangular(lower, solved, lower=True, trans="T"), dtype=np.float64)
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of rows `start` to `stop` with all rows before `stop`: m of them, row by row.
+
+    unlike: (b, m) of 1 - cos. squares: (f, m) of (x_j - x'_j)^2. share: (m,) of each pair in sums over all pairs of a symmetric
+    matrix, halved: 1 below the diagonal, 1/2 on it, 0 above.
+    """
+
+    start: int
+    stop: int
+    unlike: NDArray[np.float32]
+    squares: NDArray[np.float32]
+    share: NDArray[np.float32]
+
+
+def _pairs(rows: KernelRows) -> Iterator[Pairs]:
+    """All pairs of rows, with little more than half of them twice."""
+    unlike = [part.astype(np.float32) for part in _unlike(rows, rows)]
+    numbers = rows.numbers.astype(np.float32)
+    for start in range(0, len(rows), _PAIR_ROWS):
+        stop = min(start + _PAIR_ROWS, len(rows))
+        count = (stop - start) * stop
+        part = np.array([each[start:stop, :stop].ravel() for each in unlike], np.float32).reshape(len(unlike), count)
+        squares = np.square(numbers[start:stop, None] - numbers[None, :stop]).reshape(count, -1).T
+        share = np.tril(np.ones((stop - start, stop), np.float32), start)
+        share[np.arange(stop - start), np.arange(start, stop)] = 0.5
+        yield Pairs(start, stop, part, np.ascontiguousarray(squares), share.ravel())
+
+
 def _find_shape(rows: KernelRows, target: Floats, tick: Callable[[], None]) -> KernelShape:
     """The shape of highest marginal likelihood (equation 5.8), by L-BFGS in the logarithms of its settings."""
     blocks, fields = len(rows.blocks), rows.numbers.shape[1]
-    unlike = np.array(_unlike(rows, rows), dtype=np.float32).reshape(blocks, -1)
-    squares = np.empty((fields, len(rows) ** 2), np.float32)
-    for field, values in enumerate(rows.numbers.T.astype(np.float32)):
-        squares[field] = np.square(values[:, None] - values[None]).ravel()
     first = [*[_FIRST_TEXT] * blocks, *[_FIRST_NUMBER] * fields, _FIRST_SIGNAL, _FIRST_NOISE]
-    start = np.log(np.array(first, dtype=np.float64))
+    start, pairs = np.log(np.array(first, dtype=np.float64)), list(_pairs(rows))
 
     def loss(logs: Floats) -> tuple[float, Floats]:
         tick()
-        return _loss(logs, start, unlike, squares, target)
+        value, gradient = _loss(logs, blocks, pairs, target)
+        return value + 0.5 * _SHRINKAGE * float(np.square(logs - start).sum()), gradient + _SHRINKAGE * (logs - start)
 
     options = {"maxiter": _STEPS, "maxcor": 20}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[_BOUNDS] * len(start), options=options)
@@ -211,35 +243,38 @@ def _find_shape(rows: KernelRows, target: Floats, tick: Callable[[], None]) -> K
     return KernelShape(settings[:blocks], settings[blocks:-2], float(settings[-2]), float(settings[-1]))
 
 
-def _loss(
-    logs: Floats, start: Floats, unlike: NDArray[np.float32], squares: NDArray[np.float32], target: Floats
-) -> tuple[float, Floats]:
-    """Negative log marginal likelihood of targets (n,), with shrinkage, and its gradient by the logarithms."""
-    blocks, count = len(unlike), len(target)
-    settings = np.exp(logs)
-    text, numbers, signal, noise = settings[:blocks], settings[blocks:-2], settings[-2], settings[-1]
-    value, by_square = _value_and_slope(text.astype(np.float32) @ unlike, numbers.astype(np.float32) @ squares)
-    shape = signal * value.astype(np.float64)
-    kernel = shape.reshape(count, count).copy()
+def _loss(logs: Floats, blocks: int, pairs: Sequence[Pairs], target: Floats) -> tuple[float, Floats]:
+    """Negative log marginal likelihood of targets (n,) and its gradient by the logarithms of the settings.
+
+    logs: of `blocks` text blocks' weights, the number fields' weights, the signal and the noise.
+    """
+    count, settings = len(target), np.exp(logs)
+    text, numbers = settings[:blocks].astype(np.float32), settings[blocks:-2].astype(np.float32)
+    signal, noise = settings[-2:]
+    kernel = np.zeros((count, count))
+    parts = [_value_and_slope(text @ each.unlike, numbers @ each.squares) for each in pairs]
+    for each, (value, _) in zip(pairs, parts, strict=True):
+        kernel[each.start : each.stop, : each.stop] = (signal * value.astype(np.float64)).reshape(-1, each.stop)
     kernel[np.diag_indices(count)] += noise
-    away = logs - start
     try:
-        factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
+        factor = cho_factor(kernel.T, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError:  # noise below what single precision resolves: no place to go
-        return _IMPOSSIBLE, _SHRINKAGE * away
-    dual, half = cho_solve(factor, target), dpotri(factor[0], lower=1, overwrite_c=0)[0]
-    inverse = np.tril(half) + np.tril(half, -1).T
+        return _IMPOSSIBLE, np.zeros_like(logs)
+    dual = cho_solve(factor, target, check_finite=False)
     value_of = 0.5 * float(target @ dual) + float(np.log(np.diag(factor[0])).sum())
-    slope = 0.5 * (inverse - np.outer(dual, dual)).ravel()
-    pull = slope.astype(np.float32)
-    gradient = np.concatenate(
-        [
-            -(unlike @ (pull * shape.astype(np.float32))) * text,
-            (squares @ (pull * by_square)) * numbers * signal,
-            [slope @ shape, noise * slope[:: count + 1].sum()],
-        ]
-    )
-    return value_of + 0.5 * _SHRINKAGE * float(away @ away), gradient + _SHRINKAGE * away
+    inverse = dpotri(factor[0], overwrite_c=1)[0].T
+    slopes = np.zeros_like(logs)
+    for each, (value, by_square) in zip(pairs, parts, strict=True):
+        own = slice(each.start, each.stop)
+        pull = (inverse[own, : each.stop] - np.outer(dual[own], dual[: each.stop])).ravel().astype(
+            np.float32
+        ) * each.share
+        slopes[:blocks] -= each.unlike @ (pull * value)
+        slopes[blocks:-2] += each.squares @ (pull * by_square)
+        slopes[-2] += pull @ value
+    slopes[:-2] *= signal
+    slopes[-1] = 0.5 * (np.diag(inverse).sum() - dual @ dual)
+    return value_of, slopes * settings
 
 
 def _value_and_slope(apart: Numbers, square: Numbers) -> tuple[Numbers, Numbers]:

@@ -12,6 +12,7 @@ from core.classical.gaussian_process import (
     KernelSettings,
     KernelShape,
     _loss,
+    _pairs,
     _regressors,
     _unlike,
     fit_kernel,
@@ -30,32 +31,35 @@ def toys(count: int, seed: int = 0) -> tuple[KernelRows, np.ndarray]:
     return KernelRows([sp.csr_matrix(np.eye(4)[words])], numbers), log_prices
 
 
-def test_the_gradient_is_the_likelihoods() -> None:
-    rows, target = toys(25)
-    unlike = np.array(_unlike(rows, rows)).reshape(1, -1)
-    squares = np.array([np.square(column[:, None] - column[None]).ravel() for column in rows.numbers.T])
-    start = np.log([0.3, 0.2, 0.1, 0.4, 1.5, 0.1])
-    target = (target - target.mean()) / target.std()
-
-    def loss(logs: np.ndarray) -> float:
-        return _loss(logs, start, unlike.astype(np.float32), squares.astype(np.float32), target)[0]
-
-    gradient = _loss(start, start, unlike.astype(np.float32), squares.astype(np.float32), target)[1]
-    numeric = [(loss(start + step) - loss(start - step)) / 2e-2 for step in 1e-2 * np.eye(len(start))]
+@pytest.mark.parametrize("count", [25, 150])
+def test_the_gradient_is_the_likelihoods(count: int) -> None:
+    rows, target = toys(count)
+    logs = np.log([0.3, 0.2, 0.1, 0.4, 1.5, 0.1])
+    target, pairs = (target - target.mean()) / target.std(), list(_pairs(rows))
+    gradient = _loss(logs, 1, pairs, target)[1]
+    numeric = [
+        (_loss(logs + step, 1, pairs, target)[0] - _loss(logs - step, 1, pairs, target)[0]) / 2e-2
+        for step in 1e-2 * np.eye(len(logs))
+    ]
     np.testing.assert_allclose(gradient, numeric, rtol=0.02, atol=0.02)
 
 
-def test_the_loss_is_the_negative_log_likelihood_of_a_gaussian() -> None:
-    rows, target = toys(20)
+@pytest.mark.parametrize("count", [20, 150])
+def test_the_loss_is_the_negative_log_likelihood_of_a_gaussian(count: int) -> None:
+    rows, target = toys(count)
     shape = KernelShape(np.array([0.3]), np.array([0.2, 0.1, 0.4]), 1.5, 0.1)
-    unlike = _unlike(rows, rows)
-    covariance = shape.kernel(unlike, rows.numbers, rows.numbers) + 0.1 * np.eye(20)
+    covariance = shape.kernel(_unlike(rows, rows), rows.numbers, rows.numbers) + 0.1 * np.eye(count)
     lower = np.linalg.cholesky(covariance)
     expected = 0.5 * target @ cho_solve((lower, True), target) + np.log(np.diag(lower)).sum()
-    logs = np.log([0.3, 0.2, 0.1, 0.4, 1.5, 0.1])
-    squares = np.array([np.square(column[:, None] - column[None]).ravel() for column in rows.numbers.T], np.float32)
-    found, _ = _loss(logs, logs, np.array(unlike, np.float32).reshape(1, -1), squares, target)
+    found, _ = _loss(np.log([0.3, 0.2, 0.1, 0.4, 1.5, 0.1]), 1, list(_pairs(rows)), target)
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_more_threads_find_the_same_model_to_the_last_bit() -> None:
+    rows, log_prices = toys(300)
+    recipe = KernelSettings(samples=3, sample_rows=80, rows=1_000)
+    one, many = (fit_kernel(rows, log_prices, np.arange(300), recipe, seed=0, threads=threads) for threads in (1, 3))
+    np.testing.assert_array_equal(one.predict(rows), many.predict(rows))
 
 
 def test_references_that_are_nearly_copies_are_fitted_or_refused() -> None:
