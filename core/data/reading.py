@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.data.catalog import ID, LINK, PRICE, TEXT, Catalog
-from core.data.csv_table import Table, read_table, read_tables
+from core.data.table_reader import Table, read_table, read_tables
 from core.errors import UserError
 
 Role = Literal["train", "test"]

@@ -10,12 +10,12 @@ import pytest
 
 from core.data import csv_table
 from core.data.reading import MAX_TEXT, MIN_TRAIN_ROWS, ReadResult, read_catalog, read_catalogs
+from core.data.table_reader import read_table
 from tests.errors import refused
 from tests.paths import SHARED
 
 HEADER = ["sample_id", "catalog_content", "image_link", "price"]
 DATA = SHARED / "data"
-_TO_UTF8 = "iconv -f LATIN1 -t UTF-8"
 
 
 def good_rows(count: int = 30) -> list[list[str]]:
@@ -142,29 +142,16 @@ def test_long_text_is_cut_with_a_note(tmp_path: Path, test_file: Path) -> None:
     assert "row 5 (line 10): 200,000" in result.notes[0]
 
 
-@pytest.mark.parametrize(
-    ("cells", "encoding", "code", "facts"),
-    [
-        ({(0, 1): "a\0b"}, "utf-8", "catalog-bad-rows", ["row 1 (line 2), column catalog_content", "tr -d"]),
-        ({(1, 1): "Crème"}, "latin-1", "csv-not-utf8", ["row 2 (line 4), column catalog_content", "0xe8", _TO_UTF8]),
-        (
-            {(0, 1): "x" * 200_000, (1, 1): "Crème"},
-            "latin-1",
-            "csv-not-utf8",
-            ["row 2 (line 3), column catalog_content"],
-        ),
-        ({}, "utf-16", "csv-utf16", ["iconv -f UTF-16"]),
-        ({}, "utf-16-le", "csv-utf16", ["iconv -f UTF-16"]),
-    ],
-    ids=["NUL", "latin-1", "latin-1 after a long text", "utf-16", "utf-16 without a mark"],
-)
-def test_bytes_that_are_no_text_are_located(
-    tmp_path: Path, test_file: Path, cells: dict[tuple[int, int], str], encoding: str, code: str, facts: list[str]
-) -> None:
+def test_damaged_utf8_and_nul_bytes_are_located(tmp_path: Path, test_file: Path) -> None:
     rows = good_rows()
-    for (row, column), text in cells.items():
-        rows[row][column] = text
-    refused_reading(code, write(tmp_path / "train.csv", rows, encoding=encoding), test_file, *facts)
+    rows[1][1] = "Crème brûlée"
+    train = write(tmp_path / "train.csv", rows)
+    train.write_bytes(train.read_bytes().replace("û".encode(), b"\xfb"))
+    refused_reading("csv-not-utf8", train, test_file, "line 4", "0xfb", "Crème br")
+    rows[0][1] = "a\0b"
+    refused_reading(
+        "catalog-bad-rows", write(train, rows), test_file, "row 1 (line 2), column catalog_content", "tr -d"
+    )
 
 
 def test_utf8_with_a_mark(tmp_path: Path, test_file: Path) -> None:
@@ -181,13 +168,6 @@ def test_open_quotes_and_fields_that_are_too_long(
     train = write(tmp_path / "train.csv", good_rows())
     train.write_text(train.read_text() + f"999,{text},,3\n")
     refused_reading(code, train, test_file, "row 31 (line 62)", fact)
-
-
-@pytest.mark.parametrize(("separator", "spoken"), [(";", "semicolons"), ("\t", "tabs")])
-def test_other_separators(tmp_path: Path, test_file: Path, separator: str, spoken: str) -> None:
-    train = tmp_path / "train.csv"
-    train.write_text("\n".join(separator.join(fields) for fields in [HEADER, ["1", "a", "", "3"]]))
-    refused_reading("csv-not-commas", train, test_file, spoken, "to_csv")
 
 
 def test_ragged_rows(tmp_path: Path, test_file: Path) -> None:
@@ -229,7 +209,7 @@ def test_real_catalogs(name: str, rows: tuple[int, int]) -> None:
 
 def test_a_table_carries_all_columns_and_numbers_repeated_names(tmp_path: Path) -> None:
     path = write(tmp_path / "train.csv", [["1", "a", "b", "c", "d"]], ["sample_id", "note", "note", "note.1", ""])
-    table = csv_table.read_table(path, ("sample_id",))
+    table = read_table(path, ("sample_id",))
     assert table.columns == {"sample_id": ["1"], "note": ["a"], "note.2": ["b"], "note.1": ["c"], "": ["d"]}
     with refused("csv-doubled-column"):
-        csv_table.read_table(path, ("sample_id", "note"))
+        read_table(path, ("sample_id", "note"))
