@@ -93,7 +93,7 @@ def _own_workspace(workspace: Workspace, search: SearchConfig) -> str:
 
 def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> None:
     assert asked.train is not None and asked.test is not None, "the files are known by now"
-    train, test = _read(asked.train, asked.test, asked.images, asked.drop_bad, say)
+    train, test = _read(asked.train, asked.test, asked, say)
     mode: FoldGroups = asked.fold_groups or "auto"
     links, words = catalog_links(train, test), read_vocabulary([*train.texts, *test.texts])
     k = asked.folds or default_folds(len(train))
@@ -123,17 +123,17 @@ def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> 
     workspace.create(train, test, folds, facts)
 
 
-def _read(train: Path, test: Path, images: Path | None, drop_bad: bool, say: Say) -> tuple[Catalog, Catalog]:
+def _read(train: Path, test: Path, asked: CatalogConfig, say: Say) -> tuple[Catalog, Catalog]:
     """Both catalogs, their images checked; raises UserError for what is wrong with either."""
-    read = read_catalogs(train, test, images, drop_bad=drop_bad)
+    read = read_catalogs(train, test, asked.images, drop_bad=asked.drop_bad, table=asked.table)
     for note in read.notes:
         say(note)
-    if images is None:
+    if asked.images is None:
         return read.train, read.test
     catalogs = []
     for role, catalog in (("train", read.train), ("test", read.test)):
         with progress(f"{role} images") as advance:
-            report = check_images(catalog, role, drop_bad=drop_bad, progress=advance)
+            report = check_images(catalog, role, drop_bad=asked.drop_bad, progress=advance)
         say(f"{role}: {report.note}")
         catalogs.append(report.without_bad(catalog))
     return catalogs[0], catalogs[1]
@@ -157,7 +157,7 @@ def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
     if asked.train is None or asked.test is None:
         say(f"catalog of {workspace.folder}: {facts.train}")
         return
-    train, test = _read(asked.train, asked.test, asked.images, asked.drop_bad, lambda _: None)
+    train, test = _read(asked.train, asked.test, asked, lambda _: None)
     if catalog_fingerprint(train, test) != facts.catalog:
         raise UserError(
             f"{workspace.folder} holds another catalog: it was made from {facts.train} and {facts.test}, "

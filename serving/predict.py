@@ -1,4 +1,4 @@
-"""`python -m serving.predict`: prices the rows of a CSV file of any size with a bundle."""
+"""`python -m serving.predict`: prices the rows of a table of any size with a bundle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serving.bundle.bundle import AnswerLevel
 from serving.engine.batch_job import BatchJob
 
 _HELP = """
-Prices the rows of a CSV file (sample_id, catalog_content, image_link) with a bundle.
+Prices the rows of a table (sample_id, catalog_content, image_link) with a bundle.
 
 Examples:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,11 +14,29 @@ from core.errors import UserError
 FoldGroups = Literal["auto", "on", "off"]
 
 
+class PriceFormat(StrEnum):
+    """Marks of thousands and decimals, by the example that a user types."""
+
+    COMMA_POINT = "1,234.56"
+    POINT_COMMA = "1.234,56"
+    SPACE_COMMA = "1 234,56"
+    SPACE_POINT = "1 234.56"
+    APOSTROPHE_POINT = "1'234.56"
+    APOSTROPHE_COMMA = "1'234,56"
+
+
+class TableConfig(CommandConfig):
+    """How tables are read, where their content does not say it all."""
+
+    sheet: Annotated[str | None, Field(description="sheet of Excel files (the first)")] = None
+    price_format: Annotated[PriceFormat | None, Field(description="how prices are written (told by the column)")] = None
+
+
 class CatalogConfig(CommandConfig):
     """Files of the catalog and how its rows are split into folds. No files: the workspace's own catalog, or the demo catalog."""
 
-    train: Annotated[Path | None, Field(description="CSV: sample_id,catalog_content,image_link,price")] = None
-    test: Annotated[Path | None, Field(description="CSV: sample_id,catalog_content,image_link")] = None
+    train: Annotated[Path | None, Field(description="table: sample_id,catalog_content,image_link,price")] = None
+    test: Annotated[Path | None, Field(description="table: sample_id,catalog_content,image_link")] = None
     images: Annotated[Path | None, Field(description="folder of pictures, named by the links' last part")] = None
     folds: Annotated[int | None, Field(ge=2, description="k (5; 10 with 100 to 499 rows); made once per workspace")] = (
         None
@@ -26,6 +45,7 @@ class CatalogConfig(CommandConfig):
         FoldGroups | None, Field(description="keep rows of one product in one fold (auto: as the test file does)")
     ] = None
     drop_bad: Annotated[bool, Field(description="drop bad training rows, with a count")] = False
+    table: TableConfig = TableConfig()
 
     @model_validator(mode="after")
     def _files_together(self) -> Self:

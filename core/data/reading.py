@@ -1,4 +1,4 @@
-"""Catalog reading: CSV files to checked catalogs, with every bad row named; the only entry for rows."""
+"""Catalog reading: files to checked catalogs, with every bad row named; the only entry for rows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.data.catalog import ID, LINK, PRICE, TEXT, Catalog
+from core.data.catalog_config import TableConfig
+from core.data.price_format import PriceColumn, read_prices
 from core.data.table_reader import Table, read_table, read_tables
 from core.errors import UserError
 
@@ -32,27 +34,47 @@ class ReadResult:
     notes: list[str]
 
 
-def read_catalogs(train: Path, test: Path, images: Path | None, *, drop_bad: bool = False) -> ReadResult:
+def read_catalogs(
+    train: Path, test: Path, images: Path | None, *, drop_bad: bool = False, table: TableConfig | None = None
+) -> ReadResult:
     """Reads and checks both files; `images` is the pictures' folder (the pictures themselves are looked at elsewhere).
 
     Raises UserError that names file, row, column, value and hint for everything wrong with a file at once.
     `drop_bad` leaves bad training rows out, with a note; a test row is never dropped.
     """
     _check_images(images)
-    tables = read_table(train, _REQUIRED["train"]), read_table(test, _REQUIRED["test"])
-    known, train_notes = _checked(tables[0], "train", images, drop_bad, set(tables[1].columns[ID]))
-    asked, test_notes = _checked(tables[1], "test", images, False, ())
-    return ReadResult(known, asked, train_notes + test_notes)
+    config = table or TableConfig()
+    known = read_table(train, _REQUIRED["train"], sheet=config.sheet)
+    asked = read_table(test, _REQUIRED["test"], sheet=config.sheet)
+    prices = _prices(known, config)
+    priced, train_notes = _checked(known, images, prices, drop_bad, set(asked.columns[ID]))
+    unpriced, test_notes = _checked(asked, images)
+    return ReadResult(priced, unpriced, train_notes + test_notes)
+
+
+def _prices(table: Table, config: TableConfig) -> PriceColumn:
+    return read_prices(table.columns[PRICE], PRICE, table.place, config.price_format)
 
 
 def read_catalog(
-    path: Path, role: Role, *, images: Path | None = None, drop_bad: bool = False, taken: Collection[str] = ()
+    path: Path,
+    role: Role,
+    *,
+    images: Path | None = None,
+    drop_bad: bool = False,
+    taken: Collection[str] = (),
+    table: TableConfig | None = None,
 ) -> tuple[Catalog, list[str]]:
     """One file and its notes. `taken`: ids that a training file may not use. Raises UserError as `read_catalogs` does."""
-    return _checked(read_table(path, _REQUIRED[role]), role, images, drop_bad and role == "train", taken)
+    config = table or TableConfig()
+    read = read_table(path, _REQUIRED[role], sheet=config.sheet)
+    prices = _prices(read, config) if role == "train" else None
+    return _checked(read, images, prices, drop_bad and role == "train", taken)
 
 
-def read_in_parts(path: Path, rows: int, *, images: Path | None = None) -> Iterator[tuple[Catalog, list[str]]]:
+def read_in_parts(
+    path: Path, rows: int, *, images: Path | None = None, sheet: str | None = None
+) -> Iterator[tuple[Catalog, list[str]]]:
     """A test file of any size, `rows` rows at a time, with the notes of each part; only ids are kept in memory.
 
     Raises UserError as `read_catalogs` does, once it comes to the place; a caller that must not act on half a file reads all
@@ -60,8 +82,8 @@ def read_in_parts(path: Path, rows: int, *, images: Path | None = None) -> Itera
     """
     _check_images(images)
     seen: set[str] = set()
-    for table in read_tables(path, _REQUIRED["test"], rows):
-        part = _checked(table, "test", images, False, ())
+    for table in read_tables(path, _REQUIRED["test"], rows, sheet=sheet):
+        part = _checked(table, images)
         twice = [row for row, name in enumerate(table.columns[ID]) if name in seen]
         if twice:
             raise complaint(table, [Offence(ID, "id used before", np.array(twice, dtype=np.intp))], "test")
@@ -80,13 +102,19 @@ def _check_images(images: Path | None) -> None:
 
 
 def _checked(
-    table: Table, role: Role, images: Path | None, drop_bad: bool, taken: Collection[str]
+    table: Table,
+    images: Path | None,
+    prices: PriceColumn | None = None,
+    drop_bad: bool = False,
+    taken: Collection[str] = (),
 ) -> tuple[Catalog, list[str]]:
-    found = offences(table, role, taken)
+    """The catalog of a training table, whose prices are given, or of a test table, and notes on it."""
+    role: Role = "test" if prices is None else "train"
+    found = offences(table, prices, taken)
     if found and not drop_bad:
         raise complaint(table, found, role)
     dropped = bad_rows(found)
-    notes = list(table.notes)
+    notes = [*table.notes, *(f"{table.path}: {note}" for note in (prices.notes if prices else ()))]
     notes += [f"{table.path}: {len(dropped)} bad rows dropped ({counts(found)})"] if found else []
     kept = np.delete(np.arange(len(table)), dropped)
     if role == "train" and len(kept) < MIN_TRAIN_ROWS:
@@ -102,8 +130,7 @@ def _checked(
     ids, texts, links = (
         np.array(table.columns.get(name, [""] * len(table)), dtype=object) for name in (ID, TEXT, LINK)
     )
-    prices = parsed_prices(table.columns[PRICE]) if role == "train" else None
-    return Catalog(ids, texts, links, prices, images=images).take(kept), notes
+    return Catalog(ids, texts, links, None if prices is None else prices.numbers, images=images).take(kept), notes
 
 
 def _cut(table: Table) -> list[str]:
@@ -125,7 +152,7 @@ _CURES = {
     "empty text": "fill in the text",
     "NUL byte": "remove the NUL bytes: tr -d '\\000' < FILE > CLEAN",
     "no price": "fill in the price",
-    "not a number": "write prices as plain numbers such as 1299.50, without currency or thousands separators",
+    "not a number": "write all prices in one way, such as 1299.50 or 1.299,50 €; --price-format names it",
     "infinite": "correct the price",
     "negative": "correct the price",
     "zero": "correct the price",
@@ -142,13 +169,8 @@ class Offence:
     rows: NDArray[np.intp]
 
 
-def parsed_prices(texts: list[str]) -> NDArray[np.float64]:
-    """(n,) numbers; NaN for what is no number."""
-    return pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-
-
-def offences(table: Table, role: str, taken: Collection[str] = ()) -> list[Offence]:
-    """Every fault of a `train` or `test` table. `taken`: ids that train may not use because the test file does.
+def offences(table: Table, prices: PriceColumn | None, taken: Collection[str] = ()) -> list[Offence]:
+    """Every fault of a training table, whose prices are given, or of a test table. `taken`: ids that the test file uses.
 
     An empty text is a fault in train only: a test row gets a price whatever its text says.
     """
@@ -163,14 +185,13 @@ def offences(table: Table, role: str, taken: Collection[str] = ()) -> list[Offen
         for column in (ID, TEXT, LINK)
         if column in table.columns
     ]
-    if role == "train":
+    if prices is not None:
         found.append(_where(TEXT, "empty text", np.array([not text.strip() for text in table.columns[TEXT]])))
-        found += _price_offences(table.columns[PRICE])
+        found += _price_offences(table.columns[PRICE], prices.numbers)
     return [offence for offence in found if len(offence.rows)]
 
 
-def _price_offences(texts: list[str]) -> list[Offence]:
-    prices = parsed_prices(texts)
+def _price_offences(texts: list[str], prices: NDArray[np.float64]) -> list[Offence]:
     unread = np.isnan(prices)
     blank = np.zeros(len(texts), dtype=bool)
     blank[unread] = [

@@ -112,7 +112,7 @@ def _check_source(source: Path) -> None:
 def _scan(job: BatchJob) -> FileSummary:
     """Counts the rows and checks them all, so that no hours are spent on a file that is refused at its end."""
     summary, notes, there = FileSummary(), dict[str, None](), set[str]()
-    for part, found in read_in_parts(job.source, job.rows, images=job.images):
+    for part, found in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet):
         summary.rows += len(part)
         notes.update(dict.fromkeys(found))
         if job.images is not None:
@@ -174,7 +174,7 @@ def _whole_rows(path: Path) -> int:
 def _remaining(job: BatchJob, skipped: int) -> Iterator[Catalog]:
     """The parts of the file behind the first `skipped` rows."""
     before = 0
-    for part, _ in read_in_parts(job.source, job.rows, images=job.images):
+    for part, _ in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet):
         first = max(0, skipped - before)
         before += len(part)
         if first < len(part):
@@ -191,7 +191,7 @@ def _finish(job: BatchJob, result: BatchResult) -> None:
     ):
         lines, writer = csv.reader(stream), _writer(out)
         writer.writerow(_COLUMNS[:width])
-        for part, _ in read_in_parts(job.source, job.rows, images=job.images):
+        for part, _ in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet):
             for name in part.ids:
                 line = next(lines, [])
                 if len(line) != len(_COLUMNS) or line[0] != name or not 0 < float(line[1]) < inf:

@@ -16,8 +16,11 @@ class BatchJob(CommandConfig):
 
     bundle: Annotated[Path, Field(description="Folder that serving.export has written.")]
     source: Annotated[
-        Path, Flag(option="--in"), Field(description="The rows to price; names that end in .gz are unpacked.")
+        Path,
+        Flag(option="--in"),
+        Field(description="The rows to price: CSV, Parquet, JSON Lines or Excel, in one .gz or .zip or not."),
     ]
+    sheet: Annotated[str | None, Field(description="Sheet of an Excel file (the first).")] = None
     out: Annotated[Path, Field(description="Where the prices go.")]
     images: Annotated[Path | None, Field(description="Folder of the pictures.")] = None
     details: Annotated[

@@ -66,7 +66,7 @@ def test_a_good_file_is_read_as_it_stands(tmp_path: Path, test_file: Path) -> No
     ("price", "kind"),
     [
         ("cheap", "not a number"),
-        ("1,299.00", "not a number"),
+        ("1,299.00 kg", "not a number"),
         ("-3", "negative"),
         ("0", "zero"),
         ("NaN", "no price"),
