@@ -24,7 +24,7 @@ from core.store.workspace import Workspace, default_folder
 from ensemble.matrix.screening import PRICE_HINT, Column, Targets, describe_missing, no_prices, unit_hint
 
 if TYPE_CHECKING:  # reading tables is imported when there is one to read
-    import pandas as pd
+    from ensemble.matrix.external_predictions import PredictionTable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _HELP = """
@@ -36,9 +36,9 @@ Examples:
 
   python -m ensemble.add deberta --oof oof.parquet --test test.parquet --column prediction --workspace runs --replace
 
-The tables (CSV or Parquet) have the column sample_id, with exactly the ids of the workspace's catalog in any order, and a
-column of prices in currency units: --column, else the one named NAME, else the only one. Bring out-of-fold prices: those of a
-model for rows that it was trained on are worth nothing.
+The tables (CSV, Parquet, JSON Lines or Excel) have the column sample_id, with exactly the ids of the workspace's catalog in
+any order, and a column of prices in currency units: --column, else the one named NAME, else the only one. Bring out-of-fold
+prices: those of a model for rows that it was trained on are worth nothing.
 """
 
 app = typer.Typer(add_completion=False)
@@ -62,8 +62,8 @@ def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace
     facts, store = workspace.facts, workspace.store
     _check_name(name, store, replace)
     train, test = workspace.train, workspace.test
-    oof_prices = _read(source.oof, name, source.column, train.ids, "training")
-    test_prices = _read(source.test, name, source.column, test.ids, "test")
+    oof_prices, oof_notes = _read(source.oof, name, source.column, train.ids, "training")
+    test_prices, test_notes = _read(source.test, name, source.column, test.ids, "test")
     column = Column(name, oof_prices, test_prices, external=True)
     targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids)
     hint = unit_hint(column, targets)
@@ -88,7 +88,7 @@ def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace
         "fingerprint": column.fingerprint,
         "settings": {},
         "origin": {"oof": source.oof.name, "test": source.test.name, "column": source.column},
-        "notes": [note for note in (describe_missing(column, targets), hint) if note],
+        "notes": [note for note in (*oof_notes, *test_notes, describe_missing(column, targets), hint) if note],
         **_scores(train, workspace.folds, oof_prices),
     }
     member = Member(name, oof_prices, test_prices, record)
@@ -124,16 +124,16 @@ def _check_name(name: str, store: PredictionStore, replace: bool) -> None:
         )
 
 
-def _read(path: Path, name: str, column: str | None, ids: Strings, kind: str) -> Floats:
-    """(n,) prices in the order of `ids`."""
+def _read(path: Path, name: str, column: str | None, ids: Strings, kind: str) -> tuple[Floats, list[str]]:
+    """(n,) prices in the order of `ids`, and notes on how the file was read."""
     from ensemble.matrix.external_predictions import read_ids, read_numbers, read_table
 
     table = read_table(path)
-    found = read_ids(table, path)
+    found = read_ids(table)
     check_ids(found, ids, path, kind)
-    prices = read_numbers(table, _column(table, name, column, path), path)
+    prices = read_numbers(table, _column(table, name, column))
     places = {sample: place for place, sample in enumerate(found)}
-    return prices[[places[sample] for sample in ids]]
+    return prices[[places[sample] for sample in ids]], table.notes
 
 
 def check_ids(found: Collection[str], ids: Collection[str], path: Path, kind: str) -> None:
@@ -151,8 +151,9 @@ def check_ids(found: Collection[str], ids: Collection[str], path: Path, kind: st
         )
 
 
-def _column(table: pd.DataFrame, name: str, column: str | None, path: Path) -> str:
-    known = [str(each) for each in table.columns if each != ID]
+def _column(table: PredictionTable, name: str, column: str | None) -> str:
+    path = table.path
+    known = [str(each) for each in table.frame.columns if each != ID]
     if column is not None:
         if column not in known:
             raise UserError(
@@ -161,6 +162,8 @@ def _column(table: pd.DataFrame, name: str, column: str | None, path: Path) -> s
         return column
     if name in known:
         return name
+    numbered = table.row_numbers([ID])
+    known = [each for each in known if each not in numbered]
     others = [each for each in known if each != PRICE] or known
     if len(others) == 1:
         return others[0]

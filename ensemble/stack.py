@@ -38,7 +38,7 @@ Examples:
 
   python -m ensemble.stack --methods single,simplex-log,affine
 
-Without --oof and --test it takes every complete member of the workspace. The two tables (CSV or Parquet) have a column
+Without --oof and --test it takes every complete member of the workspace. The two tables (CSV, Parquet, ...) have a column
 sample_id and one column of prices per member; the out-of-fold table has the true price in the column price.
 
 Ways to combine, for --methods:

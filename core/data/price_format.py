@@ -50,10 +50,19 @@ _SPOKEN = {".": "point", ",": "comma", " ": "space", "'": "apostrophe"}
 
 @dataclass(frozen=True)
 class PriceColumn:
-    """numbers: (n,), NaN for what is no number. notes: the rule, where it is more than plain numbers."""
+    """numbers: (n,), NaN for what is no number. rule: that of the column, where it is more than plain numbers.
+
+    doubt: how to read the cells the other way, where they can be read in two.
+    """
 
     numbers: Floats
-    notes: tuple[str, ...] = ()
+    rule: str = ""
+    doubt: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to tell people."""
+        return tuple(filter(None, (self.rule, self.doubt)))
 
 
 @dataclass(frozen=True)
@@ -83,15 +92,16 @@ def read_prices(
     plain = plain_numbers(texts)
     unread = np.isnan(plain)
     if asked is None and all(not text.strip() for text, missing in zip(texts, unread, strict=True) if missing):
-        return PriceColumn(plain, _plain_note(texts, plain, name))
+        return PriceColumn(plain, doubt=_plain_doubt(texts, name))
     amounts = [found for row, text in enumerate(texts) if (found := _amount(row, text, float(plain[row]))) is not None]
     rule = asked or _rule(amounts)
     numbers = _converted(amounts, rule, plain)
     if asked is None and not (unread & ~np.isnan(numbers)).any():
-        return PriceColumn(plain, _plain_note(texts, plain, name))
+        return PriceColumn(plain, doubt=_plain_doubt(texts, name))
     read = [each for each in amounts if not np.isnan(numbers[each.row])]
     currency = _one_currency(read, name, place)
-    return PriceColumn(numbers, (f"{name}: {_spoken(read, rule)}{currency}{_doubt(read, rule, asked, name)}",))
+    doubt = "" if asked else _doubt([each.body for each in read], rule, name)
+    return PriceColumn(numbers, f"{name}: {_spoken(read, rule)}{currency}", doubt)
 
 
 def _amount(row: int, text: str, plain: float) -> _PriceCell | None:
@@ -188,20 +198,15 @@ def _spoken(amounts: Sequence[_PriceCell], rule: PriceFormat) -> str:
 _THREE = re.compile(r"[1-9][0-9]{0,2}[.,][0-9]{3}")
 
 
-def _doubt(amounts: Sequence[_PriceCell], rule: PriceFormat, asked: PriceFormat | None, name: str) -> str:
+def _doubt(texts: Sequence[str], rule: PriceFormat, name: str) -> str:
     """Way to the other reading, where all cells with a mark are like `1.299` or `1,299`."""
-    marked = [each.body for each in amounts if not each.body.isdigit()]
-    if asked is not None or not marked or not all(map(_THREE.fullmatch, marked)):
+    marked = [text for text in texts if "." in text or "," in text]
+    if not marked or not all(map(_THREE.fullmatch, marked)):
         return ""
     other = PriceFormat.POINT_COMMA if rule is PriceFormat.COMMA_POINT else PriceFormat.COMMA_POINT
-    return f" (every cell with a mark is like {marked[0]}; --price-format '{other}' reads it the other way)"
+    taken = plain_numbers([marked[0].replace(_marks(rule)[0], "").replace(",", ".")])[0]
+    return f"{name}: every cell with a mark is like {marked[0]}, read as {taken:g}; for the other way: --price-format '{other}'"
 
 
-def _plain_note(texts: Sequence[str], plain: Floats, name: str) -> tuple[str, ...]:
-    marked = [text.strip() for text in texts if "." in text]
-    if not marked or not all(map(_THREE.fullmatch, marked)):
-        return ()
-    return (
-        f"{name}: decimal point (every cell with a mark is like {marked[0]}; "
-        f"--price-format '{PriceFormat.POINT_COMMA}' reads it as thousands)",
-    )
+def _plain_doubt(texts: Sequence[str], name: str) -> str:
+    return _doubt([text.strip() for text in texts], PriceFormat.COMMA_POINT, name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ class Table:
 
     lines: the place in the file (1-based) where each data row begins. before: how many rows of the file come before these.
     notes: for people, on how the file was read. counted: what `lines` counts; empty where rows have no place but their number.
+    repeated: names that stand in the header more than once.
     """
 
     path: Path
@@ -34,6 +37,7 @@ class Table:
     before: int = 0
     notes: tuple[str, ...] = ()
     counted: str = "line"
+    repeated: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -51,7 +55,8 @@ def read_table(path: Path, required: tuple[str, ...], *, sheet: str | None = Non
     """All columns of `path`, `required` ones among them: CSV, Parquet, JSON Lines or Excel, in one .gz or .zip or not.
 
     The format, the encoding and the separator are told by content; notes name them where they are not plain CSV's. A name that
-    stands in the header again gets a number, as pandas gives it (`note`, `note.1`); a required one is refused. Raises UserError.
+    stands in the header again gets a number, and a column without one is `Unnamed: 0`, as pandas names them; a required name that
+    stands there twice is refused. Raises UserError.
     """
     (table,) = read_tables(path, required, sys.maxsize, sheet=sheet)
     return table
@@ -114,13 +119,15 @@ class Places:
 def _table(path: Path, source: RowSource, rows: list[list[str]], places: Places, notes: tuple[str, ...]) -> Table:
     _check_widths(path, source, rows, places)
     columns = dict(zip(_distinct(source.header), map(list, zip(*rows, strict=True)), strict=True))
-    return Table(path, columns, places.lines, places.before, notes, source.counted)
+    repeated = frozenset(name for name, count in Counter(source.header).items() if count > 1)
+    return Table(path, columns, places.lines, places.before, notes, source.counted, repeated)
 
 
 def _distinct(header: list[str]) -> list[str]:
     """The names, each once: a repeated one with the next number that is free."""
     taken, names = set(header), list[str]()
-    for name in header:
+    for place, given in enumerate(header):
+        name = given or f"Unnamed: {place}"
         number = 0
         unique = name
         while unique in names:
@@ -168,3 +175,17 @@ def _check_widths(path: Path, source: RowSource, rows: list[list[str]], places: 
             code="csv-ragged-rows",
             hint="put fields that contain separators or line breaks in quotes; a missing field still needs its separator",
         )
+
+
+_INDEX = re.compile(r"Unnamed: \d+|index|row|rownames?|row_number|", re.IGNORECASE)
+_FEW_ROWS = 20
+
+
+def is_row_number(name: str, values: Sequence[str]) -> bool:
+    """True for a column that counts the rows by ones: from 0 or 1 under a name that says so, from anywhere in a longer table."""
+    if not values or not values[0].isdecimal() or not values[-1].isdecimal():
+        return False
+    first = int(values[0])
+    if len(values) < _FEW_ROWS and (first > 1 or not _INDEX.fullmatch(name)):
+        return False
+    return all(value == str(row) for row, value in enumerate(values, first))

@@ -15,6 +15,7 @@ from core.data.text_encoding import open_text
 from core.errors import UserError, some, suggestion
 
 _BATCH = 8_192
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 MOST_CELLS = 100_000_000
 """Cells of the rectangle that a sheet's filled cells span, at most: the library holds all of it, empty ones too."""
 _FILLED_CELL = re.compile(rb"""<(?:\w+:)?c\s(?:[^>]*\s)?r=["']([A-Z]{1,3})([0-9]{1,7})["'](?:[^>]*[^>/])?>""")
@@ -33,6 +34,7 @@ def read_parquet(path: Path, stream: IO[bytes], required: tuple[str, ...]) -> Ro
         raise _broken(path, error) from None
     schema = file.schema_arrow
     bytes_ = [each.name for each in schema if _holds_bytes(each.type)]
+    index = [name for name in schema.names if _PANDAS_INDEX.fullmatch(name)]
     nested = [each.name for each in schema if pa.types.is_nested(each.type) and each.name in required]
     if nested:
         raise UserError(
@@ -41,7 +43,8 @@ def read_parquet(path: Path, stream: IO[bytes], required: tuple[str, ...]) -> Ro
             hint="write it as text or numbers",
         )
     notes = [f"{path}: columns of bytes are left out: {some(bytes_)}"] if bytes_ else []
-    kept = [place for place, each in enumerate(schema) if each.name not in bytes_]
+    notes += [f"{path}: pandas' index is left out"] if index else []
+    kept = [place for place, name in enumerate(schema.names) if name not in {*bytes_, *index}]
     return RowSource([schema.names[place] for place in kept], _parquet_rows(path, file, kept), notes, counted="")
 
 
@@ -129,7 +132,7 @@ def read_excel(path: Path, stream: IO[bytes], sheet: str | None) -> RowSource:
         cells = book.get_sheet_by_name(name)
     except (CalamineError, OSError) as error:
         raise _broken_excel(path, str(error)) from None
-    notes = [f"{path}: sheet {name!r} is read, the first of {len(names)}; --sheet names another"]
+    notes = [f"{path}: sheet {name!r} is read, the first of {some(map(repr, names))}"]
     first = (cells.start or (0, 0))[0]
     rows = _excel_rows(cells, first)
     _, header = next(rows, (0, []))

@@ -1,10 +1,10 @@
-"""Reader of external predictions: two CSV or Parquet tables with ids, true prices and one column per member."""
+"""Reader of external predictions: two tables with ids, true prices and one column per member."""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,39 @@ from numpy.typing import NDArray
 from core.atomic_files import digest
 from core.data.catalog import ID, PRICE, Strings
 from core.data.folds import inner_folds
+from core.data.price_format import read_prices
+from core.data.row_source import cell_text
+from core.data.table_reader import is_row_number
+from core.data.table_reader import read_table as read_texts
+from core.data.unpacking import TableFormat, open_table
 from core.errors import UserError, some, suggestion
 from ensemble.matrix.matrix import DataHashes, Matrix, assemble
 from ensemble.matrix.row_features import RowFeatures, codes, frequent, from_columns
 from ensemble.matrix.screening import Column, ScreeningConfig, Targets, select
 
-_PARQUET = {".parquet", ".pq"}
 _FOLDS = 5
 """Default number of folds, if there are as many groups."""
 _PLAIN = "give prices as plain numbers"
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """frame: the columns of a file, texts as they are, or Parquet's types. notes: for people, on how it was read."""
+
+    path: Path
+    frame: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+    def row_numbers(self, others: Collection[str]) -> list[str]:
+        """Columns beside these that only number the rows, as an index that pandas or R wrote; they are noted."""
+        found = [
+            name
+            for name in self.frame.columns
+            if name not in others and is_row_number(name, [cell_text(value) for value in self.frame[name].tolist()])
+        ]
+        if found:
+            self.notes.append(f"{self.path}: left out, for they number the rows: {some(map(repr, found))}")
+        return found
 
 
 def from_files(
@@ -43,7 +67,7 @@ def from_files(
     which fold a row was in. Raises UserError for whatever in the tables is not as it must be.
     """
     left, right = read_table(oof), read_table(test)
-    ids, test_ids = read_ids(left, oof), read_ids(right, test)
+    ids, test_ids = read_ids(left), read_ids(right)
     shared = sorted(set(ids) & set(test_ids))
     if shared:
         raise UserError(
@@ -51,17 +75,20 @@ def from_files(
             code="predictions-shared-ids",
             hint="--oof takes predictions for the training rows, --test those for the rows without a price",
         )
-    prices = _true_prices(left, ids, oof)
-    labels = _labels(left, groups, oof)
-    known = _features(left, right, features, oof, test)
-    names = _members(left, right, oof, test, {ID, PRICE, *features} | ({groups} if groups else set()))
+    prices = _true_prices(left, ids)
+    labels = _labels(left.frame, groups, oof)
+    known = _features(left, right, features)
+    reserved = {ID, PRICE, *features} | ({groups} if groups else set())
+    numbered = {*left.row_numbers(reserved), *right.row_numbers(reserved)}
+    names = _members(left, right, reserved | numbered)
     hint = f"{_PLAIN}; name a column that is no member with --features or --groups"
-    columns = [
-        Column(name, read_numbers(left, name, oof, hint), read_numbers(right, name, test, hint)) for name in names
-    ]
+    columns = [Column(name, read_numbers(left, name, hint), read_numbers(right, name, hint)) for name in names]
     targets = Targets(ids, prices, labels, test_ids)
-    kept, notes = select(columns, targets, rules or ScreeningConfig())
-    if PRICE in right:
+    rules = rules or ScreeningConfig()
+    dropped = tuple(name for name in rules.drop if name not in numbered)
+    kept, notes = select(columns, targets, rules.model_copy(update={"drop": dropped}))
+    notes = [*left.notes, *right.notes, *notes]
+    if PRICE in right.frame:
         notes.append(f"the column '{PRICE}' of {test} is not used")
     notes += [
         f"the feature {name!r} is not used: it separates no training rows (one value, or words of fewer than 5 rows)"
@@ -99,58 +126,48 @@ def group_folds(labels: NDArray[np.int64], k: int, seed: int) -> NDArray[np.int6
     return inner_folds(labels, k, seed)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV file, all cells as the text they are, or a Parquet file. Raises UserError for what is neither."""
+def read_table(path: Path) -> PredictionTable:
+    """A table of any format that catalogs may have. Raises UserError for what is none."""
     if not path.is_file():
         raise UserError(f"{path} is not a file", code="predictions-missing-file", hint="check the path")
-    try:
-        if path.suffix.lower() in _PARQUET:
-            return pd.read_parquet(path)
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            header = next(csv.reader(lines), [])
-        _check_header(header, path)
-        return pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
-    except (ValueError, csv.Error) as error:  # what pandas, pyarrow and the decoder raise for contents they cannot read
+    with open_table(path) as opened:
+        if opened.format is TableFormat.PARQUET:
+            try:
+                return PredictionTable(path, pd.read_parquet(opened.stream), opened.notes)
+            except (ValueError, OSError) as error:  # what pyarrow raises for contents that it cannot read
+                raise UserError(
+                    f"{path} cannot be read: {error}",
+                    code="predictions-unreadable",
+                    hint="write or copy the file again",
+                ) from None
+    table = read_texts(path, ())
+    if table.repeated:
         raise UserError(
-            f"{path} cannot be read: {error}",
-            code="predictions-unreadable",
-            hint="give a CSV file in UTF-8 with commas, or a Parquet file (.parquet)",
-        ) from None
-
-
-def _check_header(header: Sequence[str], path: Path) -> None:
-    if not header:
-        raise UserError(
-            f"{path} is empty", code="predictions-empty", hint="give a table with a header and one row per product"
-        )
-    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-        raise UserError(
-            f"{path} is not separated by commas: its header is {header[0]!r}",
-            code="predictions-not-commas",
-            hint="save it with commas",
-        )
-    doubled = [name for name, count in Counter(header).items() if count > 1]
-    if doubled:
-        raise UserError(
-            f"{path} has two columns named {doubled[0]!r}",
+            f"{path} has two columns named {min(table.repeated)!r}",
             code="predictions-doubled-column",
             hint="give each member a name of its own",
         )
+    return PredictionTable(path, pd.DataFrame(table.columns), list(table.notes))
 
 
-def _check_column(table: pd.DataFrame, name: str, what: str, code: str) -> None:
+def _check_column(table: PredictionTable, name: str, what: str, code: str) -> None:
     """Raises UserError, with the nearest column, where the table has none of that name."""
-    if name not in table:
-        raise UserError(what, code=code, hint=suggestion(name, map(str, table.columns)))
+    if name not in table.frame:
+        raise UserError(what, code=code, hint=suggestion(name, map(str, table.frame.columns)))
 
 
-def read_ids(table: pd.DataFrame, path: Path) -> Strings:
+def read_ids(table: PredictionTable) -> Strings:
     """The sample_id of each row as text. Raises UserError where one is missing or doubled, and for a table without rows."""
+    path, frame = table.path, table.frame
     _check_column(table, ID, f"{path} has no column '{ID}'", "predictions-no-id-column")
-    if not len(table):
+    if not len(frame):
         raise UserError(f"{path} has a header and no rows", code="predictions-no-rows", hint="give one row per product")
-    ids = np.array([str(value) for value in table[ID].tolist()], dtype=object)
-    empty = np.flatnonzero((ids == "") | table[ID].isna().to_numpy())
+    missing = frame[ID].isna().to_numpy()
+    ids = np.array(
+        ["" if none else cell_text(value) for value, none in zip(frame[ID].tolist(), missing, strict=True)],
+        dtype=object,
+    )
+    empty = np.flatnonzero(ids == "")
     if len(empty):
         raise UserError(
             f"{path}: row {empty[0] + 1} has no {ID}", code="predictions-row-without-id", hint="give every row its id"
@@ -165,10 +182,11 @@ def read_ids(table: pd.DataFrame, path: Path) -> Strings:
     return ids
 
 
-def _members(left: pd.DataFrame, right: pd.DataFrame, oof: Path, test: Path, reserved: set[str]) -> list[str]:
-    found = [name for name in left.columns if name not in reserved]
+def _members(left: PredictionTable, right: PredictionTable, reserved: set[str]) -> list[str]:
+    oof, test = left.path, right.path
+    found = [name for name in left.frame.columns if name not in reserved]
     expected = set(found)
-    given = {name for name in right.columns if name not in reserved}
+    given = {name for name in right.frame.columns if name not in reserved}
     if not found:
         raise UserError(
             f"{oof} has no column with predictions",
@@ -186,12 +204,13 @@ def _members(left: pd.DataFrame, right: pd.DataFrame, oof: Path, test: Path, res
     return found
 
 
-def _true_prices(table: pd.DataFrame, ids: Strings, path: Path) -> NDArray[np.float64]:
+def _true_prices(table: PredictionTable, ids: Strings) -> NDArray[np.float64]:
+    path = table.path
     _check_column(table, PRICE, f"{path} has no column '{PRICE}' with the true prices", "predictions-no-true-prices")
-    prices = read_numbers(table, PRICE, path)
+    prices = read_numbers(table, PRICE)
     bad = np.flatnonzero(~(np.isfinite(prices) & (prices > 0)))
     if len(bad):
-        listed = some([f"row {row + 1} ({ID} {ids[row]}): {table[PRICE].iloc[row]}" for row in bad])
+        listed = some([f"row {row + 1} ({ID} {ids[row]}): {table.frame[PRICE].iloc[row]}" for row in bad])
         raise UserError(
             f"{path}, column '{PRICE}': {listed}",
             code="predictions-bad-true-prices",
@@ -200,10 +219,17 @@ def _true_prices(table: pd.DataFrame, ids: Strings, path: Path) -> NDArray[np.fl
     return prices
 
 
-def read_numbers(table: pd.DataFrame, name: str, path: Path, hint: str = _PLAIN) -> NDArray[np.float64]:
-    """A column as numbers; empty cells are NaN. Raises UserError for a cell that is no number."""
-    column = table[name]
+def read_numbers(table: PredictionTable, name: str, hint: str = _PLAIN) -> NDArray[np.float64]:
+    """A column as numbers; empty cells are NaN. Cells that are no plain numbers are read as a catalog's prices are, with a note.
+
+    Raises UserError for a cell that is no number.
+    """
+    column, path = table.frame[name], table.path
     numbers = _as_numbers(column)
+    if (np.isnan(numbers) & ~_empty(column)).any() and pd.api.types.is_string_dtype(column):
+        prices = read_prices(column.fillna("").tolist(), f"{path}, column {name!r}", lambda row: f"row {row + 1}")
+        numbers = prices.numbers
+        table.notes.extend(filter(None, [prices.rule]))
     bad = np.flatnonzero(np.isnan(numbers) & ~_empty(column))
     if len(bad):
         listed = some([f"row {row + 1}: {column.iloc[row]!r}" for row in bad])
@@ -222,7 +248,7 @@ def _empty(column: pd.Series[Any]) -> NDArray[np.bool_]:
     return np.asarray(column.isna() | texts.isin(["", "nan", "na", "null"]), dtype=bool)
 
 
-def _features(left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str], oof: Path, test: Path) -> RowFeatures:
+def _features(left: PredictionTable, right: PredictionTable, names: Sequence[str]) -> RowFeatures:
     """The named columns of both tables: numbers as they are, anything else as codes."""
     found: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for name in names:
@@ -232,9 +258,11 @@ def _features(left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str], oof
                 code="predictions-no-feature",
                 hint="name another column",
             )
-        for table, path in ((left, oof), (right, test)):
-            _check_column(table, name, f"--features: {path} has no column {name!r}", "predictions-feature-missing")
-        parts = left[name], right[name]
+        for table in (left, right):
+            _check_column(
+                table, name, f"--features: {table.path} has no column {name!r}", "predictions-feature-missing"
+            )
+        parts = left.frame[name], right.frame[name]
         numbers = [_as_numbers(part) for part in parts]
         if all((np.isnan(values) <= _empty(part)).all() for values, part in zip(numbers, parts, strict=True)):
             found[name] = (numbers[0], numbers[1])
@@ -242,7 +270,7 @@ def _features(left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str], oof
             first, second = (np.where(_empty(part), "", part.astype(str)) for part in parts)
             known = frequent(first)
             found[name] = codes(first, known), codes(second, known)
-    return from_columns(found, len(left), len(right))
+    return from_columns(found, len(left.frame), len(right.frame))
 
 
 def _labels(table: pd.DataFrame, groups: str | None, path: Path) -> NDArray[np.int64]:

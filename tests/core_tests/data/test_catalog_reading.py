@@ -210,6 +210,7 @@ def test_real_catalogs(name: str, rows: tuple[int, int]) -> None:
 def test_a_table_carries_all_columns_and_numbers_repeated_names(tmp_path: Path) -> None:
     path = write(tmp_path / "train.csv", [["1", "a", "b", "c", "d"]], ["sample_id", "note", "note", "note.1", ""])
     table = read_table(path, ("sample_id",))
-    assert table.columns == {"sample_id": ["1"], "note": ["a"], "note.2": ["b"], "note.1": ["c"], "": ["d"]}
+    assert table.columns == {"sample_id": ["1"], "note": ["a"], "note.2": ["b"], "note.1": ["c"], "Unnamed: 4": ["d"]}
+    assert table.repeated == {"note"}
     with refused("csv-doubled-column"):
         read_table(path, ("sample_id", "note"))

@@ -57,7 +57,7 @@ def test_doubt_is_named_with_the_flag_that_decides(
 ) -> None:
     column = read(*texts)
     assert column.numbers.tolist() == taken
-    assert flag in column.notes[0]
+    assert flag in column.doubt
     assert read(*texts, asked=PriceFormat(flag)).numbers.tolist() == other
 
 

@@ -165,11 +165,12 @@ def test_bad_tables_are_named_with_a_hint(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (b"", "predictions-empty"),
-        (b"sample_id;price;a\n1;2;3\n", "predictions-not-commas"),
+        (b"", "csv-empty"),
+        (b"sample_id;price;a\n1;2;3;\n", "csv-ragged-rows"),
         (b"sample_id,price,a,a\n1,2,3,4\n", "predictions-doubled-column"),
-        (b"sample_id,price,a\n1,2,caf\xe9\n", "predictions-unreadable"),
-        (b"sample_id,price,a\n1,2,3,4,5,6\n1,2\n1,2,3,4,5,6,7\n", "predictions-unreadable"),
+        (b"sample_id,price,caf\xc3\xa9,\xc3\xa9\n1,2,caf\xe9\n", "csv-not-utf8"),
+        (b"sample_id,price,a\n1,2,3,4,5,6\n1,2\n1,2,3,4,5,6,7\n", "csv-ragged-rows"),
+        (b"%PDF-1.7", "table-other-format"),
     ],
 )
 def test_bad_files_are_named_with_a_hint(tmp_path: Path, content: bytes, code: str) -> None:
@@ -178,6 +179,38 @@ def test_bad_files_are_named_with_a_hint(tmp_path: Path, content: bytes, code: s
     with refused(code) as caught:
         from_files(oof, test)
     assert str(oof) in caught.value.what
+
+
+def test_tables_in_other_forms(tmp_path: Path) -> None:
+    left, right = frames()
+    plain = from_files(*save(tmp_path, left, right))
+    left.round(2).to_csv(tmp_path / "oof.csv", sep=";", decimal=",", index=False, encoding="utf-16")
+    right.to_csv(tmp_path / "test.csv.gz", sep="\t", index=False)
+    found = from_files(tmp_path / "oof.csv", tmp_path / "test.csv.gz")
+    assert found.oof == pytest.approx(plain.oof.round(2), abs=0.006)
+    assert np.array_equal(found.test, plain.test)
+    assert found.ids.tolist() == plain.ids.tolist()
+    notes = "\n".join(found.notes)
+    assert all(words in notes for words in ("UTF-16", "semicolons", "tabs", "column 'a': decimal comma"))
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_column_of_row_numbers_is_no_member(tmp_path: Path, start: int) -> None:
+    left, right = frames()
+    plain = from_files(*save(tmp_path, left, right))
+    left.index, right.index = left.index + start, right.index + start
+    left.to_csv(tmp_path / "oof.csv"), right.to_csv(tmp_path / "test.csv")
+    for rules in (None, ScreeningConfig(drop=("Unnamed: 0",))):
+        found = from_files(tmp_path / "oof.csv", tmp_path / "test.csv", rules=rules)
+        assert found.names == ("a", "b") and np.array_equal(found.oof, plain.oof)
+        assert "'Unnamed: 0'" in found.notes[0]
+
+
+def test_ids_that_became_floats(tmp_path: Path) -> None:
+    left, right = frames()
+    left["sample_id"], right["sample_id"] = np.arange(40.0), range(100, 110)
+    left.to_parquet(tmp_path / "oof.parquet"), right.to_parquet(tmp_path / "test.parquet")
+    assert from_files(tmp_path / "oof.parquet", tmp_path / "test.parquet").ids[7] == "7"
 
 
 def test_missing_file_and_broken_parquet(tmp_path: Path) -> None:
