@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
@@ -156,6 +157,17 @@ def busy_note(load: float, cores: int, all_cores: int) -> str | None:
         f"this machine is busy (load {load:.1f}, {cores} cores for this sweep): trainings take longer than estimated "
         "(docs/troubleshooting.md)"
     )
+
+
+def cuda_gpus() -> int:
+    """Number of GPUs that CUDA's driver shows this process; without torch, whose import takes seconds."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
 
 
 def detect() -> Machine:

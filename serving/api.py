@@ -157,7 +157,8 @@ async def _serve(
     except UserError:
         await service.stop()
         raise
-    say(f"{bundle.folder.name} at {url(host, sockets)}    (Ctrl-C ends it)")
+    place = service.served.engine.config.device.place
+    say(f"{bundle.folder.name} at {url(host, sockets)}, pricing {place}    (Ctrl-C ends it)")
     await uvicorn.Server(config).serve(sockets)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ray import serve
 
+from serving.bundle.device_choice import DeviceChoice
 from serving.engine.process_worker import BatchComputer, Failure, RowAnswer, WorkerBatch
 
 BATCH_ROWS, BATCH_SECONDS = 64, 0.01
@@ -29,8 +30,8 @@ class NotPriced(Exception):
 class BundleReplica:
     """One loaded bundle. Called with a text, answers a `RowAnswer`."""
 
-    def __init__(self, folder: str, threads: int = 1) -> None:
-        self._computer = BatchComputer(Path(folder), threads)
+    def __init__(self, folder: str, threads: int = 1, device: DeviceChoice = DeviceChoice.CPU) -> None:
+        self._computer = BatchComputer(Path(folder), threads, device)
 
     @serve.batch(max_batch_size=BATCH_ROWS, batch_wait_timeout_s=BATCH_SECONDS)
     async def __call__(self, texts: list[str]) -> list[RowAnswer]:
@@ -40,12 +41,12 @@ class BundleReplica:
         return answers
 
 
-def deployment(folder: str, *, replicas: int = 2, threads: int = 1) -> Any:
-    """An application for `serve.run`. folder: of the bundle, on every node. threads: cores of each replica."""
+def deployment(folder: str, *, replicas: int = 2, threads: int = 1, gpus: float = 0.0) -> Any:
+    """An application for `serve.run`. folder: of the bundle, on every node. threads, gpus: of each replica; 0.5 is half a GPU."""
     options = {
         "num_replicas": replicas,
-        "ray_actor_options": {"num_cpus": threads},
+        "ray_actor_options": {"num_cpus": threads, "num_gpus": gpus},
         "max_ongoing_requests": 4 * BATCH_ROWS,
     }
     replica: Any = BundleReplica
-    return replica.options(**options).bind(folder, threads)
+    return replica.options(**options).bind(folder, threads, DeviceChoice.CUDA if gpus else DeviceChoice.CPU)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -27,10 +28,13 @@ from core.nn.precision import has_fast_bf16
 from core.protocols.architecture import Context, make_config
 from core.training.trainer import fit, seeded
 from pricestack.testing.architectures import small_settings, toy_catalog
+from serving.bundle.device_choice import DeviceChoice
+from serving.engine.engine import EngineConfig
 from tests.commands import run, trials
 from tests.conftest import write_toys
 from tests.core_tests.encoders.test_neobert import FIXTURE, needs_fixture
 from tests.core_tests.trainer_toys import Killed, Linear, Toy, config, context, make
+from tests.serving_tests.conftest import client_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 DEVICE = "cuda"
@@ -161,3 +165,23 @@ def test_a_bundle_of_it_prices_rows(workspace: Path) -> None:
     run("serving.predict", "--bundle", bundle, "--in", workspace.parent / "test.csv", "--out", prices)
     predicted = pd.read_csv(prices)[PRICE]
     assert len(predicted) == 40 and all(math.isfinite(price) and price > 0 for price in predicted)
+
+
+@pytest.mark.parametrize("network_format", ["onnx", "pytorch"])
+def test_a_service_prices_on_the_gpu_as_on_the_processor(workspace: Path, network_format: str) -> None:
+    if network_format == "onnx" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("ONNX Runtime has no CUDA provider (onnxruntime-gpu)")
+    run("ensemble.stack", "--workspace", workspace)
+    name = f"served-{network_format}"
+    exported = run("serving.export", "--workspace", workspace, "--name", name, f"--{network_format}")
+    assert "on the GPU" in exported
+    (bundle,) = (workspace / "bundles").glob(f"{name}-1-*")
+    rows = [{"catalog_content": text} for text in pd.read_csv(workspace.parent / "test.csv")["catalog_content"]]
+    prices = {}
+    for device in ("cuda", "cpu"):
+        with client_of(bundle, settings=EngineConfig(workers=1, device=DeviceChoice(device))) as client:
+            assert client.get("/version").json()["device"] == device
+            answers = client.post("/predict/batch", json={"rows": rows}).json()["results"]
+            assert {answer["level"] for answer in answers} == {"stack"}
+            prices[device] = [answer["predicted_price"] for answer in answers]
+    assert prices["cuda"] == pytest.approx(prices["cpu"], rel=0.001 if network_format == "onnx" else 0.05)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, ClassVar, Protocol, cast
+from typing import Annotated, Any, ClassVar, Protocol, cast
 
 import numpy as np
 from pydantic import Field
@@ -32,9 +33,21 @@ class ExportFormat:
     """Base class: writes and reads a fold model as the architecture saves it (safetensors, arrays, JSON, LightGBM's text).
 
     tolerance: largest relative difference of its prices from the original's; None: its SMAPE on true prices is checked instead.
+    device: where the networks that it reads compute, `cpu` or `cuda`.
     """
 
     tolerance: ClassVar[float | None] = 0.005
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+
+    def gpu_lack(self) -> tuple[str, str] | None:
+        """(what is missing here to compute on a GPU, how to get it); None where nothing is."""
+        import torch
+
+        if torch.cuda.is_available():
+            return None
+        return "this build of PyTorch cannot use it", "install PyTorch's build for CUDA (https://pytorch.org)"
 
     def write(self, kind: Architecture, source: Path, folder: Path, encoders: Path) -> None:
         """Puts into `folder` the model that `kind` saved in `source`, with everything that reading it needs.
@@ -45,7 +58,10 @@ class ExportFormat:
 
     def read(self, kind: Architecture, folder: Path, encoders: Path) -> ExportedModel:
         """Reads what `write` wrote."""
-        return kind.load(folder)
+        model: Any = kind.load(folder)
+        if kind.is_network and self.device != "cpu":
+            model.runtime = replace(model.runtime, device=self.device)
+        return cast(ExportedModel, model)
 
     def original(self, kind: Architecture, source: Path) -> ExportedModel | None:
         """The model whose prices those of this format are compared with; None: the submitted prices themselves are."""
@@ -82,8 +98,11 @@ EXPORT_FORMATS: dict[str, str] = {
 }
 
 
-def export_format(name: str) -> ExportFormat:
-    """The format of that name. Raises UserError with the nearest name for an unknown one."""
+def export_format(name: str, device: str = "cpu") -> ExportFormat:
+    """The format of that name. Raises UserError with the nearest name for an unknown one.
+
+    device: where networks that it reads compute.
+    """
     if name not in EXPORT_FORMATS:
         raise UserError(
             f"there is no export format '{name}'",
@@ -91,7 +110,7 @@ def export_format(name: str) -> ExportFormat:
             hint=suggestion(name, EXPORT_FORMATS),
         )
     module, _, attribute = EXPORT_FORMATS[name].partition(":")
-    return cast(ExportFormat, getattr(import_module(module), attribute)())
+    return cast(ExportFormat, getattr(import_module(module), attribute)(device))
 
 
 class Precision(StrEnum):

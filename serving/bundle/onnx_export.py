@@ -8,6 +8,7 @@ are read, and prices made of outputs, by the architecture's own code in 32 bits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,10 +19,20 @@ from torch import Tensor, nn
 from core.architectures.neural_architecture import NeuralArchitecture, NeuralModel
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
-from core.training.batching import Examples
+from core.training.batching import Examples, MicroBatchSize
 from core.training.inference import settled
 from serving.bundle.export_formats import ExportedModel, ExportFormat
-from serving.bundle.onnx_graphs import CPU, TENSORRT, check_tensorrt, halve, open_graph, quantise, write_graph
+from serving.bundle.onnx_graphs import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    check_tensorrt,
+    halve,
+    open_graph,
+    quantise,
+    run_graph,
+    write_graph,
+)
 from serving.bundle.shared_encoders import SharedEncoder, shared_encoder, split_encoders
 
 GRAPH, RECORD = "model.onnx", "model.json"
@@ -52,7 +63,7 @@ class OnnxNetwork(nn.Module):
         for encoder in self._shared:
             inputs = encoder.answer(inputs)
         given = {name: inputs[name].cpu().numpy() for name in self.names}
-        return torch.from_numpy(self.session.run(None, given)[0])
+        return torch.from_numpy(run_graph(self.session, given))
 
 
 def _example(model: NeuralModel) -> dict[str, Tensor]:
@@ -66,6 +77,14 @@ class OnnxFormat(ExportFormat):
     """A network as a graph for ONNX Runtime."""
 
     providers: ClassVar[tuple[str, ...]] = (CPU,)
+    """Of ONNX Runtime, the fastest first; on a GPU CUDA's stands before the processor's."""
+
+    def gpu_lack(self) -> tuple[str, str] | None:
+        import onnxruntime
+
+        if CUDA in onnxruntime.get_available_providers():
+            return None
+        return "ONNX Runtime has no CUDA provider", "install onnxruntime-gpu in place of onnxruntime"
 
     def reduce(self, graph: Path) -> None:
         """Makes a written graph smaller."""
@@ -94,8 +113,14 @@ class OnnxFormat(ExportFormat):
             model: NeuralModel = kind.rebuild(folder, record)
         if (bins := model.network.head.bins) is not None:
             bins.edges = torch.tensor(record[_EDGES])
-        shared = [shared_encoder(encoders / file, part, self.providers) for part, file in record[_SHARED].items()]
-        model.network = OnnxNetwork(folder / GRAPH, model.network, self.providers, shared)  # type: ignore[assignment]
+        providers = self.providers if self.device == "cpu" else (*self.providers[:-1], CUDA, CPU)
+        shared = [shared_encoder(encoders / file, part, providers) for part, file in record[_SHARED].items()]
+        model.network = OnnxNetwork(folder / GRAPH, model.network, providers, shared)  # type: ignore[assignment]
+        if self.device != "cpu":
+            # Tensors stay on the processor, which hands them to the graph: passes as large as a GPU's, one after the other.
+            tokens = MicroBatchSize.by_device(self.device, model.config.tokens_per_pass).tokens
+            model.config = model.config.model_copy(update={"tokens_per_pass": tokens})
+            model.runtime = replace(model.runtime, threads=1)
         return model
 
     def original(self, kind: Any, source: Path) -> ExportedModel | None:

@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.atomic_files import atomic_path
 from core.errors import UserError
 
 CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
+# Without TF32, whose 10 bits would move prices; memory as asked for, not the next power of two; and no search among the
+# convolutions of cuDNN for each new number of rows, which takes seconds.
+_CUDA_OPTIONS = {
+    "use_tf32": "0",
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 _OPSET = 20
 _LONG = ("input_ids", "attention_mask")
 """Inputs whose second dimension is a number of tokens; of the others only the number of rows changes."""
@@ -63,13 +72,35 @@ def _forget_origin(graph: Any) -> None:
 
 
 def open_graph(path: Path, providers: Sequence[str]) -> Any:
-    """A session of ONNX Runtime. Any number of threads may run it, each run on one."""
+    """A session of ONNX Runtime. Any number of threads may run it, each run on one.
+
+    Raises UserError where the GPU was asked for and CUDA's libraries cannot be loaded, which ONNX Runtime passes over.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors: what it warns of nobody here can mend
     options.intra_op_num_threads = 1  # passes run side by side, one thread each (`core.nn.precision`)
-    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    given = [(name, _CUDA_OPTIONS) if name == CUDA else name for name in providers]
+    session = onnxruntime.InferenceSession(str(path), options, providers=given)
+    if CUDA in providers and CUDA not in session.get_providers():
+        raise UserError(
+            "ONNX Runtime cannot load the libraries of CUDA and cuDNN that it was built for",
+            code="cuda-libraries-missing",
+            hint='price on the processor (--device cpu), or `pip install "onnxruntime-gpu[cuda,cudnn]"`',
+        )
+    return session
+
+
+def run_graph(session: Any, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """The graph's one output. Raises MemoryError where the device's memory does not hold the rows."""
+    try:
+        outputs: NDArray[Any] = session.run(None, dict(inputs))[0]
+    except Exception as error:  # ONNX Runtime's errors have no common class, nor one of their own for memory
+        if "Failed to allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
+    return outputs
 
 
 def halve(path: Path) -> None:

@@ -15,6 +15,7 @@ from core.errors import UserError
 from core.metrics import smape
 from core.store.oof_store import geometric_mean
 from serving.bundle.bundle import Bundle, BundleFacts, MemberFacts
+from serving.bundle.device_choice import DeviceChoice, choose_device
 from serving.bundle.export_formats import export_format
 from serving.bundle.predictor import ServedMember, load_members
 from serving.bundle.source import BundleSource
@@ -30,6 +31,7 @@ def check_parity(folder: Path, source: BundleSource, facts: BundleFacts, name: s
 
     A network that was trained in half precision has submitted what it computes in it. Its graph computes in 32 bits, and is
     compared with the network in 32 bits.
+    The files' networks compute on this machine's GPU where it has one, as the service would.
     Where a form is evaluated by true prices, its fold models price training rows that they did not learn from.
     Raises UserError for a member, or the stack, that is further away or worse than its form allows.
     """
@@ -37,7 +39,10 @@ def check_parity(folder: Path, source: BundleSource, facts: BundleFacts, name: s
     catalog = source.workspace.test.take(rows).with_memory()
     given, quantiles = np.empty((len(rows), len(facts.members))), list[Floats]()
     expected, members = source.test.members[rows].copy(), []
-    for place, served in enumerate(load_members(Bundle(folder, name, "", facts))):
+    device = choose_device(DeviceChoice.AUTO, facts.members)
+    if device == DeviceChoice.CUDA:
+        warn("note: the prices of the bundle's files are computed on the GPU")
+    for place, served in enumerate(load_members(Bundle(folder, name, "", facts), device)):
         given[:, place] = served.predict(catalog)
         if place in source.stack.quantiles:
             quantiles.append(served.predict_quantiles(catalog))

@@ -29,6 +29,7 @@ from core.store.oof_store import geometric_mean
 from ensemble.methods.smape_minimizer import Conditional
 from ensemble.pipeline.serialization import load, load_stack
 from serving.bundle.bundle import DISTANCES, ENCODERS, INTERVAL, STACK, AnswerLevel, Bundle, MemberFacts, open_bundle
+from serving.bundle.device_choice import DeviceChoice, choose_device
 from serving.bundle.export_formats import ExportedModel, export_format
 from serving.bundle.interval import bounds
 
@@ -120,8 +121,8 @@ class ServedMember:
         return geometric_mean(known)
 
 
-def load_members(bundle: Bundle) -> Iterator[ServedMember]:
-    """Torch is imported only where an encoder or a network is among them."""
+def load_members(bundle: Bundle, device: DeviceChoice) -> Iterator[ServedMember]:
+    """Members whose networks compute on that device. Torch is imported only where an encoder or a network is among them."""
     copies = [path for path in bundle.path(ENCODERS).glob("*") if path.is_dir()]
     if copies:
         from core.encoders.loading import stored_at
@@ -130,7 +131,7 @@ def load_members(bundle: Bundle) -> Iterator[ServedMember]:
             stored_at(path.name, path)
     for facts in bundle.facts.members:
         kind = architecture(facts.architecture)
-        encoders, written = bundle.path(ENCODERS), export_format(facts.form)
+        encoders, written = bundle.path(ENCODERS), export_format(facts.form, device)
         yield ServedMember(facts, [written.read(kind, bundle.path(folder), encoders) for folder in facts.folders])
 
 
@@ -140,12 +141,13 @@ class Predictor:
     Chunks take turns because the libraries below share the process's settings of threads, and fill all cores by themselves.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: DeviceChoice = DeviceChoice.AUTO) -> None:
         """Raises UserError for a bundle that is not whole (`open_bundle`) or that this machine cannot run."""
         self.bundle = open_bundle(folder)
         self.facts = self.bundle.facts
         self.stack = load_stack(self.bundle.path(STACK))
-        self.members = tuple(load_members(self.bundle))
+        self.device = choose_device(device, self.facts.members)
+        self.members = tuple(load_members(self.bundle, self.device))
         self._conditional = load(self.bundle.path(INTERVAL), Conditional)
         self._distances = Distances(**load_arrays(self.bundle.path(DISTANCES)))
         self._lock = threading.Lock()

@@ -21,7 +21,7 @@ from core.atomic_files import digest
 from core.cache.entries import RowCache
 from core.encoders.presets import Part
 from core.inputs.frozen_features import content_of, half
-from serving.bundle.onnx_graphs import open_graph
+from serving.bundle.onnx_graphs import open_graph, run_graph
 
 Write = Callable[[nn.Module, Mapping[str, Tensor], Path], None]
 """Writes a network that takes these inputs as a graph."""
@@ -88,7 +88,7 @@ class SharedEncoder:
         return {name: tensor for name, tensor in inputs.items() if name not in read} | {_ANSWERS[self._part]: answers}
 
     def _computed(self, read: Mapping[str, NDArray[Any]]) -> NDArray[np.float16]:
-        return half(torch.from_numpy(self._session.run(None, dict(read))[0]))
+        return half(torch.from_numpy(run_graph(self._session, read)))
 
     def _keys(self, read: Mapping[str, NDArray[Any]]) -> list[str]:
         """Name the rows by what they are, whatever they are padded with."""

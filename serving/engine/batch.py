@@ -66,7 +66,7 @@ def price_file(job: BatchJob, on_progress: OnProgress, on_note: OnNote) -> Batch
     """
     check_place(job.out)
     _check_source(job.source)
-    predictor = Predictor(job.bundle)
+    predictor = Predictor(job.bundle, job.device)
     summary = _scan(job)
     result = BatchResult(f"{predictor.bundle.name} {predictor.bundle.version}", summary.rows)
     for text in (*summary.notes, *image_notes(predictor.facts, job.images, summary)):

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from core.command_config import CommandConfig, Flag
 from core.errors import UserError
+from serving.bundle.device_choice import DeviceChoice
 
 
 class BatchJob(CommandConfig):
@@ -27,6 +28,9 @@ class BatchJob(CommandConfig):
         bool, Field(description="Also the 80% interval (low, high), and which members answered (level).")
     ] = False
     rows: Annotated[int, Field(ge=1, le=100_000, description="Rows that are priced together.")] = 1_024
+    device: Annotated[
+        DeviceChoice, Field(description="Where networks compute: auto is the GPU if there is one that they can use.")
+    ] = DeviceChoice.AUTO
 
     @model_validator(mode="after")
     def _input_survives(self) -> Self:

@@ -28,6 +28,7 @@ from pydantic import Field
 from core.command_config import CommandConfig, Flag
 from core.errors import UserError
 from core.hardware import usable_cores
+from serving.bundle.device_choice import DeviceChoice
 from serving.engine.process_worker import Failure, ProcessLost, RowAnswer, Worker, WorkerBatch
 
 WORK_SECONDS = 1.0
@@ -101,6 +102,10 @@ _PARTS = 16
 _BULK_SHARE = 4
 """Of a batch, one part in so many is for large requests even where single ones would fill it."""
 _LONGEST_BACKOFF = 30.0
+_BATCH_ROWS, _QUEUE_ROWS = 64, 512
+_GPU_BATCH_ROWS, _GPU_QUEUE_ROWS = 256, 2048
+_GPU_WORKERS = 2
+"""Each holds the networks in the GPU's memory: one computes there while another reads texts and pictures."""
 _BATCH_SECONDS, _LOAD_SECONDS = 120.0, 600.0
 """After so long a process that computes, or loads the bundle, and sends nothing is given up."""
 
@@ -108,12 +113,31 @@ _BATCH_SECONDS, _LOAD_SECONDS = 120.0, 600.0
 class EngineConfig(CommandConfig):
     """Worker processes, which share the cores, the batches that they compute, and the queue before them."""
 
-    workers: Annotated[int, Flag(shown="one per core"), Field(ge=1, le=256, description="Processes that compute.")] = (
-        Field(default_factory=usable_cores)
-    )
-    batch_rows: Annotated[int, Field(ge=1, le=4096, description="Most rows computed together.")] = 64
+    workers: Annotated[
+        int,
+        Flag(shown=f"one per core; {_GPU_WORKERS} on a GPU"),
+        Field(ge=1, le=256, description="Processes that compute."),
+    ] = Field(default_factory=usable_cores)
+    batch_rows: Annotated[
+        int,
+        Flag(shown=f"{_BATCH_ROWS}; {_GPU_BATCH_ROWS} on a GPU"),
+        Field(ge=1, le=4096, description="Most rows computed together."),
+    ] = Field(default_factory=lambda: _BATCH_ROWS)
     batch_ms: Annotated[float, Field(ge=0, le=1000, description="How long the first row waits for others.")] = 4.0
-    queue_rows: Annotated[int, Field(ge=1, description="Rows that may wait; beyond, the answer is 503.")] = 512
+    queue_rows: Annotated[
+        int,
+        Flag(shown=f"{_QUEUE_ROWS}; {_GPU_QUEUE_ROWS} on a GPU"),
+        Field(ge=1, description="Rows that may wait; beyond, the answer is 503."),
+    ] = Field(default_factory=lambda: _QUEUE_ROWS)
+    device: Annotated[
+        DeviceChoice, Field(description="Where networks compute: auto is the GPU if there is one that they can use.")
+    ] = DeviceChoice.AUTO
+
+    def on(self, device: DeviceChoice) -> EngineConfig:
+        """The config for a settled device: on a GPU with its own defaults for what was not set."""
+        defaults = {"workers": _GPU_WORKERS, "batch_rows": _GPU_BATCH_ROWS, "queue_rows": _GPU_QUEUE_ROWS}
+        changed = {name: value for name, value in defaults.items() if name not in self.model_fields_set}
+        return self.model_copy(update={"device": device, **(changed if device == DeviceChoice.CUDA else {})})
 
     @property
     def threads(self) -> int:
@@ -232,7 +256,7 @@ class Engine:
         loop = asyncio.get_running_loop()
 
         def begin() -> Worker:
-            worker = Worker(self.folder, self.config.threads, self._log_config)
+            worker = Worker(self.folder, self.config.threads, self._log_config, self.config.device)
             try:
                 worker.wait_ready(_LOAD_SECONDS)
             except ProcessLost:

@@ -22,6 +22,7 @@ import numpy as np
 from core.errors import UserError
 from core.hardware import THREAD_LIMITS
 from serving.bundle.bundle import AnswerLevel
+from serving.bundle.device_choice import DeviceChoice
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +76,21 @@ class Failure:
 class Worker:
     """Handle of a worker process in the service. Its methods wait: call them in threads."""
 
-    def __init__(self, folder: Path, threads: int, log_config: Mapping[str, Any] | None) -> None:
-        """threads: that libraries may use inside. log_config: for `logging.config.dictConfig`."""
+    def __init__(
+        self,
+        folder: Path,
+        threads: int,
+        log_config: Mapping[str, Any] | None,
+        device: DeviceChoice = DeviceChoice.CPU,
+    ) -> None:
+        """threads: that libraries may use inside. log_config: for `logging.config.dictConfig`. device: of the networks."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         before = {name: os.environ.get(name) for name in THREAD_LIMITS}
         os.environ.update(dict.fromkeys(THREAD_LIMITS, str(threads)))  # libraries read them while they are imported
         try:
-            self._process = context.Process(target=_serve, args=(theirs, str(folder), threads, log_config), daemon=True)
+            arguments = (theirs, str(folder), threads, log_config, device)
+            self._process = context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
         finally:
             theirs.close()
@@ -137,7 +145,9 @@ class Worker:
         return f"the process ended with code {self._process.exitcode}"
 
 
-def _serve(connection: Connection, folder: str, threads: int, log_config: Mapping[str, Any] | None) -> None:
+def _serve(
+    connection: Connection, folder: str, threads: int, log_config: Mapping[str, Any] | None, device: DeviceChoice
+) -> None:
     """The process. It ends when the service closes the pipe, not by a signal that was meant for the service."""
     from threadpoolctl import threadpool_limits
 
@@ -147,7 +157,7 @@ def _serve(connection: Connection, folder: str, threads: int, log_config: Mappin
         logging.config.dictConfig(dict(log_config))
     with threadpool_limits(threads):
         try:
-            computer = BatchComputer(Path(folder), threads)
+            computer = BatchComputer(Path(folder), threads, device)
         except UserError as error:
             _send(connection, Failure(str(error)))
             return
@@ -177,13 +187,13 @@ def _receive_batch(connection: Connection) -> WorkerBatch | None:
 class BatchComputer:
     """A loaded bundle that answers batches; what happens inside the process, or in a test without one."""
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
+    def __init__(self, folder: Path, threads: int = 1, device: DeviceChoice = DeviceChoice.CPU) -> None:
         """Raises UserError for a bundle that cannot be served. The first rows are slow (imports); they are none of a caller's."""
         from core.fields.reader import field_cache
         from serving.bundle.predictor import Predictor
 
         self._clear_fields = field_cache.clear
-        self._predictor = Predictor(folder)
+        self._predictor = Predictor(folder, device)
         if any(not member.light for member in self._predictor.facts.members):
             import torch
 

@@ -16,6 +16,7 @@ from core.atomic_files import digest
 from core.command_config import CommandConfig
 from core.errors import UserError
 from serving.bundle.bundle import MANIFEST, AnswerLevel, Bundle, BundleFacts, bundle_folders, open_bundle
+from serving.bundle.device_choice import choose_device
 from serving.common.limits import Limits
 from serving.engine.engine import Engine, EngineConfig, OnBatch, Overloaded
 from serving.engine.process_worker import RowAnswer
@@ -235,7 +236,9 @@ class Service:
     async def _load(self, folder: Path) -> ServedBundle:
         loop = asyncio.get_running_loop()
         bundle = await loop.run_in_executor(None, open_bundle, folder)
-        engine = Engine(bundle.folder, self._engine, self.images.folder, self._log_config, self._on_batch)
+        asked, members = self._engine.device, bundle.facts.members
+        device = await loop.run_in_executor(None, choose_device, asked, members)
+        engine = Engine(bundle.folder, self._engine.on(device), self.images.folder, self._log_config, self._on_batch)
         await engine.start()
         return ServedBundle(bundle, engine)
 

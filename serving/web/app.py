@@ -236,6 +236,7 @@ def _version(service: Service) -> schemas.Version:
         coverage=bundle.facts.coverage,
         members=[member.id for member in bundle.facts.members],
         code=bundle.facts.code,
+        device=service.served.engine.config.device,
         previous=sorted(path.name for path in service.others()),
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.bundle.bundle import AnswerLevel
+from serving.bundle.device_choice import DeviceChoice
 from serving.bundle.interval import LEVEL
 from serving.monitoring.drift import DriftMeasure
 
@@ -61,6 +62,7 @@ VERSION = {
     "coverage": 0.801,
     "members": PRICE["members"],
     "code": {"core": "4", "features": "2"},
+    "device": "cpu",
     "previous": ["shop-2-5b6c7d8e9f00"],
 }
 DRIFT = {
@@ -245,6 +247,7 @@ class Version(BaseModel):
     coverage: float
     members: list[str]
     code: dict[str, str]
+    device: DeviceChoice = Field(description="that the networks compute on: cpu or cuda")
     previous: list[str] = Field(description="bundles beside it, to which it may be swapped")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,7 +80,13 @@ class Script:
         self.batches: list[list[str]] = []
         self.started = self.stopped = self.broken_starts = 0
 
-        monkeypatch.setattr(module, "Worker", lambda folder, threads, log_config: FakeWorker(self))
+        self.devices: list[str] = []
+
+        def make(folder: Path, threads: int, log_config: object, device: str) -> FakeWorker:
+            self.devices.append(device)
+            return FakeWorker(self)
+
+        monkeypatch.setattr(module, "Worker", make)
 
     async def busy(self) -> None:
         """Until a worker has taken the first batch."""

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
+from core import hardware
 from serving import api
 from tests.errors import refused
 from tests.experiments_tests.waiting import free_port, wait_for
@@ -89,6 +90,7 @@ def test_a_killed_worker_loses_no_request_and_the_end_is_in_order(exported: Path
             answers = [each.result() for each in asked]
         assert {answer["level"] for answer in answers} == {"stack"}
         wait_for(lambda: metric(address, "pricestack_worker_restarts") == 1.0, READY_SECONDS)
+        assert "pricing on the processor" in log_of(exported).read_text()
         computed = metric(address, "pricestack_batch_rows_count")
         with ThreadPoolExecutor(4) as pool:
             rows = [{"catalog_content": f"Item Name: bolt {n}"} for n in range(300)]
@@ -132,6 +134,17 @@ def test_what_it_does_not_start_with(
     with refused(code) as caught:
         CliRunner().invoke(api.app, ["--bundle", "absent", *flags, "--port", "0"], catch_exceptions=False)
     assert caught.value.hint
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_a_gpu_that_is_not_there_ends_the_command(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hardware, "cuda_gpus", lambda: 0)
+    flags = ["--bundle", str(exported), "--device", "cuda", "--port", "0"]
+    with refused("gpu-missing"):
+        CliRunner().invoke(api.app, flags, catch_exceptions=False)
 
 
 @pytest.mark.usefixtures("own_logging")

@@ -12,8 +12,10 @@ import pytest
 
 from core.atomic_files import read_json, write_json
 from serving.bundle.bundle import open_bundle
+from serving.bundle.device_choice import DeviceChoice
 from serving.common.image_urls import ImageError
 from serving.common.limits import Limits
+from serving.engine import service as service_module
 from serving.engine.engine import EngineConfig, Overloaded
 from serving.engine.process_worker import RowAnswer, WorkerBatch
 from serving.engine.service import CacheConfig, PricedRow, Service, SwapError
@@ -50,6 +52,34 @@ def test_the_same_content_is_computed_once(exported: Path, script: Script) -> No
     assert [each.cached for each in found] == [False] * 5 + [True, False]
     assert script.batches == [["7"], ["8"]]
     assert seen == [("7", False, False)] * 5 + [("7", False, True), ("8", False, False)]
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "shape"),
+    [
+        (DeviceChoice.CUDA, {}, (2, 256, 2048)),
+        (DeviceChoice.CUDA, {"workers": 1, "batch_rows": 8}, (1, 8, 2048)),
+        (DeviceChoice.CPU, {"workers": 3}, (3, 64, 512)),
+    ],
+)
+def test_the_engine_follows_the_device(
+    device: DeviceChoice,
+    given: dict[str, int],
+    shape: tuple[int, ...],
+    exported: Path,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[DeviceChoice] = []
+    monkeypatch.setattr(service_module, "choose_device", lambda wanted, members: asked.append(wanted) or device)
+
+    async def work(service: Service) -> EngineConfig:
+        return service.served.engine.config
+
+    config = run(exported, work, settings=EngineConfig(**given))
+    assert asked == [DeviceChoice.AUTO] and config.device == device
+    assert (config.workers, config.batch_rows, config.queue_rows) == shape
+    assert script.devices == [device] * config.workers
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,7 @@ def test_probes_and_facts(client: TestClient, exported: Path) -> None:
     assert client.get("/health").json() == {"status": "ok"}
     assert client.get("/ready").json() == {"status": "ready"}
     version = client.get("/version").json()
+    assert version["device"] == "cpu"
     assert f"{version['name']}-{version['version']}" == exported.name
 
 
