@@ -12,6 +12,7 @@ from typing import IO, Any, TextIO
 from core.data.csv_table import checked_lines
 from core.data.row_source import RowSource, cell_text
 from core.data.text_encoding import open_text
+from core.data.unpacking import BROKEN
 from core.errors import UserError, some, suggestion
 
 _BATCH = 8_192
@@ -167,7 +168,7 @@ def _check_excel(path: Path, stream: IO[bytes]) -> None:
                 raise _too_large(path)
             for each in archive.infolist():
                 _check_part(path, archive, each)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except BROKEN as error:
         raise _broken_excel(path, str(error)) from None
     stream.seek(0)
 

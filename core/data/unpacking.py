@@ -7,7 +7,7 @@ import lzma
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +24,17 @@ IN_MEMORY = 64 << 20
 """Unpacked tables above this size wait in a temporary file."""
 _BLOCK = 1 << 20
 _HEAD = 4096
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What reading a damaged archive raises."""
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -73,16 +84,20 @@ def open_table(path: Path) -> Iterator[OpenTable]:
         try:
             stream: IO[bytes] = stack.enter_context(path.open("rb"))
             if not path.is_file():  # a pipe gives its bytes once
-                stream = stack.enter_context(_spooled(path, stream.read, MOST_BYTES))
+                stream = stack.enter_context(_spooled(path, _blocks(stream, _unreadable(path, "")), MOST_BYTES))
             stream, notes = _unpacked(path, stream, stack)
             format_ = _format(path, stream)
         except OSError as error:
-            raise UserError(
-                f"{path} cannot be read: {error.strerror or error}",
-                code="csv-unreadable",
-                hint="check the file's permissions, and the space in the temporary folder where it is unpacked",
-            ) from None
+            raise _unreadable(path, f": {error.strerror or error}") from None
         yield OpenTable(path, stream, format_, notes)
+
+
+def _unreadable(path: Path, why: str) -> UserError:
+    return UserError(
+        f"{path} cannot be read{why}",
+        code="csv-unreadable",
+        hint="check the file's permissions, and the space in the temporary folder where it is unpacked",
+    )
 
 
 def _check_file(path: Path) -> None:
@@ -106,7 +121,7 @@ def _peek(stream: IO[bytes]) -> bytes:
 def _unpacked(path: Path, stream: IO[bytes], stack: ExitStack) -> tuple[IO[bytes], list[str]]:
     head = _peek(stream)
     if head.startswith(b"\x1f\x8b"):
-        inside = stack.enter_context(_gunzipped(path, stream))
+        inside = _gunzipped(path, stream, stack)
         notes = []
     elif head.startswith(_ZIP) and not _is_excel(path, stream):
         inside, name = _unzipped(path, stream, stack)
@@ -140,11 +155,20 @@ def _too_large(path: Path, limit: int) -> UserError:
     )
 
 
+def _blocks(source: IO[bytes] | gzip.GzipFile, broken: UserError) -> Iterator[bytes]:
+    """The bytes to the end. Raises `broken` where the source cannot be read."""
+    try:
+        while block := source.read(_BLOCK):
+            yield block
+    except BROKEN:
+        raise broken from None
+
+
 @contextmanager
-def _spooled(path: Path, read: Callable[[int], bytes], limit: int) -> Iterator[IO[bytes]]:
+def _spooled(path: Path, blocks: Iterator[bytes], limit: int) -> Iterator[IO[bytes]]:
     """A seekable copy, counted while it is written. Raises UserError at the first byte over the limit."""
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as copy:
-        while block := read(_BLOCK):
+        for block in blocks:
             copy.write(block)
             if copy.tell() > limit:
                 raise _too_large(path, limit)
@@ -152,23 +176,18 @@ def _spooled(path: Path, read: Callable[[int], bytes], limit: int) -> Iterator[I
         yield copy
 
 
-@contextmanager
-def _gunzipped(path: Path, stream: IO[bytes]) -> Iterator[IO[bytes]]:
-    limit = _size_limit(_size(stream))
-    with ExitStack() as stack:
-        try:
-            copy = stack.enter_context(_spooled(path, gzip.GzipFile(fileobj=stream).read, limit))
-        except (gzip.BadGzipFile, EOFError, zlib.error):
-            raise UserError(
-                f"{path} is not a whole gzip file", code="csv-bad-gzip", hint="copy the file again, or unpack it first"
-            ) from None
-        yield copy
+def _gunzipped(path: Path, stream: IO[bytes], stack: ExitStack) -> IO[bytes]:
+    broken = UserError(
+        f"{path} is not a whole gzip file", code="csv-bad-gzip", hint="copy the file again, or unpack it first"
+    )
+    blocks = _blocks(gzip.GzipFile(fileobj=stream), broken)
+    return stack.enter_context(_spooled(path, blocks, _size_limit(_size(stream))))
 
 
 def _opened_zip(path: Path, stream: IO[bytes]) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(stream)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
+    except BROKEN:
         raise _broken_zip(path) from None
 
 
@@ -204,9 +223,10 @@ def _unzipped(path: Path, stream: IO[bytes], stack: ExitStack) -> tuple[IO[bytes
             )
         try:
             source = stack.enter_context(archive.open(entry))
-            return stack.enter_context(_spooled(path, source.read, limit)), entry.filename[:80]
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, lzma.LZMAError):
+        except BROKEN:
             raise _broken_zip(path) from None
+        blocks = _blocks(source, _broken_zip(path))
+        return stack.enter_context(_spooled(path, blocks, limit)), entry.filename[:80]
 
 
 def _is_litter(name: str) -> bool:
