@@ -70,6 +70,8 @@ def read_tables(path: Path, required: tuple[str, ...], rows: int, *, sheet: str 
     """
     with open_table(path) as opened:
         source = _source(opened, required, sheet)
+        if not source.header:
+            raise _empty(path)
         _check_header(path, source.header, required)
         notes, before = (*opened.notes, *source.notes), 0
         held: list[list[str]] = []
@@ -102,10 +104,14 @@ def _source(opened: OpenTable, required: tuple[str, ...], sheet: str | None) -> 
     if opened.format is TableFormat.PARQUET:
         return read_parquet(path, stream, required)
     if is_blank(stream):
-        raise UserError(
-            f"{path} is empty", code="csv-empty", hint=f"it needs a header line ({','.join(COLUMNS)}) and rows below it"
-        )
+        raise _empty(path)
     return read_json_lines(path, stream) if opened.format is TableFormat.JSON_LINES else read_csv(path, stream)
+
+
+def _empty(path: Path) -> UserError:
+    return UserError(
+        f"{path} is empty", code="csv-empty", hint=f"it needs a header line ({','.join(COLUMNS)}) and rows below it"
+    )
 
 
 @dataclass(frozen=True)

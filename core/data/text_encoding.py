@@ -48,8 +48,14 @@ def _encoding(path: Path, stream: IO[bytes]) -> str:
     error = _first_error(stream, encoding or "utf-8")
     if error is None:
         return encoding or "utf-8"
+    if encoding is None:
+        _check_binary(path, stream)
     if encoding is not None or _is_damaged_utf8(stream) or _first_error(stream, "cp1252") is not None:
         raise _damaged(path, stream, encoding or "utf-8", error)
+    return "cp1252"
+
+
+def _check_binary(path: Path, stream: IO[bytes]) -> None:
     stream.seek(0)
     block = stream.read(_BLOCK)
     if len(block) - len(block.translate(None, _CONTROLS)) > _BINARY_SHARE * len(block):
@@ -58,7 +64,6 @@ def _encoding(path: Path, stream: IO[bytes]) -> str:
             code="table-binary",
             hint="give CSV, Parquet, JSON Lines or Excel (.xlsx)",
         )
-    return "cp1252"
 
 
 def is_blank(stream: IO[bytes]) -> bool:
