@@ -162,8 +162,8 @@ def _column(table: PredictionTable, name: str, column: str | None) -> str:
         return column
     if name in known:
         return name
-    numbered = table.row_numbers([ID])
-    known = [each for each in known if each not in numbered]
+    left_out = table.not_predictions([ID])
+    known = [each for each in known if each not in left_out]
     others = [each for each in known if each != PRICE] or known
     if len(others) == 1:
         return others[0]

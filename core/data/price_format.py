@@ -86,8 +86,8 @@ def read_prices(
 ) -> PriceColumn:
     """A column of prices by one rule: the format that reads most of its cells, or the asked one.
 
-    Columns of plain numbers stay as they are. name: of the column. place: names the row at a position. Raises UserError where
-    cells have different currencies.
+    Columns of plain numbers stay as they are. name: of file and column, for notes. place: names the row at a position.
+    Raises UserError where cells have different currencies.
     """
     plain = plain_numbers(texts)
     unread = np.isnan(plain)
@@ -109,7 +109,7 @@ def _amount(row: int, text: str, plain: float) -> _PriceCell | None:
     if found is None or (found["sign"] and found["inner"]):
         return None
     tokens = [token for token in (found["before"], found["after"]) if token]
-    if not all(_currencies(token) for token in tokens):
+    if tokens and not frozenset.intersection(*map(_currencies, tokens)):
         return None
     # `$12 CAD`: the narrower of the two says more.
     currency = min(tokens, key=lambda token: len(_currencies(token)), default="")
@@ -177,7 +177,7 @@ def _one_currency(amounts: Sequence[_PriceCell], name: str, place: Callable[[int
     if not frozenset.intersection(*map(_currencies, tokens)):
         listed = some([f"{token} in {place(first[token])}" for token in tokens])
         raise UserError(
-            f"column {name} has prices in several currencies: {listed}",
+            f"{name}: several currencies in one column: {listed}",
             code="prices-mixed-currencies",
             hint="convert them to one currency, or give a table for each",
         )

@@ -53,7 +53,7 @@ def read_catalogs(
 
 
 def _prices(table: Table, config: TableConfig) -> PriceColumn:
-    return read_prices(table.columns[PRICE], PRICE, table.place, config.price_format)
+    return read_prices(table.columns[PRICE], f"{table.path}: {PRICE}", table.place, config.price_format)
 
 
 def read_catalog(
@@ -114,7 +114,7 @@ def _checked(
     if found and not drop_bad:
         raise complaint(table, found, role)
     dropped = bad_rows(found)
-    notes = [*table.notes, *(f"{table.path}: {note}" for note in (prices.notes if prices else ()))]
+    notes = [*table.notes, *(prices.notes if prices else ())]
     notes += [f"{table.path}: {len(dropped)} bad rows dropped ({counts(found)})"] if found else []
     kept = np.delete(np.arange(len(table)), dropped)
     if role == "train" and len(kept) < MIN_TRAIN_ROWS:

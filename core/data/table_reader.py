@@ -18,6 +18,8 @@ from core.data.unpacking import OpenTable, TableFormat, open_table
 from core.errors import UserError, suggestion
 
 COLUMNS = (ID, TEXT, LINK, PRICE)
+UNNAMED = "Unnamed: "
+"""Beginning of the names of columns without a name, as pandas writes it."""
 MAX_NAME, MAX_COLUMNS = 1_000, 10_000
 """Characters of a column's name, and columns: beyond them a first line is no header."""
 
@@ -133,7 +135,7 @@ def _distinct(header: list[str]) -> list[str]:
     """The names, each once: a repeated one with the next number that is free."""
     taken, names = set(header), list[str]()
     for place, given in enumerate(header):
-        name = given or f"Unnamed: {place}"
+        name = given or f"{UNNAMED}{place}"
         number = 0
         unique = name
         while unique in names:
@@ -183,7 +185,7 @@ def _check_widths(path: Path, source: RowSource, rows: list[list[str]], places: 
         )
 
 
-_INDEX = re.compile(r"Unnamed: \d+|index|row|rownames?|row_number|", re.IGNORECASE)
+_INDEX = re.compile(UNNAMED + r"\d+|index|row|rownames?|row_number|", re.IGNORECASE)
 _FEW_ROWS = 20
 
 

@@ -17,7 +17,7 @@ from core.data.catalog import ID, PRICE, Strings
 from core.data.folds import inner_folds
 from core.data.price_format import read_prices
 from core.data.row_source import cell_text
-from core.data.table_reader import is_row_number
+from core.data.table_reader import UNNAMED, is_row_number
 from core.data.table_reader import read_table as read_texts
 from core.data.unpacking import TableFormat, open_table
 from core.errors import UserError, some, suggestion
@@ -38,15 +38,18 @@ class PredictionTable:
     frame: pd.DataFrame
     notes: list[str] = field(default_factory=list)
 
-    def row_numbers(self, others: Collection[str]) -> list[str]:
-        """Columns beside these that only number the rows, as an index that pandas or R wrote; they are noted."""
-        found = [
-            name
-            for name in self.frame.columns
-            if name not in others and is_row_number(name, [cell_text(value) for value in self.frame[name].tolist()])
-        ]
+    def not_predictions(self, others: Collection[str]) -> list[str]:
+        """Columns beside these that only number the rows, as an index that pandas or R wrote, or that have neither name nor value
+        (a separator at each line's end); they are noted."""
+        found = []
+        for name in self.frame.columns:
+            if name in others:
+                continue
+            texts = [cell_text(value) for value in self.frame[name].tolist()]
+            if is_row_number(str(name), texts) or (str(name).startswith(UNNAMED) and not any(texts)):
+                found.append(name)
         if found:
-            self.notes.append(f"{self.path}: left out, for they number the rows: {some(map(repr, found))}")
+            self.notes.append(f"{self.path}: left out, for they number the rows or are empty: {some(map(repr, found))}")
         return found
 
 
@@ -79,13 +82,13 @@ def from_files(
     labels = _labels(left.frame, groups, oof)
     known = _features(left, right, features)
     reserved = {ID, PRICE, *features} | ({groups} if groups else set())
-    numbered = {*left.row_numbers(reserved), *right.row_numbers(reserved)}
-    names = _members(left, right, reserved | numbered)
+    others = {*left.not_predictions(reserved), *right.not_predictions(reserved)}
+    names = _members(left, right, reserved | others)
     hint = f"{_PLAIN}; name a column that is no member with --features or --groups"
     columns = [Column(name, read_numbers(left, name, hint), read_numbers(right, name, hint)) for name in names]
     targets = Targets(ids, prices, labels, test_ids)
     rules = rules or ScreeningConfig()
-    dropped = tuple(name for name in rules.drop if name not in numbered)
+    dropped = tuple(name for name in rules.drop if name not in others)
     kept, notes = select(columns, targets, rules.model_copy(update={"drop": dropped}))
     notes = [*left.notes, *right.notes, *notes]
     if PRICE in right.frame:

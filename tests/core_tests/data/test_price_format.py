@@ -32,7 +32,11 @@ def read(*texts: str, asked: PriceFormat | None = None) -> PriceColumn:
         (["1 299,- kr", "49:- kr", "25 kr"], [1299, np.nan, 25], "thousands space, currency kr"),
         (["-5 €", "€-5", "−5 €"], [-5, -5, -5], "currency €"),
         (["$.99", "$1."], [0.99, 1], "decimal point"),
-        (["5 kg", "7 €", "from 3 €", "12-15 €", "1e3"], [np.nan, 7, np.nan, np.nan, 1000], "currency €"),
+        (
+            ["5 kg", "7 €", "from 3 €", "12-15 €", "$3 €", "1e3"],
+            [np.nan, 7, np.nan, np.nan, np.nan, 1000],
+            "currency €",
+        ),
         (["1,299.00", "0.5", "cheap", ""], [1299, 0.5, np.nan, np.nan], "decimal point, thousands comma"),
         (["1.234.567", "12.5", "2.345.678"], [1234567, np.nan, 2345678], "thousands point"),
     ],

@@ -206,6 +206,15 @@ def test_a_column_of_row_numbers_is_no_member(tmp_path: Path, start: int) -> Non
         assert "'Unnamed: 0'" in found.notes[0]
 
 
+def test_a_separator_at_each_lines_end_is_no_member(tmp_path: Path) -> None:
+    paths = save(tmp_path, *frames())
+    plain = from_files(*paths)
+    for path in paths:
+        path.write_text(path.read_text().replace("\n", ",\n"))
+    found = from_files(*paths)
+    assert found.names == ("a", "b") and np.array_equal(found.oof, plain.oof)
+
+
 def test_ids_that_became_floats(tmp_path: Path) -> None:
     left, right = frames()
     left["sample_id"], right["sample_id"] = np.arange(40.0), range(100, 110)
