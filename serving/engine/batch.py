@@ -143,6 +143,8 @@ def _resume(job: BatchJob, result: BatchResult, on_note: OnNote) -> None:
     """Keeps the finished rows of an earlier run with the same input and bundle; else begins anew."""
     images = None if job.images is None else str(job.images.resolve())
     state = {"bundle": result.bundle, "input": _sha256(job.source), "rows": result.rows, "images": images}
+    if job.sheet is not None:
+        state["sheet"] = job.sheet
     if job.parts.exists() and job.state.exists() and _previous_state(job, on_note) == state:
         result.resumed = _whole_rows(job.parts)
         return

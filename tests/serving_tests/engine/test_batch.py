@@ -16,6 +16,7 @@ from serving.bundle.predictor import Predictor
 from serving.engine import batch
 from serving.engine.batch import BatchResult, FileSummary, image_notes, price_file
 from serving.engine.batch_job import BatchJob
+from tests.core_tests.data.xlsx import write_xlsx
 from tests.errors import refused
 
 
@@ -51,6 +52,23 @@ def test_prices_are_the_submitted_ones_and_nothing_else_is_left(job: BatchJob, s
     assert found["price"].to_numpy() == pytest.approx(submitted["price"].to_numpy(), rel=1e-4)
     assert (done.rows, done.resumed, done.levels) == (40, 0, {"stack": 40}) and reported == [0, 8, 16, 24, 32, 40]
     assert [path.name for path in job.out.parent.iterdir()] == ["prices.csv"]
+
+
+@pytest.mark.parametrize("kind", ["semicolons in UTF-16", "parquet", "json lines", "excel"])
+def test_any_format_gives_the_same_prices(job: BatchJob, kind: str) -> None:
+    price(job)
+    expected = job.out.read_bytes()
+    frame, other = pd.read_csv(job.source, dtype=str, keep_default_na=False), job.source.with_name("other")
+    if kind == "parquet":
+        frame.to_parquet(other)
+    elif kind == "json lines":
+        frame.to_json(other, orient="records", lines=True)
+    elif kind == "excel":
+        other.write_bytes(write_xlsx([["nothing"]], [list(frame), *frame.to_numpy().tolist()]))
+    else:
+        frame.to_csv(other, sep=";", encoding="utf-16", index=False)
+    price(job.model_copy(update={"source": other, "sheet": "Sheet2" if kind == "excel" else None}))
+    assert job.out.read_bytes() == expected
 
 
 def test_a_stopped_run_goes_on_and_gives_the_same_bytes(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
