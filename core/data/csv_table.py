@@ -21,7 +21,7 @@ MAX_LINE = 100_000_000
 """Characters of one line: of a file that is no table, all of it may be one."""
 _QUOTES = 'close the quote; inside a quoted field, write each quote twice ("")'
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_EXCEL_LINE = re.compile(r'"?sep=(.)"?\r?\n?')
+_EXCEL_LINE = re.compile(r'"?sep=(.)"?(?=[\r\n]|\Z)')
 """First line by which Excel is told the separator."""
 _SAMPLE, _SAMPLE_ROWS = 1 << 17, 50
 
@@ -33,7 +33,7 @@ def read_csv(path: Path, stream: IO[bytes]) -> RowSource:
     text.seek(0)
     lines = checked_lines(path, text)
     skipped = 0
-    told = _EXCEL_LINE.fullmatch(sample[: sample.find("\n") + 1] or sample)
+    told = _EXCEL_LINE.match(sample)
     if told:
         separator, skipped = told[1], 1
         next(lines)

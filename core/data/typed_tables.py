@@ -17,10 +17,11 @@ from core.errors import UserError, some, suggestion
 
 _BATCH = 8_192
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-MOST_CELLS = 100_000_000
+MOST_CELLS = 50_000_000
 """Cells of the rectangle that a sheet's filled cells span, at most: the library holds all of it, empty ones too."""
-_FILLED_CELL = re.compile(rb"""<(?:\w+:)?c\s(?:[^>]*\s)?r=["']([A-Z]{1,3})([0-9]{1,7})["'](?:[^>]*[^>/])?>""")
-_BLOCK, _OVERLAP = 1 << 20, 1 << 10
+_TAG = re.compile(rb"<(?:\w{1,30}:)?(row|c)\b([^>]{0,300})>")
+_PLACE = re.compile(rb"""\br=["']([A-Z]{0,3})([0-9]{0,7})["']""")
+_BLOCK = 1 << 20
 MOST_EXCEL_BYTES = 4 << 30
 
 
@@ -119,12 +120,13 @@ def read_excel(path: Path, stream: IO[bytes], sheet: str | None) -> RowSource:
 
     Raises UserError for a file that is broken, or whose sheet would not fit into the memory.
     """
-    from python_calamine import CalamineError, CalamineWorkbook
+    from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
     _check_excel(path, stream)
     try:
         book = CalamineWorkbook.from_filelike(stream)
-        names = book.sheet_names
+        sheets = [each for each in book.sheets_metadata if each.typ is SheetTypeEnum.WorkSheet]
+        names = [each.name for each in sorted(sheets, key=lambda each: each.visible is not SheetVisibleEnum.Visible)]
         if sheet is not None and sheet not in names:
             raise UserError(f"{path} has no sheet {sheet!r}", code="excel-no-such-sheet", hint=suggestion(sheet, names))
         if not names:
@@ -134,8 +136,7 @@ def read_excel(path: Path, stream: IO[bytes], sheet: str | None) -> RowSource:
     except (CalamineError, OSError) as error:
         raise _broken_excel(path, str(error)) from None
     notes = [f"{path}: sheet {name!r} is read, the first of {some(map(repr, names))}"]
-    first = (cells.start or (0, 0))[0]
-    rows = _excel_rows(cells, first)
+    rows = _excel_rows(cells)
     _, header = next(rows, (0, []))
     width = max((place for place, field in enumerate(header, 1) if field), default=0)
     return RowSource(
@@ -146,8 +147,8 @@ def read_excel(path: Path, stream: IO[bytes], sheet: str | None) -> RowSource:
     )
 
 
-def _excel_rows(cells: Any, first: int) -> Iterator[tuple[int, list[str]]]:
-    for line, row in enumerate(cells.to_python(skip_empty_area=True), first + 1):
+def _excel_rows(cells: Any) -> Iterator[tuple[int, list[str]]]:
+    for line, row in enumerate(cells.iter_rows(), 1):
         fields = [cell_text(value) for value in row]
         if any(fields):
             yield line, fields
@@ -174,16 +175,24 @@ def _check_excel(path: Path, stream: IO[bytes]) -> None:
 
 
 def _check_part(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    column = row = 0
+    row = column = last_row = last_column = 0
+    rest = b""
     with archive.open(entry) as part:
-        before = b""
         while block := part.read(_BLOCK):
             if not entry.filename.startswith("xl/worksheets/"):
                 continue
-            for letters, number in _FILLED_CELL.findall(before + block):
-                column, row = max(column, _column_number(letters)), max(row, int(number))
-            before = block[-_OVERLAP:]
-    if column * row > MOST_CELLS:
+            whole, tag, rest = (rest + block).rpartition(b"<")
+            rest = tag + rest
+            for kind, attributes in _TAG.findall(whole):
+                place = _PLACE.search(attributes)
+                if kind == b"row":
+                    row, column = int(place[2]) if place and place[2] else row + 1, 0
+                    continue
+                column = _column_number(place[1]) if place and place[1] else column + 1
+                row = int(place[2]) if place and place[2] else row
+                if not attributes.endswith(b"/"):  # an empty cell is not held
+                    last_row, last_column = max(row, last_row), max(column, last_column)
+    if last_row * last_column > MOST_CELLS:
         raise _too_large(path)
 
 

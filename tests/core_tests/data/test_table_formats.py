@@ -74,6 +74,7 @@ FORMATS = {
     "tab": lambda columns: as_csv(columns, "\t"),
     "bar": lambda columns: as_csv(columns, "|"),
     "sep=": lambda columns: as_csv(columns, ";", first="sep=;\r\n"),
+    "carriage returns": lambda columns: as_csv(columns, ";", first="sep=;\r\n").replace(b"\r\n", b"\r"),
     "utf-8-sig": lambda columns: as_csv(columns, encoding="utf-8-sig"),
     "utf-16": lambda columns: as_csv(columns, "\t", "utf-16"),
     "utf-16-be": lambda columns: b"\xfe\xff" + as_csv(columns, ";", "utf-16-be"),
@@ -255,14 +256,8 @@ def no_table(name: str) -> bytes:
         "deep json": b'{"sample_id": ' + b"[" * 200_000,
         "json, no object": b'{"sample_id": 1}\n[1]\n',
         "no sheet": as_zip(("xl/workbook.xml", b"<workbook/>")),
-        "far cell": write_xlsx([["sample_id"], [1]]),
         "quote": b'sample_id,b\n1,"2\n',
     }
-    if name == "far cell":
-        with zipfile.ZipFile(io.BytesIO(contents[name])) as book:
-            parts = {each: book.read(each) for each in book.namelist()}
-        sheet = "xl/worksheets/sheet1.xml"
-        return as_zip(*(parts | {sheet: parts[sheet].replace(b'r="A2"', b'r="XFD1048576"')}).items())
     return contents[name]
 
 
@@ -293,7 +288,6 @@ def no_table(name: str) -> bytes:
         ("deep json", "json-lines-broken"),
         ("json, no object", "json-lines-no-object"),
         ("no sheet", "excel-broken"),
-        ("far cell", "excel-too-large"),
         ("quote", "csv-bad-quote"),
     ],
 )
@@ -303,6 +297,43 @@ def test_what_is_no_table_is_refused_in_one_sentence(path: Path, name: str, code
         read_table(path, ("sample_id",))
     assert len(caught.value.printed) < 700
     assert caught.value.hint
+
+
+def with_sheet(*rows: str) -> bytes:
+    """An Excel file whose sheet has these rows, written by hand."""
+    content = write_xlsx([["x"]])
+    with zipfile.ZipFile(io.BytesIO(content)) as book:
+        parts = {each: book.read(each) for each in book.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    before, _, rest = parts[sheet].partition(b"<row")
+    after = rest.partition(b"</row>")[2]
+    return as_zip(*(parts | {sheet: before + "".join(rows).encode() + after}).items())
+
+
+FIRST = '<row r="1"><c r="A1" t="str"><v>sample_id</v></c></row>'
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ['<row r="2"><c r="XFD1048576"><v>1</v></c></row>'],
+        ["<row r='2'><c s='1' r='XFD1048576'><v>1</v></c></row>"],
+        ["<row>", "<c><v>1</v></c>" * 16_000, '</row><row r="1048576"><c><v>1</v></c></row>'],
+    ],
+    ids=["far", "other quotes", "places left out"],
+)
+def test_a_sheet_of_few_cells_far_apart_is_refused(path: Path, rows: list[str]) -> None:
+    path.write_bytes(with_sheet(FIRST, *rows))
+    with refused("excel-too-large"):
+        read_table(path, ("sample_id",))
+
+
+def test_formatted_empty_cells_far_away_do_not_count(path: Path) -> None:
+    path.write_bytes(
+        with_sheet(FIRST, '<row r="7"><c r="A7"><v>12</v></c><c r="XFD7" s="1"/></row>', '<row r="1048576"/>')
+    )
+    table = read_table(path, ("sample_id",))
+    assert (table.columns, table.place(0)) == ({"sample_id": ["12"]}, "row 1 (sheet row 7)")
 
 
 @pytest.mark.parametrize("name", ["cp1252", "parquet", "json lines", "gz", "zip", "xlsx"])
