@@ -29,7 +29,9 @@ class TableConfig(CommandConfig):
     """How tables are read, where their content does not say it all."""
 
     sheet: Annotated[str | None, Field(description="sheet of Excel files (the first)")] = None
-    price_format: Annotated[PriceFormat | None, Field(description="how prices are written (told by the column)")] = None
+    price_format: Annotated[PriceFormat | None, Field(description="how prices are written (found by the column)")] = (
+        None
+    )
 
 
 class CatalogConfig(CommandConfig):

@@ -1,4 +1,4 @@
-"""CSV reader: text to rows of strings exactly as they stand in the file; the separator is told by the first rows."""
+"""CSV reader: text to rows of strings exactly as they stand in the file; the separator is found by the first rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_LINE = 100_000_000
 _QUOTES = 'close the quote; inside a quoted field, write each quote twice ("")'
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _EXCEL_LINE = re.compile(r'"?sep=(.)"?(?=[\r\n]|\Z)')
-"""First line by which Excel is told the separator."""
+"""First line that declares the separator to Excel."""
 _SAMPLE, _SAMPLE_ROWS = 1 << 17, 50
 
 
@@ -33,9 +33,9 @@ def read_csv(path: Path, stream: IO[bytes]) -> RowSource:
     text.seek(0)
     lines = checked_lines(path, text)
     skipped = 0
-    told = _EXCEL_LINE.match(sample)
-    if told:
-        separator, skipped = told[1], 1
+    declared = _EXCEL_LINE.match(sample)
+    if declared:
+        separator, skipped = declared[1], 1
         next(lines)
     else:
         separator = _separator(sample)

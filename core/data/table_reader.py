@@ -56,9 +56,9 @@ def _place(row: int, line: int, counted: str) -> str:
 def read_table(path: Path, required: tuple[str, ...], *, sheet: str | None = None) -> Table:
     """All columns of `path`, `required` ones among them: CSV, Parquet, JSON Lines or Excel, in one .gz or .zip or not.
 
-    The format, the encoding and the separator are told by content; notes name them where they are not plain CSV's. A name that
-    stands in the header again gets a number, and a column without one is `Unnamed: 0`, as pandas names them; a required name that
-    stands there twice is refused. Raises UserError.
+    The format, the encoding and the separator are detected by content; notes name them where they are not plain CSV's. A
+    name that stands in the header again gets a number, and a column without one is `Unnamed: 0`, as pandas names them; a required
+    name that stands there twice is refused. Raises UserError.
     """
     (table,) = read_tables(path, required, sys.maxsize, sheet=sheet)
     return table

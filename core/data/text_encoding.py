@@ -16,26 +16,24 @@ _HEAD = 64
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r"})
 _BINARY_SHARE = 0.01
-
-
-def open_text(path: Path, stream: IO[bytes]) -> tuple[TextIO, list[str]]:
-    """The text from its beginning, line ends as they stand, and a note where it is not UTF-8.
-
-    The whole stream is looked at first, so that no row is read before the encoding is known. Raises UserError for an empty
-    file and for bytes that are no text.
-    """
-    encoding = _encoding(path, stream)
-    stream.seek(0)
-    notes = [f"{path}: {_SPOKEN[encoding]}"] if encoding in _SPOKEN else []
-    return io.TextIOWrapper(stream, encoding, newline=""), notes
-
-
-_SPOKEN = {
+_NOTES = {
     "utf-16": "read as UTF-16",
     "utf-16-le": "read as UTF-16 (little-endian, without a byte order mark)",
     "utf-16-be": "read as UTF-16 (big-endian, without a byte order mark)",
     "cp1252": "not UTF-8, so read as Windows-1252 (Western European); if letters are wrong, save it as UTF-8",
 }
+
+
+def open_text(path: Path, stream: IO[bytes]) -> tuple[TextIO, list[str]]:
+    """The text from its beginning, line ends as they stand, and a note where it is not UTF-8.
+
+    The whole stream is looked at first, so that no row is read before the encoding is known. Raises UserError for
+    bytes that are no text.
+    """
+    encoding = _encoding(path, stream)
+    stream.seek(0)
+    notes = [f"{path}: {_NOTES[encoding]}"] if encoding in _NOTES else []
+    return io.TextIOWrapper(stream, encoding, newline=""), notes
 
 
 def _encoding(path: Path, stream: IO[bytes]) -> str:

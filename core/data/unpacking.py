@@ -1,4 +1,4 @@
-"""Opener of table files: tells the format by content and unpacks `.gz` and `.zip` within a bounded size."""
+"""Opener of table files: detects the format by content and unpacks `.gz` and `.zip` within a bounded size."""
 
 from __future__ import annotations
 
@@ -237,9 +237,11 @@ def _is_litter(name: str) -> bool:
 
 def _format(path: Path, stream: IO[bytes]) -> TableFormat:
     head = _peek(stream)
-    for magic, spoken in _FOREIGN.items():
+    for magic, kind in _FOREIGN.items():
         if head.startswith(magic):
-            raise _no_table(path, spoken)
+            raise _no_table(path, kind)
+    if head[257:262] == b"ustar":
+        raise _no_table(path, "a tar archive")
     if head.startswith(b"PAR1"):
         return TableFormat.PARQUET
     if head.startswith(_ZIP):
@@ -256,5 +258,5 @@ def _format(path: Path, stream: IO[bytes]) -> TableFormat:
     return TableFormat.JSON_LINES if text.startswith(b"{") else TableFormat.CSV
 
 
-def _no_table(path: Path, spoken: str) -> UserError:
-    return UserError(f"{path} is {spoken}, not a table", code="table-other-format", hint=f"give {_READ}")
+def _no_table(path: Path, kind: str) -> UserError:
+    return UserError(f"{path} is {kind}, not a table", code="table-other-format", hint=f"give {_READ}")

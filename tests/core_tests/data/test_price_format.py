@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.data.catalog_config import PriceFormat
@@ -74,6 +74,7 @@ def test_a_column_of_several_currencies_is_refused_with_rows() -> None:
     assert "3 of 5 cells name none" in read("$12", "13 CAD", "3", "4", "5").notes[0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(allow_nan=False, allow_infinity=True) | st.integers(-(10**20), 10**20), min_size=1, max_size=9)
 )
@@ -89,6 +90,7 @@ def written(cents: int, thousands: str, mark: str, currency: str) -> str:
     return f"{whole:,}".replace(",", thousands) + f"{mark}{rest:02}{currency}"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 10**11), min_size=1, max_size=9),
     st.sampled_from(list(PriceFormat)),

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import string
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -115,6 +116,7 @@ def test_every_format_is_told_by_content(path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@settings(deadline=None)
 @given(rows=TABLES, chunk=st.integers(1, 8))
 def test_any_table_reads_back_the_same(name: str, rows: list[list[str]], chunk: int) -> None:
     columns = {f"name {place}": list(values) for place, values in enumerate(zip(*rows, strict=True))}
@@ -236,6 +238,7 @@ def no_table(name: str) -> bytes:
         "pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
         "html": b"\n<!DOCTYPE html><html><body>Log in</body></html>",
         "old excel": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500),
+        "tar": tarfile.TarInfo("a.csv").tobuf() + bytes(1_024),
         "json list": b'[\n  {"sample_id": 1}\n]',
         "random": bytes(range(254, 0, -1)) * 40,
         "no sheets": write_xlsx(),
@@ -268,6 +271,7 @@ def no_table(name: str) -> bytes:
         ("pdf", "table-other-format"),
         ("html", "table-other-format"),
         ("old excel", "table-other-format"),
+        ("tar", "table-other-format"),
         ("json list", "table-json-list"),
         ("random", "table-binary"),
         ("no sheets", "excel-no-sheet"),
@@ -337,6 +341,7 @@ def test_formatted_empty_cells_far_away_do_not_count(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cp1252", "parquet", "json lines", "gz", "zip", "xlsx"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused(name: str, data: st.DataObject) -> None:
     content = bytearray(FORMATS[name](COLUMNS))
