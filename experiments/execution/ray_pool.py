@@ -47,11 +47,15 @@ class Resources:
 
     def slots(self, nodes: Sequence[Machine]) -> int:
         """Number of jobs that these nodes hold at once; the workers of one job may be on several nodes."""
-        held = (
-            math.floor(min(node.cores / self.cpus, node.gpus / self.gpus if self.gpus else node.cores))
-            for node in nodes
-        )
+        held = (min(math.floor(node.cores / self.cpus), gpu_slots(node, self.gpus)) for node in nodes)
         return sum(held) // self.workers
+
+
+def gpu_slots(node: Machine, gpus: float) -> int:
+    """Number of workers that the node's GPUs hold, each with so many or such a share of one: a share lies on a single GPU."""
+    if not gpus:
+        return node.cores
+    return node.gpus * math.floor(1 / gpus) if gpus < 1 else math.floor(node.gpus / gpus)
 
 
 class Capacity:

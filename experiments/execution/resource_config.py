@@ -58,3 +58,13 @@ class ResourceConfig(CommandConfig):
                 hint="leave --memory out, and say with --max-concurrent how many trainings run at once",
             )
         return self
+
+    @model_validator(mode="after")
+    def _whole_gpus_or_a_share_of_one(self) -> Self:
+        if self.gpus_per_trial is not None and self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
+            raise UserError(
+                f"--gpus-per-trial {self.gpus_per_trial:g}, but a training gets whole GPUs or a share of one",
+                code="gpus-per-trial-in-parts",
+                hint="give a whole number, or one below 1",
+            )
+        return self

@@ -19,7 +19,7 @@ from core.formatting import duration, setting
 from core.hardware import Machine
 from core.protocols.architecture import Architecture, Config, Limit, Resolution, make_config
 from core.store.workspace import Workspace
-from experiments.execution.ray_pool import Resources
+from experiments.execution.ray_pool import Resources, gpu_slots
 from experiments.execution.resource_config import ResourceConfig
 from experiments.planning.budget import BudgetConfig
 from experiments.planning.marginal_gain import NEW_KIND, PRETRAINED, UNTRAINED
@@ -307,7 +307,7 @@ def cluster_resources(asked: ResourceConfig, kinds: Sequence[Architecture], node
     if workers > 1:
         _check_share(workers, gpus)
     able = [node for node in nodes if node.cores and node.gpus >= gpus]
-    shares = [node.cores // (max(1, int(node.gpus / gpus)) if gpus else min(node.cores, 4)) for node in able]
+    shares = [node.cores // (max(1, gpu_slots(node, gpus)) if gpus else min(node.cores, 4)) for node in able]
     cpus = asked.cpus_per_trial or float(max(1, min(shares, default=1)))
     share = Resources(asked.max_concurrent or 0, cpus, gpus, workers, elastic=asked.max_concurrent is None)
     slots = share.slots(nodes)
@@ -337,7 +337,7 @@ def resources(asked: ResourceConfig, kinds: Sequence[Architecture], machine: Mac
     if concurrent is None and machine.device == "mps":
         concurrent = 1
     if concurrent is None:
-        concurrent = max(1, (int(machine.gpus / gpus) if gpus else min(machine.cores, 4)) // workers)
+        concurrent = max(1, (gpu_slots(machine, gpus) if gpus else min(machine.cores, 4)) // workers)
     cpus = asked.cpus_per_trial or max(1.0, machine.cores // (concurrent * workers))
     if gpus > machine.gpus:
         raise UserError(

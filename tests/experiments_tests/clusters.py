@@ -42,9 +42,9 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_
 there = {}
 print(json.dumps(cluster.address), flush=True)
 for line in sys.stdin:
-    what, name, folder = json.loads(line)
+    what, name, folder, gpus = json.loads(line)
     if what == "add":
-        there[name] = cluster.add_node(num_cpus=1, env_vars={"PRICESTACK_NODE_FOLDER": folder})
+        there[name] = cluster.add_node(num_cpus=1, num_gpus=int(gpus), env_vars={"PRICESTACK_NODE_FOLDER": folder})
     elif what == "freeze":
         freeze(there[name])
     else:
@@ -61,19 +61,19 @@ class LittleCluster:
         self._process, self.folder = process, folder
         self.address = str(self._read())
 
-    def add(self, name: str) -> Path:
-        """Starts a node; returns its folder."""
+    def add(self, name: str, gpus: int = 0) -> Path:
+        """Starts a node; returns its folder. gpus: that it claims to have."""
         folder = self.folder / name
-        self._ask("add", name, str(folder))
+        self._ask("add", name, str(folder), str(gpus))
         return folder
 
     def kill(self, name: str) -> None:
         """SIGKILL for the node's processes, all at once."""
-        self._ask("kill", name, "")
+        self._ask("kill", name, "", "0")
 
     def freeze(self, name: str) -> None:
         """SIGSTOP for all of them: no connection is closed, as when a machine loses its power or its network."""
-        self._ask("freeze", name, "")
+        self._ask("freeze", name, "", "0")
 
     def _ask(self, *words: str) -> None:
         assert self._process.stdin is not None

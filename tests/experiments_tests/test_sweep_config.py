@@ -92,6 +92,7 @@ def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
         ({"minutes": 0.0}, "no-minutes"),
         ({"minutes": -3.0}, "no-minutes"),
         ({"memory": 2**32, "address": "auto"}, "memory-with-address"),
+        ({"gpus_per_trial": 1.5}, "gpus-per-trial-in-parts"),
         ({"architectures": ("text", "lexical"), "space": Path("space.yaml")}, "space-of-several-architectures"),
     ],
 )

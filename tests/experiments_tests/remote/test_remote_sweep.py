@@ -80,6 +80,18 @@ def test_a_cluster_without_room_says_so_and_on_two_nodes_with_folders_of_their_o
 
 
 @pytest.mark.faults
+def test_a_node_without_a_gpu_gets_no_job_that_asks_for_one(
+    tmp_path: Path, cluster: LittleCluster, sweep: Start
+) -> None:
+    with_gpu = [cluster.add("one", gpus=1), cluster.add("two", gpus=1)]
+    without = cluster.add("three")
+    text = sweep("lexical", "boosted", "--trials", 2).end()
+    assert "2 at once, 1 cores and 1 GPUs each" in text
+    assert_whole(tmp_path / "runs", members=2, complete=4)
+    assert all(list(node.glob("*/workspace.json")) for node in with_gpu) and not without.exists()
+
+
+@pytest.mark.faults
 def test_a_wrong_token_is_refused_in_words(sweep: Start) -> None:
     text = sweep("lexical", RAY_AUTH_TOKEN="5d" * 16).end(code=2)
     assert "auth_token" in text and "Traceback" not in text
