@@ -32,11 +32,11 @@ def read_parquet(path: Path, stream: IO[bytes], required: tuple[str, ...]) -> Ro
 
     try:
         file = parquet.ParquetFile(stream)
-    except (pa.ArrowException, OSError) as error:
+        schema, names = file.schema_arrow, file.schema_arrow.names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken(path, error) from None
-    schema = file.schema_arrow
     bytes_ = [each.name for each in schema if _holds_bytes(each.type)]
-    index = [name for name in schema.names if _PANDAS_INDEX.fullmatch(name)]
+    index = [name for name in names if _PANDAS_INDEX.fullmatch(name)]
     nested = [each.name for each in schema if pa.types.is_nested(each.type) and each.name in required]
     if nested:
         raise UserError(
@@ -46,8 +46,8 @@ def read_parquet(path: Path, stream: IO[bytes], required: tuple[str, ...]) -> Ro
         )
     notes = [f"{path}: columns of bytes are left out: {some(bytes_)}"] if bytes_ else []
     notes += [f"{path}: pandas' index is left out"] if index else []
-    kept = [place for place, name in enumerate(schema.names) if name not in {*bytes_, *index}]
-    return RowSource([schema.names[place] for place in kept], _parquet_rows(path, file, kept), notes, counted="")
+    kept = [place for place, name in enumerate(names) if name not in {*bytes_, *index}]
+    return RowSource([names[place] for place in kept], _parquet_rows(path, file, kept), notes, counted="")
 
 
 def _holds_bytes(kind: Any) -> bool:
