@@ -208,7 +208,7 @@ def _unzipped(path: Path, stream: IO[bytes], stack: ExitStack) -> tuple[IO[bytes
     """The one table of an archive, and its name."""
     limit = _size_limit(_size(stream))
     with _opened_zip(path, stream) as archive:
-        entries = [each for each in archive.infolist() if not each.is_dir() and not _is_litter(each.filename)]
+        entries = [each for each in archive.infolist() if not _is_litter(each.filename)]
         if len(entries) != 1:
             held = f"{len(entries)} files: {some(each.filename[:80] for each in entries)}" if entries else "no file"
             raise UserError(
@@ -230,9 +230,15 @@ def _unzipped(path: Path, stream: IO[bytes], stack: ExitStack) -> tuple[IO[bytes
 
 
 def _is_litter(name: str) -> bool:
-    """True for what macOS and Windows put into archives beside the files."""
+    """True for folders, and for what macOS and Windows put into archives beside the files."""
     path = PurePosixPath(name)
-    return name.startswith("__MACOSX/") or path.name.startswith("._") or path.name in {".DS_Store", "Thumbs.db"}
+    return (
+        not name
+        or name.endswith("/")
+        or name.startswith("__MACOSX/")
+        or path.name.startswith("._")
+        or path.name in {".DS_Store", "Thumbs.db"}
+    )
 
 
 def _format(path: Path, stream: IO[bytes]) -> TableFormat:
