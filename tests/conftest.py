@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from huggingface_hub import constants
+from hypothesis import settings
 
 from core import console
 from core.data.catalog import ID, LINK, PRICE, TEXT
@@ -20,6 +21,8 @@ from core.data.reading import read_catalogs
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from tests.commands import Running, Start
 
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 KINDS = {"tea": 4.0, "coffee": 9.0, "saffron": 40.0, "olive oil": 14.0}
 BRANDS = {"Acme": 0.8, "Bonita": 1.0, "Corvus": 1.6}
 

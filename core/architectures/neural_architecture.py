@@ -30,8 +30,8 @@ from core.encoders.loading import (
 from core.encoders.presets import AUTO, DOCUMENTED, RANDOM, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
 from core.fields.field_inputs import FieldEncoder, learn_fields, reader_from, table_of, with_learnt, with_line
-from core.fields.learnt_fields import NO_FIELDS, learn_fields_of
-from core.fields.reader import labelled_of
+from core.fields.field_selection import learn_labelled_fields
+from core.fields.learnt_fields import NO_FIELDS
 from core.hardware import Machine, detect
 from core.inputs.frozen_features import content_of, no_deadline
 from core.inputs.tokens import clean
@@ -347,7 +347,7 @@ def texts_of(catalog: Catalog, config: NeuralConfig, cache: Cache | None) -> lis
 
 
 def _learn_fields(train: Catalog, config: NeuralConfig, cache: Cache) -> FieldEncoder:
-    learnt = learn_fields_of(labelled_of(train)) if config.labelled_fields else NO_FIELDS
+    learnt = learn_labelled_fields(train) if config.labelled_fields else NO_FIELDS
     return learn_fields(with_learnt(train, cache, learnt), learnt)
 
 

@@ -18,8 +18,9 @@ from core.arrays import load_arrays, loaded_once, save_arrays
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
 from core.fields import NUMBERS
-from core.fields.learnt_fields import MOST_SCALED, NO_FIELDS, FieldValues, LearntFields, learn_fields_of, learnt_from
-from core.fields.reader import fields_of, labelled_of, learnt_of
+from core.fields.field_selection import learn_labelled_fields
+from core.fields.learnt_fields import MOST_SCALED, NO_FIELDS, FieldValues, LearntFields, learnt_from
+from core.fields.reader import fields_of, learnt_of
 from core.fields.splines import NumberScale, learn_scale
 
 _TEXT, _LABELLED = "text", "labelled"
@@ -139,11 +140,11 @@ def _load_inputs(folder: Path) -> TfidfInputs:
 
 
 def learn_inputs(catalog: Catalog, max_terms: int, number_weight: float, *, labelled: bool = False) -> TfidfInputs:
-    """Learns vocabulary and scales of these rows; prices are not looked at. max_terms: per block, the most frequent.
+    """Learns vocabulary and scales of these rows. max_terms: per block, the most frequent.
 
-    labelled: whether labelled lines of any name are fields as well.
+    labelled: whether labelled lines of any name are fields as well, chosen by the rows' prices; nothing else looks at prices.
     """
-    learnt = learn_fields_of(labelled_of(catalog)) if labelled else NO_FIELDS
+    learnt = learn_labelled_fields(catalog) if labelled else NO_FIELDS
     values = learnt_of(catalog, learnt)
     fields = learnt.beside(fields_of(catalog), values)
     fitted = []

@@ -172,9 +172,7 @@ def _learn_column(label: str, values: list[str], needed: float) -> LearntColumn:
     thousands = thousands_mark(values)
     numbers = _number_keys(values, thousands, needed)
     path = _share(values, lambda value: _PATH.search(value) is not None) >= _COMMON
-    levels = _LEVELS if path else 1
-    if not path and not _is_category(values, numbers):
-        levels = 0
+    levels = _LEVELS if path else int(_is_category(values, numbers))
     return LearntColumn(label, thousands, numbers, levels, _is_list(values))
 
 
@@ -188,7 +186,7 @@ def _number_keys(values: list[str], thousands: str, needed: float) -> tuple[str,
     frame = pd.DataFrame([[row.get(key, np.nan) for key in keys] for row in rows], columns=keys, dtype=np.float64)
     kept: list[str] = []
     for key in sorted(keys, key=lambda key: (_placed(key), keys.index(key))):
-        if frame[key].nunique() > 1 and not any(_same(frame[key], frame[other]) for other in kept):
+        if frame[key].nunique() > 1 and not any(same_numbers(frame[key], frame[other]) for other in kept):
             kept.append(key)
     return tuple(sorted(kept, key=keys.index)[:_MOST_KEYS])
 
@@ -197,9 +195,10 @@ def _placed(key: str) -> bool:
     return key.startswith("#")
 
 
-def _same(one: pd.Series, other: pd.Series) -> bool:
+def same_numbers(one: pd.Series, other: pd.Series) -> bool:
+    """Answers whether one column is the other times a constant, in almost all rows where either is known."""
     either = one.notna() | other.notna()
-    ratio = (one / other).round(6)
+    ratio = (one / other.where(other != 0)).round(6)
     return bool((ratio == ratio.median()).sum() >= _ALMOST_ALL * either.sum())
 
 
@@ -213,16 +212,20 @@ def _numbers(value: str, thousands: str, *, dated: bool) -> dict[str, float]:
 
 
 def _is_category(values: list[str], numbers: tuple[str, ...]) -> bool:
+    """Values that mostly hold numbers, or differ in numbers alone, are none: the numbers say it all."""
     counts = Counter(map(str.lower, values))
     repeated = sum(count for count in counts.values() if count > 1) / len(values)
     words = sum(len(value.split()) for value in values) / len(values)
-    if numbers and len(counts) > _MANY_NUMBERS and _share(values, lambda value: value[:1].isdigit()) >= _ALMOST_ALL:
+    if numbers and len(counts) > _MANY_NUMBERS and _share(values, _has_number) >= _MOSTLY:
+        return False
+    if len({_NUMBER.sub("#", value) for value in counts}) == 1:
         return False
     return repeated >= _REPEATED and words <= _CATEGORY_WORDS and len(counts) > 1
 
 
-_MANY_NUMBERS = 30
-"""Different values of a column of numbers, above which it is no category besides."""
+_MANY_NUMBERS, _MOSTLY = 30, 0.5
+"""Different values of a column, and the share with a number in it, above which it is no category."""
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 def _is_list(values: list[str]) -> bool:
@@ -232,7 +235,12 @@ def _is_list(values: list[str]) -> bool:
         return False
     items = [item for row in several for item in row]
     words = sum(len(item.split()) for item in items) / len(items)
-    return words <= _ITEM_WORDS and len(set(items)) < 0.5 * len(items)
+    telling = 1 - _share(items, _has_number)  # `width 80 cm, height 105 cm` are numbers, with words as their names
+    return words <= _ITEM_WORDS and len(set(items)) < 0.5 * len(items) and telling >= _COMMON
+
+
+def _has_number(value: str) -> bool:
+    return _NUMBER.search(value) is not None
 
 
 def _share(values: list[str], test: Callable[[str], bool]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -232,7 +232,7 @@ class Planner:
         for key, listed in choices.items():
             asked = ({**fixed, **first, key: each} for each in listed)
             found = [kind.resolve(each, self.machine, self.budget.minutes) for each in asked]
-            _check_alike(key, found)
+            _check_alike(key, kind.freezing_settings.values(), found)
             space = space.renamed(key, dict(zip(listed, (each.settings[key] for each in found), strict=True)))
             notes.append(f"{key} is searched: {', '.join(map(str, space.listed(key) or ()))}")
         return replace(resolution, notes=tuple(notes)), space
@@ -262,14 +262,15 @@ class Planner:
         return ArchitecturePlan(kind, resolution, space, trials, self.budget.wanted_members, longest, seconds, memory)
 
 
-def _check_alike(key: str, settled: Sequence[Resolution]) -> None:
-    """Raises UserError where one of the encoders that are searched needs the text encoder frozen and another does not."""
-    frozen = {str(each.settings[key]): bool(each.settings.get("freeze_text")) for each in settled}
+def _check_alike(key: str, freezing: Collection[str], settled: Sequence[Resolution]) -> None:
+    """Raises UserError where one of the encoders searched under `key` needs a setting of `freezing` and another does not."""
+    frozen = {str(each.settings[key]): tuple(bool(each.settings.get(name)) for name in freezing) for each in settled}
     if len(set(frozen.values())) > 1:
         raise UserError(
             f"the search among {', '.join(frozen)} would train random and pretrained encoders at the same rates",
             code="encoders-searched-together",
-            hint="list random and pretrained encoders in spaces of their own, or --set freeze_text=true",
+            hint="list random and pretrained encoders in spaces of their own, or "
+            + " ".join(f"--set {name}=true" for name in freezing),
         )
 
 
