@@ -18,7 +18,7 @@ from core.fields.reader import NUMBERS, WORDS, fields_of, labelled_of
 
 _MOST_ROWS = 6_000
 """Rows that are looked at: more find no field that matters."""
-_CHANCE = 1e-3
+_CHANCE = 0.01
 """Most probability that values without any bearing on prices split them as these do."""
 _BINS, _FEWEST = 5, 3
 """Groups into which numbers are cut, and rows that a group must have; smaller ones are one group."""
