@@ -28,6 +28,7 @@ function draw(drift) {
     cell(row, "", "drawn").append(bar);
     return row;
   });
+  element("figures").hidden = drift.figures.length === 0;
   element("figures").tBodies[0].replaceChildren(...rows);
 }
 
