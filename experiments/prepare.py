@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from rich.table import Table
 
-from core.console import progress
-from core.data.catalog import Catalog
-from core.data.catalog_config import CatalogConfig, FoldGroups
+from core.console import console, progress
+from core.data.catalog_config import CatalogConfig, FoldGroups, file_alone
+from core.data.column_mapping import TableColumns, parse_columns
 from core.data.folds import catalog_links, make_folds
-from core.data.reading import read_catalogs
+from core.data.reading import ReadResult, check_training_columns, read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
-from core.errors import UserError
+from core.errors import UserError, some
+from core.fields.column_kinds import describe_columns
 from core.inputs.images.files import check_images
 from core.quality.label_noise import FILE, find_label_noise, summary, write_findings
-from core.quality.leaks import find_leaks, write_leak_notes
+from core.quality.leaks import LeakKind, find_column_leaks, find_leaks, write_leak_notes
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from experiments.planning.setup import default_folds
 from experiments.search.search_config import SWEEP_PRESETS, SearchConfig
@@ -37,19 +40,30 @@ def fill_workspace(workspace: Workspace, asked: CatalogConfig, seed: int, say: S
     belongs to another catalog or other folds.
     """
     named = (asked.train, asked.folds, asked.fold_groups) != (None, None, None)
+    if asked.train is not None and asked.test is None:
+        check_training_columns(asked.train, asked.table)
+        raise file_alone("train")
     if workspace.exists and (workspace.has_work or not named):
         _check_same(workspace, asked, say)
         return
-    train, test, images = asked.train, asked.test, asked.images
+    train, test, images, columns = asked.train, asked.test, asked.images, None
     if (train is None or test is None) and workspace.exists:
         facts = workspace.facts
         train, test, images = Path(facts.train), Path(facts.test), Path(facts.images) if facts.images else None
+        columns = _kept_columns(workspace, asked)
     if train is None or test is None:
         say(f"no catalog named and none in {workspace.folder}: making the demo catalog ({DEMO_ROWS:,} products)")
         with progress("demo catalog") as advance:
             demo = make_demo(workspace.path(f"demo-catalog-{seed}"), DEMO_ROWS, seed, advance)
         train, test, images = demo.train, demo.test, demo.images
-    _create(workspace, asked.model_copy(update={"train": train, "test": test, "images": images}), seed, say)
+    asked = asked.model_copy(update={"train": train, "test": test, "images": images})
+    _create(workspace, asked, columns, seed, say)
+
+
+def _kept_columns(workspace: Workspace, asked: CatalogConfig) -> TableColumns | None:
+    """The columns that the workspace's files were read by before there was work; None where others are asked for."""
+    table = asked.table
+    return workspace.table_columns if table.columns is None and table.ignore is None else None
 
 
 def folds_of_preset(workspace: Workspace, asked: SweepConfig) -> CatalogConfig:
@@ -91,15 +105,21 @@ def _own_workspace(workspace: Workspace, search: SearchConfig) -> str:
     return shlex.join(["python", "-m", "experiments.sweep", *search.names(), *words])
 
 
-def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> None:
+def _create(workspace: Workspace, asked: CatalogConfig, columns: TableColumns | None, seed: int, say: Say) -> None:
     assert asked.train is not None and asked.test is not None, "the files are known by now"
-    train, test = _read(asked.train, asked.test, asked, say)
+    read = _read(asked.train, asked.test, asked, columns, say)
+    train, test = read.train, read.test
+    columns = replace(read.columns, fields=describe_columns(train, read.columns.fields))
+    show_columns(columns, say)
     mode: FoldGroups = asked.fold_groups or "auto"
     links, words = catalog_links(train, test), read_vocabulary([*train.texts, *test.texts])
     k = asked.folds or default_folds(len(train))
     folds, report = make_folds(train, test, k=k, seed=seed, fold_groups=mode, links=links)
     say(report.sentence)
-    leaks = find_leaks(train, test, folds, words)
+    leaks = find_column_leaks(train, columns.fields)
+    leaks += [
+        leak for leak in find_leaks(train, test, folds, words) if not (leaks and leak.kind is LeakKind.NUMBER)
+    ]  # a number behind the column's name would be the same finding
     for leak in leaks:
         say(leak.note)
     labels = find_label_noise(train.with_groups(folds.groups), links.among(np.arange(len(train))), words)
@@ -117,26 +137,43 @@ def _create(workspace: Workspace, asked: CatalogConfig, seed: int, say: Say) -> 
         {"test": report.test_overlap, "random": report.random_overlap, "folds": report.fold_overlap},
         labelled_fields=True,
         fold_seed=seed,
+        columns=columns.record(),
     )
     write_leak_notes(workspace, leaks)  # before the workspace counts as made
     write_findings(workspace.path(FILE), labels)
+    workspace.save_test_prices(read.test_prices)
     workspace.create(train, test, folds, facts)
 
 
-def _read(train: Path, test: Path, asked: CatalogConfig, say: Say) -> tuple[Catalog, Catalog]:
+def show_columns(columns: TableColumns, say: Say) -> None:
+    """Prints the mapping and a table of the columns that became fields; nothing for a native table."""
+    if columns == TableColumns():
+        return
+    say(f"columns: {columns.mapping.flag}")
+    if not columns.fields:
+        return
+    table = Table(title="columns read as fields", title_justify="left")
+    for heading in ("column", "type", "missing", "example"):
+        table.add_column(heading, justify="right" if heading == "missing" else "left")
+    for each in columns.fields:
+        table.add_row(each.name, each.kind, f"{each.missing:.0%}", each.example)
+    console.print(table)
+
+
+def _read(train: Path, test: Path, asked: CatalogConfig, columns: TableColumns | None, say: Say) -> ReadResult:
     """Both catalogs, their images checked; raises UserError for what is wrong with either."""
-    read = read_catalogs(train, test, asked.images, drop_bad=asked.drop_bad, table=asked.table)
+    read = read_catalogs(train, test, asked.images, drop_bad=asked.drop_bad, table=asked.table, columns=columns)
     for note in read.notes:
         say(note)
     if asked.images is None:
-        return read.train, read.test
+        return read
     catalogs = []
     for role, catalog in (("train", read.train), ("test", read.test)):
         with progress(f"{role} images") as advance:
             report = check_images(catalog, role, drop_bad=asked.drop_bad, progress=advance)
         say(f"{role}: {report.note}")
         catalogs.append(report.without_bad(catalog))
-    return catalogs[0], catalogs[1]
+    return replace(read, train=catalogs[0], test=catalogs[1])
 
 
 def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
@@ -157,8 +194,10 @@ def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
     if asked.train is None or asked.test is None:
         say(f"catalog of {workspace.folder}: {facts.train}")
         return
-    train, test = _read(asked.train, asked.test, asked, lambda _: None)
-    if catalog_fingerprint(train, test) != facts.catalog:
+    columns = workspace.table_columns
+    _check_same_columns(workspace, columns, asked)
+    read = _read(asked.train, asked.test, asked, columns, lambda _: None)
+    if catalog_fingerprint(read.train, read.test) != facts.catalog:
         raise UserError(
             f"{workspace.folder} holds another catalog: it was made from {facts.train} and {facts.test}, "
             f"not from {asked.train} and {asked.test} (or these files have changed since)",
@@ -171,4 +210,17 @@ def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
             f"{workspace.folder} was made with images from {facts.images}, not {images}",
             code="workspace-other-images",
             hint=hint,
+        )
+
+
+def _check_same_columns(workspace: Workspace, columns: TableColumns, asked: CatalogConfig) -> None:
+    table = asked.table
+    other = table.columns is not None and parse_columns(table.columns) != columns.mapping
+    used = [each.name for each in columns.fields if each.name in table.ignored]
+    if other or used:
+        what = f"reads {some(used)}" if used else f"was made with --columns {columns.mapping.flag}"
+        raise UserError(
+            f"{workspace.folder} {what}: columns are chosen once",
+            code="workspace-other-columns",
+            hint="use another folder with --workspace",
         )

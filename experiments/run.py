@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from core.cache import Cache
-from core.console import results_to_stderr, say, silenced
+from core.console import results_to_stderr, say, silenced, warn
+from core.data.column_selection import UnmappedColumns
 from core.errors import UserError
 from core.hardware import Machine, busy_note, detect
 from core.protocols.architecture import Architecture
@@ -105,7 +106,14 @@ class _Sweep:
         with self.workspace.lock():
             with silenced() if self.config.tracking.quiet else nullcontext():
                 asked = folds_of_preset(self.workspace, self.config)
-                fill_workspace(self.workspace, asked, self.config.search.seed, say)
+                try:
+                    fill_workspace(self.workspace, asked, self.config.search.seed, say)
+                except UnmappedColumns as unmapped:
+                    if not self.config.dry_run:
+                        raise
+                    warn(unmapped.what)
+                    say(unmapped.line)
+                    return True
                 sweep = replace(self, start=self.start + self._download(kinds))
                 plans, limits = sweep._plan(kinds)
                 if self.config.dry_run:

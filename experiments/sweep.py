@@ -12,10 +12,10 @@ from experiments.sweep_config import SweepConfig
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 HELP_ORDER = [
-    "train", "test", "images", "workspace", "trials", "minutes", "members", "folds", "fold_groups", "grid",
+    "train", "test", "columns", "images", "workspace", "trials", "minutes", "members", "folds", "fold_groups", "grid",
     "sampler", "pruner", "seed", "text_encoder", "vision_encoder", "offline", "settings", "space", "preset", "max_concurrent",
     "cpus_per_trial", "gpus_per_trial", "workers_per_trial", "storage", "address", "storage_path", "dry_run",
-    "fresh", "drop_bad", "sheet", "price_format", "cache_limit", "memory", "tracking", "quiet", "json",
+    "fresh", "drop_bad", "ignore", "sheet", "price_format", "cache_limit", "memory", "tracking", "quiet", "json",
 ]  # fmt: skip
 
 EXAMPLES = """
@@ -24,6 +24,8 @@ Examples:
   python -m experiments.sweep multimodal                      the main job on the demo catalog
 
   python -m experiments.sweep multimodal --train train.csv --test test.csv --images images/
+
+  python -m experiments.sweep all --train shop.csv --test new.csv --columns id=sku,text=title+description,price=final_price
 
   python -m experiments.sweep all --train train.csv --test test.csv --minutes 10      whatever lowers the stack's error most
 

@@ -25,6 +25,15 @@ class PriceFormat(StrEnum):
     APOSTROPHE_COMMA = "1'234,56"
 
 
+def file_alone(role: str) -> UserError:
+    """The error for one of the two files given without the other."""
+    return UserError(
+        f"--{role} was given alone",
+        code="catalog-file-alone",
+        hint="give both --train and --test: the members of a sweep price the test rows as well",
+    )
+
+
 class TableConfig(CommandConfig):
     """How tables are read, where their content does not say it all."""
 
@@ -32,12 +41,23 @@ class TableConfig(CommandConfig):
     price_format: Annotated[PriceFormat | None, Field(description="how prices are written (found by the column)")] = (
         None
     )
+    columns: Annotated[
+        str | None, Field(description="a shop's columns: id=sku,text=title+description,image=photo,price=final_price")
+    ] = None
+    ignore: Annotated[str | None, Field(description="columns to leave out, parted by commas")] = None
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of the columns to leave out."""
+        return tuple(filter(None, (name.strip() for name in (self.ignore or "").split(","))))
 
 
 class CatalogConfig(CommandConfig):
     """Files of the catalog and how its rows are split into folds. No files: the workspace's own catalog, or the demo catalog."""
 
-    train: Annotated[Path | None, Field(description="table: sample_id,catalog_content,image_link,price")] = None
+    train: Annotated[
+        Path | None, Field(description="table: sample_id,catalog_content,image_link,price; others by --columns")
+    ] = None
     test: Annotated[Path | None, Field(description="table: sample_id,catalog_content,image_link")] = None
     images: Annotated[Path | None, Field(description="folder of pictures, named by the links' last part")] = None
     folds: Annotated[int | None, Field(ge=2, description="k (5; 10 with 100 to 499 rows); made once per workspace")] = (
@@ -51,12 +71,8 @@ class CatalogConfig(CommandConfig):
 
     @model_validator(mode="after")
     def _files_together(self) -> Self:
-        if (self.train is None) != (self.test is None):
-            raise UserError(
-                f"--{'train' if self.test is None else 'test'} was given alone",
-                code="catalog-file-alone",
-                hint="give both --train and --test: the members of a sweep price the test rows as well",
-            )
+        if self.train is None and self.test is not None:
+            raise file_alone("test")
         if self.images is not None and self.train is None:
             raise UserError(
                 "--images was given without a catalog",

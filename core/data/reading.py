@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from core.data.catalog import ID, LINK, PRICE, TEXT, Catalog
 from core.data.catalog_config import TableConfig
+from core.data.column_mapping import NATIVE, ROW_NUMBERS, ColumnMapping, TableColumns, native_table, parse_columns
+from core.data.column_selection import native_names, select_fields, unmapped
 from core.data.price_format import PriceColumn, read_prices
 from core.data.table_reader import Table, read_table, read_tables
 from core.errors import UserError
@@ -27,29 +29,86 @@ _REQUIRED: dict[str, tuple[str, ...]] = {"train": (ID, TEXT, PRICE), "test": (ID
 
 @dataclass(frozen=True)
 class ReadResult:
-    """Both catalogs, and notes for people on how they were read."""
+    """Both catalogs, and notes for people on how they were read.
+
+    columns: by which they were read. test_prices: (t,) of the test file, NaN where unknown; None without such a column. They
+    are for a score at the end and for nothing else.
+    """
 
     train: Catalog
     test: Catalog
     notes: list[str]
+    columns: TableColumns = field(default_factory=TableColumns)
+    test_prices: NDArray[np.float64] | None = None
 
 
 def read_catalogs(
-    train: Path, test: Path, images: Path | None, *, drop_bad: bool = False, table: TableConfig | None = None
+    train: Path,
+    test: Path,
+    images: Path | None,
+    *,
+    drop_bad: bool = False,
+    table: TableConfig | None = None,
+    columns: TableColumns | None = None,
 ) -> ReadResult:
     """Reads and checks both files; `images` is the pictures' folder (the pictures themselves are looked at elsewhere).
 
     Raises UserError that names file, row, column, value and hint for everything wrong with a file at once.
-    `drop_bad` leaves bad training rows out, with a note; a test row is never dropped.
+    `drop_bad` leaves bad training rows out, with a note; a test row is never dropped. columns: those that files of this
+    workspace were read by before; None: the asked mapping, or the native names, and all other columns as fields.
     """
     _check_images(images)
     config = table or TableConfig()
-    known = read_table(train, _REQUIRED["train"], sheet=config.sheet)
-    asked = read_table(test, _REQUIRED["test"], sheet=config.sheet)
+    known, mapping = _training_table(train, config, columns)
+    asked = read_table(test, mapping.required(priced=False), sheet=config.sheet)
+    notes: list[str] = []
+    if columns is None:
+        columns, notes = select_fields(known, asked, mapping, config.ignored)
+    known, train_cuts = native_table(known, columns)
+    asked, test_cuts = native_table(asked, columns)
     prices = _prices(known, config)
-    priced, train_notes = _checked(known, images, prices, drop_bad, set(asked.columns[ID]))
+    taken = () if mapping.id == ROW_NUMBERS else set(asked.columns[ID])
+    priced, train_notes = _checked(known, images, prices, drop_bad, taken)
     unpriced, test_notes = _checked(asked, images)
-    return ReadResult(priced, unpriced, train_notes + test_notes)
+    test_prices, score_notes = _test_prices(asked, config)
+    notes = [*train_notes, *test_notes, *train_cuts, *test_cuts, *score_notes, *notes]
+    return ReadResult(priced, unpriced, notes, columns, test_prices)
+
+
+def check_training_columns(train: Path, config: TableConfig) -> None:
+    """Raises UserError where the training file's columns are not as they must be, with a mapping to copy where it can."""
+    _training_table(train, config, None)
+
+
+def _training_table(train: Path, config: TableConfig, columns: TableColumns | None) -> tuple[Table, ColumnMapping]:
+    if columns is not None or config.columns is not None:
+        mapping = parse_columns(config.columns or "") if columns is None else columns.mapping
+        return read_table(train, mapping.required(priced=True), sheet=config.sheet), mapping
+    try:
+        return read_table(train, _REQUIRED["train"], sheet=config.sheet), NATIVE
+    except UserError as error:
+        if error.code != "csv-missing-column":
+            raise
+        table = read_table(train, (), sheet=config.sheet)
+        if native_names(list(table.columns)):
+            raise
+    raise unmapped(table)
+
+
+def _test_prices(table: Table, config: TableConfig) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """(t,) prices of the test file, NaN where there is no usable one; None where there are none at all."""
+    if PRICE not in table.columns:
+        return None, []
+    try:
+        numbers = _prices(table, config).numbers
+    except UserError as error:  # no reason to refuse rows that are to be priced
+        return None, [f"{table.path}: column {PRICE} is not used for a score: {error.what}"]
+    prices = np.where((numbers > 0) & (numbers < MAX_PRICE), numbers, np.nan)
+    known = int(np.isfinite(prices).sum())
+    if not known:
+        return None, [f"{table.path}: no row has a usable {PRICE}: there will be no test score"]
+    what = f"{table.path}: {PRICE} is known for {known:,} of {len(prices):,} test rows"
+    return prices, [f"{what}: used for a score at the end, and for nothing else"]
 
 
 def _prices(table: Table, config: TableConfig) -> PriceColumn:
@@ -73,17 +132,22 @@ def read_catalog(
 
 
 def read_in_parts(
-    path: Path, rows: int, *, images: Path | None = None, sheet: str | None = None
+    path: Path, rows: int, *, images: Path | None = None, sheet: str | None = None, columns: TableColumns | None = None
 ) -> Iterator[tuple[Catalog, list[str]]]:
     """A test file of any size, `rows` rows at a time, with the notes of each part; only ids are kept in memory.
 
     Raises UserError as `read_catalogs` does, once it comes to the place; a caller that must not act on half a file reads all
-    parts first.
+    parts first. columns: those that the training file was read by.
     """
     _check_images(images)
     seen: set[str] = set()
-    for table in read_tables(path, _REQUIRED["test"], rows, sheet=sheet):
-        part = _checked(table, images)
+    columns = columns or TableColumns()
+    for read in read_tables(path, columns.mapping.required(priced=False), rows, sheet=sheet):
+        table, notes = native_table(read, columns)
+        catalog, more = _checked(table, images)
+        notes += [f"{path}: column {PRICE} is not used"] if PRICE in table.columns else []
+        notes += [f"{path}: no column {each.name}: unknown" for each in columns.fields if each.name not in read.columns]
+        part = catalog, [*more, *notes]
         twice = [row for row, name in enumerate(table.columns[ID]) if name in seen]
         if twice:
             raise complaint(table, [Offence(ID, "id used before", np.array(twice, dtype=np.intp))], "test")
@@ -125,8 +189,6 @@ def _checked(
             hint="give more rows with known prices",
         )
     notes += _cut(table)
-    if role == "test" and PRICE in table.columns:
-        notes.append(f"{table.path}: column {PRICE} of the test file is not used")
     ids, texts, links = (
         np.array(table.columns.get(name, [""] * len(table)), dtype=object) for name in (ID, TEXT, LINK)
     )

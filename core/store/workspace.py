@@ -2,6 +2,7 @@
 
 workspace.json              where the catalog came from, fingerprints, fold settings; written last when it is made
 catalog/{train,test,folds}.parquet
+catalog/test-prices.parquet where the test file has prices: for the final score alone
 cache/                      what is computed once (`core.cache`), shared by all trials
 trials/<id>/trial.json      finished trials, their prices of the holdout fold in holdout.parquet
 members/                    the prediction store
@@ -22,14 +23,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core.atomic_files import digest, read_json, write_json
+import numpy as np
+import pandas as pd
+
+from core.arrays import Floats
+from core.atomic_files import atomic_path, digest, read_json, write_json
 from core.cache import Cache
-from core.data.catalog import Catalog, load_catalog
+from core.data.catalog import PRICE, Catalog, load_catalog
+from core.data.column_mapping import TableColumns, columns_from
 from core.data.folds import Folds, load_folds
 from core.errors import UserError
 from core.store.oof_store import PredictionStore
 
 DEFAULT = "runs"
+TEST_PRICES = "test-prices.parquet"
+"""Beside the catalog, and not a part of it: only the final score reads it."""
 ENVIRONMENT = "PRICESTACK_WORKSPACE"
 FORMAT = 1
 _NEEDED_BYTES = 64 * 2**20
@@ -41,7 +49,8 @@ class WorkspaceFacts:
     """Facts about the catalog that a workspace was made for (`workspace.json`).
 
     labelled_fields: whether its trainings read labelled lines of any name as fields; workspaces from before that go on without.
-    fold_seed: by which the folds were drawn; None in workspaces from before it was recorded.
+    fold_seed: by which the folds were drawn; None in workspaces from before it was recorded. columns: record of the
+    `TableColumns` by which the files were read; None for native columns alone.
     """
 
     train: str
@@ -55,6 +64,7 @@ class WorkspaceFacts:
     overlap: dict[str, float]
     labelled_fields: bool = False
     fold_seed: int | None = None
+    columns: dict[str, Any] | None = None
     format: int = FORMAT
 
 
@@ -121,6 +131,26 @@ class Workspace:
         """Test rows."""
         images = Path(self.facts.images) if self.facts.images else None
         return load_catalog(self.path("catalog", "test.parquet"), images)
+
+    @property
+    def table_columns(self) -> TableColumns:
+        """Columns by which the catalog's files were read."""
+        return columns_from(self.facts.columns)
+
+    def test_prices(self) -> Floats | None:
+        """(t,) prices that the test file had, NaN where unknown: for a final score. None where it had none."""
+        path = self.path("catalog", TEST_PRICES)
+        return pd.read_parquet(path)[PRICE].to_numpy(dtype=np.float64) if path.exists() else None
+
+    def save_test_prices(self, prices: Floats | None) -> None:
+        """Stores the prices of the test file beside the catalog, or removes those of an earlier file."""
+        path = self.path("catalog", TEST_PRICES)
+        if prices is None:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            pd.DataFrame({PRICE: prices}).to_parquet(temporary, index=False)
 
     @property
     def store(self) -> PredictionStore:

@@ -86,7 +86,6 @@ def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"train": Path("a.csv")}, "catalog-file-alone"),
         ({"test": Path("a.csv")}, "catalog-file-alone"),
         ({"images": Path("images")}, "images-without-catalog"),
         ({"minutes": 0.0}, "no-minutes"),

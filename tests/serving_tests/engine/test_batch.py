@@ -162,7 +162,7 @@ def test_notes_come_before_the_first_price(job: BatchJob) -> None:
     notes: list[str] = []
     with pytest.raises(Stop):
         price(job, stop_at=0, notes=notes)
-    assert notes == [f"{job.source}: column price of the test file is not used"]
+    assert notes == [f"{job.source}: column price is not used"]
 
 
 def test_a_pipe_is_refused(job: BatchJob) -> None:
