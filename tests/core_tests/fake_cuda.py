@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,10 @@ def _numpy(tensor: Tensor) -> NDArray[Any]:
     return np.zeros(tuple(tensor.shape))
 
 
-def _packing(mask: Tensor) -> Packing:
-    """As if half of each row were padding: how many tokens a mask has is in its values."""
+def _packing(mask: Tensor, full: bool) -> Packing:
+    """As if half of each row were padding, or none: how many tokens a mask has is in its values."""
     rows, length = mask.shape
-    each = -(-length // 2)
+    each = length if full else -(-length // 2)
     places = torch.empty(rows * each, dtype=torch.int64, device=mask.device)
     return Packing(places, places, [each] * rows, torch.empty(rows + 1, dtype=torch.int32, device=mask.device))
 
@@ -96,15 +97,18 @@ def _in_this_thread(work: Callable[[Any], Any], items: Sequence[Any], threads: i
 
 
 @contextmanager
-def fake_cuda() -> Iterator[None]:
-    """A GPU that multiplies bf16 in hardware, for tensors made inside; only what detects, reads values or writes is replaced."""
+def fake_cuda(full: bool = False) -> Iterator[None]:
+    """A GPU that multiplies bf16 in hardware, for tensors made inside; only what detects, reads values or writes is replaced.
+
+    full: rows have no padding.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
         patch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
         patch.setattr("torch.cuda.get_device_name", lambda _: "fake")
         patch.setattr(FakeTensor, "numpy", _numpy)
         patch.setattr(nn.Module, "to", _to)
-        patch.setattr("core.encoders.neobert.pack", _packing)
+        patch.setattr("core.encoders.neobert.pack", partial(_packing, full=full))
         patch.setattr(inference, "side_by_side", _in_this_thread)
         patch.setattr("core.training.trainer.training_batches", _outside(training_batches))
         patch.setattr(checkpoint, "write", lambda *_: None)
