@@ -18,6 +18,7 @@ from ensemble.stack_options import StackCommandConfig, StackConfig
 from reports.build import build_report
 
 if TYPE_CHECKING:  # what computes is imported when there is something to compute, so that --help answers at once
+    from core.arrays import Floats
     from ensemble.matrix.matrix import Matrix
     from ensemble.pipeline.nested_cv import Progress
     from ensemble.pipeline.result import Paths, StackResult
@@ -72,7 +73,7 @@ def stack_workspace(
     workspace.check_writable()
     matrix = from_workspace(workspace, config.screening)
     paths = Paths(out or workspace.path(SUBMISSION), *map(workspace.path, (*_BESIDE, STACK)))
-    return _stack(matrix, paths, config, start, report)
+    return _stack(matrix, paths, config, start, report, workspace.test_prices())
 
 
 def stack_files(
@@ -104,9 +105,17 @@ def stack_files(
     return _stack(matrix, Paths(out, *others), config, start, report)
 
 
-def _stack(matrix: Matrix, paths: Paths, config: StackConfig, start: float, report: Progress | None) -> StackResult:
+def _stack(
+    matrix: Matrix,
+    paths: Paths,
+    config: StackConfig,
+    start: float,
+    report: Progress | None,
+    test_prices: Floats | None = None,
+) -> StackResult:
+    """test_prices: of the test file, where they are known: for a score of what was chosen without them."""
     from ensemble.pipeline.nested_cv import no_progress, validate
-    from ensemble.pipeline.result import StackResult, make_record, write_files
+    from ensemble.pipeline.result import StackResult, make_record, score_of_test, write_files
     from ensemble.pipeline.submission import check_place, write_submission
 
     check_place(paths.submission)
@@ -114,6 +123,8 @@ def _stack(matrix: Matrix, paths: Paths, config: StackConfig, start: float, repo
     validation = validate(matrix, config.seed, report or no_progress, methods=config.methods)
     test = validation.final.predict(matrix.test_rows)
     record = make_record(matrix, validation, config.seed)
+    if test_prices is not None:
+        record["test"] = score_of_test(test_prices, test)
     chosen = time.perf_counter()
     write_submission(paths.submission, matrix.test_ids, test)
     seconds = {"reading": read - start, "choosing": chosen - read, "total": time.perf_counter() - start}
@@ -170,6 +181,12 @@ def show(result: StackResult) -> None:
         f"nested SMAPE {result.nested_smape:.2f} ± {result.standard_error:.2f}, 95% interval {low:.2f} to {high:.2f} "
         f"(on the rows it was fitted to: {record['in_sample']['smape']:.2f}, optimism {record['optimism']:.2f})"
     )
+    if "test" in record:
+        scored = record["test"]
+        say(
+            f"test SMAPE {scored['smape']:.2f} ± {scored['standard_error']:.2f} on the {scored['rows']:,} test rows "
+            "whose price is known: nothing was chosen by it"
+        )
     say(f"chosen: {_choice(record)}")
     if not_tried := record["choice"]["not_tried"]:
         say(f"not tried, for want of members, rows or groups: {', '.join(not_tried)}")

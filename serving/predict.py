@@ -10,7 +10,7 @@ from serving.bundle.bundle import AnswerLevel
 from serving.engine.batch_job import BatchJob
 
 _HELP = """
-Prices the rows of a table (sample_id, catalog_content, image_link) with a bundle.
+Prices the rows of a table (sample_id, catalog_content, image_link, or the columns it was trained on) with a bundle.
 
 Examples:
 

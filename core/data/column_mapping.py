@@ -91,10 +91,17 @@ class TableColumns:
         """For JSON; None for a native table without more columns, as older versions wrote it."""
         return None if self == TableColumns() else asdict(self)
 
-    def lines(self, fields: Mapping[str, str]) -> list[str]:
-        """Labelled lines of one row's cells by column, in the columns' order; blank cells and other names have none."""
-        cells = ((each.label, cell_value(fields.get(each.name, ""))) for each in self.fields)
-        return [f"{label}: {cell}" for label, cell in cells if cell]
+    def text_with(self, text: str, cells: Mapping[str, str]) -> str:
+        """The text, bounded, with a labelled line of each of the row's cells by column below it; blank cells have none.
+
+        After a native text a line of its own comes between, as its last label would go on.
+        """
+        if not self.fields:
+            return text
+        values = ((each.label, cell_value(cells.get(each.name, ""))) for each in self.fields)
+        lines = [f"{label}: {value}" for label, value in values if value]
+        parted = ["Product Description:"] if lines and _NATIVE_LINE.search(text) else []
+        return "\n".join([_bounded(text).rstrip("\n"), *parted, *lines])
 
 
 def columns_from(record: Mapping[str, Any] | None) -> TableColumns:
@@ -175,14 +182,12 @@ def native_table(table: Table, columns: TableColumns) -> tuple[Table, list[str]]
     shown = f"{TEXT_CHARS:,} characters and {TEXT_LINES} lines"
     notes = []
     if columns.fields:
-        short = [_bounded(text) for text in texts]
         cut = sum(len(one) > TEXT_CHARS or one.count("\n") >= TEXT_LINES for one in texts)
         notes += [f"{table.path}: {cut:,} texts cut at {shown}, so that the other columns are read"] if cut else []
         names = [each.name for each in columns.fields if each.name in given]
         rows = zip(*(given[name] for name in names), strict=True) if names else ([],) * len(table)
         texts = [
-            with_lines(text, columns.lines(dict(zip(names, row, strict=True))))
-            for text, row in zip(short, rows, strict=True)
+            columns.text_with(text, dict(zip(names, row, strict=True))) for text, row in zip(texts, rows, strict=True)
         ]
     made = {TEXT: texts}
     made[ID] = (
@@ -193,14 +198,6 @@ def native_table(table: Table, columns: TableColumns) -> tuple[Table, list[str]]
     if mapping.price in given:
         made[PRICE] = given[mapping.price]
     return replace(table, columns=made), notes
-
-
-def with_lines(text: str, lines: Sequence[str]) -> str:
-    """The text with labelled lines below it. A line of its own parts them from a native text, whose last label would go on."""
-    if not lines:
-        return text
-    parted = ["Product Description:"] if _NATIVE_LINE.search(text) else []
-    return "\n".join([text.rstrip("\n"), *parted, *lines])
 
 
 def _joined(columns: Sequence[tuple[str, list[str]]]) -> list[str]:

@@ -143,7 +143,7 @@ def _counts_rows(name: str, cells: Sequence[str]) -> bool:
 
 
 def _is_id(name: str, cells: list[str]) -> bool:
-    """All distinct single words: codes and links, and whole numbers under a name of an id. Other numbers and dates may be measures."""
+    """All distinct single words: codes, links, whole numbers named like ids. Other numbers and dates may be measures."""
     if not _all_distinct(cells) or any(" " in cell.strip() for cell in cells):
         return False
     numbers = sum(re.fullmatch(r"[-+]?\d[\d.,:/TZ+-]*\D{0,5}", cell.strip()) is not None for cell in cells)

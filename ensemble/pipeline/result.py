@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.arrays import Floats
 from core.atomic_files import atomic_path, write_json
 from core.data.catalog import ID, PRICE
 from core.metrics import (
@@ -159,6 +160,14 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
         "notes": list(matrix.notes),
         "versions": {"core": CORE_VERSION, **{name: version(name) for name in _LIBRARIES}},
     }
+
+
+def score_of_test(prices: Floats, predicted: Floats) -> dict[str, float]:
+    """SMAPE, standard error and number of the test rows whose price (t,) is known, NaN elsewhere."""
+    known = np.isfinite(prices)
+    terms = smape_terms(prices[known], predicted[known])
+    error = float(terms.std(ddof=1) / np.sqrt(len(terms))) if len(terms) > 1 else 0.0
+    return {"smape": float(terms.mean()), "standard_error": error, "rows": int(known.sum())}
 
 
 def write_files(result: StackResult) -> None:

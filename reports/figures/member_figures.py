@@ -114,6 +114,7 @@ def stack_figures(stack: Record | None, members: Sequence[Mapping[str, Any]]) ->
         "nested": stack["nested"],
         "in_sample": stack["in_sample"],
         "optimism": stack["optimism"],
+        **({"test": stack["test"]} if "test" in stack else {}),
         "candidates": stack["candidates"],
         "members": len(inside),
         "left_out": list(stack.get("left_out", ())),

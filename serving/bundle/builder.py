@@ -179,4 +179,5 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
         compared=0,
         largest_difference=0.0,
         code=parts.CODE,
+        columns=workspace.facts.columns,
     )

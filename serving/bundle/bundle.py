@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from core.atomic_files import digest, locked, read_json, sync, write_json
+from core.data.column_mapping import TableColumns, columns_from
 from core.errors import UserError, some
 from core.fields.reader import FEATURES_VERSION
 from core.store.oof_store import CORE_VERSION
@@ -89,6 +90,7 @@ class BundleFacts:
     prices that enclose the middle 80%, of the training rows. coverage: share of training rows whose price lies in an interval
     that was made without them; width: those intervals' mean width in log price. largest_difference: by how much, relatively,
     a price from these files differs from the original models' on `compared` test rows. code: versions that it needs.
+    columns: record of its catalog's `TableColumns`; None for native columns alone.
     """
 
     catalog: str
@@ -107,6 +109,12 @@ class BundleFacts:
     compared: int
     largest_difference: float
     code: dict[str, str]
+    columns: dict[str, Any] | None = None
+
+    @property
+    def table_columns(self) -> TableColumns:
+        """Columns by which rows for this bundle are read."""
+        return columns_from(self.columns)
 
     @property
     def image_readers(self) -> list[str]:
@@ -168,7 +176,10 @@ def read_facts(folder: Path) -> BundleFacts:
 
 
 def write_facts(folder: Path, facts: BundleFacts) -> None:
-    write_json(folder / FACTS, asdict(facts))
+    record = asdict(facts)
+    if facts.columns is None:  # as older versions wrote it: the same content keeps its version
+        del record["columns"]
+    write_json(folder / FACTS, record)
 
 
 def check_name(name: str) -> None:

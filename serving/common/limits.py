@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
+from core.data.column_selection import MOST_FIELDS
 from core.data.reading import MAX_TEXT
 from core.errors import UserError
 from core.inputs.images.files import FORMATS, UnreadableImageError, decode
@@ -27,7 +28,7 @@ class Limits(Config):
     Requests. form_bytes: of a form's body, with what it uploads. json_bytes: of any other body. body_seconds: until all of it has
     come. linger_seconds: for which the rest of a refused body is read and dropped, so that its sender hears the answer.
     json_depth: of brackets in brackets. text_chars: of one product's text (what is longer is cut in training, and refused here).
-    batch_rows: of one batch.
+    fields: of one product, beside its text; field_chars: of one of them. batch_rows: of one batch.
 
     Images, uploaded or fetched. picture_bytes: of the file. picture_pixels: width times height, by the file's header.
 
@@ -46,6 +47,8 @@ class Limits(Config):
     linger_seconds: PositiveFloat = 2.0
     json_depth: PositiveInt = 16
     text_chars: PositiveInt = MAX_TEXT
+    fields: PositiveInt = MOST_FIELDS
+    field_chars: PositiveInt = 1_000
     batch_rows: PositiveInt = 1024
 
     picture_bytes: PositiveInt = 8 * MEGA

@@ -21,6 +21,7 @@ import numpy as np
 
 from core.atomic_files import atomic_path, locked, read_json, write_json
 from core.data.catalog import ID, PRICE, Catalog
+from core.data.column_mapping import TableColumns
 from core.data.reading import read_in_parts
 from core.errors import UserError, some
 from ensemble.pipeline.submission import check_place
@@ -67,7 +68,8 @@ def price_file(job: BatchJob, on_progress: OnProgress, on_note: OnNote) -> Batch
     check_place(job.out)
     _check_source(job.source)
     predictor = Predictor(job.bundle, job.device)
-    summary = _scan(job)
+    columns = predictor.facts.table_columns
+    summary = _scan(job, columns)
     result = BatchResult(f"{predictor.bundle.name} {predictor.bundle.version}", summary.rows)
     for text in (*summary.notes, *image_notes(predictor.facts, job.images, summary)):
         on_note(text)
@@ -81,7 +83,7 @@ def price_file(job: BatchJob, on_progress: OnProgress, on_note: OnNote) -> Batch
         _resume(job, result, on_note)
         on_progress(result.resumed, result.rows)
         _price(job, predictor, result, on_progress)
-        _finish(job, result)
+        _finish(job, columns, result)
     return result
 
 
@@ -89,7 +91,7 @@ def _price(job: BatchJob, predictor: Predictor, result: BatchResult, on_progress
     """Appends the rows that are missing to the finished ones."""
     finished = result.resumed
     with job.parts.open("a", encoding="utf-8", newline="") as stream:
-        for part in _remaining(job, result.resumed):
+        for part in _remaining(job, predictor.facts.table_columns, result.resumed):
             answer = predictor.predict(part, rows=job.rows)
             numbers = (map(repr, column.tolist()) for column in (answer.prices, answer.low, answer.high))
             levels = (LEVELS[level] for level in answer.levels)
@@ -109,10 +111,10 @@ def _check_source(source: Path) -> None:
         )
 
 
-def _scan(job: BatchJob) -> FileSummary:
+def _scan(job: BatchJob, columns: TableColumns) -> FileSummary:
     """Counts the rows and checks them all, so that no hours are spent on a file that is refused at its end."""
     summary, notes, there = FileSummary(), dict[str, None](), set[str]()
-    for part, found in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet):
+    for part, found in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet, columns=columns):
         summary.rows += len(part)
         notes.update(dict.fromkeys(found))
         if job.images is not None:
@@ -173,17 +175,17 @@ def _whole_rows(path: Path) -> int:
     return rows
 
 
-def _remaining(job: BatchJob, skipped: int) -> Iterator[Catalog]:
+def _remaining(job: BatchJob, columns: TableColumns, skipped: int) -> Iterator[Catalog]:
     """The parts of the file behind the first `skipped` rows."""
     before = 0
-    for part, _ in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet):
+    for part, _ in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet, columns=columns):
         first = max(0, skipped - before)
         before += len(part)
         if first < len(part):
             yield part.take(np.arange(first, len(part)))
 
 
-def _finish(job: BatchJob, result: BatchResult) -> None:
+def _finish(job: BatchJob, columns: TableColumns, result: BatchResult) -> None:
     """Makes the output of the finished rows, if they are those of the input: the same ids in the same order, with prices."""
     width = len(_COLUMNS) if job.details else 2
     with (
@@ -193,7 +195,7 @@ def _finish(job: BatchJob, result: BatchResult) -> None:
     ):
         lines, writer = csv.reader(stream), _writer(out)
         writer.writerow(_COLUMNS[:width])
-        for part, _ in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet):
+        for part, _ in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet, columns=columns):
             for name in part.ids:
                 line = next(lines, [])
                 if len(line) != len(_COLUMNS) or line[0] != name or not 0 < float(line[1]) < inf:

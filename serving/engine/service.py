@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from core.atomic_files import digest
 from core.command_config import CommandConfig
+from core.data.column_mapping import TableColumns
 from core.errors import UserError
 from serving.bundle.bundle import MANIFEST, AnswerLevel, Bundle, BundleFacts, bundle_folders, open_bundle
 from serving.bundle.device_choice import choose_device
@@ -52,6 +54,11 @@ class ServedBundle:
 
     bundle: Bundle
     engine: Engine
+
+    @cached_property
+    def columns(self) -> TableColumns:
+        """Columns of the bundle's catalog, from which requests have fields."""
+        return self.bundle.facts.table_columns
 
 
 FolderState = dict[Path, tuple[int, int]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -19,6 +20,7 @@ from starlette.responses import FileResponse, Response
 
 from serving.common.limits import Limits
 from serving.engine.engine import Overloaded
+from serving.engine.request_fields import field_schema
 from serving.engine.service import Service, SwapError
 from serving.middleware.access import admin_only
 from serving.middleware.key_store import KeyRing
@@ -28,7 +30,7 @@ from serving.middleware.rate import RateLimiter, check_rate
 from serving.monitoring.observer import Observer
 from serving.monitoring.prometheus_metrics import CONTENT_TYPE
 from serving.web import schemas
-from serving.web.requests import Pricing, record_outcomes, validation_error
+from serving.web.requests import Pricing, record_outcomes, refused_product, validation_error
 from serving.web.schemas import Problem
 
 FORM = "multipart/form-data"
@@ -45,6 +47,7 @@ BODY = {
                     "properties": {
                         "catalog_content": {"type": "string"},
                         "image_url": {"type": "string"},
+                        "fields": {"type": "string", "description": "a JSON object, as in a JSON body"},
                         "image": {
                             "type": "string",
                             "format": "binary",
@@ -118,6 +121,7 @@ def make_app(
     app.include_router(_service_routes(service, observer), dependencies=keys)
     app.include_router(_probe_routes(service))
     app.include_router(_page_routes())
+    app.openapi = _with_bundle_fields(app, service)  # type: ignore[method-assign]
     return app
 
 
@@ -136,7 +140,7 @@ def _pricing_routes(pricing: Pricing, limits: Limits, limiter: RateLimiter) -> A
         try:
             return await pricing.one(asked, upload)
         except ValueError as error:
-            raise validation_error("catalog_content", error) from None
+            raise refused_product(error) from None
 
     @router.post("/predict/batch")
     async def predict_batch(request: Request, batch: schemas.BatchRequest) -> schemas.BatchAnswer:
@@ -155,7 +159,7 @@ def _pricing_routes(pricing: Pricing, limits: Limits, limiter: RateLimiter) -> A
         try:
             return await pricing.explain(asked)
         except ValueError as error:
-            raise validation_error("catalog_content", error) from None
+            raise refused_product(error) from None
 
     return router
 
@@ -251,8 +255,10 @@ async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:
         except ValueError:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is no JSON") from None
     elif kind == FORM:
-        form = await request.form(max_files=1, max_fields=3)
+        form = await request.form(max_files=1, max_fields=4)
         given = {name: value for name, value in form.multi_items() if name != "image"}
+        if isinstance(given.get("fields"), str):
+            given["fields"] = _form_fields(given["fields"])
         for image in form.getlist("image"):
             if not isinstance(image, UploadFile):
                 raise validation_error("image", ValueError("image must be a file, with a file name"))
@@ -263,3 +269,24 @@ async def _read(request: Request) -> tuple[schemas.PriceRequest, bytes | None]:
         return schemas.PriceRequest.model_validate(given), upload
     except ValidationError as error:
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
+
+
+def _form_fields(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise validation_error("fields", ValueError("fields are no JSON object")) from None
+
+
+def _with_bundle_fields(app: FastAPI, service: Service) -> Callable[[], dict[str, Any]]:
+    """OpenAPI document in which the fields of a request are those of the served bundle."""
+    made = app.openapi
+
+    def document() -> dict[str, Any]:
+        schema = made()
+        if service.started:
+            request = schema["components"]["schemas"]["PriceRequest"]
+            request["properties"]["fields"] = field_schema(service.served.columns)
+        return schema
+
+    return document

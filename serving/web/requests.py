@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from serving.common.image_urls import ImageError
 from serving.common.limits import Limits, check_text
 from serving.engine.engine import Overloaded
+from serving.engine.request_fields import FieldError, TextWithFields, append_fields, check_fields
 from serving.engine.service import PricedRow, Service
 from serving.middleware.problems import request_id
 from serving.monitoring.feedback import FeedbackStatus
@@ -46,7 +47,8 @@ class Pricing:
 
     async def one(self, asked: PriceRequest, upload: bytes | None, *, row: int | None = None) -> PriceAnswer:
         """row: its number in a batch, whose rows leave room for single requests. Raises ValueError for a text that is none."""
-        text = check_text(asked.catalog_content, self._limits)
+        read = self._text(asked)
+        text = read.text
         image, missing, bulk = upload, "", row is not None
         try:
             if image is None and asked.image_url is not None:
@@ -57,7 +59,7 @@ class Pricing:
             priced = await self._service.price(text, bulk=bulk)
         status = _image_status(image is not None, missing, priced)
         self._observer.metrics.images.labels(status).inc()
-        notes = filter(None, (missing, _empty_text_note(text, priced)))
+        notes = filter(None, (missing, _empty_text_note(text, priced), read.note))
         return self._answer(priced, row, status, "; ".join(notes) or None)
 
     async def batch(self, rows: list[Any]) -> BatchAnswer:
@@ -75,7 +77,7 @@ class Pricing:
 
     async def explain(self, asked: PriceRequest) -> Explanation:
         """Of the text; images are left out. Raises ValueError for a text that is none."""
-        text = check_text(asked.catalog_content, self._limits)
+        text = self._text(asked).text
         pieces = text_pieces(text)
         answers = await self._service.read([text, *(without(text, piece) for piece in pieces)])
         known = [answer for answer in answers if answer is not None]
@@ -87,6 +89,15 @@ class Pricing:
             for (start, end), other in zip(pieces, others, strict=True)
         ]
         return Explanation(predicted_price=whole.price, fields=dict(whole.read or {}), pieces=changes)
+
+    def _text(self, asked: PriceRequest) -> TextWithFields:
+        """The text with the request's fields. Raises FieldError and ValueError for what is refused."""
+        text, fields = check_text(asked.catalog_content, self._limits), asked.fields or {}
+        columns = self._service.served.columns
+        check_fields(fields, columns, self._limits)
+        made = append_fields(text, fields, columns)
+        check_text(made.text, self._limits)
+        return made
 
     async def _row(self, row: Any, number: int, room: asyncio.Semaphore) -> PriceAnswer | RowError | Overloaded:
         try:
@@ -141,6 +152,11 @@ def reason(error: ValidationError) -> str:
     """First validation error: place and message."""
     first = error.errors()[0]
     return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+
+
+def refused_product(error: ValueError) -> RequestValidationError:
+    """The answer to a text, or to fields, that are refused."""
+    return validation_error("fields" if isinstance(error, FieldError) else "catalog_content", error)
 
 
 def validation_error(where: str, error: ValueError) -> RequestValidationError:

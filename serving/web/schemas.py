@@ -97,6 +97,9 @@ class PriceRequest(Strict):
     image_url: str | None = Field(
         None, description="of its picture; fetched only where the operator allows its host", examples=[URL]
     )
+    fields: dict[str, Any] | None = Field(
+        None, description="the shop's columns beside the text, by name; what is missing counts as unknown"
+    )
 
 
 class BatchRequest(Strict):
@@ -149,7 +152,9 @@ class PriceAnswer(BaseModel):
         description="none: there was none; given: read for this price; not used: no member that answered reads pictures; "
         "not had: it could not be fetched or read. Without `given` the price comes from the text alone"
     )
-    note: str | None = Field(None, description="why a picture was not had; that the text is empty")
+    note: str | None = Field(
+        None, description="why a picture was not had; that the text is empty; fields that are unknown"
+    )
 
 
 class RowError(BaseModel):

@@ -62,7 +62,7 @@ def test_columns_that_say_nothing_are_left_out_and_named(tmp_path: Path) -> None
     columns, notes = select_fields(*frames, NATIVE, ["tags"])
     left = " ".join(notes)
     for reason in (
-        "ids: barcode, photo",
+        "ids: photo, barcode",
         "empty: blank",
         "constant: currency",
         "row numbers: Unnamed: 0",
