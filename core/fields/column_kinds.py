@@ -58,4 +58,9 @@ def column_numbers(train: Catalog, field: FieldColumn) -> Floats:
     """(n,) first number of each row's value in the column, NaN where it has none."""
     values = [row.get(field.label.lower(), "") for row in labelled_of(train)]
     thousands = thousands_mark(value for value in values if value)
-    return np.array([amounts_in(value, thousands).get("#1", np.nan) if value else np.nan for value in values])
+    return np.array([first_number(value, thousands) for value in values])
+
+
+def first_number(value: str, thousands: str) -> float:
+    """First number of a value, NaN where there is none. thousands: the mark that groups thousands in the column."""
+    return amounts_in(value, thousands).get("#1", np.nan) if value else np.nan

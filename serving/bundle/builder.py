@@ -160,7 +160,7 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
     save(conditional, folder / parts.INTERVAL)
     served = bounds(conditional, source.submitted, source.test)
     save_arrays(folder / parts.DISTANCES, vars(Distances.measure(source.train.members)))
-    write_json(folder / parts.STATISTICS, describe((train, test), source.submitted))
+    write_json(folder / parts.STATISTICS, describe((train, test), source.submitted, workspace.table_columns.fields))
     low, high = np.quantile(train.known_prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return BundleFacts(
         catalog=stack.catalog,

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from core.arrays import Floats
 from core.data.catalog import Catalog
-from core.fields.reader import fields_of
+from core.data.column_mapping import FieldColumn, FieldKind
+from core.fields.column_kinds import first_number
+from core.fields.reader import fields_of, labelled_of
+from core.fields.units import thousands_mark
 from core.inputs.images.files import list_images
 
 COMMON = 1_000
@@ -26,8 +29,11 @@ OTHER, NONE = "(other)", "(none)"
 _QUANTILES = np.linspace(0, 1, 101)
 
 
-def describe(catalogs: Sequence[Catalog], prices: Floats) -> dict[str, Any]:
-    """Of the rows of all `catalogs` together, and of prices that the service gave rows it was not trained on."""
+def describe(catalogs: Sequence[Catalog], prices: Floats, fields: Sequence[FieldColumn] = ()) -> dict[str, Any]:
+    """Of the rows of all `catalogs` together, and of prices that the service gave rows it was not trained on.
+
+    fields: columns that are lines of the texts.
+    """
     texts = [text for catalog in catalogs for text in catalog.texts]
     words = {name: [word for each in catalogs for word in fields_of(each)[name]] for name in ("unit", "brand")}
     return {
@@ -35,7 +41,25 @@ def describe(catalogs: Sequence[Catalog], prices: Floats) -> dict[str, Any]:
         "numbers": {"length": quantiles([len(text) for text in texts]), "log_price": quantiles(np.log(prices))},
         "words": {name: shares(each) for name, each in {**words, "script": map(script, texts)}.items()},
         "missing_pictures": float(np.mean(np.concatenate([missing_images(each) for each in catalogs]))),
+        **({"fields": _fields(catalogs, fields)} if fields else {}),
     }
+
+
+def _fields(catalogs: Sequence[Catalog], fields: Sequence[FieldColumn]) -> dict[str, Any]:
+    """By column: its label, and quantiles of the values of numbers, or shares of the words of categories."""
+    found: dict[str, Any] = {}
+    for field in fields:
+        label = field.label.lower()
+        values = [row.get(label, "") for each in catalogs for row in labelled_of(each)]
+        if field.kind in (FieldKind.CATEGORY, FieldKind.YES_NO):
+            found[field.name] = {"label": label, "words": shares(value.lower() for value in values)}
+        elif field.kind is FieldKind.NUMBER:
+            thousands = thousands_mark(filter(None, values))
+            numbers = [number for value in values if not np.isnan(number := first_number(value, thousands))]
+            if numbers:
+                known = {"rows": len(numbers), "missing": 1 - len(numbers) / len(values), "thousands": thousands}
+                found[field.name] = {"label": label, "quantiles": quantiles(numbers), **known}
+    return found
 
 
 def quantiles(values: Sequence[float] | Floats) -> list[float]:

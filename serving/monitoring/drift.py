@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from core.arrays import Floats
+from core.fields.column_kinds import first_number
 from serving.bundle.reference_stats import NONE, OTHER
 
 RARE = 1e-6
@@ -152,7 +153,7 @@ STEP = 25
 
 @dataclass(frozen=True)
 class Row:
-    """Record of a row that was priced. length: of its text in characters. price: predicted, in currency units."""
+    """Record of a row that was priced. length: of its text in characters. price: predicted. labelled: its fields."""
 
     length: int
     unit: str
@@ -160,6 +161,7 @@ class Row:
     script: str
     missing_image: bool
     price: float
+    labelled: Mapping[str, str] = field(default_factory=dict)
 
 
 class Drift:
@@ -170,6 +172,11 @@ class Drift:
         self._rows: deque[Row] = deque(maxlen=WINDOW)
         self._new = 0
         self.figures: tuple[Figure, ...] = ()
+
+    @property
+    def reads_fields(self) -> bool:
+        """True where the bundle's catalog has columns to compare."""
+        return "fields" in self._known
 
     @property
     def seen(self) -> int:
@@ -203,4 +210,23 @@ class Drift:
         share, missing = self._known["missing_pictures"], sum(row.missing_image for row in rows)
         images = psi(np.array([share, 1 - share]), np.array([missing, len(rows) - missing], dtype=np.float64), inputs)
         found.append(("missing_picture", images))
+        for name, known in self._known.get("fields", {}).items():
+            found += _field_distances(name, known, [row.labelled for row in rows], inputs)
         return tuple(Figure(**vars(distance), what=what) for what, distance in found)
+
+
+def _field_distances(
+    name: str, known: Mapping[str, Any], rows: Sequence[Mapping[str, str]], inputs: int
+) -> list[tuple[str, Distance]]:
+    """Distances of a column's values, and of the share of rows without a number. inputs: rows of the catalog."""
+    values = [row.get(known["label"], "") for row in rows]
+    if "words" in known:
+        return [(f"field {name}", psi_of_words(known["words"], [value.lower() for value in values], inputs))]
+    numbers = np.array([first_number(value, known["thousands"]) for value in values])
+    there = numbers[~np.isnan(numbers)]
+    shares = np.array([known["missing"], 1 - known["missing"]])
+    missing = psi(shares, np.array([len(rows) - len(there), len(there)], dtype=np.float64), inputs)
+    found = [(f"field {name}, missing", missing)]
+    if len(there) >= FEWEST:
+        found.append((f"field {name}", psi_of_numbers(known["quantiles"], there, known["rows"])))
+    return found

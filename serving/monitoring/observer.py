@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from core.atomic_files import read_json
+from core.fields.learnt_fields import labelled_values
 from serving.bundle.bundle import STATISTICS, Bundle
 from serving.bundle.reference_stats import script
 from serving.engine.service import PricedRow
@@ -132,7 +133,8 @@ class Observer:
         self._stats.row(priced)
         answer = priced.answer
         if self.drift is not None:
-            row = Row(len(text), answer.unit, answer.brand, script(text), not image, answer.price)
+            labelled = labelled_values(text) if self.drift.reads_fields else {}
+            row = Row(len(text), answer.unit, answer.brand, script(text), not image, answer.price, labelled)
             figures = self.drift.add(row)
             if figures is not None:
                 self.metrics.drift(figures)
