@@ -197,7 +197,8 @@ def native_table(table: Table, columns: TableColumns) -> tuple[Table, list[str]]
         made[LINK] = given[mapping.image]
     if mapping.price in given:
         made[PRICE] = given[mapping.price]
-    return replace(table, columns=made), notes
+    named = {ID: mapping.id, TEXT: "+".join(mapping.text), LINK: mapping.image or LINK, PRICE: mapping.price}
+    return replace(table, columns=made, named=named), notes
 
 
 def _joined(columns: Sequence[tuple[str, list[str]]]) -> list[str]:

@@ -102,7 +102,7 @@ def _test_prices(table: Table, config: TableConfig) -> tuple[NDArray[np.float64]
     try:
         numbers = _prices(table, config).numbers
     except UserError as error:  # no reason to refuse rows that are to be priced
-        return None, [f"{table.path}: column {PRICE} is not used for a score: {error.what}"]
+        return None, [f"{table.path}: column {table.named.get(PRICE, PRICE)} is not used for a score: {error.what}"]
     prices = np.where((numbers > 0) & (numbers < MAX_PRICE), numbers, np.nan)
     known = int(np.isfinite(prices).sum())
     if not known:
@@ -112,7 +112,9 @@ def _test_prices(table: Table, config: TableConfig) -> tuple[NDArray[np.float64]
 
 
 def _prices(table: Table, config: TableConfig) -> PriceColumn:
-    return read_prices(table.columns[PRICE], f"{table.path}: {PRICE}", table.place, config.price_format)
+    return read_prices(
+        table.columns[PRICE], f"{table.path}: {table.named.get(PRICE, PRICE)}", table.place, config.price_format
+    )
 
 
 def read_catalog(
@@ -291,7 +293,7 @@ def complaint(table: Table, found: list[Offence], role: str) -> UserError:
     """One error for all faults of a file: the first ten offenders in file order, the total of each kind, the cures."""
     offenders = [(int(row), offence.column, offence.kind) for offence in found for row in offence.rows[:SHOWN]]
     shown = [
-        f"{table.place(row)}, column {column}: {kind}: {_short(table.columns[column][row])}"
+        f"{table.place(row)}, column {table.named.get(column, column)}: {kind}: {_short(table.columns[column][row])}"
         for row, column, kind in sorted(offenders)[:SHOWN]
     ]
     total = sum(len(offence.rows) for offence in found)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.data.catalog import ID, LINK, PRICE, TEXT
@@ -30,7 +30,7 @@ class Table:
 
     lines: the place in the file (1-based) where each data row begins. before: how many rows of the file come before these.
     notes: for people, on how the file was read. counted: what `lines` counts; empty where rows have no place but their number.
-    repeated: names that stand in the header more than once.
+    repeated: names that stand in the header more than once. named: native column -> its name in the file, where it has another.
     """
 
     path: Path
@@ -40,6 +40,7 @@ class Table:
     notes: tuple[str, ...] = ()
     counted: str = "line"
     repeated: frozenset[str] = frozenset()
+    named: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,7 +21,9 @@ _YES_NO = frozenset(
         *("sim", "não", "ya", "tidak"),
     }
 )
-_SAMPLE = 5_000
+_AMOUNT = re.compile(r"\W{0,3}[^\W\d]{0,3}\W{0,2}\d")
+"""Beginning of a number, with a sign or a currency before it; a name with a number in it is a text."""
+_SAMPLE, _MOST = 5_000, 0.9
 _EXAMPLE_CHARS = 40
 
 
@@ -49,7 +52,7 @@ def kind_of(values: Sequence[str]) -> FieldKind:
         return FieldKind.DATE
     if column.listed:
         return FieldKind.LIST
-    if column.numbers and (not column.levels or all(value[:1].isdigit() for value in values)):
+    if column.numbers and sum(map(bool, map(_AMOUNT.match, values))) >= _MOST * len(values):
         return FieldKind.NUMBER
     return FieldKind.CATEGORY if column.levels else FieldKind.TEXT
 

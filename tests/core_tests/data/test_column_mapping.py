@@ -137,3 +137,12 @@ def test_a_shop_is_read_with_test_prices_apart(tmp_path: Path) -> None:
     again = read_catalogs(train, test, None, columns=read.columns)
     assert again.train.fingerprint == read.train.fingerprint
     assert LINK not in read.train.texts[0]
+
+
+def test_faults_are_named_by_the_shops_columns(tmp_path: Path) -> None:
+    train, test = write_shop(tmp_path)
+    lines = train.read_text().replace(",S000003,", ",S000002,", 1)
+    train.write_text(lines)
+    with refused("catalog-bad-rows") as caught:
+        read_catalogs(train, test, None, table=TableConfig(columns=COLUMNS))
+    assert "column sku: id used before: 'S000002'" in caught.value.what

@@ -7,7 +7,7 @@ import numpy as np
 from core.data.catalog_config import TableConfig
 from core.data.column_mapping import FieldKind
 from core.data.reading import read_catalogs
-from core.fields.column_kinds import column_numbers, describe_columns
+from core.fields.column_kinds import column_numbers, describe_columns, kind_of
 from core.quality.leaks import LeakKind, find_column_leaks
 from tests.shop_table import COLUMNS, write_shop
 
@@ -31,3 +31,8 @@ def test_kinds_missing_shares_and_leaks_of_a_shop(tmp_path: Path) -> None:
     assert leak.kind is LeakKind.COLUMN
     assert "'retail_price'" in leak.sentence
     assert "--ignore retail_price" in leak.hint
+
+
+def test_a_name_with_a_number_in_it_is_a_text() -> None:
+    assert kind_of([f"Passat {place % 7}.0 TDI model {place}" for place in range(60)]) is FieldKind.TEXT
+    assert kind_of([f"€ {place}.50" for place in range(60)]) is FieldKind.NUMBER
