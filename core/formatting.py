@@ -19,6 +19,16 @@ def plain(value: float) -> str:
     return f"{value:,.1f}" if value >= 10 else f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
+def amount(value: float, form: str = ",.2f") -> str:
+    """An amount of money in that format, or by three digits that count where it would read 0.00."""
+    return format(value, form if abs(value) >= 0.01 or value == 0 else ".3g")
+
+
+def written_out(value: float, digits: int = 6) -> str:
+    """A price by as many digits that count, without an exponent: 5600000 and not 5.6e+06, 0.0000125 and not 1.25e-05."""
+    return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")
+
+
 def range_text(low: float, high: float) -> str:
     """`2.50–4.99`, or the value alone where both ends read alike."""
     first, last = plain(low), plain(high)
@@ -71,7 +81,8 @@ def describe(searched: Mapping[str, Any] | None) -> str:
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
     """The four metrics in one line."""
-    return f"SMAPE {metrics['smape']:.2f}  MAE {metrics['mae']:.2f}  RMSE {metrics['rmse']:.2f}  R2 {metrics['r2']:.3f}"
+    errors = "  ".join(f"{name.upper()} {amount(metrics[name], '.2f')}" for name in ("mae", "rmse"))
+    return f"SMAPE {metrics['smape']:.2f}  {errors}  R2 {metrics['r2']:.3f}"
 
 
 def plain_table(*columns: str, left: int) -> Table:

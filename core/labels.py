@@ -55,10 +55,10 @@ def main(
 
 def find_in(workspace: Workspace) -> list[SuspectLabel]:
     """All findings of a workspace, the worst first. Raises UserError for a folder that is none."""
-    train, test = workspace.train, workspace.test
+    train, test = workspace.train_in_units, workspace.test
     links = catalog_links(train, test).among(np.arange(len(train)))
     found = find_label_noise(train, links, read_vocabulary(list(train.texts)))
-    members = [workspace.store.read(name).oof for name in workspace.store.complete()]
+    members = [workspace.in_units(workspace.store.read(name).oof) for name in workspace.store.complete()]
     if members:
         found += find_against_members(train.ids, train.known_prices, np.column_stack(members))
     return worst_first(found)

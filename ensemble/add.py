@@ -17,6 +17,7 @@ from core.arrays import Floats
 from core.console import WorkspaceOption, run, say, warn
 from core.data.catalog import ID, PRICE, Catalog, Strings
 from core.data.folds import Folds
+from core.data.price_scale import to_scale
 from core.errors import UserError, some, suggestion
 from core.metrics import METRICS
 from core.store.oof_store import EXTERNAL, Member, PredictionStore
@@ -61,7 +62,7 @@ def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace
     """
     facts, store = workspace.facts, workspace.store
     _check_name(name, store, replace)
-    train, test = workspace.train, workspace.test
+    train, test = workspace.train_in_units, workspace.test
     oof_prices, oof_notes = _read(source.oof, name, source.column, train.ids, "training")
     test_prices, test_notes = _read(source.test, name, source.column, test.ids, "test")
     column = Column(name, oof_prices, test_prices, external=True)
@@ -80,18 +81,19 @@ def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace
                 code="add-no-price",
                 hint="give prices in the column that is read",
             )
+    oof, test_rows = to_scale(oof_prices, facts.scale), to_scale(test_prices, facts.scale)
     record: dict[str, Any] = {
         "id": name,
         "architecture": EXTERNAL,
         "folds": EXTERNAL,
         "catalog": facts.catalog,
-        "fingerprint": column.fingerprint,
+        "fingerprint": Column(name, oof, test_rows).fingerprint,
         "settings": {},
         "origin": {"oof": source.oof.name, "test": source.test.name, "column": source.column},
         "notes": [note for note in (*oof_notes, *test_notes, describe_missing(column, targets), hint) if note],
         **_scores(train, workspace.folds, oof_prices),
     }
-    member = Member(name, oof_prices, test_prices, record)
+    member = Member(name, oof, test_rows, record)
     workspace.check_writable()
     _write(member, workspace)
     return member

@@ -11,7 +11,9 @@ from rich.table import Table
 
 from core.command_config import takes_flags
 from core.console import console, progress, run, say, warn
+from core.data.price_scale import to_units
 from core.errors import UserError
+from core.formatting import amount
 from core.store.workspace import Workspace, default_folder
 from ensemble.methods.method_registry import BLEND, METHODS
 from ensemble.stack_options import StackCommandConfig, StackConfig
@@ -121,7 +123,7 @@ def _stack(
     check_place(paths.submission)
     read = time.perf_counter()
     validation = validate(matrix, config.seed, report or no_progress, methods=config.methods)
-    test = validation.final.predict(matrix.test_rows)
+    test = to_units(validation.final.predict(matrix.test_rows), matrix.scale)
     record = make_record(matrix, validation, config.seed)
     if test_prices is not None:
         record["test"] = score_of_test(test_prices, test)
@@ -173,7 +175,7 @@ def show(result: StackResult) -> None:
         table.add_row(f"stack: {each['name']}", *_figures(scores), chosen, "")
     table.add_section()
     floor = record["floor"]
-    table.add_row(f"constant floor ({floor['price']:.2f})", f"{floor['smape']:.2f}", *[""] * 6)
+    table.add_row(f"constant floor ({amount(floor['price'], '.2f')})", f"{floor['smape']:.2f}", *[""] * 6)
     table.add_row("stack, nested", *_figures(record["nested"]), "", f"{result.seconds['total']:.1f}", style="bold")
     console.print(table)
     low, high = result.interval
@@ -205,7 +207,8 @@ def _choice(record: dict[str, Any]) -> str:
 
 def _figures(scores: dict[str, float]) -> list[str]:
     formats = {"smape": ".2f", "standard_error": ".2f", "mae": ",.2f", "rmse": ",.2f", "r2": ".3f"}
-    return [format(scores[name], form) for name, form in formats.items()]
+    shown = {name: amount if name in ("mae", "rmse") else format for name in formats}
+    return [shown[name](scores[name], form) for name, form in formats.items()]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from core.console import console, progress
 from core.data.catalog_config import CatalogConfig, FoldGroups, file_alone
 from core.data.column_mapping import TableColumns, parse_columns
 from core.data.folds import catalog_links, make_folds
+from core.data.price_scale import choose_scale
 from core.data.reading import ReadResult, check_training_columns, read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
@@ -138,6 +139,7 @@ def _create(workspace: Workspace, asked: CatalogConfig, columns: TableColumns | 
         labelled_fields=True,
         fold_seed=seed,
         columns=columns.record(),
+        scale=choose_scale(train.known_prices),
     )
     write_leak_notes(workspace, leaks)  # before the workspace counts as made
     write_findings(workspace.path(FILE), labels)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from core.cache import Cache, size_text
 from core.console import console, say
+from core.data.price_scale import UNSCALED
 from core.errors import UserError
-from core.formatting import describe, duration, metrics_text, plain_table
+from core.formatting import describe, duration, metrics_text, plain_table, written_out
 from core.store.workspace import Workspace
 from experiments.execution.ray_pool import Resources
 from experiments.planning.budget import TIME_MARGIN, SweepLimits, makespan
@@ -70,10 +71,11 @@ def show_plan(
     With a time limit also the steps in their order.
     """
     facts, train, budget, memory = workspace.facts, workspace.train, limits.budget, limits.memory
-    prices = train.known_prices
+    prices = workspace.train_in_units.known_prices
+    scaled = f", divided by {written_out(facts.scale)} in training" if facts.scale != UNSCALED else ""
     say(
-        f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {prices.min():g} to "
-        f"{prices.max():g}; {facts.k} folds ({facts.fold_mode}); {'images' if facts.images else 'no images'}"
+        f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {written_out(prices.min())} to "
+        f"{written_out(prices.max())}{scaled}; {facts.k} folds ({facts.fold_mode}); {'images' if facts.images else 'no images'}"
     )
     say(
         f"same product in train: {facts.overlap['test']:.0%} of test rows, {facts.overlap['random']:.0%} of a random "

@@ -24,9 +24,9 @@ Derived = TypeVar("Derived")
 class Catalog:
     """Rows of products, read-only.
 
-    ids, texts, links: (n,) arrays of str; a link is "" where there is none. prices: (n,) float64 in currency units, all
-    finite and > 0, or None for rows to be predicted. groups: (n,) int64, rows of the same product share a number, or None
-    where products were not compared. images: folder of the pictures.
+    ids, texts, links: (n,) arrays of str; a link is "" where there is none. prices: (n,) float64, all finite and > 0, or None for
+    rows to be predicted; in the units of their file, or divided by a workspace's scale. groups: (n,) int64, rows of the same
+    product share a number, or None where products were not compared. images: folder of the pictures.
     """
 
     ids: Strings

@@ -17,6 +17,7 @@ from core.data.catalog_config import TableConfig
 from core.data.column_mapping import NATIVE, ROW_NUMBERS, ColumnMapping, TableColumns, native_table, parse_columns
 from core.data.column_selection import native_names, select_fields, unmapped
 from core.data.price_format import PriceColumn, read_prices
+from core.data.price_scale import MAX_PRICE
 from core.data.table_reader import Table, read_table, read_tables
 from core.errors import UserError
 
@@ -207,7 +208,6 @@ def _cut(table: Table) -> list[str]:
     return [f"{table.path}: {len(long)} texts cut at {MAX_TEXT:,} characters: {shown}"] if long else []
 
 
-MAX_PRICE = 1e7
 SHOWN = 10
 _CURES = {
     "empty id": "give every row an id",
@@ -220,7 +220,7 @@ _CURES = {
     "infinite": "correct the price",
     "negative": "correct the price",
     "zero": "correct the price",
-    "over 1e7": "correct the price, or give all prices in a larger unit",
+    "over 1e100": "correct the price",
 }
 
 
@@ -267,7 +267,7 @@ def _price_offences(texts: list[str], prices: NDArray[np.float64]) -> list[Offen
         "infinite": np.isinf(prices),
         "negative": (prices < 0) & np.isfinite(prices),
         "zero": prices == 0,
-        "over 1e7": (prices > MAX_PRICE) & np.isfinite(prices),
+        "over 1e100": (prices > MAX_PRICE) & np.isfinite(prices),
     }
     return [_where(PRICE, kind, mask) for kind, mask in kinds.items()]
 

@@ -1,7 +1,7 @@
 """Losses on log prices (SMAPE, Huber, L1, mixed) and the conversion from network output to price.
 
 A network's output is `z`, any finite number. The log price it stands for is `floored(z)`, which is z itself except near
-and below log1p(0.01), where it bends smoothly, so that a price below one cent cannot come out. All losses compare
+and below log1p(0.01), where it bends smoothly, so that a lower price cannot come out. All losses compare
 `floored(z)` with `log1p(price)`, so that what is minimised is what is predicted.
 """
 
@@ -21,21 +21,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LOWEST_PRICE, HIGHEST_PRICE = 0.01, 1e7
-"""Currency units between which every predicted price lies; a catalog refuses prices above the upper one."""
+"""Bounds of every predicted price. It is scaled (`core.data.price_scale`): the median of the training prices is below 100."""
 
 _FLOOR = math.log1p(LOWEST_PRICE)
 _CEILING = math.log1p(HIGHEST_PRICE)
-# How sharply the floor bends: at 5, the log price of 1 currency unit is moved by 0.006 and that of 2 by 0.001.
+# How sharply the floor bends: at 5, the log price of 1 is moved by 0.006 and that of 2 by 0.001.
 _SHARPNESS = 5.0
 
 
 def targets(prices: ArrayLike) -> NDArray[np.float64]:
-    """(n,) log1p of prices in currency units: a network's target."""
+    """(n,) log1p of scaled prices: a network's target."""
     return np.log1p(np.asarray(prices, dtype=np.float64))
 
 
 def prices(z: ArrayLike) -> NDArray[np.float64]:
-    """(n,) prices in currency units for network outputs (n,); finite and at least 0.01 for any finite z."""
+    """(n,) scaled prices for network outputs (n,); finite and at least 0.01 for any finite z."""
     bent = np.logaddexp(0.0, _SHARPNESS * (np.asarray(z, dtype=np.float64) - _FLOOR)) / _SHARPNESS
     return np.expm1(np.minimum(_FLOOR + bent, _CEILING))
 

@@ -196,7 +196,7 @@ class Model(Protocol):
         """Epoch (from 1) whose weights these are; 1 where training has no epochs."""
 
     def predict(self, catalog: Catalog) -> Prices:
-        """(n,) prices in currency units, finite, > 0; row i depends on row i of `catalog` alone."""
+        """(n,) prices in the units of the training rows, finite, > 0; row i depends on row i of `catalog` alone."""
 
     def predict_quantiles(self, catalog: Catalog) -> Prices | None:
         """(n, q) prices at increasing quantiles where the model knows more than a point, else None."""

@@ -26,6 +26,7 @@ from core.data.near_duplicates import Links
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.fields import read_fields
+from core.formatting import written_out
 from core.metrics import robust_deviation
 
 SAME = 0.9
@@ -235,7 +236,8 @@ class SuspectLabel:
 
     @property
     def sentence(self) -> str:
-        return f"{self.sample_id} costs {self.price:g}, expected {self.low:.4g} to {self.high:.4g}: {self.reason}"
+        low, high = written_out(self.low, 4), written_out(self.high, 4)
+        return f"{self.sample_id} costs {written_out(self.price, 12)}, expected {low} to {high}: {self.reason}"
 
 
 def worst_first(findings: Sequence[SuspectLabel]) -> list[SuspectLabel]:

@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from core.cache import Cache
 from core.data.catalog import PRICE, Catalog, load_catalog
 from core.data.column_mapping import TableColumns, columns_from
 from core.data.folds import Folds, load_folds
+from core.data.price_scale import UNSCALED, to_scale, to_units
 from core.errors import UserError
 from core.store.oof_store import PredictionStore
 
@@ -50,7 +51,8 @@ class WorkspaceFacts:
 
     labelled_fields: whether its trainings read labelled lines of any name as fields; workspaces from before that go on without.
     fold_seed: by which the folds were drawn; None in workspaces from before it was recorded. columns: record of the
-    `TableColumns` by which the files were read; None for native columns alone.
+    `TableColumns` by which the files were read; None for native columns alone. scale: power of ten that prices are divided by
+    before anything learns (`core.data.price_scale`); 1 is not written.
     """
 
     train: str
@@ -65,7 +67,13 @@ class WorkspaceFacts:
     labelled_fields: bool = False
     fold_seed: int | None = None
     columns: dict[str, Any] | None = None
+    scale: float = UNSCALED
     format: int = FORMAT
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Content of `workspace.json`."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("scale", UNSCALED)}
 
 
 def default_folder() -> Path:
@@ -122,9 +130,19 @@ class Workspace:
 
     @cached_property
     def train(self) -> Catalog:
-        """Training rows, with their groups."""
+        """Training rows, with their groups, at scaled prices: what all that learns and all predictions in the workspace go by."""
+        rows = self.train_in_units
+        return replace(rows, prices=to_scale(rows.known_prices, self.facts.scale))
+
+    @cached_property
+    def train_in_units(self) -> Catalog:
+        """Training rows, with their groups, at the prices of their file: what people and files outside are shown."""
         images = Path(self.facts.images) if self.facts.images else None
         return load_catalog(self.path("catalog", "train.parquet"), images).with_groups(self.folds.groups)
+
+    def in_units(self, prices: Floats) -> Floats:
+        """Scaled prices of any shape, as the workspace's predictions are, in the units of its files."""
+        return to_units(prices, self.facts.scale)
 
     @cached_property
     def test(self) -> Catalog:
@@ -223,10 +241,10 @@ class Workspace:
         return False
 
     def create(self, train: Catalog, test: Catalog, folds: Folds, facts: WorkspaceFacts) -> None:
-        """Writes the catalog and its folds; `workspace.json` last, so that half a workspace is none."""
+        """Writes the catalog at its files' prices, and its folds; `workspace.json` last, so that half a workspace is none."""
         train.save(self.path("catalog", "train.parquet"))
         test.save(self.path("catalog", "test.parquet"))
         folds.save(self.path("catalog", "folds.parquet"))
-        write_json(self.path("workspace.json"), asdict(facts))
-        for stale in ("facts", "folds", "train", "test"):
+        write_json(self.path("workspace.json"), facts.record)
+        for stale in ("facts", "folds", "train", "train_in_units", "test"):
             self.__dict__.pop(stale, None)

@@ -25,7 +25,7 @@ from core.training.trainer_config import TrainerConfig
 def predict(
     network: PriceNetwork, examples: Examples, config: TrainerConfig, device: str, group: Group = ALONE
 ) -> NDArray[np.float64]:
-    """(n,) prices in currency units. Rows run in parts of similar length; no row depends on another.
+    """(n,) scaled prices. Rows run in parts of similar length; no row depends on another.
 
     The processes of a group each compute a share of the rows, and all of them get all prices.
     Raises UserError that names the rows whose price came out NaN or infinite, and where memory does not hold one row.
@@ -34,7 +34,7 @@ def predict(
 
 
 def prices_of(z: NDArray[np.float64], ids: Strings) -> NDArray[np.float64]:
-    """(n,) prices in currency units. Raises UserError that names the rows whose z is NaN or infinite."""
+    """(n,) scaled prices. Raises UserError that names the rows whose z is NaN or infinite."""
     if not np.isfinite(z).all():
         raise non_finite_error("the predicted prices are not numbers", ids[~np.isfinite(z)])
     return losses.prices(z)

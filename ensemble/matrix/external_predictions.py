@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from core.atomic_files import digest
 from core.data.catalog import ID, PRICE, Strings
 from core.data.folds import inner_folds
 from core.data.price_format import read_prices
+from core.data.price_scale import choose_scale, to_scale
 from core.data.row_source import cell_text
 from core.data.table_reader import UNNAMED, is_row_number
 from core.data.table_reader import read_table as read_texts
@@ -90,6 +91,8 @@ def from_files(
     rules = rules or ScreeningConfig()
     dropped = tuple(name for name in rules.drop if name not in others)
     kept, notes = select(columns, targets, rules.model_copy(update={"drop": dropped}))
+    scale = choose_scale(prices)
+    kept = [replace(each, oof=to_scale(each.oof, scale), test=to_scale(each.test, scale)) for each in kept]
     notes = [*left.notes, *right.notes, *notes]
     if PRICE in right.frame:
         notes.append(f"the column '{PRICE}' of {test} is not used")
@@ -103,7 +106,7 @@ def from_files(
     assignment = group_folds(labels, folds, seed)
     return assemble(
         kept,
-        targets=targets,
+        targets=replace(targets, prices=to_scale(prices, scale), scale=scale),
         folds=assignment,
         hashes=DataHashes(
             digest("\x1f".join(ids), prices.astype("<f8").tobytes(), "\x1f".join(test_ids)),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Floats
 from core.data.catalog import Strings
+from core.data.price_scale import UNSCALED
 from core.errors import UserError
 from core.protocols.architecture import LEVELS
 from core.quality.leaks import read_leak_notes
@@ -27,13 +28,14 @@ MIN_STACK_ROWS = 10
 class Matrix:
     """n training rows, t test rows, m members, f features.
 
-    ids, test_ids: (n,), (t,) str. prices: (n,) true prices. oof: (n, m), test: (t, m) prices in currency units; everything is
-    finite and > 0. folds: (n,) the fold of each row. groups: (n,), rows of the same product share a number. names: m ids of
-    members. catalog, folds_hash: which data this is. features: (n, f), test_features: (t, f) numbers about each row, NaN where
-    unknown, under feature_names; f may be 0. external: names of members made outside, on unknown folds. left_out: names of
-    members that the checks or the user left out. seconds: what each member's training took, where known. quantiles: of the
-    training and of the test rows, by the members that give any; None where none does. reader: gives new rows these features,
-    None where they are columns of tables. notes: what a user should know of how the matrix was made, one sentence each.
+    ids, test_ids: (n,), (t,) str. prices: (n,) true prices. oof: (n, m), test: (t, m) predicted prices; all prices are divided by
+    `scale` (`core.data.price_scale`), finite and > 0. folds: (n,) the fold of each row. groups: (n,), rows of the same
+    product share a number. names: m ids of members. catalog, folds_hash: which data this is. features: (n, f), test_features:
+    (t, f) numbers about each row, NaN where unknown, under feature_names; f may be 0. external: names of members made
+    outside, on unknown folds. left_out: names of members that the checks or the user left out. seconds: what each member's
+    training took, where known. quantiles: of the training and of the test rows, by the members that give any; None where none
+    does. reader: gives new rows these features, None where they are columns of tables. notes: what a user should know of how
+    the matrix was made, one sentence each.
     """
 
     ids: Strings
@@ -55,6 +57,7 @@ class Matrix:
     reader: RowFeatureReader | None = None
     quantiles: tuple[MemberQuantiles, MemberQuantiles] | None = None
     notes: tuple[str, ...] = ()
+    scale: float = UNSCALED
 
     @property
     def train_rows(self) -> Rows:
@@ -109,7 +112,7 @@ def from_workspace(workspace: Workspace, rules: ScreeningConfig | None = None) -
             code="stack-no-member",
             hint="run `python -m experiments.sweep` until it has cross-validated a member, or give more --minutes",
         )
-    targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids)
+    targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids, facts.scale)
     kept, notes = select(columns, targets, rules or ScreeningConfig())
     taken = {column.name for column in kept}
     outside = [
@@ -165,6 +168,7 @@ def assemble(
         reader=features.reader,
         quantiles=_quantiles(columns),
         notes=notes,
+        scale=targets.scale,
     )
 
 

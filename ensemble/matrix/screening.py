@@ -14,6 +14,7 @@ from pydantic import Field
 from core.arrays import Floats
 from core.command_config import CommandConfig, Flag
 from core.data.catalog import Strings
+from core.data.price_scale import MAX_PRICE, UNSCALED, to_units
 from core.errors import UserError, some, suggestion
 from core.metrics import smape
 from ensemble.matrix.level_one import fingerprint
@@ -32,8 +33,6 @@ from ensemble.matrix.screening_checks import (
 MAX_MISSING = 0.05
 PRICE_HINT = "prices must be finite, greater than 0 and in currency units, and cells without one empty"
 _FAR = float(np.log(3))  # in log price
-_NO_PRICE = 1e100
-"""As good as infinite: squares of such values are no numbers any more."""
 _LOOKED_AT = 20_000
 """Rows that the members' differences are measured on, evenly spaced: standard errors below 1% want no more."""
 
@@ -62,12 +61,16 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Rows that members predict: ids, true prices and product numbers (n,) of the training rows, ids (t,) of the test rows."""
+    """Rows that members predict: ids, true prices and product numbers (n,) of the training rows, ids (t,) of the test rows.
+
+    scale: that these prices and all members' are divided by.
+    """
 
     ids: Strings
     prices: Floats
     groups: NDArray[np.int64]
     test_ids: Strings
+    scale: float = UNSCALED
 
 
 class ScreeningConfig(CommandConfig):
@@ -171,14 +174,15 @@ def _parts(column: Column, targets: Targets) -> tuple[tuple[Floats, Strings, str
 
 def no_prices(values: Floats, ids: Strings) -> str:
     """The first rows whose value is neither a price nor missing, in words; empty where there is none."""
-    bad = np.flatnonzero(~np.isnan(values) & ~((values > 0) & (values < _NO_PRICE)))
+    bad = np.flatnonzero(~np.isnan(values) & ~((values > 0) & (values < MAX_PRICE)))
     return some([f"row {row + 1} (sample_id {ids[row]}): {values[row]:g}" for row in bad])
 
 
 def unit_hint(column: Column, targets: Targets) -> str:
     """Sentence on how to turn a column in logarithms or another currency into prices; empty where nothing helps."""
     known = np.isfinite(column.oof)
-    wrong = wrong_unit(targets.prices[known], column.oof[known]) if known.any() else None
+    prices, values = (to_units(each[known], targets.scale) for each in (targets.prices, column.oof))
+    wrong = wrong_unit(prices, values) if known.any() else None
     return f"SMAPE {wrong.before:.2f} as it stands would be {wrong.after:.2f}: {wrong.hint}" if wrong else ""
 
 

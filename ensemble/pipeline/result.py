@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from core.arrays import Floats
 from core.atomic_files import atomic_path, write_json
 from core.data.catalog import ID, PRICE
+from core.data.price_scale import UNSCALED, metrics_in_units, to_units
 from core.metrics import (
     all_metrics,
     constant_floor,
@@ -114,7 +115,7 @@ class StackResult:
 
 def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, Any]:
     """Content of `stack.json`: the same inputs give the same bytes, so it holds no times and no paths."""
-    floor_price, floor_smape = constant_floor(matrix.prices)
+    floor_price, floor_smape = constant_floor(to_units(matrix.prices, matrix.scale))
     nested, in_sample = _scores(matrix, validation.nested), _scores(matrix, validation.in_sample)
     interval = group_bootstrap(smape_terms(matrix.prices, validation.nested), matrix.groups, seed=seed)
     recipe = validation.conclusion.recipe
@@ -143,7 +144,7 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
         ],
         "left_out": list(matrix.left_out),
         "candidates": [
-            {**vars(each), "metrics": all_metrics(matrix.prices, validation.candidates[each.name])}
+            {**vars(each), "metrics": _metrics(matrix, validation.candidates[each.name])}
             for each in compare(matrix.prices, validation.candidates, matrix.groups)
         ],
         "choice": {
@@ -159,6 +160,7 @@ def make_record(matrix: Matrix, validation: Validation, seed: int) -> dict[str, 
         "optimism": nested["smape"] - in_sample["smape"],
         "notes": list(matrix.notes),
         "versions": {"core": CORE_VERSION, **{name: version(name) for name in _LIBRARIES}},
+        **({} if matrix.scale == UNSCALED else {"scale": matrix.scale}),
     }
 
 
@@ -175,7 +177,8 @@ def write_files(result: StackResult) -> None:
     write_json(result.paths.record, result.record)
     timings = {"seconds": _rounded(result.seconds), "members": _rounded(result.matrix.seconds)}
     write_json(result.paths.timings, timings)
-    columns = {ID: result.matrix.ids, PRICE: result.matrix.prices, "stack": result.validation.nested}
+    prices = {PRICE: result.matrix.prices, "stack": result.validation.nested}
+    columns = {ID: result.matrix.ids, **{name: to_units(each, result.matrix.scale) for name, each in prices.items()}}
     with atomic_path(result.paths.oof) as temporary:
         pd.DataFrame(columns).to_parquet(temporary, index=False)
     if result.paths.stack is not None:
@@ -184,7 +187,11 @@ def write_files(result: StackResult) -> None:
 
 def _scores(matrix: Matrix, predicted: NDArray[np.float64]) -> dict[str, float]:
     error = group_standard_error(smape_terms(matrix.prices, predicted), matrix.groups)
-    return {**all_metrics(matrix.prices, predicted), "standard_error": error}
+    return {**_metrics(matrix, predicted), "standard_error": error}
+
+
+def _metrics(matrix: Matrix, predicted: NDArray[np.float64]) -> dict[str, float]:
+    return metrics_in_units(all_metrics(matrix.prices, predicted), matrix.scale)
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:

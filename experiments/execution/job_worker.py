@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from core.architectures import architecture
 from core.atomic_files import read_json, write_json
 from core.cache import Cache
+from core.data.price_scale import metrics_in_units
 from core.errors import OutOfTime
 from core.hardware import usable_cores
 from core.metrics import all_metrics, group_standard_error, smape_terms
@@ -107,8 +108,9 @@ def _run(
     epochs: list[dict[str, float]] = []
 
     def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
-        epochs.append({"epoch": epoch, **metrics})
-        report(epoch, metrics)
+        shown = metrics_in_units(metrics, workspace.facts.scale)
+        epochs.append({"epoch": epoch, **shown})
+        report(epoch, shown)
 
     kind, is_trial = architecture(job.architecture), job.kind == JobKind.TRIAL
     rows, held_out = workspace.folds.split(job.fold)
@@ -120,7 +122,7 @@ def _run(
     threadpool_limits(job.threads)  # predictions, too, by libraries that this training has loaded
     (cut,) = group.decide(kind.stops_on_valid and context.out_of_time)  # the other architectures finish or raise
     prices = model.predict(valid.without_prices())
-    metrics = all_metrics(valid.known_prices, prices)
+    metrics = metrics_in_units(all_metrics(valid.known_prices, prices), workspace.facts.scale)
     name = _fit_name(job, kind, workspace, model, metrics["smape"], cut)
     if name is not None:
         test = model.predict(workspace.test)

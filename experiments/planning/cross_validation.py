@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.arrays import Floats
+from core.data.price_scale import metrics_in_units
 from core.metrics import all_metrics, group_standard_error, smape, smape_terms
 from core.protocols.architecture import Architecture, Prices
 from core.store.oof_store import FoldFit, Member, MemberKey, geometric_mean
@@ -101,7 +102,7 @@ class MemberBuilder:
             "settings": plan.settings,
             "origin": plan.origin,
             "notes": list(self.notes.get(plan.architecture, ())),
-            "metrics": all_metrics(train.known_prices, oof),
+            "metrics": metrics_in_units(all_metrics(train.known_prices, oof), self.workspace.facts.scale),
             "standard_error": group_standard_error(smape_terms(train.known_prices, oof), train.product_groups),
             "fold_smape": [smape(train.known_prices[rows], oof[rows]) for rows in in_fold],
             "seconds": round(sum(fit.seconds for fit in fits), 2),

@@ -11,7 +11,7 @@ import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
@@ -144,7 +144,7 @@ def unpack(contents: Manifest, stream: Stream, base: Path) -> Path:
         if not (folder / "workspace.json").exists():
             _fill(folder, contents, stream)
             images = str(folder / "pictures") if contents.facts.images is not None else None
-            write_json(folder / "workspace.json", asdict(replace(contents.facts, images=images)))
+            write_json(folder / "workspace.json", replace(contents.facts, images=images).record)
     return folder
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.architectures import ARCHITECTURES
 from core.data.folds import FEW_ROWS
-from core.formatting import count, figure_text
+from core.formatting import amount, count, figure_text
 from core.metrics import METRICS, group_bootstrap, smape_terms
 from reports.figures.adversarial_validation import SOME, STRONG
 from reports.figures.report_inputs import ReportInputs
@@ -69,7 +69,7 @@ def nested_cv_figure(inputs: ReportInputs, content: Mapping[str, Any]) -> dict[s
 def sentence(content: Mapping[str, Any]) -> str:
     """Sentence on the nested-CV SMAPE against the constant floor and the best single member."""
     floor, nested, members = content["floor"], content["honest"], content["members"]
-    against = f"the best constant price ({floor['price']:,.2f}) has {floor['smape']:.2f}"
+    against = f"the best constant price ({amount(floor['price'])}) has {floor['smape']:.2f}"
     if nested is None:
         return f"No member is complete yet, so there is no nested-CV figure; {against}."
     gain = floor["smape"] - nested["smape"]

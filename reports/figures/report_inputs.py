@@ -29,7 +29,9 @@ STACK_FORMAT = 2
 
 @dataclass(frozen=True, eq=False)
 class ReportInputs:
-    """trials: records of finished trials in the order they finished. studies: what `history.json` holds of each, trials that
+    """All prices are in the units of the catalog's files.
+
+    trials: records of finished trials in the order they finished. studies: what `history.json` holds of each, trials that
     were stopped or failed too; a study made of `trials` alone where there is no history. members: complete ones of this catalog.
     stack: what `stack.json` holds, or None. stack_oof: (n,) nested prices of the training rows, or None. submitted: (t,) prices
     of the test rows, or None. timings: seconds of the stack by step. labels: rows whose price looks wrong, `labels.csv`; leaks:
@@ -64,7 +66,7 @@ def read_report_inputs(workspace: Workspace) -> ReportInputs:
     return ReportInputs(
         workspace.folder,
         facts,
-        workspace.train,
+        workspace.train_in_units,
         workspace.test,
         workspace.folds,
         trials,
@@ -117,7 +119,7 @@ def _members(workspace: Workspace, notes: list[str]) -> Iterator[Member]:
         elif not np.isfinite(member.oof).any():
             notes.append(f"member {name} is not shown: it has no out-of-fold price at all")
         else:
-            yield member
+            yield Member(name, workspace.in_units(member.oof), workspace.in_units(member.test), member.record)
 
 
 def _stack(workspace: Workspace, notes: list[str]) -> Record | None:

@@ -13,6 +13,7 @@ from core.arrays import save_arrays
 from core.atomic_files import write_json, write_text
 from core.classical.frozen_encoder import SETTING
 from core.errors import UserError
+from core.formatting import amount
 from core.metrics import constant_floor
 from core.store.oof_store import EXTERNAL
 from core.store.workspace import Workspace
@@ -44,7 +45,7 @@ def model_card(name: str, facts: BundleFacts, stack: dict[str, Any]) -> str:
         f"| trained on | {facts.rows['train']:,} rows, catalog `{facts.catalog}` |",
         f"| folds | {facts.k} ({facts.fold_mode}), `{facts.folds}` |",
         f"| nested SMAPE | {facts.nested['smape']:.2f} ± {facts.nested['standard_error']:.2f}, 95% {low:.2f} to {high:.2f} |",
-        f"| best constant price | {facts.middle:.2f}, SMAPE {stack['floor']['smape']:.2f} |",
+        f"| best constant price | {amount(facts.middle, '.2f')}, SMAPE {stack['floor']['smape']:.2f} |",
         f"| combination | {combination}{'; then ' + ', '.join(steps) if steps else ''} |",
         f"| {LEVEL:.0%} interval | holds {facts.coverage:.1%} of held-out prices; mean width {facts.width:.2f} in log price |",
         f"| compared | {facts.compared} test rows, prices within {facts.largest_difference:.4%} of the submission's |",
@@ -160,8 +161,10 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
     save(conditional, folder / parts.INTERVAL)
     served = bounds(conditional, source.submitted, source.test)
     save_arrays(folder / parts.DISTANCES, vars(Distances.measure(source.train.members)))
-    write_json(folder / parts.STATISTICS, describe((train, test), source.submitted, workspace.table_columns.fields))
-    low, high = np.quantile(train.known_prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    submitted = workspace.in_units(source.submitted)
+    write_json(folder / parts.STATISTICS, describe((train, test), submitted, workspace.table_columns.fields))
+    prices = workspace.train_in_units.known_prices
+    low, high = np.quantile(prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return BundleFacts(
         catalog=stack.catalog,
         folds=stack.folds,
@@ -170,7 +173,7 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
         rows=record["rows"],
         members=tuple(members),
         nested=record["nested"],
-        middle=constant_floor(train.known_prices)[0],
+        middle=constant_floor(prices)[0],
         low=float(low),
         high=float(high),
         coverage=quality.coverage,
@@ -180,4 +183,5 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
         largest_difference=0.0,
         code=parts.CODE,
         columns=workspace.facts.columns,
+        scale=workspace.facts.scale,
     )

@@ -31,6 +31,7 @@ from typing import Any
 
 from core.atomic_files import digest, locked, read_json, sync, write_json
 from core.data.column_mapping import TableColumns, columns_from
+from core.data.price_scale import UNSCALED
 from core.errors import UserError, some
 from core.fields.reader import FEATURES_VERSION
 from core.store.oof_store import CORE_VERSION
@@ -90,7 +91,8 @@ class BundleFacts:
     prices that enclose the middle 80%, of the training rows. coverage: share of training rows whose price lies in an interval
     that was made without them; width: those intervals' mean width in log price. largest_difference: by how much, relatively,
     a price from these files differs from the original models' on `compared` test rows. code: versions that it needs.
-    columns: record of its catalog's `TableColumns`; None for native columns alone.
+    columns: record of its catalog's `TableColumns`; None for native columns alone. scale: that the models' and the stack's prices
+    are divided by (`core.data.price_scale`); all prices here are in currency units.
     """
 
     catalog: str
@@ -110,6 +112,7 @@ class BundleFacts:
     largest_difference: float
     code: dict[str, str]
     columns: dict[str, Any] | None = None
+    scale: float = UNSCALED
 
     @property
     def table_columns(self) -> TableColumns:
@@ -176,9 +179,8 @@ def read_facts(folder: Path) -> BundleFacts:
 
 
 def write_facts(folder: Path, facts: BundleFacts) -> None:
-    record = asdict(facts)
-    if facts.columns is None:  # as older versions wrote it: the same content keeps its version
-        del record["columns"]
+    usual = {"columns": None, "scale": UNSCALED}  # left out, as older versions did: the same content keeps its version
+    record = {key: value for key, value in asdict(facts).items() if key not in usual or value != usual[key]}
     write_json(folder / FACTS, record)
 
 

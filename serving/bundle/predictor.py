@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from core.architectures import architecture
 from core.arrays import Floats, load_arrays
 from core.data.catalog import Catalog
+from core.data.price_scale import to_units
 from core.protocols.architecture import LEVELS as DECILES
 from core.protocols.architecture import Prices
 from core.store.oof_store import geometric_mean
@@ -182,8 +183,9 @@ class Predictor:
                     part = catalog if rows.all() else catalog.take(rows)
                     quantiles = [asked[place][rows, 1:] for place in places]
                     shown = self.stack.rows(self._distances.fill(given[rows]), part, quantiles)
-                    prices[rows] = stacked.predict(shown)
-                    ends[rows] = bounds(self._conditional, prices[rows], shown, self.facts.stretch)
+                    found = stacked.predict(shown)
+                    prices[rows] = to_units(found, self.facts.scale)
+                    ends[rows] = to_units(bounds(self._conditional, found, shown, self.facts.stretch), self.facts.scale)
             return Prediction(prices, ends[:, 0], ends[:, 1], self.stack.members, answered, self._levels(answered))
 
     def _member_prices(self, place: int, catalog: Catalog, light: bool) -> Prices:

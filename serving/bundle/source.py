@@ -12,6 +12,7 @@ import pandas as pd
 from core.arrays import Floats
 from core.atomic_files import read_json
 from core.data.catalog import ID
+from core.data.price_scale import to_scale
 from core.errors import UserError
 from core.store.workspace import Workspace
 from ensemble.matrix.level_one import MemberQuantiles, Rows
@@ -31,8 +32,8 @@ _RESTACK = "run `python -m ensemble.stack` again, then `python -m serving.export
 class BundleSource:
     """Input of a bundle. stack: narrowed to the members it looks at. record: stack.json.
 
-    train, test: n and t rows with those members' prices. nested: (n,) the stack's prices of the training rows out of fold,
-    submitted: (t,) of the test rows.
+    train, test: n and t rows with those members' prices, which the workspace's scale divides as all here. nested: (n,) the
+    stack's prices of the training rows out of fold, submitted: (t,) of the test rows.
     """
 
     workspace: Workspace
@@ -62,7 +63,7 @@ def read_source(workspace: Workspace) -> BundleSource:
             code="export-oof-other-rows",
             hint=_RESTACK,
         )
-    return _source(workspace, stack, record, frame["stack"].to_numpy(np.float64))
+    return _source(workspace, stack, record, to_scale(frame["stack"].to_numpy(np.float64), facts.scale))
 
 
 def read_subset(workspace: Workspace, most: int, report: Progress) -> BundleSource:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.data.price_scale import MAX_PRICE
 from serving.bundle.bundle import AnswerLevel
 from serving.bundle.device_choice import DeviceChoice
 from serving.bundle.interval import LEVEL
@@ -194,7 +195,7 @@ class Outcome(Strict):
     """What a product really cost."""
 
     id: Annotated[str, Field(min_length=1, max_length=80, description="of the answer that predicted it")]
-    price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+    price: Annotated[float, Field(gt=0, le=MAX_PRICE, allow_inf_nan=False)]
 
 
 class OutcomesRequest(Strict):

@@ -4,7 +4,9 @@ const EXAMPLE = "Item Name: Blackberry Jam, 9 oz (Pack of 6)\nBullet Point 1: No
 const SHOWN_FIELDS = ["brand", "kind", "head", "pack", "total_g", "total_ml", "total_count", "value", "unit", "percent", "age", "area", "volume"];
 const UNITS = { total_g: " g", total_ml: " ml", percent: " %", age: " years", area: " cm²", volume: " cm³" };
 const element = (id) => document.getElementById(id);
-const number = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const cents = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const tiny = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
+const number = { format: (value) => (value < 0.01 ? tiny : cents).format(value) };
 let picture = null;
 let asked = 0;
 

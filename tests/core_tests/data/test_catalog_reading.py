@@ -72,7 +72,7 @@ def test_a_good_file_is_read_as_it_stands(tmp_path: Path, test_file: Path) -> No
         ("NaN", "no price"),
         ("", "no price"),
         ("inf", "infinite"),
-        ("10000001", "over 1e7"),
+        ("1e101", "over 1e100"),
     ],
 )
 def test_bad_prices(tmp_path: Path, test_file: Path, price: str, kind: str) -> None:
