@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from core.atomic_files import digest_json
 from core.cache import Cache
 from core.data.catalog import Catalog
 from core.data.folds import Folds, make_folds
+from core.data.price_scale import choose_scale, to_scale
 from core.data.reading import read_catalogs
 from core.protocols.architecture import Context, make_config
 from core.store.oof_store import CORE_VERSION, geometric_mean
@@ -48,13 +49,17 @@ class Ground:
 def prepare(
     folder: Path, keep: Path, *, seed: int = 0, k: int = 5, some: Callable[[int], np.ndarray] = np.arange
 ) -> Ground:
-    """The catalog of a folder. seed: of its folds. some: of so many training rows, the numbers of those that are there."""
+    """The catalog of a folder, its prices scaled as a workspace does. seed: of its folds. some: of so many training rows, the
+    numbers of those that are there.
+    """
     read = read_catalogs(folder / "train.csv", folder / "test.csv", None)
     train = read.train.take(some(len(read.train)))
     folds, _ = make_folds(train, read.test, k=k, seed=seed, fold_groups="auto")
     true = pd.read_csv(folder / "test_prices.csv", dtype={"sample_id": str}).set_index("sample_id")
-    train = train.with_groups(folds.groups)
-    return Ground(folder.name, train, read.test, folds, true.loc[read.test.ids, "price"].to_numpy(), keep)
+    scale = choose_scale(train.known_prices)
+    train = replace(train.with_groups(folds.groups), prices=to_scale(train.known_prices, scale))
+    true_prices = to_scale(true.loc[read.test.ids, "price"].to_numpy(), scale)
+    return Ground(folder.name, train, read.test, folds, true_prices, keep)
 
 
 def train_fold(ground: Ground, seed: int, name: str, settings: Mapping[str, Any], fold: int) -> Path:
