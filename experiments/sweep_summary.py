@@ -72,10 +72,11 @@ def show_plan(
     """
     facts, train, budget, memory = workspace.facts, workspace.train, limits.budget, limits.memory
     prices = workspace.train_in_units.known_prices
+    low, high = written_out(prices.min(), 12), written_out(prices.max(), 12)
     scaled = f", divided by {written_out(facts.scale)} in training" if facts.scale != UNSCALED else ""
     say(
-        f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {written_out(prices.min())} to "
-        f"{written_out(prices.max())}{scaled}; {facts.k} folds ({facts.fold_mode}); {'images' if facts.images else 'no images'}"
+        f"catalog: {len(train):,} training rows, {len(workspace.test):,} test rows, prices {low} to {high}{scaled}; "
+        f"{facts.k} folds ({facts.fold_mode}); {'images' if facts.images else 'no images'}"
     )
     say(
         f"same product in train: {facts.overlap['test']:.0%} of test rows, {facts.overlap['random']:.0%} of a random "
