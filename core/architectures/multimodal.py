@@ -29,7 +29,7 @@ from core.inputs.augment import Triple, augment, mixup, normalise
 from core.inputs.frozen_features import AugmentedViews, FrozenEncoder, ImageFeatures, image_features
 from core.inputs.images.files import Padding
 from core.inputs.pixels import Pixels, load_pixels, prepare_pixels
-from core.nn.heads import CrossAttention, heads_for
+from core.nn.heads import HEADS, AttentionDirection, CrossAttention, heads_for
 from core.protocols import architecture
 from core.training.batching import Batch, Examples
 
@@ -37,11 +37,27 @@ from core.training.batching import Batch, Examples
 class MultimodalConfig(NeuralConfig):
     """Settings of `multimodal`; its grid is the documented one."""
 
-    added_later: ClassVar[Mapping[str, Any]] = {**NeuralConfig.added_later, "padding": "white"}
+    added_later: ClassVar[Mapping[str, Any]] = {
+        **NeuralConfig.added_later,
+        "padding": "white",
+        "attention_heads": HEADS,
+        "attention_depth": 1,
+        "attention_direction": AttentionDirection.TEXT_ASKS_PICTURE,
+    }
 
     vision_encoder: str = Field(AUTO, description="short name, hub name or folder of the vision encoder")
     freeze_vision: bool | None = Field(None, description="keep its weights; null: unless it is tiny-vision")
     image_tokens: Literal["patches", "pooled"] = Field("patches", description="all that the text asks, or their mean")
+    attention_heads: int = Field(
+        HEADS,
+        ge=1,
+        le=64,
+        description=f"of the cross-attention; must divide the text encoder's width ({HEADS}: or fewer)",
+    )
+    attention_depth: int = Field(1, ge=1, le=3, description="blocks of cross-attention, one after the other")
+    attention_direction: AttentionDirection = Field(
+        AttentionDirection.TEXT_ASKS_PICTURE, description="who asks whom in the cross-attention"
+    )
     padding: Padding = Field("white", description="colour of the bars that make an image square")
     augment: bool = Field(True, description="crop, flip, turn, recolour and erase images in training")
     cached_views: int = Field(4, ge=0, le=64, description="augmented views per image that a frozen encoder reads once")
@@ -62,6 +78,14 @@ class MultimodalConfig(NeuralConfig):
     def frozen(self) -> set[Part]:
         keep = self._keeps_by_default if self.freeze_vision is None else self.freeze_vision
         return super().frozen() | ({"vision"} if keep else set())
+
+    def read_once(self) -> set[Part]:
+        # A picture asks all states of a text; the cache keeps the pooled one alone.
+        return super().read_once() - ({"text"} if self._picture_asks else set())
+
+    @property
+    def _picture_asks(self) -> bool:
+        return self.attention_direction == AttentionDirection.BOTH
 
     @property
     def _keeps_by_default(self) -> bool:
@@ -93,6 +117,8 @@ class MultimodalConfig(NeuralConfig):
             unused["mixup_alpha"] = "without use_mixup"
         if not self.augment:
             unused |= dict.fromkeys(("cached_views", "random_erase"), "without augment")
+        if self.image_tokens == "pooled" and not self._picture_asks:  # all heads take the only token whole
+            unused["attention_heads"] = "with image_tokens=pooled"
         if not frozen:
             unused["cached_views"] = "without freeze_vision"
         return unused
@@ -158,6 +184,7 @@ class MultimodalNetwork(TextEncodingNetwork):
     """Text (`TextEncodingNetwork.read`), image and fields to the head's outputs.
 
     has_picture (B,), and either pixels (B, 3, S, S) or features (B, T, seen) that the frozen vision encoder gave before.
+    With `attention_direction` `both`, the head takes the mean of the text's state and of the picture's.
     """
 
     def __init__(self, encoders: Encoders, config: MultimodalConfig, numbers: int = 0) -> None:
@@ -166,16 +193,34 @@ class MultimodalNetwork(TextEncodingNetwork):
         self.pooled = config.image_tokens == "pooled"
         self.projection = nn.Linear(seen, self.width)
         self.no_picture = nn.Parameter(torch.zeros(self.width))
-        self.attention = CrossAttention(self.width, heads_for(self.width))
+        heads, direction = heads_for(self.width, config.attention_heads), config.attention_direction
+        gated = direction == AttentionDirection.GATED
+        self.attention = CrossAttention(self.width, heads, gated=gated)
+        further = range(1, config.attention_depth)
+        self.further = nn.ModuleList(CrossAttention(self.width, heads, gated=gated) for _ in further)
+        asked = range(config.attention_depth if direction == AttentionDirection.BOTH else 0)
+        self.picture_asks = nn.ModuleList(CrossAttention(self.width, heads) for _ in asked)
 
     def forward(
         self, has_picture: Tensor, pixels: Tensor | None = None, features: Tensor | None = None, **text: Tensor
     ) -> Tensor:
         """text: the inputs of `TextNetwork.forward`."""
-        query = self.read(text.get("input_ids"), text.get("attention_mask"), text.get("states"))
+        states, mask = None, text.get("attention_mask")
+        if len(self.picture_asks):
+            states = self.encoders["text"](text["input_ids"], mask)
+            state = self.pooling(states, mask)
+        else:
+            state = self.read(text.get("input_ids"), mask, text.get("states"))
         tokens = self.projection(self.features(pixels) if features is None else features.float())
         tokens = tokens + (~has_picture)[:, None, None].to(tokens.dtype) * self.no_picture
-        return self.predict_head(self.attention(query, tokens), text.get("numbers"), text.get("words"))
+        for block in (self.attention, *self.further):
+            state = block(state, tokens)
+        if states is not None:
+            picture = tokens.mean(dim=1)
+            for block in self.picture_asks:
+                picture = block(picture, states, mask)
+            state = (state + picture) / 2
+        return self.predict_head(state, text.get("numbers"), text.get("words"))
 
     def features(self, pixels: Tensor | None) -> Tensor:
         """(B, T, width) of (B, 3, S, S) pixels: what the text asks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 import torch
@@ -9,12 +10,25 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.errors import UserError
 from core.fields.field_inputs import BUCKETS, CATEGORIES, UNKNOWN
 from core.nn import losses
 from core.nn.price_bins import PriceBins
 
 PoolingName = Literal["cls", "mean", "attention", "last"]
 HeadName = Literal["point", "bins", "both"]
+
+
+class AttentionDirection(StrEnum):
+    """Directions of the cross-attention between text and picture. gated: as the first, with a learnt gate on the residual."""
+
+    TEXT_ASKS_PICTURE = "text_asks_picture"
+    BOTH = "both"
+    GATED = "gated"
+
+
+HEADS = 8
+"""Attention heads by default."""
 
 _BINS_SHARE = 0.1
 """Weight of the bins' loss beside the point's: brings both to one size."""
@@ -46,30 +60,46 @@ class Pooling(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Cross-attention of the text's state to all patch tokens of the image; residual connection and layer norm.
+    """Cross-attention of one state to all tokens of the other input; residual connection and layer norm.
 
-    query (B, width) and tokens (B, T, width) to (B, width).
+    query (B, width), tokens (B, T, width) and mask (B, T), true where there is a token (None: everywhere), to (B, width).
+    gated: what is found is multiplied by tanh of a learnt number that starts at 0, so that training starts from the query alone.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, gated: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
+        self.gate = nn.Parameter(torch.zeros(1)) if gated else None
 
-    def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         batch, count, width = tokens.shape
         q = self.query(query).view(batch, 1, self.heads, -1).transpose(1, 2)
         k, v = self.key_value(tokens).view(batch, count, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, width)
-        return self.norm(query + self.out(found))
+        seen = None if mask is None else mask[:, None, None, :]
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).reshape(batch, width)
+        found = self.out(found)
+        return self.norm(query + (found if self.gate is None else self.gate.tanh() * found))
 
 
-def heads_for(width: int, wanted: int = 8) -> int:
-    """The most attention heads, up to `wanted`, that divide `width` and leave each at least 8 numbers."""
-    return max(count for count in range(1, wanted + 1) if width % count == 0 and (count == 1 or width // count >= 8))
+def heads_for(width: int, wanted: int = HEADS) -> int:
+    """The attention heads of a state of `width` numbers. Raises UserError if the number wanted does not divide it.
+
+    The default suits every width: the most heads, up to it, that divide the width and leave each at least 8 numbers.
+    """
+    if wanted == HEADS:
+        return max(n for n in range(1, wanted + 1) if width % n == 0 and (n == 1 or width // n >= 8))
+    if width % wanted:
+        fitting = ", ".join(str(n) for n in range(1, 33) if width % n == 0)
+        raise UserError(
+            f"{wanted} attention heads do not divide the text encoder's width of {width}",
+            code="attention-heads-do-not-divide",
+            hint=f"set attention_heads to one of {fitting}",
+        )
+    return wanted
 
 
 class FieldBranch(nn.Module):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
+
 from experiments.common.memory import MemoryBudget
 from experiments.planning.budget import CLOSING_SECONDS, Budget, SweepLimits
 from experiments.sweep_summary import START_SECONDS, forecast
@@ -37,3 +41,18 @@ def test_with_few_rows_all_are_opened_and_other_seeds_follow() -> None:
     assert plan[3].startswith(
         "3. their other documented points, then the same with other seeds, until each has 3 members"
     )
+
+
+def test_a_space_may_search_over_the_cross_attention(
+    tmp_path: Path, toy_sweep: list[object], here: Callable[..., str]
+) -> None:
+    space = tmp_path / "attention.yaml"
+    space.write_text(
+        "values:\n  attention_heads: [2, 4, 8]\n  attention_depth: [1, 2, 3]\n  learning_rate: [2.0e-3]\n"
+        "  attention_direction: [text_asks_picture, both, gated]\n"
+        "best:\n  attention_heads: 8\n  attention_depth: 1\n  attention_direction: text_asks_picture\n"
+        "  learning_rate: 2.0e-3\n"
+    )
+    tiny = ("--text-encoder", "tiny", "--vision-encoder", "tiny-vision")
+    plan = here("multimodal", *toy_sweep, *tiny, "--space", space, "--dry-run")
+    assert re.search(r"attention\.yaml +27 ", plan) and "dry run: nothing was trained" in plan

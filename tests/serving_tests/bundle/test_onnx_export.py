@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pandas as pd
 import pytest
 
 from core.architectures import architecture
+from core.cache import Cache
+from core.protocols.architecture import Context, make_config
 from core.store.workspace import Workspace
 from ensemble.pipeline.nested_cv import no_progress
 from ensemble.stack import stack_workspace
 from ensemble.stack_options import StackConfig
+from pricestack.testing.architectures import small_settings, toy_catalog
 from serving.bundle import parity_check
 from serving.bundle.builder import export
 from serving.bundle.bundle import Bundle
@@ -61,6 +65,22 @@ def assert_graph_prices(workspace: Workspace, name: str, folder: Path, rtol: flo
 @pytest.mark.parametrize("name", list(KINDS))
 def test_a_graph_gives_the_prices_of_the_network(workspace: Workspace, name: str, tmp_path: Path) -> None:
     assert_graph_prices(workspace, name, tmp_path, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("heads", "depth", "direction"), list(product((2, 4), (1, 2), ("text_asks_picture", "both", "gated")))
+)
+def test_a_graph_attends_as_the_network(heads: int, depth: int, direction: str, tmp_path: Path) -> None:
+    kind, settings = architecture("multimodal"), {**small_settings("multimodal"), "epochs": 1, "fields": "none"}
+    options = {"attention_heads": heads, "attention_depth": depth, "attention_direction": direction}
+    catalog = toy_catalog(tmp_path / "images", 20)
+    context = Context(0, Cache(tmp_path / "cache"), tmp_path / "run")
+    kind.train(catalog, None, make_config(kind.Config, {**settings, **options}), context).save(tmp_path / "saved")
+    export_format("onnx").write(kind, tmp_path / "saved", tmp_path / "model", tmp_path / "encoders")
+    graph = export_format("onnx").read(kind, tmp_path / "model", tmp_path / "encoders")
+    original = kind.load(tmp_path / "saved")
+    for rows in (catalog, catalog.take(np.array([3]))):
+        np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=1e-3)
 
 
 def test_a_graph_holds_no_paths(workspace: Workspace, tmp_path: Path) -> None:
