@@ -18,7 +18,7 @@ from core.errors import UserError, suggestion
 ROW_NUMBERS = "#"
 """In place of an id column: rows are called by their numbers, from 1."""
 CELL_CHARS, TEXT_CHARS, TEXT_LINES = 300, 10_000, 150
-"""Bounds of a cell that becomes a line, and of the text before such lines: readers of labelled lines look no further."""
+"""Bounds of a cell that becomes a line, and of what stands above such lines: readers of labelled lines look no further."""
 _LABEL_CHARS, _LABEL_WORDS = 40, 5
 _BLANK = frozenset({"", "nan", "na", "n/a", "null", "none", "nat"})
 _NATIVE_LINE = re.compile(r"^[ \t]*(?:item name|bullet ?points?(?: ?\d{1,3})?|value|unit)[ \t]*:", re.I | re.M)
@@ -92,16 +92,19 @@ class TableColumns:
         return None if self == TableColumns() else asdict(self)
 
     def text_with(self, text: str, cells: Mapping[str, str]) -> str:
-        """The text, bounded, with a labelled line of each of the row's cells by column below it; blank cells have none.
+        """The text with a labelled line of each of the row's cells below its first line, the name; blank cells have none.
 
-        After a native text a line of its own comes between, as its last label would go on.
+        In a native text they stand below all and a line of its own, as its last label would go on.
         """
         if not self.fields:
             return text
         values = ((each.label, cell_value(cells.get(each.name, ""))) for each in self.fields)
         lines = [f"{label}: {value}" for label, value in values if value]
-        parted = ["Product Description:"] if lines and _NATIVE_LINE.search(text) else []
-        return "\n".join([_bounded(text).rstrip("\n"), *parted, *lines])
+        text = _bounded(text)
+        if _NATIVE_LINE.search(text):
+            return "\n".join([text.rstrip("\n"), *(["Product Description:"] if lines else []), *lines])
+        name, line_break, rest = text.partition("\n")
+        return "\n".join([name, *lines, *([rest] if line_break else [])])
 
 
 def columns_from(record: Mapping[str, Any] | None) -> TableColumns:
@@ -179,10 +182,10 @@ def native_table(table: Table, columns: TableColumns) -> tuple[Table, list[str]]
     if columns == TableColumns():
         return table, []
     texts = _joined([(name, given[name]) for name in mapping.text])
-    shown = f"{TEXT_CHARS:,} characters and {TEXT_LINES} lines"
+    shown = f"{TEXT_CHARS:,} characters or {TEXT_LINES} lines"
     notes = []
     if columns.fields:
-        cut = sum(len(one) > TEXT_CHARS or one.count("\n") >= TEXT_LINES for one in texts)
+        cut = sum(_bounded(one) != one for one in texts)
         notes += [f"{table.path}: {cut:,} texts cut at {shown}, so that the other columns are read"] if cut else []
         names = [each.name for each in columns.fields if each.name in given]
         rows = zip(*(given[name] for name in names), strict=True) if names else ([],) * len(table)
@@ -214,9 +217,11 @@ def _joined(columns: Sequence[tuple[str, list[str]]]) -> list[str]:
 
 
 def _bounded(text: str) -> str:
+    """The text, what stands above labelled lines cut to its bounds: of a native one all of it, else the first line."""
+    if not _NATIVE_LINE.search(text):
+        name, line_break, rest = text.partition("\n")
+        return name[:TEXT_CHARS] + line_break + rest
     lines = text[:TEXT_CHARS].split("\n")
-    return (
-        "\n".join([*lines[: TEXT_LINES - 1], " ".join(lines[TEXT_LINES - 1 :])])
-        if len(lines) > TEXT_LINES
-        else text[:TEXT_CHARS]
-    )
+    if len(lines) <= TEXT_LINES:
+        return text[:TEXT_CHARS]
+    return "\n".join([*lines[: TEXT_LINES - 1], " ".join(lines[TEXT_LINES - 1 :])])

@@ -69,7 +69,7 @@ def table(**columns: list[str]) -> Table:
     return Table(Path("shop.csv"), columns, list(range(2, 2 + len(next(iter(columns.values()))))))
 
 
-def test_other_columns_become_lines_below_the_text() -> None:
+def test_other_columns_become_lines_below_the_name() -> None:
     columns = TableColumns(
         ColumnMapping("sku", ("title", "description"), None, "cost"), (FieldColumn("brand", "brand"),)
     )
@@ -77,8 +77,9 @@ def test_other_columns_become_lines_below_the_text() -> None:
     given.columns["brand"] = ["ac\nme " + "x" * 400, "n/a"]
     made, notes = native_table(given, columns)
     first, second = made.columns[TEXT]
-    head, _, brand = first.rpartition("\nbrand: ")
-    assert head == "Lamp\ndescription: of\nsteel"
+    name, brand, *rest = first.split("\n")
+    assert (name, rest) == ("Lamp", ["description: of", "steel"])
+    brand = brand.removeprefix("brand: ")
     assert brand.startswith("ac me xxx")
     assert len(brand) == CELL_CHARS
     assert second == "Chair"
@@ -101,11 +102,14 @@ def test_a_long_text_is_cut_so_that_lines_are_read() -> None:
     columns = TableColumns(NATIVE, (FieldColumn("brand", "brand"),))
     made, (note,) = native_table(
         table(
-            sample_id=["1", "2"], catalog_content=["x " * 20_000, "a\n" * 999], price=["1", "2"], brand=["acme", "b"]
+            sample_id=["1", "2", "3"],
+            catalog_content=["x " * 20_000, "Item Name: a\n" + "a\n" * 999, "name\n" + "line\n" * 999],
+            price=["1", "2", "3"],
+            brand=["acme", "b", "c"],
         ),
         columns,
     )
-    assert [labelled_values(text)["brand"] for text in made.columns[TEXT]] == ["acme", "b"]
+    assert [labelled_values(text)["brand"] for text in made.columns[TEXT]] == ["acme", "b", "c"]
     assert "2 texts cut" in note
 
 
