@@ -98,8 +98,8 @@ def _named_images(workspace: Workspace, facts: WorkspaceFacts) -> dict[str, Path
     """Images that a row of the catalog names: a folder may hold others."""
     if facts.images is None:
         return {}
-    found = list_images(Path(facts.images))
     names = {name for catalog in (workspace.train, workspace.test) for name in catalog.image_names}
+    found = list_images(Path(facts.images), names)
     return {name: found[name].path for name in sorted(names & found.keys())}
 
 

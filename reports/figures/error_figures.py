@@ -67,7 +67,7 @@ def _image_groups(train: Catalog) -> Strings:
     names = train.image_names
     if train.images is None or not train.images.is_dir():
         return np.where(names == "", "no image named", "names an image").astype(object)
-    there = list(list_images(train.images))
+    there = list(list_images(train.images, frozenset(names)))
     return np.where(np.isin(names, there), "has an image", "has no image").astype(object)
 
 

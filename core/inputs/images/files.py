@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,6 +12,7 @@ from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +38,7 @@ _BARS: dict[Padding, int] = {"white": 255, "black": 0}
 _GROUND = 255
 """The ground behind transparent images is white. (No image at all is black.)"""
 
+_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff"})
 _SHOWN = 10
 _BATCH = 256
 _ENDINGS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
@@ -110,19 +114,20 @@ class ImageReport:
 def list_images(folder: Path | None, names: Collection[str] | None = None) -> dict[str, ImageFile]:
     """Files of the folder by name; none where there is no folder. Raises UserError for a folder that cannot be read.
 
-    names: only these are looked at, where few of very many are needed. A link's basename is looked up in this listing and
-    never joined to a path, so no link (`..`, a NUL byte) leads outside.
+    names: only these are looked at, where few of very many are needed; one without a file of exactly that name gets the only
+    file that has it in another spelling (see `_similar`). A link's basename is looked up in this listing and never joined to
+    a path, so no link (`..`, a NUL byte) leads outside.
     """
     if folder is None:
         return {}
-    found = {}
+    found: dict[str, ImageFile] = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if (names is None or entry.name in names) and entry.is_file():
-                    facts = entry.stat()
-                    key = f"{entry.name}|{facts.st_size}|{facts.st_mtime_ns}"
-                    found[entry.name] = ImageFile(Path(entry.path), key)
+                    found[entry.name] = _image_file(entry)
+        if names is not None and (missing := {name for name in names if name and name not in found}):
+            found.update(_similar(folder, missing))
     except OSError as error:
         raise UserError(
             f"the folder of pictures {folder} cannot be read: {error.strerror}",
@@ -130,6 +135,45 @@ def list_images(folder: Path | None, names: Collection[str] | None = None) -> di
             hint="name the folder that holds the pictures with --images, or leave --images out to learn without pictures",
         ) from None
     return found
+
+
+def _image_file(entry: os.DirEntry[str]) -> ImageFile:
+    facts = entry.stat()
+    return ImageFile(Path(entry.path), f"{entry.name}|{facts.st_size}|{facts.st_mtime_ns}")
+
+
+def _similar(folder: Path, missing: Collection[str]) -> dict[str, ImageFile]:
+    """The only file of the folder for each name that is percent-encoded, in other case, in another Unicode form or with
+    another suffix or none; no file for a name that several fit. The same name but for suffix counts only where no file has
+    the suffix too.
+    """
+    whole = {name: _folded(name) for name in missing}
+    stems = {name: _stem(key) for name, key in whole.items()}
+    wanted = {*whole.values(), *stems.values()}
+    fits: dict[str, list[ImageFile]] = defaultdict(list)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = _folded(entry.name)
+            keys = {name, _stem(name)} & wanted
+            if keys and entry.is_file():
+                file = _image_file(entry)
+                for key in keys:
+                    fits[key].append(file)
+    found = {}
+    for name in missing:
+        files = fits.get(whole[name]) or fits.get(stems[name]) or []
+        if len(files) == 1:
+            found[name] = files[0]
+    return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", unquote(name)).casefold())
+
+
+def _stem(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and stem and suffix in _SUFFIXES else name
 
 
 def check_images(
@@ -143,8 +187,8 @@ def check_images(
     Raises UserError naming the first ten bad images and their number, unless `drop_bad`: then they are in the report, and
     `ImageReport.without_bad` gives the catalog in which they are missing. A link without a file is missing, not bad.
     """
-    files = list_images(catalog.images)
     names = catalog.image_names
+    files = list_images(catalog.images, frozenset(names))
     wanted = sorted({name for name in names if name in files})
     faults = dict(zip(wanted, in_threads(fault, [files[name].path for name in wanted], progress=progress), strict=True))
     bad = tuple(BadImage(row, files[name].path, what) for row, name in enumerate(names) if (what := faults.get(name)))

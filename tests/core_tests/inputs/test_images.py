@@ -223,3 +223,25 @@ def test_files_are_listed_by_name(images: Path) -> None:
     assert len({file.key for file in listed.values()}) == 5
     asked = {"1.jpg", "folder", "..", "absent.jpg", "tall.png"}
     assert list_images(images, asked) == {name: listed[name] for name in ("1.jpg", "tall.png")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "file"),
+    [
+        ("red%20mug.jpg", "red mug.jpg"),
+        ("MUG.JPG", "mug.jpg"),
+        ("caf\u00e9.jpg", "cafe\u0301.jpg"),
+        ("mug", "mug.jpg"),
+        ("mug.jpeg", "mug.jpg"),
+    ],
+)
+def test_a_name_in_another_spelling_finds_the_only_file_that_fits(tmp_path: Path, asked: str, file: str) -> None:
+    (tmp_path / file).write_bytes(b"x")
+    assert list_images(tmp_path, {asked})[asked].path == tmp_path / file
+
+
+def test_the_exact_name_comes_first_and_several_fits_are_none(tmp_path: Path) -> None:
+    for name in ("mug.jpg", "mug.png", "MUG.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    found = list_images(tmp_path, {"mug.jpg", "Mug.jpg", "mug", "..", "../mug.png"})
+    assert {name: file.path.name for name, file in found.items()} == {"mug.jpg": "mug.jpg"}
