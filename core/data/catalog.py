@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -113,12 +114,26 @@ class Catalog:
             pd.DataFrame(columns).to_parquet(temporary, index=False)
 
 
+_IMAGE = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.I)
+
+
 def _file_name(link: str) -> str:
+    link = link.strip()
+    if "://" not in link and "\\" in link:
+        return PureWindowsPath(link).name
     try:
-        path = urlsplit(link).path
+        parts = urlsplit(link)
     except ValueError:  # `http://[x/1.jpg` is no address, but it still ends in a file's name
-        path = link
-    return PurePosixPath(path).name
+        return PurePosixPath(link).name
+    name = PurePosixPath(parts.path).name
+    if _IMAGE.search(name):
+        return name
+    if not parts.scheme and _IMAGE.search(
+        parts.fragment
+    ):  # a path, where `#` is a letter as others: `images/mug #1.jpg`
+        return PurePosixPath(link).name
+    named = [value for _, value in parse_qsl(parts.query) if _IMAGE.search(value)]  # `image.php?file=1.jpg`
+    return PurePosixPath(named[0]).name if len(named) == 1 else name
 
 
 def load_catalog(path: Path, images: Path | None = None) -> Catalog:

@@ -24,6 +24,7 @@ from core.data.catalog import ID, PRICE, Catalog
 from core.data.column_mapping import TableColumns
 from core.data.reading import read_in_parts
 from core.errors import UserError, some
+from core.inputs.images.files import list_images
 from ensemble.pipeline.submission import check_place
 from serving.bundle.bundle import BundleFacts
 from serving.bundle.predictor import LEVELS, Predictor
@@ -113,12 +114,12 @@ def _check_source(source: Path) -> None:
 
 def _scan(job: BatchJob, columns: TableColumns) -> FileSummary:
     """Counts the rows and checks them all, so that no hours are spent on a file that is refused at its end."""
-    summary, notes, there = FileSummary(), dict[str, None](), set[str]()
+    summary, notes = FileSummary(), dict[str, None]()
     for part, found in read_in_parts(job.source, job.rows, images=job.images, sheet=job.sheet, columns=columns):
         summary.rows += len(part)
         notes.update(dict.fromkeys(found))
         if job.images is not None:
-            there = there or {path.name for path in job.images.iterdir()}
+            there = list_images(job.images, frozenset(part.image_names))
             summary.images += int((part.image_names != "").sum())
             summary.found += sum(name in there for name in part.image_names)
     more = [f"... and {len(notes) - _NOTES} more notes"] if len(notes) > _NOTES else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -86,13 +86,14 @@ class BadImage:
 class ImageReport:
     """rows: of the catalog. linked: rows with a link. found: rows whose image is there and usable.
 
-    bad: rows whose image is there and cannot be used. note: one sentence for people.
+    bad: rows whose image is there and cannot be used. shared: rows whose file other links name too. note: for people.
     """
 
     rows: int
     linked: int
     found: int
     bad: tuple[BadImage, ...]
+    shared: int = 0
 
     @property
     def note(self) -> str:
@@ -100,6 +101,8 @@ class ImageReport:
         parts = [f"{self.rows - self.linked} without a link", f"{absent} without a file"]
         if self.bad:
             parts.append(f"{len(self.bad)} with a bad file, treated as missing")
+        if self.shared:
+            parts.append(f"{self.shared} share a file with rows of other links, for the links' last parts are alike")
         return f"{self.found} of {self.rows} rows have a picture ({', '.join(parts)})"
 
     def without_bad(self, catalog: Catalog) -> Catalog:
@@ -195,7 +198,20 @@ def check_images(
     if bad and not drop_bad:
         raise bad_images_error(catalog, bad, role, "or run again with --drop-bad, which treats bad pictures as missing")
     found = sum(name in files for name in names) - len(bad)
-    return ImageReport(len(catalog), sum(link != "" for link in catalog.links), found, bad)
+    return ImageReport(
+        len(catalog), sum(link != "" for link in catalog.links), found, bad, _shared(catalog.links, names, files)
+    )
+
+
+def _shared(links: Iterable[str], names: Iterable[str], files: Mapping[str, ImageFile]) -> int:
+    """Number of rows whose file links from several hosts or folders name: `a.example/1.jpg` and `b.example/1.jpg`."""
+    by_file: dict[Path, list[str]] = defaultdict(list)
+    for link, name in zip(links, names, strict=True):
+        address = link.strip().partition("?")[0]
+        folder = address.split("://", 1)[-1].rpartition("/")[0]
+        if name in files and folder:
+            by_file[files[name].path].append(folder)
+    return sum(len(folders) for folders in by_file.values() if len(set(folders)) > 1)
 
 
 def bad_images_error(catalog: Catalog, bad: Sequence[BadImage], role: str, otherwise: str = "") -> UserError:

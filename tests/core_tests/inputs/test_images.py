@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from core.cache import Cache
+from core.data.catalog import Catalog
 from core.inputs.images.files import (
     PIXEL_LIMIT,
     Padding,
@@ -245,3 +246,28 @@ def test_the_exact_name_comes_first_and_several_fits_are_none(tmp_path: Path) ->
         (tmp_path / name).write_bytes(b"x")
     found = list_images(tmp_path, {"mug.jpg", "Mug.jpg", "mug", "..", "../mug.png"})
     assert {name: file.path.name for name, file in found.items()} == {"mug.jpg": "mug.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("link", "name"),
+    [
+        ("https://x.example/a/1.jpg?w=3#top", "1.jpg"),
+        (" https://x.example/1.jpg ", "1.jpg"),
+        ("C:\\pics\\1.jpg", "1.jpg"),
+        ("images/mug #1.jpg", "mug #1.jpg"),
+        ("https://x.example/image.php?id=1&file=1.jpg", "1.jpg"),
+        ("https://x.example/image.php?id=1", "image.php"),
+        ("", ""),
+    ],
+)
+def test_the_name_that_a_link_asks_for(link: str, name: str) -> None:
+    cells = np.array([link], dtype=object)
+    assert Catalog(cells, cells, cells).image_names.tolist() == [name]
+
+
+def test_rows_of_different_links_with_one_file_are_counted(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
+    links = np.array(["https://a.example/1.jpg", "https://b.example/1.jpg", ""], dtype=object)
+    report = check_images(Catalog(links, links, links, images=tmp_path))
+    assert (report.found, report.shared) == (2, 2)
+    assert "2 share a file" in report.note
