@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
@@ -117,8 +118,22 @@ class Catalog:
 _IMAGE = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.I)
 
 
-def _file_name(link: str) -> str:
+def first_link(link: str) -> str:
+    """The first of several links: of a JSON list of texts, or of links parted by bars. One link is itself."""
     link = link.strip()
+    if link.startswith("["):
+        try:
+            listed = json.loads(link)
+        except (ValueError, RecursionError):  # a name that begins with a bracket
+            return link
+        return (
+            next((each.strip() for each in listed if isinstance(each, str)), "") if isinstance(listed, list) else link
+        )
+    return link.partition("|")[0].strip()
+
+
+def _file_name(link: str) -> str:
+    link = first_link(link)
     if "://" not in link and "\\" in link:
         return PureWindowsPath(link).name
     try:

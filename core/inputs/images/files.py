@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from core.data.catalog import LINK, Catalog
+from core.data.catalog import LINK, Catalog, first_link
 from core.errors import UserError
 from core.hardware import usable_cores
 
@@ -118,8 +118,8 @@ def list_images(folder: Path | None, names: Collection[str] | None = None) -> di
     """Files of the folder by name; none where there is no folder. Raises UserError for a folder that cannot be read.
 
     names: only these are looked at, where few of very many are needed; one without a file of exactly that name gets the only
-    file that has it in another spelling (see `_similar`). A link's basename is looked up in this listing and never joined to
-    a path, so no link (`..`, a NUL byte) leads outside.
+    file, also of the subfolders, that has it in this or another spelling (see `_similar`). A link's basename is looked up in
+    this listing and never joined to a path, so no link (`..`, a NUL byte) leads outside.
     """
     if folder is None:
         return {}
@@ -140,28 +140,40 @@ def list_images(folder: Path | None, names: Collection[str] | None = None) -> di
     return found
 
 
-def _image_file(entry: os.DirEntry[str]) -> ImageFile:
-    facts = entry.stat()
-    return ImageFile(Path(entry.path), f"{entry.name}|{facts.st_size}|{facts.st_mtime_ns}")
+def _image_file(entry: os.DirEntry[str], inside: str = "") -> ImageFile:
+    """inside: the subfolder in which the file is, relative to the images' folder."""
+    facts, name = entry.stat(), f"{inside}/{entry.name}" if inside else entry.name
+    return ImageFile(Path(entry.path), f"{name}|{facts.st_size}|{facts.st_mtime_ns}")
+
+
+def _all_files(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """(file, subfolder) of the folder and all below it. No link to a folder is followed: it may lead outside, or in circles."""
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(folder / inside) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{inside}/{entry.name}" if inside else entry.name)
+                elif entry.is_file():
+                    yield entry, inside
 
 
 def _similar(folder: Path, missing: Collection[str]) -> dict[str, ImageFile]:
-    """The only file of the folder for each name that is percent-encoded, in other case, in another Unicode form or with
-    another suffix or none; no file for a name that several fit. The same name but for suffix counts only where no file has
-    the suffix too.
+    """The only file of the folder and its subfolders for each name, which may be percent-encoded, in other case, in another
+    Unicode form or with another suffix or none; no file for a name that several fit. The same name but for suffix counts only
+    where no file has the suffix too.
     """
     whole = {name: _folded(name) for name in missing}
     stems = {name: _stem(key) for name, key in whole.items()}
     wanted = {*whole.values(), *stems.values()}
     fits: dict[str, list[ImageFile]] = defaultdict(list)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = _folded(entry.name)
-            keys = {name, _stem(name)} & wanted
-            if keys and entry.is_file():
-                file = _image_file(entry)
-                for key in keys:
-                    fits[key].append(file)
+    for entry, inside in _all_files(folder):
+        name = _folded(entry.name)
+        if keys := {name, _stem(name)} & wanted:
+            file = _image_file(entry, inside)
+            for key in keys:
+                fits[key].append(file)
     found = {}
     for name in missing:
         files = fits.get(whole[name]) or fits.get(stems[name]) or []
@@ -207,7 +219,7 @@ def _shared(links: Iterable[str], names: Iterable[str], files: Mapping[str, Imag
     """Number of rows whose file links from several hosts or folders name: `a.example/1.jpg` and `b.example/1.jpg`."""
     by_file: dict[Path, list[str]] = defaultdict(list)
     for link, name in zip(links, names, strict=True):
-        address = link.strip().partition("?")[0]
+        address = first_link(link).partition("?")[0]
         folder = address.split("://", 1)[-1].rpartition("/")[0]
         if name in files and folder:
             by_file[files[name].path].append(folder)

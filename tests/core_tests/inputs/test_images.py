@@ -241,6 +241,19 @@ def test_a_name_in_another_spelling_finds_the_only_file_that_fits(tmp_path: Path
     assert list_images(tmp_path, {asked})[asked].path == tmp_path / file
 
 
+def test_files_of_subfolders_are_found_where_only_one_fits(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    images = tmp_path / "images"
+    for path in (images / "a/b/1.jpg", images / "a/2.jpg", images / "b/2.jpg", outside / "3.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (images / "linked").symlink_to(outside, target_is_directory=True)
+    (images / "a/circle").symlink_to(images, target_is_directory=True)
+    found = list_images(images, {"1.jpg", "2.jpg", "3.jpg"})
+    assert {name: file.path for name, file in found.items()} == {"1.jpg": images / "a/b/1.jpg"}
+    assert found["1.jpg"].key.startswith("a/b/1.jpg|")
+
+
 def test_the_exact_name_comes_first_and_several_fits_are_none(tmp_path: Path) -> None:
     for name in ("mug.jpg", "mug.png", "MUG.jpg"):
         (tmp_path / name).write_bytes(b"x")
@@ -257,6 +270,12 @@ def test_the_exact_name_comes_first_and_several_fits_are_none(tmp_path: Path) ->
         ("images/mug #1.jpg", "mug #1.jpg"),
         ("https://x.example/image.php?id=1&file=1.jpg", "1.jpg"),
         ("https://x.example/image.php?id=1", "image.php"),
+        ('["https://x.example/1.jpg", "https://x.example/2.jpg"]', "1.jpg"),
+        ("https://x.example/1.jpg | https://x.example/2.jpg", "1.jpg"),
+        ("[]", ""),
+        ('[{"a": 1}, "b/2.jpg"]', "2.jpg"),
+        ("[blue] mug.jpg", "[blue] mug.jpg"),
+        ("[" * 100_000, "[" * 100_000),
         ("", ""),
     ],
 )
