@@ -73,7 +73,7 @@ def choose(page: Any, data: bytes) -> None:
 
 def test_an_image_is_shown_and_marked_unused_where_no_member_reads_it(page: Any) -> None:
     choose(page, png())
-    assert page.is_visible("#preview")
+    page.wait_for_selector("#preview", state="visible")
     price(page, TEXT)
     assert "picture not used by this bundle" in page.inner_text("#facts")
 
