@@ -3,11 +3,12 @@
     python benchmarks/accuracy/accuracy.py FOLDER_OF_CATALOGS --autogluon PYTHON [--text-encoder FOLDER] [--minutes 2 5 10]
     python benchmarks/accuracy/accuracy.py --table                                    # prints the table of what is there
 
-PYTHON is that of an environment with `autogluon.tabular[lightgbm,xgboost,fastai]`; `--tools "autogluon, numbers"` gives it
-measures as number columns, too. It takes hours and can be stopped at any
-time: a finished run is a line of benchmarks/data/accuracy.jsonl and is repeated for another revision only. Ours:
-`experiments.sweep all --minutes M` and `ensemble.stack`, as a user types them, in a new workspace. Seconds are those of whole
-commands; memory is that of the whole machine (`whole_machine.py`): run it where nothing else runs.
+PYTHON is that of an environment with `autogluon.tabular[lightgbm,xgboost,catboost,fastai]`. `--tools "autogluon, numbers"` gives
+it measures as number columns, too; tools that end in `columns` get the catalog rebuilt as a shop's table (`columns.py`), and
+"pricestack, no fields" reads no fields of any name. It takes hours and can be stopped at any time: a finished run is a line of
+benchmarks/data/accuracy.jsonl and is repeated for another revision only. Ours: `experiments.sweep all --minutes M` and
+`ensemble.stack`, as a user types them, in a new workspace. Seconds are those of whole commands; memory is that of the whole
+machine (`whole_machine.py`): run it where nothing else runs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
+from columns import rebuilt
 from json_lines import add_line, read_lines
 from whole_machine import Lowest
 
@@ -30,6 +32,9 @@ from core.metrics import group_standard_error, smape_terms
 
 RESULTS = Path(__file__).parents[1] / "data" / "accuracy.jsonl"
 CODE = ("core", "ensemble", "experiments", "search_spaces")
+PEERS = ("autogluon", "autogluon, numbers", "autogluon, columns")
+OWN = ("pricestack", "pricestack, columns", "pricestack, no fields")
+SHOP = "id=sku,text=title+description,image=photo,price=final_price"
 SEEDS = {2.0: 1, 5.0: 3, 10.0: 1}
 """Minutes to seeds; the first seed of all minutes comes before the second of any."""
 
@@ -47,8 +52,8 @@ class Case:
 
 
 def cases(arguments: argparse.Namespace, revisions: dict[str, str]) -> Iterator[Case]:
-    tools = [("autogluon", ""), ("autogluon, numbers", "")] if arguments.autogluon else []
-    tools += [("pricestack", "")]
+    tools = [(name, "") for name in PEERS] if arguments.autogluon else []
+    tools += [(name, "") for name in OWN]
     tools += [("pricestack, encoder", arguments.text_encoder.name)] if arguments.text_encoder else []
     for seed in range(arguments.seeds or max(SEEDS.values())):
         for minutes in arguments.minutes:
@@ -64,19 +69,32 @@ def run(case: Case, arguments: argparse.Namespace, scratch: Path) -> pd.DataFram
     """Its test prices."""
     folder = arguments.data / case.catalog
     catalog, seconds, out = [folder / "train.csv", folder / "test.csv"], 60 * case.minutes, scratch / "submission.csv"
+    if shop := case.tool.endswith("columns"):
+        catalog = write_shop_tables(catalog, scratch)
     if case.tool.startswith("autogluon"):
         script = Path(__file__).with_name("accuracy_autogluon.py")
-        split = ["--numbers"] if case.tool.endswith("numbers") else []
+        split = ["--numbers"] if case.tool.endswith("numbers") else ["--columns"] if shop else []
         commands = [[arguments.autogluon, script, *catalog, out, "--seconds", seconds, "--seed", case.seed, *split]]
     else:
-        encoder = ["--text-encoder", arguments.text_encoder] if case.encoder else []
-        flags = ["--minutes", case.minutes, "--seed", case.seed, "--workspace", scratch, *encoder, *arguments.extra]
+        extra = ["--text-encoder", arguments.text_encoder] if case.encoder else []
+        extra += ["--set", "labelled_fields=false"] if case.tool.endswith("no fields") else []
+        extra += ["--columns", SHOP] if shop else []
+        flags = ["--minutes", case.minutes, "--seed", case.seed, "--workspace", scratch, *extra, *arguments.extra]
         sweep = ["experiments.sweep", "all", "--train", catalog[0], "--test", catalog[1], *flags]
         commands = [[sys.executable, "-m", *command] for command in (sweep, ["ensemble.stack", "--workspace", scratch])]
     for command in commands:
         with (scratch / "log.txt").open("a") as log:
             subprocess.run(list(map(str, command)), check=True, stdout=log, stderr=log)
     return pd.read_csv(out, dtype={"sample_id": str})
+
+
+def write_shop_tables(catalog: list[Path], folder: Path) -> list[Path]:
+    """The files of the catalog rebuilt as a shop's tables."""
+    frames = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in catalog]
+    written = [folder / f"shop-{path.name}" for path in catalog]
+    for frame, path in zip(rebuilt(frames), written, strict=True):
+        frame.to_csv(path, index=False)
+    return written
 
 
 def measure(case: Case, arguments: argparse.Namespace, scratch: Path) -> dict[str, object]:
@@ -107,12 +125,13 @@ def table(done: pd.DataFrame) -> str:
     means = done[latest].groupby(keys)[["smape", "standard_error", "nested", "seconds", "gib"]].mean()
     means["seeds"] = done[latest].groupby(keys).size()
     rows = means.reset_index()
-    peers = rows[rows.tool == "autogluon"].set_index(["catalog", "minutes"])["smape"]
     places = pd.MultiIndex.from_frame(rows[["catalog", "minutes"]])
-    rows["to autogluon"] = rows["smape"].to_numpy() / peers.reindex(places).to_numpy() - 1
-    return rows.round(
-        {"smape": 2, "standard_error": 2, "nested": 2, "seconds": 0, "gib": 1, "to autogluon": 3}
-    ).to_string()
+    digits = {"smape": 2, "standard_error": 2, "nested": 2, "seconds": 0, "gib": 1}
+    for peer in sorted(set(rows.tool) & {"autogluon", "autogluon, columns"}):
+        theirs = rows[rows.tool == peer].set_index(["catalog", "minutes"])["smape"]
+        rows[f"to {peer}"] = rows["smape"].to_numpy() / theirs.reindex(places).to_numpy() - 1
+        digits[f"to {peer}"] = 3
+    return rows.round(digits).to_string()
 
 
 def revision(arguments: argparse.Namespace) -> dict[str, str]:
@@ -121,10 +140,10 @@ def revision(arguments: argparse.Namespace) -> dict[str, str]:
 
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *CODE], check=False).returncode
     own = said("git", "log", "-1", "--format=%h", "--", *CODE) + ("+" if changed else "")
-    found = {"pricestack": own, "pricestack, encoder": own}
+    found = dict.fromkeys((*OWN, "pricestack, encoder"), own)
     if arguments.autogluon:
         script = "import importlib.metadata as m; print(m.version('autogluon.tabular'))"
-        found["autogluon"] = found["autogluon, numbers"] = said(str(arguments.autogluon), "-c", script)
+        found |= dict.fromkeys(PEERS, said(str(arguments.autogluon), "-c", script))
     return found
 
 

@@ -1,11 +1,13 @@
 """AutoGluon run for `accuracy.py`, in a Python environment of its own (AutoGluon needs pandas below 2.4).
 
-    python accuracy_autogluon.py TRAIN.csv TEST.csv OUT.csv --seconds 300 --seed 0 [--numbers]
+    python accuracy_autogluon.py TRAIN.csv TEST.csv OUT.csv --seconds 300 --seed 0 [--numbers | --columns]
 
 `best_quality` on the text and its labelled parts as columns (AutoGluon makes n-grams of them), log prices as target, mean
 absolute error as metric: SMAPE is close to the absolute error of logs. No dynamic stacking, CatBoost or forests: with them it
 overruns its time twofold on n-grams. `--numbers` takes measures apart for it, too: a number column for each of the
-most frequent words before a number (`width 80 cm`) and for each unit behind one (`74 cm`).
+most frequent words before a number (`width 80 cm`) and for each unit behind one (`74 cm`). `--columns` reads a shop's
+tables (`columns.py`) as their owner would: each labelled line is a column, and one whose values are a number each, with or
+without one unit, is a number. CatBoost, made for categories, takes part there.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ _LABEL = re.compile(
 )
 
 _NUMBER = re.compile(r"(?:(?P<word>[^\W\d_]{3,}):? +)?(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[^\W\d_]{1,6}\b|%)?")
+
+_MEASURE = r"^\s*(-?\d[\d,]*(?:\.\d+)?)\s*([^\W\d_]\S{0,9}|%)?\s*$"
 
 
 def columns(texts: pd.Series) -> pd.DataFrame:
@@ -59,6 +63,17 @@ def numbers(texts: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def shop_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """A shop's columns, numbers read where nearly all values are one with the same unit or none."""
+    found = table.drop(columns=["sku", "photo", "final_price"], errors="ignore")
+    for name in found.columns.difference(["title", "description"]):
+        given = found[name].dropna().astype(str)
+        parts = given.str.extract(_MEASURE)
+        if len(given) and parts[0].notna().mean() >= 0.95 and parts[1].dropna().nunique() <= 1:
+            found[name] = parts[0].str.replace(",", "").astype(float).reindex(found.index)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train")
@@ -67,13 +82,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--numbers", action="store_true")
+    parser.add_argument("--columns", action="store_true")
     arguments = parser.parse_args()
-    train, test = (pd.read_csv(path, dtype={"sample_id": str}) for path in (arguments.train, arguments.test))
-    texts = pd.concat([train["catalog_content"], test["catalog_content"]], ignore_index=True)
-    both = columns(texts)
+    names = ("sku", "final_price") if arguments.columns else ("sample_id", "price")
+    train, test = (pd.read_csv(path, dtype={names[0]: str}) for path in (arguments.train, arguments.test))
+    rows = pd.concat([train, test], ignore_index=True)
+    both = shop_columns(rows) if arguments.columns else columns(rows["catalog_content"])
     if arguments.numbers:
-        both = both.join(numbers(texts))
-    table = both.iloc[: len(train)].assign(target=np.log(train["price"]).to_numpy())
+        both = both.join(numbers(rows["catalog_content"]))
+    table = both.iloc[: len(train)].assign(target=np.log(train[names[1]]).to_numpy())
     with TemporaryDirectory() as folder:
         predictor = TabularPredictor(
             "target", "regression", "mean_absolute_error", path=folder, learner_kwargs={"random_state": arguments.seed}
@@ -83,10 +100,10 @@ def main() -> None:
             time_limit=arguments.seconds,
             presets="best_quality",
             dynamic_stacking=False,
-            excluded_model_types=["CAT", "RF", "XT"],
+            excluded_model_types=["RF", "XT"] if arguments.columns else ["CAT", "RF", "XT"],
         )
         answer = np.exp(predictor.predict(both.iloc[len(train) :]).to_numpy())
-    pd.DataFrame({"sample_id": test["sample_id"], "price": answer}).to_csv(arguments.out, index=False)
+    pd.DataFrame({"sample_id": test[names[0]], "price": answer}).to_csv(arguments.out, index=False)
 
 
 if __name__ == "__main__":
