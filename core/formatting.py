@@ -25,8 +25,9 @@ def amount(value: float, form: str = ",.2f") -> str:
 
 
 def written_out(value: float, digits: int = 6) -> str:
-    """A price by as many digits that count, without an exponent: 5600000 and not 5.6e+06, 0.0000125 and not 1.25e-05."""
-    return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")
+    """A price by as many digits that count, without an exponent: 5,600,000 and not 5.6e+06, 0.0000125 and not 1.25e-05."""
+    whole, point, rest = np.format_float_positional(float(f"{value:.{digits}g}"), trim="-").partition(".")
+    return f"{int(whole):,}{point}{rest}"
 
 
 def range_text(low: float, high: float) -> str:
@@ -81,7 +82,7 @@ def describe(searched: Mapping[str, Any] | None) -> str:
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
     """The four metrics in one line."""
-    errors = "  ".join(f"{name.upper()} {amount(metrics[name], '.2f')}" for name in ("mae", "rmse"))
+    errors = "  ".join(f"{name.upper()} {amount(metrics[name])}" for name in ("mae", "rmse"))
     return f"SMAPE {metrics['smape']:.2f}  {errors}  R2 {metrics['r2']:.3f}"
 
 

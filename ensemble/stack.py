@@ -175,7 +175,7 @@ def show(result: StackResult) -> None:
         table.add_row(f"stack: {each['name']}", *_figures(scores), chosen, "")
     table.add_section()
     floor = record["floor"]
-    table.add_row(f"constant floor ({amount(floor['price'], '.2f')})", f"{floor['smape']:.2f}", *[""] * 6)
+    table.add_row(f"constant floor ({amount(floor['price'])})", f"{floor['smape']:.2f}", *[""] * 6)
     table.add_row("stack, nested", *_figures(record["nested"]), "", f"{result.seconds['total']:.1f}", style="bold")
     console.print(table)
     low, high = result.interval

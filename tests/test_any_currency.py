@@ -164,7 +164,7 @@ def test_a_price_far_outside_is_read_and_named_by_the_label_check(tmp_path: Path
     workspace = Workspace(tmp_path / "runs")
     config, said = CatalogConfig(train=tmp_path / "train.csv", test=tmp_path / "test.csv", folds=2), list[str]()
     fill_workspace(workspace, config, 0, said.append)
-    assert any("7 costs 11111111, expected" in line for line in said)
+    assert any("7 costs 11,111,111, expected" in line for line in said)
     first = read_findings(workspace.path(FILE))[0]
     assert (first.sample_id, first.kind, first.price) == ("7", LabelNoise.OUTLIER, 11_111_111)
     assert find_in(workspace)[0].sample_id == "7"

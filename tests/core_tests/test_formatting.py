@@ -16,11 +16,11 @@ def test_no_amount_reads_0_but_0(value: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
     [
-        (5.6, 6, "5.6"), (10.0, 6, "10"), (188.609, 4, "188.6"), (11_111_111, 12, "11111111"), (61_312_345.0, 4, "61310000"),
+        (5.6, 6, "5.6"), (10.0, 6, "10"), (188.609, 4, "188.6"), (11_111_111, 12, "11,111,111"), (61_312_345.0, 4, "61,310,000"),
         (1.25e-6, 6, "0.00000125"),
     ],
 )  # fmt: skip
-def test_prices_have_no_exponent(value: float, digits: int, text: str) -> None:
+def test_prices_are_grouped_and_have_no_exponent(value: float, digits: int, text: str) -> None:
     assert written_out(value, digits) == text
 
 
