@@ -99,7 +99,7 @@ class Catalog:
     def fingerprint(self) -> str:
         """Hash of ids, texts, links and prices in file order: names every artefact made from these rows."""
         prices = b"" if self.prices is None else np.ascontiguousarray(self.prices, dtype="<f8").tobytes()
-        return digest(*("\x1f".join(map(str, column)) for column in (self.ids, self.texts, self.links)), prices)
+        return digest(self.ids, self.texts, self.links, prices)
 
     @cached_property
     def image_names(self) -> Strings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -23,8 +24,19 @@ class RowSource:
     counted: str = "line"
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half a letter outside Unicode's first plane, as a JSON writer leaves it where it cuts a text: no encoding has it."""
+
+
 def cell_text(value: Any) -> str:
-    """A typed cell as CSV would have it: whole numbers without a fraction, dates in ISO 8601, lists and objects as JSON."""
+    """A typed cell as CSV would have it: whole numbers without a fraction, dates in ISO 8601, lists and objects as JSON.
+
+    Half a letter (a lone surrogate) becomes the replacement character.
+    """
+    return _HALF.sub("\ufffd", _text(value))
+
+
+def _text(value: Any) -> str:
     if value is None or value != value:  # NaN differs from itself
         return ""
     if isinstance(value, str):

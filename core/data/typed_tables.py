@@ -85,12 +85,13 @@ def read_json_lines(path: Path, stream: IO[bytes]) -> RowSource:
     """The rows of a JSON Lines file; its columns are the keys of all its objects, in the order in which they come up."""
     text, notes = open_text(path, stream)
     names = list(dict.fromkeys(name for _, record in _records(path, text) for name in record))
+    header = [cell_text(name) for name in names]
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         for line, record in _records(path, text):
             yield line, [cell_text(record.get(name)) for name in names]
 
-    return RowSource(names, rows(), notes)
+    return RowSource(header, rows(), notes)
 
 
 def _records(path: Path, text: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:

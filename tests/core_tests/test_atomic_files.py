@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.atomic_files import atomic_path, digest, digest_json, link, locked, read_json, write_json, write_text
@@ -78,3 +79,9 @@ def test_where_there_are_no_links_a_file_is_copied(tmp_path: Path, monkeypatch: 
     (tmp_path / "one").write_text("weights")
     link(tmp_path / "one", tmp_path / "two")
     assert (tmp_path / "two").read_text() == "weights" and not (tmp_path / "two").samefile(tmp_path / "one")
+
+
+def test_many_strings_have_the_digest_of_their_text() -> None:
+    strings = np.array([f"über {number}" for number in range(10_000)], dtype=object)
+    assert digest(strings, b"x") == digest("\x1f".join(strings), b"x")
+    assert digest(strings[:0]) == digest("")

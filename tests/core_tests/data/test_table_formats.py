@@ -187,6 +187,12 @@ def test_row_numbers_are_recognised(name: str, values: list[str], counts: bool) 
     assert is_row_number(name, values) is counts
 
 
+def test_half_a_letter_becomes_the_replacement_character(path: Path) -> None:
+    path.write_text('{"sample_id": "\\ud83d", "na\\udc00me": "mug \\ud83d\\ude00 \\ud800", "price": ["\\udfff"]}\n')
+    table = read_table(path, ())
+    assert table.columns == {"sample_id": ["\ufffd"], "na\ufffdme": ["mug \U0001f600 \ufffd"], "price": ['["\ufffd"]']}
+
+
 def test_json_lines_with_other_keys_and_types(path: Path) -> None:
     path.write_text('{"sample_id": 12345678901234567890123, "price": 3.0}\n\n{"sample_id": "a", "tags": ["x", 1]}\n')
     table = read_table(path, ("sample_id",))
