@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -21,7 +21,7 @@ from core.architectures.text import TextEncodingNetwork, TextExamples, text_exam
 from core.arrays import RowIndices
 from core.cache import Cache
 from core.console import progress
-from core.data.catalog import Catalog, Strings
+from core.data.catalog import MOST_IMAGES, Catalog, Strings
 from core.encoders.loading import load_encoder
 from core.encoders.presets import AUTO, TINY_VISION, Part
 from core.encoders.tiny import TinyVision
@@ -43,11 +43,18 @@ class MultimodalConfig(NeuralConfig):
         "attention_heads": HEADS,
         "attention_depth": 1,
         "attention_direction": AttentionDirection.TEXT_ASKS_PICTURE,
+        "images_per_product": 1,
     }
 
     vision_encoder: str = Field(AUTO, description="short name, hub name or folder of the vision encoder")
     freeze_vision: bool | None = Field(None, description="keep its weights; null: unless it is tiny-vision")
     image_tokens: Literal["patches", "pooled"] = Field("patches", description="all that the text asks, or their mean")
+    images_per_product: int = Field(
+        1,
+        ge=1,
+        le=MOST_IMAGES,
+        description="first pictures that are read of those that image_link lists (JSON, or parted by |)",
+    )
     attention_heads: int = Field(
         HEADS,
         ge=1,
@@ -107,6 +114,13 @@ class MultimodalConfig(NeuralConfig):
             return super().frozen_passes(part)
         return self.epochs if self.live_pixels else 1 + self.views.count
 
+    def per_row(self, part: Part) -> int:
+        return self.images_per_product if part == "vision" else super().per_row(part)
+
+    def memory_key(self) -> str:
+        several = f", {self.images_per_product} pictures" if self.images_per_product > 1 else ""
+        return super().memory_key() + several
+
     def without_effect(self) -> dict[str, str]:
         unused, frozen = super().without_effect(), "vision" in self.frozen()
         if frozen == self._keeps_by_default:
@@ -117,8 +131,8 @@ class MultimodalConfig(NeuralConfig):
             unused["mixup_alpha"] = "without use_mixup"
         if not self.augment:
             unused |= dict.fromkeys(("cached_views", "random_erase"), "without augment")
-        if self.image_tokens == "pooled" and not self._picture_asks:  # all heads take the only token whole
-            unused["attention_heads"] = "with image_tokens=pooled"
+        if self.image_tokens == "pooled" and self.images_per_product == 1 and not self._picture_asks:
+            unused["attention_heads"] = "with image_tokens=pooled"  # all heads take the only token whole
         if not frozen:
             unused["cached_views"] = "without freeze_vision"
         return unused
@@ -149,10 +163,11 @@ class MultimodalExamples:
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of the texts; where their states are known, image patches, which then fill the memory."""
+        """Tokens of the texts, and image patches: those of further pictures, or all where the texts' states are known."""
+        pictures = self.config.images_per_product
         if self.text.states is None:
-            return self.text.lengths
-        return np.full(len(self.ids), PATCHES, dtype=np.int64)
+            return self.text.lengths + (pictures - 1) * PATCHES
+        return np.full(len(self.ids), pictures * PATCHES, dtype=np.int64)
 
     def batch(self, rows: RowIndices, generator: torch.Generator | None) -> Batch:
         text = self.text.batch(rows, generator)
@@ -167,14 +182,16 @@ class MultimodalExamples:
     def _pixels(
         self, rows: RowIndices, targets: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, 3, S, S) images and (B,) targets, with training's random changes where a generator asks for them."""
-        raw = torch.from_numpy(self.pixels.take(rows))
-        if generator is None:
-            return normalise(raw, self.mean, self.std), targets
-        if self.config.augment:
+        """(B, 3, S, S) or (B, K, 3, S, S) images and (B,) targets, with training's random changes where a generator asks."""
+        taken = torch.from_numpy(self.pixels.take(rows))
+        raw = taken.flatten(0, -4)
+        if generator is not None and self.config.augment:
             pixels = augment(raw, self.config.random_erase, generator, self.mean, self.std)
         else:
             pixels = normalise(raw, self.mean, self.std)
+        pixels = pixels.unflatten(0, taken.shape[:-3])
+        if generator is None:
+            return pixels, targets
         if self.config.use_mixup and targets is not None:
             return mixup(pixels, targets, self.config.mixup_alpha, generator)
         return pixels, targets
@@ -184,6 +201,7 @@ class MultimodalNetwork(TextEncodingNetwork):
     """Text (`TextEncodingNetwork.read`), image and fields to the head's outputs.
 
     has_picture (B,), and either pixels (B, 3, S, S) or features (B, T, seen) that the frozen vision encoder gave before.
+    Of up to K pictures per row (B, K), (B, K, 3, S, S) and (B, K, T, seen): all their patches together are asked.
     With `attention_direction` `both`, the head takes the mean of the text's state and of the picture's.
     """
 
@@ -212,20 +230,42 @@ class MultimodalNetwork(TextEncodingNetwork):
         else:
             state = self.read(text.get("input_ids"), mask, text.get("states"))
         tokens = self.projection(self.features(pixels) if features is None else features.float())
+        seen = None
+        if has_picture.dim() == 2:
+            tokens, seen = joined(tokens, has_picture)
+            has_picture = has_picture[:, 0]
         tokens = tokens + (~has_picture)[:, None, None].to(tokens.dtype) * self.no_picture
         for block in (self.attention, *self.further):
-            state = block(state, tokens)
+            state = block(state, tokens, seen)
         if states is not None:
-            picture = tokens.mean(dim=1)
+            picture = tokens.mean(dim=1) if seen is None else masked_mean(tokens, seen)
             for block in self.picture_asks:
                 picture = block(picture, states, mask)
             state = (state + picture) / 2
         return self.predict_head(state, text.get("numbers"), text.get("words"))
 
     def features(self, pixels: Tensor | None) -> Tensor:
-        """(B, T, width) of (B, 3, S, S) pixels: what the text asks."""
-        tokens: Tensor = self.encoders["vision"](pixels)
-        return tokens.mean(dim=1, keepdim=True) if self.pooled else tokens
+        """(B, T, width) of (B, 3, S, S) pixels, or (B, K, T, width) of (B, K, 3, S, S): what the text asks."""
+        assert pixels is not None, "there are pixels where there are no features"
+        several = pixels.dim() == 5
+        tokens: Tensor = self.encoders["vision"](pixels.flatten(0, 1) if several else pixels)
+        tokens = tokens.mean(dim=1, keepdim=True) if self.pooled else tokens
+        return tokens.unflatten(0, pixels.shape[:2]) if several else tokens
+
+
+def joined(tokens: Tensor, has_picture: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, K * T, width) tokens of a row's K pictures, (B, K, T, width), and the mask (B, K * T) of those that are there.
+
+    has_picture (B, K): a row's pictures come first. A row without any has its first, black square, as it has alone.
+    """
+    there = torch.cat([torch.ones_like(has_picture[:, :1]), has_picture[:, 1:]], dim=1)
+    return tokens.flatten(1, 2), there[:, :, None].expand(tokens.shape[:3]).flatten(1)
+
+
+def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """(B, width) means of the tokens (B, T, width) where the mask (B, T) is true."""
+    weights = mask[:, :, None].to(tokens.dtype)
+    return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 class MultimodalArchitecture(NeuralArchitecture):
@@ -241,7 +281,10 @@ class MultimodalArchitecture(NeuralArchitecture):
         name = config.vision_encoder
         size = TinyVision.size if name == TINY_VISION else int(getattr(load_encoder(name, "vision")[0], "size"))  # noqa: B009
         with progress("decoding images") as advance:
-            bad = prepare_pixels(catalogs, cache, size, padding=config.padding, drop_bad=drop_bad, progress=advance)
+            bad = prepare_pixels(
+                catalogs, cache, size, padding=config.padding, most=config.images_per_product, drop_bad=drop_bad,
+                progress=advance,
+            )  # fmt: skip
         return (f"{bad} images could not be decoded and count as missing",) if bad else ()
 
     def network(self, encoders: Encoders, config: MultimodalConfig, numbers: int = 0) -> MultimodalNetwork:
@@ -251,7 +294,7 @@ class MultimodalArchitecture(NeuralArchitecture):
         vision: Any = model.network.encoders["vision"]
         config: Any = model.config
         run = model.runtime
-        pixels = _pixels(catalog, run, vision.size, config.padding)
+        pixels = _pixels(catalog, run, vision.size, config)
         features = None
         if run.cache is not None and "vision" in config.read_once():
             frozen = FrozenEncoder(vision, run.cache, run.device, run.threads, config.precision, run.check_time)
@@ -259,13 +302,15 @@ class MultimodalArchitecture(NeuralArchitecture):
         return MultimodalExamples(text_examples(model, catalog), pixels, features, vision.mean, vision.std, config)
 
 
-def _pixels(catalog: Catalog, run: Runtime, size: int, padding: Padding) -> Pixels:
+def _pixels(catalog: Catalog, run: Runtime, size: int, config: MultimodalConfig) -> Pixels:
+    padding, most = config.padding, config.images_per_product
+    load = partial(load_pixels, catalog, size=size, padding=padding, most=most, threads=run.threads)
     if run.cache is not None:
-        return load_pixels(catalog, run.cache, size, padding=padding, threads=run.threads)
+        return load(cache=run.cache)
 
     def decoded() -> Pixels:
         with TemporaryDirectory() as folder:
-            pixels = load_pixels(catalog, Cache(Path(folder)), size, padding=padding, threads=run.threads)
+            pixels = load(cache=Cache(Path(folder)))
             return replace(pixels, array=np.array(pixels.array))
 
-    return catalog.derived(("pixels", size, padding), decoded)
+    return catalog.derived(("pixels", size, padding, most), decoded)

@@ -243,7 +243,7 @@ class NeuralArchitecture(Architecture):
         epochs = config.stop_epoch or config.epochs
         seconds = 0.0
         for part, name in config.encoders().items():
-            units = tokens if part == "text" else float(len(catalog))
+            units = tokens if part == "text" else float(len(catalog) * config.per_row(part))
             if name == _tiny(part):
                 seconds += epochs * units * (_TINY_SECONDS_PER_TOKEN if part == "text" else _TINY_SECONDS_PER_PICTURE)
                 continue

@@ -64,6 +64,10 @@ class NeuralConfig(TrainerConfig):
         """Number of times a frozen encoder reads each row in a training: once where its states are cached."""
         return 1 if part in self.read_once() else self.epochs
 
+    def per_row(self, part: Part) -> int:
+        """The most inputs that an encoder reads of one row."""
+        return 1
+
     @property
     def has_branch(self) -> bool:
         return self.fields in ("dense", "both")

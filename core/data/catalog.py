@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from core.atomic_files import atomic_path, digest
 
 ID, TEXT, LINK, PRICE = "sample_id", "catalog_content", "image_link", "price"
+MOST_IMAGES = 8
+"""Most pictures that a model reads of one product."""
 Strings = NDArray[np.object_]
 Derived = TypeVar("Derived")
 
@@ -104,7 +106,11 @@ class Catalog:
     @cached_property
     def image_names(self) -> Strings:
         """The picture file's name for each row (the link's basename), (n,), "" where there is no link."""
-        return np.array([_file_name(link) for link in self.links], dtype=object)
+        return np.array([_file_name(first_link(link)) for link in self.links], dtype=object)
+
+    def image_lists(self, most: int) -> list[list[str]]:
+        """The files' names of the first `most` different pictures that each row's link lists."""
+        return [list(dict.fromkeys(filter(None, map(_file_name, listed_links(link)))))[:most] for link in self.links]
 
     def save(self, path: Path) -> None:
         """Writes the rows as Parquet (groups and the pictures' folder are kept elsewhere)."""
@@ -119,21 +125,23 @@ _IMAGE = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.I)
 
 
 def first_link(link: str) -> str:
-    """The first of several links: of a JSON list of texts, or of links parted by bars. One link is itself."""
+    """The first of several links."""
+    return next(iter(listed_links(link)), "")
+
+
+def listed_links(link: str) -> list[str]:
+    """Links of a JSON list of texts, or parted by bars. One link is itself."""
     link = link.strip()
     if link.startswith("["):
         try:
             listed = json.loads(link)
         except (ValueError, RecursionError):  # a name that begins with a bracket
-            return link
-        return (
-            next((each.strip() for each in listed if isinstance(each, str)), "") if isinstance(listed, list) else link
-        )
-    return link.partition("|")[0].strip()
+            return [link]
+        return [each.strip() for each in listed if isinstance(each, str)] if isinstance(listed, list) else [link]
+    return [each.strip() for each in link.split("|")]
 
 
 def _file_name(link: str) -> str:
-    link = first_link(link)
     if "://" not in link and "\\" in link:
         return PureWindowsPath(link).name
     try:

@@ -53,7 +53,8 @@ def augment(
 
 
 def mixup(pixels: Tensor, log_prices: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Each row's image (B, 3, S, S) and log price (B,) mixed with those of another row of the batch (Zhang et al., 2018).
+    """Each row's image (B, 3, S, S), or images (B, K, 3, S, S), and log price (B,) mixed with those of another row of the batch
+    (Zhang et al., 2018).
 
     Prices are mixed in the space of the losses' targets, log1p, that is, to a weighted geometric mean (of price + 1): SMAPE is
     a function of the difference of logs, and an arithmetic mean of 3 and 3,000 would be a price of the dear product alone.
@@ -64,7 +65,7 @@ def mixup(pixels: Tensor, log_prices: Tensor, alpha: float, generator: Generator
     rows = len(log_prices)
     shares = _mixing_shares(rows, alpha, generator).to(device=log_prices.device, dtype=log_prices.dtype)
     partner = torch.randperm(rows, generator=generator, device=generator.device).to(log_prices.device)
-    weights = shares.to(pixels.dtype).view(-1, 1, 1, 1)
+    weights = shares.to(pixels.dtype).view(-1, *[1] * (pixels.dim() - 1))
     mixed = weights * pixels + (1 - weights) * pixels[partner]
     return mixed, shares * log_prices + (1 - shares) * log_prices[partner]
 

@@ -110,20 +110,21 @@ class AugmentedViews:
 class ImageFeatures:
     """Outputs of a frozen vision encoder for the images of n catalog rows.
 
-    index: (n,) int64 row of `array`, -1 (the last row, a black square) where the row has no image. array: (m + 1,
-    views + 1, T, width) float16, read-only.
+    index: (n,) or (n, K) int64 row of `array`, as of the pixels; -1 (the last row, a black square) where there is no image.
+    array: (m + 1, views + 1, T, width) float16, read-only.
     """
 
     index: NDArray[np.int64]
     array: NDArray[np.float16]
 
     def take(self, rows: RowIndices, generator: torch.Generator | None) -> Tensor:
-        """(B, T, width) float16 of these catalog rows: of the clean images, or with a generator of a random augmented view."""
-        views = self.array.shape[1] - 1
+        """(B, T, width) or (B, K, T, width) float16 of these catalog rows: of the clean images, or with a generator of a
+        random augmented view of each."""
+        views, index = self.array.shape[1] - 1, self.index[rows]
         if generator is None or not views:
-            return torch.from_numpy(self.array[self.index[rows], 0])
-        chosen = torch.randint(1, views + 1, (len(rows),), generator=generator, device=generator.device)
-        return torch.from_numpy(self.array[self.index[rows], chosen.cpu().numpy()])
+            return torch.from_numpy(self.array[index, 0])
+        chosen = torch.randint(1, views + 1, index.shape, generator=generator, device=generator.device)
+        return torch.from_numpy(self.array[index, chosen.cpu().numpy()])
 
 
 def image_features(pixels: Pixels, frozen: FrozenEncoder, views: AugmentedViews, *, pooled: bool) -> ImageFeatures:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ _ARRAY, _IMAGES = "pixels.npy", "pictures.json"
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Decoded images of n catalog rows. index: (n,) int64 row of `array`, -1 where the row has no image.
+    """Decoded images of n catalog rows. index: (n,) int64 row of `array`, -1 where the row has no image; (n, K) where rows
+    have up to K, first those that are there.
 
     array: (m, size, size, 3) uint8, read-only; rows that share an image share its row here, and other rows' images may be
     in it too. key: names the array's content, row by row.
@@ -51,10 +53,10 @@ class Pixels:
     key: str
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """(len(rows), size, size, 3) copies of the images of these catalog rows; black where there is none."""
+        """(B, size, size, 3) or (B, K, size, size, 3) copies of the images of these B rows; black where there is none."""
         chosen = self.index[rows]
         there = chosen >= 0
-        taken = np.zeros((len(chosen), *self.array.shape[1:]), dtype=np.uint8)
+        taken = np.zeros((*chosen.shape, *self.array.shape[1:]), dtype=np.uint8)
         taken[there] = self.array[chosen[there]]
         return taken
 
@@ -80,13 +82,14 @@ class _Stored:
 
 @dataclass(frozen=True)
 class _Decoding:
-    """Settings for decoding missing images."""
+    """Settings for decoding missing images. most: that are read of each row."""
 
     size: int
     padding: Padding
     threads: int | None
     progress: Progress | None
     drop_bad: bool = False
+    most: int = 1
 
     @property
     def kind(self) -> str:
@@ -100,10 +103,11 @@ def load_pixels(
     size: int,
     *,
     padding: Padding = "white",
+    most: int = 1,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Pixels:
-    """The catalog's images at `size` x `size`, from the cache or decoded into it.
+    """The catalog's images at `size` x `size`, `most` per row, from the cache or decoded into it.
 
     Images are known by name, bytes and time of change, so any selection of rows finds what another one decoded. What is
     missing makes a new array, which also holds everything that an older one held; `prepare_pixels` on all rows first leaves
@@ -112,10 +116,12 @@ def load_pixels(
     Raises UserError for images that cannot be decoded (the first ten, and their number), for an unreadable folder of
     images, and for a cache that cannot be written.
     """
-    files = _files_by_row(catalog)
-    stored = _ensure({"catalog": catalog}, cache, _Decoding(size, padding, threads, progress))
-    index = np.array([-1 if file is None else stored.rows[file.key] for file in files], dtype=np.int64)
-    return Pixels(index, stored.array, stored.key)
+    stored = _ensure({"catalog": catalog}, cache, _Decoding(size, padding, threads, progress, most=most))
+    index = np.full((len(catalog), most), -1, dtype=np.int64)
+    for row, files in enumerate(_files_by_row(catalog, most)):
+        there = [place for file in files if (place := stored.rows[file.key]) >= 0]
+        index[row, : len(there)] = there
+    return Pixels(index.squeeze(axis=1) if most == 1 else index, stored.array, stored.key)
 
 
 def prepare_pixels(
@@ -124,18 +130,19 @@ def prepare_pixels(
     size: int,
     *,
     padding: Padding = "white",
+    most: int = 1,
     drop_bad: bool = False,
-    threads: int | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Decodes the images of these catalogs, by role (`train`, `test`), so that `load_pixels` on any of their rows only reads.
+    """Decodes the images of these catalogs, `most` per row, by role (`train`, `test`): `load_pixels` on any of their rows only
+    reads.
 
     Returns how many images could not be decoded: 0 unless `drop_bad`, which has the cache record them as missing.
     Otherwise raises what `load_pixels` raises; messages name the role. `check_images` finds nearly all bad
     images sooner; damage inside a JPEG shows only here.
     """
-    rows = _ensure(catalogs, cache, _Decoding(size, padding, threads, progress, drop_bad)).rows
-    keys = {file.key for catalog in catalogs.values() for file in _files_by_row(catalog) if file is not None}
+    rows = _ensure(catalogs, cache, _Decoding(size, padding, None, progress, drop_bad, most)).rows
+    keys = {file.key for catalog in catalogs.values() for files in _files_by_row(catalog, most) for file in files}
     return sum(rows[key] < 0 for key in keys)
 
 
@@ -145,15 +152,17 @@ class _UnreadableFilesError(Exception):
         self.faults = faults
 
 
-def _files_by_row(catalog: Catalog) -> list[ImageFile | None]:
-    files = list_images(catalog.images, frozenset(catalog.image_names))
-    return [files.get(name) for name in catalog.image_names]
+def _files_by_row(catalog: Catalog, most: int) -> list[list[ImageFile]]:
+    """The files that are there of each row's first `most` pictures."""
+    lists = [[name] if name else [] for name in catalog.image_names] if most == 1 else catalog.image_lists(most)
+    files = list_images(catalog.images, frozenset(chain.from_iterable(lists)))
+    return [[files[name] for name in names if name in files] for names in lists]
 
 
 def _ensure(catalogs: Mapping[str, Catalog], cache: Cache, decoding: _Decoding) -> _Stored:
     """An array with all images of the catalogs."""
-    files = {role: _files_by_row(catalog) for role, catalog in catalogs.items()}
-    needed = {file.key: file for column in files.values() for file in column if file is not None}
+    files = {role: _files_by_row(catalog, decoding.most) for role, catalog in catalogs.items()}
+    needed = {file.key: file for column in files.values() for each in column for file in each}
     if not needed:
         return _Stored(np.empty((0, decoding.size, decoding.size, 3), dtype=np.uint8))
     try:
@@ -162,8 +171,9 @@ def _ensure(catalogs: Mapping[str, Catalog], cache: Cache, decoding: _Decoding) 
         bad = {
             role: [
                 BadImage(row, file.path, error.faults[file.key])
-                for row, file in enumerate(column)
-                if file is not None and file.key in error.faults
+                for row, each in enumerate(column)
+                for file in each
+                if file.key in error.faults
             ]
             for role, column in files.items()
         }

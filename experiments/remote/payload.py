@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from core.atomic_files import digest, locked, write_json
+from core.data.catalog import MOST_IMAGES
 from core.errors import UserError
 from core.inputs.images.files import list_images
 from core.store.workspace import Workspace, WorkspaceFacts
@@ -95,10 +96,11 @@ class Payload:
 
 
 def _named_images(workspace: Workspace, facts: WorkspaceFacts) -> dict[str, Path]:
-    """Images that a row of the catalog names: a folder may hold others."""
+    """Images that a row of the catalog names, as many as a model may read: a folder may hold others."""
     if facts.images is None:
         return {}
-    names = {name for catalog in (workspace.train, workspace.test) for name in catalog.image_names}
+    catalogs = (workspace.train, workspace.test)
+    names = {name for catalog in catalogs for names in catalog.image_lists(MOST_IMAGES) for name in names}
     found = list_images(Path(facts.images), names)
     return {name: found[name].path for name in sorted(names & found.keys())}
 

@@ -60,13 +60,14 @@ def split_encoders(
     rest, config = dict(inputs), cast(Any, model.config)
     for part in sorted(config.read_once()):
         alone, read = _Part(model.network, part), {name: rest.pop(name) for name in _READS[part]}
+        read, shape = _one_by_one(read)
         state_setting = str(config.pooling if part == "text" else config.image_tokens)
         files[part] = f"{part}-{digest(content_of(model.network.encoders[part]), state_setting)}.onnx"
         if not (folder / files[part]).exists():
             folder.mkdir(exist_ok=True)
             write(alone, read, folder / files[part])
         with torch.no_grad():
-            rest[_ANSWERS[part]] = alone(**read)
+            rest[_ANSWERS[part]] = alone(**read).unflatten(0, shape)
     return files, rest
 
 
@@ -79,12 +80,13 @@ class SharedEncoder:
 
     def answer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The network's inputs with this part's answer, rounded to 16 bits as training keeps it, for what the part reads."""
-        read = {name: inputs[name].cpu().numpy() for name in _READS[self._part]}
+        tensors, shape = _one_by_one({name: inputs[name] for name in _READS[self._part]})
+        read = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
         def compute(places: NDArray[np.intp]) -> NDArray[np.float16]:
             return self._computed({name: array[places] for name, array in read.items()})
 
-        answers = torch.from_numpy(self._memory.rows(self._keys(read), compute)).float()
+        answers = torch.from_numpy(self._memory.rows(self._keys(read), compute)).float().unflatten(0, shape)
         return {name: tensor for name, tensor in inputs.items() if name not in read} | {_ANSWERS[self._part]: answers}
 
     def _computed(self, read: Mapping[str, NDArray[Any]]) -> NDArray[np.float16]:
@@ -95,6 +97,13 @@ class SharedEncoder:
         if self._part == "text":
             return [digest(ids[mask].tobytes()) for ids, mask in zip(*read.values(), strict=True)]
         return [digest(row.tobytes()) for row in read["pixels"]]
+
+
+def _one_by_one(read: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[int, ...]]:
+    """The inputs of a part with each of a row's several pictures as a row of its own, and the shape of the rows before."""
+    if (pixels := read.get("pixels")) is None:
+        return dict(read), (len(next(iter(read.values()))),)
+    return {"pixels": pixels.flatten(0, -4)}, tuple(pixels.shape[:-3])
 
 
 @cached(WeakValueDictionary(), key=lambda path, part, providers: (path, part, tuple(providers)))

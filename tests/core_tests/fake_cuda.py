@@ -6,11 +6,12 @@ is answered here: losses are 1.0, no mask is full, and files of weights are not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -175,11 +176,13 @@ class Seen:
     error: str = ""
 
 
-def train_and_predict(name: str, precision: str, folder: Path, misplaced: str = "") -> Seen:
+def train_and_predict(
+    name: str, precision: str, folder: Path, misplaced: str = "", settings: Mapping[str, Any] = MappingProxyType({})
+) -> Seen:
     """An epoch, its evaluation and a prediction. misplaced: `training` or `prediction`, where a tensor stays on the processor."""
     catalog = toy_catalog(folder / "images", _ROWS + _VALID)
     made: Any = architecture(name)
-    config: Any = make_config(made.Config, _settings(name, precision))
+    config: Any = make_config(made.Config, {**_settings(name, precision), **settings})
     context = Context(0, Cache(folder / "cache"), folder / "run", device=CUDA)
     fields = learn_fields(table_of(catalog, None))
     tokenizer = train_tokenizer(catalog.texts.tolist())

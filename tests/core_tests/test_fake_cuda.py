@@ -37,6 +37,12 @@ def test_an_epoch_its_evaluation_and_a_prediction(
     assert seen == Seen(steps=2, dtypes=(f"{COMPUTES_IN[precision]} on cuda",), learnt=("cuda",), prices=16)
 
 
+def test_several_pictures_on_a_gpu(process: ProcessPoolExecutor, tmp_path: Path) -> None:
+    settings = {"images_per_product": 2, "attention_direction": "both", "tokens_per_pass": 300}
+    seen: Seen = process.submit(train_and_predict, "multimodal", "bf16", tmp_path, "", settings).result()
+    assert seen == Seen(steps=2, dtypes=("torch.bfloat16 on cuda",), learnt=("cuda",), prices=16)
+
+
 @BOTH
 @pytest.mark.parametrize("misplaced", ["training", "prediction"])
 def test_a_tensor_on_the_processor_is_found(

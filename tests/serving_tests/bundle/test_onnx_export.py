@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,25 @@ def test_a_graph_attends_as_the_network(heads: int, depth: int, direction: str, 
     original = kind.load(tmp_path / "saved")
     for rows in (catalog, catalog.take(np.array([3]))):
         np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=1e-3)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("direction", ["text_asks_picture", "both"])
+def test_a_graph_reads_several_pictures_as_the_network(frozen: bool, direction: str, tmp_path: Path) -> None:
+    kind, catalog = architecture("multimodal"), toy_catalog(tmp_path / "images", 24)
+    links = catalog.links.copy()
+    links[:12] = [f"{row}.png|{row + 12}.png|0.png" for row in range(12)]  # a file is there for every third
+    catalog = replace(catalog, links=links)
+    settings = {**small_settings("multimodal"), "epochs": 1, "fields": "none", "images_per_product": 3}
+    settings |= {"freeze_vision": frozen, "attention_direction": direction}
+    context = Context(0, Cache(tmp_path / "cache"), tmp_path / "run")
+    kind.train(catalog, None, make_config(kind.Config, settings), context).save(tmp_path / "saved")
+    export_format("onnx").write(kind, tmp_path / "saved", tmp_path / "model", tmp_path / "encoders")
+    graph = export_format("onnx").read(kind, tmp_path / "model", tmp_path / "encoders")
+    original = kind.load(tmp_path / "saved")
+    assert len(list((tmp_path / "encoders").glob("vision-*.onnx"))) == frozen
+    for rows in (catalog, catalog.take(np.array([3])), catalog.take(np.arange(12, 24))):
+        np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=2e-3)
 
 
 def test_a_graph_holds_no_paths(workspace: Workspace, tmp_path: Path) -> None:
