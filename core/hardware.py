@@ -58,12 +58,16 @@ def spin_limits(environment: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Machine:
-    """cores: usable processor cores. memory: bytes. device: `cuda`, `mps` or `cpu`. gpus: how many."""
+    """cores: usable processor cores. memory: bytes. device: `cuda`, `mps` or `cpu`. gpus: how many.
+
+    gpu_memory: bytes of the smallest CUDA device; 0: not known.
+    """
 
     cores: int
     memory: int
     device: str
     gpus: int
+    gpu_memory: int = 0
 
     @property
     def has_gpu(self) -> bool:
@@ -177,7 +181,9 @@ def detect() -> Machine:
     cores = usable_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if torch.cuda.is_available():
-        return Machine(cores, memory, "cuda", torch.cuda.device_count())
+        count = torch.cuda.device_count()
+        smallest = min(torch.cuda.get_device_properties(number).total_memory for number in range(count))
+        return Machine(cores, memory, "cuda", count, smallest)
     if torch.backends.mps.is_available():
         return Machine(cores, memory, "mps", 1)
     return Machine(cores, memory, "cpu", 0)

@@ -91,6 +91,8 @@ def show_plan(
         f"{share.concurrent} at once, {workers}{share.cpus:g} cores and {share.gpus:g} GPUs each; "
         + (f"about {duration(total)}" if budget.end is None else f"--minutes {config.budget.minutes:g} is the limit")
     )
+    for line in passes(found, share):
+        say(line)
     if share.concurrent < (config.resources.max_concurrent or 0):
         say(
             f"fewer at once than --max-concurrent {config.resources.max_concurrent}: each thread needs a core of its own"
@@ -108,6 +110,27 @@ def show_plan(
     assert cache.limit is not None, "a workspace's cache has a limit"
     default = "half of the free disk; --cache-limit" if config.resources.cache_limit is None else "--cache-limit"
     say(f"cache: {cache.folder}, at most {size_text(cache.limit)} ({default})")
+
+
+def passes(found: Sequence[ArchitecturePlan], share: Resources) -> Iterator[str]:
+    """Lines on the largest pass of each network through its share of a GPU, where both are known."""
+    for each in found:
+        size = int(each.gpu_memory * min(1.0, share.gpus))
+        expected = each.kind.estimate_pass(each.config(each.space.best), size) if size else None
+        if expected is None:
+            continue
+        whole = f"{size / 2**30:.0f} GiB"
+        if not expected.tokens:
+            yield (
+                f"{each.name}: not one row of {expected.row:,} tokens fits into {whole} of the GPU; lower max_length, "
+                "or keep the encoder's weights (--set freeze_text=true)"
+            )
+            continue
+        halved = f"; training begins with {expected.first:,} and halves them to {expected.found:,}"
+        yield (
+            f"{each.name}: {expected.tokens:,} tokens a pass, {expected.memory / 2**30:.1f} of {whole} (estimated"
+            f"{halved if expected.found < expected.first else ''})"
+        )
 
 
 def _show_table(found: Sequence[ArchitecturePlan], folds: int, share: Resources) -> float:

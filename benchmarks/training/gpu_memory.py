@@ -13,9 +13,11 @@ import argparse
 import math
 import multiprocessing
 import weakref
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from tests.core_tests import fake_gpu
@@ -26,8 +28,11 @@ PASSES = (2, 8)
 """Rows of a pass at which the peak is counted."""
 
 
-def peak(name: str, precision: str, length: int, rows: int) -> float:
-    """GiB of a step in passes of `rows` rows of so many tokens. In a process where the fake GPU is loaded."""
+def peak(name: str, precision: str, length: int, rows: int, shape: Mapping[str, int] = MappingProxyType({})) -> float:
+    """GiB of a step in passes of `rows` rows of so many tokens. In a process where the fake GPU is loaded.
+
+    shape: what is other than in the published NeoBERT.
+    """
     import numpy as np
     from torch._subclasses.fake_tensor import FakeTensor
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -82,7 +87,7 @@ def peak(name: str, precision: str, length: int, rows: int) -> float:
     tokenizer = train_tokenizer(text.tolist())
     held = Held()
     with fake_cuda.fake_cuda(full=True), held:
-        network = fake_cuda._network(name, config, 0)
+        network = fake_cuda._network(name, config, 0, shape)
         examples = fake_cuda._RealRows(made.examples(NeuralModel(made, network, tokenizer, config), catalog))
         network.to(fake_cuda.CUDA)
         optimiser = Optimiser(network, config, fake_cuda.CUDA, precision)  # type: ignore[arg-type]

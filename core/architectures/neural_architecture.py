@@ -24,9 +24,11 @@ from core.encoders.loading import (
     identity,
     load_encoder,
     max_positions,
+    neobert_config,
     no_tokenizer,
     parameters,
 )
+from core.encoders.neobert import training_bytes
 from core.encoders.presets import AUTO, DOCUMENTED, RANDOM, TINY, TINY_VISION, Part, choose
 from core.errors import UserError
 from core.fields.field_inputs import FieldEncoder, learn_fields, reader_from, table_of, with_learnt, with_line
@@ -38,9 +40,9 @@ from core.inputs.tokens import clean
 from core.nn.precision import PrecisionName, Settled, has_fast_bf16
 from core.nn.precision import choose as choose_precision
 from core.nn.price_bins import histogram_quantiles
-from core.protocols.architecture import ALONE, Architecture, Context, Group, Limit, Prices, Resolution
+from core.protocols.architecture import ALONE, Architecture, Context, Group, Limit, PassEstimate, Prices, Resolution
 from core.training import checkpoint
-from core.training.batching import Examples
+from core.training.batching import Examples, MicroBatchSize
 from core.training.inference import answers, prices_of
 from core.training.trainer import fit, seeded, torch_threads
 
@@ -55,6 +57,10 @@ _FLOPS_PER_GPU = 5e13
 _TINY_SECONDS_PER_TOKEN, _TINY_SECONDS_PER_PICTURE = 1.3e-5, 5.0e-4
 _CHARACTERS_PER_TOKEN = 4
 PATCHES = 50
+_CUDA_BYTES = 2**30
+"""Of each GPU for CUDA itself and gaps between tensors, in estimates of what fits."""
+_FROZEN_BYTES = 4
+"""Of a frozen weight, whose copy in 16 bits does not outlive its layer."""
 # Weights, gradients and two moments take 16 bytes; what 4,096 tokens leave behind in the layers took twice that (MiniLM, 22 M).
 _PROCESS_BYTES, _BYTES_PER_WEIGHT = 900 * 2**20, 48
 
@@ -259,6 +265,28 @@ class NeuralArchitecture(Architecture):
         weights = sum(parameters(name, part) for part, name in config.encoders().items() if name != _tiny(part))
         held = 0 if machine.has_gpu else _BYTES_PER_WEIGHT * int(weights)
         return _PROCESS_BYTES + held + 8 * sum(map(len, catalog.texts))
+
+    def estimate_pass(self, config: Any, gpu_memory: int) -> PassEstimate | None:
+        config = self._settled(config)
+        shape = neobert_config(config.text_encoder)
+        others = config.encoders().keys() - {"text"}
+        counted = (
+            not (config.frozen_layers or config.lora_rank or "text" in config.frozen()) and others <= config.frozen()
+        )
+        if shape is None or not counted or config.precision == "fp32":
+            return None
+        beside, each = training_bytes(shape)
+        beside += sum(
+            _FROZEN_BYTES * int(parameters(name, part)) for part, name in config.encoders().items() if part in others
+        )
+        row = min(config.max_length, shape.max_length) + sum(PATCHES * (config.per_row(part) - 1) for part in others)
+        first = MicroBatchSize.by_device("cuda", config.tokens_per_pass).tokens
+        fitting = max(0, (gpu_memory - _CUDA_BYTES - beside) // (row * each))
+        rows = min(fitting, config.batch_size, max(1, first // row))
+        found = first
+        while min(found // row, config.batch_size) > max(1, fitting):
+            found //= 2
+        return PassEstimate(row, rows * row, first, found, beside + rows * row * each)
 
     def train(self, train: Catalog, valid: Catalog | None, config: Any, context: Context) -> NeuralModel:
         config = self._settled(config)

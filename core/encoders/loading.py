@@ -77,6 +77,15 @@ def _max_positions(folder: Path, files: tuple[tuple[str, int, int], ...]) -> int
         return transformers_encoders.positions(folder, _tokenizer_limit(folder))
 
 
+def neobert_config(name: str) -> NeoBERTConfig | None:
+    """Shape of the text encoder of that name if it is a NeoBERT, without its weights."""
+    if name == TINY:
+        return None
+    folder = locate(name, "text")
+    with _reading(folder, "text") as (_, kind):
+        return config_from(read_json(folder / "config.json")) if kind == _NEOBERT else None
+
+
 @contextmanager
 def _reading(folder: Path, part: Part | None) -> Iterator[tuple[Part, str]]:
     """Part that the encoder in the folder reads, and its model type. Raises UserError where it is another part or damaged."""

@@ -45,6 +45,26 @@ class NeoBERTConfig:
         """2/3 of `intermediate_size`, rounded up to a multiple of 8: as many weights as a plain MLP of that size."""
         return 8 * -(-int(2 * self.intermediate_size / 3) // 8)
 
+    @property
+    def weights(self) -> int:
+        """Number of weights, of which the embedding's are `vocab_size` x `hidden_size`."""
+        width = self.hidden_size
+        layer = 4 * width**2 + 3 * width * self.swiglu_width + 2 * width
+        return self.vocab_size * width + self.num_hidden_layers * layer + width
+
+
+def training_bytes(config: NeoBERTConfig) -> tuple[int, int]:
+    """Bytes of a GPU's memory that training in 16 bits takes: beside a pass, and for each token of one.
+
+    Beside: weights, gradients and two moments in 32 bits, and the matrices once more in 16. A token: what every layer keeps for
+    its gradients, and what the layer holds whose gradients are just computed. The factors are those of the tensors that
+    `benchmarks/training/gpu_memory.py` counts.
+    """
+    width, gates = config.hidden_size, config.swiglu_width
+    matrices = config.weights - config.vocab_size * width
+    kept = 32 * width + 8 * gates + 4 * config.num_attention_heads + 8
+    return 16 * config.weights + 2 * matrices, config.num_hidden_layers * kept + 4 * width + 12 * gates
+
 
 def config_from(record: Mapping[str, Any]) -> NeoBERTConfig:
     """The config in a `config.json`; keys that do not shape the network are left aside."""

@@ -187,6 +187,21 @@ class Limit:
     owner: str
 
 
+@dataclass(frozen=True)
+class PassEstimate:
+    """Expected largest pass of a training through a network on a GPU.
+
+    row: tokens of the longest row. tokens: of the whole rows that fit; 0: not one fits. first, found: tokens that training tries
+    at first, and those at which it arrives by halving. memory: bytes of a pass of `tokens`, weights included.
+    """
+
+    row: int
+    tokens: int
+    first: int
+    found: int
+    memory: int
+
+
 @runtime_checkable
 class Model(Protocol):
     """Trained model: predicts, and can be written to a folder and read back from it."""
@@ -263,6 +278,10 @@ class Architecture(ABC):
     @abstractmethod
     def estimate_memory(self, catalog: Catalog, config: Any, machine: Machine) -> int:
         """Rough guess of the most bytes of memory that a process holds while it trains on all of `catalog`."""
+
+    def estimate_pass(self, config: Any, gpu_memory: int) -> PassEstimate | None:
+        """The pass through a GPU of so many bytes; None where none is needed or no estimate is known."""
+        return None
 
     def prepare(self, catalogs: Mapping[str, Catalog], config: Any, cache: Cache, *, drop_bad: bool) -> tuple[str, ...]:
         """Puts into the cache, once and before several processes ask for it, what no training changes (decoded images).

@@ -35,7 +35,7 @@ class ArchitecturePlan:
     """Plan of one architecture: its settings, search space, wanted trials and members, and rough costs.
 
     trials, members: wanted; None: as many as the time allows. longest: epochs of any config in the space. estimate, memory: rough
-    seconds and bytes of one training, before anything was measured.
+    seconds and bytes of one training, before anything was measured. gpu_memory: bytes of a GPU; 0: not known, or there is none.
     """
 
     kind: Architecture
@@ -46,6 +46,7 @@ class ArchitecturePlan:
     longest: int
     estimate: float
     memory: int
+    gpu_memory: int = 0
 
     @property
     def name(self) -> str:
@@ -259,7 +260,17 @@ class Planner:
         learnt = self.workspace.train.take(self.workspace.folds.split(HOLDOUT)[0])
         seconds = kind.estimate_seconds(learnt, config, self.machine)
         memory = kind.estimate_memory(learnt, config, self.machine)
-        return ArchitecturePlan(kind, resolution, space, trials, self.budget.wanted_members, longest, seconds, memory)
+        return ArchitecturePlan(
+            kind,
+            resolution,
+            space,
+            trials,
+            self.budget.wanted_members,
+            longest,
+            seconds,
+            memory,
+            self.machine.gpu_memory,
+        )
 
 
 def _check_alike(key: str, freezing: Collection[str], settled: Sequence[Resolution]) -> None:

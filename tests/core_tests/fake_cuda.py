@@ -150,9 +150,9 @@ def _settings(name: str, precision: str) -> dict[str, Any]:
     return settings | ({"vision_encoder": "clip", "cached_views": 0} if name == "multimodal" else {})
 
 
-def _network(name: str, config: Any, numbers: int) -> Any:
-    """The documented network: NeoBERT and CLIP ViT-B/32 in their published shapes."""
-    encoders: dict[str, nn.Module] = {"text": NeoBERT(NeoBERTConfig())}
+def _network(name: str, config: Any, numbers: int, shape: Mapping[str, int] = MappingProxyType({})) -> Any:
+    """The documented network: NeoBERT, or what `shape` changes of it, and CLIP ViT-B/32 in its published shape."""
+    encoders: dict[str, nn.Module] = {"text": NeoBERT(NeoBERTConfig(**shape))}
     if name == "multimodal":
         clip = CLIPVisionConfig(patch_size=32).to_dict()
         encoders["vision"] = build_vision({"config": clip, "projected": True, "mean": CLIP_MEAN, "std": CLIP_STD})

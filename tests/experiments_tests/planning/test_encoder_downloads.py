@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import pytest
 from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
 import experiments.run
+from core.architectures import neural_architecture
 from core.encoders import hub_download
+from core.encoders.neobert import NeoBERTConfig
 from core.encoders.presets import PRESETS
 from core.hardware import Machine
 from experiments.planning import setup
@@ -63,6 +67,20 @@ def test_auto_on_a_gpu_is_the_documented_pair_downloaded_first(documented: Hub, 
     asked = len(documented.requests)
     assert "vision encoder: clip (auto" in plan("multimodal", "--offline")
     assert len(documented.requests) == asked
+
+
+def test_the_plan_says_how_much_a_pass_takes_of_the_gpu(
+    documented: Hub, plan: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neural_architecture, "neobert_config", lambda _: NeoBERTConfig())
+    monkeypatch.setattr(experiments.run, "detect", lambda: replace(STATION, gpu_memory=24 * 2**30))
+    said = " ".join(plan("text", "multimodal", "lexical", "--set", "text.max_length=512").split())
+    assert "text: 17,408 tokens a pass, 22.7 of 24 GiB (estimated; training begins with 65,536" in said
+    assert "multimodal: 16,896 tokens a pass" in said and "lexical: " not in said.partition("tokens a pass")[2]
+    half = " ".join(plan("text", "--gpus-per-trial", "0.5", "--set", "max_length=512").split())
+    assert re.search(r"text: 6,\d{3} tokens a pass, 1[01]\.\d of 12 GiB", half)
+    monkeypatch.setattr(experiments.run, "detect", lambda: STATION)
+    assert "tokens a pass" not in plan("text")
 
 
 @pytest.mark.usefixtures("gpu")
