@@ -6,7 +6,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ import typer
 from core.arrays import Floats
 from core.console import WorkspaceOption, run, say, warn
 from core.data.catalog import ID, PRICE, Catalog, Strings
+from core.data.catalog_config import FileFormatConfig, PriceFormat
 from core.data.folds import Folds
 from core.data.price_scale import to_scale
 from core.errors import UserError, some, suggestion
@@ -47,11 +48,15 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class MemberTables:
-    """Two tables with one member's predictions. column: its name in both, or None: found by the member's name."""
+    """Two tables with one member's predictions. column: its name in both, or None: found by the member's name.
+
+    format: sheet and price format of both.
+    """
 
     oof: Path
     test: Path
     column: str | None = None
+    format: FileFormatConfig = field(default_factory=FileFormatConfig)
 
 
 def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace: bool = False) -> Member:
@@ -63,8 +68,8 @@ def add_member(workspace: Workspace, name: str, source: MemberTables, *, replace
     facts, store = workspace.facts, workspace.store
     _check_name(name, store, replace)
     train, test = workspace.train_in_units, workspace.test
-    oof_prices, oof_notes = _read(source.oof, name, source.column, train.ids, "training")
-    test_prices, test_notes = _read(source.test, name, source.column, test.ids, "test")
+    oof_prices, oof_notes = _read(source.oof, name, source, train.ids, "training")
+    test_prices, test_notes = _read(source.test, name, source, test.ids, "test")
     column = Column(name, oof_prices, test_prices, external=True)
     targets = Targets(train.ids, train.known_prices, workspace.folds.groups, test.ids)
     hint = unit_hint(column, targets)
@@ -126,14 +131,14 @@ def _check_name(name: str, store: PredictionStore, replace: bool) -> None:
         )
 
 
-def _read(path: Path, name: str, column: str | None, ids: Strings, kind: str) -> tuple[Floats, list[str]]:
+def _read(path: Path, name: str, source: MemberTables, ids: Strings, kind: str) -> tuple[Floats, list[str]]:
     """(n,) prices in the order of `ids`, and notes on how the file was read."""
     from ensemble.matrix.external_predictions import read_ids, read_numbers, read_table
 
-    table = read_table(path)
+    table = read_table(path, source.format)
     found = read_ids(table)
     check_ids(found, ids, path, kind)
-    prices = read_numbers(table, _column(table, name, column))
+    prices = read_numbers(table, _column(table, name, source.column))
     places = {sample: place for place, sample in enumerate(found)}
     return prices[[places[sample] for sample in ids]], table.notes
 
@@ -208,13 +213,18 @@ def main(
     column: Annotated[
         str | None, typer.Option(help="The column of prices.", show_default="NAME, or the only one")
     ] = None,
+    sheet: Annotated[str | None, typer.Option(help="Sheet of Excel files.", show_default="the first")] = None,
+    price_format: Annotated[
+        PriceFormat | None, typer.Option(help="How prices are written.", show_default="found by the column")
+    ] = None,
     workspace: WorkspaceOption = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Take the place of an imported member of that name.")
     ] = False,
 ) -> None:
     home = Workspace(workspace or default_folder())
-    member = add_member(home, name, MemberTables(oof, test, column), replace=replace)
+    tables = MemberTables(oof, test, column, FileFormatConfig(sheet=sheet, price_format=price_format))
+    member = add_member(home, name, tables, replace=replace)
     for note in member.record["notes"]:
         warn(f"note: {note}")
     figures, error = member.record["metrics"], member.record["standard_error"]

@@ -102,6 +102,7 @@ def stack_files(
         features=config.features,
         seed=config.seed,
         rules=config.screening,
+        table=config.table,
     )
     others = (out.with_name(f"{out.stem}.{name}") for name in _BESIDE)
     return _stack(matrix, Paths(out, *others), config, start, report)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from core.command_config import CommandConfig, Flag
+from core.data.catalog_config import FileFormatConfig
 from core.errors import UserError
 from ensemble.matrix.screening import ScreeningConfig
 from ensemble.methods.method_registry import check_methods
@@ -17,7 +18,7 @@ class StackConfig(CommandConfig):
     """Settings of a stack. `StackConfig()` tries every method and step; `StackConfig.of(seed=1, drop=["a"])` takes flat names.
 
     methods: combination methods to try, None for all. seed: of folds and boosters. screening: members to take. folds, groups,
-    features: for tables of predictions alone; a workspace has its own folds, and fields of its texts.
+    features, table: for tables of predictions alone; a workspace has its own folds, and fields of its texts.
     """
 
     folds: Annotated[
@@ -34,6 +35,7 @@ class StackConfig(CommandConfig):
         Flag(metavar="COLUMN"),
         Field(description="Column of --oof and --test that is no member but describes the row; repeatable."),
     ] = ()
+    table: FileFormatConfig = FileFormatConfig()
     screening: ScreeningConfig = ScreeningConfig()
     methods: Annotated[
         tuple[str, ...] | None,
@@ -77,9 +79,11 @@ class StackCommandConfig(CommandConfig):
                 code="stack-workspace-and-oof",
                 hint="give either a workspace or two tables",
             )
-        if self.oof is None and (self.stack.folds is not None or self.stack.groups is not None or self.stack.features):
+        stack = self.stack
+        for_tables = (stack.folds, stack.groups, stack.features or None, stack.table.sheet, stack.table.price_format)
+        if self.oof is None and any(each is not None for each in for_tables):
             raise UserError(
-                "--folds, --groups and --features are for --oof",
+                "--folds, --groups, --features, --sheet and --price-format are for --oof",
                 code="stack-needs-oof",
                 hint="leave them out: a workspace has its own folds, and fields of its texts",
             )

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from core.console import console, progress
-from core.data.catalog_config import CatalogConfig, FoldGroups, file_alone
+from core.data.catalog_config import CatalogConfig, FoldGroups, PriceFormat, file_alone
 from core.data.column_mapping import TableColumns, parse_columns
 from core.data.folds import catalog_links, make_folds
 from core.data.price_scale import choose_scale
@@ -48,6 +48,8 @@ def fill_workspace(workspace: Workspace, asked: CatalogConfig, seed: int, say: S
         _check_same(workspace, asked, say)
         return
     train, test, images, columns = asked.train, asked.test, asked.images, None
+    if workspace.exists and _same_files(workspace, asked):
+        asked = _with_kept_format(workspace, asked, say)
     if (train is None or test is None) and workspace.exists:
         facts = workspace.facts
         train, test, images = Path(facts.train), Path(facts.test), Path(facts.images) if facts.images else None
@@ -59,6 +61,32 @@ def fill_workspace(workspace: Workspace, asked: CatalogConfig, seed: int, say: S
         train, test, images = demo.train, demo.test, demo.images
     asked = asked.model_copy(update={"train": train, "test": test, "images": images})
     _create(workspace, asked, columns, seed, say)
+
+
+def _same_files(workspace: Workspace, asked: CatalogConfig) -> bool:
+    """True where no other files are named than the workspace's own."""
+    facts = workspace.facts
+    named = ((asked.train, facts.train), (asked.test, facts.test))
+    return all(path is None or str(path.resolve()) == known for path, known in named)
+
+
+def _with_kept_format(workspace: Workspace, asked: CatalogConfig, say: Say) -> CatalogConfig:
+    """The options with the sheet and the price format by which the workspace's files were read, where none is asked for."""
+    kept = _kept_format(workspace.facts)
+    used = {name: value for name, value in kept.items() if value is not None and getattr(asked.table, name) is None}
+    for name, value in used.items():
+        say(f"{_flag(name)} {shlex.quote(value)}: kept from {workspace.folder}")
+    if "price_format" in used:
+        used["price_format"] = PriceFormat(used["price_format"])
+    return asked.model_copy(update={"table": asked.table.model_copy(update=used)})
+
+
+def _kept_format(facts: WorkspaceFacts) -> dict[str, str | None]:
+    return {"sheet": facts.sheet, "price_format": facts.price_format}
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _kept_columns(workspace: Workspace, asked: CatalogConfig) -> TableColumns | None:
@@ -140,6 +168,8 @@ def _create(workspace: Workspace, asked: CatalogConfig, columns: TableColumns | 
         fold_seed=seed,
         columns=columns.record(),
         scale=choose_scale(train.known_prices),
+        sheet=asked.table.sheet,
+        price_format=asked.table.price_format,
     )
     write_leak_notes(workspace, leaks)  # before the workspace counts as made
     write_findings(workspace.path(FILE), labels)
@@ -193,11 +223,14 @@ def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
             code="workspace-other-fold-groups",
             hint=hint,
         )
+    _check_same_format(workspace, asked)
     if asked.train is None or asked.test is None:
         say(f"catalog of {workspace.folder}: {facts.train}")
         return
     columns = workspace.table_columns
     _check_same_columns(workspace, columns, asked)
+    asked = _with_kept_format(workspace, asked, lambda _: None)
+    assert asked.train is not None and asked.test is not None, "both are named by now"
     read = _read(asked.train, asked.test, asked, columns, lambda _: None)
     if catalog_fingerprint(read.train, read.test) != facts.catalog:
         raise UserError(
@@ -213,6 +246,19 @@ def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
             code="workspace-other-images",
             hint=hint,
         )
+
+
+def _check_same_format(workspace: Workspace, asked: CatalogConfig) -> None:
+    """Refuses another format than the kept one; where none is, in older workspaces too, the rows of named files decide."""
+    for name, kept in _kept_format(workspace.facts).items():
+        given = getattr(asked.table, name)
+        if given is not None and given != kept and (kept is not None or asked.train is None):
+            made = f"with {_flag(name)} {shlex.quote(kept)}" if kept else f"without {_flag(name)}"
+            raise UserError(
+                f"{workspace.folder} was made {made}, not with {shlex.quote(given)}: files are read in one way",
+                code="workspace-other-format-flag",
+                hint=f"leave {_flag(name)} out, or use another folder with --workspace",
+            )
 
 
 def _check_same_columns(workspace: Workspace, columns: TableColumns, asked: CatalogConfig) -> None:

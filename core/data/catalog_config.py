@@ -34,13 +34,18 @@ def file_alone(role: str) -> UserError:
     )
 
 
-class TableConfig(CommandConfig):
-    """How tables are read, where their content does not say it all."""
+class FileFormatConfig(CommandConfig):
+    """Sheet and price format of tables, where their content does not say it all."""
 
     sheet: Annotated[str | None, Field(description="sheet of Excel files (the first)")] = None
     price_format: Annotated[PriceFormat | None, Field(description="how prices are written (found by the column)")] = (
         None
     )
+
+
+class TableConfig(FileFormatConfig):
+    """How a catalog's tables are read, where their content does not say it all."""
+
     columns: Annotated[
         str | None, Field(description="a shop's columns: id=sku,text=title+description,image=photo,price=final_price")
     ] = None

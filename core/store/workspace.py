@@ -52,7 +52,7 @@ class WorkspaceFacts:
     labelled_fields: whether its trainings read labelled lines of any name as fields; workspaces from before that go on without.
     fold_seed: by which the folds were drawn; None in workspaces from before it was recorded. columns: record of the
     `TableColumns` by which the files were read; None for native columns alone. scale: power of ten that prices are divided by
-    before anything learns (`core.data.price_scale`); 1 is not written.
+    before anything learns (`core.data.price_scale`). sheet, price_format: as `--sheet` and `--price-format` named them.
     """
 
     train: str
@@ -68,12 +68,15 @@ class WorkspaceFacts:
     fold_seed: int | None = None
     columns: dict[str, Any] | None = None
     scale: float = UNSCALED
+    sheet: str | None = None
+    price_format: str | None = None
     format: int = FORMAT
 
     @property
     def record(self) -> dict[str, Any]:
-        """Content of `workspace.json`."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("scale", UNSCALED)}
+        """Content of `workspace.json`; later fields are not written where they say nothing."""
+        unsaid = {"scale": UNSCALED, "sheet": None, "price_format": None}
+        return {name: value for name, value in asdict(self).items() if name not in unsaid or value != unsaid[name]}
 
 
 def default_folder() -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.atomic_files import digest
 from core.data.catalog import ID, PRICE, Strings
+from core.data.catalog_config import FileFormatConfig, PriceFormat
 from core.data.folds import inner_folds
 from core.data.price_format import read_prices
 from core.data.price_scale import choose_scale, to_scale
@@ -33,11 +34,15 @@ _PLAIN = "give prices as plain numbers"
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """frame: the columns of a file, texts as they are, or Parquet's types. notes: for people, on how it was read."""
+    """frame: the columns of a file, texts as they are, or Parquet's types. notes: for people, on how it was read.
+
+    price_format: how its prices are written; None: found by the column.
+    """
 
     path: Path
     frame: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    price_format: PriceFormat | None = None
 
     def not_predictions(self, others: Collection[str]) -> list[str]:
         """Columns beside these that only number the rows, as an index that pandas or R wrote, or that have neither name nor value
@@ -63,6 +68,7 @@ def from_files(
     features: Sequence[str] = (),
     seed: int = 0,
     rules: ScreeningConfig | None = None,
+    table: FileFormatConfig | None = None,
 ) -> Matrix:
     """The matrix of two tables.
 
@@ -70,7 +76,7 @@ def from_files(
     columns of both that are no members but describe the row. Folds are made here, because the tables do not say
     which fold a row was in. Raises UserError for whatever in the tables is not as it must be.
     """
-    left, right = read_table(oof), read_table(test)
+    left, right = read_table(oof, table), read_table(test, table)
     ids, test_ids = read_ids(left), read_ids(right)
     shared = sorted(set(ids) & set(test_ids))
     if shared:
@@ -132,28 +138,30 @@ def group_folds(labels: NDArray[np.int64], k: int, seed: int) -> NDArray[np.int6
     return inner_folds(labels, k, seed)
 
 
-def read_table(path: Path) -> PredictionTable:
+def read_table(path: Path, config: FileFormatConfig | None = None) -> PredictionTable:
     """A table of any format that catalogs may have. Raises UserError for what is none."""
+    config = config or FileFormatConfig()
     if not path.is_file():
         raise UserError(f"{path} is not a file", code="predictions-missing-file", hint="check the path")
     with open_table(path) as opened:
-        if opened.format is TableFormat.PARQUET:
+        if opened.format is TableFormat.PARQUET and config.sheet is None:
             try:
-                return PredictionTable(path, pd.read_parquet(opened.stream), opened.notes)
+                frame = pd.read_parquet(opened.stream)
+                return PredictionTable(path, frame, opened.notes, config.price_format)
             except (ValueError, OSError) as error:  # what pyarrow raises for contents that it cannot read
                 raise UserError(
                     f"{path} cannot be read: {error}",
                     code="predictions-unreadable",
                     hint="write or copy the file again",
                 ) from None
-    table = read_texts(path, ())
+    table = read_texts(path, (), sheet=config.sheet)
     if table.repeated:
         raise UserError(
             f"{path} has two columns named {min(table.repeated)!r}",
             code="predictions-doubled-column",
             hint="give each member a name of its own",
         )
-    return PredictionTable(path, pd.DataFrame(table.columns), list(table.notes))
+    return PredictionTable(path, pd.DataFrame(table.columns), list(table.notes), config.price_format)
 
 
 def _check_column(table: PredictionTable, name: str, what: str, code: str) -> None:
@@ -232,8 +240,10 @@ def read_numbers(table: PredictionTable, name: str, hint: str = _PLAIN) -> NDArr
     """
     column, path = table.frame[name], table.path
     numbers = _as_numbers(column)
-    if (np.isnan(numbers) & ~_empty(column)).any() and pd.api.types.is_string_dtype(column):
-        prices = read_prices(column.fillna("").tolist(), f"{path}, column {name!r}", lambda row: f"row {row + 1}")
+    unread = (np.isnan(numbers) & ~_empty(column)).any() or table.price_format is not None
+    if unread and pd.api.types.is_string_dtype(column):
+        texts = column.fillna("").tolist()
+        prices = read_prices(texts, f"{path}, column {name!r}", lambda row: f"row {row + 1}", table.price_format)
         numbers = prices.numbers
         table.notes.extend(filter(None, [prices.rule]))
     bad = np.flatnonzero(np.isnan(numbers) & ~_empty(column))

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.data.catalog_config import FileFormatConfig, PriceFormat
 from core.errors import UserError
 from ensemble.matrix.external_predictions import from_files, group_folds
 from ensemble.matrix.screening import ScreeningConfig
+from tests.core_tests.data.xlsx import write_xlsx
 from tests.ensemble_tests.toys import Frames, frames, save
 from tests.errors import refused
 
@@ -192,6 +194,28 @@ def test_tables_in_other_forms(tmp_path: Path) -> None:
     assert found.ids.tolist() == plain.ids.tolist()
     notes = "\n".join(found.notes)
     assert all(words in notes for words in ("UTF-16", "semicolons", "tabs", "column 'a': decimal comma"))
+
+
+def test_a_named_sheet_and_price_format(tmp_path: Path) -> None:
+    left, right = frames()
+    for name, frame in (("oof", left), ("test", right)):
+        cells = [
+            list(frame),
+            *([f"{each:.3f}" if isinstance(each, float) else each for each in row] for row in frame.to_numpy()),
+        ]
+        (tmp_path / name).write_bytes(write_xlsx([["old"], ["1"]], cells))
+    paths = tmp_path / "oof", tmp_path / "test"
+    named = from_files(*paths, table=FileFormatConfig(sheet="Sheet2"))
+    assert named.oof * named.scale == pytest.approx(left[["a", "b"]].to_numpy(), abs=0.001)
+    dotted = from_files(*paths, table=FileFormatConfig(sheet="Sheet2", price_format=PriceFormat.POINT_COMMA))
+    assert dotted.oof * dotted.scale == pytest.approx(1000 * left[["a", "b"]].to_numpy(), abs=1)
+    with refused("predictions-no-id-column"):
+        from_files(*paths)
+    with refused("excel-no-such-sheet"):
+        from_files(*paths, table=FileFormatConfig(sheet="Sheet3"))
+    left.to_parquet(tmp_path / "oof.parquet")
+    with refused("sheet-without-excel"):
+        from_files(tmp_path / "oof.parquet", paths[1], table=FileFormatConfig(sheet="Sheet2"))
 
 
 @pytest.mark.parametrize("start", [0, 1])
