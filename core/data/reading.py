@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from core.data.catalog import ID, LINK, PRICE, TEXT, Catalog
 from core.data.catalog_config import TableConfig
-from core.data.column_mapping import NATIVE, ROW_NUMBERS, ColumnMapping, TableColumns, native_table, parse_columns
+from core.data.column_mapping import NATIVE, ColumnMapping, TableColumns, native_table, parse_columns
 from core.data.column_selection import native_names, select_fields, unmapped
 from core.data.price_format import PriceColumn, read_prices
 from core.data.price_scale import MAX_PRICE
 from core.data.table_reader import Table, read_table, read_tables
-from core.errors import UserError
+from core.errors import UserError, some
 
 Role = Literal["train", "test"]
 MAX_TEXT = 100_000
@@ -68,12 +68,19 @@ def read_catalogs(
     known, train_cuts = native_table(known, columns)
     asked, test_cuts = native_table(asked, columns)
     prices = _prices(known, config)
-    taken = () if mapping.id == ROW_NUMBERS else set(asked.columns[ID])
-    priced, train_notes = _checked(known, images, prices, drop_bad, taken)
+    priced, train_notes = _checked(known, images, prices, drop_bad)
     unpriced, test_notes = _checked(asked, images)
     test_prices, score_notes = _test_prices(asked, config)
-    notes = [*train_notes, *test_notes, *train_cuts, *test_cuts, *score_notes, *notes]
+    notes = [*train_notes, *test_notes, *train_cuts, *test_cuts, *score_notes, *_in_both(priced, unpriced), *notes]
     return ReadResult(priced, unpriced, notes, columns, test_prices)
+
+
+def _in_both(train: Catalog, test: Catalog) -> list[str]:
+    """Note on products of both files. Equal ids alone say nothing: each file may count its rows from 0."""
+    known = set(zip(train.ids, train.texts, strict=True))
+    found = [name for name, text in zip(test.ids, test.texts, strict=True) if (name, text) in known]
+    what = f"{len(found):,} of {len(test):,} test rows stand with the same id and text in the training file, so that"
+    return [f"{what} their prices are known: {some(found)}"] if found else []
 
 
 def check_training_columns(train: Path, config: TableConfig) -> None:
@@ -124,14 +131,13 @@ def read_catalog(
     *,
     images: Path | None = None,
     drop_bad: bool = False,
-    taken: Collection[str] = (),
     table: TableConfig | None = None,
 ) -> tuple[Catalog, list[str]]:
-    """One file and its notes. `taken`: ids that a training file may not use. Raises UserError as `read_catalogs` does."""
+    """One file and its notes. Raises UserError as `read_catalogs` does."""
     config = table or TableConfig()
     read = read_table(path, _REQUIRED[role], sheet=config.sheet)
     prices = _prices(read, config) if role == "train" else None
-    return _checked(read, images, prices, drop_bad and role == "train", taken)
+    return _checked(read, images, prices, drop_bad and role == "train")
 
 
 def read_in_parts(
@@ -173,11 +179,10 @@ def _checked(
     images: Path | None,
     prices: PriceColumn | None = None,
     drop_bad: bool = False,
-    taken: Collection[str] = (),
 ) -> tuple[Catalog, list[str]]:
     """The catalog of a training table, whose prices are given, or of a test table, and notes on it."""
     role: Role = "test" if prices is None else "train"
-    found = offences(table, prices, taken)
+    found = offences(table, prices)
     if found and not drop_bad:
         raise complaint(table, found, role)
     dropped = bad_rows(found)
@@ -212,7 +217,6 @@ SHOWN = 10
 _CURES = {
     "empty id": "give every row an id",
     "id used before": "keep one row per id",
-    "id also in the test file": "remove the rows from one of the two files",
     "empty text": "fill in the text",
     "NUL byte": "remove the NUL bytes: tr -d '\\000' < FILE > CLEAN",
     "no price": "fill in the price",
@@ -233,8 +237,8 @@ class Offence:
     rows: NDArray[np.intp]
 
 
-def offences(table: Table, prices: PriceColumn | None, taken: Collection[str] = ()) -> list[Offence]:
-    """Every fault of a training table, whose prices are given, or of a test table. `taken`: ids that the test file uses.
+def offences(table: Table, prices: PriceColumn | None) -> list[Offence]:
+    """Every fault of a training table, whose prices are given, or of a test table.
 
     An empty text is a fault in train only: a test row gets a price whatever its text says.
     """
@@ -242,7 +246,6 @@ def offences(table: Table, prices: PriceColumn | None, taken: Collection[str] = 
     found = [
         _where(ID, "empty id", ids.str.strip() == ""),
         _where(ID, "id used before", ids.duplicated() & (ids.str.strip() != "")),
-        _where(ID, "id also in the test file", ids.isin(set(taken)) & (ids.str.strip() != "")),
     ]
     found += [
         _where(column, "NUL byte", np.array(["\0" in value for value in table.columns[column]]))

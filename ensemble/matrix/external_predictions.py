@@ -78,13 +78,6 @@ def from_files(
     """
     left, right = read_table(oof, table), read_table(test, table)
     ids, test_ids = read_ids(left), read_ids(right)
-    shared = sorted(set(ids) & set(test_ids))
-    if shared:
-        raise UserError(
-            f"{len(shared)} sample_id are in both {oof} and {test}: {some(shared)}",
-            code="predictions-shared-ids",
-            hint="--oof takes predictions for the training rows, --test those for the rows without a price",
-        )
     prices = _true_prices(left, ids)
     labels = _labels(left.frame, groups, oof)
     known = _features(left, right, features)
@@ -93,6 +86,7 @@ def from_files(
     names = _members(left, right, reserved | others)
     hint = f"{_PLAIN}; name a column that is no member with --features or --groups"
     columns = [Column(name, read_numbers(left, name, hint), read_numbers(right, name, hint)) for name in names]
+    _check_other_rows((oof, ids), (test, test_ids), columns)
     targets = Targets(ids, prices, labels, test_ids)
     rules = rules or ScreeningConfig()
     dropped = tuple(name for name in rules.drop if name not in others)
@@ -121,6 +115,23 @@ def from_files(
         features=known,
         notes=tuple(notes),
     )
+
+
+def _check_other_rows(left: tuple[Path, Strings], right: tuple[Path, Strings], columns: Sequence[Column]) -> None:
+    """Raises UserError where rows of both files have the same id and the same predictions: one file stands for the other.
+
+    Equal ids alone say nothing: each file may count its rows from 0.
+    """
+    rows = [
+        {(name, *values) for name, *values in zip(ids, *parts, strict=True)}
+        for ids, parts in ((left[1], [each.oof for each in columns]), (right[1], [each.test for each in columns]))
+    ]
+    if shared := sorted(name for name, *_ in rows[0] & rows[1]):
+        raise UserError(
+            f"{len(shared)} rows have the same {ID} and predictions in {left[0]} and {right[0]}: {some(shared)}",
+            code="predictions-shared-ids",
+            hint="--oof takes predictions for the training rows, --test those for the rows without a price",
+        )
 
 
 def group_folds(labels: NDArray[np.int64], k: int, seed: int) -> NDArray[np.int64]:

@@ -93,12 +93,23 @@ def test_all_kinds_are_reported_at_once_and_the_first_ten_are_shown(tmp_path: Pa
         rows[row][3] = "0"
     rows[20][1] = "  "
     rows[21][0] = "020"
-    rows[22][0] = "t1"
     train = write(tmp_path / "train.csv", rows)
-    kinds = ("12 zero", "1 empty text", "1 id used before", "1 id also in the test file")
-    message = refused_reading("catalog-bad-rows", train, test_file, "15 bad rows", *kinds, "... and 5 more")
+    kinds = ("12 zero", "1 empty text", "1 id used before")
+    message = refused_reading("catalog-bad-rows", train, test_file, "14 bad rows", *kinds, "... and 4 more")
     assert message.count("column price") == 10
-    assert len(read(train, test_file, drop_bad=True).train) == 25
+    assert len(read(train, test_file, drop_bad=True).train) == 26
+
+
+def test_ids_of_the_two_files_may_be_equal_and_only_equal_texts_too_are_noted(tmp_path: Path) -> None:
+    rows = good_rows()
+    train = write(tmp_path / "train.csv", rows)
+    test = write(tmp_path / "test.csv", [[row[0], f"other {row[1]}", ""] for row in rows], HEADER[:3])
+    result = read(train, test)
+    assert len(result.train) == len(result.test) == len(rows)
+    assert not [note for note in result.notes if "same id" in note]
+    write(test, [rows[3][:3], ["004", "something else", ""]], HEADER[:3])
+    (note,) = (note for note in read(train, test).notes if "same id" in note)
+    assert note.startswith("1 of 2 test rows") and note.endswith(rows[3][0])
 
 
 def test_a_test_row_is_never_dropped(tmp_path: Path) -> None:

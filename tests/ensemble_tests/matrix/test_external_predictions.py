@@ -138,7 +138,7 @@ CASES: dict[str, tuple[Callable[[Frames], Frames], str]] = {
     "doubled id": (edited(0, 5, "sample_id", "0004"), "more than one row: 0004"),
     "doubled test id": (edited(1, 5, "sample_id", "0044"), "more than one row: 0044"),
     "empty id": (edited(0, 5, "sample_id", ""), "row 6 has no sample_id"),
-    "shared ids": (edited(1, 5, "sample_id", "0004"), "1 sample_id are in both"),
+    "shared rows": (lambda t: (t[0], t[0].drop(columns="price")), "40 rows have the same sample_id and predictions"),
     "infinite": (edited(0, 2, "a", np.inf), r"member a .*row 3 \(sample_id 0002\): inf"),
     "zero": (edited(1, 2, "b", 0.0), r"member b has test .*row 3 \(sample_id 0042\): 0"),
     "negative": (edited(0, 2, "a", -2.0), r"row 3 .*: -2"),
@@ -237,6 +237,14 @@ def test_a_separator_at_each_lines_end_is_no_member(tmp_path: Path) -> None:
         path.write_text(path.read_text().replace("\n", ",\n"))
     found = from_files(*paths)
     assert found.names == ("a", "b") and np.array_equal(found.oof, plain.oof)
+
+
+def test_both_files_may_count_their_rows_from_zero(tmp_path: Path) -> None:
+    left, right = frames()
+    plain = from_files(*save(tmp_path, left, right))
+    right["sample_id"] = left["sample_id"][: len(right)]
+    found = from_files(*save(tmp_path, left, right))
+    assert np.array_equal(found.test, plain.test) and found.test_ids[0] == found.ids[0]
 
 
 def test_ids_that_became_floats(tmp_path: Path) -> None:
