@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,6 +23,11 @@ from core.protocols.architecture import ALONE, Group
 from core.training.batching import Examples, MicroBatchSize
 from core.training.optimizer import out_of_memory
 from core.training.trainer_config import TrainerConfig
+
+log = logging.getLogger(__name__)
+
+_HELD: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
+"""Tokens per pass, by network and device, to which a lack of memory has brought predictions: the next begin with so many."""
 
 
 def predict(
@@ -55,6 +63,8 @@ def answers(
     """
     network.to(device).eval()
     precision, size = settled(network, config, device), MicroBatchSize.by_device(device, config.tokens_per_pass)
+    held = _HELD.setdefault(network, {})
+    size = replace(size, tokens=min(size.tokens, held.get(device, size.tokens)))
 
     def answer(part: RowIndices) -> NDArray[np.float64]:
         batch = examples.batch(part, None).to(device)
@@ -76,6 +86,8 @@ def answers(
             if not out_of_memory(error):
                 raise
         size = size.halved(examples.lengths)
+        held[device] = size.tokens
+        log.warning("out of memory while predicting: from now on %d tokens per pass", size.tokens)
 
 
 def settled(network: nn.Module, config: TrainerConfig, device: str) -> Settled:

@@ -20,6 +20,7 @@ from core.errors import OutOfTime
 from core.protocols.architecture import Context
 from core.training import checkpoint
 from core.training.batching import MicroBatchSize
+from core.training.inference import predict
 from core.training.trainer import fit, seeded
 from tests.core_tests.trainer_toys import Hungry, Killed, Linear, Toy, config, context, make
 from tests.errors import refused
@@ -178,6 +179,21 @@ def test_the_size_that_fits_is_remembered(tmp_path: Path) -> None:
     assert max(again.passes) == 4
     other = MicroBatchSize.remembered(context(tmp_path), "another encoder", "fp32", None)
     assert other.tokens == MicroBatchSize.by_device("cpu", None).tokens
+
+
+def test_predictions_keep_the_size_that_fits(caplog: pytest.LogCaptureFixture) -> None:
+    narrow, other = Hungry(5), Hungry(64)
+    expected = predict(other, Toy(), config(), "cpu")
+    np.testing.assert_allclose(predict(narrow, Toy(), config(), "cpu"), expected, rtol=1e-6)
+    first = len(narrow.passes)
+    assert caplog.text.count("out of memory while predicting") == 6  # 2,048 tokens to 32, which are 4 rows
+    np.testing.assert_allclose(predict(narrow, Toy(), config(), "cpu"), expected, rtol=1e-6)
+    assert set(narrow.passes[first:]) == {4} and caplog.text.count("out of memory while predicting") == 6
+    last = len(narrow.passes)
+    predict(narrow, Toy(), config(tokens_per_pass=16), "cpu")
+    assert set(narrow.passes[last:]) == {2}
+    with refused("out-of-memory-single-row"):
+        predict(Hungry(0), Toy(), config(), "cpu")
 
 
 def test_memory_for_not_even_one_row_is_an_error_with_a_cure(tmp_path: Path) -> None:
