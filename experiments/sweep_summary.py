@@ -88,7 +88,7 @@ def show_plan(
     total = _show_table(found, facts.k, share)
     workers = f"{share.workers} workers per trial, " if share.workers > 1 else ""
     say(
-        f"{share.concurrent} at once, {workers}{share.cpus:g} cores and {share.gpus:g} GPUs each; "
+        f"{share.concurrent} at once, {workers}{share.cpus:g} cores and {share.gpus:g} GPUs each{_without_gpu(found, share)}; "
         + (f"about {duration(total)}" if budget.end is None else f"--minutes {config.budget.minutes:g} is the limit")
     )
     for line in passes(found, share):
@@ -110,6 +110,11 @@ def show_plan(
     assert cache.limit is not None, "a workspace's cache has a limit"
     default = "half of the free disk; --cache-limit" if config.resources.cache_limit is None else "--cache-limit"
     say(f"cache: {cache.folder}, at most {size_text(cache.limit)} ({default})")
+
+
+def _without_gpu(found: Sequence[ArchitecturePlan], share: Resources) -> str:
+    names = [each.name for each in found if share.gpus and not each.kind.uses_gpu(each.settings(each.space.best))]
+    return f" ({' and '.join(names)}: no GPU)" if names else ""
 
 
 def passes(found: Sequence[ArchitecturePlan], share: Resources) -> Iterator[str]:

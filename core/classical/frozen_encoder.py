@@ -178,6 +178,10 @@ class ClassicalArchitecture(Architecture):
         check_encoder(name, "text")
         return Resolution({**settings, SETTING: name}, self.name, (f"frozen encoder: {name} ({why})",))
 
+    def uses_gpu(self, settings: Mapping[str, Any]) -> bool:
+        config: Any = self.Config.model_validate(dict(settings))
+        return config.encoder is not None
+
     def identity(self, config: Any) -> dict[str, str]:
         if config.encoder is None:
             return {}

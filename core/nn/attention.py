@@ -106,8 +106,9 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        fast = x.device.type == "cpu" and x.numel() >= _LARGE and not torch.compiler.is_compiling()
-        if not (fast and self.training and 0.0 < self.p < 1.0):
+        # The size comes last: looked at while a graph is exported, it would fix on which side of the limit the rows are.
+        wanted = self.training and 0.0 < self.p < 1.0 and not torch.compiler.is_compiling()
+        if not (wanted and x.device.type == "cpu" and x.numel() >= _LARGE):
             return super().forward(x)
         dropped = round(self.p * _STEPS)
         lots = np.random.SFC64(int(torch.randint(2**62, ()))).random_raw(-(-x.numel() // 4)).view(np.int16)

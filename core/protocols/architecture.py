@@ -254,6 +254,10 @@ class Architecture(ABC):
         names = self.encoder_names(settings)
         return bool(names) and names <= self.random_encoders
 
+    def uses_gpu(self, settings: Mapping[str, Any]) -> bool:
+        """True if a training with these settings, all of a config's, computes on a GPU where there is one."""
+        return self.is_network
+
     def identity(self, config: Any) -> dict[str, str]:
         """Content hashes of what the config only names (encoder folders), part of a member's id."""
         return {}

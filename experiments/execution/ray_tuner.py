@@ -106,10 +106,13 @@ class _Interrupts:
 
 
 def _needs(config: Mapping[str, Any], resources: Resources) -> tune.PlacementGroupFactory:
-    """A trial of several workers only waits for them: with a core of its own it could take the one that they wait for."""
-    alone = config["job"]["workers"] == 1
+    """A trial of several workers only waits for them: with a core of its own it could take the one that they wait for.
+
+    A job that computes on the processor leaves the GPUs to others.
+    """
+    alone, gpus = config["job"]["workers"] == 1, 0.0 if config["job"]["device"] == "cpu" else resources.gpus
     # Ray Tune refuses trials that need nothing: one byte.
-    return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus} if alone else {"memory": 1}])
+    return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": gpus} if alone else {"memory": 1}])
 
 
 def _train(config: dict[str, Any], work: Work, resources: Resources) -> None:

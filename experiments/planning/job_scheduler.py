@@ -160,7 +160,7 @@ class JobScheduler:
             longest=search.longest,
             deadline=self.budget.trial_deadline(time.time()),
             keep_below=search.study.threshold(MOST_MEMBERS if search.members is None else search.members),
-            **self.defaults.of(search.kind),
+            **self.defaults.of(search.kind, settings),
         )
 
     def _next_fit(self) -> Job | None:
@@ -229,7 +229,8 @@ class JobScheduler:
         self._assemble(plan.name)
 
     def _fit(self, plan: MemberPlan, fold: int) -> Job:
-        shared = {**self.defaults.of(self.searches[plan.architecture].kind), "seed": plan.key.seed}
+        kind = self.searches[plan.architecture].kind
+        shared = {**self.defaults.of(kind, plan.settings), "seed": plan.key.seed}
         shared["deadline"] = self.budget.deadline
         return Job(JobKind.FIT, plan.architecture, plan.name, plan.settings, fold, **shared)
 

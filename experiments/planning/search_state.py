@@ -127,9 +127,12 @@ class JobDefaults:
     device: str
     workers: int = 1
 
-    def of(self, kind: Architecture) -> dict[str, Any]:
-        """For the jobs of this architecture: one that cannot be trained by several workers together gets one."""
-        return {**vars(self), "workers": self.workers if kind.data_parallel else 1}
+    def of(self, kind: Architecture, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """For a job of this architecture: one that cannot be trained by several workers together gets one, and one that has no
+        use for a GPU none.
+        """
+        device = self.device if kind.uses_gpu(settings) else "cpu"
+        return {**vars(self), "workers": self.workers if kind.data_parallel else 1, "device": device}
 
 
 @contextmanager

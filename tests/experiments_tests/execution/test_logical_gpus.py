@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def work(job: Job, report: Report, folder: Path, group: Group) -> JobOutcome:
     import ray
 
     ids = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-    facts = {"job": job.number, "visible": os.environ["CUDA_VISIBLE_DEVICES"], "ids": ids, "start": time.time()}
+    facts = {"job": job.number, "visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "ids": ids, "start": time.time()}
     own = folder / f"{job.number}-{group.rank}"
     own.with_suffix(".started").touch()
     cause(job.settings.get("fault", ""))
@@ -79,6 +80,10 @@ def on_gloo(folder: Path) -> GlooWork:
     return GlooWork(folder)
 
 
+def gpu_job(number: int, **settings: Any) -> Job:
+    return replace(make_job(number, epochs=1, **settings), device="cuda")
+
+
 def execute(jobs: list[Job], folder: Path, resources: Resources) -> tuple[Source, list[dict[str, Any]]]:
     source, seen = Source(jobs), folder / "seen"
     seen.mkdir()
@@ -101,7 +106,7 @@ def all_is_free() -> bool:
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(("share", "slots"), [(1.0, 2), (0.5, 4), (0.25, 8)])
 def test_trials_fill_the_gpus_as_asked_and_each_sees_its_own(share: float, slots: int, tmp_path: Path) -> None:
-    jobs = [make_job(number, epochs=1, together=slots) for number in range(slots + 2)]
+    jobs = [gpu_job(number, together=slots) for number in range(slots + 2)]
     source, facts = execute(jobs, tmp_path, Resources(concurrent=slots + 2, cpus=0.1, gpus=share))
     assert {end[0] for end in source.ends.values()} == {"finished"} and len(facts) == slots + 2
     assert most_at_once(facts) == slots
@@ -114,7 +119,7 @@ def test_trials_fill_the_gpus_as_asked_and_each_sees_its_own(share: float, slots
 @pytest.mark.faults
 @pytest.mark.usefixtures("ray_session")
 def test_a_killed_trials_share_comes_back(tmp_path: Path) -> None:
-    jobs = [make_job(0, epochs=1, fault="killed"), *(make_job(number, epochs=1, together=5) for number in range(1, 6))]
+    jobs = [gpu_job(0, fault="killed"), *(gpu_job(number, together=5) for number in range(1, 6))]
     source, facts = execute(jobs, tmp_path, Resources(concurrent=4, cpus=0.1, gpus=0.5))
     assert source.ends.pop(0)[0] == "lost"
     assert {end[0] for end in source.ends.values()} == {"finished"}
@@ -125,11 +130,26 @@ def test_a_killed_trials_share_comes_back(tmp_path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.usefixtures("ray_session")
 def test_two_workers_of_one_trial_take_a_gpu_each(tmp_path: Path) -> None:
-    jobs = [make_job(0, epochs=1, workers=2, together=2), make_job(1, epochs=1, together=3)]
+    jobs = [gpu_job(0, workers=2, together=2), gpu_job(1, together=3)]
     source, facts = execute(jobs, tmp_path, Resources(concurrent=1, cpus=0.25, gpus=1.0, workers=2))
     assert {end[0] for end in source.ends.values()} == {"finished"}
     assert sorted(each["ids"] for each in facts if each["job"] == 0) == [["0"], ["1"]]
     assert len([each for each in facts if each["job"] == 1]) == 1
+    assert wait_for(all_is_free)
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("ray_session")
+def test_jobs_of_the_processor_run_beside_those_that_hold_all_gpus(tmp_path: Path) -> None:
+    classical = [make_job(number, epochs=1, together=4) for number in (2, 3)]
+    source, facts = execute(
+        [gpu_job(0, together=4), gpu_job(1, together=4), *classical],
+        tmp_path,
+        Resources(concurrent=4, cpus=0.1, gpus=1.0),
+    )
+    assert {end[0] for end in source.ends.values()} == {"finished"} and most_at_once(facts) == 4
+    assert {each["job"]: each["ids"] for each in facts if each["job"] > 1} == {2: [], 3: []}
+    assert sorted(each["ids"] for each in facts if each["job"] < 2) == [["0"], ["1"]]
     assert wait_for(all_is_free)
 
 

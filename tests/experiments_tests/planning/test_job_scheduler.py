@@ -18,7 +18,7 @@ from core.data.catalog import Catalog
 from core.data.folds import HOLDOUT
 from core.errors import FailureCode
 from core.metrics import smape
-from core.protocols.architecture import Context, Model
+from core.protocols.architecture import Context, Model, make_config
 from core.store.workspace import Workspace
 from experiments.common.jobs import JobKind, StopReason
 from experiments.common.memory import DRIVER_BYTES, MemoryBudget
@@ -216,9 +216,22 @@ def test_every_job_keeps_the_caches_limit(toy_workspace: Workspace) -> None:
     assert len(toy_workspace.store.complete()) == 1
 
 
+def given_to(name: str, defaults: JobDefaults, **settings: Any) -> dict[str, Any]:
+    kind = architecture(name)
+    return defaults.of(kind, make_config(kind.Config, settings).model_dump(mode="json"))
+
+
+def test_only_what_computes_on_a_gpu_gets_one() -> None:
+    defaults = JobDefaults(seed=0, threads=1, device="cuda")
+    given = {name: given_to(name, defaults)["device"] for name in ("text", "multimodal", "lexical", "boosted")}
+    assert given == {"text": "cuda", "multimodal": "cuda", "lexical": "cpu", "boosted": "cpu"}
+    assert [given_to(name, defaults, frozen_encoder="e5")["device"] for name in ("lexical", "boosted")] == ["cuda"] * 2
+    assert given_to("lexical", defaults, frozen_encoder="e5", model="ridge")["device"] == "cpu"
+
+
 def test_only_architectures_that_several_workers_can_train_get_them() -> None:
     defaults = JobDefaults(seed=0, threads=1, device="cpu", workers=2)
-    given = {name: defaults.of(architecture(name))["workers"] for name in ("text", "multimodal", "lexical", "boosted")}
+    given = {name: given_to(name, defaults)["workers"] for name in ("text", "multimodal", "lexical", "boosted")}
     assert given == {"text": 2, "multimodal": 2, "lexical": 1, "boosted": 1}
 
 

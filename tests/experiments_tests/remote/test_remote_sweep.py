@@ -85,10 +85,21 @@ def test_a_node_without_a_gpu_gets_no_job_that_asks_for_one(
 ) -> None:
     with_gpu = [cluster.add("one", gpus=1), cluster.add("two", gpus=1)]
     without = cluster.add("three")
-    text = sweep("lexical", "boosted", "--trials", 2).end()
+    text = sweep("text", "--text-encoder", "tiny", "--trials", 2).end(code=2)
     assert "2 at once, 1 cores and 1 GPUs each" in text
+    # The nodes only claim to have a GPU: that the network was sent there is seen by how it fails.
+    assert "NVIDIA" in text or "CUDA" in text
+    assert any(list(node.glob("*/workspace.json")) for node in with_gpu) and not without.exists()
+
+
+@pytest.mark.faults
+def test_classical_jobs_ask_for_no_gpu(tmp_path: Path, cluster: LittleCluster, sweep: Start) -> None:
+    cluster.add("one", gpus=1)
+    cluster.add("two")
+    text = sweep("lexical", "boosted", "--trials", 2, "--max-concurrent", 2).end()
+    assert "2 at once, 1 cores and 1 GPUs each (lexical and boosted: no GPU)" in text
     assert_whole(tmp_path / "runs", members=2, complete=4)
-    assert all(list(node.glob("*/workspace.json")) for node in with_gpu) and not without.exists()
+    assert list((cluster.folder / "two").glob("*/workspace.json")), "one job ran where there is no GPU"
 
 
 @pytest.mark.faults
