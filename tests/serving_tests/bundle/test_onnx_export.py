@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from core.architectures import architecture
 from core.cache import Cache
+from core.encoders.loading import load_encoder
 from core.protocols.architecture import Context, make_config
 from core.store.workspace import Workspace
 from ensemble.pipeline.nested_cv import no_progress
@@ -24,8 +26,9 @@ from serving.bundle.builder import export
 from serving.bundle.bundle import Bundle
 from serving.bundle.export_formats import export_format
 from serving.bundle.onnx_export import GRAPH
-from serving.bundle.onnx_graphs import check_tensorrt
+from serving.bundle.onnx_graphs import CPU, check_tensorrt, open_graph, run_graph, write_graph
 from serving.bundle.predictor import Predictor
+from tests.core_tests.encoders.test_encoder_families import VISION, saved
 from tests.errors import refused
 from tests.serving_tests.conftest import SETTINGS, member_of, swept
 
@@ -101,6 +104,33 @@ def test_a_graph_reads_several_pictures_as_the_network(frozen: bool, direction: 
     assert len(list((tmp_path / "encoders").glob("vision-*.onnx"))) == frozen
     for rows in (catalog, catalog.take(np.array([3])), catalog.take(np.arange(12, 24))):
         np.testing.assert_allclose(graph.predict(rows), original.predict(rows), rtol=2e-3)
+
+
+@pytest.mark.parametrize("family", ["clip tower", "dinov2", "dinov3", "siglip tower", "vit"])
+def test_a_graph_of_each_vision_encoder_takes_any_number_of_rows(family: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = load_encoder(str(saved(VISION[family][0]().eval(), tmp_path / "encoder")))[0].eval()
+    write_graph(encoder, {"pixels": torch.randn(3, 3, 32, 32)}, tmp_path / "graph.onnx", 64)
+    session = open_graph(tmp_path / "graph.onnx", (CPU,))
+    for rows in (1, 4, 250):  # few and many tokens, as a layer of dropout chose its way by their number
+        pixels = torch.randn(rows, 3, 32, 32)
+        with torch.inference_mode():
+            expected = encoder(pixels).numpy()
+        np.testing.assert_allclose(run_graph(session, {"pixels": pixels.numpy()}), expected, atol=1e-5)
+
+
+def test_a_network_around_dinov2_is_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    dino = saved(VISION["dinov2"][0](), tmp_path / "dinov2")
+    kind, catalog = architecture("multimodal"), toy_catalog(tmp_path / "images", 24)
+    context = Context(0, Cache(tmp_path / "cache"), tmp_path / "run")
+    for frozen in (True, False):
+        settings = {**small_settings("multimodal"), "epochs": 1, "vision_encoder": str(dino), "freeze_vision": frozen}
+        kind.train(catalog, None, make_config(kind.Config, settings), context).save(tmp_path / f"saved-{frozen}")
+        places = tmp_path / f"model-{frozen}", tmp_path / "encoders"
+        export_format("onnx").write(kind, tmp_path / f"saved-{frozen}", *places)
+        original, graph = kind.load(tmp_path / f"saved-{frozen}"), export_format("onnx").read(kind, *places)
+        np.testing.assert_allclose(graph.predict(catalog), original.predict(catalog), rtol=2e-3)
 
 
 def test_a_graph_holds_no_paths(workspace: Workspace, tmp_path: Path) -> None:
