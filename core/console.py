@@ -57,11 +57,11 @@ def results_to_stderr() -> None:
 @contextmanager
 def silenced() -> Iterator[None]:
     """Silences results in the block, but not warnings and errors."""
-    console.quiet = True
+    before, console.quiet = console.quiet, True
     try:
         yield
     finally:
-        console.quiet = False
+        console.quiet = before
 
 
 def say(text: str, *, style: str | None = None) -> None:

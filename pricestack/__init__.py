@@ -1,4 +1,4 @@
-"""Public Python interface: `sweep`, `stack` and `load_bundle`, the same code as the commands (docs/python.md)."""
+"""Public Python interface: `PriceRegressor`, `sweep`, `stack`, `load_bundle`; the same code as the commands (docs/python.md)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from core.store.workspace import Workspace, default_folder
 
 if TYPE_CHECKING:
     from ensemble.pipeline.result import StackResult
+    from pricestack.regressor import PriceRegressor as PriceRegressor
     from serving.bundle.predictor import Predictor
 
-__all__ = ["load_bundle", "stack", "sweep"]
+__all__ = ["PriceRegressor", "load_bundle", "stack", "sweep"]
 
 
 def sweep(architectures: str | Sequence[str] = "all", **options: Any) -> bool:
@@ -46,3 +47,12 @@ def load_bundle(folder: str | Path) -> Predictor:
     from serving.bundle.predictor import Predictor
 
     return Predictor(Path(folder))
+
+
+def __getattr__(name: str) -> Any:
+    """`PriceRegressor` once it is asked for: scikit-learn is a second that the commands' --help should not take."""
+    if name == "PriceRegressor":
+        from pricestack.regressor import PriceRegressor
+
+        return PriceRegressor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.data.catalog import ID, TEXT
 from core.data.column_mapping import (
@@ -69,12 +69,7 @@ def propose(table: Table) -> ColumnMapping:
     links = [name for name, cells in full.items() if _share(cells, _LINK) >= _MOST]
     prices = [name for name, cells in full.items() if _PRICE.fullmatch(name) and _share(cells, _DIGIT) >= _MOST]
     prices.sort(key=lambda name: (_OTHER_PRICE.fullmatch(name) is not None, _FINAL.fullmatch(name) is None))
-    prose = [name for name, cells in full.items() if name not in {*links, *prices}]
-    texts = [name for name in prose if _NAME.fullmatch(name)][:1]
-    texts += [name for name in prose if _PROSE.fullmatch(name) and _words(full[name]) >= 2 and name not in texts][:2]
-    texts = (
-        texts or sorted((name for name in prose if _words(full[name]) >= 2), key=lambda name: -_words(full[name]))[:1]
-    )
+    texts = _texts({name: cells for name, cells in full.items() if name not in {*links, *prices}})
     if not texts or not prices:
         raise UserError(
             f"{table.path}: no column looks like a {'price' if texts else 'text'}: {some(table.columns, 20)}",
@@ -88,6 +83,21 @@ def propose(table: Table) -> ColumnMapping:
     ]
     ids.sort(key=lambda name: _ID.fullmatch(name) is None)
     return ColumnMapping(ids[0] if ids else ROW_NUMBERS, tuple(texts), links[0] if links else None, prices[0])
+
+
+def propose_texts(table: Table) -> tuple[str, ...]:
+    """Columns that name or describe the products, by names and content; none where all are numbers and single words."""
+    values = {
+        name: [cell for cell in cells[:_SAMPLE] if not is_blank_cell(cell)] for name, cells in table.columns.items()
+    }
+    return tuple(_texts({name: cells for name, cells in values.items() if cells and _share(cells, _LINK) < _MOST}))
+
+
+def _texts(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    found = [name for name in columns if _NAME.fullmatch(name)][:1]
+    wordy = [name for name, cells in columns.items() if _words(cells) >= 2 and name not in found]
+    found += [name for name in wordy if _PROSE.fullmatch(name)][:2]
+    return found or sorted(wordy, key=lambda name: -_words(columns[name]))[:1]
 
 
 def check_ignored(ignored: Sequence[str], table: Table) -> None:

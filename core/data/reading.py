@@ -19,7 +19,7 @@ from core.data.column_selection import native_names, select_fields, unmapped
 from core.data.price_format import PriceColumn, read_prices
 from core.data.price_scale import MAX_PRICE
 from core.data.table_reader import Table, read_table, read_tables
-from core.errors import UserError, some
+from core.errors import UserError, some, suggestion
 
 Role = Literal["train", "test"]
 MAX_TEXT = 100_000
@@ -153,15 +153,36 @@ def read_in_parts(
     columns = columns or TableColumns()
     for read in read_tables(path, columns.mapping.required(priced=False), rows, sheet=sheet):
         table, notes = native_table(read, columns)
-        catalog, more = _checked(table, images)
-        notes += [f"{path}: column {PRICE} is not used"] if PRICE in table.columns else []
-        notes += [f"{path}: no column {each.name}: unknown" for each in columns.fields if each.name not in read.columns]
-        part = catalog, [*more, *notes]
+        part = _to_price(read, table, columns, images, notes)
         twice = [row for row, name in enumerate(table.columns[ID]) if name in seen]
         if twice:
             raise complaint(table, [Offence(ID, "id used before", np.array(twice, dtype=np.intp))], "test")
         seen.update(table.columns[ID])
         yield part
+
+
+def rows_to_price(read: Table, columns: TableColumns, images: Path | None = None) -> tuple[Catalog, list[str]]:
+    """A table in memory as a catalog of rows to be priced, and its notes. columns: those that the training rows were read by."""
+    _check_images(images)
+    if missing := [name for name in columns.mapping.required(priced=False) if name not in read.columns]:
+        raise UserError(
+            f"{read.path} has no column `{missing[0]}`",
+            code="frame-missing-column",
+            hint=suggestion(missing[0], read.columns),
+        )
+    table, notes = native_table(read, columns)
+    return _to_price(read, table, columns, images, notes)
+
+
+def _to_price(
+    read: Table, table: Table, columns: TableColumns, images: Path | None, notes: list[str]
+) -> tuple[Catalog, list[str]]:
+    catalog, more = _checked(table, images)
+    notes += [f"{read.path}: column {PRICE} is not used"] if PRICE in table.columns else []
+    notes += [
+        f"{read.path}: no column {each.name}: unknown" for each in columns.fields if each.name not in read.columns
+    ]
+    return catalog, [*more, *notes]
 
 
 def _check_images(images: Path | None) -> None:

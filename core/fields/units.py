@@ -175,11 +175,17 @@ _SQUARES = str.maketrans("²³", "23")
 _NO_UNIT = frozenset({"", "x", *_TIMES})
 
 
+_POWER_OF_TEN = re.compile(r"[-+]?\d{1,20}(?:\.\d{1,20})?[eE][-+]?\d{1,2}")
+"""As programs write very small and very large numbers. Only where nothing else stands there: `2E10` in a text is a model."""
+
+
 def amounts_in(value: str, thousands: str) -> dict[str, float]:
     """Numbers of a value: `#1`, `#2`, ... by position, and once more by the unit behind each, in base units where it is known.
 
     `2.5 kg, 30 x 40 cm` gives #1 2.5, g 2500, #2 30, #3 40, cm 40. thousands: what `thousands_mark` found in the column.
     """
+    if _POWER_OF_TEN.fullmatch(value):
+        return {"#1": float(value)}
     found: dict[str, float] = {}
     for place, match in enumerate(_WRITTEN_NUMBER.finditer(value), 1):
         if place > _MOST_NUMBERS or len(match[0]) > _NUMBER_CHARS:

@@ -82,3 +82,11 @@ def test_a_german_amount_is_the_english_one(number: float) -> None:
     english = f"{number:,.2f}"
     german = english.translate(str.maketrans(",.", ".,"))
     assert amounts_in(german, ".")["#1"] == pytest.approx(number) == amounts_in(english, ",")["#1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("1e-05", {"#1": 1e-5}), ("-2.5E+3", {"#1": -2500.0}), ("2E10 Pro", {"#1": 2.0, "e": 2.0})],
+)
+def test_a_power_of_ten_is_one_number_where_it_stands_alone(value: str, found: dict[str, float]) -> None:
+    assert amounts_in(value, "") == found
