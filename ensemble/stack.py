@@ -85,7 +85,7 @@ def stack_files(
 
     Raises UserError for tables that are not as they must be.
     """
-    from ensemble.matrix.external_predictions import from_files
+    from ensemble.matrix.external_predictions import FoldSplit, from_files
     from ensemble.pipeline.result import Paths
 
     config = config or StackConfig()
@@ -97,10 +97,9 @@ def stack_files(
     matrix = from_files(
         oof,
         test,
-        folds=config.folds,
+        split=FoldSplit(config.folds, config.seed),
         groups=config.groups,
         features=config.features,
-        seed=config.seed,
         rules=config.screening,
         table=config.table,
     )

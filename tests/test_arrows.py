@@ -106,7 +106,7 @@ def test_names_of_modules_and_classes_mean_one_thing() -> None:
 def test_functions_take_few_parameters() -> None:
     """Commands and the estimator apart: their parameters are the flags."""
     found = []
-    for path in sorted({*MODULES} - {"pricestack/regressor.py"}):
+    for path in (each for each in MODULES if each.as_posix() != "pricestack/regressor.py"):
         for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not any(
                 map(_is_command, node.decorator_list)

@@ -59,14 +59,21 @@ class PredictionTable:
         return found
 
 
+@dataclass(frozen=True)
+class FoldSplit:
+    """Number of folds (five, or one per group where there are fewer) and the seed they are made by."""
+
+    folds: int | None = None
+    seed: int = 0
+
+
 def from_files(
     oof: Path,
     test: Path,
     *,
-    folds: int | None = None,
+    split: FoldSplit | None = None,
     groups: str | None = None,
     features: Sequence[str] = (),
-    seed: int = 0,
     rules: ScreeningConfig | None = None,
     table: FileFormatConfig | None = None,
 ) -> Matrix:
@@ -101,9 +108,9 @@ def from_files(
         for name in features
         if name not in known.names
     ]
-    if folds is None:
-        folds = min(_FOLDS, len(np.unique(labels)))
-    assignment = group_folds(labels, folds, seed)
+    split = split or FoldSplit()
+    folds = split.folds or min(_FOLDS, len(np.unique(labels)))
+    assignment = group_folds(labels, folds, split.seed)
     return assemble(
         kept,
         targets=replace(targets, prices=to_scale(prices, scale), scale=scale),

@@ -8,7 +8,7 @@ import pytest
 
 from core.data.catalog_config import FileFormatConfig, PriceFormat
 from core.errors import UserError
-from ensemble.matrix.external_predictions import from_files, group_folds
+from ensemble.matrix.external_predictions import FoldSplit, from_files, group_folds
 from ensemble.matrix.screening import ScreeningConfig
 from tests.core_tests.data.xlsx import write_xlsx
 from tests.ensemble_tests.toys import Frames, frames, save
@@ -58,7 +58,7 @@ def test_rows_without_a_group_are_products_of_their_own(tmp_path: Path) -> None:
 def test_groups_stay_in_one_fold_and_are_no_member(tmp_path: Path) -> None:
     left, right = frames()
     left["brand"] = [f"brand {row % 9}" for row in range(40)]
-    found = from_files(*save(tmp_path, left, right), groups="brand", folds=3)
+    found = from_files(*save(tmp_path, left, right), groups="brand", split=FoldSplit(3))
     assert found.names == ("a", "b")
     assert all(len(set(found.folds[found.groups == group])) == 1 for group in range(9))
 
