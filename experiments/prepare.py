@@ -11,15 +11,15 @@ import numpy as np
 from rich.table import Table
 
 from core.console import console, progress
-from core.data.catalog_config import CatalogConfig, FoldGroups, PriceFormat, file_alone
-from core.data.column_mapping import TableColumns, parse_columns
+from core.data.catalog_config import CatalogConfig, FoldGroups, PriceFormat, TableConfig, file_alone
+from core.data.column_mapping import NATIVE, TableColumns, parse_columns, parse_kinds
 from core.data.folds import catalog_links, make_folds
 from core.data.price_scale import choose_scale
 from core.data.reading import ReadResult, check_training_columns, read_catalogs
 from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.errors import UserError, some
-from core.fields.column_kinds import describe_columns
+from core.fields.column_kinds import describe_columns, notes_on_asked_kinds
 from core.inputs.images.files import check_images
 from core.quality.label_noise import FILE, find_label_noise, summary, write_findings
 from core.quality.leaks import LeakKind, find_column_leaks, find_leaks, write_leak_notes
@@ -40,7 +40,7 @@ def fill_workspace(workspace: Workspace, asked: CatalogConfig, seed: int, say: S
     replace those of, say, a dry run. Raises UserError for a catalog that cannot be read, and for a workspace whose work
     belongs to another catalog or other folds.
     """
-    named = (asked.train, asked.folds, asked.fold_groups) != (None, None, None)
+    named = (asked.train, asked.folds, asked.fold_groups, asked.table) != (None, None, None, TableConfig())
     if asked.train is not None and asked.test is None:
         check_training_columns(asked.train, asked.table)
         raise file_alone("train")
@@ -54,6 +54,8 @@ def fill_workspace(workspace: Workspace, asked: CatalogConfig, seed: int, say: S
         facts = workspace.facts
         train, test, images = Path(facts.train), Path(facts.test), Path(facts.images) if facts.images else None
         columns = _kept_columns(workspace, asked)
+        if asked.table.columns is None and (mapping := workspace.table_columns.mapping) != NATIVE:
+            asked = asked.model_copy(update={"table": asked.table.model_copy(update={"columns": mapping.flag})})
     if train is None or test is None:
         say(f"no catalog named and none in {workspace.folder}: making the demo catalog ({DEMO_ROWS:,} products)")
         with progress("demo catalog") as advance:
@@ -92,7 +94,8 @@ def _flag(name: str) -> str:
 def _kept_columns(workspace: Workspace, asked: CatalogConfig) -> TableColumns | None:
     """The columns that the workspace's files were read by before there was work; None where others are asked for."""
     table = asked.table
-    return workspace.table_columns if table.columns is None and table.ignore is None else None
+    asked_for = (table.columns, table.ignore, table.kinds)
+    return workspace.table_columns if asked_for == (None, None, None) else None
 
 
 def folds_of_preset(workspace: Workspace, asked: SweepConfig) -> CatalogConfig:
@@ -139,6 +142,8 @@ def _create(workspace: Workspace, asked: CatalogConfig, columns: TableColumns | 
     read = _read(asked.train, asked.test, asked, columns, say)
     train, test = read.train, read.test
     columns = replace(read.columns, fields=describe_columns(train, read.columns.fields))
+    for note in notes_on_asked_kinds(train, columns.fields):
+        say(note)
     show_columns(columns, say)
     mode: FoldGroups = asked.fold_groups or "auto"
     links, words = catalog_links(train, test), read_vocabulary([*train.texts, *test.texts])
@@ -224,11 +229,11 @@ def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
             hint=hint,
         )
     _check_same_format(workspace, asked)
+    columns = workspace.table_columns
+    _check_same_columns(workspace, columns, asked)
     if asked.train is None or asked.test is None:
         say(f"catalog of {workspace.folder}: {facts.train}")
         return
-    columns = workspace.table_columns
-    _check_same_columns(workspace, columns, asked)
     asked = _with_kept_format(workspace, asked, lambda _: None)
     assert asked.train is not None and asked.test is not None, "both are named by now"
     read = _read(asked.train, asked.test, asked, columns, lambda _: None)
@@ -265,8 +270,13 @@ def _check_same_columns(workspace: Workspace, columns: TableColumns, asked: Cata
     table = asked.table
     other = table.columns is not None and parse_columns(table.columns) != columns.mapping
     used = [each.name for each in columns.fields if each.name in table.ignored]
-    if other or used:
-        what = f"reads {some(used)}" if used else f"was made with --columns {columns.mapping.flag}"
+    kept = {each.name: each.kind for each in columns.fields}
+    kinds = parse_kinds(table.kinds or "")
+    retyped = [f"{name} as {kept.get(name, 'no field')}" for name, kind in kinds.items() if kept.get(name) is not kind]
+    if other or used or retyped:
+        what = (
+            f"reads {some(used or retyped)}" if used or retyped else f"was made with --columns {columns.mapping.flag}"
+        )
         raise UserError(
             f"{workspace.folder} {what}: columns are chosen once",
             code="workspace-other-columns",

@@ -15,7 +15,7 @@ HELP_ORDER = [
     "train", "test", "columns", "images", "workspace", "trials", "minutes", "members", "folds", "fold_groups", "grid",
     "sampler", "pruner", "seed", "text_encoder", "vision_encoder", "offline", "settings", "space", "preset", "max_concurrent",
     "cpus_per_trial", "gpus_per_trial", "workers_per_trial", "storage", "address", "storage_path", "dry_run",
-    "fresh", "drop_bad", "ignore", "sheet", "price_format", "cache_limit", "memory", "tracking", "quiet", "json",
+    "fresh", "drop_bad", "ignore", "kinds", "sheet", "price_format", "cache_limit", "memory", "tracking", "quiet", "json",
 ]  # fmt: skip
 
 EXAMPLES = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -30,7 +30,8 @@ class Catalog:
 
     ids, texts, links: (n,) arrays of str; a link is "" where there is none. prices: (n,) float64, all finite and > 0, or None for
     rows to be predicted; in the units of their file, or divided by a workspace's scale. groups: (n,) int64, rows of the same
-    product share a number, or None where products were not compared. images: folder of the pictures.
+    product share a number, or None where products were not compared. images: folder of the pictures. kinds: label of a line
+    -> kind as which the user wants it learnt (`FieldKind`).
     """
 
     ids: Strings
@@ -39,6 +40,7 @@ class Catalog:
     prices: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
     images: Path | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
     _derived: dict[Hashable, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class Catalog:
             None if self.prices is None else self.prices[rows],
             None if self.groups is None else self.groups[rows],
             self.images,
+            self.kinds,
         )
 
     def with_groups(self, groups: NDArray[np.int64]) -> Catalog:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.command_config import CommandConfig
+from core.command_config import CommandConfig, Flag
 from core.errors import UserError
 
 FoldGroups = Literal["auto", "on", "off"]
@@ -50,6 +50,14 @@ class TableConfig(FileFormatConfig):
         str | None, Field(description="a shop's columns: id=sku,text=title+description,image=photo,price=final_price")
     ] = None
     ignore: Annotated[str | None, Field(description="columns to leave out, parted by commas")] = None
+
+    kinds: Annotated[
+        str | None,
+        Flag(option="--as"),
+        Field(
+            description="types of columns, price_tag=category: number, yes-no, category, date, text or list (by content)"
+        ),
+    ] = None
 
     @property
     def ignored(self) -> tuple[str, ...]:

@@ -40,6 +40,17 @@ class FieldKind(StrEnum):
     TEXT = "short text"
 
 
+KIND_WORDS = {
+    "number": FieldKind.NUMBER,
+    "yes-no": FieldKind.YES_NO,
+    "category": FieldKind.CATEGORY,
+    "date": FieldKind.DATE,
+    "text": FieldKind.TEXT,
+    "list": FieldKind.LIST,
+}
+"""Kinds as `--as` takes them."""
+
+
 @dataclass(frozen=True)
 class ColumnMapping:
     """Names of the columns that a catalog needs. image: None where there are none."""
@@ -71,13 +82,21 @@ NATIVE = ColumnMapping(ID, (TEXT,), LINK, PRICE)
 
 @dataclass(frozen=True)
 class FieldColumn:
-    """A column that becomes a labelled line. missing: share of rows without it. example: one of its values."""
+    """A column that becomes a labelled line. missing: share of rows without it. example: one of its values.
+
+    asked: the kind is the user's (`--as`), whatever the values look like.
+    """
 
     name: str
     label: str
     kind: FieldKind = FieldKind.TEXT
     missing: float = 0.0
     example: str = ""
+    asked: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """For JSON; `asked` only where it is so, as older versions wrote it."""
+        return {name: value for name, value in asdict(self).items() if name != "asked" or value}
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,14 @@ class TableColumns:
 
     def record(self) -> dict[str, Any] | None:
         """For JSON; None for a native table without more columns, as older versions wrote it."""
-        return None if self == TableColumns() else asdict(self)
+        if self == TableColumns():
+            return None
+        return {"mapping": asdict(self.mapping), "fields": [each.record() for each in self.fields]}
+
+    @property
+    def asked_kinds(self) -> dict[str, str]:
+        """Label in lower case -> kind, for the columns whose kind the user named."""
+        return {each.label.lower(): each.kind for each in self.fields if each.asked}
 
     def text_with(self, text: str, cells: Mapping[str, str]) -> str:
         """The text with a labelled line of each of the row's cells below its first line, the name; blank cells have none.
@@ -146,6 +172,24 @@ def parse_columns(text: str) -> ColumnMapping:
             hint="give each of id, text, image and price columns of its own",
         )
     return mapping
+
+
+def parse_kinds(text: str) -> dict[str, FieldKind]:
+    """Column -> kind, written as `price_tag=category,released=date`. Raises UserError."""
+    kinds: dict[str, FieldKind] = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, equals, word = (each.strip() for each in part.rpartition("="))
+        name, word = (name, word) if equals else (word, "")
+        if word not in KIND_WORDS or not name:
+            raise UserError(
+                f"--as {part}: {f'{word!r} is no kind of column' if word else 'it names no kind'}",
+                code="column-kind-unknown",
+                hint=f"{suggestion(word, KIND_WORDS)}; write --as {name or 'COLUMN'}=KIND",
+            )
+        if name in kinds and kinds[name] is not KIND_WORDS[word]:
+            raise UserError(f"--as names two kinds for {name}", code="column-kind-twice", hint=f"keep one {name}=KIND")
+        kinds[name] = KIND_WORDS[word]
+    return kinds
 
 
 def is_blank_cell(value: str) -> bool:

@@ -11,6 +11,7 @@ from core.data.column_mapping import (
     ROW_NUMBERS,
     ColumnMapping,
     FieldColumn,
+    FieldKind,
     TableColumns,
     is_blank_cell,
     labels_of,
@@ -111,16 +112,43 @@ def check_ignored(ignored: Sequence[str], table: Table) -> None:
             )
 
 
+def check_kinds(kinds: Mapping[str, FieldKind], train: Table, mapping: ColumnMapping, ignored: Sequence[str]) -> None:
+    """Raises UserError for a kind asked for a column that the table does not have, or that is no field."""
+    fields = [name for name in train.columns if name not in mapping.names]
+    for name in kinds:
+        if name not in fields or name in ignored:
+            used = "has no such column"
+            if name in mapping.names:
+                used = f"uses it by --columns {mapping.flag}"
+            elif name in ignored:
+                used = "is read without it, by --ignore"
+            raise UserError(
+                f"--as {name}: {train.path} {used}",
+                code="kind-column-unknown",
+                hint=suggestion(name, [each for each in fields if each not in ignored]),
+            )
+
+
 def select_fields(
-    train: Table, test: Table, mapping: ColumnMapping, ignored: Sequence[str]
+    train: Table,
+    test: Table,
+    mapping: ColumnMapping,
+    ignored: Sequence[str],
+    kinds: Mapping[str, FieldKind] | None = None,
 ) -> tuple[TableColumns, list[str]]:
-    """The columns that become lines, and notes on all that are left out. Raises UserError for unknown names to ignore."""
+    """The columns that become lines, and notes on all that are left out. kinds: those that the user named.
+
+    Raises UserError for unknown names to ignore or to read as a kind.
+    """
+    kinds = kinds or {}
     check_ignored(ignored, train)
+    check_kinds(kinds, train, mapping, ignored)
     names = [name for name in train.columns if name not in mapping.names]
     reasons: dict[str, list[str]] = {}
     kept = []
     for name in names:
-        if reason := "ignored" if name in ignored else _useless(name, train, test):
+        reason = "ignored" if name in ignored else _useless(name, train, test)
+        if reason and not (name in kinds and reason in _MAY_BE_ASKED):
             reasons.setdefault(reason, []).append(name)
         else:
             kept.append(name)
@@ -130,7 +158,16 @@ def select_fields(
         reasons["only in the test file"] = only
     notes = [f"columns left out, {reason}: {some(left, 10)}" for reason, left in reasons.items()]
     labels = labels_of(kept[:MOST_FIELDS])
-    return TableColumns(mapping, tuple(FieldColumn(name, label) for name, label in labels.items())), notes
+    fields = tuple(
+        FieldColumn(name, label, kinds[name], asked=True) if name in kinds else FieldColumn(name, label)
+        for name, label in labels.items()
+    )
+    return TableColumns(mapping, fields), notes
+
+
+_ROW_NUMBERS, _IDS = "row numbers", "ids"
+_MAY_BE_ASKED = frozenset({_ROW_NUMBERS, _IDS})
+"""Reasons to leave a column out that a kind named by the user overrules."""
 
 
 def _useless(name: str, train: Table, test: Table) -> str:
@@ -144,8 +181,8 @@ def _useless(name: str, train: Table, test: Table) -> str:
     if len(set(filled)) == 1 and len(filled) == len(cells):
         return "constant"
     if _counts_rows(name, cells):
-        return "row numbers"
-    return "ids" if _is_id(name, cells) else ""
+        return _ROW_NUMBERS
+    return _IDS if _is_id(name, cells) else ""
 
 
 def _counts_rows(name: str, cells: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core.data.catalog import ID, LINK, PRICE, TEXT, Catalog
 from core.data.catalog_config import TableConfig
-from core.data.column_mapping import NATIVE, ColumnMapping, TableColumns, native_table, parse_columns
+from core.data.column_mapping import NATIVE, ColumnMapping, TableColumns, native_table, parse_columns, parse_kinds
 from core.data.column_selection import native_names, select_fields, unmapped
 from core.data.price_format import PriceColumn, read_prices
 from core.data.price_scale import MAX_PRICE
@@ -64,7 +64,7 @@ def read_catalogs(
     asked = read_table(test, mapping.required(priced=False), sheet=config.sheet)
     notes: list[str] = []
     if columns is None:
-        columns, notes = select_fields(known, asked, mapping, config.ignored)
+        columns, notes = select_fields(known, asked, mapping, config.ignored, parse_kinds(config.kinds or ""))
     known, train_cuts = native_table(known, columns)
     asked, test_cuts = native_table(asked, columns)
     prices = _prices(known, config)

@@ -33,7 +33,7 @@ def learn_labelled_fields(catalog: Catalog) -> LearntFields:
     where trees draw features, and cost a Gaussian process a length scale.
     """
     rows = labelled_of(catalog)
-    learnt = learn_fields_of(rows)
+    learnt = learn_fields_of(rows, catalog.kinds)
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).astype(np.int64))
     if not learnt.columns:
         return learnt

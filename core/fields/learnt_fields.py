@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Floats
 from core.data.catalog import Strings
+from core.data.column_mapping import FieldKind
 from core.fields.units import DATE, amounts_in, date_in, thousands_mark, year_in
 
 LABELLED = "labelled_fields"
@@ -152,15 +153,24 @@ def learnt_from(record: Iterable[Mapping[str, Any]]) -> LearntFields:
     return LearntFields(tuple(LearntColumn(**{**column, "numbers": tuple(column["numbers"])}) for column in record))
 
 
-def learn_fields_of(rows: Sequence[Labelled]) -> LearntFields:
-    """The columns of these training rows; prices are not looked at."""
+def learn_fields_of(rows: Sequence[Labelled], kinds: Mapping[str, str] | None = None) -> LearntFields:
+    """The columns of these training rows; prices are not looked at.
+
+    kinds: label -> kind, where it is not to be found by content.
+    """
+    kinds = kinds or {}
     values: dict[str, list[str]] = {}
     for row in rows:
         for label, value in row.items():
             values.setdefault(label, []).append(value)
     needed = max(_FEWEST_ROWS, _RARE * len(rows))
     frequent = sorted(((label, found) for label, found in values.items() if len(found) >= needed), key=_by_rows)
-    columns = (_learn_column(label, found, needed) for label, found in frequent[:_MOST_COLUMNS])
+    columns = (
+        _column_of_kind(label, found, needed, FieldKind(kinds[label]))
+        if label in kinds
+        else _learn_column(label, found, needed)
+        for label, found in frequent[:_MOST_COLUMNS]
+    )
     return LearntFields(tuple(column for column in columns if column.numbers or column.levels or column.listed))
 
 
@@ -170,15 +180,28 @@ def _by_rows(entry: tuple[str, list[str]]) -> tuple[int, str]:
 
 def _learn_column(label: str, values: list[str], needed: float) -> LearntColumn:
     thousands = thousands_mark(values)
-    numbers = _number_keys(values, thousands, needed)
-    path = _share(values, lambda value: _PATH.search(value) is not None) >= _COMMON
-    levels = _LEVELS if path else int(_is_category(values, numbers))
+    dated = _share(values, lambda value: date_in(value) is not None) >= _COMMON
+    numbers = _number_keys(values, thousands, needed, dated=dated)
+    levels = _LEVELS if _is_path(values) else int(_is_category(values, numbers))
     return LearntColumn(label, thousands, numbers, levels, _is_list(values))
 
 
-def _number_keys(values: list[str], thousands: str, needed: float) -> tuple[str, ...]:
+def _column_of_kind(label: str, values: list[str], needed: float, kind: FieldKind) -> LearntColumn:
+    """The column read as this kind alone, whatever its values look like; a text has no fields."""
+    thousands, numbers, levels = thousands_mark(values), tuple[str, ...](), 0
+    if kind in (FieldKind.NUMBER, FieldKind.DATE):
+        numbers = _number_keys(values, thousands, needed, dated=kind is FieldKind.DATE)
+    elif kind in (FieldKind.CATEGORY, FieldKind.YES_NO):
+        levels = _LEVELS if _is_path(values) else 1
+    return LearntColumn(label, thousands, numbers, levels, kind is FieldKind.LIST)
+
+
+def _is_path(values: list[str]) -> bool:
+    return _share(values, lambda value: _PATH.search(value) is not None) >= _COMMON
+
+
+def _number_keys(values: list[str], thousands: str, needed: float, *, dated: bool) -> tuple[str, ...]:
     """The keys that stand in enough rows, vary, and are not another key's numbers once more (`120 m2` is #1 and m2)."""
-    dated = _share(values, lambda value: date_in(value) is not None) >= _COMMON
     rows = [_numbers(value, thousands, dated=dated) for value in values]
     counts = Counter(key for row in rows for key in row)
     units = max(needed, _RARE_UNIT * counts["#1"])

@@ -141,7 +141,8 @@ class Workspace:
     def train_in_units(self) -> Catalog:
         """Training rows, with their groups, at the prices of their file: what people and files outside are shown."""
         images = Path(self.facts.images) if self.facts.images else None
-        return load_catalog(self.path("catalog", "train.parquet"), images).with_groups(self.folds.groups)
+        rows = load_catalog(self.path("catalog", "train.parquet"), images).with_groups(self.folds.groups)
+        return replace(rows, kinds=self.table_columns.asked_kinds)
 
     def in_units(self, prices: Floats) -> Floats:
         """Scaled prices of any shape, as the workspace's predictions are, in the units of its files."""

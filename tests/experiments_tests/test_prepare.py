@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.atomic_files import read_json, write_json
@@ -11,6 +12,7 @@ from core.data.catalog_config import CatalogConfig, PriceFormat, TableConfig
 from core.store.workspace import Workspace
 from experiments.prepare import fill_workspace
 from tests.errors import refused
+from tests.shop_table import COLUMNS, write_shop
 
 POINTS = PriceFormat.POINT_COMMA
 
@@ -68,3 +70,30 @@ def test_an_older_workspace_goes_on_with_the_flag(tmp_path: Path, files: tuple[P
     write_json(workspace.path("workspace.json"), {key: record[key] for key in record if key != "price_format"})
     workspace.path("trials").mkdir()
     fill(Workspace(workspace.folder), files, POINTS)
+
+
+def test_the_types_of_columns_are_kept_and_reach_the_training_rows(tmp_path: Path) -> None:
+    train, test = write_shop(tmp_path)
+    workspace = Workspace(tmp_path / "runs")
+
+    def fill_shop(kinds: str | None, named: bool = True) -> None:
+        files = {"train": train, "test": test} if named else {}
+        fill_workspace(
+            workspace,
+            CatalogConfig(**files, table=TableConfig(columns=COLUMNS if named else None, kinds=kinds)),
+            0,
+            print,
+        )
+
+    fill_shop("weight_g=category,tags=text")
+    assert workspace.train.kinds == {"weight_g": "category", "tags": "short text"}
+    assert workspace.train.take(np.arange(9)).kinds == workspace.train.kinds
+    fill_shop("weight_g=category", named=False)  # no work yet: other types of the same columns
+    assert workspace.train.kinds == {"weight_g": "category"}
+    workspace.path("trials").mkdir()
+    fill_shop(None)
+    fill_shop("weight_g=category", named=False)
+    for kinds in ("weight_g=number", "rating=number"):
+        for named in (True, False):
+            with refused("workspace-other-columns"):
+                fill_shop(kinds, named)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.data.catalog_config import TableConfig
-from core.data.column_mapping import NATIVE
+from core.data.column_mapping import NATIVE, FieldColumn, FieldKind
 from core.data.column_selection import UnmappedColumns, propose, select_fields
 from core.data.reading import check_training_columns, read_catalogs
 from core.data.table_reader import read_table
@@ -70,3 +70,28 @@ def test_columns_that_say_nothing_are_left_out_and_named(tmp_path: Path) -> None
     ):
         assert reason in left
     assert "area" in [each.name for each in columns.fields]
+
+
+def test_kinds_that_the_user_names(tmp_path: Path) -> None:
+    files = write_shop(tmp_path)
+
+    def read(kinds: str, ignore: str | None = None) -> dict[str, FieldColumn]:
+        config = TableConfig(columns=COLUMNS, kinds=kinds, ignore=ignore)
+        return {each.name: each for each in read_catalogs(*files, None, table=config).columns.fields}
+
+    fields = read("weight_g=category, Unnamed: 0=number,brand=text")
+    assert fields["weight_g"].kind is FieldKind.CATEGORY and fields["weight_g"].asked
+    assert fields["Unnamed: 0"].kind is FieldKind.NUMBER  # left out unless it is asked for
+    assert not fields["tags"].asked
+    for kinds, code, words in (
+        ("weight_g=categry", "column-kind-unknown", "did you mean 'category'"),
+        ("weight_g", "column-kind-unknown", "number"),
+        ("weigth_g=number", "kind-column-unknown", "did you mean 'weight_g'"),
+        ("title=text", "kind-column-unknown", "--columns"),
+        ("weight_g=number,weight_g=list", "column-kind-twice", "weight_g"),
+    ):
+        with refused(code) as caught:
+            read(kinds)
+        assert words in str(caught.value)
+    with refused("kind-column-unknown"):
+        read("tags=list", ignore="tags")
