@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 
 from core.architectures.neural_model import Encoders, Network, NeuralConfig
@@ -26,6 +27,7 @@ from core.encoders.loading import (
     max_positions,
     neobert_config,
     no_tokenizer,
+    outline_of,
     parameters,
 )
 from core.encoders.neobert import training_bytes
@@ -44,7 +46,7 @@ from core.protocols.architecture import ALONE, Architecture, Context, Group, Lim
 from core.training import checkpoint
 from core.training.batching import Examples, MicroBatchSize
 from core.training.inference import answers, prices_of
-from core.training.trainer import fit, seeded, torch_threads
+from core.training.trainer import check_compiler, fit, seeded, torch_threads
 
 _SAVED, _ENCODERS = "model", "encoders"
 _FORMAT, _READABLE = 3, (2, 3)
@@ -57,6 +59,11 @@ _FLOPS_PER_GPU = 5e13
 _TINY_SECONDS_PER_TOKEN, _TINY_SECONDS_PER_PICTURE = 1.3e-5, 5.0e-4
 _CHARACTERS_PER_TOKEN = 4
 PATCHES = 50
+_SHAPING = (
+    "text_encoder", "vision_encoder", "freeze_text", "freeze_vision", "frozen_layers", "layer_decay", "lora_rank",
+    "attention_heads", "compile",
+)  # fmt: skip
+"""Settings by which a network may turn out not to be possible."""
 _CUDA_BYTES = 2**30
 """Of each GPU for CUDA itself and gaps between tensors, in estimates of what fits."""
 _FROZEN_BYTES = 4
@@ -236,6 +243,21 @@ class NeuralArchitecture(Architecture):
     def limits(self, config: Any) -> dict[str, Limit]:
         name = self._settled(config).text_encoder
         return {"max_length": Limit(max_positions(name), name)}
+
+    def check(self, configs: Iterable[Any]) -> None:
+        """Builds each network that differs in its parts, without numbers."""
+        seen = set()
+        for config in map(self._settled, configs):
+            shape = tuple(getattr(config, name, None) for name in _SHAPING)
+            if shape not in seen:
+                seen.add(shape)
+                if config.compile:
+                    check_compiler(detect().device)
+                encoders = {part: outline_of(name, part) for part, name in config.encoders().items()}
+                with torch.device("meta"):
+                    network = self.network(encoders, config, 1)
+                    network.prepare_encoder()
+                    network.rates()
 
     def refit_config(self, config: Any, best_epoch: int) -> Any:
         return config.model_copy(update={"stop_epoch": best_epoch})

@@ -9,10 +9,11 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
@@ -184,16 +185,37 @@ def is_here(name: str) -> bool:
 def check_encoder(name: str, part: Part | None = None) -> Path:
     """Folder of the encoder, loaded once on trial: raises here, before a sweep begins, what `load_encoder` would raise later."""
     folder = locate(name, part)
-    _tried(folder, part, tuple(_stamp(path) for path in sorted(folder.iterdir()) if path.suffix in CONTENT))
+    _tried(folder, part, _stamps(folder))
     return folder
 
 
+def outline_of(name: str, part: Part) -> nn.Module:
+    """The encoder of that name on the meta device: every tensor has its shape, and none has numbers or takes memory."""
+    own: dict[str, Callable[[], nn.Module]] = {
+        TINY: lambda: tiny.text_encoder(tiny.VOCABULARY),
+        TINY_VISION: tiny.TinyVision,
+    }
+    make = own.get(name)
+    if make is None:
+        folder = locate(name, part)
+        make = partial(build_encoder, _tried(folder, part, _stamps(folder)))
+    with torch.device("meta"):
+        return make()
+
+
+def _stamps(folder: Path) -> tuple[tuple[int, int], ...]:
+    return tuple(_stamp(path) for path in sorted(folder.iterdir()) if path.suffix in CONTENT)
+
+
 @lru_cache(maxsize=64)
-def _tried(folder: Path, part: Part | None, stamps: tuple[tuple[int, int], ...]) -> None:
-    """Sizes and times of change are part of the key, so that changed files are tried again."""
-    _, tokenizer = load_encoder(str(folder), part)
+def _tried(folder: Path, part: Part | None, stamps: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+    """The encoder's `spec`. Sizes and times of change are part of the key, so that changed files are tried again."""
+    encoder: Any
+    encoder, tokenizer = load_encoder(str(folder), part)
     if part == "text" and tokenizer is None:
         raise no_tokenizer(str(folder))
+    spec: dict[str, Any] = encoder.spec
+    return spec
 
 
 def no_tokenizer(name: str) -> UserError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -265,6 +265,9 @@ class Architecture(ABC):
     def limits(self, config: Any) -> dict[str, Limit]:
         """Settings of which every value beyond a limit trains what the limit itself does (`max_length`)."""
         return {}
+
+    def check(self, configs: Iterable[Any]) -> None:  # noqa: B027
+        """Raises UserError for the first of these configs whose training would fail at once, whatever the rows are."""
 
     def effective(self, config: Any) -> Any:
         """The config with each such setting at its limit at most: it trains the same model."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.arrays import RowIndices
 from core.atomic_files import digest, digest_json
@@ -330,7 +330,8 @@ def fit(network: PriceNetwork, train: Examples, valid: Examples | None, config: 
     """
     network.to(context.device)
     if config.compile:
-        _compile(network, context.device)
+        check_compiler(context.device)
+        network.compile(dynamic=True)
     training = Training(network, train, valid, config, context)
     training.resume()
     at = training.at
@@ -345,11 +346,11 @@ def fit(network: PriceNetwork, train: Examples, valid: Examples | None, config: 
     return at.best_epoch
 
 
-def _compile(network: nn.Module, device: str) -> None:
+def check_compiler(device: str) -> None:
+    """Raises UserError where networks cannot be compiled for that device."""
     if device == "cpu" and not any(shutil.which(compiler) for compiler in ("c++", "g++", "clang++")):
         raise UserError(
             "compile=true needs a C++ compiler on a machine without a GPU, and none is there",
             code="compile-no-compiler",
             hint="install g++, or leave the setting out",
         )
-    network.compile(dynamic=True)

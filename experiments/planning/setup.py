@@ -86,12 +86,16 @@ class ArchitecturePlan:
         settings: dict[str, Any] = self.kind.effective(self.config(searched)).model_dump(mode="json")
         return settings
 
-    def idle_settings(self) -> list[str]:
-        """Sentences on settings that have no effect anywhere in the space, and on values beyond a limit, fixed ones included."""
+    def configs(self) -> list[Config]:
+        """All configs of the space, or, of a large one, some drawn at random."""
         random = Random(0)
         walked = self.space.points <= _MOST_POINTS
         points = self.space.grid() if walked else (self.space.sample(random) for _ in range(_MOST_POINTS))
-        configs = [self.config(point) for point in points]
+        return [self.config(point) for point in points]
+
+    def idle_settings(self) -> list[str]:
+        """Sentences on settings that have no effect anywhere in the space, and on values beyond a limit, fixed ones included."""
+        configs = self.configs()
         reasons = [config.without_effect() for config in configs]
         # To ask an encoder takes a millisecond, so only where it may answer otherwise.
         reading = {
@@ -187,7 +191,9 @@ class Planner:
             make_config(kind.Config, fixed[kind.name])
             settings = {**self._of_workspace(kind), **fixed[kind.name]}
             whole = self._plan(kind, settings)
-            found.append(self._with_frozen_encoders(whole, settings) or whole)
+            plan = self._with_frozen_encoders(whole, settings) or whole
+            kind.check([plan.config(plan.space.best), *plan.configs()])
+            found.append(plan)
         return found
 
     def _of_workspace(self, kind: Architecture) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from experiments.common.memory import MemoryBudget
 from experiments.planning.budget import CLOSING_SECONDS, Budget, SweepLimits
 from experiments.sweep_summary import START_SECONDS, forecast
@@ -43,6 +45,38 @@ def test_with_few_rows_all_are_opened_and_other_seeds_follow() -> None:
     )
 
 
+TINY = ("--text-encoder", "tiny", "--vision-encoder", "tiny-vision")
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "allowed"),
+    [
+        ({"attention_heads": 5}, "attention-heads-do-not-divide", "1, 2, 4, 8, 16, 32"),
+        ({"frozen_layers": 3}, "frozen-layers-too-many", "from 0 to 1"),
+        ({"frozen_layers": 1, "lora_rank": 4}, "lora-nothing-to-learn", "lower frozen_layers"),
+    ],
+)
+def test_settings_that_no_network_can_have_are_refused_before_anything_is_trained(
+    settings: dict[str, int], code: str, allowed: str, toy_sweep: list[object], here: Callable[..., str]
+) -> None:
+    given = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    for dry in (["--dry-run"], []):
+        said = " ".join(here("multimodal", *toy_sweep, *TINY, *given, *dry, code=2).split())
+        assert f"[{code}]" in said and allowed in said
+
+
+def test_a_searched_value_that_no_network_can_have_is_refused_too(
+    tmp_path: Path, toy_sweep: list[object], here: Callable[..., str]
+) -> None:
+    space = tmp_path / "heads.yaml"
+    space.write_text(
+        "values:\n  attention_heads: [8, 6]\n  learning_rate: [2.0e-3]\n"
+        "best:\n  attention_heads: 8\n  learning_rate: 2.0e-3\n"
+    )
+    said = here("multimodal", *toy_sweep, *TINY, "--space", space, "--dry-run", code=2)
+    assert "6 attention heads do not divide" in said and "[attention-heads-do-not-divide]" in said
+
+
 def test_a_space_may_search_over_the_cross_attention(
     tmp_path: Path, toy_sweep: list[object], here: Callable[..., str]
 ) -> None:
@@ -53,6 +87,5 @@ def test_a_space_may_search_over_the_cross_attention(
         "best:\n  attention_heads: 8\n  attention_depth: 1\n  attention_direction: text_asks_picture\n"
         "  learning_rate: 2.0e-3\n"
     )
-    tiny = ("--text-encoder", "tiny", "--vision-encoder", "tiny-vision")
-    plan = here("multimodal", *toy_sweep, *tiny, "--space", space, "--dry-run")
+    plan = here("multimodal", *toy_sweep, *TINY, "--space", space, "--dry-run")
     assert re.search(r"attention\.yaml +27 ", plan) and "dry run: nothing was trained" in plan
