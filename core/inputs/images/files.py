@@ -86,7 +86,8 @@ class BadImage:
 class ImageReport:
     """rows: of the catalog. linked: rows with a link. found: rows whose image is there and usable.
 
-    bad: rows whose image is there and cannot be used. shared: rows whose file other links name too. note: for people.
+    bad: rows whose image is there and cannot be used. shared: rows whose file other links name too. several: rows that list
+    more than one image, of which the first is looked at here. note: for people.
     """
 
     rows: int
@@ -94,6 +95,7 @@ class ImageReport:
     found: int
     bad: tuple[BadImage, ...]
     shared: int = 0
+    several: int = 0
 
     @property
     def note(self) -> str:
@@ -103,6 +105,8 @@ class ImageReport:
             parts.append(f"{len(self.bad)} with a bad file, treated as missing")
         if self.shared:
             parts.append(f"{self.shared} share a file with rows of other links, for the links' last parts are alike")
+        if self.several:
+            parts.append(f"{self.several} list several, of which images_per_product are read")
         return f"{self.found} of {self.rows} rows have a picture ({', '.join(parts)})"
 
     def without_bad(self, catalog: Catalog) -> Catalog:
@@ -210,9 +214,8 @@ def check_images(
     if bad and not drop_bad:
         raise bad_images_error(catalog, bad, role, "or run again with --drop-bad, which treats bad pictures as missing")
     found = sum(name in files for name in names) - len(bad)
-    return ImageReport(
-        len(catalog), sum(link != "" for link in catalog.links), found, bad, _shared(catalog.links, names, files)
-    )
+    linked, several = sum(link != "" for link in catalog.links), sum(len(each) > 1 for each in catalog.image_lists(2))
+    return ImageReport(len(catalog), linked, found, bad, _shared(catalog.links, names, files), several)
 
 
 def _shared(links: Iterable[str], names: Iterable[str], files: Mapping[str, ImageFile]) -> int:

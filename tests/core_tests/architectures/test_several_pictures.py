@@ -20,6 +20,7 @@ from core.cache import Cache
 from core.data.catalog import Catalog
 from core.encoders import tiny
 from core.inputs.augment import mixup
+from core.inputs.images.files import check_images
 from core.inputs.pixels import load_pixels, prepare_pixels
 from core.metrics import smape
 from core.protocols.architecture import Context, make_config
@@ -162,6 +163,13 @@ def test_one_of_two_files_missing_is_priced_from_the_other(catalog: Catalog, tmp
     alone = model.predict(replace(catalog, links=links))
     assert np.isfinite(alone).all()
     assert smape(catalog.known_prices, alone) < 60
+
+
+def test_a_sweep_says_that_rows_list_several_pictures(catalog: Catalog) -> None:
+    assert check_images(catalog).several == ROWS
+    assert f"{ROWS} list several, of which images_per_product are read" in check_images(catalog).note
+    single = replace(catalog, links=np.array(["https://shop.example/0.png"] * ROWS, dtype=object))
+    assert check_images(single).several == 0 and "several" not in check_images(single).note
 
 
 def test_mixup_mixes_all_pictures_of_a_row() -> None:
