@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from core.arrays import Floats
 from core.console import console, progress
 from core.data.catalog_config import CatalogConfig, FoldGroups, PriceFormat, TableConfig, file_alone
 from core.data.column_mapping import NATIVE, TableColumns, parse_columns, parse_kinds
@@ -20,9 +21,11 @@ from core.data.vocabulary import read_vocabulary
 from core.demo import make_demo
 from core.errors import UserError, some
 from core.fields.column_kinds import describe_columns, notes_on_asked_kinds
+from core.formatting import amount
 from core.inputs.images.files import check_images
+from core.quality.column_leaks import find_column_leaks
 from core.quality.label_noise import FILE, find_label_noise, summary, write_findings
-from core.quality.leaks import LeakKind, find_column_leaks, find_leaks, write_leak_notes
+from core.quality.leaks import LeakKind, find_leaks, has_few_prices, write_leak_notes
 from core.store.workspace import Workspace, WorkspaceFacts, catalog_fingerprint
 from experiments.planning.setup import default_folds
 from experiments.search.search_config import SWEEP_PRESETS, SearchConfig
@@ -150,7 +153,9 @@ def _create(workspace: Workspace, asked: CatalogConfig, columns: TableColumns | 
     k = asked.folds or default_folds(len(train))
     folds, report = make_folds(train, test, k=k, seed=seed, fold_groups=mode, links=links)
     say(report.sentence)
-    leaks = find_column_leaks(train, columns.fields)
+    if note := _few_prices(train.known_prices):
+        say(note)
+    leaks = find_column_leaks(train, columns.fields, folds)
     leaks += [
         leak for leak in find_leaks(train, test, folds, words) if not (leaks and leak.kind is LeakKind.NUMBER)
     ]  # a number behind the column's name would be the same finding
@@ -180,6 +185,14 @@ def _create(workspace: Workspace, asked: CatalogConfig, columns: TableColumns | 
     write_findings(workspace.path(FILE), labels)
     workspace.save_test_prices(read.test_prices)
     workspace.create(train, test, folds, facts)
+
+
+def _few_prices(prices: Floats) -> str:
+    """Note on a catalog with one or two different prices; "" for others."""
+    if not has_few_prices(prices):
+        return ""
+    known = " and ".join(map(amount, np.unique(prices)))
+    return f"all training prices are {known}: there is nearly nothing to learn, and no leak is looked for"
 
 
 def show_columns(columns: TableColumns, say: Say) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.data.column_mapping import FieldColumn, FieldKind
 from core.errors import UserError
@@ -93,13 +92,6 @@ def kind_of(values: Sequence[str]) -> FieldKind:
     if column.numbers and sum(map(bool, map(_AMOUNT.match, values))) >= _MOST * len(values):
         return FieldKind.NUMBER
     return FieldKind.CATEGORY if column.levels else FieldKind.TEXT
-
-
-def column_numbers(train: Catalog, field: FieldColumn) -> Floats:
-    """(n,) first number of each row's value in the column, NaN where it has none."""
-    values = [row.get(field.label.lower(), "") for row in labelled_of(train)]
-    thousands = thousands_mark(value for value in values if value)
-    return np.array([first_number(value, thousands) for value in values])
 
 
 def first_number(value: str, thousands: str) -> float:

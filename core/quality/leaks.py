@@ -13,16 +13,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from core.arrays import Floats, Ints
 from core.atomic_files import read_json, write_json
 from core.data.catalog import Catalog
-from core.data.column_mapping import FieldColumn
 from core.data.folds import Folds
 from core.data.vocabulary import Vocabulary, read_vocabulary
-from core.fields.column_kinds import column_numbers
 from core.store.workspace import Workspace
 
 MIN_LEAK_ROWS = 50
@@ -43,8 +40,8 @@ TIED = 0.1
 """How much larger the share of rows that codes tie to other folds may be than that of test rows tied to training rows."""
 COMMON = 0.05
 """Share of the rows from which on a word's numbers are looked at."""
-MIN_COLUMN_RANK, MIN_COLUMN_RATIO, SAME_RATIO = 0.95, 0.9, 0.01
-"""Rank correlation, or share of rows with one ratio (within SAME_RATIO), from which a column tells the price nearly alone."""
+FEW_PRICES = 2
+"""Different prices up to which nothing can be said of leaks."""
 FILE = "leaks.json"
 _CODES = 20
 _SAMPLE = 20_000
@@ -83,7 +80,7 @@ def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | 
 
     words: of all rows, the training rows first, if they are known. A catalog of 75,000 rows of 150 words takes seconds.
     """
-    if len(train) < MIN_LEAK_ROWS:
+    if len(train) < MIN_LEAK_ROWS or has_few_prices(train.known_prices):
         return []
     logs = np.log(train.known_prices)
     words = words or read_vocabulary([*train.texts, *test.texts])
@@ -95,27 +92,9 @@ def find_leaks(train: Catalog, test: Catalog, folds: Folds, words: Vocabulary | 
     return [leak for leak in found if leak is not None]
 
 
-def find_column_leaks(train: Catalog, fields: Sequence[FieldColumn]) -> list[Leak]:
-    """Columns of numbers that tell the price nearly alone: by their order, or as a multiple of it."""
-    found = []
-    for field in fields:
-        numbers = column_numbers(train, field)
-        known = np.isfinite(numbers) & (numbers > 0)
-        if known.sum() < MIN_LEAK_ROWS:
-            continue
-        ratios = numbers[known] / train.known_prices[known]
-        multiple = float((np.abs(ratios / np.median(ratios) - 1) < SAME_RATIO).mean())
-        order = abs(float(pd.Series(numbers[known]).corr(pd.Series(train.known_prices[known]), method="spearman")))
-        if order > MIN_COLUMN_RANK or multiple > MIN_COLUMN_RATIO:
-            found.append(
-                Leak(
-                    LeakKind.COLUMN,
-                    f"column {field.name!r} tells the price nearly alone: rank correlation {order:.2f}, the same multiple of "
-                    f"the price in {multiple:.0%} of the rows",
-                    f"leave it out with --ignore {field.name} unless it is known before the price is",
-                )
-            )
-    return found
+def has_few_prices(prices: Floats) -> bool:
+    """True for one or two different prices: anything tells the first, and half of all rows the second."""
+    return len(np.unique(prices)) <= FEW_PRICES
 
 
 def write_leak_notes(workspace: Workspace, leaks: Sequence[Leak]) -> None:

@@ -8,11 +8,13 @@ import numpy as np
 from core.data.catalog import Catalog
 from core.data.catalog_config import TableConfig
 from core.data.column_mapping import FieldColumn, FieldKind, TableColumns, columns_from
+from core.data.folds import make_folds
 from core.data.reading import read_catalogs
-from core.fields.column_kinds import column_numbers, describe_columns, kind_of, notes_on_asked_kinds
+from core.fields.column_kinds import describe_columns, kind_of, notes_on_asked_kinds
 from core.fields.learnt_fields import learn_fields_of
 from core.fields.reader import labelled_of
-from core.quality.leaks import LeakKind, find_column_leaks
+from core.quality.column_leaks import find_column_leaks
+from core.quality.leaks import LeakKind
 from tests.errors import refused
 from tests.shop_table import COLUMNS, write_shop
 
@@ -31,8 +33,7 @@ def test_kinds_missing_shares_and_leaks_of_a_shop(tmp_path: Path) -> None:
     }
     assert 0.1 < fields["weight_g"].missing < 0.13
     assert fields["brand"].example
-    assert np.isnan(column_numbers(read.train, fields["weight_g"])[0])
-    (leak,) = find_column_leaks(read.train, list(fields.values()))
+    (leak,) = find_column_leaks(read.train, list(fields.values()), make_folds(read.train, read.test)[0])
     assert leak.kind is LeakKind.COLUMN
     assert "'retail_price'" in leak.sentence
     assert "--ignore retail_price" in leak.hint
