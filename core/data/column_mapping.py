@@ -227,6 +227,7 @@ def native_table(table: Table, columns: TableColumns) -> tuple[Table, list[str]]
         return table, []
     texts = _joined([(name, given[name]) for name in mapping.text])
     shown = f"{TEXT_CHARS:,} characters or {TEXT_LINES} lines"
+    textless = frozenset(row for row, text in enumerate(texts) if not text.strip())
     notes = []
     if columns.fields:
         cut = sum(_bounded(one) != one for one in texts)
@@ -245,7 +246,7 @@ def native_table(table: Table, columns: TableColumns) -> tuple[Table, list[str]]
     if mapping.price in given:
         made[PRICE] = given[mapping.price]
     named = {ID: mapping.id, TEXT: "+".join(mapping.text), LINK: mapping.image or LINK, PRICE: mapping.price}
-    return replace(table, columns=made, named=named), notes
+    return replace(table, columns=made, named=named, textless=textless), notes
 
 
 def _joined(columns: Sequence[tuple[str, list[str]]]) -> list[str]:

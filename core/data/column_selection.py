@@ -66,7 +66,11 @@ def propose(table: Table) -> ColumnMapping:
     values = {
         name: [cell for cell in cells[:_SAMPLE] if not is_blank_cell(cell)] for name, cells in table.columns.items()
     }
-    full = {name: cells for name, cells in values.items() if cells and not _counts_rows(name, table.columns[name])}
+    full = {
+        name: cells
+        for name, cells in values.items()
+        if cells and (_ID.fullmatch(name) or not _counts_rows(name, table.columns[name]))
+    }
     links = [name for name, cells in full.items() if _share(cells, _LINK) >= _MOST]
     prices = [name for name, cells in full.items() if _PRICE.fullmatch(name) and _share(cells, _DIGIT) >= _MOST]
     prices.sort(key=lambda name: (_OTHER_PRICE.fullmatch(name) is not None, _FINAL.fullmatch(name) is None))
@@ -80,7 +84,9 @@ def propose(table: Table) -> ColumnMapping:
     ids = [
         name
         for name, cells in full.items()
-        if name not in {*links, *prices, *texts} and _all_distinct(table.columns[name])
+        if name not in {*links, *prices, *texts}
+        and _all_distinct(table.columns[name])
+        and (_ID.fullmatch(name) or _is_id(name, table.columns[name]))
     ]
     ids.sort(key=lambda name: _ID.fullmatch(name) is None)
     return ColumnMapping(ids[0] if ids else ROW_NUMBERS, tuple(texts), links[0] if links else None, prices[0])

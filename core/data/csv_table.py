@@ -23,6 +23,8 @@ _QUOTES = 'close the quote; inside a quoted field, write each quote twice ("")'
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _EXCEL_LINE = re.compile(r'"?sep=(.)"?(?=[\r\n]|\Z)')
 """First line that declares the separator to Excel."""
+_MARK = "\ufeff"
+"""Byte order mark: in the middle of a file where several were put one behind the other."""
 _SAMPLE, _SAMPLE_ROWS = 1 << 17, 50
 
 
@@ -57,6 +59,7 @@ def _rows(path: Path, reader: Any, skipped: int) -> Iterator[tuple[int, list[str
             for fields in reader:
                 if fields:  # a blank line is no row
                     row += 1
+                    fields[0] = fields[0].removeprefix(_MARK)
                     yield begins, fields
                 begins = skipped + reader.line_num + 1
         except csv.Error as error:

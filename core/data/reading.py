@@ -274,7 +274,8 @@ def offences(table: Table, prices: PriceColumn | None) -> list[Offence]:
         if column in table.columns
     ]
     if prices is not None:
-        found.append(_where(TEXT, "empty text", np.array([not text.strip() for text in table.columns[TEXT]])))
+        blank = [row in table.textless or not text.strip() for row, text in enumerate(table.columns[TEXT])]
+        found.append(_where(TEXT, "empty text", np.array(blank)))
         found += _price_offences(table.columns[PRICE], prices.numbers)
     return [offence for offence in found if len(offence.rows)]
 

@@ -31,6 +31,7 @@ class Table:
     lines: the place in the file (1-based) where each data row begins. before: how many rows of the file come before these.
     notes: for people, on how the file was read. counted: what `lines` counts; empty where rows have no place but their number.
     repeated: names that stand in the header more than once. named: native column -> its name in the file, where it has another.
+    textless: positions of rows without a text of their own, before other columns were added to it as lines.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Table:
     notes: tuple[str, ...] = ()
     counted: str = "line"
     repeated: frozenset[str] = frozenset()
+    textless: frozenset[int] = frozenset()
     named: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -75,23 +77,52 @@ def read_tables(path: Path, required: tuple[str, ...], rows: int, *, sheet: str 
         source = _source(opened, required, sheet)
         if not source.header:
             raise _empty(path)
-        _check_header(path, source.header, required)
+        source.header = [name.strip() for name in source.header]
         notes, before = (*opened.notes, *source.notes), 0
         held: list[list[str]] = []
         lines: list[int] = []
+        again: list[int] = []
         for line, fields in source.rows:
+            if not before and not held:
+                _check_title(path, source.header, fields)
+                _check_header(path, source.header, required)
+            if len(fields) > 1 and [field.strip() for field in fields] == source.header:
+                again.append(line)
+                continue
             held.append(fields)
             lines.append(line)
             if len(held) == rows:
-                yield _table(path, source, held, Places(lines, before), notes)
+                yield _table(path, source, held, Places(lines, before), (*notes, *_header_again(path, source, again)))
                 before += rows
-                held, lines = [], []
+                held, lines, again = [], [], []
         if not held and not before:
+            _check_header(path, source.header, required)
             raise UserError(
                 f"{path} has a header but no rows", code="csv-no-rows", hint="add one line per product below the header"
             )
         if held:
-            yield _table(path, source, held, Places(lines, before), notes)
+            yield _table(path, source, held, Places(lines, before), (*notes, *_header_again(path, source, again)))
+
+
+def _header_again(path: Path, source: RowSource, again: list[int]) -> tuple[str, ...]:
+    """Note on rows that are the header once more, as in files put one behind the other."""
+    what = f"{source.counted or 'row'} {', '.join(map(str, again[:10]))}"
+    return (f"{path}: the header stands there again and is no row: {what}",) if again else ()
+
+
+def _check_title(path: Path, header: list[str], first: list[str]) -> None:
+    """Raises UserError where a title or a comment stands above the header: one name alone over rows of several fields."""
+    names = [name for name in header if name]
+    if len(names) == 1 and max(len(header), len(first)) >= _FEWEST_BELOW_TITLE:
+        raise UserError(
+            f"{path}: the first line is no header: {names[0][:60]!r} stands alone above rows of {len(first)} fields",
+            code="table-title-row",
+            hint="delete the lines above the header",
+        )
+
+
+_FEWEST_BELOW_TITLE = 3
+"""Fields of a row below which a lone name may be the header of a table with a missing name."""
 
 
 def _source(opened: OpenTable, required: tuple[str, ...], sheet: str | None) -> RowSource:
@@ -179,10 +210,11 @@ def _check_widths(path: Path, source: RowSource, rows: list[list[str]], places: 
             f"starting {rows[row][0][:40]!r}"
             for row in ragged[:10]
         ]
+        above = "delete lines that stand above the header; " if width == 1 else ""
         raise UserError(
             f"{path}: {len(ragged)} rows do not have the header's {width} fields:\n    " + "\n    ".join(shown),
             code="csv-ragged-rows",
-            hint="put fields that contain separators or line breaks in quotes; a missing field still needs its separator",
+            hint=f"{above}put fields that contain separators or line breaks in quotes; a missing field still needs its separator",
         )
 
 

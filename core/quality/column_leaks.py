@@ -13,9 +13,10 @@ from core.arrays import Floats
 from core.data.catalog import Catalog
 from core.data.column_mapping import FieldColumn
 from core.data.folds import Folds
+from core.data.price_format import plain_numbers
 from core.fields.column_kinds import first_number
 from core.fields.reader import labelled_of
-from core.fields.units import amounts_in, thousands_mark
+from core.fields.units import thousands_mark
 from core.quality.leaks import MIN_LEAK_ROWS, Leak, LeakKind, has_few_prices
 
 MIN_COLUMN_RANK, MIN_COLUMN_RATIO, SAME_RATIO = 0.95, 0.9, 0.01
@@ -27,6 +28,7 @@ MIN_TOLD, SAME_PRICE = 0.5, 0.001
 """Share of a column's values with the row's price among their numbers (within SAME_PRICE), less that with another row's price.
 Honest texts reached 0.01."""
 _MOST_PAIRED, _MOST_ROWS = 1_000, 5_000
+_NUMBER = re.compile(r"\d[\d.,]*")
 _TOKEN = re.compile(r"\w")
 
 
@@ -119,9 +121,8 @@ def _ordered(means: Floats, logs: Floats, half: NDArray[np.int64]) -> float:
 
 def _told(values: NDArray[np.object_], prices: Floats) -> str:
     """The price among a value's numbers, as in `was 12.99, now cheaper`; other rows' prices show what is chance."""
-    thousands = thousands_mark(values)
     chosen = np.random.default_rng(0).permutation(len(values))[:_MOST_ROWS]
-    numbers = [np.array(list(amounts_in(values[row], thousands).values())) for row in chosen]
+    numbers = [_all_numbers(values[row]) for row in chosen]
 
     def share(of: Floats) -> float:
         hits = [bool((np.abs(each / price - 1) < SAME_PRICE).any()) for each, price in zip(numbers, of, strict=True)]
@@ -129,6 +130,14 @@ def _told(values: NDArray[np.object_], prices: Floats) -> str:
 
     own, other = share(prices[chosen]), share(np.roll(prices[chosen], 1))
     return f"{own:.0%} of its values have the price among their numbers" if own - other >= MIN_TOLD else ""
+
+
+def _all_numbers(value: str) -> Floats:
+    """Each number of a value in both readings of its marks: `1,299.50` and `1.299,50` are 1299.5."""
+    found = [match.rstrip(".,") for match in _NUMBER.findall(value)]
+    return plain_numbers(
+        [form for each in found for form in (each.replace(",", ""), each.replace(".", "").replace(",", "."))]
+    )
 
 
 def _rank_correlation(one: NDArray[np.generic], other: Floats) -> float:

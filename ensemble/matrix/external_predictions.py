@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from ensemble.matrix.screening import Column, ScreeningConfig, Targets, select
 
 _FOLDS = 5
 """Default number of folds, if there are as many groups."""
+_FLOAT_ID = re.compile(r"\d+\.0+")
 _PLAIN = "give prices as plain numbers"
 
 
@@ -199,6 +201,9 @@ def read_ids(table: PredictionTable) -> Strings:
         ["" if none else cell_text(value) for value, none in zip(frame[ID].tolist(), missing, strict=True)],
         dtype=object,
     )
+    if len(ids) and all(map(_FLOAT_ID.fullmatch, ids)):
+        ids = np.array([each.partition(".")[0] for each in ids], dtype=object)
+        table.notes.append(f"{path}: every {ID} is a whole number written as {frame[ID].iloc[0]}: read as {ids[0]}")
     empty = np.flatnonzero(ids == "")
     if len(empty):
         raise UserError(

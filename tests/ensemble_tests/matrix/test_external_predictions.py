@@ -252,6 +252,9 @@ def test_ids_that_became_floats(tmp_path: Path) -> None:
     left["sample_id"], right["sample_id"] = np.arange(40.0), range(100, 110)
     left.to_parquet(tmp_path / "oof.parquet"), right.to_parquet(tmp_path / "test.parquet")
     assert from_files(tmp_path / "oof.parquet", tmp_path / "test.parquet").ids[7] == "7"
+    left.to_csv(tmp_path / "oof.csv", index=False)
+    found = from_files(tmp_path / "oof.csv", tmp_path / "test.parquet")
+    assert found.ids[7] == "7" and "read as 0" in " ".join(found.notes)
 
 
 def test_missing_file_and_broken_parquet(tmp_path: Path) -> None:
