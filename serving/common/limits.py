@@ -16,8 +16,9 @@ from core.data.column_selection import MOST_FIELDS
 from core.data.reading import MAX_TEXT
 from core.errors import UserError
 from core.inputs.images.files import FORMATS, UnreadableImageError, decode
+from core.inputs.images.image_fetcher import FetchLimits
+from core.inputs.images.image_urls import check_pattern
 from core.protocols.architecture import Config, make_config
-from serving.common.image_urls import check_pattern
 
 MEGA = 2**20
 
@@ -64,6 +65,11 @@ class Limits(Config):
     requests_per_second: PositiveFloat = 50.0
     burst: PositiveInt = 200
     tracked: PositiveInt = 10_000
+
+    @property
+    def fetching(self) -> FetchLimits:
+        """The part that the fetcher of image URLs keeps to."""
+        return FetchLimits(**{name: getattr(self, name) for name in FetchLimits.model_fields})
 
 
 def read_limits(assignments: Sequence[str]) -> Limits:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from core.atomic_files import digest
 from core.inputs.images.files import UnreadableImageError
-from serving.common.image_fetcher import ImageFetcher
-from serving.common.image_urls import ImageError
+from core.inputs.images.image_fetcher import ImageFetcher
+from core.inputs.images.image_urls import ImageError
 from serving.common.limits import Limits, decode_image
 
 _THREADS = 2
@@ -34,7 +34,7 @@ class RequestImages:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self.fetcher = ImageFetcher(limits)
+        self.fetcher = ImageFetcher(limits.fetching)
         self._home = tempfile.TemporaryDirectory(prefix="pricestack-pictures-")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
 

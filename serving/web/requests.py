@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from serving.common.image_urls import ImageError
+from core.inputs.images.image_urls import ImageError
 from serving.common.limits import Limits, check_text
 from serving.engine.engine import Overloaded
 from serving.engine.request_fields import FieldError, TextWithFields, append_fields, check_fields

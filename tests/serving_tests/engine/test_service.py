@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from core.atomic_files import read_json, write_json
+from core.inputs.images.image_urls import ImageError
 from serving.bundle.bundle import open_bundle
 from serving.bundle.device_choice import DeviceChoice
-from serving.common.image_urls import ImageError
 from serving.common.limits import Limits
 from serving.engine import service as service_module
 from serving.engine.engine import EngineConfig, Overloaded

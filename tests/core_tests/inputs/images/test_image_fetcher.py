@@ -6,8 +6,17 @@ import asyncio
 
 import pytest
 
-from serving.common.image_urls import ImageUrlError
-from tests.serving_tests.image_servers import LIMITS, Answer, Server, fetch, fetcher_for, refusal_kind, reply, running
+from core.inputs.images.image_urls import ImageUrlError
+from tests.core_tests.inputs.images.image_servers import (
+    LIMITS,
+    Answer,
+    Server,
+    fetch,
+    fetcher_for,
+    refusal_kind,
+    reply,
+    running,
+)
 
 
 def test_an_image_is_fetched_with_the_name_as_host_and_no_identifying_header() -> None:

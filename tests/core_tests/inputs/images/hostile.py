@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from serving.common.image_urls import Address
+from core.inputs.images.image_urls import Address
 
 NAMES = {
     "inside.example.com": ["10.0.0.7"],

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from serving.common.image_fetcher import ImageFetcher
-from serving.common.image_urls import Address, ImageUrlError, is_public
-from serving.common.limits import Limits
-from tests.serving_tests.hostile import NAMES, resolve
+from core.inputs.images.image_fetcher import FetchLimits, ImageFetcher
+from core.inputs.images.image_urls import Address, ImageUrlError, is_public
+from tests.core_tests.inputs.images.hostile import NAMES, resolve
 
 LOOPBACK = ip_address("127.0.0.1")
-LIMITS = Limits(image_hosts=("*",), picture_bytes=1000, fetch_seconds=20)
+LIMITS = FetchLimits(image_hosts=("*",), picture_bytes=1000, fetch_seconds=20)
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -90,7 +89,7 @@ async def here(host: str) -> Sequence[Address]:
     return await resolve(host) if host in NAMES else [LOOPBACK]
 
 
-def fetcher_for(server: Server, limits: Limits = LIMITS, **changed: Any) -> ImageFetcher:
+def fetcher_for(server: Server, limits: FetchLimits = LIMITS, **changed: Any) -> ImageFetcher:
     """Connects to the server's port and, besides public addresses, to 127.0.0.1 itself: rules of a network of its own."""
     rules: dict[str, Any] = {
         "resolve": here,
@@ -108,7 +107,7 @@ def refusal_kind(fetcher: ImageFetcher, url: str) -> str:
 
 
 def fetch(
-    answers: dict[str, Answer], path: str = "/a", limits: Limits = LIMITS, **changed: Any
+    answers: dict[str, Answer], path: str = "/a", limits: FetchLimits = LIMITS, **changed: Any
 ) -> tuple[bytes | str, Server]:
     """The image, or the kind of refusal. Nobody may leave a server whose image is taken."""
 

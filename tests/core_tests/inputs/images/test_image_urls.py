@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.common.image_urls import ImageUrlError, check_pattern, matches, parse_host, parse_url
+from core.inputs.images.image_urls import ImageUrlError, check_pattern, matches, parse_host, parse_url
 
 
 @pytest.mark.parametrize(

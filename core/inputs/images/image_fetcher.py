@@ -8,22 +8,49 @@ import ssl
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Annotated
 
 import httpx2
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
-from serving.common.image_urls import PORTS, Address, ImageUrl, ImageUrlError, is_public, matches, parse_url
-from serving.common.limits import Limits
+from core.inputs.images.image_urls import (
+    PORTS,
+    Address,
+    ImageUrl,
+    ImageUrlError,
+    check_pattern,
+    is_public,
+    matches,
+    parse_url,
+)
+from core.protocols.architecture import Config
 
 Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 """All addresses of a host name; none where it has none."""
 
 TYPES = frozenset(f"image/{kind}" for kind in ("jpeg", "jpg", "pjpeg", "png", "webp", "gif", "bmp", "x-ms-bmp"))
-"""Media types of the formats that are decoded (`serving.common.limits.ACCEPTED`), in the spellings that servers use."""
+"""Media types of `core.inputs.images.files.FORMATS` without TIFF, in the spellings that servers use."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRIED = 2
 _HEADERS = {"User-Agent": "pricestack", "Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close"}
+
+
+class FetchLimits(Config):
+    """The bounds of fetching. image_hosts: names that images may be fetched from, `*.example.com` for all below a name, `*` for
+    all; with none, nothing is fetched. url_chars: of a URL. fetch_seconds: of one fetch in all: name, redirects, bytes.
+    redirects: followed at most. fetches: at the same time; others wait within their own time. refused_networks: addresses that
+    are never fetched from, beside all that are not public. picture_bytes: of the file.
+    """
+
+    image_hosts: tuple[Annotated[str, AfterValidator(check_pattern)], ...] = ()
+    url_chars: PositiveInt = 2048
+    fetch_seconds: PositiveFloat = 3.0
+    redirects: Annotated[int, Field(ge=0)] = 3
+    fetches: PositiveInt = 16
+    refused_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    picture_bytes: PositiveInt = 8 * 2**20
 
 
 class ImageFetcher:
@@ -38,7 +65,7 @@ class ImageFetcher:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: FetchLimits,
         *,
         resolve: Resolve | None = None,
         permits: Callable[[Address], bool] | None = None,

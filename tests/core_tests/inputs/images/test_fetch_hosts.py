@@ -16,11 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from serving.common.image_fetcher import ImageFetcher
-from serving.common.image_urls import Address, ImageUrlError
-from serving.common.limits import Limits
-from tests.serving_tests.hostile import URLS, resolve
-from tests.serving_tests.image_servers import (
+from core.inputs.images.image_fetcher import FetchLimits, ImageFetcher
+from core.inputs.images.image_urls import Address, ImageUrlError
+from tests.core_tests.inputs.images.hostile import URLS, resolve
+from tests.core_tests.inputs.images.image_servers import (
     LIMITS,
     LOOPBACK,
     fetch,
@@ -39,11 +38,11 @@ def test_there_are_enough_hostile_urls() -> None:
 
 @pytest.mark.parametrize("url", URLS, ids=ascii)
 def test_every_hostile_url_is_refused_before_anything_is_connected_to(url: str) -> None:
-    assert refusal_kind(ImageFetcher(Limits(image_hosts=("*",)), resolve=resolve), url) in ("url", "host")
+    assert refusal_kind(ImageFetcher(FetchLimits(image_hosts=("*",)), resolve=resolve), url) in ("url", "host")
 
 
 def test_nothing_is_fetched_unless_hosts_are_named() -> None:
-    assert fetch({"/a": reply()}, limits=Limits())[0] == "off"
+    assert fetch({"/a": reply()}, limits=FetchLimits())[0] == "off"
 
 
 @pytest.mark.parametrize(("pattern", "answer"), [("*.example.com", b"picture"), ("shop.example.com", "host")])
@@ -53,7 +52,7 @@ def test_only_named_hosts_are_fetched_from(pattern: str, answer: bytes | str) ->
 
 
 def test_refused_networks_are_not_connected_to() -> None:
-    limits = Limits(image_hosts=("*",), refused_networks=("93.184.0.0/16",))  # type: ignore[arg-type]
+    limits = FetchLimits(image_hosts=("*",), refused_networks=("93.184.0.0/16",))  # type: ignore[arg-type]
     assert refusal_kind(ImageFetcher(limits, resolve=resolve), "http://cdn.example.com/a.jpg") == "host"
 
 
