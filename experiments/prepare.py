@@ -210,19 +210,24 @@ def show_columns(columns: TableColumns, say: Say) -> None:
     console.print(table)
 
 
-def _read(train: Path, test: Path, asked: CatalogConfig, columns: TableColumns | None, say: Say) -> ReadResult:
-    """Both catalogs, their images checked; raises UserError for what is wrong with either."""
+def _read(
+    train: Path, test: Path, asked: CatalogConfig, columns: TableColumns | None, say: Say, *, apart: bool = True
+) -> ReadResult:
+    """Both catalogs, their images checked; raises UserError for what is wrong with either.
+
+    apart: a row has no link where links to other pictures name its file too; earlier versions kept it.
+    """
     read = read_catalogs(train, test, asked.images, drop_bad=asked.drop_bad, table=asked.table, columns=columns)
     for note in read.notes:
         say(note)
     if asked.images is None:
         return read
     catalogs = []
-    for role, catalog in (("train", read.train), ("test", read.test)):
+    for role, catalog, other in (("train", read.train, read.test), ("test", read.test, read.train)):
         with progress(f"{role} images") as advance:
-            report = check_images(catalog, role, drop_bad=asked.drop_bad, progress=advance)
+            report = check_images(catalog, role, beside=other.image_paths, drop_bad=asked.drop_bad, progress=advance)
         say(f"{role}: {report.note}")
-        catalogs.append(report.without_bad(catalog))
+        catalogs.append(report.without_bad(catalog, without_shared=apart))
     return replace(read, train=catalogs[0], test=catalogs[1])
 
 
@@ -249,8 +254,8 @@ def _check_same(workspace: Workspace, asked: CatalogConfig, say: Say) -> None:
         return
     asked = _with_kept_format(workspace, asked, lambda _: None)
     assert asked.train is not None and asked.test is not None, "both are named by now"
-    read = _read(asked.train, asked.test, asked, columns, lambda _: None)
-    if catalog_fingerprint(read.train, read.test) != facts.catalog:
+    reads = (_read(asked.train, asked.test, asked, columns, lambda _: None, apart=apart) for apart in (True, False))
+    if not any(catalog_fingerprint(read.train, read.test) == facts.catalog for read in reads):
         raise UserError(
             f"{workspace.folder} holds another catalog: it was made from {facts.train} and {facts.test}, "
             f"not from {asked.train} and {asked.test} (or these files have changed since)",

@@ -112,8 +112,13 @@ class Catalog:
         return np.array([_file_name(first_link(link)) for link in self.links], dtype=object)
 
     def image_lists(self, most: int) -> list[list[str]]:
-        """The files' names of the first `most` different pictures that each row's link lists."""
-        return [list(dict.fromkeys(filter(None, map(_file_name, listed_links(link)))))[:most] for link in self.links]
+        """The paths (see `image_path`) of the first `most` different pictures that each row's link lists."""
+        return [list(dict.fromkeys(filter(None, map(image_path, listed_links(link)))))[:most] for link in self.links]
+
+    @cached_property
+    def image_paths(self) -> Strings:
+        """The link's host, folders and file name for each row, (n,), by which links with one basename are told apart."""
+        return np.array([image_path(first_link(link)) for link in self.links], dtype=object)
 
     def save(self, path: Path) -> None:
         """Writes the rows as Parquet (groups and the pictures' folder are kept elsewhere)."""
@@ -160,6 +165,35 @@ def _file_name(link: str) -> str:
         return PurePosixPath(link).name
     named = [value for _, value in parse_qsl(parts.query) if _IMAGE.search(value)]  # `image.php?file=1.jpg`
     return PurePosixPath(named[0]).name if len(named) == 1 else name
+
+
+LONGEST_NAME = 236
+"""Bytes of a file's name, below the 255 of file systems by what a temporary name and a suffix add."""
+
+
+def image_path(link: str) -> str:
+    """`host/folder/1.jpg` of a link, "" for none: no `..`, nothing that a file system refuses, and no query, unless only the
+    query tells pictures apart (`image.php?id=7`).
+    """
+    name = _file_name(link)
+    if not name:
+        return ""
+    if "://" not in link and "\\" in link:
+        folders = list(PureWindowsPath(link).parts[1 if PureWindowsPath(link).anchor else 0 : -1])
+    else:
+        try:
+            parts = urlsplit(link)
+        except ValueError:
+            return _safe(name)
+        folders = [parts.netloc.rpartition("@")[2], *parts.path.split("/")[:-1]]
+        if parts.scheme and parts.query and not _IMAGE.search(name):
+            name = f"{name}?{parts.query}"
+    return "/".join(_safe(each) for each in (*folders, name) if each not in ("", ".", ".."))
+
+
+def _safe(name: str) -> str:
+    name = re.sub(r"[\x00-\x1f/\\\ud800-\udfff]", "_", name)
+    return name if len(name.encode()) <= LONGEST_NAME else digest(name)
 
 
 def load_catalog(path: Path, images: Path | None = None) -> Catalog:

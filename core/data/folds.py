@@ -167,7 +167,7 @@ def make_folds(
 
 def catalog_links(train: Catalog, test: Catalog) -> Links:
     """Links between all rows, the training rows first."""
-    return find_links([*train.texts, *test.texts], [*train.image_names, *test.image_names])
+    return find_links([*train.texts, *test.texts], [*train.image_paths, *test.image_paths])
 
 
 def assign(groups: Ints, prices: NDArray[np.float64], k: int, seed: int) -> Ints:

@@ -154,7 +154,7 @@ class _UnreadableFilesError(Exception):
 
 def _files_by_row(catalog: Catalog, most: int) -> list[list[ImageFile]]:
     """The files that are there of each row's first `most` pictures."""
-    lists = [[name] if name else [] for name in catalog.image_names] if most == 1 else catalog.image_lists(most)
+    lists = [[name] if name else [] for name in catalog.image_paths] if most == 1 else catalog.image_lists(most)
     files = list_images(catalog.images, frozenset(chain.from_iterable(lists)))
     return [[files[name] for name in names if name in files] for names in lists]
 

@@ -96,13 +96,14 @@ class Payload:
 
 
 def _named_images(workspace: Workspace, facts: WorkspaceFacts) -> dict[str, Path]:
-    """Images that a row of the catalog names, as many as a model may read: a folder may hold others."""
+    """Images that a row of the catalog names, as many as a model may read, by place in the folder; it may hold others."""
     if facts.images is None:
         return {}
     catalogs = (workspace.train, workspace.test)
     names = {name for catalog in catalogs for names in catalog.image_lists(MOST_IMAGES) for name in names}
-    found = list_images(Path(facts.images), names)
-    return {name: found[name].path for name in sorted(names & found.keys())}
+    folder = Path(facts.images)
+    paths = {file.path for file in list_images(folder, names).values()}
+    return {path.relative_to(folder).as_posix(): path for path in sorted(paths)}
 
 
 def _item(name: str, path: Path) -> Item:

@@ -64,7 +64,7 @@ def error_figures(
 
 def _image_groups(train: Catalog) -> Strings:
     """(n,) name of each row's group: has it an image file, where a folder was given, else a link."""
-    names = train.image_names
+    names = train.image_paths
     if train.images is None or not train.images.is_dir():
         return np.where(names == "", "no image named", "names an image").astype(object)
     there = list(list_images(train.images, frozenset(names)))

@@ -90,5 +90,5 @@ def _script_of(letter: str) -> str:
 
 def missing_images(catalog: Catalog) -> NDArray[np.bool_]:
     """(n,) rows that have no image: no link, or no file of its name in the folder."""
-    there = list_images(catalog.images, frozenset(catalog.image_names))
-    return np.array([name not in there for name in catalog.image_names])
+    there = list_images(catalog.images, frozenset(catalog.image_paths))
+    return np.array([name not in there for name in catalog.image_paths])

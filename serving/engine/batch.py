@@ -119,9 +119,9 @@ def _scan(job: BatchJob, columns: TableColumns) -> FileSummary:
         summary.rows += len(part)
         notes.update(dict.fromkeys(found))
         if job.images is not None:
-            there = list_images(job.images, frozenset(part.image_names))
-            summary.images += int((part.image_names != "").sum())
-            summary.found += sum(name in there for name in part.image_names)
+            there = list_images(job.images, frozenset(part.image_paths))
+            summary.images += int((part.image_paths != "").sum())
+            summary.found += sum(name in there for name in part.image_paths)
     more = [f"... and {len(notes) - _NOTES} more notes"] if len(notes) > _NOTES else []
     summary.notes = [*list(notes)[:_NOTES], *more]
     return summary

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from core.data.catalog import LINK, Catalog, first_link
+from core.data.catalog import LINK, Catalog
 from core.errors import UserError
 from core.hardware import usable_cores
 
@@ -94,7 +95,7 @@ class ImageReport:
     linked: int
     found: int
     bad: tuple[BadImage, ...]
-    shared: int = 0
+    shared: tuple[int, ...] = ()
     several: int = 0
 
     @property
@@ -104,44 +105,48 @@ class ImageReport:
         if self.bad:
             parts.append(f"{len(self.bad)} with a bad file, treated as missing")
         if self.shared:
-            parts.append(f"{self.shared} share a file with rows of other links, for the links' last parts are alike")
+            parts.append(
+                f"{len(self.shared)} name a file that other links name too, so that it is nobody's: "
+                "`python -m core.images fetch` keeps them apart"
+            )
         if self.several:
             parts.append(f"{self.several} list several, of which images_per_product are read")
         return f"{self.found} of {self.rows} rows have a picture ({', '.join(parts)})"
 
-    def without_bad(self, catalog: Catalog) -> Catalog:
-        """The same rows, where those with a bad image have no link."""
-        if not self.bad:
+    def without_bad(self, catalog: Catalog, *, without_shared: bool = True) -> Catalog:
+        """The same rows, where those with a bad image have no link, and those without one of their own."""
+        rows = [bad.row for bad in self.bad] + list(self.shared) * without_shared
+        if not rows:
             return catalog
         links = catalog.links.copy()
-        links[[bad.row for bad in self.bad]] = ""
+        links[rows] = ""
         return replace(catalog, links=links)
 
 
 def list_images(folder: Path | None, names: Collection[str] | None = None) -> dict[str, ImageFile]:
     """Files of the folder by name; none where there is no folder. Raises UserError for a folder that cannot be read.
 
-    names: only these are looked at, where few of very many are needed; one without a file of exactly that name gets the only
-    file, also of the subfolders, that has it in this or another spelling (see `_similar`). A link's basename is looked up in
-    this listing and never joined to a path, so no link (`..`, a NUL byte) leads outside.
+    names: only these are looked at, with folders in front of them or without, as `Catalog.image_paths` has (see `match_images`).
+    They are compared with what the folder holds and never joined to a path, so no link (`..`, a NUL byte) leads outside.
     """
     if folder is None:
         return {}
-    found: dict[str, ImageFile] = {}
+    if names is not None:
+        return match_images(folder, names)[0]
+    with _readable(folder), os.scandir(folder) as entries:
+        return {entry.name: _image_file(entry) for entry in entries if entry.is_file()}
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if (names is None or entry.name in names) and entry.is_file():
-                    found[entry.name] = _image_file(entry)
-        if names is not None and (missing := {name for name in names if name and name not in found}):
-            found.update(_similar(folder, missing))
+        yield
     except OSError as error:
         raise UserError(
             f"the folder of pictures {folder} cannot be read: {error.strerror}",
             code="images-unreadable",
             hint="name the folder that holds the pictures with --images, or leave --images out to learn without pictures",
         ) from None
-    return found
 
 
 def _image_file(entry: os.DirEntry[str], inside: str = "") -> ImageFile:
@@ -163,27 +168,80 @@ def _all_files(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
                     yield entry, inside
 
 
-def _similar(folder: Path, missing: Collection[str]) -> dict[str, ImageFile]:
-    """The only file of the folder and its subfolders for each name, which may be percent-encoded, in other case, in another
-    Unicode form or with another suffix or none; no file for a name that several fit. The same name but for suffix counts only
-    where no file has the suffix too.
+@dataclass(frozen=True)
+class _Fit:
+    """A file that may be a link's. shared: folders at the end of both paths that are the same. exact: the very name, in the
+    folder itself.
     """
-    whole = {name: _folded(name) for name in missing}
-    stems = {name: _stem(key) for name, key in whole.items()}
-    wanted = {*whole.values(), *stems.values()}
-    fits: dict[str, list[ImageFile]] = defaultdict(list)
-    for entry, inside in _all_files(folder):
-        name = _folded(entry.name)
-        if keys := {name, _stem(name)} & wanted:
-            file = _image_file(entry, inside)
-            for key in keys:
-                fits[key].append(file)
-    found = {}
-    for name in missing:
-        files = fits.get(whole[name]) or fits.get(stems[name]) or []
-        if len(files) == 1:
-            found[name] = files[0]
-    return found
+
+    shared: int
+    exact: bool
+    file: ImageFile
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        return self.shared, self.exact
+
+
+def match_images(folder: Path, names: Collection[str]) -> tuple[dict[str, ImageFile], set[str]]:
+    """The file of each name, which may be percent-encoded, in other case, in another Unicode form or with another suffix or
+    none. The most specific file counts: the one with the most folders in common with the name, from the end; then the one
+    directly in the folder. None where several fit equally, and none for names of different links that fit one file equally:
+    those are the second result.
+    """
+    keys = {name: [_folded(part) for part in name.split("/")] for name in names if name and ".." not in name.split("/")}
+    wanted = {form for parts in keys.values() for form in _forms(parts[-1])}
+    there: dict[str, list[tuple[list[str], str, ImageFile]]] = defaultdict(list)
+    with _readable(folder):
+        for entry, inside in _all_files(folder):
+            folded = _folded(entry.name)
+            if forms := {folded, _stem(folded)} & wanted:
+                folders = [_folded(part) for part in inside.split("/")] if inside else []
+                for form in forms:
+                    there[form].append((folders, entry.name, _image_file(entry, inside)))
+    chosen: dict[str, _Fit] = {}
+    claims: dict[Path, dict[str, int]] = defaultdict(dict)
+    for name, parts in keys.items():
+        fits = next((files for form in _forms(parts[-1]) if (files := there.get(form))), [])
+        plain = name.rpartition("/")[2]
+        fit = _best(
+            [_Fit(_in_common(parts[:-1], inside), not inside and known == plain, file) for inside, known, file in fits]
+        )
+        if fit is not None:
+            chosen[name] = fit
+            claims[fit.file.path]["/".join(parts)] = fit.shared
+    alone = {name for name, fit in chosen.items() if _alone(claims[fit.file.path], "/".join(keys[name]))}
+    return {name: chosen[name].file for name in chosen if name in alone}, chosen.keys() - alone
+
+
+def _best(fits: Sequence[_Fit]) -> _Fit | None:
+    ranked = sorted(fits, key=lambda fit: fit.rank, reverse=True)
+    clear = len(ranked) == 1 or (ranked and ranked[0].rank > ranked[1].rank)
+    return ranked[0] if clear else None
+
+
+def _alone(claims: Mapping[str, int], name: str) -> bool:
+    """True unless another link claims the file as well. A path that ends in another (`1.jpg`) may be the same picture's."""
+    return all(
+        shared < claims[name] or f"/{other}".endswith(f"/{name}") or f"/{name}".endswith(f"/{other}")
+        for other, shared in claims.items()
+    )
+
+
+def _in_common(link: Sequence[str], inside: Sequence[str]) -> int:
+    """Number of folders at the end that are the same; 1 for `x/1.jpg` and `h/x/1.jpg`."""
+    count = 0
+    for one, other in zip(reversed(link), reversed(inside), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def _forms(name: str) -> list[str]:
+    """Spellings of a folded name by which files are compared, the most exact first: `image.php?id=7` is also `image.php`."""
+    bare = name.partition("?")[0]
+    return [*dict.fromkeys((name, _stem(name), bare, _stem(bare)))]
 
 
 def _folded(name: str) -> str:
@@ -196,7 +254,12 @@ def _stem(name: str) -> str:
 
 
 def check_images(
-    catalog: Catalog, role: str = "train", *, drop_bad: bool = False, progress: Progress | None = None
+    catalog: Catalog,
+    role: str = "train",
+    *,
+    beside: Collection[str] = (),
+    drop_bad: bool = False,
+    progress: Progress | None = None,
 ) -> ImageReport:
     """Looks at every image of the catalog without decoding it; `role` (train, test) names the catalog in messages.
 
@@ -205,28 +268,21 @@ def check_images(
 
     Raises UserError naming the first ten bad images and their number, unless `drop_bad`: then they are in the report, and
     `ImageReport.without_bad` gives the catalog in which they are missing. A link without a file is missing, not bad.
+    beside: paths of the other catalog, whose links may name the same file.
     """
-    names = catalog.image_names
-    files = list_images(catalog.images, frozenset(names))
-    wanted = sorted({name for name in names if name in files})
-    faults = dict(zip(wanted, in_threads(fault, [files[name].path for name in wanted], progress=progress), strict=True))
-    bad = tuple(BadImage(row, files[name].path, what) for row, name in enumerate(names) if (what := faults.get(name)))
+    names = catalog.image_paths
+    files, contested = ({}, set()) if catalog.images is None else match_images(catalog.images, {*names, *beside})
+    paths = {row: files[name].path for row, name in enumerate(names) if name in files}
+    wanted = sorted(set(paths.values()))
+    faults = dict(zip(wanted, in_threads(fault, wanted, progress=progress), strict=True))
+    bad = tuple(BadImage(row, path, what) for row, path in paths.items() if (what := faults[path]))
     if bad and not drop_bad:
         raise bad_images_error(catalog, bad, role, "or run again with --drop-bad, which treats bad pictures as missing")
-    found = sum(name in files for name in names) - len(bad)
+    found = len(paths) - len(bad)
     linked, several = sum(link != "" for link in catalog.links), sum(len(each) > 1 for each in catalog.image_lists(2))
-    return ImageReport(len(catalog), linked, found, bad, _shared(catalog.links, names, files), several)
-
-
-def _shared(links: Iterable[str], names: Iterable[str], files: Mapping[str, ImageFile]) -> int:
-    """Number of rows whose file links from several hosts or folders name: `a.example/1.jpg` and `b.example/1.jpg`."""
-    by_file: dict[Path, list[str]] = defaultdict(list)
-    for link, name in zip(links, names, strict=True):
-        address = first_link(link).partition("?")[0]
-        folder = address.split("://", 1)[-1].rpartition("/")[0]
-        if name in files and folder:
-            by_file[files[name].path].append(folder)
-    return sum(len(folders) for folders in by_file.values() if len(set(folders)) > 1)
+    return ImageReport(
+        len(catalog), linked, found, bad, tuple(np.flatnonzero([name in contested for name in names]).tolist()), several
+    )
 
 
 def bad_images_error(catalog: Catalog, bad: Sequence[BadImage], role: str, otherwise: str = "") -> UserError:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from core.cache import Cache
-from core.data.catalog import Catalog
+from core.data.catalog import Catalog, image_path
 from core.inputs.images.files import (
     PIXEL_LIMIT,
     Padding,
@@ -284,9 +284,39 @@ def test_the_name_that_a_link_asks_for(link: str, name: str) -> None:
     assert Catalog(cells, cells, cells).image_names.tolist() == [name]
 
 
-def test_rows_of_different_links_with_one_file_are_counted(tmp_path: Path) -> None:
+def test_a_file_that_different_links_name_is_nobodys(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
     links = np.array(["https://a.example/1.jpg", "https://b.example/1.jpg", ""], dtype=object)
-    report = check_images(Catalog(links, links, links, images=tmp_path))
-    assert (report.found, report.shared) == (2, 2)
-    assert "2 share a file" in report.note
+    catalog = Catalog(links, links, links, images=tmp_path)
+    report = check_images(catalog)
+    assert (report.found, report.shared) == (0, (0, 1))
+    assert "2 name a file that other links name too" in report.note
+    assert report.without_bad(catalog).links.tolist() == ["", "", ""]
+    alone = catalog.take(np.array([0]))
+    assert check_images(alone).found == 1
+    assert check_images(alone, beside=catalog.image_paths).shared == (0,)
+
+
+def test_a_file_in_folders_of_the_link_comes_before_the_bare_name(tmp_path: Path) -> None:
+    for name in ("x/1.jpg", "y/1.jpg", "1.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    names = {"h.example/x/1.jpg", "h.example/Y/1.jpg", "h.example/z/1.jpg"}
+    found = {name: file.path.relative_to(tmp_path).as_posix() for name, file in list_images(tmp_path, names).items()}
+    assert found == {"h.example/x/1.jpg": "x/1.jpg", "h.example/Y/1.jpg": "y/1.jpg", "h.example/z/1.jpg": "1.jpg"}
+    (tmp_path / "1.jpg").unlink()
+    assert "h.example/z/1.jpg" not in list_images(tmp_path, names)
+
+
+@pytest.mark.parametrize(
+    ("link", "path"),
+    [
+        ("https://u:p@h.example/a/../b//1.jpg?w=3", "h.example/a/b/1.jpg"),
+        ("https://h.example/image.php?id=7/8", "h.example/image.php?id=7_8"),
+        ("C:\\pics\\1.jpg", "pics/1.jpg"),
+        ("../1.jpg", "1.jpg"),
+        ("", ""),
+    ],
+)
+def test_the_path_by_which_links_are_told_apart(link: str, path: str) -> None:
+    assert image_path(link) == path
