@@ -6,10 +6,15 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 
 from core.atomic_files import read_json
 from core.store.workspace import Workspace
+from serving.bundle.bundle import open_bundle
+from serving.bundle.mlflow_registry import register
 from tests.commands import run, run_module
 from tests.serving_tests.conftest import client_of
 from tests.shop_table import COLUMNS, write_shop
@@ -45,6 +50,14 @@ def test_a_shops_table_from_proposal_to_service(tmp_path: Path, here: Callable[.
     run("serving.predict", "--bundle", bundle, "--in", test, "--out", prices)
     assert prices.read_text() == (workspace / "submission.csv").read_text()
 
+    shop = pd.read_csv(test, dtype=str).assign(
+        catalog_content=lambda table: table["title"] + "\ndescription: " + table["description"]
+    )
+    model = mlflow.pyfunc.load_model(register(open_bundle(bundle), f"sqlite:///{tmp_path / 'mlflow.db'}"))
+    expected = pd.read_csv(prices)["price"]
+    np.testing.assert_allclose(model.predict(shop)["predicted_price"], expected)
+    assert not np.allclose(model.predict(shop.drop(columns="brand"))["predicted_price"], expected)
+
     with test.open(newline="") as stream:
         row = next(csv.DictReader(stream))
     names = [each.name for each in home.table_columns.fields]
@@ -60,7 +73,8 @@ def test_a_shops_table_from_proposal_to_service(tmp_path: Path, here: Callable[.
         refused = client.post("/predict", json={"catalog_content": text, "fields": {"brnd": "zen"}})
         assert refused.status_code == 422
         assert "did you mean 'brand'" in refused.json()["errors"][0]["msg"]
-        pieces = [each["text"] for each in client.post("/explain", json=asked).json()["pieces"]]
-        assert f"brand: {row['brand']}" in pieces
+        why = client.post("/explain", json=asked).json()
+        assert f"brand: {row['brand']}" in [each["text"] for each in why["pieces"]]
+        assert why["fields"]["retail_price"] == row["retail_price"]
         fields = client.get("/openapi.json").json()["components"]["schemas"]["PriceRequest"]["properties"]["fields"]
         assert list(fields["properties"]) == names

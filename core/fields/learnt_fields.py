@@ -74,7 +74,12 @@ class LearntColumn:
         return [" / ".join(parts[:level]) for level in range(1, self.levels + 1)]
 
     def items(self, value: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(item for item in _ITEMS.split(value.lower()) if item))
+        return list_items(value)
+
+
+def list_items(value: str) -> tuple[str, ...]:
+    """The items of a list, each once, in lower case."""
+    return tuple(dict.fromkeys(item for item in _ITEMS.split(value.lower()) if item))
 
 
 @dataclass(frozen=True)

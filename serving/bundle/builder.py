@@ -13,6 +13,7 @@ from core.arrays import save_arrays
 from core.atomic_files import write_json, write_text
 from core.classical.frozen_encoder import SETTING
 from core.errors import UserError
+from core.fields.field_selection import learn_labelled_fields
 from core.formatting import amount
 from core.metrics import constant_floor
 from core.store.oof_store import EXTERNAL
@@ -162,7 +163,8 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
     served = bounds(conditional, source.submitted, source.test)
     save_arrays(folder / parts.DISTANCES, vars(Distances.measure(source.train.members)))
     submitted = workspace.in_units(source.submitted)
-    write_json(folder / parts.STATISTICS, describe((train, test), submitted, workspace.table_columns.fields))
+    statistics = describe((train, test), submitted, workspace.table_columns.fields, _learnt_labels(workspace))
+    write_json(folder / parts.STATISTICS, statistics)
     prices = workspace.train_in_units.known_prices
     low, high = np.quantile(prices, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return BundleFacts(
@@ -185,3 +187,10 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
         columns=workspace.facts.columns,
         scale=workspace.facts.scale,
     )
+
+
+def _learnt_labels(workspace: Workspace) -> list[str]:
+    """Labels of the lines that trainings of this workspace learn as fields, the most frequent first."""
+    if not workspace.facts.labelled_fields:
+        return []
+    return [column.label for column in learn_labelled_fields(workspace.train).columns]

@@ -37,8 +37,9 @@ def register(bundle: Bundle, uri: str) -> str:
     The model is logged as code and files, without a pickle. Links may be of any type: a column without any is of numbers to
     pandas, all NaN. Raises UserError where MLflow cannot be written to.
     """
+    optional = [LINK, *(each.name for each in bundle.facts.table_columns.fields if each.name not in (TEXT, LINK))]
     signature = ModelSignature(
-        Schema([ColSpec(DataType.string, TEXT), ColSpec(AnyType(), LINK, required=False)]),
+        Schema([ColSpec(DataType.string, TEXT), *(ColSpec(AnyType(), name, required=False) for name in optional)]),
         Schema([ColSpec(kind, name) for name, kind in _ANSWERS]),
     )
     mlflow.set_tracking_uri(uri)

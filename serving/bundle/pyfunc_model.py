@@ -11,11 +11,13 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from core.data.catalog import LINK, TEXT, Catalog
+from core.data.row_source import cell_text
 from serving.bundle.predictor import LEVELS, Predictor
 
 
 class BundleModel(PythonModel):
-    """A frame with `catalog_content` and, perhaps, `image_link` in; price, 80% interval and level of each row out.
+    """A frame with `catalog_content` and, perhaps, `image_link` and the bundle's fields in, each a column; price, 80% interval
+    and level of each row out.
 
     No image is read: there is no folder of them here, and nothing is fetched. Members that look at images answer as for rows
     that have none, whatever `image_link` says.
@@ -28,6 +30,16 @@ class BundleModel(PythonModel):
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         texts = model_input[TEXT].fillna("").astype(str).to_numpy(dtype=object)
+        columns = self._predictor.facts.table_columns
+        given = [each.name for each in columns.fields if each.name in model_input]
+        rows = zip(*(_cells(model_input[name]) for name in given), strict=True) if given else ([],) * len(texts)
+        texts = np.array(
+            [
+                columns.text_with(text, dict(zip(given, row, strict=True)))
+                for text, row in zip(texts, rows, strict=True)
+            ],
+            dtype=object,
+        )
         links = model_input[LINK].fillna("").astype(str) if LINK in model_input else pd.Series([""] * len(texts))
         numbers = np.array([str(number) for number in range(len(texts))], dtype=object)
         answer = self._predictor.predict(Catalog(numbers, texts, links.to_numpy(dtype=object)))
@@ -40,6 +52,10 @@ class BundleModel(PythonModel):
             },
             index=model_input.index,
         )
+
+
+def _cells(column: pd.Series) -> list[str]:
+    return ["" if missing else cell_text(value) for value, missing in zip(column.tolist(), column.isna(), strict=True)]
 
 
 mlflow.models.set_model(BundleModel())

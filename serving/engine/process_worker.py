@@ -189,11 +189,14 @@ class BatchComputer:
 
     def __init__(self, folder: Path, threads: int = 1, device: DeviceChoice = DeviceChoice.CPU) -> None:
         """Raises UserError for a bundle that cannot be served. The first rows are slow (imports); they are none of a caller's."""
+        from core.atomic_files import read_json
         from core.fields.reader import field_cache
+        from serving.bundle.bundle import STATISTICS
         from serving.bundle.predictor import Predictor
 
         self._clear_fields = field_cache.clear
         self._predictor = Predictor(folder, device)
+        self._learnt: list[str] = read_json(self._predictor.bundle.path(STATISTICS)).get("learnt", [])
         if any(not member.light for member in self._predictor.facts.members):
             import torch
 
@@ -212,7 +215,7 @@ class BatchComputer:
 
     def _compute(self, batch: WorkerBatch) -> list[RowAnswer]:
         from core.data.catalog import Catalog
-        from core.fields.reader import fields_of
+        from core.fields.reader import fields_of, labelled_of
         from serving.bundle.predictor import LEVELS
 
         def column(values: Sequence[str]) -> Any:
@@ -223,6 +226,7 @@ class BatchComputer:
         catalog = Catalog(column(numbers), column(batch.texts), column(batch.images), images=folder)
         answer = self._predictor.predict(catalog)
         fields = fields_of(catalog)
+        labelled = labelled_of(catalog) if batch.fields else []
         gave = [tuple(np.array(answer.members)[row].tolist()) for row in answer.answered]
         shared = {names: names for names in gave}  # or each answer that is remembered would have its own
         return [
@@ -234,10 +238,15 @@ class BatchComputer:
                 LEVELS[answer.levels[row]],
                 unit=str(fields["unit"].iloc[row]),
                 brand=str(fields["brand"].iloc[row]),
-                read=stated_fields(fields.iloc[row].to_dict()) if batch.fields else None,
+                read=self._read_of(fields.iloc[row].to_dict(), labelled[row]) if batch.fields else None,
             )
             for row in range(len(catalog))
         ]
+
+    def _read_of(self, fields: Mapping[Any, Any], labelled: Mapping[str, str]) -> dict[str, Any]:
+        """The fields that rules read, and below them the lines that were learnt as fields, by their labels."""
+        learnt = {label: labelled[label] for label in self._learnt if label in labelled}
+        return {**learnt, **stated_fields(fields)}
 
 
 def stated_fields(row: Mapping[Any, Any]) -> dict[str, Any]:

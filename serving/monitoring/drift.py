@@ -12,8 +12,8 @@ import numpy as np
 from scipy.special import chdtri
 
 from core.arrays import Floats
-from core.fields.column_kinds import first_number
-from serving.bundle.reference_stats import NONE, OTHER
+from core.fields.learnt_fields import list_items
+from serving.bundle.reference_stats import NONE, OTHER, ColumnMeasure, measured
 
 RARE = 1e-6
 """Chance alone may exceed a threshold in one window of a million: windows overlap, and many figures are watched for months."""
@@ -218,11 +218,15 @@ class Drift:
 def _field_distances(
     name: str, known: Mapping[str, Any], rows: Sequence[Mapping[str, str]], inputs: int
 ) -> list[tuple[str, Distance]]:
-    """Distances of a column's values, and of the share of rows without a number. inputs: rows of the catalog."""
+    """Distances of a column's values, and of the share of rows without one. inputs: rows of the catalog."""
     values = [row.get(known["label"], "") for row in rows]
     if "words" in known:
         return [(f"field {name}", psi_of_words(known["words"], [value.lower() for value in values], inputs))]
-    numbers = np.array([first_number(value, known["thousands"]) for value in values])
+    if "items" in known:
+        items = [item for value in values for item in list_items(value) or [""]]
+        return [(f"field {name}", psi_of_words(known["items"], items, inputs))]
+    measure = ColumnMeasure(known.get("measure", ColumnMeasure.NUMBER))
+    numbers = np.array([measured(value, measure, known["thousands"]) for value in values])
     there = numbers[~np.isnan(numbers)]
     shares = np.array([known["missing"], 1 - known["missing"]])
     missing = psi(shares, np.array([len(rows) - len(there), len(there)], dtype=np.float64), inputs)
