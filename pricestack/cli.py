@@ -26,7 +26,7 @@ COMMANDS = {
     "report": ("reports.build", "build report.html of a workspace"),
     "diagnose": ("reports.diagnose", "find what went wrong in a run, and what to try"),
     "cache": ("core.cache.__main__", "list or shrink a workspace's cache"),
-    "images": ("core.images", "preview augmented images"),
+    "images": ("core.images", "preview augmented images, fetch a catalog's pictures"),
     "labels": ("core.labels", "list training rows whose price looks wrong"),
     "encoders": ("core.encoders.__main__", "download encoders, list them, count their parameters"),
     "demo": ("pricestack.demo", "run the whole journey on the demo catalog (make demo)"),

@@ -244,6 +244,13 @@ def _forms(name: str) -> list[str]:
     return [*dict.fromkeys((name, _stem(name), bare, _stem(bare)))]
 
 
+def spelling(path: str, *, suffix: bool = True) -> str:
+    """A form that all spellings of a path share by which its file is found; without `suffix`, of other suffixes too."""
+    folded = "/".join(map(_folded, path.split("/")))
+    folder, slash, name = folded.rpartition("/")
+    return folded if suffix else f"{folder}{slash}{_stem(name)}"
+
+
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", unquote(name)).casefold())
 
@@ -333,6 +340,26 @@ def decode(
         with _opened(source, formats, pixel_limit) as image:
             image.draft("RGB", (2 * size, 2 * size))
             return _square(_opaque(_upright(image)), size, _BARS[padding])
+    except _UNREADABLE as error:
+        raise UnreadableImageError(_reason(error, pixel_limit)) from None
+
+
+def shrink(data: bytes, size: int, *, formats: Sequence[str] = FORMATS, pixel_limit: int = PIXEL_LIMIT) -> bytes:
+    """The image with no side above `size` pixels, its shape kept: as it is where it is small, else an upright JPEG.
+
+    Raises UnreadableImageError, also for a small one that is damaged.
+    """
+    try:
+        with _opened(data, formats, pixel_limit) as image:
+            if max(image.size) <= size:
+                image.load()
+                return data
+            image.draft("RGB", (2 * size, 2 * size))
+            small = _opaque(_upright(image))
+            small.thumbnail((size, size), Image.Resampling.BICUBIC)
+            made = BytesIO()
+            small.save(made, format="JPEG", quality=90)
+            return made.getvalue()
     except _UNREADABLE as error:
         raise UnreadableImageError(_reason(error, pixel_limit)) from None
 

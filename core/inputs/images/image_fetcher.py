@@ -114,7 +114,7 @@ class ImageFetcher:
         addresses = [url.host] if not isinstance(url.host, str) else await self._resolve(url.host)
         # One address inside is enough to refuse: who answers with both tries to get in.
         if not addresses or not all(map(self._permits, addresses)):
-            raise _no_such_host()
+            raise _no_such_host(unresolved=not addresses)
         try:
             for address in addresses[:_TRIED]:
                 try:
@@ -145,7 +145,12 @@ class ImageFetcher:
 
     async def _body(self, response: httpx2.Response) -> bytes:
         if response.status_code != httpx2.codes.OK:
-            raise ImageUrlError("status", f"the image URL's server answered {response.status_code}")
+            raise ImageUrlError(
+                "status",
+                f"the image URL's server answered {response.status_code}",
+                status=response.status_code,
+                retry_after=response.headers.get("retry-after"),
+            )
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in TYPES or response.headers.get("content-encoding", "identity") != "identity":
             raise ImageUrlError("type", "what is behind the image URL is no picture, by its type")
@@ -161,8 +166,8 @@ class ImageFetcher:
         return bytes(data)
 
 
-def _no_such_host() -> ImageUrlError:
-    return ImageUrlError("host", "pictures are not fetched from the image URL's host")
+def _no_such_host(*, unresolved: bool = False) -> ImageUrlError:
+    return ImageUrlError("host", "pictures are not fetched from the image URL's host", unresolved=unresolved)
 
 
 @cache

@@ -29,12 +29,24 @@ class ImageUrlError(ImageError):
     """An image that is not fetched, or could not be. kind: which bound it met, for counting.
 
     kind `host` says the same of hosts that are not allowed, do not resolve and are not public, so that callers do not learn
-    from it which names exist inside.
+    from it which names exist inside. unresolved tells them apart for those who ask for links of their own. status: of an
+    answer, with its `Retry-After`, if any.
     """
 
-    def __init__(self, kind: Kind, what: str) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        what: str,
+        *,
+        status: int | None = None,
+        retry_after: str | None = None,
+        unresolved: bool = False,
+    ) -> None:
         super().__init__(what)
         self.kind = kind
+        self.status = status
+        self.retry_after = retry_after
+        self.unresolved = unresolved
 
 
 @dataclass(frozen=True)
