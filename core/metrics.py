@@ -72,8 +72,8 @@ def rmse(true: ArrayLike, predicted: ArrayLike) -> float:
 def r2(true: ArrayLike, predicted: ArrayLike) -> float:
     """Share of the price variance explained: 1 is exact, 0 is the mean price; 0 where all true prices are equal."""
     y, p = _checked(true, predicted)
-    variance = float(np.square(y - y.mean()).sum())
-    return 1.0 - float(np.square(p - y).sum()) / variance if variance > 0 else 0.0
+    variance = float(np.square(y - y.mean()).sum())  # of equal prices too it may be above 0: their mean is rounded
+    return 1.0 - float(np.square(p - y).sum()) / variance if variance > 0 and np.ptp(y) > 0 else 0.0
 
 
 MAD_TO_DEVIATION = 1.4826

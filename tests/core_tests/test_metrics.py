@@ -29,6 +29,7 @@ def test_textbook_values_and_limits() -> None:
     assert rmse(true, predicted) == pytest.approx((2900 / 3) ** 0.5)
     assert r2([1.0, 2.0, 3.0], [1.0, 2.0, 4.0]) == pytest.approx(0.5)
     assert all_metrics([1.0, 2.0], [1.0, 2.0]) == {"smape": 0.0, "mae": 0.0, "rmse": 0.0, "r2": 1.0}
+    assert r2(np.full(26, 9.99), np.full(26, 9.9)) == 0.0
     assert (smape([1.0], [0.0]), smape([0.0], [0.0]), r2([2.0, 2.0], [1.0, 3.0])) == (200.0, 0.0, 0.0)
 
 
