@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from core.arrays import Floats
-from core.console import console, progress
+from core.console import console, progress, warn
 from core.data.catalog_config import CatalogConfig, FoldGroups, PriceFormat, TableConfig, file_alone
 from core.data.column_mapping import NATIVE, TableColumns, parse_columns, parse_kinds
 from core.data.folds import catalog_links, make_folds
@@ -22,7 +22,7 @@ from core.demo import make_demo
 from core.errors import UserError, some
 from core.fields.column_kinds import describe_columns, notes_on_asked_kinds
 from core.formatting import amount
-from core.inputs.images.files import check_images
+from core.inputs.images.files import check_images, few_images_note
 from core.quality.column_leaks import find_column_leaks
 from core.quality.label_noise import FILE, find_label_noise, summary, write_findings
 from core.quality.leaks import LeakKind, find_leaks, has_few_prices, write_leak_notes
@@ -227,6 +227,12 @@ def _read(
         with progress(f"{role} images") as advance:
             report = check_images(catalog, role, beside=other.image_paths, drop_bad=asked.drop_bad, progress=advance)
         say(f"{role}: {report.note}")
+        if note := few_images_note(report, catalog, (train if role == "train" else test).name):
+            warn(note)
+            if any(link.lstrip('["').startswith(("http://", "https://")) for link in catalog.links):
+                columns_flag = f" --columns {shlex.quote(asked.table.columns)}" if asked.table.columns else ""
+                files = f"--train {shlex.quote(str(train))} --test {shlex.quote(str(test))}"
+                say(f"  python -m core.images fetch {files} --images {shlex.quote(str(asked.images))}{columns_flag}")
         catalogs.append(report.without_bad(catalog, without_shared=apart))
     return replace(read, train=catalogs[0], test=catalogs[1])
 

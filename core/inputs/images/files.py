@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from core.data.catalog import LINK, Catalog
+from core.data.catalog import LINK, Catalog, first_link
 from core.errors import UserError
 from core.hardware import usable_cores
 
@@ -41,6 +41,8 @@ _GROUND = 255
 
 _SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff"})
 _SHOWN = 10
+_SHOWN_FILES = 3
+_LONGEST = 120
 _BATCH = 256
 _ENDINGS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _TAIL = 64
@@ -290,6 +292,25 @@ def check_images(
     return ImageReport(
         len(catalog), linked, found, bad, tuple(np.flatnonzero([name in contested for name in names]).tolist()), several
     )
+
+
+def few_images_note(report: ImageReport, catalog: Catalog, name: str) -> str:
+    """Sentence where under half of the links of the file `name` find their picture, with what was looked for and what is there;
+    "" elsewhere.
+    """
+    if catalog.images is None or 2 * report.found >= report.linked:
+        return ""
+    files = match_images(catalog.images, set(catalog.image_paths))[0]
+    row = next((row for row, path in enumerate(catalog.image_paths) if catalog.links[row] and path not in files), None)
+    note = f"{name}: {report.found:,} of {report.linked:,} links find their picture in {catalog.images}/"
+    if row is not None:
+        link = first_link(catalog.links[row])
+        shown = link.partition("?")[0].rpartition("@")[2][:_LONGEST]
+        there = (
+            ", ".join(sorted(entry.name for entry, _ in islice(_all_files(catalog.images), _SHOWN_FILES))) or "no file"
+        )
+        note += f"; for example {shown} looks for {catalog.image_names[row][:_LONGEST]}; the folder has {there}"
+    return note
 
 
 def bad_images_error(catalog: Catalog, bad: Sequence[BadImage], role: str, otherwise: str = "") -> UserError:

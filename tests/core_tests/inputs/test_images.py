@@ -20,6 +20,7 @@ from core.inputs.images.files import (
     check_images,
     decode,
     fault,
+    few_images_note,
     list_images,
 )
 from core.inputs.pixels import load_pixels
@@ -320,3 +321,21 @@ def test_a_file_in_folders_of_the_link_comes_before_the_bare_name(tmp_path: Path
 )
 def test_the_path_by_which_links_are_told_apart(link: str, path: str) -> None:
     assert image_path(link) == path
+
+
+def test_few_pictures_are_said_with_an_example_of_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "IMG_0001.png").write_bytes(b"x")
+    links = np.array(
+        ["https://u:secret@shop.example/1.jpg?token=secret", "https://shop.example/2.jpg", ""], dtype=object
+    )
+    catalog = Catalog(links, links, links, images=tmp_path)
+    note = few_images_note(check_images(catalog), catalog, "train.csv")
+    assert note.startswith(f"train.csv: 0 of 2 links find their picture in {tmp_path}/; for example")
+    assert "looks for 1.jpg; the folder has IMG_0001.png" in note and "secret" not in note
+
+
+def test_no_note_where_half_of_the_pictures_are_there(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
+    links = np.array(["https://shop.example/1.jpg", "https://shop.example/2.jpg"], dtype=object)
+    catalog = Catalog(links, links, links, images=tmp_path)
+    assert few_images_note(check_images(catalog), catalog, "train.csv") == ""
