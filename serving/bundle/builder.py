@@ -160,7 +160,7 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
     stack.save(folder / parts.STACK)
     conditional, quality = fit_interval(source.nested, train.known_prices, source.train, folds.assignment)
     save(conditional, folder / parts.INTERVAL)
-    served = bounds(conditional, source.submitted, source.test)
+    served_width = width(bounds(conditional, source.submitted, source.test))  # 0 where all prices are one
     save_arrays(folder / parts.DISTANCES, vars(Distances.measure(source.train.members)))
     submitted = workspace.in_units(source.submitted)
     statistics = describe((train, test), submitted, workspace.table_columns.fields, _learnt_labels(workspace))
@@ -180,7 +180,7 @@ def _write_rest(folder: Path, source: BundleSource, members: list[MemberFacts]) 
         high=float(high),
         coverage=quality.coverage,
         width=quality.width,
-        stretch=max(1.0, quality.width / width(served)),
+        stretch=max(1.0, quality.width / served_width) if served_width else 1.0,
         compared=0,
         largest_difference=0.0,
         code=parts.CODE,
