@@ -217,7 +217,10 @@ class CatalogFetch:
                 raise group.exceptions[0] from None
             finally:
                 rest = (Missing(shown(each.link), FetchState.NOT_TRIED, "the run ended before") for each in waiting)
-                write_report(self._folder / REPORT, [*missing, *rest])
+                try:
+                    write_report(self._folder / REPORT, [*missing, *rest])
+                except OSError as error:
+                    raise _unwritable(self._folder, error) from None
         return missing
 
     async def _all(
@@ -262,11 +265,7 @@ class CatalogFetch:
         except OSError as error:
             if error.errno in _NAME_ERRORS:
                 return Missing(shown(wanted.link), FetchState.NAME, f"cannot be saved: {error.strerror}")
-            raise UserError(
-                f"pictures cannot be saved in {self._folder}: {error.strerror}",
-                code="fetch-unwritable",
-                hint="make room or change the permissions, and run it again: it goes on where it stopped",
-            ) from None
+            raise _unwritable(self._folder, error) from None
         host.failures = 0
         return None
 
@@ -301,6 +300,14 @@ class CatalogFetch:
         picture = shrink(data, self._size)
         with atomic_path(self._folder / wanted.target) as temporary:
             temporary.write_bytes(picture)
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"pictures or their report cannot be saved in {folder}: {error.strerror}",
+        code="fetch-unwritable",
+        hint="make room or change the permissions, and run it again: it goes on where it stopped",
+    )
 
 
 class _SkippedHost(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import resource
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -214,3 +215,14 @@ def test_the_command_counts_and_says_that_nothing_could_be_fetched(typed: Callab
     assert not folder.exists()
     assert "[fetch-nothing]" in typed(*words, code=2)
     assert (folder / REPORT).read_text().count("host-not-public") == 25
+
+
+def test_a_folder_that_cannot_be_written_to_ends_the_run(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with refused("fetch-unwritable"):
+            fetch({"/a.jpg": reply(jpeg())}, tmp_path, lambda base: [f"{base}/a.jpg"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("*.jpg")) and not list(tmp_path.glob(".*.tmp"))
