@@ -17,6 +17,7 @@ from core.errors import UserError
 from core.fields.learnt_fields import LABELLED
 from core.formatting import duration, setting
 from core.hardware import Machine
+from core.inputs.images.files import any_image_found
 from core.protocols.architecture import Architecture, Config, Limit, Resolution, make_config
 from core.store.workspace import Workspace
 from experiments.execution.ray_pool import Resources, gpu_slots
@@ -140,8 +141,19 @@ def _listed(choices: Choices | Sequence[Any]) -> str:
 def for_catalog(
     found: list[ArchitecturePlan], asked: SearchConfig, workspace: Workspace
 ) -> tuple[list[ArchitecturePlan], tuple[str, ...]]:
-    """Plans that suit this catalog, and a sentence about each one left out of `all`; those that were named always stay."""
+    """Plans that suit this catalog, and a sentence about each one left out of `all`.
+
+    Those that were named stay. Raises UserError for a named one that reads images where no training row finds its own.
+    """
     if ALL not in asked.architectures:
+        reads = [each.name for each in found if each.kind.reads_images]
+        if reads and workspace.facts.images is not None and not any_image_found(workspace.train):
+            raise UserError(
+                f"{reads[0]} reads images, and no training row finds its own in {workspace.facts.images}",
+                code="images-none-found",
+                hint="name the folder that holds them with --images, or fetch them (python -m core.images fetch --help); "
+                f"without images, text learns what {reads[0]} would",
+            )
         return found, ()
     fixed = asked.fixed_settings([each.kind for each in found])
     reasons = {each.name: _reason_to_leave_out(each, fixed[each.name], workspace) for each in found}
@@ -152,11 +164,9 @@ def for_catalog(
 def _reason_to_leave_out(plan: ArchitecturePlan, fixed: Mapping[str, Any], workspace: Workspace) -> str | None:
     """Reason to leave the architecture out of `all`, or None. fixed: by the user; who named an encoder wants it."""
     if plan.kind.reads_images:
-        return (
-            None
-            if workspace.facts.images is not None
-            else "there are no images, so it would learn what others learn from the texts"
-        )
+        if workspace.facts.images is None or not any_image_found(workspace.train):
+            return "there are no images, so it would learn what others learn from the texts"
+        return None
     if prior_of(plan) == UNTRAINED and not fixed.keys() & set(plan.kind.encoder_settings):
         flags = " or ".join(encoder_flag(plan.name, key) for key in plan.kind.encoder_settings)
         return (

@@ -313,6 +313,11 @@ def few_images_note(report: ImageReport, catalog: Catalog, name: str) -> str:
     return note
 
 
+def any_image_found(catalog: Catalog) -> bool:
+    """True where at least one row finds its picture in the catalog's folder."""
+    return catalog.images is not None and bool(match_images(catalog.images, set(catalog.image_paths))[0])
+
+
 def bad_images_error(catalog: Catalog, bad: Sequence[BadImage], role: str, otherwise: str = "") -> UserError:
     """The first ten of `bad` by catalog, row, column and file, their number, and what to do."""
     lines = [
