@@ -177,7 +177,7 @@ def test_rupiah_by_commands(tmp_path: Path) -> None:
     home = tmp_path / "runs"
     files = ["--train", tmp_path / "train.csv", "--test", tmp_path / "test.csv", "--workspace", home]
     swept = run("experiments.sweep", "lexical", *files, "--trials", 1, "--members", 1, "--folds", 2, "--seed", 0)
-    assert "divided by 1000000 in training" in swept
+    assert "divided by 1,000,000 in training" in swept
     run("ensemble.stack", "--workspace", home)
     run("reports.build", "--workspace", home)
     run("serving.export", "--workspace", home)

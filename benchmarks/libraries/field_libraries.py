@@ -15,8 +15,6 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from benchmarks.accuracy.columns import FOLDS, rebuilt
 from core.data.catalog import PRICE, TEXT
@@ -116,6 +114,9 @@ def compare(name: str, native: pd.DataFrame, table: pd.DataFrame, folds: int, sk
 
 
 def _components(texts: Any, learn: Any, held: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     words = TfidfVectorizer(min_df=2, max_features=20_000, sublinear_tf=True).fit(texts[learn])
     reduced = TruncatedSVD(64, random_state=0).fit(words.transform(texts[learn]))
     first, second = (pd.DataFrame(reduced.transform(words.transform(texts[rows]))) for rows in (learn, held))

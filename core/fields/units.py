@@ -124,15 +124,20 @@ _MONTHS: dict[str, int] = {
 _YEAR = r"(?:1[89]|20)\d\d"
 _MONTH_YEAR = re.compile(rf"(?<!\d)(?:\d{{1,2}}[/.-])?(\d{{1,2}})[/.-]({_YEAR})(?!\d)")
 _ISO = re.compile(rf"(?<!\d)({_YEAR})-(\d\d)(?!\d)")
-_WRITTEN = re.compile(rf"([^\W\d_]{{3,10}})\.?,? (?:\d{{1,2}}(?:st|nd|rd|th)?, )?({_YEAR})(?!\d)")
+_SLASHED = re.compile(rf"(?<!\d)({_YEAR})/(\d{{1,2}})(?!\d)")
+_MONTH_FIRST = re.compile(rf"(?<!\d)(\d{{1,2}})/\d{{1,2}}/({_YEAR})(?!\d)")
+_WRITTEN = re.compile(rf"([^\W\d_]{{3,10}})\.?,?(?: de |[ -])(?:\d{{1,2}}(?:st|nd|rd|th)?,? )?({_YEAR})(?!\d)")
 _ONLY_YEAR = re.compile(rf"(?<![\d.,])({_YEAR})(?![\d.,]*\d)")
 _WRITTEN_NUMBER = re.compile(r"(?<![\w.,])[-+]?\d{1,15}(?!\d)(?:[.,'’]\d+)*(?:(?<=\d) (?=\d{3}(?!\d))\d{3})*")
 _UNIT_BEHIND = re.compile(r"[ -]?([^\W\d_]+(?:[²³]|[23](?!\d))?|%|\"|″)")
 
 
 def date_in(value: str) -> float | None:
-    """The first date of a value in years (month / 12 behind the point), or None: `12/2006`, `6 Jul 2014`, `2014-07-06`."""
-    for pattern, month, year in ((_ISO, 2, 1), (_MONTH_YEAR, 1, 2)):
+    """The first date of a value in years (month / 12 behind the point), or None: `12/2006`, `6 Jul 2014`, `2014-07-06`.
+
+    `07/08/2014` is August; where the second number can be no month, as in `07/19/2014`, the first is.
+    """
+    for pattern, month, year in ((_ISO, 2, 1), (_SLASHED, 2, 1), (_MONTH_YEAR, 1, 2), (_MONTH_FIRST, 1, 2)):
         for match in pattern.finditer(value):
             if 1 <= int(match[month]) <= 12:
                 return int(match[year]) + (int(match[month]) - 1) / 12
