@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from core.architectures import ARCHITECTURES
 from core.formatting import count
 from core.metrics import constant_floor
@@ -31,8 +33,10 @@ def floor(inputs: ReportInputs) -> list[Finding]:
     if figure is None:
         return nothing(FLOOR, "there is neither a stack nor a member")
     name, smape, error = figure
+    if _one_price(inputs):
+        return nothing(FLOOR, _NOTHING_TO_LEARN)
     constant = constant_floor(inputs.train.known_prices)[1]
-    gain = (constant - smape) / constant if constant else 0.0
+    gain = (constant - smape) / constant
     state: Grade = Grade.PROBLEM if smape + error >= constant else Grade.LOOK if gain < LITTLE_GAIN else Grade.OK
     saw = (
         f"{name} has SMAPE {smape:.2f} ± {error:.2f}, the best constant price {constant:.2f}: {gain:.0%} of it gained."
@@ -41,6 +45,13 @@ def floor(inputs: ReportInputs) -> list[Finding]:
     advice = "see that each text stands beside its own price in the file, then see what the classical models find in it"
     again = f"{command(inputs, 'experiments.sweep')} {' '.join(_CLASSICAL)}"
     return [settle(FLOOR, state, saw, figures, advice, again)]
+
+
+_NOTHING_TO_LEARN = "all training prices are one number"
+
+
+def _one_price(inputs: ReportInputs) -> bool:
+    return bool(np.ptp(inputs.train.known_prices) == 0)
 
 
 def _nested_cv(inputs: ReportInputs) -> tuple[str, float, float] | None:
@@ -72,6 +83,8 @@ def too_good(inputs: ReportInputs) -> list[Finding]:
     figures = _members(inputs)
     if len(figures) <= OTHERS:
         return nothing(TOO_GOOD, f"fewer than {OTHERS + 1} members can be compared")
+    if _one_price(inputs):
+        return nothing(TOO_GOOD, _NOTHING_TO_LEARN)
     found = data_quality.too_good(figures)
     if not found:
         saw = f"None of {count(len(figures), 'member')} is under {data_quality.TOO_GOOD:.0%} of the SMAPE usual for its kind."

@@ -18,6 +18,8 @@ from ensemble.methods.smape_minimizer import Conditional, fit_conditional
 
 LEVEL = 0.8
 """The share of true prices that should lie in an interval."""
+_ROUNDING = 1e-9
+"""Relative: where all prices are one number, an interval is that number but for the last bits."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def fit_interval(
         inside = folds == fold
         fitted = fit_conditional(combined[~inside], prices[~inside], rows.take(~inside), seed)
         ends[inside] = bounds(fitted, combined[inside], rows.take(inside))
-    covered = (ends[:, 0] <= prices) & (prices <= ends[:, 1])
+    covered = (ends[:, 0] <= prices * (1 + _ROUNDING)) & (prices * (1 - _ROUNDING) <= ends[:, 1])
     return fit_conditional(combined, prices, rows, seed), IntervalQuality(float(covered.mean()), width(ends))
 
 

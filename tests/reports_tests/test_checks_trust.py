@@ -97,6 +97,15 @@ def test_members_no_better_than_a_constant(toy_workspace: Workspace) -> None:
     assert finding.command == f"python -m experiments.sweep --workspace {toy_workspace.folder} lexical boosted"
 
 
+def test_one_price_for_all_rows_is_no_problem_of_the_members(toy_workspace: Workspace) -> None:
+    add_plausible_members(toy_workspace, 5)
+    inputs = read_report_inputs(toy_workspace)
+    equal = replace(inputs, train=replace(inputs.train, prices=np.full(len(inputs.train), 9.99)))
+    for check in (trust.floor, trust.too_good):
+        assert [finding.state for finding in check(inputs)] == ["ok"]
+        assert [finding.state for finding in check(equal)] == ["skipped"]
+
+
 def test_members_and_stacks_better_than_a_constant(toy_workspace: Workspace) -> None:
     assert the(trust.floor, toy_workspace).state == "skipped"
     add_plausible_members(toy_workspace, 2)

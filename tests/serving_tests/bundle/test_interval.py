@@ -39,3 +39,12 @@ def test_stretching_widens_it_around_the_price() -> None:
     once, twice = (bounds(fitted, combined, rows, stretch) for stretch in (1.0, 2.0))
     assert width(twice) == pytest.approx(2 * width(once))
     assert ((twice[:, 0] <= combined) & (combined <= twice[:, 1])).all()
+
+
+def test_one_price_for_all_is_covered_despite_its_last_bits() -> None:
+    true = np.full(60, 9.99)
+    combined = true * (1 + 1e-13)
+    _, quality = fit_interval(
+        combined, true, Rows(np.column_stack([combined] * 2), np.empty((60, 0))), np.arange(60) % 3
+    )
+    assert quality.coverage == 1.0
