@@ -19,7 +19,7 @@ from core.arrays import Floats
 from core.atomic_files import atomic_path
 from core.console import silenced
 from core.data.catalog import Catalog
-from core.data.column_mapping import ROW_NUMBERS, ColumnMapping, columns_from
+from core.data.column_mapping import ROW_NUMBERS, ColumnMapping, TableColumns
 from core.data.column_selection import propose_texts
 from core.data.frame_table import frame_table
 from core.data.reading import rows_to_price
@@ -112,16 +112,16 @@ class PriceRegressor(RegressorMixin, BaseEstimator):
     def _answer(self, X: Any) -> Prediction:
         check_is_fitted(self, "bundle_")
         predictor = _predictor(self.bundle_)
-        return predictor.predict(self._catalog(X, predictor.facts.columns))
+        return predictor.predict(self._catalog(X, predictor.facts.table_columns))
 
-    def _catalog(self, X: Any, record: Mapping[str, Any] | None) -> Catalog:
+    def _catalog(self, X: Any, columns: TableColumns) -> Catalog:
         table = frame_table(X)
         if missing := [name for name in self.feature_names_in_ if name not in table.columns]:
             raise UserError(
                 f"X has no column {some(missing)}", code="frame-lost-column", hint=suggestion(missing[0], table.columns)
             )
         table.columns.setdefault(_NAMELESS, [_NAMELESS] * len(table))
-        return rows_to_price(table, columns_from(record), None if self.images is None else Path(self.images))[0]
+        return rows_to_price(table, columns, None if self.images is None else Path(self.images))[0]
 
     def _texts(self, table: Table) -> tuple[tuple[str, ...], bool]:
         """The text columns, and whether the frame has none, so that one is added."""
@@ -176,9 +176,9 @@ class PriceRegressor(RegressorMixin, BaseEstimator):
 @lru_cache(maxsize=4)
 def _predictor(bundle: Path) -> Predictor:
     """The bundle's predictor, loaded once; not an attribute, so that an estimator stays small where it is pickled."""
-    from serving.bundle.predictor import Predictor
+    import pricestack
 
-    return Predictor(bundle)
+    return pricestack.load_bundle(bundle)
 
 
 def _checked_prices(y: Any, rows: int) -> Floats:

@@ -28,23 +28,11 @@ PASSES = (2, 8)
 """Rows of a pass at which the peak is counted."""
 
 
-def peak(name: str, precision: str, length: int, rows: int, shape: Mapping[str, int] = MappingProxyType({})) -> float:
-    """GiB of a step in passes of `rows` rows of so many tokens. In a process where the fake GPU is loaded.
-
-    shape: what is other than in the published NeoBERT.
-    """
-    import numpy as np
+def counter() -> Any:
+    """Mode whose `most` counts the bytes of the GPU's tensors at once. In a process where the fake GPU is loaded."""
     from torch._subclasses.fake_tensor import FakeTensor
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
-
-    from core.architectures import architecture
-    from core.architectures.neural_architecture import NeuralModel
-    from core.data.catalog import Catalog
-    from core.encoders.tiny import train_tokenizer
-    from core.protocols.architecture import make_config
-    from core.training.optimizer import Optimiser
-    from tests.core_tests import fake_cuda
 
     class Held(TorchDispatchMode):
         """Bytes of the GPU's tensors that are alive, and most of them at once."""
@@ -71,6 +59,24 @@ def peak(name: str, precision: str, length: int, rows: int, shape: Mapping[str, 
         def free(self, size: int) -> None:
             self.now -= size
 
+    return Held()
+
+
+def peak(name: str, precision: str, length: int, rows: int, shape: Mapping[str, int] = MappingProxyType({})) -> float:
+    """GiB of a step in passes of `rows` rows of so many tokens. In a process where the fake GPU is loaded.
+
+    shape: what is other than in the published NeoBERT.
+    """
+    import numpy as np
+
+    from core.architectures import architecture
+    from core.architectures.neural_architecture import NeuralModel
+    from core.data.catalog import Catalog
+    from core.encoders.tiny import train_tokenizer
+    from core.protocols.architecture import make_config
+    from core.training.optimizer import Optimiser
+    from tests.core_tests import fake_cuda
+
     made: Any = architecture(name)
     settings = {
         "text_encoder": "neobert",
@@ -85,7 +91,7 @@ def peak(name: str, precision: str, length: int, rows: int, shape: Mapping[str, 
     none = np.array([""] * BATCH, dtype=object)
     catalog = Catalog(np.arange(BATCH).astype(str).astype(object), text, none, prices=np.ones(BATCH))
     tokenizer = train_tokenizer(text.tolist())
-    held = Held()
+    held = counter()
     with fake_cuda.fake_cuda(full=True), held:
         network = fake_cuda._network(name, config, 0, shape)
         examples = fake_cuda._RealRows(made.examples(NeuralModel(made, network, tokenizer, config), catalog))

@@ -63,12 +63,9 @@ def _quoted(flag: str) -> str:
 
 def propose(table: Table) -> ColumnMapping:
     """The mapping that names and content suggest. Raises UserError where no column can be a text or a price."""
-    values = {
-        name: [cell for cell in cells[:_SAMPLE] if not is_blank_cell(cell)] for name, cells in table.columns.items()
-    }
     full = {
         name: cells
-        for name, cells in values.items()
+        for name, cells in _sampled(table).items()
         if cells and (_ID.fullmatch(name) or not _counts_rows(name, table.columns[name]))
     }
     links = [name for name, cells in full.items() if _share(cells, _LINK) >= _MOST]
@@ -94,10 +91,16 @@ def propose(table: Table) -> ColumnMapping:
 
 def propose_texts(table: Table) -> tuple[str, ...]:
     """Columns that name or describe the products, by names and content; none where all are numbers and single words."""
-    values = {
+    return tuple(
+        _texts({name: cells for name, cells in _sampled(table).items() if cells and _share(cells, _LINK) < _MOST})
+    )
+
+
+def _sampled(table: Table) -> dict[str, list[str]]:
+    """The filled cells of each column's first rows."""
+    return {
         name: [cell for cell in cells[:_SAMPLE] if not is_blank_cell(cell)] for name, cells in table.columns.items()
     }
-    return tuple(_texts({name: cells for name, cells in values.items() if cells and _share(cells, _LINK) < _MOST}))
 
 
 def _texts(columns: Mapping[str, Sequence[str]]) -> list[str]:

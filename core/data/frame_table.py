@@ -70,5 +70,5 @@ def _values(series: Any) -> list[Any]:
     try:
         values: list[Any] = series.to_arrow().to_pylist()
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        values = series.to_list()
+        values = [None if gone else value for value, gone in zip(series.to_list(), series.is_null(), strict=True)]
     return values

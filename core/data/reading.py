@@ -19,7 +19,7 @@ from core.data.column_selection import native_names, select_fields, unmapped
 from core.data.price_format import PriceColumn, read_prices
 from core.data.price_scale import MAX_PRICE
 from core.data.table_reader import Table, read_table, read_tables
-from core.errors import UserError, some, suggestion
+from core.errors import UserError, some
 
 Role = Literal["train", "test"]
 MAX_TEXT = 100_000
@@ -162,14 +162,11 @@ def read_in_parts(
 
 
 def rows_to_price(read: Table, columns: TableColumns, images: Path | None = None) -> tuple[Catalog, list[str]]:
-    """A table in memory as a catalog of rows to be priced, and its notes. columns: those that the training rows were read by."""
+    """A table in memory as a catalog of rows to be priced, and its notes.
+
+    columns: those that the training rows were read by; the table has all that their mapping requires.
+    """
     _check_images(images)
-    if missing := [name for name in columns.mapping.required(priced=False) if name not in read.columns]:
-        raise UserError(
-            f"{read.path} has no column `{missing[0]}`",
-            code="frame-missing-column",
-            hint=suggestion(missing[0], read.columns),
-        )
     table, notes = native_table(read, columns)
     return _to_price(read, table, columns, images, notes)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from core.data.catalog import LINK, TEXT, Catalog
-from core.data.row_source import cell_text
+from core.data.frame_table import frame_table
 from serving.bundle.predictor import LEVELS, Predictor
 
 
@@ -32,7 +32,8 @@ class BundleModel(PythonModel):
         texts = model_input[TEXT].fillna("").astype(str).to_numpy(dtype=object)
         columns = self._predictor.facts.table_columns
         given = [each.name for each in columns.fields if each.name in model_input]
-        rows = zip(*(_cells(model_input[name]) for name in given), strict=True) if given else ([],) * len(texts)
+        cells = frame_table(model_input[given], "model_input").columns.values() if given else ()
+        rows = zip(*cells, strict=True) if given else ([],) * len(texts)
         texts = np.array(
             [
                 columns.text_with(text, dict(zip(given, row, strict=True)))
@@ -52,10 +53,6 @@ class BundleModel(PythonModel):
             },
             index=model_input.index,
         )
-
-
-def _cells(column: pd.Series) -> list[str]:
-    return ["" if missing else cell_text(value) for value, missing in zip(column.tolist(), column.isna(), strict=True)]
 
 
 mlflow.models.set_model(BundleModel())

@@ -90,7 +90,8 @@ class ImageReport:
     """rows: of the catalog. linked: rows with a link. found: rows whose image is there and usable.
 
     bad: rows whose image is there and cannot be used. shared: rows whose file other links name too. several: rows that list
-    more than one image, of which the first is looked at here. note: for people.
+    more than one image, of which the first is looked at here. unfound: the first row whose link finds no file; None where all do.
+    note: for people.
     """
 
     rows: int
@@ -99,6 +100,7 @@ class ImageReport:
     bad: tuple[BadImage, ...]
     shared: tuple[int, ...] = ()
     several: int = 0
+    unfound: int | None = None
 
     @property
     def note(self) -> str:
@@ -289,9 +291,9 @@ def check_images(
         raise bad_images_error(catalog, bad, role, "or run again with --drop-bad, which treats bad pictures as missing")
     found = len(paths) - len(bad)
     linked, several = sum(link != "" for link in catalog.links), sum(len(each) > 1 for each in catalog.image_lists(2))
-    return ImageReport(
-        len(catalog), linked, found, bad, tuple(np.flatnonzero([name in contested for name in names]).tolist()), several
-    )
+    shared = tuple(np.flatnonzero([name in contested for name in names]).tolist())
+    unfound = next((row for row, name in enumerate(names) if catalog.links[row] and name not in files), None)
+    return ImageReport(len(catalog), linked, found, bad, shared, several, unfound)
 
 
 def few_images_note(report: ImageReport, catalog: Catalog, name: str) -> str:
@@ -300,8 +302,7 @@ def few_images_note(report: ImageReport, catalog: Catalog, name: str) -> str:
     """
     if catalog.images is None or 2 * report.found >= report.linked:
         return ""
-    files = match_images(catalog.images, set(catalog.image_paths))[0]
-    row = next((row for row, path in enumerate(catalog.image_paths) if catalog.links[row] and path not in files), None)
+    row = report.unfound
     note = f"{name}: {report.found:,} of {report.linked:,} links find their picture in {catalog.images}/"
     if row is not None:
         link = first_link(catalog.links[row])
@@ -315,7 +316,7 @@ def few_images_note(report: ImageReport, catalog: Catalog, name: str) -> str:
 
 def any_image_found(catalog: Catalog) -> bool:
     """True where at least one row finds its picture in the catalog's folder."""
-    return catalog.images is not None and bool(match_images(catalog.images, set(catalog.image_paths))[0])
+    return bool(list_images(catalog.images, set(catalog.image_paths)))
 
 
 def bad_images_error(catalog: Catalog, bad: Sequence[BadImage], role: str, otherwise: str = "") -> UserError:
